@@ -1,0 +1,202 @@
+"""The mitmproxy addon: options, hooks and commands. The only file that reads ``ctx``.
+
+mitmproxy goes on after an exception in an addon. So no hook here decides anything that a secret depends on: that is
+the layer's business, and the hooks only make it possible.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from collections.abc import Callable, Sequence, Set
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mitmproxy import command, connection, ctx, exceptions, tls
+from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import layer, server_hooks
+from mitmproxy.proxy.mode_servers import ServerInstance
+from mitmproxy.proxy.mode_specs import UpstreamMode
+from OpenSSL import SSL
+
+from understudy import config, rulefile, stream, tunnel
+from understudy.capacity import lift_connection_limit
+from understudy.dialects import DIALECTS
+from understudy.engine import NO_REMOTE, Engine
+from understudy.journal import FlowJournal
+from understudy.pool import Upstream
+from understudy.refusal import duration
+from understudy.stream import Abandoned
+
+logger = logging.getLogger("understudy")
+
+DECRYPT = ("pooled", "all")
+NO_DEBUG = (
+    "proxy_debug prints everything that is sent, secrets included, so it cannot be used together with a pool: "
+    "leave it off, and look at the flows instead"
+)
+
+
+class Understudy:
+    """One instance per mitmproxy process."""
+
+    name = "understudy"
+
+    def __init__(self) -> None:
+        self.journal = FlowJournal()
+        self.engine = Engine(rulefile.shipped(), is_remote=self.is_remote)
+        self.uninstall: Callable[[], None] = lambda: None
+        self._ours: dict[str, tuple[object, object]] = {}
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def load(self, loader: Loader) -> None:
+        """Add the options and put the layer in place."""
+        loader.add_option(
+            "pool_file", str, "", "The pool file. Default: understudy/pool.yaml in the user's configuration folder."
+        )
+        loader.add_option(
+            "pool_decrypt", str, "pooled", "Which TLS connections are looked into.", choices=list(DECRYPT)
+        )
+        loader.add_option(
+            "pool_allow_remote",
+            bool,
+            False,
+            "Spend pool credentials on requests that come in over a listener beyond loopback without proxyauth.",
+        )
+        loader.add_option(
+            "pool_keep_streams", int, 0, "Bytes of each live stream that are kept for inspection; 0 keeps none."
+        )
+        # With eager connections, a host that cannot be reached fails before anything could be rescued.
+        self._set("connection_strategy", "lazy")
+        self.uninstall = stream.install(self.engine, self.journal)
+
+    def configure(self, updated: Set[str]) -> None:
+        """Read the pool file when its option changes. Raises OptionsError; the last good pool stays in use."""
+        if "proxy_debug" in updated and ctx.options.proxy_debug:
+            raise exceptions.OptionsError(NO_DEBUG)
+        if "pool_keep_streams" in updated:
+            self.engine.keep_stream = ctx.options.pool_keep_streams
+        if "pool_file" in updated:
+            self.read_pool()
+
+    def running(self) -> None:
+        """Say at once what would otherwise be said at the first call."""
+        if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
+            logger.warning(NO_REMOTE)
+
+    def done(self) -> None:
+        """Leave mitmproxy as it was."""
+        self.uninstall()
+        for name, (before, ours) in self._ours.items():
+            if getattr(ctx.options, name) == ours:
+                ctx.options.update(**{name: before})
+
+    def read_pool(self) -> None:
+        """Load the pool file. Raises OptionsError with all its problems."""
+        named = ctx.options.pool_file
+        try:
+            path = Path(named).expanduser() if named else config.default_pool_path(os.environ)
+            if not named and not path.exists():
+                logger.warning(f"understudy: no pool file at {path}, so nothing is pooled: write one, or set pool_file")
+                return
+            warnings: list[config.Problem] = []
+            pool = config.load(path, os.environ, DIALECTS, warnings)
+        except config.ConfigError as error:
+            raise exceptions.OptionsError(f"understudy: the pool file cannot be used\n{error}") from None
+        self.engine.use(pool)
+        for warning in (*warnings, *config.lint(pool)):
+            logger.warning(f"understudy: {warning}")
+        counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials"
+        logger.info(f"understudy: {counts} from {path}")
+
+    def _set(self, name: str, value: object) -> None:
+        before = getattr(ctx.options, name)
+        if before != value:
+            self._ours[name] = (before, value)
+            ctx.options.update(**{name: value})
+
+    # -- hooks ---------------------------------------------------------------------------------------------------
+
+    def next_layer(self, question: layer.NextLayer) -> None:
+        """Tunnel what is not pooled."""
+        snapshot = self.engine.snapshot
+        if ctx.options.pool_decrypt == "all":
+            return
+        tunnel.decide(question, snapshot.sites.pooled if snapshot else lambda host, port: False)
+
+    def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        """Let all requests of one client connection reach a pooled upstream at once."""
+        address, mode = data.server.address, data.client.proxy_mode
+        via = isinstance(mode, UpstreamMode) and address == mode.address
+        if via or any((each.host, each.port) == address for each in self._upstreams()):
+            lift_connection_limit(ctx.master, data.client, address)
+
+    def tls_start_server(self, data: tls.TlsData) -> None:
+        """Note whose certificate is not checked, and do not check where the pool file says so."""
+        address = data.conn.address if isinstance(data.conn, connection.Server) else None
+        here = [each for each in self._upstreams() if (each.host, each.port) == address]
+        waived = bool(here) and not any(each.verify for each in here)
+        if waived or ctx.options.ssl_insecure:
+            self.engine.unverified.add(data.conn.id)
+        if waived and not ctx.options.ssl_insecure:
+            if data.ssl_conn is None:
+                # mitmproxy's own addon makes the connection, and leaves one alone that is there already.
+                ctx.master.addons.get("tlsconfig").tls_start_server(data)
+            if data.ssl_conn is not None:
+                data.ssl_conn.set_verify(SSL.VERIFY_NONE, lambda *_: True)
+
+    def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        """Forget what was noted about a connection."""
+        self.engine.unverified.discard(data.server.id)
+
+    def understudy_attempt(self, abandoned: Abandoned) -> None:
+        """An attempt was not the one for the tool."""
+        self.journal.abandoned(abandoned)
+
+    # -- commands ------------------------------------------------------------------------------------------------
+
+    @command.command("pool.status")
+    def status(self) -> Sequence[str]:
+        """What is suspended, for how long and why, the earliest due first."""
+        now = self.engine.clock()
+        return [
+            f"{each.key}: {each.label} by {each.rule}, for another {duration(each.until - now)}: {each.evidence}"
+            for each in self.engine.suspensions
+        ]
+
+    @command.command("pool.reload")
+    def reload(self) -> None:
+        """Read the pool file again; with an error the last good pool stays in use."""
+        try:
+            self.read_pool()
+        except exceptions.OptionsError as error:
+            raise exceptions.CommandError(str(error)) from None
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    def is_remote(self, client: connection.Client) -> bool:
+        """Whether this client came in over a listener that a stranger can reach (law 12)."""
+        return any(self._is_open(server) for server in self._servers() if server.mode == client.proxy_mode)
+
+    def _servers(self) -> Sequence[ServerInstance[Any]]:
+        return list(ctx.master.addons.get("proxyserver").servers)
+
+    @staticmethod
+    def _is_open(server: ServerInstance[Any]) -> bool:
+        if ctx.options.pool_allow_remote or ctx.options.proxyauth:
+            return False
+        return any(not _is_loopback(address[0]) for address in server.listen_addrs)
+
+    def _upstreams(self) -> list[Upstream]:
+        return list(self.engine.snapshot.pool.upstreams.values()) if self.engine.snapshot else []
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

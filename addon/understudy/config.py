@@ -1,0 +1,150 @@
+"""The pool file: where it is, who may have written it, and what it says.
+
+A pool file names hosts that get secrets, so it is refused when somebody else could have written it (law 12 of the
+design), and it is never looked for in the working directory: a cloned repository must not bring one. All problems are
+told at once, each as ``path:line: what is wrong: what to write instead``, and no text here ever holds a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from understudy.pool import Pool, is_glob
+from understudy.poolreader import PoolReader
+from understudy.reach import dialects as dialects_of
+from understudy.yamlnodes import LARGEST, ConfigError, Problem, read
+
+__all__ = ["ConfigError", "Problem", "check_file_is_private", "default_pool_path", "lint", "load", "parse"]
+
+
+def default_pool_path(environ: Mapping[str, str]) -> Path:
+    """``understudy/pool.yaml`` in ``$XDG_CONFIG_HOME``, else in ``~/.config``; never relative.
+
+    A relative value of XDG_CONFIG_HOME or HOME is ignored (XDG base directory specification): it would mean the
+    working directory. Raises ConfigError when there is no home folder at all.
+    """
+    configured = Path(environ.get("XDG_CONFIG_HOME", ""))
+    if configured.is_absolute():
+        return configured / "understudy" / "pool.yaml"
+    home = Path(environ.get("HOME", ""))
+    if not home.is_absolute():
+        try:
+            home = Path.home()
+        except RuntimeError:
+            home = Path()
+    if not home.is_absolute():
+        problem = Problem("pool.yaml", 1, "there is no home folder to look in", "set HOME, or name a pool file")
+        raise ConfigError([problem])
+    return home / ".config" / "understudy" / "pool.yaml"
+
+
+def check_file_is_private(path: Path) -> None:
+    """Raise ConfigError when somebody other than the user or root could have written this file.
+
+    Looked at are the file and its folder, and where a symbolic link is involved its target and the target's folder. A
+    sticky folder such as /tmp may be writable by all, for nobody can replace another one's file there. Where files
+    have no owner in this sense (Windows), nothing is checked beyond the file being a file.
+    """
+    problems: list[Problem] = []
+    try:
+        real = path.resolve(strict=True)
+        if not stat.S_ISREG(real.stat().st_mode):
+            raise ConfigError([Problem(str(path), 1, "this is not a regular file", "name a file")])
+        if os.name == "posix":
+            for place in dict.fromkeys((real, real.parent, path.absolute().parent)):
+                problems.extend(_weaknesses(path, place))
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else "not a usable name"
+        problem = Problem(str(path), 1, f"this file cannot be read ({reason})", "write one there, or name another")
+        raise ConfigError([problem]) from None
+    if problems:
+        raise ConfigError(problems)
+
+
+def _weaknesses(path: Path, place: Path) -> Iterator[Problem]:
+    status = place.stat()
+    is_folder = stat.S_ISDIR(status.st_mode)
+    what = "its folder" if is_folder else "this file"
+    quoted = shlex.quote(str(place))
+    if status.st_uid not in (os.getuid(), 0):
+        yield Problem(str(path), 1, f"{what} belongs to another user", f"run `sudo chown {os.getuid()} {quoted}`")
+    if status.st_mode & 0o022 and not (is_folder and status.st_mode & stat.S_ISVTX):
+        yield Problem(str(path), 1, f"{what} can be written by others", f"run `chmod go-w {quoted}`")
+
+
+def load(
+    path: Path, environ: Mapping[str, str], dialects: Collection[str], warnings: list[Problem] | None = None
+) -> Pool:
+    """Read the pool file at ``path`` after checking that it is private.
+
+    ``environ`` is where ``secret: {env: ...}`` looks; ``dialects`` are the names that upstreams may use. What is
+    doubtful but usable is added to ``warnings``. Raises ConfigError with all problems.
+    """
+    check_file_is_private(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        problem = Problem(str(path), 1, f"this file cannot be read ({error.strerror})", "let its owner read it")
+        raise ConfigError([problem]) from None
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(str(path), line, "this is not UTF-8", "save the file as UTF-8")]) from None
+    return parse(text, path, environ, dialects, warnings)
+
+
+def parse(
+    text: str,
+    path: Path,
+    environ: Mapping[str, str],
+    dialects: Collection[str],
+    warnings: list[Problem] | None = None,
+) -> Pool:
+    """Read the text of a pool file; ``path`` is where problems are shown and what secret files are relative to.
+
+    Raises ConfigError with all problems, whatever the text is.
+    """
+    reader = PoolReader(path, environ, dialects)
+    pool = reader.read(read(text, str(path), reader.problems))
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    if warnings is not None:
+        warnings.extend(sorted(set(reader.warnings)))
+    return pool
+
+
+def lint(pool: Pool) -> list[str]:
+    """What in a usable pool will probably surprise its owner, one line each."""
+    return list(_surprises(pool))
+
+
+def _surprises(pool: Pool) -> Iterator[str]:
+    if not pool.routes:
+        yield "there are no routes: every request keeps its own credential"
+    for dialect in sorted({dialect for route in pool.routes.values() for dialect in dialects_of(route)}):
+        routes = [route for route in pool.routes.values() if route.serves(dialect)]
+        if not any(route.is_default or is_glob(route.pattern) for route in routes):
+            credential = next(
+                choice.credential.name for choice in routes[0].choices if choice.credential.upstream.dialect == dialect
+            )
+            yield (
+                f"{dialect} has neither `default` nor a glob: the small models that tools call for titles and "
+                f"routing are not served: add `default: [{credential}]`"
+            )
+    routed = {choice.credential.name for route in pool.routes.values() for choice in route.choices}
+    owned = {credential.upstream.name for credential in pool.credentials.values()}
+    for name in pool.credentials:
+        if name not in routed:
+            yield f"the credential {name} is in no route: name it as a candidate, or remove it"
+    for name in pool.upstreams:
+        if name not in owned:
+            yield f"the upstream {name} has no credential: add one, or remove it"

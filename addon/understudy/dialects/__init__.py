@@ -1,0 +1,21 @@
+"""The wire formats that understudy knows, by the name a pool file gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .anthropic import Anthropic
+from .base import Call, Dialect, Endpoint, Kind, Progress, StreamEvent, read_json
+from .gemini import Gemini
+from .openai import OpenAI
+
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {
+        OpenAI.name: OpenAI(),
+        Anthropic.name: Anthropic(),
+        Gemini.name: Gemini(),
+    }
+)
+
+__all__ = ["DIALECTS", "Call", "Dialect", "Endpoint", "Kind", "Progress", "StreamEvent", "read_json"]

@@ -1,0 +1,106 @@
+"""Anthropic's Messages API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import ClassVar
+
+from ..edit import read_json_model, write_json_model
+from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+
+OAUTH_PREFIX = "sk-ant-oat"
+"""How the token of a subscription login begins; API keys begin with ``sk-ant-api``."""
+OAUTH_BETA = "oauth-2025-04-20"
+"""The flag in ``anthropic-beta`` that such a token needs and an API key must not have."""
+
+_BETA = "anthropic-beta"
+_TYPE = frozenset({"type"})
+_ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+class Anthropic(Dialect):
+    """Sources: the Anthropic API documentation, "Streaming messages" and "Errors"."""
+
+    name = "anthropic"
+    sites = (("api.anthropic.com", ""),)
+    auth_headers = AUTH_HEADERS
+
+    _endpoints: ClassVar[dict[str, Endpoint]] = {
+        "/v1/messages": Endpoint("messages", Kind.GENERATING),
+        "/v1/messages/count_tokens": Endpoint("messages/count_tokens", Kind.AUXILIARY),
+    }
+
+    def endpoint(self, method: str, tail: str) -> Endpoint | None:
+        return self._endpoints.get(tail) if method == "POST" else None
+
+    def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
+        alias, streamed = read_json_model(body)
+        return Call(alias, streamed) if alias else None
+
+    def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
+        return tail, write_json_model(body, model)
+
+    def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
+        # The header follows from the secret, never from where the tool had its own: SDKs send either kind as bearer.
+        if secret.startswith(OAUTH_PREFIX):
+            return (("authorization", f"Bearer {secret}"),)
+        return (("x-api-key", secret),)
+
+    def clean_headers(self, headers: Mapping[str, str], secret: str = "") -> tuple[tuple[str, str], ...]:
+        old = headers.get(_BETA, "")
+        flags = [flag.strip() for flag in old.split(",") if flag.strip()]
+        wanted = [flag for flag in flags if flag != OAUTH_BETA]
+        if secret.startswith(OAUTH_PREFIX):
+            if OAUTH_BETA in flags:
+                return ()
+            wanted.append(OAUTH_BETA)
+        if wanted == flags:
+            return ()
+        return ((_BETA, ",".join(wanted)),)
+
+    def progress(self, event: StreamEvent) -> Progress:
+        document = read_json(event.data)
+        if not isinstance(document, dict):
+            if event.name == "error":
+                return Progress.ERROR
+            return Progress.OUTPUT if event.data.strip() else Progress.LIFECYCLE
+        stated = document.get("type")
+        kind = stated if isinstance(stated, str) and stated else event.name
+        if event.name == "error" or document.get("error"):
+            return Progress.ERROR
+        content: object
+        match kind:
+            case "error":
+                return Progress.ERROR
+            case "message_stop":
+                return Progress.DONE
+            case "ping" | "content_block_stop":
+                return Progress.LIFECYCLE
+            case "message_start":
+                message = document.get("message")
+                content = message.get("content") if isinstance(message, dict) else None
+            case "content_block_start":
+                content = document.get("content_block")
+            case "content_block_delta":
+                content = document.get("delta")
+            case "message_delta":
+                # Only a stop reason says something; without one it counts tokens.
+                delta = document.get("delta")
+                content = delta.get("stop_reason") if isinstance(delta, dict) else None
+            case _:
+                content = document
+        return Progress.OUTPUT if has_content(content, besides=_TYPE) else Progress.LIFECYCLE
+
+    def error_body(self, status: int, message: str) -> bytes:
+        kind = _ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        return json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()

@@ -1,0 +1,132 @@
+"""What a dialect has to know, as an interface: one module and one line in ``__init__`` make a new one.
+
+A dialect recognises a request by method and path below a base path, reads and writes the alias, says how a
+credential is sent, and tells lifecycle events of a stream from real output. Bodies that come in here are decoded
+(no content encoding); nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+AUTH_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+"""Every header that a tool is known to send a credential in. The kind of a credential does not follow from the name
+of its header (SDKs of one vendor send keys as bearer tokens, of another as x-api-key), so all of them always leave."""
+
+
+def read_json(data: bytes) -> object | None:
+    """Parse JSON from the wire; None for whatever is not JSON in UTF-8. Never raises."""
+    try:
+        document: object = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):  # ValueError: syntax, encoding and integers of too many digits
+        return None
+    return document
+
+
+def has_content(value: object, besides: frozenset[str] = frozenset()) -> bool:
+    """Whether a piece of a stream event carries anything: text, a list or an object that is not empty.
+
+    Of an object, members named in ``besides`` do not count. Numbers and flags are bookkeeping, not output.
+    """
+    if isinstance(value, dict):
+        return any(_is_filled(member) for name, member in value.items() if name not in besides)
+    return _is_filled(value)
+
+
+def _is_filled(value: object) -> bool:
+    """The same without looking inside: nesting is the upstream's choice and must not cost us the stack."""
+    return isinstance(value, str | list | dict) and bool(value)
+
+
+class Kind(StrEnum):
+    """What an endpoint does, and so what its replies may prove (law 4)."""
+
+    GENERATING = "generating"
+    AUXILIARY = "auxiliary"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One recognised path of a dialect, e.g. ``Endpoint("chat/completions", Kind.GENERATING)``."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a request asks for: the alias, and whether its reply is to be streamed."""
+
+    alias: str
+    streamed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One event of a stream: the SSE event name ("" without one) and the data, lines joined by a newline."""
+
+    name: str
+    data: bytes
+
+
+class Progress(StrEnum):
+    """What one stream event means for a reply that is being held."""
+
+    LIFECYCLE = "lifecycle"  # ping, start, empty delta: proves nothing
+    OUTPUT = "output"  # real output: the reply is released
+    ERROR = "error"  # an error instead of output: judged like a reply
+    DONE = "done"  # the terminal event: the stream is complete
+
+
+class Dialect(ABC):
+    """A wire format. Instances are stateless and shared."""
+
+    name: ClassVar[str]
+    sites: ClassVar[tuple[tuple[str, str], ...]]
+    """(host, base path) pairs that tools of this dialect call by themselves, e.g. ("api.openai.com", "/v1")."""
+    auth_headers: ClassVar[frozenset[str]]
+    """Every header, in lower case, that can carry the tool's credential."""
+    auth_query: ClassVar[frozenset[str]] = frozenset()
+    """Every query parameter that can carry the tool's credential."""
+    identity_headers: ClassVar[frozenset[str]] = frozenset()
+    """Headers, in lower case, that belong to the credential's identity and leave with it."""
+
+    @abstractmethod
+    def endpoint(self, method: str, tail: str) -> Endpoint | None:
+        """Recognise a request by its method and its path below the base path, without query; None: not ours."""
+
+    @abstractmethod
+    def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
+        """Read alias and stream flag; None when there is no alias to be found. Never raises on hostile input."""
+
+    @abstractmethod
+    def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
+        """Return (tail, body) with the alias replaced by ``model``; every other byte stays as it is.
+
+        Raises ValueError when the place of the alias cannot be found.
+        """
+
+    @abstractmethod
+    def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
+        """The headers that carry this secret."""
+
+    def clean_headers(self, headers: Mapping[str, str], secret: str = "") -> tuple[tuple[str, str], ...]:
+        """Headers to change on top when the tool's credential leaves: (name, new value), "" removes.
+
+        For values of which only a part belongs to the identity, such as one flag of ``anthropic-beta``.
+        ``headers`` has lower-case names. ``secret`` is the one that goes out: its kind may need such a part.
+        """
+        return ()
+
+    @abstractmethod
+    def progress(self, event: StreamEvent) -> Progress:
+        """What this event of a streamed reply means."""
+
+    @abstractmethod
+    def error_body(self, status: int, message: str) -> bytes:
+        """An error of our own, as JSON in this dialect's shape. Content type is application/json."""

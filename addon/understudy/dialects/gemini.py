@@ -1,0 +1,131 @@
+"""Google's Gemini API (Generative Language). The model stands in the path, and for some actions in the body as well."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from typing import ClassVar
+from urllib.parse import quote, unquote
+
+from ..edit import replace_json_strings
+from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+
+_PATH = re.compile(r"/v1(?:alpha|beta)?/models/(?P<name>[^/:?#\s]+?)(?::|%3[Aa])(?P<action>[A-Za-z]+)")
+_UNSAFE = re.compile(r"[/\\:%\x00-\x20\x7f\ufffd]")
+_PLACES = (
+    ("model",),
+    ("requests", "*", "model"),
+    ("generateContentRequest", "model"),
+    ("generate_content_request", "model"),
+)
+_STATUSES = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_WEIGHT = (Progress.LIFECYCLE, Progress.OUTPUT, Progress.DONE, Progress.ERROR)
+
+
+class Gemini(Dialect):
+    """Sources: the Gemini API reference ("models.generateContent" and its neighbours, "GenerateContentResponse"),
+    Google's "System parameters" for credentials in the query, ``google.rpc.Status`` for errors.
+    """
+
+    name = "gemini"
+    sites = (("generativelanguage.googleapis.com", ""),)
+    auth_headers = AUTH_HEADERS
+    # With the keys and tokens goes what names the project that they are billed to.
+    auth_query = frozenset({"key", "$key", "access_token", "oauth_token", "userproject", "$userproject"})
+    identity_headers = frozenset({"x-goog-user-project"})
+
+    _endpoints: ClassVar[dict[str, Endpoint]] = {
+        **{
+            action: Endpoint(action, Kind.GENERATING)
+            for action in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents")
+        },
+        "countTokens": Endpoint("countTokens", Kind.AUXILIARY),
+    }
+
+    def endpoint(self, method: str, tail: str) -> Endpoint | None:
+        match = _PATH.fullmatch(tail) if method == "POST" else None
+        return self._endpoints.get(match["action"]) if match and _alias(match) else None
+
+    def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
+        match = _PATH.fullmatch(tail)
+        alias = _alias(match) if match else None
+        if match is None or alias is None:
+            return None
+        return Call(alias, match["action"] == "streamGenerateContent")
+
+    def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
+        match = _PATH.fullmatch(tail)
+        alias = _alias(match) if match else None
+        if match is None or alias is None:
+            raise ValueError("no model name in the path")
+        model = model.removeprefix("models/")
+        if alias == model:
+            return tail, body
+        tail = tail[: match.start("name")] + quote(model, safe="") + tail[match.end("name") :]
+        # A body that names another model than the path is refused by the API; one that names none is left alone.
+        names = {alias: model, f"models/{alias}": f"models/{model}"}
+        if b'"model"' in body:
+            with suppress(ValueError):  # not JSON: the upstream will say so, and the path names the right model
+                body = replace_json_strings(body, _PLACES, names.get)
+        return tail, body
+
+    def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
+        return (("x-goog-api-key", secret),)
+
+    def progress(self, event: StreamEvent) -> Progress:
+        document = read_json(event.data)
+        if isinstance(document, list) and document:
+            return max((_chunk_progress(chunk) for chunk in document), key=_WEIGHT.index)
+        if isinstance(document, dict):
+            return Progress.ERROR if event.name == "error" else _chunk_progress(document)
+        if event.name == "error":
+            return Progress.ERROR
+        return Progress.OUTPUT if event.data.strip() and document is None else Progress.LIFECYCLE
+
+    def error_body(self, status: int, message: str) -> bytes:
+        name = _STATUSES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
+        return json.dumps({"error": {"code": status, "message": message, "status": name}}).encode()
+
+
+def _alias(match: re.Match[str]) -> str | None:
+    """The model in the path, decoded; None for one that a server could take for more than a name."""
+    name = unquote(match["name"])
+    return None if _UNSAFE.search(name) or name in (".", "..") else name
+
+
+def _chunk_progress(chunk: object) -> Progress:
+    if not isinstance(chunk, dict):
+        return Progress.LIFECYCLE
+    if chunk.get("error"):
+        return Progress.ERROR
+    feedback = chunk.get("promptFeedback")
+    # A blocked prompt is the model's answer, not a fault of the candidate: another one must not be asked.
+    found = [Progress.OUTPUT] if isinstance(feedback, dict) and feedback.get("blockReason") else []
+    candidates = chunk.get("candidates")
+    if isinstance(candidates, list):
+        found += [_candidate_progress(candidate) for candidate in candidates]
+    elif candidates is None and not found:
+        known = frozenset({"promptFeedback", "usageMetadata", "modelVersion", "responseId", "createTime"})
+        found = [Progress.OUTPUT] if has_content(chunk, besides=known) else []
+    return max(found, key=_WEIGHT.index, default=Progress.LIFECYCLE)
+
+
+def _candidate_progress(candidate: object) -> Progress:
+    if not isinstance(candidate, dict):
+        return Progress.LIFECYCLE
+    if candidate.get("finishReason") not in (None, "", "FINISH_REASON_UNSPECIFIED"):
+        return Progress.DONE
+    content = candidate.get("content")
+    parts = content.get("parts") if isinstance(content, dict) else None
+    if isinstance(parts, list) and any(has_content(part) for part in parts):
+        return Progress.OUTPUT
+    return Progress.LIFECYCLE

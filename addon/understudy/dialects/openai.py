@@ -1,0 +1,132 @@
+"""OpenAI's API and the many servers that speak it: chat completions, responses and the smaller endpoints."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+from ..edit import read_json_model, read_multipart_model, write_json_model, write_multipart_model
+from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+
+_GENERATING = (
+    "chat/completions",
+    "responses",
+    "completions",
+    "embeddings",
+    "moderations",
+    "images/generations",
+    "images/edits",
+    "images/variations",
+    "audio/speech",
+    "audio/transcriptions",
+    "audio/translations",
+)
+_AUXILIARY = ("responses/compact", "responses/input_tokens")
+
+_STARTING = frozenset(
+    {
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+        "response.metadata",
+        "codex.rate_limits",
+        "keepalive",
+        "ping",
+    }
+)
+_FAILING = frozenset({"error", "response.error", "response.failed"})
+_ENDING = frozenset(
+    {
+        "response.completed",
+        "response.incomplete",
+        "response.done",
+        "speech.audio.done",
+        "transcript.text.done",
+        "image_generation.completed",
+        "image_edit.completed",
+    }
+)
+_BOOKKEEPING = frozenset(
+    # Members of an event that are filled even where its delta is empty; obfuscation is padding against eavesdroppers.
+    ["type", "id", "object", "model", "event_id", "item_id", "response_id", "obfuscation", "usage"]
+)
+
+
+class OpenAI(Dialect):
+    """Sources: the OpenAI API reference, "Streaming events" and "Error codes"; for what compatible servers add,
+    OpenRouter's errors inside a choice and vLLM's ``"object": "error"``.
+    """
+
+    name = "openai"
+    sites = (("api.openai.com", "/v1"),)
+    auth_headers = AUTH_HEADERS
+    identity_headers = frozenset(
+        {"openai-organization", "openai-project", "chatgpt-account-id", "x-openai-account-routing-override"}
+    )
+
+    _endpoints: ClassVar[dict[str, Endpoint]] = {
+        **{f"/{name}": Endpoint(name, Kind.GENERATING) for name in _GENERATING},
+        **{f"/{name}": Endpoint(name, Kind.AUXILIARY) for name in _AUXILIARY},
+    }
+
+    def endpoint(self, method: str, tail: str) -> Endpoint | None:
+        return self._endpoints.get(tail) if method == "POST" else None
+
+    def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
+        form = _is_form(content_type)
+        alias, streamed = read_multipart_model(content_type, body) if form else read_json_model(body)
+        return Call(alias, streamed) if alias else None
+
+    def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
+        if _is_form(content_type):
+            return tail, write_multipart_model(content_type, body, model)
+        return tail, write_json_model(body, model)
+
+    def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {secret}"),)
+
+    def progress(self, event: StreamEvent) -> Progress:
+        if event.data.strip() == b"[DONE]":
+            return Progress.DONE
+        document = read_json(event.data)
+        stated = document.get("type") if isinstance(document, dict) else None
+        kind = stated if isinstance(stated, str) and stated else event.name
+        if kind in _FAILING or event.name in _FAILING:
+            return Progress.ERROR
+        if not isinstance(document, dict):
+            return Progress.OUTPUT if event.data.strip() else Progress.LIFECYCLE
+        if document.get("error") or document.get("object") == "error":
+            return Progress.ERROR
+        if kind in _ENDING:
+            return Progress.DONE
+        if kind in _STARTING:
+            return Progress.LIFECYCLE
+        if isinstance(choices := document.get("choices"), list):
+            return max((_choice_progress(choice) for choice in choices), key=_WEIGHT.index, default=Progress.LIFECYCLE)
+        return Progress.OUTPUT if has_content(document, besides=_BOOKKEEPING) else Progress.LIFECYCLE
+
+    def error_body(self, status: int, message: str) -> bytes:
+        kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
+            status, "server_error" if status >= 500 else "invalid_request_error"
+        )
+        error = {"message": message, "type": kind, "param": None, "code": None}
+        return json.dumps({"error": error}).encode()
+
+
+_WEIGHT = (Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR)
+
+
+def _is_form(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
+
+
+def _choice_progress(choice: object) -> Progress:
+    if not isinstance(choice, dict):
+        return Progress.LIFECYCLE
+    if choice.get("error"):
+        return Progress.ERROR
+    if choice.get("text") or choice.get("message") or choice.get("finish_reason"):
+        return Progress.OUTPUT
+    # A role alone is the first chunk of every chat stream, sent before the model has said anything.
+    role = frozenset({"role"})
+    return Progress.OUTPUT if has_content(choice.get("delta"), besides=role) else Progress.LIFECYCLE

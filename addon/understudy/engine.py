@@ -1,0 +1,180 @@
+"""From a request to an exchange: what the layer asks, answered from one snapshot of pool and rules.
+
+The engine holds what lives longer than a request: the snapshot, the suspensions, the listener rules. It reads no
+mitmproxy options itself; the addon sets its fields.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from urllib.parse import urlsplit
+
+from mitmproxy import connection, http
+from mitmproxy.proxy.mode_specs import ReverseMode
+
+from understudy import rewrite
+from understudy.dialects import DIALECTS
+from understudy.dialects.base import Call, Dialect, Kind
+from understudy.exchange import Exchange
+from understudy.pool import Pool, Route
+from understudy.rewrite import Stash
+from understudy.rules import Ruleset
+from understudy.select import Selector
+from understudy.sites import Recognised, Sites
+from understudy.steps import Request
+from understudy.suspensions import Suspensions
+
+NO_PLAIN_VIA = "plain HTTP through an upstream proxy would show the secret to that proxy: use an https:// url"
+NO_INSECURE = "ssl_insecure is set, and a secret only travels over verified TLS: unset it, or give the upstream verify: false"
+NO_REMOTE = (
+    "understudy: this proxy listens beyond loopback and asks nobody for a password, so pool credentials are not used: "
+    "start it with --listen-host 127.0.0.1, set proxyauth, or set pool_allow_remote=true"
+)
+NO_BROWSER = (
+    "understudy: a web page from elsewhere ({origin}) sent this request, so pool credentials are not used: "
+    "call the proxy from a tool, not from a page"
+)
+NO_ROUTE = "understudy: this request carries the placeholder of a saved flow and no route serves it, so it is not sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a request works on from start to end (law 11)."""
+
+    pool: Pool
+    sites: Sites
+    selector: Selector
+    ruleset: Ruleset
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A request that we have a hand in. ``recognised`` None: not a call, or one that nothing here could serve.
+
+    ``orphan``: it carries the placeholder of a saved flow, so it is served from the pool or not sent at all.
+    """
+
+    snapshot: Snapshot
+    recognised: Recognised | None
+    stash: Stash
+    orphan: bool = False
+
+    @property
+    def is_call(self) -> bool:
+        """Whether its body has to be looked at before anything is sent."""
+        return self.recognised is not None or self.orphan
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect to answer in."""
+        return self.recognised.dialect if self.recognised else DIALECTS["openai"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A call that has a route."""
+
+    recognised: Recognised
+    call: Call
+    route: Route
+
+
+@dataclass
+class Engine:
+    """What the layer asks. ``is_remote(client)`` tells whether a stranger could have sent this request."""
+
+    ruleset: Ruleset
+    clock: Callable[[], float] = time.time
+    random: Random = field(default_factory=Random)
+    is_remote: Callable[[connection.Client], bool] = lambda client: False
+    unverified: set[str] = field(default_factory=set)
+    """Ids of server connections whose certificate was not checked."""
+    keep_stream: int = 0
+    """Bytes of a live stream that are kept for the content view."""
+
+    def __post_init__(self) -> None:
+        self.suspensions = Suspensions(self.clock)
+        self.snapshot: Snapshot | None = None
+
+    def use(self, pool: Pool) -> None:
+        """Work on this pool from the next request on. Suspensions of what is still there stay."""
+        selector = Selector(self.suspensions)
+        self.suspensions.on_change = selector.changed
+        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset)
+
+    def take(self, request: http.Request, host: str, port: int) -> Intake | None:
+        """Look at a request when its headers are in: mask the credential of a call that a route could serve."""
+        snapshot = self.snapshot
+        if snapshot is None:
+            return None
+        orphan = rewrite.carries_placeholder(request)
+        if not snapshot.sites.pooled(host, port):
+            return Intake(snapshot, None, Stash(), orphan) if orphan else None
+        recognised = snapshot.sites.recognise(host, port, request.method, request.path)
+        if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name):
+            return Intake(snapshot, recognised, rewrite.mask(request, recognised.dialect), orphan)
+        values = rewrite.mask_query(request, snapshot.sites.dialects_at(host, port))
+        return Intake(snapshot, None, Stash((), values), orphan) if values or orphan else None
+
+    def plan(self, intake: Intake, request: http.Request) -> Plan | None:
+        """Look at the request when its body is in; None when it names no alias or no route serves it."""
+        if intake.recognised is None:
+            return None
+        call = rewrite.read_call(request, intake.recognised)
+        if call is None:
+            return None
+        route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
+        return Plan(intake.recognised, call, route) if route else None
+
+    def exchange(self, intake: Intake, plan: Plan, blocked: Mapping[str, str]) -> Exchange:
+        """Begin the exchange of a call that has a route."""
+        snapshot = intake.snapshot
+        lineup = snapshot.selector.lineup(plan.route, plan.call.alias, plan.recognised.dialect.name)
+        request = Request(
+            alias=plan.call.alias,
+            generating=plan.recognised.endpoint.kind is Kind.GENERATING,
+            streamed=plan.call.streamed,
+            blocked=blocked,
+            replay_after_sent=snapshot.pool.replay_after_sent,
+        )
+        return Exchange(request, lineup, snapshot.selector, snapshot.ruleset, self.clock(), self.random)
+
+    def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:
+        """Upstreams that may get no secret on this connection, each with the reason (law 8).
+
+        ``via``: there is an upstream proxy; ``insecure``: certificates are not checked.
+        """
+        reasons = {}
+        for upstream in pool.upstreams.values():
+            if upstream.scheme == "http" and via:
+                reasons[upstream.name] = NO_PLAIN_VIA
+            elif upstream.scheme == "https" and insecure and upstream.verify:
+                reasons[upstream.name] = NO_INSECURE
+        return reasons
+
+    def why_not(self, client: connection.Client, request: http.Request) -> str:
+        """Why the pool is not spent on this request (law 12); "" when it may be."""
+        if self.is_remote(client):
+            return NO_REMOTE
+        if isinstance(client.proxy_mode, ReverseMode) and (origin := _foreign_page(client, request)):
+            return NO_BROWSER.format(origin=origin)
+        return ""
+
+
+def _foreign_page(client: connection.Client, request: http.Request) -> str:
+    """The page that made a browser send this request to us, "" when none did or it is the proxy's own."""
+    origin = request.headers.get("origin", "").strip()[:200]
+    if request.headers.get("sec-fetch-site", "").strip().lower() in ("cross-site", "same-site"):
+        return origin or "unknown origin"
+    if not origin:
+        return ""
+    try:
+        page = urlsplit(origin)
+        port = page.port or (443 if page.scheme == "https" else 80)
+    except ValueError:
+        return origin
+    ours = page.hostname in ("127.0.0.1", "localhost", "::1") and port == client.sockname[1]
+    return "" if ours else origin

@@ -1,0 +1,198 @@
+"""One reply while it is being held: when it is decided, and what there is to judge (design, "Holding a reply").
+
+Not 2xx: the whole body. 2xx JSON: the whole body, judged by structure only. 2xx event stream: up to the first event
+that proves real output or says that it failed. Anything else that is 2xx needs no decision. All of it is bounded; a
+bound that is reached is a decision: release.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+
+from understudy.dialects.base import Call, Progress, StreamEvent
+from understudy.encoding import Decoder
+from understudy.pool import Candidate
+from understudy.reply import Fault, FaultKind, Reply
+from understudy.secrets import mask
+from understudy.sites import Recognised
+from understudy.streamevents import EventReader, is_event_stream
+
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a held body."""
+STREAM_LIMIT = 256 * 1024
+"""Bytes of a held stream."""
+EVENT_LIMIT = 64
+"""Events of a held stream."""
+TAIL_LIMIT = 8 * 1024
+"""Bytes kept of the end of a released stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """The secret that an attempt carries, for as long as its reply may echo it."""
+
+    name: str
+    value: str = field(repr=False)
+
+    def mask[T: (str, bytes)](self, text: T) -> T:
+        """Put the placeholder wherever the secret stands."""
+        return mask(text, self.value, self.name)
+
+
+class Held(Enum):
+    """Where the hold stands."""
+
+    MORE = auto()  # nothing is decided yet
+    OUTPUT = auto()  # real output, or a reply that needs no decision: release
+    REPLY = auto()  # there is something to judge: see Hold.reply
+    BOUND = auto()  # a bound was reached: release
+
+
+class Hold:
+    """Reads a reply as it comes in. Feed it :meth:`start`, then :meth:`data`, then :meth:`end`."""
+
+    def __init__(self, recognised: Recognised, call: Call, candidate: Candidate, secret: Secret) -> None:
+        self.dialect = recognised.dialect
+        self.endpoint = recognised.endpoint
+        self.call = call
+        self.candidate = candidate
+        self.secret = secret
+        self.status = 0
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.live = False
+        """Whether the reply is a stream of events."""
+        self.body = bytearray()
+        """What came so far, decoded."""
+        self._decoder = Decoder("", BODY_LIMIT)
+        self._encoding = ""
+        self._received = 0
+        self._events = 0
+        self._reader: EventReader | None = None
+        self._error: StreamEvent | None = None
+        self._fault: Fault | None = None
+        self._may_be_array = False
+
+    @property
+    def encoded(self) -> bool:
+        """Whether the bytes on the wire differ from the decoded ones."""
+        return self._encoding not in ("", "identity")
+
+    @property
+    def success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+    def start(self, status: int, headers: Sequence[tuple[str, str]]) -> Held:
+        """The status line and the headers have come; names of headers in any case."""
+        self.status = status
+        self.headers = tuple(headers)
+        content_type = self._header("content-type").partition(";")[0].strip().lower()
+        self._encoding = self._header("content-encoding").strip().lower()
+        is_json = content_type == "application/json" or content_type.endswith("+json")
+        self.live = self.success and is_event_stream(content_type)
+        if self.success and not self.live and not is_json:
+            return Held.OUTPUT
+        self._decoder = Decoder(self._encoding, BODY_LIMIT)
+        self._may_be_array = self.success and is_json and self.call.streamed
+        if self.live:
+            self._reader = EventReader(content_type)
+        return Held.MORE
+
+    def data(self, data: bytes) -> Held:
+        """Some bytes of the body, as they were on the wire."""
+        self._received += len(data)
+        decoded = self._decoder.feed(data)
+        self.body += decoded
+        if self._may_be_array and (first := self.body.lstrip()[:1]):
+            # Gemini without alt=sse sends its stream as one JSON array that grows.
+            self._may_be_array = False
+            if first == b"[":
+                self.live = True
+                self._reader = EventReader("application/json")
+                decoded = bytes(self.body)
+        if self._reader is None:
+            return Held.BOUND if max(self._received, len(self.body)) >= BODY_LIMIT else Held.MORE
+        for event in self._reader.feed(decoded):
+            self._events += 1
+            match self.dialect.progress(event):
+                case Progress.OUTPUT | Progress.DONE:
+                    return Held.OUTPUT
+                case Progress.ERROR:
+                    self._error = event
+                    return Held.REPLY
+                case Progress.LIFECYCLE:
+                    pass
+        full = self._events >= EVENT_LIMIT or max(self._received, len(self.body)) >= STREAM_LIMIT
+        return Held.BOUND if full or self._reader.overflow or self._decoder.failed else Held.MORE
+
+    def end(self) -> Held:
+        """The reply is complete. A stream that ends here has said nothing: a fault."""
+        if self.live:
+            self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
+        return Held.REPLY
+
+    def fault(self, fault: Fault) -> Reply:
+        """The transport failed instead: that is what there is to judge."""
+        self._fault = replace(fault, message=self.secret.mask(fault.message)[:500])
+        return self.reply()
+
+    def ending(self, event: StreamEvent) -> Reply:
+        """The released stream ended in this event."""
+        self._error = event
+        return self.reply()
+
+    def reply(self) -> Reply:
+        """What there is to judge; a secret that the upstream echoes is masked in it (R06)."""
+        return Reply(
+            status=0 if self._fault else self.status,
+            dialect=self.dialect.name,
+            endpoint=self.endpoint.name,
+            kind=self.endpoint.kind.value,
+            host=self.candidate.upstream.host,
+            alias=self.call.alias,
+            model=self.candidate.model,
+            streamed=self.call.streamed,
+            headers=self.headers,
+            body=self.secret.mask(self._error.data if self._error else bytes(self.body)),
+            event=(self._error.name or "error") if self._error else "",
+            fault=self._fault,
+            truncated=len(self.body) >= BODY_LIMIT,
+        )
+
+    def _header(self, name: str) -> str:
+        return next((value for key, value in self.headers if key.lower() == name), "")
+
+
+class Tail:
+    """The last bytes of a released stream: one append per chunk, read once at the end."""
+
+    __slots__ = ("_chunks", "_size")
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+
+    def append(self, chunk: bytes) -> None:
+        """Keep a chunk, let go of what is no longer among the last bytes."""
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        while self._size - len(self._chunks[0]) >= TAIL_LIMIT:
+            self._size -= len(self._chunks.popleft())
+
+    def last(self, hold: Hold) -> tuple[Progress, StreamEvent | None]:
+        """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing."""
+        if hold.encoded:
+            return Progress.LIFECYCLE, None
+        content_type = "text/event-stream"
+        ending = b"".join(self._chunks)[-TAIL_LIMIT:]
+        found: tuple[Progress, StreamEvent | None] = (Progress.LIFECYCLE, None)
+        for event in EventReader(content_type).feed(ending + b"\n\n"):
+            progress = hold.dialect.progress(event)
+            if progress is Progress.ERROR:
+                return progress, event
+            if progress is Progress.DONE:
+                found = (progress, event)
+        return found

@@ -1,0 +1,70 @@
+"""What happened, where people look: log lines one can read aloud, and a comment and metadata on the tool's flow."""
+
+from __future__ import annotations
+
+import logging
+
+from mitmproxy import http
+
+from understudy.exchange import Exchange
+from understudy.refusal import duration
+from understudy.steps import Outcome
+from understudy.stream import Abandoned
+
+logger = logging.getLogger("understudy")
+
+
+class FlowJournal:
+    """Writes to the log and to ``flow.comment`` and ``flow.metadata["understudy"]``."""
+
+    def abandoned(self, abandoned: Abandoned) -> None:
+        """An attempt was not the one for the tool."""
+        line = describe(abandoned.exchange, abandoned.outcome)
+        logger.info(line)
+        flow = abandoned.flow
+        flow.comment = f"{flow.comment}\n{line}".strip()
+
+    def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
+        """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
+        route = exchange.lineup.route.pattern
+        attempts = len(exchange.outcomes)
+        facts = {"route": route, "alias": exchange.request.alias[:200], "attempts": attempts}
+        if number:
+            outcome = exchange.outcomes[number - 1]
+            candidate = outcome.attempt.candidate
+            facts |= {"credential": candidate.credential.name, "model": candidate.model[:200]}
+            if attempts > 1:
+                verb = "answered" if outcome.verdict.label.value == "ok" else f"released: {outcome.verdict.label}"
+                line = f"{_number(exchange, outcome)} {_name(outcome)}: {verb}"
+                logger.info(line)
+                flow.comment = f"{flow.comment}\n{line}".strip()
+        else:
+            flow.comment = f"{flow.comment}\nunderstudy answered itself".strip()
+        if attempts > 1 or not number:
+            flow.marked = flow.marked or ":performing_arts:"
+        flow.metadata["understudy"] = facts
+
+    def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:
+        """A released stream ended in an error; the tool has seen it."""
+        line = f"{describe(exchange, outcome)} (after release, passed on as it was)"
+        logger.warning(line)
+        flow.comment = f"{flow.comment}\n{line}".strip()
+
+
+def describe(exchange: Exchange, outcome: Outcome) -> str:
+    """One line about an attempt: ``1/3 home gpt-5: rate_limited by general/rate_limited, suspended 20s: evidence``."""
+    verdict, suspension = outcome.verdict, outcome.suspension
+    text = f"{_number(exchange, outcome)} {_name(outcome)}: {verdict.label} by {verdict.rule}"
+    if suspension is not None:
+        what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
+        text += f", {what}suspended {duration(suspension.until - suspension.since)}"
+    return f"{text}: {verdict.evidence}" if verdict.evidence else text
+
+
+def _number(exchange: Exchange, outcome: Outcome) -> str:
+    return f"{outcome.attempt.number}/{len(exchange.lineup.members)}"
+
+
+def _name(outcome: Outcome) -> str:
+    candidate = outcome.attempt.candidate
+    return f"{candidate.credential.name} {candidate.model[:200]}"

@@ -1,0 +1,103 @@
+"""Regular expressions that people write in rule files: which are refused, and which words they cannot do without.
+
+A rule is run against bytes that a stranger sends, so an expression that can backtrack for minutes must not get in. And
+a hundred expressions per reply are only cheap if most are never started: one that needs the word "model" is not tried
+on a message without it. Both questions are answered from Python's own parse tree of the expression.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+# The tree has no public door, but its shape has been the same since Python 2; a test would notice a change.
+_parser: Any = import_module("re._parser")
+
+LONGEST = 4000  # characters of one expression
+
+
+def compile_pattern(expression: str) -> re.Pattern[str]:
+    """Compile an expression of a rule, ignoring case.
+
+    Raises ValueError, with the reason in words, for one that is not valid or that could backtrack without end.
+    """
+    if len(expression) > LONGEST:
+        raise ValueError(f"an expression of more than {LONGEST} characters")
+    try:
+        tree = _parser.parse(expression, re.IGNORECASE)
+        if _nests(tree, inside=False):
+            raise ValueError("a repetition inside a repetition, which may never end")
+        return re.compile(expression, re.IGNORECASE)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+
+
+def needles(expression: str) -> frozenset[str]:
+    """Words (lower case) of which any text that matches must contain at least one; empty when nothing is certain."""
+    return _needed(_parser.parse(expression, re.IGNORECASE))
+
+
+_UNBOUNDED = 64  # a repetition that may run longer than this counts as one without end
+
+
+def _nests(tree: Iterable[tuple[Any, Any]], inside: bool) -> bool:
+    for operation, value in tree:
+        name = str(operation)
+        if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+            _least, most, body = value
+            endless = int(most) > _UNBOUNDED
+            if (endless and inside) or _nests(body, inside or endless):
+                return True
+        elif any(_nests(part, inside) for part in _parts(name, value)):
+            return True
+    return False
+
+
+def _parts(name: str, value: Any) -> list[Any]:
+    match name:
+        case "SUBPATTERN" | "ASSERT" | "ASSERT_NOT":
+            return [value[-1]]
+        case "ATOMIC_GROUP":
+            return [value]
+        case "BRANCH":
+            return list(value[1])
+        case "GROUPREF_EXISTS":
+            return [part for part in value[1:] if part is not None]
+    return []
+
+
+def _needed(tree: Iterable[tuple[Any, Any]]) -> frozenset[str]:
+    """The best set of words in a sequence: every match contains one of them."""
+    best: frozenset[str] = frozenset()
+    run = ""
+    for operation, value in [*tree, ("END", None)]:
+        name = str(operation)
+        if name == "LITERAL":
+            run += chr(value).lower()
+            continue
+        if len(run) > 1:
+            best = _better(best, frozenset((run,)))
+        run = ""
+        match name:
+            case "SUBPATTERN":
+                best = _better(best, _needed(value[-1]))
+            case "ATOMIC_GROUP":
+                best = _better(best, _needed(value))
+            case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT" if value[0] > 0:
+                best = _better(best, _needed(value[2]))
+            case "BRANCH":
+                branches = [_needed(branch) for branch in value[1]]
+                if all(branches):
+                    best = _better(best, frozenset().union(*branches))
+    return best
+
+
+def _better(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    """The set that rules out more: its shortest word is longer. Very large sets cost more than they save."""
+    if not other or len(other) > 40:
+        return one
+    if not one or min(map(len, other)) > min(map(len, one)):
+        return other
+    return one

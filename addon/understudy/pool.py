@@ -1,0 +1,194 @@
+"""What the owner has, as frozen values: upstreams, credentials, candidates, routes and the pool they form.
+
+Nothing here reads a file, a clock or the network, and nothing here imports the rest of the package: a pool is a
+snapshot, and a request works on the snapshot it started with (law 11 of the design).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Protocol
+
+
+class SecretSource(Protocol):
+    """Where a secret comes from. Its repr never shows the secret."""
+
+    def reveal(self) -> str:
+        """Return the secret itself. Called at the last moment, by the layer that puts it on the wire."""
+        ...
+
+
+class Strategy(StrEnum):
+    """How a route picks among its candidates."""
+
+    ORDERED = "ordered"
+    ROUND_ROBIN = "round_robin"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty."""
+
+    name: str
+    dialect: str
+    scheme: str
+    host: str
+    port: int
+    base_path: str = ""
+    verify: bool = True
+
+    @property
+    def url(self) -> str:
+        """The base URL with its port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.base_path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A secret for one upstream, and the headers that belong to the same identity."""
+
+    name: str
+    upstream: Upstream
+    secret: SecretSource = field(compare=False)
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """(credential, upstream model): the unit that is picked and suspended."""
+
+    credential: Credential
+    model: str
+
+    @property
+    def upstream(self) -> Upstream:
+        """The upstream follows from the credential."""
+        return self.credential.upstream
+
+    def __str__(self) -> str:
+        return f"{self.credential.name} {self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One line of a route's ``candidates``. Without a ``model`` the alias keeps its name."""
+
+    credential: Credential
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The limits of one exchange. All times in seconds.
+
+    ``attempts``: sendings in all. ``seconds``: no attempt or wait begins later than this after the request came in.
+    ``wait``: the longest wait for a candidate when all are suspended. ``first_event``: how long a streamed request may
+    stay without any byte of a reply while another candidate is left. ``patience``: a limit with a hint this short is
+    waited out on the same candidate, once.
+    """
+
+    attempts: int = 4
+    seconds: float = 55.0
+    wait: float = 30.0
+    first_event: float = 45.0
+    patience: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Alias, glob or ``default`` -> choices in order."""
+
+    pattern: str
+    choices: tuple[Choice, ...]
+    strategy: Strategy = Strategy.ORDERED
+    budget: Budget = Budget()
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the route for aliases that have no route of their own."""
+        return self.pattern == "default"
+
+    def serves(self, dialect: str) -> bool:
+        """Whether any choice speaks this dialect."""
+        return any(choice.credential.upstream.dialect == dialect for choice in self.choices)
+
+    def candidates(self, alias: str, dialect: str) -> tuple[Candidate, ...]:
+        """The candidates for this alias in this dialect, in order, each once."""
+        return tuple(
+            dict.fromkeys(
+                Candidate(choice.credential, choice.model or alias)
+                for choice in self.choices
+                if choice.credential.upstream.dialect == dialect
+            )
+        )
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a route's name is a glob. Only ``*`` and ``?`` are special: model names contain brackets."""
+    return "*" in pattern or "?" in pattern
+
+
+def glob_regex(pattern: str) -> re.Pattern[str]:
+    """The regular expression for a glob of ``*`` and ``?``; to be used with ``fullmatch``."""
+    special = {"*": ".*", "?": "."}
+    return re.compile("".join(special.get(char) or re.escape(char) for char in pattern), re.DOTALL)
+
+
+def specificity(pattern: str) -> tuple[int, int, int, int]:
+    """Sort key of a route's name, the most specific last: ``default``, globs by literal characters, plain names."""
+    if pattern == "default":
+        return (0, 0, 0, 0)
+    if not is_glob(pattern):
+        return (2, 0, 0, 0)
+    literal = sum(char not in "*?" for char in pattern)
+    return (1, literal, pattern.count("?"), -pattern.count("*"))
+
+
+@dataclass(frozen=True, slots=True)
+class Intercept:
+    """A further host whose calls are looked at: ``intercept:`` in the pool file. ``port`` None means any."""
+
+    host: str
+    dialect: str
+    base_path: str = ""
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Everything a pool file says. ``replay_after_sent``: whether a fault after the request was sent is replayed."""
+
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    intercept: tuple[Intercept, ...] = ()
+    replay_after_sent: bool = True
+    path: str = ""
+
+    @cached_property
+    def _patterns(self) -> tuple[tuple[re.Pattern[str], Route], ...]:
+        globs = sorted((name for name in self.routes if is_glob(name)), key=specificity, reverse=True)
+        return tuple((glob_regex(name), self.routes[name]) for name in globs)
+
+    def route(self, alias: str, dialect: str) -> Route | None:
+        """The route of an alias: its own, else the most specific glob, else ``default``; None without one.
+
+        A route that has no candidate of the dialect is passed over.
+        """
+        own = self.routes.get(alias) if alias != "default" else None
+        if own is not None and own.serves(dialect):
+            return own
+        for pattern, route in self._patterns:
+            if pattern.fullmatch(alias) and route.serves(dialect):
+                return route
+        default = self.routes.get("default")
+        return default if default is not None and default.serves(dialect) else None
+
+    def has_route_for(self, dialect: str) -> bool:
+        """Whether any route could serve a call of this dialect."""
+        return any(route.serves(dialect) for route in self.routes.values())

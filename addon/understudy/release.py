@@ -1,0 +1,72 @@
+"""What the tool gets: a real reply with as few changes as law 6 allows, or an answer of our own in its dialect."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+
+from mitmproxy import http
+
+from understudy.dialects.base import Dialect
+from understudy.hold import Hold
+from understudy.refusal import RETRY_HORIZON
+from understudy.steps import Refuse, Release
+
+ECHOED = (
+    "understudy: the upstream's reply repeats the credential inside a compressed stream, so it cannot be passed on: "
+    "look at the upstream, it should not do that"
+)
+INTERNAL = "understudy: internal error, nothing was sent on: see the proxy's log, and report what it says"
+MARK = "x-understudy"
+"""Header on every answer of our own."""
+
+
+def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
+    """Our own answer: a real status also for streamed requests, the reasons in the body, and when to come back."""
+    headers = {"content-type": "application/json", MARK: "answer"}
+    if refuse.retry_after is not None:
+        headers["retry-after"] = str(refuse.retry_after)
+    else:
+        headers["x-should-retry"] = "false"
+    return http.Response.make(refuse.status, dialect.error_body(refuse.status, refuse.message), headers)
+
+
+def prepare(response: http.Response, body: bytes, hold: Hold, step: Release, *, complete: bool) -> bytes | None:
+    """Make a held reply fit for the tool; returns the bytes of its body so far, None when it must not go out.
+
+    Changed are: a Retry-After beyond a minute, ``x-should-retry`` when another round cannot help, and an echo of the
+    secret with the framing that this needs. ``body`` is what came so far, ``complete`` whether that is all.
+    """
+    headers = response.headers
+    if response.status_code >= 400:
+        _cap_retry_after(headers)
+        if step.final and not step.retry:
+            headers["x-should-retry"] = "false"
+    headers.fields = tuple((name, hold.secret.mask(value)) for name, value in headers.fields)
+    decoded = bytes(hold.body) if hold.encoded else body
+    masked = hold.secret.mask(decoded)
+    if masked == decoded:
+        return body
+    if hold.encoded:
+        if not complete:
+            return None
+        headers.pop("content-encoding", None)
+    if "content-length" in headers:
+        if complete:
+            headers["content-length"] = str(len(masked))
+        else:
+            del headers["content-length"]
+    return masked
+
+
+def _cap_retry_after(headers: http.Headers) -> None:
+    """Tools sleep through a long Retry-After without a word (seconds or an HTTP date, RFC 9110 section 10.2.3)."""
+    for name, unit in (("retry-after", 1.0), ("retry-after-ms", 1000.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) / unit
+        except ValueError:
+            parsed = email.utils.parsedate_tz(value)
+            seconds = email.utils.mktime_tz(parsed) - time.time() if parsed else 0.0
+        if not seconds <= RETRY_HORIZON:
+            headers[name] = f"{RETRY_HORIZON * unit:.0f}"

@@ -1,0 +1,161 @@
+"""The tool's credential out, the candidate's in: what happens to a request between the tool and an upstream.
+
+``flow.request`` is what other addons, logs and dumps see. Before any of them sees it the tool's own credential is
+replaced by a placeholder and kept in a :class:`Stash`, which never leaves the layer. What goes to an upstream is a
+copy made here; a secret is in that copy only (law 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote_plus
+
+from mitmproxy import http
+from mitmproxy.net.http import url
+
+from understudy.dialects.base import Call, Dialect
+from understudy.encoding import decode_request
+from understudy.pool import Candidate
+from understudy.secrets import has_placeholder, placeholder
+from understudy.sites import Recognised, strip_auth_query, upstream_path
+
+CLIENT = placeholder("client")
+QUOTED_CLIENT = quote(CLIENT, safe="").encode()
+MARK = b"understudy"
+BOUND_TO_THE_TOOL = frozenset({b"cookie", b"proxy-authorization"})
+"""Further headers that carry a credential of the tool; they never go to another upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stash:
+    """What the tool sent as its credential: header fields, and values from the query in their order."""
+
+    fields: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    query: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+def carries_placeholder(request: http.Request) -> bool:
+    """Whether a credential in this request is a placeholder: a saved flow that is sent again."""
+    return has_placeholder(request.data.path) or any(
+        MARK in value and has_placeholder(value) for _, value in request.headers.fields
+    )
+
+
+def mask_query(request: http.Request, dialects: Iterable[Dialect]) -> tuple[bytes, ...]:
+    """Replace credentials in the query by the placeholder (R04); returns what they were, in their order."""
+    path, sign, query = request.data.path.partition(b"?")
+    names = {name for dialect in dialects for name in dialect.auth_query}
+    if not query or not names:
+        return ()
+    values, pairs = [], query.split(b"&")
+    for position, pair in enumerate(pairs):
+        name, equals, value = pair.partition(b"=")
+        if value and unquote_plus(name.decode("latin-1")).strip().lower() in names:
+            values.append(value)
+            pairs[position] = name + equals + QUOTED_CLIENT
+    if values:
+        request.data.path = path + sign + b"&".join(pairs)
+    return tuple(values)
+
+
+def mask(request: http.Request, dialect: Dialect) -> Stash:
+    """Replace every form of the tool's credential in a recognised request by the placeholder."""
+    fields = request.headers.fields
+    names = dialect.auth_headers
+    request.headers.fields = tuple(
+        (name, _masked(value)) if name.lower().decode("latin-1") in names else (name, value) for name, value in fields
+    )
+    return Stash(fields, mask_query(request, [dialect]))
+
+
+def unmask(request: http.Request, stash: Stash) -> None:
+    """Put the tool's own header fields back where the placeholder still stands; the query stays masked."""
+    original = {(name, _masked(value)): value for name, value in stash.fields}
+    request.headers.fields = tuple(
+        (name, original.get((name, value), value)) for name, value in request.headers.fields
+    )
+
+
+def reveal_query(request: http.Request, stash: Stash) -> http.Request:
+    """A copy of an unrouted request that carries the tool's own query again, to be put on the wire."""
+    copy = request.copy()
+    for value in stash.query:
+        copy.data.path = copy.data.path.replace(QUOTED_CLIENT, value, 1)
+    return copy
+
+
+def read_call(request: http.Request, recognised: Recognised) -> Call | None:
+    """Alias and stream flag of a recognised request; None when the body cannot be read."""
+    body = decoded_body(request)
+    if body is None:
+        return None
+    content_type = request.headers.get("content-type", "")
+    return recognised.dialect.read(recognised.tail, recognised.query, content_type, body)
+
+
+def decoded_body(request: http.Request) -> bytes | None:
+    """The request body without its content encoding; None when that cannot be undone."""
+    encoding = request.headers.get("content-encoding", "")
+    return decode_request(request.data.content or b"", encoding)
+
+
+def build(
+    request: http.Request, recognised: Recognised, call: Call, candidate: Candidate, secret: str
+) -> http.Request:
+    """The request for a candidate, secret included. To be handed to the wire and to nothing else.
+
+    Raises ValueError when the model cannot be written.
+    """
+    upstream, dialect = candidate.upstream, recognised.dialect
+    tail, body, headers = recognised.tail, request.data.content or b"", http.Headers(request.headers.fields)
+    if candidate.model != call.alias:
+        decoded = decoded_body(request)
+        if decoded is None:
+            raise ValueError("the request body cannot be decoded")
+        tail, edited = dialect.write_model(tail, request.headers.get("content-type", ""), decoded, candidate.model)
+        if edited != decoded:
+            body = edited
+            headers.pop("content-encoding", None)
+            if "transfer-encoding" not in headers and "content-length" in headers:
+                headers["content-length"] = str(len(body))
+    leaving = {name.encode() for name in dialect.auth_headers | dialect.identity_headers} | BOUND_TO_THE_TOOL
+    headers.fields = tuple((name, value) for name, value in headers.fields if name.lower() not in leaving)
+    for name, value in dialect.clean_headers({k.lower(): v for k, v in headers.items()}, secret):
+        _set(headers, name, value)
+    for name, value in (*candidate.credential.headers, *dialect.credential_headers(secret)):
+        _set(headers, name, value)
+    if call.streamed:
+        # The end of a stream is judged from its last bytes, which a compressed stream would hide.
+        headers["accept-encoding"] = "identity"
+    authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
+    if "host" in headers or not (request.is_http2 or request.is_http3):
+        headers["host"] = authority
+    return http.Request(
+        host=upstream.host,
+        port=upstream.port,
+        method=request.data.method,
+        scheme=upstream.scheme.encode(),
+        authority=authority.encode() if request.data.authority else b"",
+        path=upstream_path(upstream, tail, strip_auth_query(dialect, recognised.query)).encode("latin-1"),
+        # The HTTP/1 client decides by the version when to close the connection.
+        http_version=request.data.http_version,
+        headers=headers,
+        content=body,
+        trailers=request.data.trailers,
+        timestamp_start=request.data.timestamp_start,
+        timestamp_end=request.data.timestamp_end,
+    )
+
+
+def _masked(value: bytes) -> bytes:
+    """``Bearer abc`` -> ``Bearer <understudy:client>``: the scheme stays readable."""
+    scheme, _, rest = value.partition(b" ")
+    return scheme + b" " + CLIENT.encode() if rest else CLIENT.encode()
+
+
+def _set(headers: http.Headers, name: str, value: str) -> None:
+    if value:
+        headers[name] = value
+    else:
+        headers.pop(name, None)

@@ -1,0 +1,51 @@
+"""What the tests share: a CA, a scriptable upstream, and real mitmproxy processes that always end with their test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.authority import Authority
+from e2e.proxy import Proxy, StartProxy, make_confdir
+from e2e.upstream import Upstream
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The CA of every test upstream."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """mitmproxy's configuration folder with its CA, one for the session as making the key takes a second."""
+    return make_confdir(tmp_path_factory.mktemp("confdir"))
+
+
+@pytest.fixture
+def upstream(authority: Authority) -> Iterator[Upstream]:
+    """A scriptable upstream."""
+    with Upstream(authority) as running:
+        yield running
+
+
+@pytest.fixture
+def other_upstream(authority: Authority) -> Iterator[Upstream]:
+    """A second one, with ports of its own."""
+    with Upstream(authority) as running:
+        yield running
+
+
+@pytest.fixture
+def mitmdump(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Authority) -> Iterator[StartProxy]:
+    """Start a real mitmdump: ``mitmdump(pool_yaml=..., mode=..., ...)``; the arguments are those of ``Proxy``."""
+    with contextlib.ExitStack() as running:
+
+        def start(**options: object) -> Proxy:
+            options = {"trusted": authority.path, **options}
+            return running.enter_context(Proxy(tmp_path_factory.mktemp("proxy"), confdir, **options))  # type: ignore[arg-type]
+
+        yield start

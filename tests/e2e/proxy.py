@@ -1,0 +1,199 @@
+"""Starts the real mitmdump (or mitmweb) with the addon, as a user would, and never leaves it behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mitmproxy import certs, flow, io
+
+ROOT = Path(__file__).resolve().parents[2]
+ADDON = ROOT / "addon" / "understudy" / "main.py"
+TOOL = Path(__file__).with_name("tool.py")
+
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+
+LISTENING = re.compile(r"listening at .*?:(\d+)")
+WEB = re.compile(r"Web server listening at (\S+)")
+
+
+class NotStartedError(AssertionError):
+    """The program ended, or kept silent, instead of listening. Its text is what the program said."""
+
+
+def make_confdir(directory: Path) -> Path:
+    """Fill a mitmproxy configuration folder with a CA. Making the key is slow: once a session is enough."""
+    directory.mkdir(parents=True, exist_ok=True)
+    certs.CertStore.create_store(directory, "mitmproxy", 2048)
+    return directory
+
+
+class Proxy:
+    """A running mitmproxy program. To be used in a ``with``, or stopped by hand.
+
+    ``directory``: where pool file, log and flows go. ``confdir``: see ``make_confdir``. ``trusted``: the CA that
+    the upstreams' certificates are verified against. ``pool_yaml``: the pool file's text; None: no pool file is
+    named. ``addon`` False: mitmproxy alone. ``mode``: as for ``--mode``. ``settings``: more options for ``--set``.
+    ``verbosity``: of the log. ``env``: variables on top of a bare environment, as the tests' own must not decide
+    anything. ``program``: "mitmdump" or "mitmweb".
+
+    Raises NotStartedError when it does not listen within 20 s.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        confdir: Path,
+        *,
+        trusted: Path | None = None,
+        pool_yaml: str | None = None,
+        mode: str = "regular",
+        settings: Mapping[str, str] | None = None,
+        extra_args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        addon: bool = True,
+        verbosity: str = "info",
+        program: str = "mitmdump",
+    ) -> None:
+        self.directory = directory
+        self.confdir = confdir
+        self.ca = confdir / "mitmproxy-ca-cert.pem"
+        self.pool_path = directory / "pool.yaml"
+        self.flow_path = directory / "flows.mitm"
+        self.log_path = directory / "proxy.log"
+        arguments = ["--listen-host", "127.0.0.1", "-p", "0", "--mode", mode, "-w", str(self.flow_path)]
+        values = {"confdir": str(confdir), "termlog_verbosity": verbosity}
+        if program == "mitmdump":
+            values["flow_detail"] = "0"
+        else:
+            values |= {"web_open_browser": "false", "web_host": "127.0.0.1", "web_port": "0"}
+        if trusted is not None:
+            values["ssl_verify_upstream_trusted_ca"] = str(trusted)
+        if pool_yaml is not None:
+            self.write_pool(pool_yaml)
+            values["pool_file"] = str(self.pool_path)
+        for name, value in {**values, **(settings or {})}.items():
+            arguments += ["--set", f"{name}={value}"]
+        if addon:
+            arguments += ["-s", str(ADDON)]
+        self._output: list[str] = []
+        self._ended = False
+        self._changed = threading.Condition()
+        self._process = subprocess.Popen(
+            [sys.executable, str(TOOL), program, *arguments, *extra_args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._environment(env or {}),
+            cwd=directory,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._reader = threading.Thread(target=self._read, name="proxy output", daemon=True)
+        self._reader.start()
+        try:
+            self.port = int(self._await_start(LISTENING))
+            self.web_url = self._await_start(WEB) if program == "mitmweb" else ""
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def _environment(self, extra: Mapping[str, str]) -> dict[str, str]:
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.directory),
+            "XDG_CONFIG_HOME": str(self.directory / "config"),
+            "LC_ALL": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            **extra,
+        }
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self.log_path.open("w", encoding="utf-8") as log:
+            for line in self._process.stdout:
+                log.write(line)
+                log.flush()
+                with self._changed:
+                    self._output.append(line)
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _await_start(self, pattern: re.Pattern[str]) -> str:
+        try:
+            return self.wait_for_log(pattern, START_SECONDS).group(1)
+        except TimeoutError as silence:
+            raise NotStartedError(self.log_text()) from silence
+
+    def write_pool(self, text: str) -> None:
+        """(Over)write the pool file, readable by its owner only."""
+        self.pool_path.touch(mode=0o600)
+        self.pool_path.write_text(text, encoding="utf-8")
+
+    def log_text(self) -> str:
+        """Everything the program has printed so far, both outputs."""
+        with self._changed:
+            return "".join(self._output)
+
+    def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float = 10.0) -> re.Match[str]:
+        """Wait until the output matches. Raises TimeoutError after ``timeout`` seconds, or when the program ended."""
+        regex = re.compile(pattern)
+
+        def found() -> re.Match[str] | None:
+            return regex.search("".join(self._output))
+
+        with self._changed:
+            self._changed.wait_for(lambda: found() or self._ended, timeout)
+            if (match := found()) is None:
+                raise TimeoutError(f"nothing like {regex.pattern!r} in:\n{''.join(self._output)}")
+            return match
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def stop(self) -> int:
+        """End the process, politely first; return its exit code. May be called again."""
+        if self.is_running:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        code = self._process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        return code
+
+    def flows(self) -> list[flow.Flow]:
+        """Stop, and return the saved flows."""
+        self.stop()
+        with self.flow_path.open("rb") as file:
+            return list(io.FlowReader(file).stream())
+
+
+StartProxy = Callable[..., Proxy]
+"""The type of the ``mitmdump`` fixture: takes the options of ``Proxy``, and ends what it started."""
