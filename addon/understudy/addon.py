@@ -21,10 +21,11 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
-from understudy import config, rulefile, stream, tunnel
+from understudy import config, rulefile, tunnel
 from understudy.capacity import lift_connection_limit
 from understudy.dialects import DIALECTS
 from understudy.engine import NO_REMOTE, Engine
+from understudy.install import install
 from understudy.journal import FlowJournal
 from understudy.pool import Upstream
 from understudy.refusal import duration
@@ -71,7 +72,7 @@ class Understudy:
         )
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
-        self.uninstall = stream.install(self.engine, self.journal)
+        self.uninstall = install(self.engine, self.journal)
 
     def configure(self, updated: Set[str]) -> None:
         """Read the pool file when its option changes. Raises OptionsError; the last good pool stays in use."""

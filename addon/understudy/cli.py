@@ -75,7 +75,7 @@ def summary(pool: Pool) -> list[str]:
     return lines
 
 
-def _order(route: Route) -> tuple[int, int, int]:
+def _order(route: Route) -> tuple[int, int, int, int]:
     return specificity(route.pattern)
 
 

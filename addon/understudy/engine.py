@@ -28,7 +28,7 @@ from understudy.steps import Request
 from understudy.suspensions import Suspensions
 
 NO_PLAIN_VIA = "plain HTTP through an upstream proxy would show the secret to that proxy: use an https:// url"
-NO_INSECURE = "ssl_insecure is set, and a secret only travels over verified TLS: unset it, or give the upstream verify: false"
+NO_INSECURE = "ssl_insecure is set, and a secret needs verified TLS: unset it, or give the upstream verify: false"
 NO_REMOTE = (
     "understudy: this proxy listens beyond loopback and asks nobody for a password, so pool credentials are not used: "
     "start it with --listen-host 127.0.0.1, set proxyauth, or set pool_allow_remote=true"
@@ -166,7 +166,7 @@ class Engine:
 
 def _foreign_page(client: connection.Client, request: http.Request) -> str:
     """The page that made a browser send this request to us, "" when none did or it is the proxy's own."""
-    origin = request.headers.get("origin", "").strip()[:200]
+    origin = str(request.headers.get("origin", "")).strip()[:200]
     if request.headers.get("sec-fetch-site", "").strip().lower() in ("cross-site", "same-site"):
         return origin or "unknown origin"
     if not origin:

@@ -19,7 +19,7 @@ LONGEST = 4000  # characters of one expression
 
 
 def compile_pattern(expression: str) -> re.Pattern[str]:
-    """Compile an expression of a rule, ignoring case.
+    """Compile an expression of a rule. It is meant for texts in lower case, its own case does not matter.
 
     Raises ValueError, with the reason in words, for one that is not valid or that could backtrack without end.
     """
@@ -29,7 +29,9 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
         tree = _parser.parse(expression, re.IGNORECASE)
         if _nests(tree, inside=False):
             raise ValueError("a repetition inside a repetition, which may never end")
-        return re.compile(expression, re.IGNORECASE)
+        # Ignoring case makes matching about twice as slow, so it is asked for only where the writer used capitals.
+        capitals = any(char.isupper() for char in re.sub(r"\\.", "", expression))
+        return re.compile(expression, re.IGNORECASE if capitals else 0)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"not a regular expression ({error})") from None
 
@@ -77,7 +79,7 @@ def _needed(tree: Iterable[tuple[Any, Any]]) -> frozenset[str]:
         if name == "LITERAL":
             run += chr(value).lower()
             continue
-        if len(run) > 1:
+        if len(run) > 1 or not run.isascii():
             best = _better(best, frozenset((run,)))
         run = ""
         match name:

@@ -50,7 +50,7 @@ def dialects(route: Route) -> set[str]:
     return {choice.credential.upstream.dialect for choice in route.choices}
 
 
-def _asked(route: Route) -> tuple[int, int, int]:
+def _asked(route: Route) -> tuple[int, int, int, int]:
     return specificity(route.pattern)
 
 

@@ -23,7 +23,7 @@ MAX_DEPTH = 6  # error inside error inside error ...
 MAX_ERRORS = 12
 MAX_MESSAGE = 8192  # characters of one message that are kept
 MAX_FRAMES = 64  # events of a stream that are looked at
-HEAD, TAIL = 1200, 400  # characters of a message that are judged: vendors say what is wrong first or last
+HEAD, TAIL = 900, 300  # characters of a message that are judged: vendors say what is wrong first or last
 
 
 class FaultKind(StrEnum):
@@ -156,7 +156,10 @@ class Reply:
 
         A body that is an array with one element is entered by itself (Gemini wraps errors so).
         """
-        keys = dotted.split(".")
+        return self.follow(tuple(dotted.split(".")))
+
+    def follow(self, keys: tuple[str, ...]) -> object | None:
+        """`path` with the keys already split."""
         root = self.json
         if isinstance(root, list) and len(root) == 1 and not keys[0].isdecimal() and keys[0] != "*":
             root = root[0]
@@ -216,7 +219,7 @@ def _parse(text: str) -> object | None:
     return value
 
 
-def _follow(value: object, keys: list[str]) -> object | None:
+def _follow(value: object, keys: tuple[str, ...]) -> object | None:
     for index, key in enumerate(keys):
         if isinstance(value, dict):
             value = value.get(key)
@@ -302,7 +305,9 @@ def _param(fields: dict[Any, Any]) -> str:
     return ""
 
 
-_ECHO_BEFORE = re.compile(r"\b(?:arguments?|content|prompts?|tools?|function|messages|inputs?|schema|texts?)\b", re.I)
+_ECHO_BEFORE = re.compile(
+    r"\b(?:arguments?|(?<!generate )contents?|prompts?|tools?|function|messages|inputs?|schema|texts?)\b", re.IGNORECASE
+)
 _REPR_FIELD = re.compile(
     r"'(error|message|code|type|param|detail)':\s*(?:'((?:[^'\\]|\\.){1,2000})'|\"((?:[^\"\\]|\\.){1,2000})\")"
 )
@@ -442,6 +447,9 @@ def _fold(message: str) -> str:
     text = _SPACE.sub(" ", message[:MAX_MESSAGE]).strip().lower().replace("\u2019", "'")
     if len(text) > HEAD + TAIL:
         text = f"{text[:HEAD]} … {text[-TAIL:]}"
+    brace = text.find("{")
+    if brace >= 0 and _ECHO_BEFORE.search(text, max(0, brace - 80), brace):
+        text = f"{text[:brace]}…"  # arguments of a tool, a schema, a prompt
 
     def drop(found: re.Match[str]) -> str:
         passage = found.group()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import partial
 from pathlib import Path
 from typing import Any, Never
 
@@ -133,7 +134,7 @@ class _FileReader:
             about=self.text(fields["about"]),
             source=self.text(fields["source"]),
             status=self.choice(fields["status"], Status),
-            applies_to=self.applies_to(fields["applies_to"]) if "applies_to" in fields else AppliesTo(),
+            **({"applies_to": self.applies_to(fields["applies_to"])} if "applies_to" in fields else {}),
             when=self.condition(fields["when"]),
             unless=self.condition(fields["unless"]) if "unless" in fields else None,
             then=self.then(fields["then"]) if "then" in fields else Then(),
@@ -282,26 +283,25 @@ class _FileReader:
         place, _, name = field.partition(".")
         if place == "header":
             return lambda reply, info: holds(reply.header(name).lower())
-        return lambda reply, info: any(holds(text) for text in _leaves(reply.path(name)))
+        keys = tuple(name.split("."))
+        return lambda reply, info: any(holds(text) for text in _leaves(reply.follow(keys)))
 
     def value_test(self, modifier: str, values: list[str], node: yaml.Node) -> Callable[[str], bool]:
         """A test of one text in lower case. Several values are alternatives."""
-        match modifier:
-            case "":
-                wanted = frozenset(values)
-                return lambda text: text in wanted
-            case "contains":
-                return lambda text: any(value in text for value in values)
-            case "glob":
-                globs = [re.compile(translate(value)) for value in values]
-                return lambda text: any(glob.match(text) for glob in globs)
-        try:
-            tries = [(tuple(needles(value)), compile_pattern(value).search) for value in values]
-        except ValueError as error:
-            self.fail(node, str(error), "write an expression without it")
-        return lambda text: any(
-            search(text) is not None for words, search in tries if not words or any(word in text for word in words)
-        )
+        if not modifier:
+            wanted = frozenset(values)
+            return lambda text: text in wanted
+        if modifier == "contains":
+            return partial(_contains_one, tuple(values))
+        if modifier == "glob":
+            return partial(_matches_one, tuple(((), re.compile(translate(value)).match) for value in values))
+        tries = []
+        for value in values:
+            try:
+                tries.append((tuple(needles(value)), compile_pattern(value).search))
+            except ValueError as error:
+                self.fail(node, str(error), "write an expression without it")
+        return partial(_matches_one, tuple(tries))
 
     def example(self, node: yaml.Node) -> Example:
         fields = self.mapping(node, _EXAMPLE_KEYS)
@@ -343,6 +343,26 @@ class _FileReader:
             case "tag:yaml.org,2002:int" if re.fullmatch(r"-?\d{1,18}", node.value):
                 return int(node.value)
         return str(node.value)
+
+
+def _contains_one(values: tuple[str, ...], text: str) -> bool:
+    for value in values:  # plain loops: this runs for every rule and every reply
+        if value in text:
+            return True
+    return False
+
+
+type _Search = Callable[[str], re.Match[str] | None]
+
+
+def _matches_one(tries: tuple[tuple[tuple[str, ...], _Search], ...], text: str) -> bool:
+    """Whether one expression is found. Those whose necessary words are not in the text are not even started."""
+    if not text:
+        return any(not words and search(text) is not None for words, search in tries)
+    for words, search in tries:
+        if (not words or _contains_one(words, text)) and search(text) is not None:
+            return True
+    return False
 
 
 def _leaves(value: object | None) -> list[str]:

@@ -98,7 +98,13 @@ class Condition:
     alternatives: tuple[tuple[Test, ...], ...]
 
     def holds(self, reply: Reply, info: ErrorInfo) -> bool:
-        return any(all(test(reply, info) for test in tests) for tests in self.alternatives)
+        for tests in self.alternatives:  # plain loops: this is the innermost part of judging
+            for test in tests:
+                if not test(reply, info):
+                    break
+            else:
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,9 @@ class AppliesTo:
             and (not self.kinds or reply.kind.lower() in self.kinds)
             and (not self.hosts or any(fnmatchcase(reply.host.lower(), host) for host in self.hosts))
         )
+
+
+_EVERYWHERE = AppliesTo()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +144,7 @@ class Rule:
     source: str
     when: Condition
     status: Status = Status.STABLE
-    applies_to: AppliesTo = AppliesTo()
+    applies_to: AppliesTo = _EVERYWHERE
     unless: Condition | None = None
     then: Then = Then()
     matches: tuple[Example, ...] = ()
@@ -148,7 +157,7 @@ class Rule:
 
     def find(self, reply: Reply) -> int | None:
         """The index of the error that this rule speaks about, None when it is silent. `unless` looks at all errors."""
-        if not self.applies_to.covers(reply):
+        if self.applies_to is not _EVERYWHERE and not self.applies_to.covers(reply):
             return None
         infos = reply.said or _NOTHING_SAID
         for index, info in enumerate(infos):

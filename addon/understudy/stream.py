@@ -5,38 +5,32 @@ id of its own towards the upstream, translated here at the border, so that late 
 leak into the next one. A decision to replay takes effect after a blocking hook only: the HTTP/1 client marks itself
 done just after the event that carries the end of a message.
 
-This file and ``watch.py`` are the only ones that know mitmproxy's internals; ``tests/test_contract.py`` says which.
+This file, ``border.py``, ``watch.py`` and ``install.py`` are the only ones that know mitmproxy's internals;
+``tests/test_contract.py`` says which.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from logging import ERROR, WARNING
 from typing import ClassVar, Protocol, override
 
-from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import flow as mflow
 from mitmproxy import http
-from mitmproxy.connection import Connection, Server
-from mitmproxy.net.http import url
+from mitmproxy.connection import Server
 from mitmproxy.net.http.http1 import expected_http_body_size
 from mitmproxy.net.http.validate import validate_headers
-from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
-from mitmproxy.proxy.layers import http as core
-from mitmproxy.proxy.layers.http import DropStream, GetHttpConnection, HTTPMode, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http import DropStream, HttpStream, SendHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
-    RequestData,
     RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
-    RequestTrailers,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
@@ -44,29 +38,22 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseTrailers,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHook, HttpResponseHeadersHook
-from mitmproxy.proxy.layers.http._http1 import Http1Client
-from mitmproxy.proxy.mode_specs import ReverseMode
-from mitmproxy.proxy.tunnel import TunnelLayer
 from mitmproxy.utils import human
 
 from understudy import release, rewrite
+from understudy.border import BorderStream
 from understudy.dialects.base import Progress
 from understudy.engine import NO_ROUTE, Engine, Intake, Plan
 from understudy.exchange import Exchange
 from understudy.hold import Held, Hold, Secret, Tail
-from understudy.pool import Upstream
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label
 from understudy.secrets import SecretError
 from understudy.steps import Attempt, Outcome, Refuse, Release, Step, Wait
-from understudy.watch import SLACK, Due, is_alarm_of, watch_of
+from understudy.watch import SLACK, Due
 
-CONNECT_LIMIT = 10.0
-"""Seconds for a connection with all its handshakes; mitmproxy sets no limit of its own."""
 STALL_LIMIT = 10.0
 """Seconds for the body of an error reply, while another candidate is left."""
-HEAD_LIMIT = 256 * 1024
-"""Bytes of response headers; mitmproxy sets no limit of its own."""
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
@@ -97,34 +84,6 @@ class UnderstudyAttemptHook(commands.StartHook):
     abandoned: Abandoned
 
 
-class PooledHttpConnection(GetHttpConnection):
-    """Asks for a connection that may carry a secret: to this very name, checked, and not one that failed before."""
-
-    upstream: Upstream
-    unverified: set[str]
-
-    @override
-    def connection_spec_matches(self, connection: Connection) -> bool:
-        return (
-            super().connection_spec_matches(connection)
-            and not connection.error
-            and isinstance(connection, Server)
-            and (not self.tls or self.upstream.host == connection.sni)
-            and (not self.upstream.verify or connection.id not in self.unverified)
-        )
-
-
-class HeadBuffer(ReceiveBuffer):
-    """The read buffer of an HTTP/1 upstream that ends when a head does not: it then reads as a malformed one."""
-
-    def __iadd__(self, data: bytes | bytearray) -> HeadBuffer:  # type: ignore[override]
-        if len(self) + len(data) > HEAD_LIMIT:
-            self.maybe_extract_at_most(len(self))
-            data = b"the response headers are longer than 256 KiB\r\n\r\n"
-        super().__iadd__(data)
-        return self
-
-
 @dataclass
 class Kept:
     """A reply that was not released but may have to be in the end."""
@@ -135,38 +94,25 @@ class Kept:
     server: Server
 
 
-class ReplayStream(HttpStream):
+class ReplayStream(BorderStream):
     """One request of a tool. Without a route it behaves exactly as its parent class."""
 
     engine: ClassVar[Engine | None] = None
     journal: ClassVar[Journal | None] = None
-    _ids: ClassVar[itertools.count[int]] = itertools.count(-2, -2)
 
-    def __init__(self, context: layer.Context, stream_id: int) -> None:  # type: ignore[name-defined]
+    def __init__(self, context: Context, stream_id: int) -> None:
         super().__init__(context, stream_id)
-        self.owner: Engine | None = None
         self.intake: Intake | None = None
         self.plan: Plan | None = None
         self.exchange: Exchange | None = None
         self.attempt: Attempt | None = None
-        self.upstream_id: int | None = None
         self.hold: Hold | None = None
         self.held: list[events.Event] = []
         self.kept: Kept | None = None
         self.tail: Tail | None = None
-        self.connecting: PooledHttpConnection | None = None
         self.secret: Secret | None = None
-        self.reused = False
-        self.due_at = math.inf
 
     # -- the border ----------------------------------------------------------------------------------------------
-
-    @property
-    def parent(self) -> core.HttpLayer:
-        """The HTTP layer that this stream belongs to."""
-        found = self.context.layers[self.context.layers.index(self) - 1]
-        assert isinstance(found, core.HttpLayer)
-        return found
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if self.intake is None:
@@ -216,18 +162,6 @@ class ReplayStream(HttpStream):
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
         parent = super().state_wait_for_request_headers(event)
         yield from self.with_query(parent) if self.intake is not None and self.intake.stash.query else parent
-
-    def destination(self, request: http.Request) -> tuple[str, int]:
-        """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
-        address = self.context.server.address
-        if self.mode is HTTPMode.transparent and address:
-            if isinstance(self.context.client.proxy_mode, ReverseMode):
-                return address[0], address[1]
-            named = host_of(request.host_header or request.authority)
-            return self.context.client.sni or named or address[0], address[1]
-        if request.host:
-            return request.host, request.port
-        return host_of(request.host_header or ""), 443 if self.context.client.tls else 80
 
     @override
     def start_request_stream(self) -> CommandGenerator[None]:
@@ -325,70 +259,10 @@ class ReplayStream(HttpStream):
             return None
         if server is None:
             return (yield from self.conclude(self.hold.fault(fault)))
-        self.context.server = self.flow.server_conn = server
-        self.forget_attempt()
-        self.upstream_id = stream_id = next(ReplayStream._ids)
-        self.parent.streams[stream_id] = self
         self.server_state = self.state_held_headers
-        content = request.data.content
-        yield SendHttp(RequestHeaders(stream_id, request, not (content or request.trailers)), server)
-        if content:
-            yield SendHttp(RequestData(stream_id, content), server)
-        if request.trailers:
-            yield SendHttp(RequestTrailers(stream_id, request.trailers), server)
-        yield SendHttp(RequestEndOfMessage(stream_id), server)
+        yield from self.transmit(request, server)
         yield from self.wake_in(self.exchange.first_event_limit(self.now()))
         return None
-
-    def connect(self, upstream: Upstream) -> CommandGenerator[tuple[Server | None, Fault]]:
-        """Get a connection that may carry the secret of this upstream, within ``CONNECT_LIMIT``."""
-        own = self.parent.context.server
-        command = PooledHttpConnection(
-            (upstream.host, upstream.port), upstream.scheme == "https", self.flow.server_conn.via, "tcp"
-        )
-        command.upstream, command.unverified = upstream, self.engine_now.unverified
-        if own.address == command.address and not own.connected:
-            # mitmproxy would take the client's SNI for an address that equals the client's own destination.
-            own.sni = upstream.host
-        self.connecting, asked = command, time.time()
-        if not any(command.connection_spec_matches(known) and known.connected for known in self.parent.connections):
-            yield from self.wake_in(CONNECT_LIMIT)
-        server, error = yield command
-        timed_out, self.connecting = self.connecting is None, None
-        self.calm()
-        if error is not None or server is None:
-            # Streams of one client connection share the attempt to connect, and so its end.
-            timed_out = timed_out or error == "closed by command"
-            text = f"no connection within {CONNECT_LIMIT:g} s" if timed_out else str(error)
-            reached = any(
-                command.address == known.address and known.error and getattr(known, "timestamp_tcp_setup", None)
-                for known in self.parent.connections
-            )
-            return None, Fault(FaultKind.TLS if reached else FaultKind.CONNECT, text, sent=False)
-        if server.tls != (upstream.scheme == "https") or (server.tls and server.sni != upstream.host):
-            return None, Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
-        self.reused = bool(server.timestamp_start and server.timestamp_start < asked)
-        self.bound_head(server)
-        return server, Fault(FaultKind.CONNECT, "", sent=False)
-
-    def bound_head(self, server: Server) -> None:
-        """Put a bound on the headers that an HTTP/1 upstream may send."""
-        client = self.parent.connections[server].context.layers[-1]
-        if isinstance(client, Http1Client) and not client.buf and not isinstance(client.buf, HeadBuffer):
-            client.buf = HeadBuffer()
-
-    def cut_connecting(self) -> CommandGenerator[bool]:
-        """The time for a connection is up: close it, which makes mitmproxy report it as failed."""
-        command, self.connecting = self.connecting, None
-        if command is None:
-            return False
-        for server, waiting in self.parent.waiting_for_establishment.items():
-            if command in waiting:
-                outer = self.parent.connections[server]
-                tunnelled = isinstance(outer, TunnelLayer)
-                yield commands.CloseConnection(outer.tunnel_connection if tunnelled else server)
-                break
-        return True
 
     def conclude(self, reply: Reply) -> CommandGenerator[Step | None]:
         """Judge a reply. When it is not the one for the tool, keep it if it may be needed and leave the attempt."""
@@ -413,17 +287,6 @@ class ReplayStream(HttpStream):
         if (yield from self.gone()):
             return None
         return step
-
-    def cancel(self) -> CommandGenerator[None]:
-        """Tell the upstream that this attempt is over: a reset on HTTP/2, a close on HTTP/1."""
-        if self.upstream_id is not None and self.upstream_id in self.parent.streams:
-            error = RequestProtocolError(self.upstream_id, "attempt abandoned", ErrorCode.CANCEL)
-            yield SendHttp(error, self.context.server)
-
-    def forget_attempt(self) -> None:
-        """Whatever the upstream still sends for the last attempt is nobody's."""
-        if self.upstream_id is not None:
-            self.parent.streams.pop(self.upstream_id, None)
 
     # -- the reply -----------------------------------------------------------------------------------------------
 
@@ -551,9 +414,7 @@ class ReplayStream(HttpStream):
     # -- ends ----------------------------------------------------------------------------------------------------
 
     @override
-    def handle_protocol_error(
-        self, event: RequestProtocolError | ResponseProtocolError
-    ) -> CommandGenerator[None]:
+    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
         if self.exchange is None:
             yield from super().handle_protocol_error(event)
         elif isinstance(event, RequestProtocolError):
@@ -649,28 +510,6 @@ class ReplayStream(HttpStream):
 
     # -- time ----------------------------------------------------------------------------------------------------
 
-    @property
-    def engine_now(self) -> Engine:
-        """The engine that this request began with."""
-        assert self.owner is not None
-        return self.owner
-
-    def now(self) -> float:
-        """The clock of the suspensions, in seconds."""
-        return self.engine_now.clock()
-
-    def calm(self) -> None:
-        """Take back what :meth:`wake_in` asked for."""
-        self.due_at = math.inf
-        watch_of(self.parent, self.now).disarm(self)
-
-    def wake_in(self, seconds: float) -> CommandGenerator[None]:
-        """Ask for :meth:`on_due` after so many seconds; infinite: never."""
-        if seconds == math.inf:
-            return
-        self.due_at = self.now() + seconds
-        yield from watch_of(self.parent, self.now).arm(self, self.due_at)
-
     def on_due(self) -> CommandGenerator[None]:
         """A time-out: the end of a pause, silence, or a hold that has lasted as long as anything could be replayed."""
         if self.exchange is None or self.now() + SLACK < self.due_at:
@@ -684,41 +523,3 @@ class ReplayStream(HttpStream):
                 yield from self.failed(FaultKind.SILENCE, "the reply stalled")
             else:
                 yield from self.on_held(Held.BOUND)
-
-
-def host_of(authority: str) -> str:
-    """The host of ``host:port``; "" when it is not one."""
-    try:
-        return url.parse_authority(authority, check=False)[0]
-    except ValueError:
-        return ""
-
-
-def install(engine: Engine, journal: Journal) -> Callable[[], None]:
-    """Make mitmproxy use :class:`ReplayStream`; returns what undoes it. Installing again replaces the engine."""
-    make_stream, handle_event = core.HttpLayer.make_stream, core.HttpLayer._handle_event
-    ReplayStream.engine, ReplayStream.journal = engine, journal
-    if getattr(make_stream, "understudy", False):
-        return lambda: None
-
-    def make_pooled_stream(self: core.HttpLayer, stream_id: int) -> CommandGenerator[None]:
-        self.streams[stream_id] = stream = ReplayStream(self.context.fork(), stream_id)
-        yield from self.event_to_child(stream, events.Start())
-
-    def handle_alarm(self: core.HttpLayer, event: events.Event) -> CommandGenerator[None]:
-        if is_alarm_of(self, event):
-            assert isinstance(event, events.Wakeup)
-            self.command_sources.pop(event.command, None)
-            return watch_of(self, engine.clock).ring(self)
-        return handle_event(self, event)
-
-    make_pooled_stream.understudy = True  # type: ignore[attr-defined]
-    core.HttpLayer.make_stream = make_pooled_stream  # type: ignore[method-assign]
-    core.HttpLayer._handle_event = handle_alarm  # type: ignore[method-assign]
-
-    def uninstall() -> None:
-        core.HttpLayer.make_stream = make_stream  # type: ignore[method-assign]
-        core.HttpLayer._handle_event = handle_event  # type: ignore[method-assign]
-        ReplayStream.engine = ReplayStream.journal = None
-
-    return uninstall

@@ -72,7 +72,7 @@ def _name(data: bytes) -> str | None:
         if hello is None:
             raise NotEnough
         return hello.sni
-    if not data or b"\x16\x03\x03".startswith(data[:2]) and len(data) < 3:
+    if not data or (b"\x16\x03\x03".startswith(data[:2]) and len(data) < 3):
         raise NotEnough
     if REQUEST_LINE.match(data):
         if found := HOST_HEADER.search(data):
@@ -111,5 +111,3 @@ def _take_back(question: layer.NextLayer, below: list[layer.Layer]) -> None:
     """Undo another addon's answer: layers enter themselves into their context when they are made."""
     question.layer = None
     question.context.layers[:] = below
-
-

@@ -1,0 +1,217 @@
+"""The border between one stream of mitmproxy's core and its upstreams: connections, attempts, time-outs.
+
+Each attempt has a stream id of its own towards the upstream, so that late events of an abandoned attempt cannot leak
+into the next one and HTTP/2 never reuses a closed stream. A connection that is to carry a secret is made to the very
+scheme, host and port of its upstream, with a checked certificate, and within a bounded time (laws 8 and 10).
+
+This file, ``stream.py``, ``watch.py`` and ``install.py`` are the only ones that know mitmproxy's internals;
+``tests/test_contract.py`` says which.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from typing import ClassVar, override
+
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy import http
+from mitmproxy.connection import Connection, Server
+from mitmproxy.net.http import url
+from mitmproxy.proxy import commands
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    RequestTrailers,
+)
+from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.proxy.tunnel import TunnelLayer
+
+from understudy.engine import Engine
+from understudy.pool import Upstream
+from understudy.reply import Fault, FaultKind
+from understudy.watch import watch_of
+
+CONNECT_LIMIT = 10.0
+"""Seconds for a connection with all its handshakes; mitmproxy sets no limit of its own."""
+HEAD_LIMIT = 256 * 1024
+"""Bytes of response headers; mitmproxy sets no limit of its own."""
+
+
+class PooledHttpConnection(GetHttpConnection):
+    """Asks for a connection that may carry a secret: to this very name, checked, and not one that failed before."""
+
+    upstream: Upstream
+    unverified: set[str]
+
+    @override
+    def connection_spec_matches(self, connection: Connection) -> bool:
+        return (
+            super().connection_spec_matches(connection)
+            and not connection.error
+            and isinstance(connection, Server)
+            and (not self.tls or self.upstream.host == connection.sni)
+            and (not self.upstream.verify or connection.id not in self.unverified)
+        )
+
+
+class HeadBuffer(ReceiveBuffer):
+    """The read buffer of an HTTP/1 upstream that ends when a head does not: it then reads as a malformed one."""
+
+    def __iadd__(self, data: bytes | bytearray) -> HeadBuffer:
+        if len(self) + len(data) > HEAD_LIMIT:
+            self.maybe_extract_at_most(len(self))
+            data = b"the response headers are longer than 256 KiB\r\n\r\n"
+        super().__iadd__(data)
+        return self
+
+
+class BorderStream(HttpStream):
+    """One request of a tool, as far as it concerns the way to an upstream and back."""
+
+    _ids: ClassVar[itertools.count[int]] = itertools.count(-2, -2)
+
+    def __init__(self, context: Context, stream_id: int) -> None:
+        super().__init__(context, stream_id)
+        self.owner: Engine | None = None
+        self.upstream_id: int | None = None
+        self.connecting: PooledHttpConnection | None = None
+        self.reused = False
+        """Whether the connection of the current attempt had served a request before."""
+        self.due_at = math.inf
+
+    @property
+    def parent(self) -> HttpLayer:
+        """The HTTP layer that this stream belongs to."""
+        found = self.context.layers[self.context.layers.index(self) - 1]
+        assert isinstance(found, HttpLayer)
+        return found
+
+    def destination(self, request: http.Request) -> tuple[str, int]:
+        """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
+        address = self.context.server.address
+        if self.mode is HTTPMode.transparent and address:
+            if isinstance(self.context.client.proxy_mode, ReverseMode):
+                return address[0], address[1]
+            named = host_of(request.host_header or request.authority)
+            return self.context.client.sni or named or address[0], address[1]
+        if request.host:
+            return request.host, request.port
+        return host_of(request.host_header or ""), 443 if self.context.client.tls else 80
+
+    # -- the way out ---------------------------------------------------------------------------------------------
+
+    def connect(self, upstream: Upstream) -> CommandGenerator[tuple[Server | None, Fault]]:
+        """Get a connection that may carry the secret of this upstream, within ``CONNECT_LIMIT``."""
+        own = self.parent.context.server
+        command = PooledHttpConnection(
+            (upstream.host, upstream.port), upstream.scheme == "https", self.flow.server_conn.via, "tcp"
+        )
+        command.upstream, command.unverified = upstream, self.engine_now.unverified
+        if own.address == command.address and not own.connected:
+            # mitmproxy would take the client's SNI for an address that equals the client's own destination.
+            own.sni = upstream.host
+        self.connecting, asked = command, time.time()
+        if not any(command.connection_spec_matches(known) and known.connected for known in self.parent.connections):
+            yield from self.wake_in(CONNECT_LIMIT)
+        server, error = yield command
+        timed_out, self.connecting = self.connecting is None, None
+        self.calm()
+        if error is not None or server is None:
+            # Streams of one client connection share the attempt to connect, and so its end.
+            timed_out = timed_out or error == "closed by command"
+            text = f"no connection within {CONNECT_LIMIT:g} s" if timed_out else str(error)
+            reached = any(
+                known.address == command.address and known.error and known.timestamp_tcp_setup
+                for known in self.parent.connections
+                if isinstance(known, Server)
+            )
+            return None, Fault(FaultKind.TLS if reached else FaultKind.CONNECT, text, sent=False)
+        if server.tls != (upstream.scheme == "https") or (server.tls and server.sni != upstream.host):
+            return None, Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
+        self.reused = bool(server.timestamp_start and server.timestamp_start < asked)
+        self.bound_head(server)
+        return server, Fault(FaultKind.CONNECT, "", sent=False)
+
+    def bound_head(self, server: Server) -> None:
+        """Put a bound on the headers that an HTTP/1 upstream may send."""
+        client = self.parent.connections[server].context.layers[-1]
+        if isinstance(client, Http1Client) and not client.buf and not isinstance(client.buf, HeadBuffer):
+            client.buf = HeadBuffer()
+
+    def cut_connecting(self) -> CommandGenerator[bool]:
+        """The time for a connection is up: close it, which makes mitmproxy report it as failed."""
+        command, self.connecting = self.connecting, None
+        if command is None:
+            return False
+        for server, waiting in self.parent.waiting_for_establishment.items():
+            if command in waiting:
+                outer = self.parent.connections[server]
+                yield commands.CloseConnection(outer.tunnel_connection if isinstance(outer, TunnelLayer) else server)
+                break
+        return True
+
+    def transmit(self, request: http.Request, server: Server) -> CommandGenerator[None]:
+        """Put a request on the wire, secret included: the last moment (law 8)."""
+        self.context.server = self.flow.server_conn = server
+        self.forget_attempt()
+        self.upstream_id = stream_id = next(BorderStream._ids)
+        self.parent.streams[stream_id] = self
+        content = request.data.content
+        yield SendHttp(RequestHeaders(stream_id, request, not (content or request.trailers)), server)
+        if content:
+            yield SendHttp(RequestData(stream_id, content), server)
+        if request.trailers:
+            yield SendHttp(RequestTrailers(stream_id, request.trailers), server)
+        yield SendHttp(RequestEndOfMessage(stream_id), server)
+
+    def cancel(self) -> CommandGenerator[None]:
+        """Tell the upstream that this attempt is over: a reset on HTTP/2, a close on HTTP/1."""
+        if self.upstream_id is not None and self.upstream_id in self.parent.streams:
+            error = RequestProtocolError(self.upstream_id, "attempt abandoned", ErrorCode.CANCEL)
+            yield SendHttp(error, self.context.server)
+
+    def forget_attempt(self) -> None:
+        """Whatever the upstream still sends for the last attempt is nobody's."""
+        if self.upstream_id is not None:
+            self.parent.streams.pop(self.upstream_id, None)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    @property
+    def engine_now(self) -> Engine:
+        """The engine that this request began with."""
+        assert self.owner is not None
+        return self.owner
+
+    def now(self) -> float:
+        """The clock of the suspensions, in seconds."""
+        return self.engine_now.clock()
+
+    def calm(self) -> None:
+        """Take back what :meth:`wake_in` asked for."""
+        self.due_at = math.inf
+        watch_of(self.parent, self.now).disarm(self)
+
+    def wake_in(self, seconds: float) -> CommandGenerator[None]:
+        """Ask for :meth:`on_due` after so many seconds; infinite: never."""
+        if seconds == math.inf:
+            return
+        self.due_at = self.now() + seconds
+        yield from watch_of(self.parent, self.now).arm(self, self.due_at)
+
+
+def host_of(authority: str) -> str:
+    """The host of ``host:port``; "" when it is not one."""
+    try:
+        return url.parse_authority(authority, check=False)[0]
+    except ValueError:
+        return ""
