@@ -10,6 +10,7 @@ import pytest
 
 from e2e.authority import Authority
 from e2e.proxy import Proxy, StartProxy, make_confdir
+from e2e.stage import ENVIRONMENT, Stage, pool_yaml
 from e2e.upstream import Upstream
 
 
@@ -49,3 +50,13 @@ def mitmdump(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority:
             return running.enter_context(Proxy(tmp_path_factory.mktemp("proxy"), confdir, **options))  # type: ignore[arg-type]
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Authority) -> Iterator[Stage]:
+    """One proxy over two upstreams for the whole session; the other upstream speaks HTTP/1.1 only."""
+    with Upstream(authority) as main, Upstream(authority, alpn=["http/1.1"]) as other:
+        directory = tmp_path_factory.mktemp("stage")
+        options = {"trusted": authority.path, "env": ENVIRONMENT, "pool_yaml": pool_yaml(main, other)}
+        with Proxy(directory, confdir, **options) as proxy:  # type: ignore[arg-type]
+            yield Stage(proxy, main, other)

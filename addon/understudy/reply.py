@@ -98,7 +98,7 @@ class Reply:
     @cached_property
     def folded_text(self) -> str:
         """The first 64 Ki characters of the text in lower case with single spaces, for the few rules that need it."""
-        return _SPACE.sub(" ", self.text[: 1 << 16]).strip().lower()
+        return " ".join(self.text[: 1 << 16].split()).lower()
 
     @cached_property
     def json(self) -> object | None:
@@ -431,7 +431,6 @@ def _frames(text: str) -> Iterator[tuple[str, object]]:
             yield name, "\n".join(data)
 
 
-_SPACE = re.compile(r"\s+")
 _QUOTED = re.compile(
     r"\"(?:[^\"\\]|\\.){8,2000}\"|`[^`]{8,2000}`|(?<![a-z0-9])'(?:[^'\\]|\\.){8,2000}'(?![a-z0-9])|“[^”]{8,2000}”"
 )
@@ -444,7 +443,7 @@ _VENDOR_BEFORE = re.compile(
 @lru_cache(maxsize=256)
 def _fold(message: str) -> str:
     """Lower case, single spaces, bounded, without longer quoted passages, which repeat the request's words."""
-    text = _SPACE.sub(" ", message[:MAX_MESSAGE]).strip().lower().replace("\u2019", "'")
+    text = " ".join(message[:MAX_MESSAGE].split()).lower().replace("\u2019", "'")
     if len(text) > HEAD + TAIL:
         text = f"{text[:HEAD]} … {text[-TAIL:]}"
     brace = text.find("{")

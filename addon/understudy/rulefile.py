@@ -346,7 +346,7 @@ class _FileReader:
 
 
 def _contains_one(values: tuple[str, ...], text: str) -> bool:
-    for value in values:  # plain loops: this runs for every rule and every reply
+    for value in values:  # noqa: SIM110  a plain loop: this runs for every rule and every reply
         if value in text:
             return True
     return False
@@ -359,7 +359,7 @@ def _matches_one(tries: tuple[tuple[tuple[str, ...], _Search], ...], text: str) 
     """Whether one expression is found. Those whose necessary words are not in the text are not even started."""
     if not text:
         return any(not words and search(text) is not None for words, search in tries)
-    for words, search in tries:
+    for words, search in tries:  # noqa: SIM110  as above
         if (not words or _contains_one(words, text)) and search(text) is not None:
             return True
     return False

@@ -1,0 +1,245 @@
+"""The demonstration: its upstream plays its parts, and the package itself understands them as it would a vendor's."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.client import Connection, Response, request
+from e2e.proxy import StartProxy
+from understudy import demo
+from understudy.config import lint, parse
+from understudy.demo.roles import Role
+from understudy.demo.upstream import is_gone
+from understudy.dialects import DIALECTS, Progress
+from understudy.reply import Reply
+from understudy.rulefile import shipped
+from understudy.rules import Label
+from understudy.streamevents import EventReader
+
+CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+COUNT = "/v1/messages/count_tokens"
+GENERATE, STREAM = "/v1beta/models/gemini-x:generateContent", "/v1beta/models/gemini-x:streamGenerateContent?alt=sse"
+
+PLAIN = [("openai", CHAT), ("openai", RESPONSES), ("anthropic", MESSAGES), ("gemini", GENERATE)]
+STREAMED = [("openai", CHAT), ("openai", RESPONSES), ("anthropic", MESSAGES), ("gemini", STREAM)]
+MODELS = {"openai": "gpt-x", "anthropic": "claude-x", "gemini": "gemini-x"}
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """The port of a running demonstration upstream."""
+    process, number = demo.start_upstream()
+    yield number
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def ask(port: int, dialect: str, path: str, role: str, *, streamed: bool = False) -> Response:
+    """One call with a role's secret, sent as the dialect sends it."""
+    body: dict[str, object] = {"model": MODELS[dialect]}
+    if streamed:
+        body["stream"] = True
+    return request(None, f"http://127.0.0.1:{port}{path}", "POST", DIALECTS[dialect].credential_headers(role), body)
+
+
+def judge(dialect: str, response: Response, **fields: object) -> Label:
+    """What the shipped rules say about a reply."""
+    reply = Reply(
+        status=response.status,
+        dialect=dialect,
+        host="127.0.0.1",
+        alias=MODELS[dialect],
+        model=MODELS[dialect],
+        headers=tuple(response.headers),
+        **{"body": response.body, **fields},  # type: ignore[arg-type] # each field has a type of its own
+    )
+    return shipped().judge(reply).label
+
+
+@pytest.mark.parametrize(("dialect", "path"), PLAIN)
+def test_plain_calls_meet_a_refusal_an_overload_and_an_answer(port: int, dialect: str, path: str) -> None:
+    refusal, failure, answer = (ask(port, dialect, path, role) for role in Role)
+    assert judge(dialect, refusal) is Label.MODEL_UNSUPPORTED
+    assert failure.status in (503, 529)
+    assert judge(dialect, failure) is Label.OVERLOADED
+    assert answer.status == 200
+    assert judge(dialect, answer) is Label.OK
+    assert f"{MODELS[dialect]}, answered by demo-works" in answer.body.decode()
+
+
+@pytest.mark.parametrize(("dialect", "path"), STREAMED)
+def test_a_stream_fails_after_a_lifecycle_event_and_before_output(port: int, dialect: str, path: str) -> None:
+    response = ask(port, dialect, path, Role.FAILS_IN_STREAM, streamed=True)
+    reader = EventReader(response.header("content-type"))
+    events = reader.feed(response.body)
+    *before, last = [DIALECTS[dialect].progress(event) for event in events]
+    assert response.status == 200
+    assert before
+    assert set(before) == {Progress.LIFECYCLE}
+    assert last is Progress.ERROR
+    assert judge(dialect, response, body=events[-1].data, event=events[-1].name, streamed=True) is Label.OVERLOADED
+
+
+@pytest.mark.parametrize(("dialect", "path"), STREAMED)
+def test_a_stream_of_output_ends_with_its_terminal_event(port: int, dialect: str, path: str) -> None:
+    response = ask(port, dialect, path, Role.WORKS, streamed=True)
+    events = EventReader(response.header("content-type")).feed(response.body)
+    progress = [DIALECTS[dialect].progress(event) for event in events]
+    assert progress.count(Progress.OUTPUT) >= 15
+    assert Progress.DONE in progress
+    assert Progress.ERROR not in progress
+
+
+def test_a_stream_is_paced_so_that_one_sees_it_live(port: int) -> None:
+    """The first event can be read while the last one has not been sent: what is read at once is not the whole."""
+    with Connection(None, f"http://127.0.0.1:{port}") as connection:
+        headers = DIALECTS["openai"].credential_headers(Role.WORKS)
+        stream = connection.send("POST", CHAT, headers, b'{"model": "gpt-x", "stream": true}')
+        assert b"[DONE]" not in stream.read_until(b"data: ")
+        stream.finish()
+        assert len(stream.response.chunks) >= 20
+
+
+def test_token_counts_play_the_same_parts(port: int) -> None:
+    refusal, failure, answer = (ask(port, "anthropic", COUNT, role, streamed=True) for role in Role)
+    assert (refusal.status, failure.status) == (404, 529)
+    assert answer.json == {"input_tokens": 5}
+
+
+@pytest.mark.parametrize(("dialect", "path"), [*PLAIN, *STREAMED, ("anthropic", COUNT)])
+def test_other_credentials_are_rejected(port: int, dialect: str, path: str) -> None:
+    response = ask(port, dialect, path, "sk-somebody")
+    assert response.status == 401
+    assert judge(dialect, response) is Label.CREDENTIAL_REJECTED
+    assert b"sk-somebody" not in response.body
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body", "status"),
+    [
+        ("/v1/embeddings", [], b"{}", 404),
+        (CHAT, [], b"not json", 400),
+        (CHAT, [], b"[]", 400),
+        (CHAT, [("content-length", "x")], b"", 400),
+        (CHAT, [("content-length", str(1 << 40))], b"", 400),
+        (CHAT, [("transfer-encoding", "chunked")], b"{}", 401),
+    ],
+)
+def test_requests_that_are_no_model_calls(
+    port: int, path: str, headers: list[tuple[str, str]], body: bytes, status: int
+) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    if headers and headers[0][0] == "transfer-encoding":
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    elif not headers:
+        lines = f"content-length: {len(body)}\r\n"
+    answer = exchange_bytes(port, f"POST {path} HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode() + body)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def exchange_bytes(port: int, data: bytes) -> bytes:
+    """Send bytes as they are and read the status line."""
+    with socket.create_connection(("127.0.0.1", port), 10) as raw:
+        raw.sendall(data)
+        with raw.makefile("rb") as file:
+            return file.readline()
+
+
+def test_the_pool_file_is_one_that_we_accept_ourselves() -> None:
+    """The demonstration's pool file has no error and nothing that `understudy check` would warn about."""
+    text = demo.pool_yaml(4711)
+    warnings: list[object] = []
+    pool = parse(text, Path("pool.yaml"), demo.environment(), DIALECTS.keys(), warnings)  # type: ignore[arg-type] # only its emptiness counts
+    assert warnings == []
+    assert lint(pool) == []
+    for dialect, model in MODELS.items():
+        route = pool.route(model, dialect)
+        assert route is not None
+        candidates = route.candidates(model, dialect)
+        assert [candidate.credential.secret.reveal() for candidate in candidates] == list(Role)
+        default = pool.route("something-else", dialect)
+        assert default is not None
+        assert [one.credential.secret.reveal() for one in default.candidates("m", dialect)] == [Role.WORKS]
+    assert {(upstream.host, upstream.port) for upstream in pool.upstreams.values()} == {("127.0.0.1", 4711)}
+    assert not any(role.value in text for role in Role)
+
+
+REDIRECT = """
+from mitmproxy import http
+def request(flow: http.HTTPFlow) -> None:
+    flow.request.scheme, flow.request.host, flow.request.port = "http", "127.0.0.1", {port}
+    for name in ("authorization", "x-api-key", "x-goog-api-key"):
+        if name in flow.request.headers:
+            flow.request.headers[name] = flow.request.headers[name].replace({secret!r}, "demo-works")
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the demonstration commands are curl's")
+def test_the_commands_work_as_they_are_printed(port: int, mitmdump: StartProxy, tmp_path: Path) -> None:
+    """Each command reaches the upstream through the proxy, over TLS, with a body and a credential it understands."""
+    script = tmp_path / "redirect.py"
+    script.write_text(REDIRECT.format(port=port, secret=demo.TOOL_SECRET))
+    settings = {"connection_strategy": "lazy"}
+    proxy = mitmdump(addon=False, settings=settings, extra_args=["-s", str(script)])
+    lines = demo.curl_lines(proxy.port, str(proxy.ca))
+    assert len(lines) >= 4
+    for title, command in lines:
+        run = subprocess.run(
+            shlex.split(command),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env={"PATH": os.environ["PATH"]},
+        )
+        assert run.returncode == 0, (title, run.stderr)
+        assert "demo-works" in run.stdout or '"content":' in run.stdout or "text_delta" in run.stdout, (
+            title,
+            run.stdout,
+        )
+        assert "error" not in run.stdout, title
+
+
+def test_a_path_with_a_space_is_quoted() -> None:
+    (_, command), *_ = demo.curl_lines(8080, "/with space/ca.pem")
+    assert "/with space/ca.pem" in shlex.split(command)
+
+
+def test_it_ends_with_its_parent(tmp_path: Path) -> None:
+    """Killed without a chance to clean up, a parent leaves no upstream behind: its standard error closes."""
+    script = "import sys; from understudy import demo; print(demo.start_upstream()[1], flush=True); sys.stdin.read()"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(demo.__file__).parents[2])},
+    )
+    with parent:
+        assert parent.stdout is not None
+        assert parent.stderr is not None
+        port = int(parent.stdout.readline())
+        assert request(None, f"http://127.0.0.1:{port}/", "POST").status == 404
+        parent.send_signal(signal.SIGKILL)
+        # The upstream inherited this pipe: its end is the upstream's end.
+        assert parent.stderr.read() == b""
+    with pytest.raises(ConnectionRefusedError):
+        request(None, f"http://127.0.0.1:{port}/", "POST")
+
+
+def test_a_parent_that_is_not_ours_is_watched_as_well() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    assert not is_gone(os.getpid(), first_parent=-1)
+    assert child.wait(10) == 0
+    assert is_gone(child.pid, first_parent=-1)
