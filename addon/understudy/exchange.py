@@ -15,11 +15,11 @@ from random import Random
 from understudy.actions import DEFAULTS, FAULT_SCOPE, Default, Next
 from understudy.hints import Hint, read_hint
 from understudy.pool import Budget, Candidate
-from understudy.refusal import RETRY_HORIZON, earliest, refuse
+from understudy.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.reply import Fault, Reply
 from understudy.rules import Label, Ruleset, Scope, Verdict
 from understudy.select import Lineup, Selector
-from understudy.steps import Attempt, Outcome, Refuse, Release, Request, Step, Wait
+from understudy.steps import Attempt, Outcome, Release, Request, Step, Wait
 from understudy.suspensions import Suspension, key_of
 
 JITTER = (0.05, 0.25)
@@ -45,6 +45,9 @@ class Exchange:
         self._sent = 0
         self._repeated: set[Candidate] = set()
         self._repeat_next: Candidate | None = None
+        self._begun = False
+        self._waiting = False
+        self._released = 0  # the number of the attempt whose reply the tool gets
         self._excluded = 0
         if request.blocked:
             for position, member in enumerate(lineup.members):
@@ -89,26 +92,45 @@ class Exchange:
     # -- steps ---------------------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> Step:
-        """The first step: an attempt, a wait for the earliest candidate, or an answer of our own."""
+        """The first step: an attempt, a wait for the earliest candidate, or an answer of our own.
+
+        Raises RuntimeError when the exchange has begun before.
+        """
+        if self._begun:
+            raise RuntimeError("begin() for the second time")
+        self._begun = True
+        return self._begin(now)
+
+    def _begin(self, now: float) -> Step:
         self.selector.suspensions.expire()
         if len(self.lineup.members) == 1 and not self._excluded:
             only = self.lineup.members[0]
-            suspension = self.selector.suspension_of(only)
-            if suspension is None or not suspension.stated:
+            if self.selector.suspension_of(only, stated=True) is None:
                 return self._send(only, now)
         elif (picked := self.lineup.pick(self._excluded, advance=self.request.generating)) is not None:
             return self._send(picked, now)
-        seconds = self._earliest() - now
-        if seconds <= self.budget.wait and now + seconds < self.deadline:
-            return Wait(seconds, "every candidate is suspended")
-        return self._refuse(now)
+        due = self._earliest()
+        # Measured from the start, so that a candidate that is suspended anew meanwhile does not add another wait.
+        if now < due <= self.started + self.budget.wait and due < self.deadline:
+            return self._wait(due - now, "every candidate is suspended")
+        return self._final(now)
 
     def resume(self, now: float) -> Step:
-        """The step after a wait."""
+        """The step after a wait. Raises RuntimeError when there was none; nothing has changed then."""
+        if not self._waiting:
+            raise RuntimeError("resume() without a wait")
+        self._waiting = False
         again, self._repeat_next = self._repeat_next, None
+        if not self.may_begin(now):
+            return self._final(now)
         if again is None:
-            return self.begin(now)
-        return self._send(again, now, repeat=True) if self.may_begin(now) else self._next(now)
+            return self._begin(now)
+        # Another exchange may have learnt meanwhile that this candidate cannot go on.
+        self.selector.suspensions.expire()
+        alone = len(self.lineup.members) == 1
+        if self.selector.suspension_of(again, stated=alone) is None:
+            return self._send(again, now, repeat=True)
+        return self._next(now)
 
     def judge(self, reply: Reply, now: float) -> Step:
         """What the reply to the current attempt means: release it, try another candidate, or give up.
@@ -124,12 +146,15 @@ class Exchange:
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope)
         self.outcomes.append(outcome)
         if not self._goes_on(verdict, default, reply.fault):
-            return self._final(now) if not outcome.releasable else Release(attempt.number)
+            if outcome.releasable:
+                return self._release(attempt.number)
+            self._excluded = self.lineup.everyone
+            return self._final(now)
         pause = self._repeat_pause(attempt, verdict, default, hint, reply)
         if pause is not None and now + pause < self.deadline and self._sent < self.budget.attempts:
             self._repeated.add(attempt.candidate)
             self._repeat_next = attempt.candidate
-            return Wait(pause, f"{attempt.candidate}: {verdict.label}, tried once more")
+            return self._wait(pause, f"{attempt.candidate}: {verdict.label}, tried once more")
         self.outcomes[-1] = replace(outcome, suspension=self._suspend(attempt, verdict, default, hint, reply, now))
         self._exclude(attempt.candidate, default)
         return self._next(now)
@@ -140,28 +165,39 @@ class Exchange:
             raise RuntimeError("accept() without an attempt under way")
         attempt, self.attempt = self.attempt, None
         self.outcomes.append(Outcome(attempt, Verdict(Label.OK, "builtin/output"), 200, None, 0))
+        self._released = attempt.number
 
     def unsendable(self, label: Label, rule: str, reason: str, now: float) -> Step:
-        """The current attempt could not even be built for its candidate: on to the next, nobody is suspended."""
+        """The current attempt could not even be built for its candidate: on to the next, nobody is suspended.
+
+        Nothing was sent, so it costs no budget (law 5).
+        """
         if self.attempt is None:
             raise RuntimeError("unsendable() without an attempt under way")
         attempt, self.attempt = self.attempt, None
+        self._sent -= 1
         self.outcomes.append(Outcome(attempt, Verdict(label, rule, reason), 0, None, 0))
         self._exclude(attempt.candidate, DEFAULTS[label])
         return self._next(now)
 
     def succeeded(self) -> None:
         """The released reply was proven complete: it resumes exactly its own candidate (law 4)."""
-        if self.outcomes and self.request.generating:
-            candidate = self.outcomes[-1].attempt.candidate
+        if not self._released or not self.request.generating:
+            return
+        outcome = self.outcomes[self._released - 1]
+        # A reply that was judged to be an error and is released for want of a better one ends as it should, too.
+        if outcome.verdict.label is Label.OK:
+            candidate = outcome.attempt.candidate
             self.selector.suspensions.resume(key_of(candidate, Scope.CANDIDATE), set_before=self._began)
 
     def failed_after_release(self, reply: Reply, now: float) -> Outcome | None:
         """The released stream ended in an error or was cut: nothing can be replayed, but the candidate pays for it.
 
-        Returns the outcome, None when the error suspends nothing.
+        Returns the outcome, None when there is nothing to learn: the error suspends nothing, or was judged before.
         """
-        released = self.outcomes[-1].attempt
+        if not self._released or self.outcomes[self._released - 1].verdict.label is not Label.OK:
+            return None
+        released = self.outcomes[self._released - 1].attempt
         verdict = self.ruleset.judge(reply)
         default = _default(verdict, reply)
         if default.scope is None:
@@ -173,6 +209,7 @@ class Exchange:
     def cancelled(self) -> None:
         """The tool went away: nothing is learnt and nobody is suspended."""
         self.attempt = None
+        self._waiting = False
         self._repeat_next = None
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -180,8 +217,16 @@ class Exchange:
     def _send(self, candidate: Candidate, now: float, *, repeat: bool = False) -> Attempt:
         self._sent += 1
         self._began = now
-        self.attempt = Attempt(self._sent, candidate, repeat)
+        self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat)
         return self.attempt
+
+    def _wait(self, seconds: float, reason: str) -> Wait:
+        self._waiting = True
+        return Wait(seconds, reason)
+
+    def _release(self, number: int, *, final: bool = False, retry: bool = True) -> Release:
+        self._released = number
+        return Release(number, final, retry)
 
     def _goes_on(self, verdict: Verdict, default: Default, fault: Fault | None) -> bool:
         if fault is not None and fault.sent and not self.request.replay_after_sent:
@@ -240,14 +285,11 @@ class Exchange:
         """Nothing is left to try: the most hopeful real reply, or an answer of our own."""
         if self.best:
             alone = len(self.lineup.members) == 1
-            return Release(self.best, final=not alone, retry=self._earliest() - now <= RETRY_HORIZON)
-        return self._refuse(now)
+            return self._release(self.best, final=not alone, retry=self._earliest() - now <= RETRY_HORIZON)
+        return refuse(self.request, self.lineup, self.selector, self.outcomes, self._excluded, now)
 
     def _earliest(self) -> float:
-        return earliest(self.request, self.lineup, self.selector)
-
-    def _refuse(self, now: float) -> Refuse:
-        return refuse(self.request, self.lineup, self.selector, self.outcomes, now)
+        return earliest(chances(self.request, self.lineup, self.selector, self.outcomes, self._excluded))
 
 
 def _default(verdict: Verdict, reply: Reply) -> Default:

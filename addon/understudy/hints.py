@@ -47,7 +47,7 @@ def _promises(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]:
     # OpenAI's clients read the header in milliseconds first, because it is the more exact one.
     yield _scaled(_number(reply.header("retry-after-ms")), 0.001), "retry-after-ms"
     yield _retry_after(reply.header("retry-after"), now), "retry-after"
-    if reply.errors:
+    if reply.errors or not reply.succeeded:
         yield from _body_fields(reply, now)
         yield from _sentences(reply)
     yield from _window_headers(reply, now)

@@ -126,7 +126,8 @@ class Hold:
                 case Progress.LIFECYCLE:
                     pass
         full = self._events >= EVENT_LIMIT or max(self._received, len(self.body)) >= STREAM_LIMIT
-        return Held.BOUND if full or self._reader.overflow or self._decoder.failed else Held.MORE
+        unreadable = self._reader.overflow or self._reader.failed or self._decoder.failed
+        return Held.BOUND if full or unreadable else Held.MORE
 
     def end(self) -> Held:
         """The reply is complete. A stream that ends here has said nothing: a fault."""

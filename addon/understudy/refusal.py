@@ -7,7 +7,7 @@ up on after one try (law 6, W03, W09).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from understudy.pool import Candidate
 from understudy.rules import Label
@@ -24,37 +24,64 @@ CURABLE = 2
 """From this hope on (see actions), another try soon may succeed although nothing is suspended."""
 
 
-def earliest(request: Request, lineup: Lineup, selector: Selector) -> float:
-    """When the first member that may be used is available; -inf: one is now; inf: none will be."""
-    return min((_due(selector.suspension_of(member)) for member in _usable(request, lineup)), default=math.inf)
+def chances(
+    request: Request, lineup: Lineup, selector: Selector, outcomes: Sequence[Outcome], excluded: int
+) -> dict[Candidate, Suspension | None]:
+    """The members with which another round could end better, each with what it has to wait for.
+
+    Left out are those whose upstream may not be used, and of those that are free: the ones that would say the same
+    again, and the ones that this request does not get to (``excluded``, as bits).
+    """
+    last = {outcome.attempt.candidate: outcome for outcome in outcomes}
+    found: dict[Candidate, Suspension | None] = {}
+    for position, member in enumerate(lineup.members):
+        if member.upstream.name in request.blocked:
+            continue
+        suspension, said = _running(lineup, selector, member), last.get(member)
+        if suspension is None and (said.hope < CURABLE if said else excluded >> position & 1):
+            continue
+        found[member] = suspension
+    return found
+
+
+def earliest(found: Mapping[Candidate, Suspension | None]) -> float:
+    """When the first of the :func:`chances` comes; -inf: one is there now; inf: there is none."""
+    return min(map(_due, found.values()), default=math.inf)
 
 
 def refuse(
-    request: Request, lineup: Lineup, selector: Selector, outcomes: Sequence[Outcome], now: float
+    request: Request,
+    lineup: Lineup,
+    selector: Selector,
+    outcomes: Sequence[Outcome],
+    excluded: int,
+    now: float,
 ) -> Refuse:
     """Build the answer: status, text with one line per candidate and its true times, Retry-After in whole seconds."""
-    running = {member: selector.suspension_of(member) for member in _usable(request, lineup)}
-    first = min(running, key=lambda member: _due(running[member]), default=None)
+    found = chances(request, lineup, selector, outcomes, excluded)
     status, retry_after = 400, None
-    if first is not None:
-        suspension = running[first]
-        tried = [outcome for outcome in outcomes if outcome.attempt.candidate == first]
-        hopeless = suspension is None and tried and tried[-1].hope < CURABLE
-        seconds = suspension.until - now if suspension else 0.0
-        if seconds <= RETRY_HORIZON and not hopeless:
-            status = 429 if suspension is not None and suspension.label in LIMITS else 503
+    if found:
+        first = min(found.values(), key=_due)
+        seconds = max(0.0, first.until - now) if first else 0.0
+        if seconds <= RETRY_HORIZON:
+            status = 429 if first is not None and first.label in LIMITS else 503
             retry_after = max(1, math.ceil(seconds))
     lines = [
         f"understudy: no candidate of route {lineup.route.pattern} can answer for {request.alias[:200]}",
-        *(_line(request, lineup, member, running.get(member), outcomes, now) for member in lineup.members[:LISTED]),
+        *(
+            _line(request, lineup, member, _running(lineup, selector, member), outcomes, excluded >> position & 1, now)
+            for position, member in enumerate(lineup.members[:LISTED])
+        ),
     ]
     if len(lineup.members) > LISTED:
         lines.append(f"- and {len(lineup.members) - LISTED} more")
     return Refuse(status, "\n".join(lines), retry_after)
 
 
-def _usable(request: Request, lineup: Lineup) -> list[Candidate]:
-    return [member for member in lineup.members if member.upstream.name not in request.blocked]
+def _running(lineup: Lineup, selector: Selector, member: Candidate) -> Suspension | None:
+    """What keeps a member out of rotation. An only candidate is kept out by nothing but a stated window (law 6)."""
+    stated = selector.suspension_of(member, stated=True) if len(lineup.members) == 1 else None
+    return stated or selector.suspension_of(member)
 
 
 def _due(suspension: Suspension | None) -> float:
@@ -67,6 +94,7 @@ def _line(
     member: Candidate,
     suspension: Suspension | None,
     outcomes: Sequence[Outcome],
+    excluded: int,
     now: float,
 ) -> str:
     name = f"- {member.credential.name} {member.model[:200]}"
@@ -79,6 +107,8 @@ def _line(
     for outcome in reversed(outcomes):
         if outcome.attempt.candidate == member:
             return f"{name}: {outcome.verdict.label} by {outcome.verdict.rule}: {outcome.verdict.evidence}"
+    if excluded:
+        return f"{name}: not tried, what another candidate said holds for it as well"
     budget = lineup.route.budget
     return f"{name}: not tried, the budget of {budget.attempts} attempts in {budget.seconds:g} s is spent"
 

@@ -356,9 +356,7 @@ def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
         yield from _unwrap(fields["error"] if isinstance(fields["error"], dict | list) else fields)
     elif fields.get("type") == "error" or fields.get("object") == "error" or fields.get("error_code") not in _FINE:
         yield from _unwrap(fields)
-    elif isinstance(response, dict) and (
-        fields.get("type") == "response.failed" or response.get("status") == "failed"
-    ):
+    elif isinstance(response, dict) and (fields.get("type") == "response.failed" or response.get("status") == "failed"):
         yield from _unwrap(response.get("error") or {}, 1)
         yield ErrorInfo(type="response.failed")
     elif isinstance(base, dict) and base.get("status_code") not in _FINE:

@@ -298,7 +298,8 @@ class _FileReader:
         tries = []
         for value in values:
             try:
-                tries.append((tuple(needles(value)), compile_pattern(value).search))
+                search = compile_pattern(value).search
+                tries.append((tuple(needles(value)), search))
             except ValueError as error:
                 self.fail(node, str(error), "write an expression without it")
         return partial(_matches_one, tuple(tries))

@@ -175,11 +175,15 @@ _NOTHING_SAID = (ErrorInfo(),)
 # A successful JSON reply without any of these is not even parsed. They are the keys that `reply` reads from a 2xx.
 _FAILURE_MARKS = (
     b'"error', b'"Error', b'"base_resp"', b'"blockReason"', b'"code"', b'"success"', b'"failed"', b'"failure"',
+    b'"response.failed"',
 )  # fmt: skip
 
 
-def _may_have_failed(reply: Reply) -> bool:
-    return reply.event in ERROR_EVENTS or any(mark in reply.body for mark in _FAILURE_MARKS)
+def _failed(reply: Reply) -> bool:
+    """Whether a 2xx is none: an error event, or a body whose structure carries an error."""
+    if reply.event in ERROR_EVENTS:
+        return True
+    return any(mark in reply.body for mark in _FAILURE_MARKS) and bool(reply.errors)
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,7 @@ class Ruleset:
         if reply.fault is not None:
             evidence = f"{reply.fault.kind}: {reply.fault.message}"
             return Verdict(Label.OVERLOADED, "builtin/fault", _one_line(evidence), Then(scope=Scope.UPSTREAM))
-        if reply.succeeded and not (_may_have_failed(reply) and reply.errors):
+        if reply.succeeded and not _failed(reply):
             return Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
         if not reply.succeeded and reply.status < 400:
             return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}")

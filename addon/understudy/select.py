@@ -6,7 +6,8 @@ candidate, so that picking among ten thousand is a handful of machine-wide opera
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from weakref import WeakSet
 
 from cachetools import LRUCache
 
@@ -35,6 +36,11 @@ class Lineup:
     def __repr__(self) -> str:
         free = self.available()
         return f"Lineup({self.route.pattern}: {', '.join(str(m) for m in self.members_of(free))})"
+
+    @property
+    def keys(self) -> Iterable[Key]:
+        """Everything that can be suspended here."""
+        return self._positions.keys()
 
     def mask(self, key: Key) -> int:
         """The members that a key covers, as bits; 0 when it covers none."""
@@ -86,6 +92,9 @@ class Selector:
     def __init__(self, suspensions: Suspensions) -> None:
         self.suspensions = suspensions
         self._lineups: LRUCache[tuple[str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
+        # A lineup that was forgotten here may still be in use by an exchange, which must not miss a change.
+        self._in_use: WeakSet[Lineup] = WeakSet()
+        suspensions.listeners.add(self)
 
     def lineup(self, route: Route, alias: str, dialect: str) -> Lineup:
         """The lineup of an alias on a route, for one dialect."""
@@ -94,20 +103,26 @@ class Selector:
         known = self._lineups.get(key)
         if known is None or known.route is not route:
             known = Lineup(route, route.candidates(alias, dialect))
-            for suspension in self.suspensions:
-                known.mark(suspension.key, True)
+            for each in known.keys:
+                if self.suspensions.get(each) is not None:
+                    known.mark(each, True)
             self._lineups[key] = known
+            self._in_use.add(known)
         return known
 
     def changed(self, key: Key, suspended: bool) -> None:
         """Listener for the suspensions."""
-        for lineup in self._lineups.values():
+        for lineup in self._in_use:
             lineup.mark(key, suspended)
 
-    def suspension_of(self, candidate: Candidate) -> Suspension | None:
-        """The longest running suspension that covers a candidate, None when it is available."""
+    def suspension_of(self, candidate: Candidate, *, stated: bool = False) -> Suspension | None:
+        """The longest running suspension that covers a candidate, None when it is available.
+
+        ``stated``: of those only whose window the upstream itself named.
+        """
         found = (self.suspensions.get(key_of(candidate, scope)) for scope in Scope)
-        return max((item for item in found if item is not None), key=lambda item: item.until, default=None)
+        running = (item for item in found if item is not None and (item.stated or not stated))
+        return max(running, key=lambda item: item.until, default=None)
 
 
 def _bits(positions: Sequence[int]) -> int:

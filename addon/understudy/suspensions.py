@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+from weakref import WeakSet
 
 from cachetools import TLRUCache
 
@@ -65,15 +66,27 @@ class Suspension:
         return bool(self.hint) and self.label in (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
 
 
+class Listener(Protocol):
+    """Somebody who wants to know what comes and goes."""
+
+    def changed(self, key: Key, suspended: bool) -> None:
+        """A key was suspended, or is back in rotation."""
+
+
 def _until(_key: Key, suspension: Suspension, _now: float) -> float:
     return suspension.until
 
 
 class Suspensions:
-    """The TTL cache of suspensions. ``on_change(key, suspended)`` is called for every entry that comes or goes."""
+    """The TTL cache of suspensions.
+
+    ``listeners`` are told of every entry that comes or goes, for as long as somebody else keeps them alive: a request
+    may still work on the lineups of a pool that was replaced since (law 11). ``on_change`` is one more of them.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
+        self.listeners: WeakSet[Listener] = WeakSet()
         self.on_change: Callable[[Key, bool], None] = lambda key, suspended: None
         # An infinite size: a finite one evicts live suspensions. LIMIT bounds it instead.
         self._cache: TLRUCache[Key, Suspension] = TLRUCache(maxsize=math.inf, ttu=_until, timer=clock)
@@ -84,8 +97,10 @@ class Suspensions:
 
     def __iter__(self) -> Iterator[Suspension]:
         """The running suspensions, the earliest due first."""
-        self.expire()
-        yield from sorted((self._cache[key] for key in list(self._cache)), key=lambda item: item.until)
+        with self._cache.timer:
+            self.expire()
+            running = [self._cache[key] for key in self._cache]
+        yield from sorted(running, key=lambda item: item.until)
 
     def get(self, key: Key) -> Suspension | None:
         """The running suspension of a key, or None."""
@@ -94,22 +109,26 @@ class Suspensions:
     def expire(self) -> None:
         """Let go of what is due. Costs next to nothing while nothing is."""
         for key, _ in self._cache.expire():
-            self.on_change(key, False)
+            self._tell(key, False)
 
-    def suspend(self, suspension: Suspension) -> Suspension:
-        """Take something out of rotation; a running suspension that lasts longer stays as it is.
+    def suspend(self, suspension: Suspension) -> Suspension | None:
+        """Take something out of rotation; a running suspension that lasts longer keeps its end and its evidence.
 
-        Returns the suspension that now holds.
+        Returns the suspension that now holds, None when there is none: it is due already, or there is no room.
         """
-        self.expire()
-        running = self._cache.get(suspension.key)
-        if running is not None and running.until >= suspension.until:
-            return running
-        if running is None and len(self._cache) >= LIMIT:
-            return suspension
-        self._cache[suspension.key] = suspension
-        if suspension.key in self._cache:
-            self.on_change(suspension.key, True)
+        key = suspension.key
+        # Time stands still meanwhile: the cache lets go of due entries by itself, and nobody would be told.
+        with self._cache.timer as now:
+            self.expire()
+            running = self._cache.get(key)
+            if running is not None and running.until >= suspension.until:
+                # The newer refusal counts for what a late success may still undo.
+                suspension = replace(running, since=max(running.since, suspension.since))
+            if suspension.until <= now or (running is None and len(self._cache) >= LIMIT):
+                return None
+            self._cache[key] = suspension
+            if running is None:
+                self._tell(key, True)
         return suspension
 
     def resume(self, key: Key, *, set_before: float = math.inf) -> Suspension | None:
@@ -118,9 +137,16 @@ class Suspensions:
         ``set_before``: only a suspension set earlier than this reading of the clock is lifted, so that a late
         success does not undo a newer refusal.
         """
-        running = self._cache.get(key)
-        if running is None or running.since >= set_before:
-            return None
-        del self._cache[key]
-        self.on_change(key, False)
+        with self._cache.timer:
+            self.expire()
+            running = self._cache.get(key)
+            if running is None or running.since >= set_before:
+                return None
+            del self._cache[key]
+            self._tell(key, False)
         return running
+
+    def _tell(self, key: Key, suspended: bool) -> None:
+        self.on_change(key, suspended)
+        for listener in self.listeners:
+            listener.changed(key, suspended)

@@ -1,0 +1,223 @@
+"""Which of mitmproxy's internals the layer uses, and with what signatures.
+
+This is the one place that says it. It runs on the oldest and on the newest supported mitmproxy (``scripts/test``): a
+release that moves one of these fails here with its name, before anything fails in a user's proxy.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+
+import pytest
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy import connection, http, options
+from mitmproxy.addons import proxyserver, tlsconfig
+from mitmproxy.proxy import commands, context, events, layer, server, tunnel
+from mitmproxy.proxy.layers import modes
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseProtocolError
+from mitmproxy.proxy.layers.http._http1 import Http1Client
+
+from understudy.border import HEAD_LIMIT, BorderStream, HeadBuffer, PooledHttpConnection
+from understudy.pool import Upstream
+from understudy.stream import ReplayStream, UnderstudyAttemptHook
+
+HTTP = "mitmproxy.proxy.layers.http"
+SIGNATURES = {
+    # replaced by install.py
+    f"{HTTP}:HttpLayer.make_stream": "self, stream_id",
+    f"{HTTP}:HttpLayer._handle_event": "self, event",
+    # called
+    f"{HTTP}:HttpLayer.event_to_child": "self, child, event",
+    f"{HTTP}:HttpStream.check_killed": "self, emit_error_hook",
+    f"{HTTP}:HttpStream.send_response": "self, already_streamed",
+    f"{HTTP}:HttpStream.state_wait_for_response_headers": "self, event",
+    f"{HTTP}:HttpStream.state_consume_response_body": "self, event",
+    f"{HTTP}:HttpStream.state_stream_response_body": "self, event",
+    # overridden
+    f"{HTTP}:HttpStream.__init__": "self, context, stream_id",
+    f"{HTTP}:HttpStream._handle_event": "self, event",
+    f"{HTTP}:HttpStream.state_wait_for_request_headers": "self, event",
+    f"{HTTP}:HttpStream.state_consume_request_body": "self, event",
+    f"{HTTP}:HttpStream.start_request_stream": "self",
+    f"{HTTP}:HttpStream.check_body_size": "self, request",
+    f"{HTTP}:HttpStream.handle_protocol_error": "self, event",
+    f"{HTTP}:HttpStream.flow_done": "self",
+    f"{HTTP}:GetHttpConnection.connection_spec_matches": "self, connection",
+    # made
+    f"{HTTP}:GetHttpConnection.__init__": "self, address, tls, via, transport_protocol",
+    f"{HTTP}:SendHttp.__init__": "self, event, connection",
+    f"{HTTP}:DropStream.__init__": "self, stream_id",
+    f"{HTTP}._events:RequestHeaders.__init__": "self, stream_id, request, end_stream, replay_flow",
+    f"{HTTP}._events:RequestData.__init__": "self, stream_id, data",
+    f"{HTTP}._events:RequestTrailers.__init__": "self, stream_id, trailers",
+    f"{HTTP}._events:RequestEndOfMessage.__init__": "self, stream_id",
+    f"{HTTP}._events:RequestProtocolError.__init__": "self, stream_id, message, code",
+    f"{HTTP}._events:ResponseHeaders.__init__": "self, stream_id, response, end_stream",
+    f"{HTTP}._events:ResponseData.__init__": "self, stream_id, data",
+    f"{HTTP}._events:ResponseEndOfMessage.__init__": "self, stream_id",
+    f"{HTTP}._events:ResponseProtocolError.__init__": "self, stream_id, message, code",
+    f"{HTTP}._hooks:HttpRequestHook.__init__": "self, flow",
+    f"{HTTP}._hooks:HttpResponseHeadersHook.__init__": "self, flow",
+    f"{HTTP}._hooks:HttpErrorHook.__init__": "self, flow",
+    "mitmproxy.proxy.commands:RequestWakeup.__init__": "self, delay",
+    "mitmproxy.proxy.commands:CloseConnection.__init__": "self, connection",
+    "mitmproxy.proxy.layers.tcp:TCPLayer.__init__": "self, context, ignore",
+    "mitmproxy.proxy.layers.udp:UDPLayer.__init__": "self, context, ignore",
+    "mitmproxy.proxy.layers.tls:parse_client_hello": "data",
+    "mitmproxy.net.tls:starts_like_tls_record": "d",
+    "mitmproxy.net.http.validate:validate_headers": "message",
+    "mitmproxy.net.http.url:parse_authority": "authority, check",
+    "mitmproxy.net.http.url:hostport": "scheme, host, port",
+    "mitmproxy.addons.tlsconfig:TlsConfig.tls_start_server": "self, tls_start",
+}
+
+
+def resolve(name: str) -> Callable[..., object]:
+    """The object behind ``module:dotted.name``."""
+    module, _, path = name.partition(":")
+    found: object = import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    assert callable(found)
+    return found
+
+
+@pytest.mark.parametrize(("name", "parameters"), SIGNATURES.items(), ids=SIGNATURES)
+def test_signature(name: str, parameters: str) -> None:
+    """What is called, made, overridden or replaced has the parameters we know."""
+    assert ", ".join(inspect.signature(resolve(name)).parameters) == parameters, version("mitmproxy")
+
+
+def make_context() -> context.Context:
+    """A context as a client connection has it."""
+    opts = options.Options()
+    proxyserver.Proxyserver().load(_Loader(opts))
+    client = connection.Client(peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2), timestamp_start=0.0)
+    return context.Context(client, opts)
+
+
+class _Loader:
+    def __init__(self, opts: options.Options) -> None:
+        self.add_option = opts.add_option
+
+
+def test_stream_attributes() -> None:
+    """The state that the layer reads and sets is where it was."""
+    parent = HttpLayer(make_context(), HTTPMode.regular)
+    stream = HttpStream(parent.context.fork(), 1)
+    for name in ("request_body_buf", "response_body_buf", "client_state", "server_state", "stream_id", "context"):
+        assert hasattr(stream, name), name
+    assert stream.mode is HTTPMode.regular
+    assert isinstance(parent.streams, dict)
+    assert isinstance(parent.connections, dict)
+    assert isinstance(parent.command_sources, dict)
+    assert hasattr(parent.waiting_for_establishment, "items")
+    assert {"state_done", "state_errored", "passthrough"} <= set(dir(HttpStream))
+
+
+def test_our_stream_finds_its_parent() -> None:
+    """A stream's layer stack ends with its HTTP layer and itself."""
+    parent = HttpLayer(make_context(), HTTPMode.transparent)
+    stream = ReplayStream(parent.context.fork(), 1)
+    assert isinstance(stream, BorderStream)
+    assert stream.parent is parent
+
+
+def test_every_http_stream_is_made_by_make_stream() -> None:
+    """Streams are made in one place, so replacing it reaches every mode and client replay."""
+    source = inspect.getsource(import_module(HTTP))
+    assert source.count("= HttpStream(") == 1
+    assert "HttpStream(ctx, stream_id)" in inspect.getsource(HttpLayer.make_stream)
+
+
+def test_a_wakeup_comes_back_with_its_command() -> None:
+    """An alarm is recognised by the command that asked for it."""
+    command = commands.RequestWakeup(1.0)
+    assert events.Wakeup(command).command is command
+    assert issubclass(events.Wakeup, events.CommandCompleted)
+    assert not command.blocking
+
+
+def test_paused_layers_queue_events_for_check_killed() -> None:
+    """``check_killed`` finds out that the client left by looking at the queue of a paused layer."""
+    assert "_paused_event_queue" in inspect.getsource(HttpStream.check_killed)
+    assert hasattr(layer.Layer(make_context()), "_paused_event_queue")  # type: ignore[abstract]
+
+
+def test_a_cancelled_connect_is_reported_as_closed_by_command() -> None:
+    """The only way to tell a connection that was given up from one that failed."""
+    assert 'cancel("closed by command")' in inspect.getsource(server.ConnectionHandler.close_connection)
+    assert "asyncio.CancelledError" in inspect.getsource(server.ConnectionHandler.open_connection)
+
+
+def test_the_limit_of_connections_is_where_it_was() -> None:
+    """capacity.py lifts it by replacing the semaphore of one address before the connection is opened."""
+    opening = inspect.getsource(server.ConnectionHandler.open_connection)
+    assert opening.index("ServerConnectHook") < opening.index("self.max_conns[command.connection.address]")
+    assert "register_connection(handler.layer.context.client.id, handler)" in inspect.getsource(
+        import_module("mitmproxy.proxy.mode_servers")
+    )
+
+
+def test_the_head_buffer_ends_an_endless_head() -> None:
+    """An HTTP/1 client reads what the buffer puts in place of an endless head as a malformed head."""
+    ctx = make_context()
+    ctx.server = connection.Server(address=("upstream", 80))
+    client = Http1Client(ctx)
+    assert isinstance(client.buf, ReceiveBuffer)
+    client.buf = HeadBuffer()
+    request = http.Request.make("GET", "http://upstream/")
+    client.request, client.stream_id = request, 1
+    list(client.handle_event(events.Start()))
+    seen: list[commands.Command] = []
+    for _ in range(HEAD_LIMIT // 1024 + 1):
+        seen += list(client.handle_event(events.DataReceived(ctx.server, b"x-more: " + b"y" * 1014 + b"\r\n")))
+    errors = [command.event for command in seen if isinstance(command, ReceiveHttp)]
+    assert [type(error) for error in errors] == [ResponseProtocolError]
+    assert len(client.buf) <= HEAD_LIMIT
+
+
+def test_pooled_connections_match_by_name_and_check() -> None:
+    """A connection is used for a secret only when it goes to that very name, was checked, and has not failed."""
+    upstream = Upstream("u", "openai", "https", "llm.test", 443)
+    command = PooledHttpConnection(("llm.test", 443), True, None, "tcp")
+    command.upstream, command.unverified = upstream, set()
+    known = connection.Server(address=("llm.test", 443), tls=True, sni="llm.test")
+    assert isinstance(command, GetHttpConnection)
+    assert command.connection_spec_matches(known)
+    known.sni = "other.test"
+    assert not command.connection_spec_matches(known)
+    known.sni = "llm.test"
+    known.error = "refused"
+    assert not command.connection_spec_matches(known)
+    known.error = None
+    command.unverified.add(known.id)
+    assert not command.connection_spec_matches(known)
+
+
+def test_the_hook_has_the_documented_name() -> None:
+    """Addons implement ``understudy_attempt``."""
+    assert UnderstudyAttemptHook.name == "understudy_attempt"
+
+
+def test_a_given_ssl_connection_is_left_alone() -> None:
+    """mitmproxy's TLS addon does not touch a connection that another addon has made."""
+    source = inspect.getsource(tlsconfig.TlsConfig.tls_start_server)
+    assert "if tls_start.ssl_conn is not None:\n            return" in source
+
+
+def test_tunnels_have_an_outer_connection() -> None:
+    """What has to be closed to give up a connection that is being made."""
+    assert "tunnel_connection" in tunnel.TunnelLayer.__annotations__
+    assert issubclass(modes.TransparentProxy, modes.DestinationKnown)
+    assert issubclass(modes.Socks5Proxy, modes.DestinationKnown)
+
+
+def test_error_codes() -> None:
+    """CANCEL resets one stream on HTTP/2."""
+    assert ErrorCode.CANCEL.http_status_code() is None

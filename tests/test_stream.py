@@ -1,0 +1,379 @@
+"""The layer as a script of events in and commands out: what real time or a real network cannot show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from mitmproxy import connection, http, options
+from mitmproxy.addons import proxyserver
+from mitmproxy.connection import ConnectionState, Server
+from mitmproxy.proxy import commands, context, events
+from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream
+from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeadersHook, HttpResponseHook
+from mitmproxy.proxy.mode_specs import ProxyMode
+
+from understudy.border import CONNECT_LIMIT
+from understudy.engine import Engine
+from understudy.exchange import Exchange
+from understudy.install import install
+from understudy.pool import Budget, Choice, Credential, Pool, Route, Upstream
+from understudy.rulefile import shipped
+from understudy.steps import Outcome
+from understudy.stream import STALL_LIMIT, ReplayStream, UnderstudyAttemptHook
+from understudy.watch import Alarm
+
+
+class Known:
+    """A secret that is just there."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret."""
+        return self._value
+
+
+class Silent:
+    """A journal that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
+        """Remember which attempt was released."""
+        self.told.append(number)
+
+    def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:
+        """Remember that a stream ended badly."""
+        self.told.append(-1)
+
+
+class Core:
+    """mitmproxy's HTTP layer for one HTTP/1.1 client, with hooks that complete at once and a clock that is set."""
+
+    def __init__(self, budget: Budget, credentials: int = 2) -> None:
+        self.now = 1000.0
+        upstreams = [Upstream(f"u{n}", "openai", "http", f"u{n}.test", 80, "/v1") for n in range(credentials)]
+        owned = [
+            Credential(f"c{n}", upstream, Known(f"sk-secret-{n}-0123456789")) for n, upstream in enumerate(upstreams)
+        ]
+        self.pool = Pool(
+            {each.name: each for each in upstreams},
+            {each.name: each for each in owned},
+            {"default": Route("default", tuple(Choice(each) for each in owned), budget=budget)},
+        )
+        self.engine = Engine(shipped(), clock=lambda: self.now, random=Random(1))
+        self.engine.use(self.pool)
+        self.journal = Silent()
+        self.uninstall = install(self.engine, self.journal)
+        opts = options.Options()
+        proxyserver.Proxyserver().load(_Loader(opts))
+        opts.update(connection_strategy="lazy")
+        client = connection.Client(
+            peername=("127.0.0.1", 1),
+            sockname=("127.0.0.1", 8080),
+            timestamp_start=0.0,
+            proxy_mode=ProxyMode.parse("transparent"),
+            state=ConnectionState.OPEN,
+        )
+        self.context = context.Context(client, opts)
+        self.context.server.address = ("192.0.2.1", 443)
+        self.client = client
+        client.sni = "api.openai.com"
+        self.layer = HttpLayer(self.context, HTTPMode.transparent)
+        self.opening: list[commands.OpenConnection] = []
+        self.alarms: list[tuple[float, Alarm]] = []
+        self.hooks: list[commands.StartHook] = []
+        self.closed: list[Server] = []
+        self.to_client = b""
+        self.sent: dict[str, bytes] = {}
+        self.feed(events.Start())
+
+    def feed(self, event: events.Event) -> None:
+        """Hand the layer an event and do what it then wants."""
+        todo: list[events.Event] = [event]
+        while todo:
+            for command in self.layer.handle_event(todo.pop(0)):
+                match command:
+                    case commands.OpenConnection():
+                        self.opening.append(command)
+                    case Alarm():
+                        self.alarms.append((self.now + command.delay, command))
+                    case commands.StartHook():
+                        self.hooks.append(command)
+                        if command.blocking:
+                            todo.append(events.HookCompleted(command, None))
+                    case commands.SendData(connection=Server() as server):
+                        assert server.address is not None
+                        self.sent[server.address[0]] = self.sent.get(server.address[0], b"") + command.data
+                    case commands.SendData():
+                        self.to_client += command.data
+                    case commands.CloseConnection(connection=Server() as server):
+                        self.closed.append(server)
+                        server.state = ConnectionState.CLOSED
+                    case _:
+                        pass
+
+    def ask(self, *, stream: bool) -> None:
+        """The tool's request."""
+        body = json.dumps({"model": "gpt-x", "stream": stream, "messages": []}).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nauthorization: Bearer tool\r\n"
+        self.feed(events.DataReceived(self.client, head + b"content-length: %d\r\n\r\n" % len(body) + body))
+
+    def opened(self, error: str | None = None) -> Server:
+        """The connection that is being opened is there, or failed."""
+        command = self.opening.pop(0)
+        server = command.connection
+        assert isinstance(server, Server)
+        if error is None:
+            server.state = ConnectionState.OPEN
+        else:
+            server.error = error
+        self.feed(events.OpenConnectionCompleted(command, error))
+        return server
+
+    def receive(self, server: Server, data: bytes) -> None:
+        """Bytes from an upstream."""
+        self.feed(events.DataReceived(server, data))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the clock run and ring what is due then."""
+        self.now += seconds
+        due = [alarm for at, alarm in self.alarms if at <= self.now]
+        self.alarms = [(at, alarm) for at, alarm in self.alarms if at > self.now]
+        for alarm in due:
+            self.feed(events.Wakeup(alarm))
+
+    def names(self) -> list[type[commands.StartHook]]:
+        """The hooks so far."""
+        return [type(hook) for hook in self.hooks]
+
+
+class _Loader:
+    def __init__(self, opts: options.Options) -> None:
+        self.add_option = opts.add_option
+
+
+@pytest.fixture
+def cores() -> Iterator[list[Core]]:
+    """Cores that are taken apart after the test."""
+    made: list[Core] = []
+    yield made
+    for core in made:
+        core.uninstall()
+
+
+def start(cores: list[Core], budget: Budget | None = None, credentials: int = 2, *, stream: bool = False) -> Core:
+    """A core with the tool's request in it."""
+    core = Core(budget or Budget(), credentials)
+    cores.append(core)
+    core.ask(stream=stream)
+    return core
+
+
+OK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """A part of a chunked body."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def test_transparent_mode_goes_by_the_name(cores: list[Core]) -> None:
+    """O06: in transparent mode the address is an IP, and the name of the call is its SNI."""
+    core = start(cores)
+    server = core.opened()
+    assert server.address == ("u0.test", 80)
+    assert b"authorization: Bearer sk-secret-0-0123456789" in core.sent["u0.test"].replace(
+        b"Authorization", b"authorization"
+    )
+    assert b"Bearer tool" not in core.sent["u0.test"]
+    assert b"host: u0.test\r\n" in core.sent["u0.test"].lower()
+    core.receive(server, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+    assert core.names().count(HttpResponseHeadersHook) == core.names().count(HttpResponseHook) == 1
+    assert UnderstudyAttemptHook not in core.names()
+
+
+def test_an_upstream_that_drops_packets_is_given_up(cores: list[Core]) -> None:
+    """L09: no connection within the limit: it is closed, and the next candidate is tried."""
+    core = start(cores)
+    first = core.opening[0].connection
+    core.pass_time(CONNECT_LIMIT - 1)
+    assert core.closed == []
+    core.pass_time(1)
+    assert core.closed == [first]
+    core.opened("closed by command")
+    assert "within 10 s" in str(core.hooks[-1].args()[0].outcome.verdict)
+    server = core.opened()
+    assert server.address == ("u1.test", 80)
+    core.receive(server, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+
+
+def test_first_event_cuts_only_while_another_is_left(cores: list[Core]) -> None:
+    """L10: a streamed request without any byte of a reply is cut at first_event; the last candidate never is."""
+    core = start(cores, Budget(first_event=5, seconds=1000), stream=True)
+    first = core.opened()
+    core.pass_time(5)
+    assert core.closed == [first]
+    second = core.opened()
+    for _ in range(20):
+        core.pass_time(100)
+    assert core.closed == [first]
+    core.receive(second, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"late"}}]}\n\n'))
+    assert b"late" in core.to_client
+
+
+def test_a_stream_with_headers_is_never_cut(cores: list[Core]) -> None:
+    """L10: with headers received the attempt is not cut, and when nothing could be replayed any more it is released."""
+    core = start(cores, Budget(first_event=5, seconds=55), stream=True)
+    first = core.opened()
+    core.receive(first, STREAM_HEAD)
+    core.pass_time(5)
+    core.pass_time(40)
+    assert core.closed == []
+    assert core.to_client == b""
+    core.pass_time(11)
+    assert core.to_client.startswith(b"HTTP/1.1 200 OK")
+    assert core.closed == []
+
+
+def test_plain_requests_wait_for_minutes(cores: list[Core]) -> None:
+    """L10: a plain request that answers after three minutes is delivered, although another candidate is left."""
+    core = start(cores)
+    server = core.opened()
+    core.pass_time(180)
+    core.receive(server, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+    assert core.closed == []
+
+
+def test_an_error_that_stalls_is_left(cores: list[Core]) -> None:
+    """L10, law 10: an error reply whose body never comes is a fault while another candidate is left."""
+    core = start(cores)
+    first = core.opened()
+    core.receive(first, b"HTTP/1.1 500 Oops\r\ncontent-length: 100\r\n\r\nhalf")
+    core.pass_time(STALL_LIMIT)
+    assert core.closed == [first]
+    second = core.opened()
+    core.receive(second, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+
+
+def test_the_last_error_that_stalls_is_released(cores: list[Core]) -> None:
+    """Law 10: with nobody else left the error is released as far as it came."""
+    core = start(cores, credentials=1)
+    only = core.opened()
+    core.receive(only, b"HTTP/1.1 400 Bad\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhalf")
+    core.pass_time(STALL_LIMIT)
+    assert core.closed == []
+    core.receive(only, b"x" * 96)
+    assert core.to_client.endswith(b"half" + b"x" * 96)
+
+
+def test_a_kept_connection_that_was_closed_is_tried_again(cores: list[Core]) -> None:
+    """A connection closed while idle says nothing about the upstream: one more try on a new one, nobody suspended."""
+    core = start(cores)
+    server = core.opened()
+    server.timestamp_start = 1.0
+    core.receive(server, OK_HEAD + b"{}")
+    core.ask(stream=False)
+    assert core.opening == []  # reused
+    server.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(server))
+    again = core.opened()
+    assert again.address == ("u0.test", 80)
+    core.receive(again, OK_HEAD + b"{}")
+    assert core.to_client.count(b"{}") == 2
+    assert len(core.engine.suspensions) == 0
+
+
+def test_late_bytes_of_an_abandoned_attempt_are_nobodys(cores: list[Core]) -> None:
+    """S10: what an abandoned upstream still sends does not leak into the next attempt."""
+    core = start(cores, Budget(first_event=5), stream=True)
+    first = core.opened()
+    core.pass_time(5)
+    second = core.opened()
+    core.receive(first, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"ghost"}}]}\n\n'))
+    core.receive(second, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"real"}}]}\n\n'))
+    assert b"real" in core.to_client
+    assert b"ghost" not in core.to_client
+
+
+def test_the_client_leaves_while_connecting(cores: list[Core]) -> None:
+    """L12: the tool goes away before the connection is there: nothing is sent, nobody is suspended."""
+    core = start(cores)
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    core.opened()
+    assert core.sent == {}
+    assert core.opening == []
+    assert len(core.engine.suspensions) == 0
+    assert HttpErrorHook in core.names()
+
+
+def test_the_client_leaves_during_a_pause(cores: list[Core]) -> None:
+    """L12: the tool goes away while the same candidate waits to be tried once more: it is not tried."""
+    core = start(cores)
+    server = core.opened()
+    error = b'{"error":{"message":"overloaded","code":"overloaded"}}'
+    core.receive(
+        server,
+        b"HTTP/1.1 503 Busy\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(error) + error,
+    )
+    assert core.opening == []
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    before = dict(core.sent)
+    core.pass_time(10)
+    assert core.opening == []
+    assert core.sent == before
+    assert len(core.engine.suspensions) == 0
+
+
+def test_nothing_outlives_its_request(cores: list[Core]) -> None:
+    """After many requests neither streams nor time-outs are left, and one alarm at the most is pending."""
+    core = start(cores, stream=True)
+    server = core.opened()
+    for _ in range(50):
+        core.receive(server, STREAM_HEAD + chunk(b"data: [DONE]\n\n") + chunk(b""))
+        core.ask(stream=True)
+    assert len(core.layer.streams) == 2  # the request under way, under the tool's id and the upstream's
+    assert len(core.alarms) <= 3
+    assert not [each for each in core.layer.command_sources if not isinstance(each, Alarm)]
+
+
+def test_uninstall_leaves_mitmproxy_as_it_was() -> None:
+    """The two methods are mitmproxy's own again, also after installing twice, and an old alarm does no harm."""
+    before = HttpLayer.make_stream, HttpLayer._handle_event
+    made: list[Core] = []
+    core = start(made, Budget(first_event=5), stream=True)
+    second = install(core.engine, core.journal)
+    core.opened()
+    second()
+    core.uninstall()
+    assert (HttpLayer.make_stream, HttpLayer._handle_event) == before
+    assert ReplayStream.engine is None
+    core.pass_time(100)
+
+
+def test_without_an_engine_streams_are_plain(cores: list[Core]) -> None:
+    """A request that no pool knows is passed exactly as mitmproxy passes it."""
+    core = Core(Budget())
+    cores.append(core)
+    core.client.sni = "elsewhere.test"
+    core.feed(
+        events.DataReceived(
+            core.client, b"GET /v1/models HTTP/1.1\r\nHost: elsewhere.test\r\nauthorization: Bearer tool\r\n\r\n"
+        )
+    )
+    server = core.opened()
+    assert server.address == ("192.0.2.1", 443)
+    assert b"Bearer tool" in core.sent["192.0.2.1"]
+    assert all(isinstance(stream, HttpStream) for stream in core.layer.streams.values())
