@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from understudy.reply import FaultKind
-from understudy.rules import Label, Scope
+from understudy.reply import Fault, FaultKind
+from understudy.rules import Label, Scope, Verdict
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -66,3 +66,11 @@ FAULT_SCOPE: Mapping[FaultKind, Scope] = MappingProxyType(
         FaultKind.CUT: Scope.CANDIDATE,
     }
 )
+
+
+def action(verdict: Verdict, fault: Fault | None = None) -> Default:
+    """The label's default action with what the rule overrides; what a fault suspends follows from its kind."""
+    default = DEFAULTS[verdict.label]
+    if fault is not None:
+        return replace(default, scope=FAULT_SCOPE[fault.kind], repeat=fault.reused)
+    return replace(default, scope=verdict.then.scope) if verdict.then.scope is not None else default

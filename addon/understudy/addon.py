@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence, Set
 from functools import lru_cache
@@ -24,7 +25,7 @@ from OpenSSL import SSL
 from understudy import config, rulefile, tunnel
 from understudy.capacity import lift_connection_limit
 from understudy.dialects import DIALECTS
-from understudy.engine import NO_REMOTE, Engine
+from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
 from understudy.install import install
 from understudy.journal import FlowJournal
 from understudy.pool import Upstream
@@ -70,6 +71,12 @@ class Understudy:
         loader.add_option(
             "pool_keep_streams", int, 0, "Bytes of each live stream that are kept for inspection; 0 keeps none."
         )
+        loader.add_option(
+            "pool_connect_timeout",
+            str,
+            f"{CONNECT_LIMIT:g}",
+            "Seconds for a connection to an upstream, TLS included, before the next candidate is tried.",
+        )
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
@@ -80,6 +87,8 @@ class Understudy:
             raise exceptions.OptionsError(NO_DEBUG)
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
+        if "pool_connect_timeout" in updated:
+            self.engine.connect_limit = _seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
         if "pool_file" in updated:
             self.read_pool()
 
@@ -193,6 +202,17 @@ class Understudy:
 
     def _upstreams(self) -> list[Upstream]:
         return list(self.engine.snapshot.pool.upstreams.values()) if self.engine.snapshot else []
+
+
+def _seconds(option: str, written: str) -> float:
+    """A time span above 0. mitmproxy's options know no fractions, so this one is a text. Raises OptionsError."""
+    try:
+        seconds = float(written)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise exceptions.OptionsError(f"{option} is {written!r}, which is no number of seconds: write one such as 10")
+    return seconds
 
 
 @lru_cache(maxsize=64)

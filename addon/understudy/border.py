@@ -35,13 +35,12 @@ from mitmproxy.proxy.layers.http._http1 import Http1Client
 from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from understudy.engine import CONNECT_LIMIT as CONNECT_LIMIT
 from understudy.engine import Engine
 from understudy.pool import Upstream
 from understudy.reply import Fault, FaultKind
 from understudy.watch import watch_of
 
-CONNECT_LIMIT = 10.0
-"""Seconds for a connection with all its handshakes; mitmproxy sets no limit of its own."""
 HEAD_LIMIT = 256 * 1024
 """Bytes of response headers; mitmproxy sets no limit of its own."""
 
@@ -110,7 +109,7 @@ class BorderStream(HttpStream):
     # -- the way out ---------------------------------------------------------------------------------------------
 
     def connect(self, upstream: Upstream) -> CommandGenerator[tuple[Server | None, Fault]]:
-        """Get a connection that may carry the secret of this upstream, within ``CONNECT_LIMIT``."""
+        """Get a connection that may carry the secret of this upstream, within ``pool_connect_timeout``."""
         own = self.parent.context.server
         command = PooledHttpConnection(
             (upstream.host, upstream.port), upstream.scheme == "https", self.flow.server_conn.via, "tcp"
@@ -121,14 +120,14 @@ class BorderStream(HttpStream):
             own.sni = upstream.host
         self.connecting, asked = command, time.time()
         if not any(command.connection_spec_matches(known) and known.connected for known in self.parent.connections):
-            yield from self.wake_in(CONNECT_LIMIT)
+            yield from self.wake_in(self.engine_now.connect_limit)
         server, error = yield command
         timed_out, self.connecting = self.connecting is None, None
         self.calm()
         if error is not None or server is None:
             # Streams of one client connection share the attempt to connect, and so its end.
             timed_out = timed_out or error == "closed by command"
-            text = f"no connection within {CONNECT_LIMIT:g} s" if timed_out else str(error)
+            text = f"no connection within {self.engine_now.connect_limit:g} s" if timed_out else str(error)
             reached = any(
                 known.address == command.address and known.error and known.timestamp_tcp_setup
                 for known in self.parent.connections

@@ -17,6 +17,9 @@ from understudy import __version__
 from understudy.config import ConfigError, Problem, default_pool_path, lint, load
 from understudy.pool import Choice, Pool, Route, specificity
 
+PROGRAMS = {"web": "mitmweb", "dump": "mitmdump"}
+"""Sub-commands that start a program of mitmproxy."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command and return its exit status; raises SystemExit as argparse does."""
@@ -24,7 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # An alias may hold characters that the terminal has not; that must not end in a traceback.
             stream.reconfigure(errors="backslashreplace")
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in PROGRAMS:
+        # Everything after the command is mitmproxy's to read, options first of all.
+        from understudy.launch import launch  # here: mitmproxy takes a second to load
+
+        return launch(PROGRAMS[words[0]], words[1:])
+    arguments = _parser().parse_args(words)
     status = arguments.run(arguments)
     assert isinstance(status, int)
     return status
@@ -37,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("check", help="say what the proxy would say about a pool file")
     command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
     command.set_defaults(run=check)
+    for name, program in PROGRAMS.items():
+        commands.add_parser(name, help=f"start {program} with the addon, on loopback; takes its arguments")
     return parser
 
 

@@ -37,6 +37,8 @@ NO_BROWSER = (
     "understudy: a web page from elsewhere ({origin}) sent this request, so pool credentials are not used: "
     "call the proxy from a tool, not from a page"
 )
+CONNECT_LIMIT = 10.0
+"""Seconds for a connection with all its handshakes, unless an option says otherwise; mitmproxy sets no limit."""
 NO_ROUTE = "understudy: this request carries the placeholder of a saved flow and no route serves it, so it is not sent"
 
 
@@ -94,10 +96,13 @@ class Engine:
     """Ids of server connections whose certificate was not checked."""
     keep_stream: int = 0
     """Bytes of a live stream that are kept for the content view."""
+    connect_limit: float = CONNECT_LIMIT
+    """Seconds for a connection with all its handshakes."""
 
     def __post_init__(self) -> None:
         self.suspensions = Suspensions(self.clock)
         self.snapshot: Snapshot | None = None
+        self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
 
     def use(self, pool: Pool) -> None:
         """Work on this pool from the next request on. Suspensions of what is still there stay."""
@@ -108,11 +113,9 @@ class Engine:
     def take(self, request: http.Request, host: str, port: int) -> Intake | None:
         """Look at a request when its headers are in: mask the credential of a call that a route could serve."""
         snapshot = self.snapshot
-        if snapshot is None:
-            return None
         orphan = rewrite.carries_placeholder(request)
-        if not snapshot.sites.pooled(host, port):
-            return Intake(snapshot, None, Stash(), orphan) if orphan else None
+        if snapshot is None or not snapshot.sites.pooled(host, port):
+            return Intake(snapshot or self._empty, None, Stash(), orphan) if orphan else None
         recognised = snapshot.sites.recognise(host, port, request.method, request.path)
         if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name):
             return Intake(snapshot, recognised, rewrite.mask(request, recognised.dialect), orphan)

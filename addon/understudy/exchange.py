@@ -12,7 +12,7 @@ import math
 from dataclasses import replace
 from random import Random
 
-from understudy.actions import DEFAULTS, FAULT_SCOPE, Default, Next
+from understudy.actions import DEFAULTS, Default, Next, action
 from understudy.hints import Hint, read_hint
 from understudy.pool import Budget, Candidate
 from understudy.refusal import RETRY_HORIZON, chances, earliest, refuse
@@ -141,7 +141,7 @@ class Exchange:
             raise RuntimeError("judge() without an attempt under way")
         attempt, self.attempt = self.attempt, None
         verdict = self.ruleset.judge(reply)
-        default = _default(verdict, reply)
+        default = action(verdict, reply.fault)
         hint = read_hint(reply, now) if default.hint_cap else None
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope)
         self.outcomes.append(outcome)
@@ -199,7 +199,7 @@ class Exchange:
             return None
         released = self.outcomes[self._released - 1].attempt
         verdict = self.ruleset.judge(reply)
-        default = _default(verdict, reply)
+        default = action(verdict, reply.fault)
         if default.scope is None:
             return None
         hint = read_hint(reply, now) if default.hint_cap else None
@@ -290,11 +290,3 @@ class Exchange:
 
     def _earliest(self) -> float:
         return earliest(chances(self.request, self.lineup, self.selector, self.outcomes, self._excluded))
-
-
-def _default(verdict: Verdict, reply: Reply) -> Default:
-    """The label's default action with what the rule overrides; what a fault suspends follows from its kind."""
-    default = DEFAULTS[verdict.label]
-    if reply.fault is not None:
-        return replace(default, scope=FAULT_SCOPE[reply.fault.kind], repeat=reply.fault.reused)
-    return replace(default, scope=verdict.then.scope) if verdict.then.scope is not None else default

@@ -115,7 +115,23 @@ class Hold:
                 decoded = bytes(self.body)
         if self._reader is None:
             return Held.BOUND if max(self._received, len(self.body)) >= BODY_LIMIT else Held.MORE
-        for event in self._reader.feed(decoded):
+        if (decided := self._read(self._reader.feed(decoded))) is not Held.MORE:
+            return decided
+        full = self._events >= EVENT_LIMIT or max(self._received, len(self.body)) >= STREAM_LIMIT
+        unreadable = self._reader.overflow or self._reader.failed or self._decoder.failed
+        return Held.BOUND if full or unreadable else Held.MORE
+
+    def end(self) -> Held:
+        """The reply is complete. A stream that ends here has said nothing: a fault."""
+        if self._reader and (decided := self._read(self._reader.finish())) is not Held.MORE:
+            return decided
+        if self.live or (self._may_be_array and not self._decoder.failed):
+            self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
+        return Held.REPLY
+
+    def _read(self, events: Sequence[StreamEvent]) -> Held:
+        """What these events decide."""
+        for event in events:
             self._events += 1
             match self.dialect.progress(event):
                 case Progress.OUTPUT | Progress.DONE:
@@ -125,15 +141,7 @@ class Hold:
                     return Held.REPLY
                 case Progress.LIFECYCLE:
                     pass
-        full = self._events >= EVENT_LIMIT or max(self._received, len(self.body)) >= STREAM_LIMIT
-        unreadable = self._reader.overflow or self._reader.failed or self._decoder.failed
-        return Held.BOUND if full or unreadable else Held.MORE
-
-    def end(self) -> Held:
-        """The reply is complete. A stream that ends here has said nothing: a fault."""
-        if self.live:
-            self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
-        return Held.REPLY
+        return Held.MORE
 
     def fault(self, fault: Fault) -> Reply:
         """The transport failed instead: that is what there is to judge."""
@@ -170,11 +178,12 @@ class Hold:
 class Tail:
     """The last bytes of a released stream: one append per chunk, read once at the end."""
 
-    __slots__ = ("_chunks", "_size")
+    __slots__ = ("_chunks", "_cut", "_size")
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        self._cut = False
 
     def append(self, chunk: bytes) -> None:
         """Keep a chunk, let go of what is no longer among the last bytes."""
@@ -182,13 +191,17 @@ class Tail:
         self._size += len(chunk)
         while self._size - len(self._chunks[0]) >= TAIL_LIMIT:
             self._size -= len(self._chunks.popleft())
+            self._cut = True
 
     def last(self, hold: Hold) -> tuple[Progress, StreamEvent | None]:
         """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing."""
         if hold.encoded:
             return Progress.LIFECYCLE, None
         content_type = "text/event-stream"
-        ending = b"".join(self._chunks)[-TAIL_LIMIT:]
+        ending = b"".join(self._chunks)
+        if self._cut or len(ending) > TAIL_LIMIT:
+            # It begins inside a line, of which nobody can tell what it is.
+            ending = ending[-TAIL_LIMIT:].partition(b"\n")[2]
         found: tuple[Progress, StreamEvent | None] = (Progress.LIFECYCLE, None)
         for event in EventReader(content_type).feed(ending + b"\n\n"):
             progress = hold.dialect.progress(event)

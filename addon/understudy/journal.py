@@ -35,7 +35,7 @@ class FlowJournal:
             facts |= {"credential": candidate.credential.name, "model": candidate.model[:200]}
             if attempts > 1:
                 verb = "answered" if outcome.verdict.label.value == "ok" else f"released: {outcome.verdict.label}"
-                line = f"{_number(exchange, outcome)} {_name(outcome)}: {verb}"
+                line = f"{_place(exchange, outcome)} {_name(outcome)}: {verb}"
                 logger.info(line)
                 flow.comment = f"{flow.comment}\n{line}".strip()
         else:
@@ -52,17 +52,22 @@ class FlowJournal:
 
 
 def describe(exchange: Exchange, outcome: Outcome) -> str:
-    """One line about an attempt: ``1/3 home gpt-5: rate_limited by general/rate_limited, suspended 20s: evidence``."""
+    """One line about an attempt: ``1/3 home gpt-5: rate_limited by general/rate_limited, suspended 20s: evidence``.
+
+    1/3 is the place of the candidate among those of the route.
+    """
     verdict, suspension = outcome.verdict, outcome.suspension
-    text = f"{_number(exchange, outcome)} {_name(outcome)}: {verdict.label} by {verdict.rule}"
+    text = f"{_place(exchange, outcome)} {_name(outcome)}: {verdict.label} by {verdict.rule}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
         text += f", {what}suspended {duration(suspension.until - suspension.since)}"
     return f"{text}: {verdict.evidence}" if verdict.evidence else text
 
 
-def _number(exchange: Exchange, outcome: Outcome) -> str:
-    return f"{outcome.attempt.number}/{len(exchange.lineup.members)}"
+def _place(exchange: Exchange, outcome: Outcome) -> str:
+    members = exchange.lineup.members
+    again = " again" if outcome.attempt.repeat else ""
+    return f"{members.index(outcome.attempt.candidate) + 1}/{len(members)}{again}"
 
 
 def _name(outcome: Outcome) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import time
+from collections.abc import Callable
 
 from mitmproxy import http
 
@@ -31,15 +33,24 @@ def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
     return http.Response.make(refuse.status, dialect.error_body(refuse.status, refuse.message), headers)
 
 
-def prepare(response: http.Response, body: bytes, hold: Hold, step: Release, *, complete: bool) -> bytes | None:
+def prepare(
+    response: http.Response,
+    body: bytes,
+    hold: Hold,
+    step: Release,
+    *,
+    complete: bool,
+    clock: Callable[[], float] = time.time,
+) -> bytes | None:
     """Make a held reply fit for the tool; returns the bytes of its body so far, None when it must not go out.
 
     Changed are: a Retry-After beyond a minute, ``x-should-retry`` when another round cannot help, and an echo of the
-    secret with the framing that this needs. ``body`` is what came so far, ``complete`` whether that is all.
+    secret with the framing that this needs. ``body`` is what came so far, ``complete`` whether that is all;
+    ``clock`` gives Unix time in seconds.
     """
     headers = response.headers
     if response.status_code >= 400:
-        _cap_retry_after(headers)
+        _cap_retry_after(headers, clock())
         if step.final and not step.retry:
             headers["x-should-retry"] = "false"
     headers.fields = tuple((name, hold.secret.mask(value)) for name, value in headers.fields)
@@ -59,14 +70,20 @@ def prepare(response: http.Response, body: bytes, hold: Hold, step: Release, *, 
     return masked
 
 
-def _cap_retry_after(headers: http.Headers) -> None:
+def _cap_retry_after(headers: http.Headers, now: float) -> None:
     """Tools sleep through a long Retry-After without a word (seconds or an HTTP date, RFC 9110 section 10.2.3)."""
     for name, unit in (("retry-after", 1.0), ("retry-after-ms", 1000.0)):
-        value = headers.get(name, "")
-        try:
-            seconds = float(value) / unit
-        except ValueError:
-            parsed = email.utils.parsedate_tz(value)
-            seconds = email.utils.mktime_tz(parsed) - time.time() if parsed else 0.0
-        if not seconds <= RETRY_HORIZON:
+        if any(not _seconds(value, unit, now) <= RETRY_HORIZON for value in headers.get_all(name)):
             headers[name] = f"{RETRY_HORIZON * unit:.0f}"
+
+
+def _seconds(value: str, unit: float, now: float) -> float:
+    """The time that a header states, in seconds; 0 when it states none."""
+    try:
+        return float(value) / unit
+    except ValueError:
+        parsed = email.utils.parsedate_tz(value)
+    try:
+        return email.utils.mktime_tz(parsed) - now if parsed else 0.0
+    except (ValueError, OverflowError):
+        return math.inf  # a date beyond the calendar

@@ -7,6 +7,7 @@ copy made here; a secret is in that copy only (law 8).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_plus
@@ -62,18 +63,23 @@ def mask_query(request: http.Request, dialects: Iterable[Dialect]) -> tuple[byte
 def mask(request: http.Request, dialect: Dialect) -> Stash:
     """Replace every form of the tool's credential in a recognised request by the placeholder."""
     fields = request.headers.fields
-    names = dialect.auth_headers
+    secret = [name.lower().decode("latin-1") in dialect.auth_headers for name, _ in fields]
     request.headers.fields = tuple(
-        (name, _masked(value)) if name.lower().decode("latin-1") in names else (name, value) for name, value in fields
+        (name, _masked(value)) if hidden else (name, value)
+        for (name, value), hidden in zip(fields, secret, strict=True)
     )
-    return Stash(fields, mask_query(request, [dialect]))
+    stashed = tuple(field for field, hidden in zip(fields, secret, strict=True) if hidden)
+    return Stash(stashed, mask_query(request, [dialect]))
 
 
 def unmask(request: http.Request, stash: Stash) -> None:
     """Put the tool's own header fields back where the placeholder still stands; the query stays masked."""
-    original = {(name, _masked(value)): value for name, value in stash.fields}
+    original: dict[tuple[bytes, bytes], deque[bytes]] = {}
+    for name, value in stash.fields:
+        original.setdefault((name, _masked(value)), deque()).append(value)
     request.headers.fields = tuple(
-        (name, original.get((name, value), value)) for name, value in request.headers.fields
+        (name, values.popleft() if (values := original.get((name, value))) else value)
+        for name, value in request.headers.fields
     )
 
 
@@ -100,9 +106,7 @@ def decoded_body(request: http.Request) -> bytes | None:
     return decode_request(request.data.content or b"", encoding)
 
 
-def build(
-    request: http.Request, recognised: Recognised, call: Call, candidate: Candidate, secret: str
-) -> http.Request:
+def build(request: http.Request, recognised: Recognised, call: Call, candidate: Candidate, secret: str) -> http.Request:
     """The request for a candidate, secret included. To be handed to the wire and to nothing else.
 
     Raises ValueError when the model cannot be written.
@@ -151,7 +155,7 @@ def build(
 def _masked(value: bytes) -> bytes:
     """``Bearer abc`` -> ``Bearer <understudy:client>``: the scheme stays readable."""
     scheme, _, rest = value.partition(b" ")
-    return scheme + b" " + CLIENT.encode() if rest else CLIENT.encode()
+    return scheme + b" " + CLIENT.encode() if rest and scheme.isalpha() else CLIENT.encode()
 
 
 def _set(headers: http.Headers, name: str, value: str) -> None:

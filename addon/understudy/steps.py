@@ -80,7 +80,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the exchange knows of the request. ``blocked`` maps names of upstreams that may not be used to the reason."""
+    """What the exchange knows of the request.
+
+    ``blocked``: upstreams that may not be used, by name, each with the reason. ``replay_after_sent``: whether a fault
+    after the request was sent is replayed.
+    """
 
     alias: str
     generating: bool

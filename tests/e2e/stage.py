@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .behaviours import Behaviour, Seen, json_reply, raw, sse
-from .client import Connection, Response, Via
+from .client import Connection, Response, Stream, Via
 from .proxy import Proxy
 from .upstream import Upstream
 
@@ -261,11 +261,34 @@ class Stage:
         body: bytes | None = None,
     ) -> Response:
         """One call of a tool, read to its end."""
+        with self.connect(api, http2=http2) as connection:
+            sent = self.send(connection, api, alias, stream=stream, headers=headers, path=path, body=body)
+            return sent.finish()
+
+    def send(
+        self,
+        connection: Connection,
+        api: Api,
+        alias: str,
+        *,
+        stream: bool = False,
+        headers: Sequence[tuple[str, str]] = (),
+        path: str = "",
+        body: bytes | None = None,
+    ) -> Stream:
+        """One call of a tool on a connection that it has already, not waited for."""
         own, asked = api.ask(alias, stream)
         content = json.dumps(asked).encode() if body is None else body
         all_headers = [("content-type", "application/json"), api.header(TOOL), *headers]
-        with self.connect(api, http2=http2) as connection:
-            return connection.request("POST", path or own, all_headers, content)
+        return connection.send("POST", path or own, all_headers, content)
+
+
+CRASHES = ("mitmproxy has crashed", "Traceback", "understudy: internal error", "Unhandled error")
+
+
+def crashes(proxy: Proxy, since: int = 0) -> list[str]:
+    """The lines of the log, from this character on, that tell of a crash of the proxy or of understudy."""
+    return [line for line in proxy.log_text()[since:].splitlines() if any(mark in line for mark in CRASHES)]
 
 
 def filled(value: object, model: str) -> object:

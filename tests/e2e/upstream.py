@@ -135,6 +135,13 @@ class Upstream:
         self._sockets.append(held)
         return f"{scheme}://127.0.0.1:{held.getsockname()[1]}"
 
+    def mend(self, url: str) -> None:
+        """Serve, from now on, a port that :meth:`refused_url` gave out for https."""
+        port = int(url.rpartition(":")[2])
+        held = next(one for one in self._sockets if one.getsockname()[1] == port)
+        starting = asyncio.start_server(self._serve, sock=held, ssl=self._context)
+        self._servers.append(asyncio.run_coroutine_threadsafe(starting, self._loop).result(10))
+
     # -- the server ---------------------------------------------------------------------------------------------
 
     async def _start(self) -> tuple[int, int, int]:

@@ -60,11 +60,11 @@ def curl_lines(proxy_port: int, ca_path: str) -> list[tuple[str, str]]:
             {"model": "gpt-5", "messages": chat},
         ),
         (
-            "The same as a stream: one fails inside its stream, and the answer still arrives live",
+            "Streamed, another model: one fails inside its stream, and the answer still arrives live",
             "curl -sS -N",
             "https://api.openai.com/v1/chat/completions",
             [f"authorization: Bearer {TOOL_SECRET}"],
-            {"model": "gpt-5", "messages": chat, "stream": True},
+            {"model": "gpt-5-mini", "messages": chat, "stream": True},
         ),
         (
             "Anthropic messages, streamed",

@@ -38,9 +38,9 @@ class Failure:
     body: Json
 
 
-def text_of(model: str, credential: str) -> str:
-    """The answer's text: who answered, for which model, and enough words to watch it stream."""
-    return f"This is {model}, answered by {credential}. The candidates before it refused or failed, and nobody noticed."
+def text_of(model: str) -> str:
+    """The answer's text: for which model it is, and enough words to watch it stream."""
+    return f"This is {model}, answered by the one that works. Those before it refused or failed, and nobody noticed."
 
 
 def pieces(text: str) -> list[str]:

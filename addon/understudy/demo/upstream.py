@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         credential = self._credential()
         answers, model = asked.answers, asked.model
-        text = text_of(model, credential)
+        text = text_of(model)
         match credential:
             case Role.REFUSES:
                 self._fail(answers.refusal(model))

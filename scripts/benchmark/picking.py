@@ -1,0 +1,57 @@
+"""Picking among many candidates, inside this process: no proxy, no I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from benchmark.figures import Row, Unit, alone, at_most
+from understudy.pool import Choice, Credential, Route, Strategy, Upstream
+from understudy.rules import Label, Scope
+from understudy.select import Selector
+from understudy.suspensions import Suspension, Suspensions, key_of
+
+COUNTS = (10, 1_000, 10_000)
+PICK = at_most(20.0, "< 20 us")
+ALIAS, DIALECT = "model", "openai"
+
+
+class NoSecret:
+    """A secret source that is never asked."""
+
+    def reveal(self) -> str:
+        """There is none."""
+        return ""
+
+
+def picking(rounds: int, picks: int = 2000) -> Iterator[Row]:
+    """Microseconds per pick, all candidates available and the first half suspended."""
+    for count in COUNTS:
+        for strategy in Strategy:
+            for suspended in (0, count // 2):
+                selector, route = _selector(count, strategy, suspended)
+                figures = [_time(selector, route, picks) for _ in range(rounds)]
+                state = f", first {suspended:,} suspended" if suspended else ""
+                yield alone(f"pick among {count:,}, {strategy}{state}", Unit.MICROSECONDS, figures, PICK)
+
+
+def _selector(count: int, strategy: Strategy, suspended: int) -> tuple[Selector, Route]:
+    upstream = Upstream("main", DIALECT, "https", "upstream.example", 443)
+    choices = [Choice(Credential(f"credential-{number}", upstream, NoSecret())) for number in range(count)]
+    route = Route(ALIAS, tuple(choices), strategy)
+    suspensions = Suspensions(time.time)
+    selector = Selector(suspensions)
+    suspensions.on_change = selector.changed
+    now = time.time()
+    for candidate in selector.lineup(route, ALIAS, DIALECT).members[:suspended]:
+        key = key_of(candidate, Scope.CANDIDATE)
+        suspensions.suspend(Suspension(key, now, now + 3600, Label.RATE_LIMITED, "benchmark"))
+    return selector, route
+
+
+def _time(selector: Selector, route: Route, picks: int) -> float:
+    begun = time.perf_counter_ns()
+    for _ in range(picks):
+        if selector.lineup(route, ALIAS, DIALECT).pick() is None:
+            raise AssertionError("nobody was picked")
+    return (time.perf_counter_ns() - begun) / 1000 / picks

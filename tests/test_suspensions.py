@@ -1,0 +1,202 @@
+"""What is out of rotation, and for how long."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+
+import pytest
+from decisions import NOW, OTHER, Clock, Stage, candidate
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy import suspensions as module
+from understudy.rules import Label, Scope
+from understudy.suspensions import Key, Suspension, Suspensions, key_of
+
+A = candidate("a")
+KEY = key_of(A, Scope.CANDIDATE)
+
+
+def suspension(
+    seconds: float, *, key: Key = KEY, since: float = NOW, label: Label = Label.RATE_LIMITED, hint: str = ""
+) -> Suspension:
+    return Suspension(key, since, NOW + seconds, label, "test/rule", f"for {seconds}", hint)
+
+
+class Ear:
+    """Hears what comes and goes."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Key, bool]] = []
+
+    def changed(self, key: Key, suspended: bool) -> None:
+        self.heard.append((key, suspended))
+
+
+def test_a_key_is_the_concrete_upstream_model() -> None:
+    """F06: the key says credential and upstream model; the other scopes leave the model out."""
+    assert key_of(A, Scope.CANDIDATE) == (Scope.CANDIDATE, "a", "m1")
+    assert key_of(A, Scope.CREDENTIAL) == (Scope.CREDENTIAL, "a", "")
+    assert key_of(candidate("a", at=OTHER), Scope.UPSTREAM) == (Scope.UPSTREAM, "other", "")
+    assert str(KEY) == "candidate a m1"
+    assert str(key_of(A, Scope.CREDENTIAL)) == "credential a"
+
+
+def test_a_suspension_ends_by_itself() -> None:
+    clock = Clock()
+    kept = Suspensions(clock)
+    kept.suspend(suspension(10))
+    clock.now += 9.9
+    assert kept.get(KEY) is not None
+    assert len(kept) == 1
+    clock.now = NOW + 10
+    assert kept.get(KEY) is None
+    assert len(kept) == 0
+    assert list(kept) == []
+
+
+def test_a_shorter_suspension_never_shortens_a_running_one() -> None:
+    """F15: the later end wins, in either order, and keeps its evidence."""
+    kept = Suspensions(Clock())
+    kept.suspend(suspension(600))
+    held = kept.suspend(suspension(5))
+    assert held is not None
+    assert (held.until, held.evidence) == (NOW + 600, "for 600")
+    assert kept.get(KEY) == held
+    longer = kept.suspend(suspension(700))
+    assert kept.get(KEY) == longer == suspension(700)
+
+
+def test_what_is_due_already_suspends_nothing_and_ends_nothing() -> None:
+    kept = Suspensions(Clock())
+    assert kept.suspend(suspension(0)) is None
+    assert kept.suspend(suspension(-5)) is None
+    assert len(kept) == 0
+    kept.suspend(suspension(5))
+    kept.suspend(suspension(-5))
+    assert len(kept) == 1
+
+
+def test_running_suspensions_come_earliest_first() -> None:
+    kept = Suspensions(Clock())
+    for name, seconds in (("a", 30), ("b", 10), ("c", 20)):
+        kept.suspend(suspension(seconds, key=Key(Scope.CREDENTIAL, name)))
+    assert [each.key.name for each in kept] == ["b", "c", "a"]
+
+
+def test_a_resumed_key_is_back_at_once() -> None:
+    kept = Suspensions(Clock())
+    kept.suspend(suspension(600))
+    assert kept.resume(KEY) == suspension(600)
+    assert kept.get(KEY) is None
+    assert kept.resume(KEY) is None
+
+
+def test_a_late_success_does_not_undo_a_newer_refusal() -> None:
+    """F16: only what was set before the successful attempt began is lifted."""
+    kept = Suspensions(Clock())
+    kept.suspend(suspension(600, since=NOW + 10))
+    assert kept.resume(KEY, set_before=NOW + 5) is None
+    assert kept.resume(KEY, set_before=NOW + 10) is None
+    assert kept.resume(KEY, set_before=NOW + 11) is not None
+
+
+def test_a_newer_refusal_counts_even_where_it_does_not_last_longer() -> None:
+    """F16: a refusal inside a longer window is newer than an attempt that began before it."""
+    kept = Suspensions(Clock())
+    kept.suspend(suspension(600))
+    kept.suspend(suspension(30, since=NOW + 10))
+    assert kept.resume(KEY, set_before=NOW + 5) is None
+    assert kept.resume(KEY, set_before=NOW + 11) is not None
+
+
+@pytest.mark.parametrize(
+    ("label", "hint", "stated"),
+    [
+        (Label.RATE_LIMITED, "retry-after", True),
+        (Label.QUOTA_EXHAUSTED, "resets_at", True),
+        (Label.RATE_LIMITED, "", False),
+        (Label.OVERLOADED, "retry-after", False),
+        (Label.MODEL_UNSUPPORTED, "", False),
+    ],
+)
+def test_only_a_limit_that_names_its_window_is_stated(label: Label, hint: str, stated: bool) -> None:
+    assert suspension(5, label=label, hint=hint).stated is stated
+
+
+def test_listeners_hear_of_everything_that_comes_and_goes_once() -> None:
+    clock, ear = Clock(), Ear()
+    kept = Suspensions(clock)
+    kept.listeners.add(ear)
+    kept.suspend(suspension(10))
+    kept.suspend(suspension(20))
+    kept.suspend(suspension(5))
+    clock.now += 20
+    kept.expire()
+    kept.expire()
+    kept.suspend(suspension(60))
+    kept.resume(KEY)
+    assert ear.heard == [(KEY, True), (KEY, False), (KEY, True), (KEY, False)]
+
+
+def test_a_listener_that_nobody_needs_any_more_is_forgotten() -> None:
+    kept, ear = Suspensions(Clock()), Ear()
+    kept.listeners.add(ear)
+    assert len(kept.listeners) == 1
+    del ear
+    gc.collect()
+    assert len(kept.listeners) == 0
+
+
+def test_an_entry_that_falls_due_between_two_looks_at_the_clock_is_announced() -> None:
+    """The cache drops due entries by itself whenever it looks at the time: none of them may go unheard."""
+    ear, other = Ear(), Key(Scope.CREDENTIAL, "b")
+    ticks = itertools.count()
+    kept = Suspensions(lambda: NOW + next(ticks))  # every look finds a later time
+    kept.listeners.add(ear)
+    for seconds in range(3, 60, 2):
+        kept.suspend(suspension(seconds))
+        kept.suspend(suspension(seconds + 1, key=other))
+        len(kept), list(kept), kept.get(KEY), kept.resume(other)
+    kept.expire()
+    running: set[Key] = set()
+    for key, suspended in ear.heard:
+        (running.add if suspended else running.discard)(key)
+    assert (KEY, False) in ear.heard
+    assert running == {each.key for each in kept}
+
+
+def test_at_the_limit_nothing_live_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trap of the cache: a finite size evicts a live suspension. Here the new one finds no room instead."""
+    monkeypatch.setattr(module, "LIMIT", 2)
+    clock = Clock()
+    kept = Suspensions(clock)
+    keys = [Key(Scope.CREDENTIAL, name) for name in "abc"]
+    for key in keys[:2]:
+        kept.suspend(suspension(10, key=key))
+    assert kept.suspend(suspension(20, key=keys[2])) is None
+    assert {each.key for each in kept} == set(keys[:2])
+    assert kept.suspend(suspension(30, key=keys[0])) is not None  # one that is there may still grow
+    clock.now += 10
+    assert kept.suspend(suspension(20, key=keys[2])) is not None
+
+
+@given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=30))
+def test_the_latest_end_holds_whatever_the_order(all_seconds: list[float]) -> None:
+    """F15: the property behind it."""
+    kept = Suspensions(Clock())
+    for seconds in all_seconds:
+        kept.suspend(suspension(seconds))
+    held = kept.get(KEY)
+    assert held is not None
+    assert held.until == NOW + max(all_seconds)
+
+
+def test_a_suspension_without_end_is_possible() -> None:
+    """One set by hand lasts until it is resumed by hand."""
+    stage = Stage()
+    stage.suspend(A, math.inf)
+    stage.clock.now += 1e9
+    assert stage.suspensions.resume(KEY) is not None
