@@ -191,4 +191,9 @@ class Pool:
 
     def has_route_for(self, dialect: str) -> bool:
         """Whether any route could serve a call of this dialect."""
-        return any(route.serves(dialect) for route in self.routes.values())
+        return dialect in self._dialects
+
+    @cached_property
+    def _dialects(self) -> frozenset[str]:
+        choices = (choice for route in self.routes.values() for choice in route.choices)
+        return frozenset(choice.credential.upstream.dialect for choice in choices)
