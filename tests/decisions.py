@@ -1,4 +1,4 @@
-"""What the tests of the decision core share: a clock by hand, candidates in one line, replies with a scripted verdict."""
+"""What the tests of the decision core share: a clock by hand, short names, replies with a scripted verdict."""
 
 from __future__ import annotations
 
@@ -65,11 +65,14 @@ def route(
     return Route(pattern, choices, strategy, budget or Budget())
 
 
+OK = Verdict(Label.OK, "test/ok")
+
+
 @dataclass(frozen=True)
 class Scripted(Reply):
     """A reply whose verdict the test decides."""
 
-    verdict: Verdict = Verdict(Label.OK, "test/ok")
+    verdict: Verdict = OK
 
 
 class ScriptedRules(Ruleset):

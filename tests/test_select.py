@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
-from decisions import OTHER, Stage, candidate, credential, route
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decisions import OTHER, Stage, candidate, credential, route
 from understudy import select as module
 from understudy.pool import Choice, Route, Strategy
 from understudy.rules import Label, Scope
 from understudy.select import Selector
+from understudy.steps import Attempt, Wait
 from understudy.suspensions import Key, key_of
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
@@ -142,12 +145,13 @@ def test_a_lineup_of_a_replaced_pool_still_hears_of_changes() -> None:
     """O01: a request that waits while the pool is reloaded must see its candidate come back, or it waits for ever."""
     stage = Stage()
     stage.suspend(A, 5)
-    old = stage.lineup(route(A, B))
-    assert old.pick() == B
+    stage.suspend(B, 60)
+    exchange, step = stage.open(route(A, B))
+    assert step == Wait(5.0, "every candidate is suspended")
     stage.selector = Selector(stage.suspensions)  # the reload; what was in use is kept by its exchange only
+    gc.collect()
     stage.clock.now += 5
-    stage.suspensions.expire()
-    assert old.pick() == A
+    assert exchange.resume(stage.now) == Attempt(1, A)
 
 
 def test_a_forgotten_lineup_that_is_in_use_hears_of_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,9 +209,7 @@ def test_a_pick_is_what_a_plain_loop_would_find(
         order = list(range(len(all_members)))
         if strategy is Strategy.ROUND_ROBIN:
             order = order[cursor:] + order[:cursor]
-        free = [
-            at for at in order if not excluded >> at & 1 and stage.selector.suspension_of(all_members[at]) is None
-        ]
+        free = [at for at in order if not excluded >> at & 1 and stage.selector.suspension_of(all_members[at]) is None]
         assert lineup.pick(excluded) == (all_members[free[0]] if free else None)
         if free:
             cursor = (free[0] + 1) % len(all_members)

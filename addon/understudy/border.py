@@ -32,7 +32,7 @@ from mitmproxy.proxy.layers.http._events import (
     RequestTrailers,
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Client
-from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from understudy.engine import CONNECT_LIMIT as CONNECT_LIMIT
@@ -105,6 +105,14 @@ class BorderStream(HttpStream):
         if request.host:
             return request.host, request.port
         return host_of(request.host_header or ""), 443 if self.context.client.tls else 80
+
+    def own_login(self, request: http.Request) -> str:
+        """The header in which ``proxyauth`` expects its password here; its addon takes it out. "" without one."""
+        options, mode = self.context.options, self.context.client.proxy_mode
+        if "proxyauth" not in options or not options.proxyauth or isinstance(mode, Socks5Mode):
+            return ""
+        name = "proxy-authorization" if isinstance(mode, (RegularMode, UpstreamMode)) else "authorization"
+        return name if request.headers.get(name, "").lower().startswith("basic ") else ""
 
     # -- the way out ---------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ mitmproxy options itself; the addon sets its fields.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ NO_BROWSER = (
 )
 CONNECT_LIMIT = 10.0
 """Seconds for a connection with all its handshakes, unless an option says otherwise; mitmproxy sets no limit."""
+NO_HELP = (
+    "understudy: the tool's own credential was rejected (401) for {alias}, which has no route: "
+    "to have it served, add `{alias}: [{name}]` to the routes in {path}"
+)
 NO_ROUTE = "understudy: this request carries the placeholder of a saved flow and no route serves it, so it is not sent"
 
 
@@ -110,15 +115,18 @@ class Engine:
         self.suspensions.on_change = selector.changed
         self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset)
 
-    def take(self, request: http.Request, host: str, port: int) -> Intake | None:
-        """Look at a request when its headers are in: mask the credential of a call that a route could serve."""
+    def take(self, request: http.Request, host: str, port: int, spared: str = "") -> Intake | None:
+        """Look at a request when its headers are in: mask the credential of a call that a route could serve.
+
+        ``spared``: see :func:`rewrite.mask`.
+        """
         snapshot = self.snapshot
         orphan = rewrite.carries_placeholder(request)
         if snapshot is None or not snapshot.sites.pooled(host, port):
             return Intake(snapshot or self._empty, None, Stash(), orphan) if orphan else None
         recognised = snapshot.sites.recognise(host, port, request.method, request.path)
         if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name):
-            return Intake(snapshot, recognised, rewrite.mask(request, recognised.dialect), orphan)
+            return Intake(snapshot, recognised, rewrite.mask(request, recognised.dialect, spared), orphan)
         values = rewrite.mask_query(request, snapshot.sites.dialects_at(host, port))
         return Intake(snapshot, None, Stash((), values), orphan) if values or orphan else None
 
@@ -131,6 +139,20 @@ class Engine:
             return None
         route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
         return Plan(intake.recognised, call, route) if route else None
+
+    def advice(self, request: http.Request, host: str, port: int) -> str:
+        """What to write so that a call without a route is served; "" when this is no call, or has one."""
+        snapshot = self.snapshot
+        recognised = snapshot.sites.recognise(host, port, request.method, request.path) if snapshot else None
+        call = rewrite.read_call(request, recognised) if recognised else None
+        if snapshot is None or recognised is None or call is None:
+            return ""
+        pool, dialect = snapshot.pool, recognised.dialect.name
+        if pool.route(call.alias, dialect):
+            return ""
+        able = [each.name for each in pool.credentials.values() if each.upstream.dialect == dialect]
+        name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
+        return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")
 
     def exchange(self, intake: Intake, plan: Plan, blocked: Mapping[str, str]) -> Exchange:
         """Begin the exchange of a call that has a route."""

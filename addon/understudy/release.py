@@ -18,7 +18,7 @@ ECHOED = (
     "understudy: the upstream's reply repeats the credential inside a compressed stream, so it cannot be passed on: "
     "look at the upstream, it should not do that"
 )
-INTERNAL = "understudy: internal error, nothing was sent on: see the proxy's log, and report what it says"
+INTERNAL = "understudy: internal error, this call was given up: see the proxy's log, and report what it says"
 MARK = "x-understudy"
 """Header on every answer of our own."""
 

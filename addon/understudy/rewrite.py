@@ -60,10 +60,14 @@ def mask_query(request: http.Request, dialects: Iterable[Dialect]) -> tuple[byte
     return tuple(values)
 
 
-def mask(request: http.Request, dialect: Dialect) -> Stash:
-    """Replace every form of the tool's credential in a recognised request by the placeholder."""
+def mask(request: http.Request, dialect: Dialect, spared: str = "") -> Stash:
+    """Replace every form of the tool's credential in a recognised request by the placeholder.
+
+    ``spared``: a header that stays, in lower case, because mitmproxy itself reads it and takes it out.
+    """
     fields = request.headers.fields
-    secret = [name.lower().decode("latin-1") in dialect.auth_headers for name, _ in fields]
+    names = ({name.encode() for name in dialect.auth_headers} | BOUND_TO_THE_TOOL) - {spared.encode()}
+    secret = [name.lower() in names for name, _ in fields]
     request.headers.fields = tuple(
         (name, _masked(value)) if hidden else (name, value)
         for (name, value), hidden in zip(fields, secret, strict=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from logging import ERROR, WARNING
 from typing import ClassVar, Protocol, override
@@ -53,7 +54,7 @@ from understudy.steps import Attempt, Outcome, Refuse, Release, Step, Wait
 from understudy.watch import SLACK, Due
 
 STALL_LIMIT = 10.0
-"""Seconds for the body of an error reply, while another candidate is left."""
+"""Seconds for the body of an error reply, while another candidate is left; ``first_event`` where that is less."""
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
@@ -115,7 +116,7 @@ class ReplayStream(BorderStream):
     # -- the border ----------------------------------------------------------------------------------------------
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        if self.intake is None:
+        if self.intake is None and not isinstance(event, RequestHeaders):
             return super()._handle_event(event)  # type: ignore[no-any-return]
         return self._handle_guarded(event)
 
@@ -132,6 +133,8 @@ class ReplayStream(BorderStream):
             else:
                 yield from super()._handle_event(event)
         except Exception as error:
+            if self.intake is None:
+                raise  # mitmproxy's own
             yield from self.crashed(error)
 
     def with_query(self, parent: CommandGenerator[None]) -> CommandGenerator[None]:
@@ -143,7 +146,7 @@ class ReplayStream(BorderStream):
                 command = parent.send(reply)
             except StopIteration:
                 return
-            if isinstance(command, SendHttp) and isinstance(command.event, RequestHeaders):
+            if isinstance(command, SendHttp) and isinstance(command.event, RequestHeaders) and self.plan is None:
                 command.event.request = rewrite.reveal_query(command.event.request, self.intake.stash)
             reply = yield command
 
@@ -154,11 +157,13 @@ class ReplayStream(BorderStream):
         engine = ReplayStream.engine
         if engine is not None and event.request.method != "CONNECT":
             self.owner = engine
+            sent = event.request.headers.fields, event.request.data.path
             try:
                 host, port = self.destination(event.request)
-                self.intake = engine.take(event.request, host, port)
+                self.intake = engine.take(event.request, host, port, self.own_login(event.request))
             except Exception as error:
-                # Nothing was changed yet: the request goes out exactly as the tool sent it.
+                # The request goes out exactly as the tool sent it.
+                event.request.headers.fields, event.request.data.path = sent
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
         parent = super().state_wait_for_request_headers(event)
         yield from self.with_query(parent) if self.intake is not None and self.intake.stash.query else parent
@@ -219,6 +224,16 @@ class ReplayStream(BorderStream):
         self.exchange = engine.exchange(intake, self.plan, blocked)
         return self.exchange.begin(engine.clock())
 
+    @override
+    def state_wait_for_response_headers(self, event: ResponseHeaders) -> CommandGenerator[None]:
+        if event.response.status_code == 401 and self.owner is not None:
+            # Not routed: what is released goes to the parent class at once.
+            with suppress(Exception):
+                request = self.flow.request
+                if advice := self.owner.advice(request, *self.destination(request)):
+                    yield commands.Log(advice, WARNING)
+        yield from super().state_wait_for_response_headers(event)
+
     # -- attempts ------------------------------------------------------------------------------------------------
 
     def go(self, step: Step | None) -> CommandGenerator[None]:
@@ -227,7 +242,8 @@ class ReplayStream(BorderStream):
             match step:
                 case Attempt():
                     step = yield from self.send(step)
-                case Wait(seconds=seconds) if seconds > 0:
+                case Wait(seconds=seconds, reason=reason) if seconds > 0:
+                    yield commands.Log(f"waiting {seconds:.1f}s: {reason}")
                     self.server_state = self.state_pause
                     yield from self.wake_in(seconds)
                     step = None
@@ -249,10 +265,12 @@ class ReplayStream(BorderStream):
         try:
             self.secret = Secret(candidate.credential.name, candidate.credential.secret.reveal())
             request = rewrite.build(self.flow.request, plan.recognised, plan.call, candidate, self.secret.value)
-        except SecretError as problem:
-            return self.exchange.unsendable(Label.CREDENTIAL_REJECTED, "builtin/secret", str(problem), self.now())
         except ValueError as problem:
-            return self.exchange.unsendable(Label.REQUEST_INVALID, "builtin/rewrite", str(problem), self.now())
+            label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
+            if isinstance(problem, SecretError):
+                label, rule = Label.CREDENTIAL_REJECTED, "builtin/secret"
+            yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
+            return self.exchange.unsendable(label, rule, str(problem), self.now())
         self.hold = Hold(plan.recognised, plan.call, candidate, self.secret)
         server, fault = yield from self.connect(candidate.upstream)
         if (yield from self.gone()):
@@ -275,7 +293,9 @@ class ReplayStream(BorderStream):
         complete = bool(self.held) and isinstance(self.held[-1], ResponseEndOfMessage)
         if exchange.best == attempt.number:
             server = self.flow.server_conn
-            if not complete:
+            if not complete and isinstance(head := self.held[0], ResponseHeaders):
+                # It ends here, whatever length it announced.
+                head.response.headers.pop("content-length", None)
                 self.held.append(ResponseEndOfMessage(self.stream_id))
             self.kept = Kept(attempt.number, self.held, self.hold, server)
         self.held = []
@@ -314,7 +334,8 @@ class ReplayStream(BorderStream):
             # After the deadline nothing can be replayed, so holding on would be for nothing. An error that stalls
             # is not worth that long.
             left = self.exchange.deadline - self.now()
-            yield from self.wake_in(max(0.0, left if self.hold.success else min(left, STALL_LIMIT)))
+            stall = min(STALL_LIMIT, self.exchange.budget.first_event)
+            yield from self.wake_in(max(0.0, left if self.hold.success else min(left, stall)))
         yield from self.on_held(held)
 
     def state_held_body(self, event: events.Event) -> CommandGenerator[None]:
@@ -334,12 +355,13 @@ class ReplayStream(BorderStream):
                 pass
             case Held.OUTPUT | Held.BOUND:
                 self.exchange.accept()
-                yield from self.release(Release(self.attempt.number))
+                # What has outgrown its bound would outgrow mitmproxy's buffer as well, or never end at all.
+                yield from self.release(Release(self.attempt.number), live=held is Held.BOUND)
             case Held.REPLY:
                 yield from self.go((yield from self.conclude(self.hold.reply())))
 
-    def release(self, step: Release) -> CommandGenerator[None]:
-        """Hand a held reply to the tool; from here on events pass as they come."""
+    def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
+        """Hand a held reply to the tool; from here on events pass as they come, ``live`` without being buffered."""
         assert self.exchange is not None and self.attempt is not None and self.hold is not None
         self.calm()
         kept, self.kept = self.kept, None
@@ -362,10 +384,11 @@ class ReplayStream(BorderStream):
             held = [head, ResponseData(self.stream_id, edited), *rest]
         if self.journal is not None:
             self.journal.released(self.flow, self.exchange, step.attempt)
-        if complete and hold.success and not hold.live:
+        verdict = self.exchange.outcomes[step.attempt - 1].verdict
+        if complete and hold.success and not hold.live and verdict.label is Label.OK:
             self.exchange.succeeded()
         self.hold = hold
-        head.response.stream = hold.live
+        head.response.stream = live or hold.live
         self.server_state = self.state_wait_for_response_headers
         yield from HttpStream.state_wait_for_response_headers(self, head)
         if self.server_state == self.state_stream_response_body and self.flow.response:
@@ -374,8 +397,12 @@ class ReplayStream(BorderStream):
                 self.server_state = self.state_released
         for event in held[1:]:
             if self.server_state == self.state_errored:
-                return
+                break
             yield from self.server_state(event)
+        if self.server_state == self.state_errored:
+            # Another addon killed the flow when it saw the headers.
+            yield from self.cancel()
+            self.finish()
 
     def state_released(self, event: events.Event) -> CommandGenerator[None]:
         """The released stream: one append per chunk, and nothing else that mitmproxy would not do."""
@@ -491,17 +518,26 @@ class ReplayStream(BorderStream):
     def crashed(self, error: Exception) -> CommandGenerator[None]:
         """An exception of ours: the request ends in a clear error, never in anything half done."""
         yield commands.Log(f"understudy: internal error: {self.trace(error)}", ERROR)
-        yield from self.cancel()
         started = self.server_state in (self.state_released, self.state_stream_response_body, self.state_done)
-        self.finish()
-        if started or self.intake is None or not self.intake.is_call:
-            self.client_state = self.server_state = self.state_errored
-            code = ErrorCode.GENERIC_SERVER_ERROR
-            yield SendHttp(ResponseProtocolError(self.stream_id, "internal error", code), self.context.client)
-            return
-        self.server_state = self.state_pause
-        self.client_state = self.state_done
-        yield from self.respond(release.own_answer(self.intake.dialect, Refuse(400, release.INTERNAL)))
+        # What failed once may fail again, so each step of the way out stands for itself.
+        with suppress(Exception):
+            yield from self.cancel()
+        with suppress(Exception):
+            self.finish()
+        if not started and self.intake is not None and self.intake.is_call:
+            self.server_state = self.state_pause
+            self.client_state = self.state_done
+            with suppress(Exception):
+                yield from self.respond(release.own_answer(self.intake.dialect, Refuse(400, release.INTERNAL)))
+                return
+        self.client_state = self.server_state = self.state_errored
+        if not self.flow.error:
+            self.flow.error = mflow.Error("internal error")
+            yield HttpErrorHook(self.flow)
+        self.flow.live = False
+        code = ErrorCode.GENERIC_SERVER_ERROR
+        yield SendHttp(ResponseProtocolError(self.stream_id, "internal error", code), self.context.client)
+        yield DropStream(self.stream_id)
 
     def trace(self, error: Exception) -> str:
         """The traceback, without the secret of the attempt."""

@@ -92,8 +92,9 @@ class Suspensions:
         self._cache: TLRUCache[Key, Suspension] = TLRUCache(maxsize=math.inf, ttu=_until, timer=clock)
 
     def __len__(self) -> int:
-        self.expire()
-        return len(self._cache)
+        with self._cache.timer:
+            self.expire()
+            return len(self._cache)
 
     def __iter__(self) -> Iterator[Suspension]:
         """The running suspensions, the earliest due first."""

@@ -216,6 +216,31 @@ def drop_after_headers(
     return behave
 
 
+def chunks(status: int, headers: Headers, *steps: bytes | Gate) -> Behaviour:
+    """A body without a length: each ``bytes`` is sent by itself, each ``Gate`` stops it until it is opened."""
+
+    async def behave(channel: Channel, seen: Seen) -> None:
+        await channel.head(status, headers)
+        for step in steps:
+            if isinstance(step, Gate):
+                await step.passed()
+            else:
+                await channel.data(step)
+        await channel.end()
+
+    return behave
+
+
+def answer_and_close(status: int, value: object, how: Break = Break.CLOSE) -> Behaviour:
+    """A whole JSON reply, after which the connection is closed without having been announced."""
+
+    async def behave(channel: Channel, seen: Seen) -> None:
+        await json_reply(status, value)(channel, seen)
+        await channel.break_off(how)
+
+    return behave
+
+
 def silent() -> Behaviour:
     """Never answer. Ends when the client gives up, which ``Seen.cancelled`` then says."""
 

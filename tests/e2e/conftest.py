@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from .authority import Authority
-from .proxy import Proxy, StartProxy
+from .proxy import StartProxy
 from .stage import ENVIRONMENT, Stage, crashes, pool_yaml
 from .upstream import Upstream
 
@@ -25,11 +23,18 @@ def no_crash(stage: Stage) -> Iterator[None]:
 
 @pytest.fixture
 def perform(mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream) -> Iterator[Perform]:
-    """Open a stage of one's own: ``perform(routes=..., extra=..., **options)``, with the options of ``Proxy``."""
+    """Open a stage of one's own: ``perform(routes=..., extra=..., **options)``, with the options of ``Proxy``.
+
+    ``main``: a base URL to use in the place of the first upstream's.
+    """
     opened: list[Stage] = []
 
-    def open_stage(*, routes: str = "", extra: str = "", plain: bool = False, **options: object) -> Stage:
+    def open_stage(
+        *, routes: str = "", extra: str = "", plain: bool = False, main: str = "", **options: object
+    ) -> Stage:
         pool = pool_yaml(upstream, other_upstream, routes, plain=plain, extra=extra)
+        if main:
+            pool = pool.replace(upstream.tls_url, main)
         stage = Stage(mitmdump(pool_yaml=pool, env=ENVIRONMENT, **options), upstream, other_upstream)
         opened.append(stage)
         return stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -13,12 +14,11 @@ import pytest
 
 from .authority import Authority
 from .behaviours import (
-    Behaviour,
     Break,
     Gate,
     Seen,
     answer_and_close,
-    drop_after_headers,
+    chunks,
     drop_before_headers,
     endless_body,
     endless_headers,
@@ -28,17 +28,20 @@ from .behaviours import (
     silent_after,
     sse,
 )
-from .client import End
+from .client import Connection, End, Stream
 from .conftest import Perform
 from .proxy import Proxy
-from .stage import CHAT, ENVIRONMENT, MESSAGES, SECRETS, Stage, crashes, data, whole
+from .stage import CHAT, ENVIRONMENT, Stage, crashes, pool_yaml, whole
 from .upstream import Upstream
 
 pytestmark = pytest.mark.usefixtures("no_crash")
 
 both_forms = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 both_versions = pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
-both_upstreams = pytest.mark.parametrize("far", [False, True], ids=["to-h2", "to-h1"])
+every_path = pytest.mark.parametrize(
+    # mitmproxy speaks HTTP/1.1 to the upstream when the tool does.
+    ("http2", "far"), [(False, False), (True, False), (True, True)], ids=["h1", "h2", "h2-to-h1"]
+)  # fmt: skip
 
 FAULTS = ("refused", "no-such-host", "wrong-name", "untrusted", "deaf", "unanswered", "closed", "reset")
 LIMIT = 0.4
@@ -148,7 +151,348 @@ def test_l09_transport_faults(rig: Rig, fault: str, stream: bool, http2: bool) -
 def test_l09_an_upstream_that_recovers_is_used_again(perform: Perform, upstream: Upstream, http2: bool) -> None:
     """L09, L08: a refused connect is not remembered by the tool's kept-alive connection."""
     url = upstream.refused_url()
-    extra = f"intercept: [{{host: unused.example, dialect: openai}}]"
-    stage = perform(routes=f"  default: [a]", extra=extra)
-    stage.proxy.write_pool(stage.proxy.pool_path.read_text().replace(upstream.tls_url, url))
-    raise NotImplementedError
+    stage = perform(routes="  default: [a]", main=url)
+    alias = stage.alias()
+    stage.play(alias, {"a": CHAT.answers()})
+    with stage.connect(CHAT, http2=http2) as connection:
+        for _ in range(2):
+            refused = stage.send(connection, CHAT, alias).finish()
+            assert refused.status == 503
+            assert 1 <= int(refused.header("retry-after")) <= 5
+        upstream.mend(url)
+        assert stage.send(connection, CHAT, alias).finish().json == CHAT.answer
+        assert stage.send(connection, CHAT, alias, stream=False).finish().status == 200
+    assert stage.order(alias) == ["a", "a"]
+
+
+@both_versions
+@pytest.mark.parametrize("how", [Break.CLOSE, Break.RESET], ids=["closed", "reset"])
+def test_l09_a_stale_connection(stage: Stage, http2: bool, how: Break) -> None:
+    """L09: a kept-alive connection that the upstream gave up is no fault: the request goes out on a fresh one."""
+    alias = stage.alias("pair")
+    stage.play(alias, {"a": [CHAT.answers(), drop_before_headers(how), CHAT.answers()]})
+    with stage.connect(CHAT, http2=http2) as connection:
+        for _ in range(3):
+            assert stage.send(connection, CHAT, alias).finish().json == CHAT.answer
+    assert stage.order(alias) == ["a", "a", "a", "a"]
+    first, second, third, fourth = (seen.connection for seen in stage.seen(alias))
+    assert first == second != third == fourth
+
+
+@every_path
+def test_l09_a_connection_closed_after_each_reply(stage: Stage, http2: bool, far: bool) -> None:
+    """L09: a connection that is closed while idle, without a word, costs nobody anything."""
+    alias, name = (stage.alias("h1"), "x") if far else (stage.alias("pair"), "a")
+    stage.play(alias, {name: answer_and_close(200, CHAT.answer)})
+    with stage.connect(CHAT, http2=http2) as connection:
+        for _ in range(5):
+            assert stage.send(connection, CHAT, alias).finish().json == CHAT.answer
+    assert set(stage.order(alias)) == {name}
+
+
+# -- silence -------------------------------------------------------------------------------------------------------
+
+QUICK = """
+  far-*: {candidates: [a, x], budget: {first_event: 0.25}}
+  near-*: {candidates: [x, a], budget: {first_event: 0.25}}
+  solo-*: {candidates: [a], budget: {first_event: 0.25, seconds: 0.5}}
+  short-*: {candidates: [a, x], budget: {first_event: 0.25, seconds: 0.5}}
+  wait-*: {candidates: [a, b], budget: {patience: 0, attempts: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Authority) -> Iterator[Stage]:
+    """A stage with little patience."""
+    with Upstream(authority) as main, Upstream(authority, alpn=["http/1.1"]) as other:
+        options = {"trusted": authority.path, "env": ENVIRONMENT, "pool_yaml": pool_yaml(main, other, QUICK)}
+        with Proxy(tmp_path_factory.mktemp("quick"), confdir, **options) as proxy:  # type: ignore[arg-type]
+            yield Stage(proxy, main, other)
+            assert not crashes(proxy)
+
+
+def let_first_event_pass(quick: Stage) -> None:
+    """Return when a request that began after this call has been given up for its silence."""
+    alias = quick.alias("far")
+    quick.play(alias, {"a": silent(), "x": CHAT.streams()})
+    assert quick.call(CHAT, alias, stream=True).status == 200
+
+
+@every_path
+def test_l10_a_silent_stream_is_given_up(quick: Stage, http2: bool, far: bool) -> None:
+    """L10: without any byte of a reply past first_event B answers, and the attempt is cancelled at the upstream."""
+    first, second = ("x", "a") if far else ("a", "x")
+    alias = quick.alias("near" if far else "far")
+    quick.play(alias, {first: silent(), second: CHAT.streams()})
+    for _ in range(2):
+        response = quick.call(CHAT, alias, stream=True, http2=http2)
+        assert (response.status, response.end) == (200, End.CLEAN)
+        assert response.body == b"".join((*CHAT.lifecycle, *CHAT.events))
+    upstream = quick.other if far else quick.main
+    upstream.wait(lambda seen: any(one.cancelled for one in seen if _is_for(one, alias)))
+    assert quick.order(alias) == [first, second, second]
+    assert quick.seen(alias)[0].http_version == ("HTTP/2" if http2 and not far else "HTTP/1.1")
+
+
+@every_path
+@pytest.mark.parametrize("lifecycle", [False, True], ids=["headers", "lifecycle"])
+def test_l10_a_stream_that_began_is_not_cut(quick: Stage, http2: bool, far: bool, lifecycle: bool) -> None:
+    """L10: with headers or a lifecycle event received, a stream is never cut for its silence."""
+    first, second = ("x", "a") if far else ("a", "x")
+    alias, gate = quick.alias("near" if far else "far"), Gate()
+    begin = CHAT.lifecycle if lifecycle else ()
+    quick.play(alias, {first: sse(*begin, gate, *CHAT.events), second: CHAT.streams()})
+    with quick.connect(CHAT, http2=http2) as connection:
+        sent = quick.send(connection, CHAT, alias, stream=True)
+        gate.wait_reached()
+        let_first_event_pass(quick)
+        gate.open()
+        assert sent.finish().body == b"".join((*begin, *CHAT.events))
+    assert quick.order(alias) == [first]
+
+
+@both_versions
+def test_l10_the_last_candidate_is_not_cut(quick: Stage, http2: bool) -> None:
+    """L10: with no other candidate left, silence is waited out."""
+    body, kind = b"".join(CHAT.events), [("content-type", "text/event-stream")]
+    solo, pair, gate = quick.alias("solo"), quick.alias("far"), Gate()
+    late = raw(200, kind, body, gate=gate)
+    quick.play(solo, {"a": late})
+    quick.play(pair, {"a": silent(), "x": late})
+    with quick.connect(CHAT, http2=http2) as one, quick.connect(CHAT, http2=http2) as another:
+        sent = [quick.send(one, CHAT, solo, stream=True), quick.send(another, CHAT, pair, stream=True)]
+        quick.other.wait(lambda seen: any(_is_for(each, pair) for each in seen))
+        let_first_event_pass(quick)
+        gate.open()
+        assert [each.finish().body for each in sent] == [body, body]
+    assert quick.order(solo) == ["a"]
+    assert quick.order(pair) == ["a", "x"]
+
+
+@both_versions
+@pytest.mark.parametrize("headers_first", [False, True], ids=["late", "late-body"])
+def test_l10_a_plain_request_may_take_its_time(quick: Stage, http2: bool, headers_first: bool) -> None:
+    """L10: a plain request that answers late is delivered, also past the budget's seconds."""
+    alias, gate = quick.alias("short"), Gate()
+    body, kind = json.dumps(CHAT.answer).encode(), [("content-type", "application/json")]
+    late = chunks(200, kind, gate, body) if headers_first else raw(200, kind, body, gate=gate)
+    quick.play(alias, {"a": late, "x": CHAT.answers()})
+    with quick.connect(CHAT, http2=http2) as connection:
+        sent = quick.send(connection, CHAT, alias)
+        gate.wait_reached()
+        for _ in range(3):
+            let_first_event_pass(quick)
+        gate.open()
+        assert sent.finish().body == body
+        assert sent.end is End.CLEAN
+    assert quick.order(alias) == ["a"]
+
+
+@every_path
+def test_an_error_body_that_stalls(quick: Stage, http2: bool, far: bool) -> None:
+    """Law 10: an error whose body does not come to its end is given up like any silence while B is left."""
+    first, second = ("x", "a") if far else ("a", "x")
+    alias = quick.alias("near" if far else "far")
+    kind = [("content-type", "application/json")]
+    quick.play(alias, {first: silent_after(500, kind, b'{"error": '), second: CHAT.answers()})
+    assert quick.call(CHAT, alias, http2=http2).json == CHAT.answer
+    upstream = quick.other if far else quick.main
+    upstream.wait(lambda seen: any(one.cancelled for one in seen if _is_for(one, alias)))
+    assert quick.order(alias) == [first, second]
+
+
+@both_versions
+@pytest.mark.parametrize("status", [200, 500])
+@both_forms
+def test_a_stall_of_the_last_candidate_is_released(quick: Stage, http2: bool, status: int, stream: bool) -> None:
+    """Law 10: with nothing else to try, what came so far reaches the tool; understudy holds nothing for ever."""
+    alias = quick.alias("solo")
+    kind = "text/event-stream" if stream and status == 200 else "application/json"
+    quick.play(alias, {"a": silent_after(status, [("content-type", kind)], b": so far\n")})
+    with quick.connect(CHAT, http2=http2) as connection:
+        sent = quick.send(connection, CHAT, alias, stream=stream)
+        assert sent.response.status == status
+        assert sent.read_until(b"so far")
+    quick.main.wait(lambda seen: any(one.cancelled for one in seen if _is_for(one, alias)))
+
+
+# -- floods --------------------------------------------------------------------------------------------------------
+
+
+@both_versions
+def test_endless_headers(perform: Perform, http2: bool) -> None:
+    """Law 10: a head that never ends is cut off, and B on another upstream answers."""
+    stage = perform(routes="  far-*: [a, x]", plain=True)
+    alias = stage.alias("far")
+    stage.play(alias, {"a": endless_headers(), "x": CHAT.answers()})
+    assert stage.call(CHAT, alias, http2=http2).json == CHAT.answer
+    stage.main.wait(lambda seen: seen[0].cancelled)
+
+
+@both_versions
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_endless_body(stage: Stage, http2: bool, status: int, kind: str) -> None:
+    """Law 10: a body that never ends is released at its bound and then streamed: nobody collects it."""
+    alias = stage.alias("pair")
+    stage.play(alias, {"a": endless_body(status, [("content-type", kind)]), "b": CHAT.answers()})
+    with stage.connect(CHAT, http2=http2) as connection:
+        sent = stage.send(connection, CHAT, alias)
+        received = 0
+        while received < 3 << 20:
+            chunk = sent.next_chunk()
+            assert chunk is not None
+            received += len(chunk)
+        assert sent.response.status == status
+    stage.main.wait(lambda seen: all(one.cancelled for one in seen if _is_for(one, alias)))
+    assert stage.order(alias) == ["a"]
+
+
+@both_versions
+@pytest.mark.parametrize("framed", [False, True], ids=["chunked", "length"])
+def test_a_large_error_arrives_whole(stage: Stage, http2: bool, framed: bool) -> None:
+    """Law 10: an error longer than what is held is passed on, nothing lost."""
+    alias = stage.alias("pair")
+    body, kind = b'{"error": "' + b"long " * 600_000 + b'"}', [("content-type", "application/json")]
+    stage.play(alias, {"a": raw(500, kind, body) if framed else chunks(500, kind, body)})
+    response = stage.call(CHAT, alias, http2=http2)
+    assert (response.status, response.end) == (500, End.CLEAN)
+    assert response.body == body
+
+
+# -- a hundred at once ---------------------------------------------------------------------------------------------
+
+
+def test_l09_a_hundred_streams_to_a_deaf_upstream(perform: Perform, upstream: Upstream) -> None:
+    """L09: streams that share one attempt to connect all fail over within its bound."""
+    settings = {"pool_connect_timeout": str(LIMIT)}
+    stage = perform(routes="  default: [a, x]", main=upstream.deaf_url, settings=settings)
+    aliases = [stage.alias() for _ in range(100)]
+    for alias in aliases:
+        stage.play(alias, {"x": CHAT.streams()})
+    begun = time.monotonic()
+    with stage.connect(CHAT, http2=True) as connection:
+        sent = [stage.send(connection, CHAT, alias, stream=True) for alias in aliases]
+        responses = [each.finish() for each in sent]
+    assert time.monotonic() - begun < 5
+    assert {(each.status, each.end) for each in responses} == {(200, End.CLEAN)}
+    assert [stage.order(alias) for alias in aliases] == [["x"]] * 100
+
+
+# -- tools that go away --------------------------------------------------------------------------------------------
+
+
+SSE = [("content-type", "text/event-stream")]
+JSON = [("content-type", "application/json")]
+MOMENTS = {
+    "attempt": silent(),
+    "held-headers": silent_after(200, SSE),
+    "held-lifecycle": silent_after(200, SSE, b"".join(CHAT.lifecycle)),
+    "held-error": silent_after(500, JSON, b'{"error": '),
+    "held-answer": silent_after(200, JSON, b'{"id": '),
+    "released": silent_after(200, SSE, CHAT.events[0]),
+}
+every_way_to_leave = pytest.mark.parametrize(
+    ("http2", "whole"), [(False, True), (True, True), (True, False)], ids=["h1", "h2-connection", "h2-stream"]
+)
+
+
+def round_trip(stage: Stage) -> None:
+    """Return when the proxy has read what was there to be read when this was called."""
+    alias = stage.alias("solo")
+    stage.play(alias, {"a": CHAT.answers()})
+    assert stage.call(CHAT, alias).status == 200
+
+
+def go_away(stage: Stage, connection: Connection, sent: Stream, *, whole: bool) -> None:
+    """Give up the connection, or one of its streams: then the others go on."""
+    if whole:
+        connection.close()
+        return
+    connection.cancel(sent)
+    alias = stage.alias("solo")
+    stage.play(alias, {"a": CHAT.answers()})
+    assert stage.send(connection, CHAT, alias).finish().status == 200
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@every_way_to_leave
+@pytest.mark.parametrize("far", [False, True], ids=["to-h2", "to-h1"])
+def test_l12_the_tool_goes_away_during_an_attempt(
+    stage: Stage, moment: str, http2: bool, whole: bool, far: bool
+) -> None:
+    """L12: during an attempt or a hold: the attempt is cancelled at the upstream, nothing is suspended."""
+    alias, name, upstream = (stage.alias("h1"), "x", stage.other) if far else (stage.alias("pair"), "a", stage.main)
+    stage.play(alias, {name: MOMENTS[moment]})
+    with stage.connect(CHAT, http2=http2) as connection:
+        sent = stage.send(connection, CHAT, alias, stream=moment != "held-answer")
+        upstream.wait(lambda seen: any(_is_for(one, alias) for one in seen))
+        round_trip(stage)
+        go_away(stage, connection, sent, whole=whole)
+        upstream.wait(lambda seen: any(one.cancelled for one in seen if _is_for(one, alias)))
+    stage.play(alias, {name: CHAT.answers()})
+    assert stage.call(CHAT, alias).json == CHAT.answer
+    assert stage.order(alias) == [name, name]
+
+
+@every_way_to_leave
+def test_l12_the_tool_goes_away_while_a_limit_is_waited_out(stage: Stage, http2: bool, whole: bool) -> None:
+    """L12: during a pause before the same candidate is tried again: it is not tried again."""
+    limited = json_reply(429, {"error": {"message": "Rate limit reached"}}, [("retry-after-ms", "300")])
+    alias, later = stage.alias("pair"), stage.alias("pair")
+    stage.play(alias, {"a": [limited, CHAT.answers()], "b": CHAT.answers()})
+    stage.play(later, {"a": [limited, CHAT.answers()], "b": CHAT.answers()})
+    with stage.connect(CHAT, http2=http2) as connection:
+        sent = stage.send(connection, CHAT, alias)
+        stage.main.wait(lambda seen: any(_is_for(one, alias) for one in seen))
+        round_trip(stage)
+        go_away(stage, connection, sent, whole=whole)
+        # This pause begins later, so the other one would be over as well.
+        assert stage.call(CHAT, later).status == 200
+    assert stage.order(later) == ["a", "a"]
+    assert stage.order(alias) == ["a"]
+    assert stage.call(CHAT, alias).json == CHAT.answer
+    assert stage.order(alias) == ["a", "a"]
+
+
+@every_way_to_leave
+def test_l12_the_tool_goes_away_while_all_are_suspended(quick: Stage, http2: bool, whole: bool) -> None:
+    """L12: during the wait for the earliest candidate: nothing is sent for it, the next call gets its turn."""
+    limited = json_reply(429, {"error": {"message": "Rate limit reached"}}, [("retry-after-ms", "700")])
+    alias = quick.alias("wait")
+    quick.play(alias, {"a": [limited, CHAT.answers()], "b": [limited, CHAT.answers()]})
+    assert quick.call(CHAT, alias).status == 429
+    with quick.connect(CHAT, http2=http2) as connection:
+        sent = quick.send(connection, CHAT, alias)
+        round_trip(quick)
+        go_away(quick, connection, sent, whole=whole)
+        assert quick.call(CHAT, alias).json == CHAT.answer
+    assert quick.order(alias) == ["a", "b", "a"]
+
+
+@every_way_to_leave
+def test_l12_the_tool_goes_away_during_a_connect(
+    perform: Perform, upstream: Upstream, http2: bool, whole: bool
+) -> None:
+    """L12: while a connection is being made: nothing is suspended for it, and the proxy goes on."""
+    settings = {"pool_connect_timeout": str(LIMIT)}
+    routes = "  far-*: [a, x]\n  solo-*: [x]"
+    stage = perform(routes=routes, main=upstream.deaf_url, settings=settings)
+    gone, later, solo = stage.alias("far"), stage.alias("far"), stage.alias("solo")
+    for alias in (gone, later, solo):
+        stage.play(alias, {"x": CHAT.answers()})
+    with stage.connect(CHAT, http2=http2) as connection:
+        sent = stage.send(connection, CHAT, gone)
+        assert stage.call(CHAT, solo).status == 200
+        if whole:
+            connection.close()
+        else:
+            connection.cancel(sent)
+            assert stage.send(connection, CHAT, solo).finish().status == 200
+        assert stage.call(CHAT, later).json == CHAT.answer
+    assert stage.order(gone) == []
+    assert [line for line in stage.proxy.log_text().splitlines() if gone in line] == []
+
+
+def _is_for(seen: Seen, alias: str) -> bool:
+    return seen.json.get("model") == alias
