@@ -164,6 +164,14 @@ def test_the_limit_of_connections_is_where_it_was() -> None:
     )
 
 
+def test_a_closed_connection_is_where_it_was() -> None:
+    """capacity.py closes the socket of a handler that was cancelled before it came to do so itself."""
+    assert "self.transports.pop(connection)" in inspect.getsource(server.ConnectionHandler.handle_connection)
+    opening = inspect.getsource(server.ConnectionHandler.open_connection)
+    assert opening.index("finally") < opening.index("ServerDisconnectedHook")
+    assert {"reader", "writer", "handler"} <= set(inspect.signature(server.ConnectionIO).parameters)
+
+
 def test_the_head_buffer_ends_an_endless_head() -> None:
     """An HTTP/1 client reads what the buffer puts in place of an endless head as a malformed head."""
     ctx = make_context()

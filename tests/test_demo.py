@@ -20,7 +20,7 @@ from understudy.config import lint, parse
 from understudy.demo.roles import Role
 from understudy.dialects import DIALECTS, Progress
 from understudy.reply import Reply
-from understudy.rulefile import shipped
+from understudy.rulefolder import shipped
 from understudy.rules import Label
 from understudy.streamevents import EventReader
 

@@ -185,6 +185,7 @@ def test_a_successful_count_resumes_nothing() -> None:
     stage = Stage()
     on = route(A)
     stage.suspend(A)
+    stage.clock.now += 1
     assert stage.answer(on, [OK], generating=False).sent == [A]
     assert key(A) in stage.suspended()
     stage.clock.now += 1
@@ -684,8 +685,8 @@ def test_an_error_that_is_released_in_the_end_proves_no_success() -> None:
     stage = Stage()
     stage.suspend(A)
     stage.clock.now += 10
-    played = stage.answer(route(A), [reply(Label.OVERLOADED, status=200, then=ONCE)])
-    assert played.released == 1
+    for label in (Label.CAPABILITY_UNSUPPORTED, Label.UNKNOWN, Label.OVERLOADED):
+        assert stage.answer(route(A), [reply(label, status=200, then=ONCE)]).released == 1
     assert stage.suspended() == {key(A): 590.0}
     other = stage.answer(route(B, C), [reply(Label.OVERLOADED, status=200, then=ONCE), REFUSAL])
     assert other.released == 1

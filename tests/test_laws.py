@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -18,7 +18,7 @@ from decisions import NOW, OTHER, RULES, Clock, candidate, fault, reply, route
 from understudy.actions import DEFAULTS, Next
 from understudy.exchange import Exchange
 from understudy.pool import Budget, Candidate, Route, Strategy
-from understudy.reply import FaultKind
+from understudy.reply import FaultKind, Reply
 from understudy.rules import Label, Scope, Then
 from understudy.select import Selector
 from understudy.steps import Attempt, Refuse, Release, Request, Step, Wait
@@ -55,6 +55,7 @@ ROUTES = (
     route(A2, A1, B1, C1, C3, pattern="z", budget=Budget(attempts=8, seconds=120)),
     route(C3, pattern="alone"),
     route(A1, pattern="single", budget=SHORT),
+    route(B1, pattern="lone", budget=Budget(wait=0)),
 )
 MODELS = {"m1", "m2", "m3"}
 ABOUT_NOBODY = {
@@ -73,17 +74,59 @@ STATUSES = {
     Label.MODEL_UNSUPPORTED: [400, 403, 404],
     Label.OVERLOADED: [200, 503, 529],
 }
-THENS = st.sampled_from(
-    [
-        Then(),
-        Then(),
-        Then(retry_same=0),
-        Then(retry_same=2),
-        Then(scope=Scope.CREDENTIAL, seconds=7),
-        Then(scope=Scope.CANDIDATE),
-        Then(replay=False),
-    ]
+THENS = [
+    *[Then()] * 5,
+    Then(retry_same=0),
+    Then(retry_same=2),
+    Then(retry_same=2),
+    Then(scope=Scope.CREDENTIAL, seconds=7),
+    Then(scope=Scope.CANDIDATE),
+    Then(replay=False),
+]
+GOES_ON = [label for label in Label if DEFAULTS[label].next is not Next.NOBODY]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What comes back on an attempt: a fault, or a reply with this label."""
+
+    fault: FaultKind | None
+    flag: bool
+    """Of a fault: the connection had been used before; of a reply: it names the model."""
+    sent: bool
+    label: Label
+    status: int
+    hint: str
+    then: Then
+
+    def reply(self) -> Reply:
+        if self.fault is not None:
+            return fault(self.fault, sent=self.sent, reused=self.flag)
+        known = STATUSES.get(self.label, [400])
+        status = known[self.status % len(known)]
+        return reply(self.label, status=status, retry_after=self.hint, then=self.then, names_model=self.flag)
+
+
+FAULTS = [*[None] * 12, *FaultKind]
+LABELS = [*GOES_ON, *GOES_ON, *GOES_ON, *Label]  # mostly those that something follows
+HINTS = ["", "", "1", "2", "20", "1000000", "-1", "nan"]
+SAID = st.builds(
+    Said,
+    fault=st.sampled_from(FAULTS),
+    flag=st.booleans(),
+    sent=st.booleans(),
+    label=st.sampled_from(LABELS),
+    status=st.integers(0, 4),
+    hint=st.sampled_from(HINTS),
+    then=st.sampled_from(THENS),
 )
+MOVES = 150
+
+
+def _any_reply(random: Random) -> Said:
+    flag, sent, status = random.random() < 0.5, random.random() < 0.5, random.randrange(5)
+    label, hint, then = random.choice(LABELS), random.choice(HINTS), random.choice(THENS)
+    return Said(random.choice(FAULTS), flag, sent, label, status, hint, then)
 
 
 @dataclass
@@ -112,66 +155,47 @@ class Laws(RuleBasedStateMachine):
         self.selector = Selector(self.suspensions)
         self.open: list[Watched] = []
         self.released: list[Watched] = []
+        """The tool has the beginning of these; they may still end well or badly."""
         self.ends: dict[Key, float] = {}
 
     # -- what can happen -----------------------------------------------------------------------------------------
 
     @rule(
         on=st.sampled_from(ROUTES),
-        generating=st.sampled_from([True, True, False]),
-        blocked=st.sampled_from(["", "", "", "openai", "other"]),
+        together=st.integers(1, 3),
+        generating=st.sampled_from([True, True, True, False]),
+        blocked=st.sampled_from(["", "", "", "", "openai", "other"]),
         replay_after_sent=st.booleans(),
     )
-    def begins(self, on: Route, generating: bool, blocked: str, replay_after_sent: bool) -> None:
-        request = Request(on.pattern, generating, True, {blocked: "no"} if blocked else {}, replay_after_sent)
-        lineup = self.selector.lineup(on, on.pattern, "openai")
-        exchange = Exchange(request, lineup, self.selector, RULES, self.clock.now, Random(1))
-        watched = Watched(exchange, on)
-        self.open.append(watched)
-        self.take(watched, exchange.begin(self.clock.now))
+    def requests_come(self, on: Route, together: int, generating: bool, blocked: str, replay_after_sent: bool) -> None:
+        """Some at the same instant, so that several are under way at the same candidate."""
+        for _ in range(together):
+            request = Request(on.pattern, generating, True, {blocked: "no"} if blocked else {}, replay_after_sent)
+            lineup = self.selector.lineup(on, on.pattern, "openai")
+            exchange = Exchange(request, lineup, self.selector, RULES, self.clock.now, Random(1))
+            watched = Watched(exchange, on)
+            self.open.append(watched)
+            self.take(watched, exchange.begin(self.clock.now))
 
-    @rule(
-        which=st.integers(0, 9),
-        label=st.sampled_from(Label),
-        status=st.integers(0, 9),
-        hint=st.sampled_from(["", "", "1", "20", "1000000", "-1", "nan"]),
-        then=THENS,
-        names_model=st.booleans(),
-    )
-    def answers(self, which: int, label: Label, status: int, hint: str, then: Then, names_model: bool) -> None:
-        if (watched := self.find(which, sending=True)) is None:
-            return
-        # A rule's own scope on a label that is about the request would be the owner's wish, not a default.
-        then = Then(retry_same=then.retry_same) if label in ABOUT_NOBODY else then
-        known = STATUSES.get(label, [400])
-        said = reply(label, status=known[status % len(known)], retry_after=hint, then=then, names_model=names_model)
-        attempt = watched.exchange.attempt
-        assert attempt is not None
-        before = dict(self.ends)
-        step = watched.exchange.judge(said, self.clock.now)
-        ends = DEFAULTS[label].next is Next.NOBODY or then.replay is False
-        if ends:
-            watched.ended_by = label
-        if DEFAULTS[label].next is Next.OTHER_MODEL and not isinstance(step, Wait):
-            watched.ruled_out.add((attempt.candidate.upstream.name, attempt.candidate.model))
-        learnt = self.running()
-        added = {key for key in learnt if learnt[key] != before.get(key)}
-        generating = watched.exchange.request.generating
-        # Laws 4 and 7: who may be suspended by this.
-        if label in ABOUT_NOBODY or not (generating or (label is Label.MODEL_UNSUPPORTED and names_model)):
-            assert not added
-        assert added <= {key_of(attempt.candidate, scope) for scope in Scope}
-        self.take(watched, step)
+    @rule(which=st.integers(0, 9), said=st.lists(SAID, min_size=1, max_size=6), patient=st.booleans())
+    def upstreams_answer(self, which: int, said: list[Said], patient: bool) -> None:
+        """One exchange gets its replies one after the other; ``patient``: it sits out its waits in between."""
+        watched = self.find(which, sending=True)
+        for each in said:
+            if watched is None or watched.over:
+                return
+            if watched.waits_until is None:
+                self.answer(watched, each)
+            elif patient:
+                self.wake(watched, 0.0)
 
-    @rule(which=st.integers(0, 9), kind=st.sampled_from(FaultKind), sent=st.booleans(), reused=st.booleans())
-    def breaks(self, which: int, kind: FaultKind, sent: bool, reused: bool) -> None:
-        if (watched := self.find(which, sending=True)) is not None:
-            if sent and not watched.exchange.request.replay_after_sent:
-                watched.ended_by = Label.OVERLOADED
-            self.take(watched, watched.exchange.judge(fault(kind, sent=sent, reused=reused), self.clock.now))
+    @rule(which=st.integers(0, 9), ahead=st.sampled_from([-0.005, 0.0, 0.1, 100.0]))
+    def a_wait_ends(self, which: int, ahead: float) -> None:
+        if (watched := self.find(which, sending=False)) is not None:
+            self.wake(watched, ahead)
 
     @rule(which=st.integers(0, 9), label=st.sampled_from([Label.CREDENTIAL_REJECTED, Label.REQUEST_INVALID]))
-    def cannot_be_built(self, which: int, label: Label) -> None:
+    def a_request_cannot_be_built(self, which: int, label: Label) -> None:
         if (watched := self.find(which, sending=True)) is not None:
             before = self.running()
             last = watched.sent.pop()  # it never was: law 5
@@ -180,24 +204,21 @@ class Laws(RuleBasedStateMachine):
             assert not isinstance(step, Attempt) or step.candidate != last
             self.take(watched, step)
 
-    @rule(which=st.integers(0, 9))
-    def shows_output(self, which: int) -> None:
+    @rule(which=st.integers(0, 9), ends=st.sampled_from([None, Label.OK, Label.OK, Label.OVERLOADED]))
+    def output_comes(self, which: int, ends: Label | None) -> None:
+        """The released stream goes on for a while, or ends at once, well or badly."""
         if (watched := self.find(which, sending=True)) is not None:
             attempt = watched.exchange.attempt
             assert attempt is not None
             watched.exchange.accept()
             self.close(watched, attempt.candidate)
-
-    @rule(which=st.integers(0, 9), ahead=st.sampled_from([-0.005, 0.0, 0.0, 0.1, 100.0]))
-    def wakes_up(self, which: int, ahead: float) -> None:
-        if (watched := self.find(which, sending=False)) is not None:
-            assert watched.waits_until is not None
-            self.clock.now = max(self.clock.now, watched.waits_until + ahead)
-            watched.waits_until = None
-            self.take(watched, watched.exchange.resume(self.clock.now))
+            if ends is Label.OK:
+                self.a_reply_is_complete(-1)
+            elif ends is not None:
+                self.a_stream_dies(-1, ends)
 
     @rule(which=st.integers(0, 99))
-    def goes_away(self, which: int) -> None:
+    def a_tool_goes_away(self, which: int) -> None:
         if self.open:
             watched = self.open[which % len(self.open)]
             before = self.running()
@@ -207,7 +228,7 @@ class Laws(RuleBasedStateMachine):
             self.close(watched, None)
 
     @rule(which=st.integers(0, 9))
-    def ends_well(self, which: int) -> None:
+    def a_reply_is_complete(self, which: int) -> None:
         if not self.released:
             return
         watched = self.released.pop(which % len(self.released))
@@ -224,7 +245,7 @@ class Laws(RuleBasedStateMachine):
         self.ends = self.running()
 
     @rule(which=st.integers(0, 9), label=st.sampled_from(Label))
-    def ends_badly(self, which: int, label: Label) -> None:
+    def a_stream_dies(self, which: int, label: Label) -> None:
         if self.released:
             watched = self.released.pop(which % len(self.released))
             before = self.running()
@@ -240,16 +261,82 @@ class Laws(RuleBasedStateMachine):
         self.clock.now += seconds
 
     @rule(which=st.integers(0, 9))
-    def is_resumed_by_hand(self, which: int) -> None:
+    def somebody_resumes_by_hand(self, which: int) -> None:
         if running := list(self.suspensions):
             key = running[which % len(running)].key
             assert self.suspensions.resume(key) is not None
             self.ends.pop(key, None)
 
     @rule()
-    def pool_is_reloaded(self) -> None:
+    def the_pool_is_reloaded(self) -> None:
         """Law 11: what is open works on with the lineups it began with."""
         self.selector = Selector(self.suspensions)
+
+    # -- how it happens ------------------------------------------------------------------------------------------
+
+    def answer(self, watched: Watched, said: Said) -> None:
+        """A reply or a fault comes back on the attempt under way."""
+        exchange, attempt = watched.exchange, watched.exchange.attempt
+        assert attempt is not None
+        if said.label in ABOUT_NOBODY:  # a rule's own scope would be its author's wish, not a default
+            said = replace(said, then=replace(said.then, scope=None, seconds=None))
+        label = Label.OVERLOADED if said.fault else said.label
+        before = self.running()
+        step = exchange.judge(said.reply(), self.clock.now)
+        if said.fault:
+            ends = said.sent and not exchange.request.replay_after_sent
+        else:
+            ends = DEFAULTS[label].next is Next.NOBODY or said.then.replay is False
+        if ends:
+            watched.ended_by = label
+        elif DEFAULTS[label].next is Next.OTHER_MODEL and not isinstance(step, Wait):
+            watched.ruled_out.add((attempt.candidate.upstream.name, attempt.candidate.model))
+        after = self.running()
+        changed = {key for key in after if after[key] != before.get(key)}
+        # Laws 4 and 7: who may be suspended by this, and by whom.
+        assert changed <= {key_of(attempt.candidate, scope) for scope in Scope}
+        named = not said.fault and label is Label.MODEL_UNSUPPORTED and said.flag
+        if label in ABOUT_NOBODY or not (exchange.request.generating or named):
+            assert not changed
+        self.take(watched, step)
+
+    def wake(self, watched: Watched, ahead: float) -> None:
+        """The wait of an exchange is over, or nearly, or long ago."""
+        assert watched.waits_until is not None
+        self.clock.now = max(self.clock.now, watched.waits_until + ahead)
+        watched.waits_until = None
+        self.take(watched, watched.exchange.resume(self.clock.now))
+
+    @rule(seed=st.integers(0, 1 << 32))
+    def much_happens_at_once(self, seed: int) -> None:
+        """Hypothesis plays short games; this one goes deep: many requests over few candidates."""
+        random = Random(seed)
+        for _ in range(MOVES):
+            if len(self.open) < 6:
+                on, many = random.choice(ROUTES), random.randint(1, 3)
+                blocked = random.choice(["", "", "", "", "", "openai", "other"])
+                self.requests_come(on, many, random.random() < 0.8, blocked, random.random() < 0.8)
+            which = random.randrange(10)
+            match random.randrange(16):
+                case 0:
+                    self.time_passes(random.choice([0.01, 1.0, 5.0, 5.0, 30.0, 600.0, -10.0]))
+                case 1:
+                    self.output_comes(which, random.choice([None, Label.OK, Label.OK, Label.OVERLOADED]))
+                case 2:
+                    self.a_stream_dies(which, random.choice(list(Label)))
+                case 3:
+                    self.a_reply_is_complete(which)
+                case 4 | 5:
+                    self.a_wait_ends(which, random.choice([-0.005, 0.0, 0.1, 100.0]))
+                case 6:
+                    self.a_request_cannot_be_built(which, Label.REQUEST_INVALID)
+                case 7:
+                    random.choice([self.a_tool_goes_away, self.somebody_resumes_by_hand])(which)
+                case _:
+                    said = [_any_reply(random) for _ in range(random.randint(1, 6))]
+                    self.upstreams_answer(which, said, random.random() < 0.7)
+            self.suspensions_are_only_lengthened()
+            self.lineups_know_who_is_free()
 
     # -- the laws ------------------------------------------------------------------------------------------------
 
@@ -353,8 +440,8 @@ class Laws(RuleBasedStateMachine):
 
 TestLaws = Laws.TestCase
 TestLaws.settings = settings(
-    max_examples=400,
-    stateful_step_count=25,
+    max_examples=320,
+    stateful_step_count=12,
     deadline=None,  # timings are never asserted
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -81,8 +81,9 @@ def test_names_from_outside_are_bounded() -> None:
 
 
 def test_when_every_upstream_is_ruled_out_no_retry_helps() -> None:
-    """W09: what is ruled out on this connection stays so."""
+    """W09: what is ruled out on this connection stays so, whatever its suspension says."""
     stage = Stage()
+    stage.suspend(A, 10)
     answer = answered(stage, A, C, blocked={"openai": "no", "other": "no"})
     assert (answer.status, answer.retry_after) == (400, None)
 

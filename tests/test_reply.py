@@ -132,7 +132,7 @@ def test_arguments_of_a_tool_in_a_message_are_not_unwrapped() -> None:
 
 def test_longer_quoted_passages_are_left_out_of_what_rules_see() -> None:
     said = reply({"error": {"message": 'Invalid text: "the model does not exist" and `x y`'}}).said
-    assert said[0].message == "invalid text: … and `x y`"
+    assert said[0].message == "invalid text: ... and `x y`"
 
 
 def test_the_exception_name_of_aws_comes_from_its_header() -> None:

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from understudy.reply import Reply
-from understudy.rulefile import RuleError, load_file, load_folder, shipped, shipped_folder
+from understudy.rulefolder import load_file, load_folder, shipped, shipped_folder
 from understudy.rules import Label, Rule, Ruleset, Scope, Status, Then
+from understudy.yamlnodes import RuleError
 
 GOOD = """\
 id: vendor/thing

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.reply import ErrorInfo, Fault, FaultKind, Reply
-from understudy.rulefile import shipped
+from understudy.rulefolder import shipped
 from understudy.rules import ASKED, Condition, Example, Label, Rule, Ruleset, Scope, Status, Then, Verdict
 
 RULES = shipped()

@@ -20,7 +20,7 @@ from understudy.engine import Engine
 from understudy.exchange import Exchange
 from understudy.install import install
 from understudy.pool import Budget, Choice, Credential, Pool, Route, Upstream
-from understudy.rulefile import shipped
+from understudy.rulefolder import shipped
 from understudy.steps import Outcome
 from understudy.stream import STALL_LIMIT, ReplayStream, UnderstudyAttemptHook
 from understudy.watch import Alarm

@@ -6,6 +6,7 @@ the layer's business, and the hooks only make it possible.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import math
@@ -22,15 +23,17 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
-from understudy import config, rulefile, tunnel
-from understudy.capacity import lift_connection_limit
+from understudy import config, tunnel
+from understudy.capacity import close_socket, lift_connection_limit
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
 from understudy.install import install
 from understudy.journal import FlowJournal
+from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Upstream
 from understudy.refusal import duration
 from understudy.stream import Abandoned
+from understudy.yamlnodes import RuleError
 
 logger = logging.getLogger("understudy")
 
@@ -48,8 +51,10 @@ class Understudy:
 
     def __init__(self) -> None:
         self.journal = FlowJournal()
-        self.engine = Engine(rulefile.shipped(), is_remote=self.is_remote)
+        self.library = RuleLibrary()
+        self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
         self.uninstall: Callable[[], None] = lambda: None
+        self._watching: asyncio.Task[None] | None = None
         self._ours: dict[str, tuple[object, object]] = {}
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -58,6 +63,9 @@ class Understudy:
         """Add the options and put the layer in place."""
         loader.add_option(
             "pool_file", str, "", "The pool file. Default: understudy/pool.yaml in the user's configuration folder."
+        )
+        loader.add_option(
+            "pool_rules", Sequence[str], [], "More folders of rules, asked before the shipped ones in this order."
         )
         loader.add_option(
             "pool_decrypt", str, "pooled", "Which TLS connections are looked into.", choices=list(DECRYPT)
@@ -89,16 +97,21 @@ class Understudy:
             self.engine.keep_stream = ctx.options.pool_keep_streams
         if "pool_connect_timeout" in updated:
             self.engine.connect_limit = _seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
+        if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
+            self.read_rules()
         if "pool_file" in updated:
             self.read_pool()
 
     def running(self) -> None:
-        """Say at once what would otherwise be said at the first call."""
+        """Say at once what would otherwise be said at the first call, and look after the rule folders."""
+        self._watching = asyncio.get_running_loop().create_task(self._watch_rules(), name="understudy rules")
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
 
     def done(self) -> None:
         """Leave mitmproxy as it was."""
+        if self._watching is not None:
+            self._watching.cancel()
         self.uninstall()
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
@@ -121,6 +134,26 @@ class Understudy:
             logger.warning(f"understudy: {warning}")
         counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials"
         logger.info(f"understudy: {counts} from {path}")
+
+    def read_rules(self) -> None:
+        """Load the rule folders. Raises OptionsError with all their problems; the last good rules stay in use."""
+        try:
+            self.engine.use_rules(self.library.use(ctx.options.pool_rules))
+        except RuleError as error:
+            raise exceptions.OptionsError(f"understudy: the rules cannot be used\n{error}") from None
+        logger.info(f"understudy: {len(self.library.ruleset.rules)} rules")
+
+    async def _watch_rules(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL)
+            try:
+                ruleset = self.library.refresh()
+            except RuleError as error:
+                logger.error(f"understudy: changed rules cannot be used, the last good ones stay\n{error}")
+                continue
+            if ruleset is not None:
+                self.engine.use_rules(ruleset)
+                logger.info(f"understudy: rules were read again, {len(ruleset.rules)} of them")
 
     def _set(self, name: str, value: object) -> None:
         before = getattr(ctx.options, name)
@@ -159,8 +192,9 @@ class Understudy:
                 data.ssl_conn.set_verify(SSL.VERIFY_NONE, lambda *_: True)
 
     def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
-        """Forget what was noted about a connection."""
+        """Forget what was noted about a connection, and see that it is closed."""
         self.engine.unverified.discard(data.server.id)
+        close_socket(ctx.master, data.client, data.server)
 
     def understudy_attempt(self, abandoned: Abandoned) -> None:
         """An attempt was not the one for the tool."""

@@ -18,7 +18,10 @@ from understudy.poolreader import PoolReader
 from understudy.reach import dialects as dialects_of
 from understudy.yamlnodes import LARGEST, ConfigError, Problem, read
 
-__all__ = ["ConfigError", "Problem", "check_file_is_private", "default_pool_path", "lint", "load", "parse"]
+__all__ = [
+    "ConfigError", "Problem", "check_file_is_private", "check_folder_is_private", "default_pool_path", "lint", "load",
+    "parse",
+]  # fmt: skip
 
 
 def default_pool_path(environ: Mapping[str, str]) -> Path:
@@ -63,6 +66,23 @@ def check_file_is_private(path: Path) -> None:
         reason = error.strerror if isinstance(error, OSError) else "not a usable name"
         problem = Problem(str(path), 1, f"this file cannot be read ({reason})", "write one there, or name another")
         raise ConfigError([problem]) from None
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_folder_is_private(path: Path) -> None:
+    """Raise ConfigError when somebody other than the user or root could put a file into this folder.
+
+    Looked at is the folder, and its target where it is a symbolic link; a sticky folder counts as private, as above.
+    """
+    problems: list[Problem] = []
+    try:
+        if os.name == "posix":
+            for place in dict.fromkeys((path.resolve(strict=True), path.absolute())):
+                problems.extend(_weaknesses(path, place))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a usable name"
+        raise ConfigError([Problem(str(path), 1, f"this folder cannot be read ({reason})", "name another")]) from None
     if problems:
         raise ConfigError(problems)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from urllib.parse import urlsplit
 
@@ -114,6 +114,13 @@ class Engine:
         selector = Selector(self.suspensions)
         self.suspensions.on_change = selector.changed
         self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset)
+
+    def use_rules(self, ruleset: Ruleset) -> None:
+        """Judge by these rules from the next request on; what is under way keeps its own (law 11)."""
+        self.ruleset = ruleset
+        self._empty = replace(self._empty, ruleset=ruleset)
+        if self.snapshot is not None:
+            self.snapshot = replace(self.snapshot, ruleset=ruleset)
 
     def take(self, request: http.Request, host: str, port: int, spared: str = "") -> Intake | None:
         """Look at a request when its headers are in: mask the credential of a call that a route could serve.

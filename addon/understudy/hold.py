@@ -178,12 +178,11 @@ class Hold:
 class Tail:
     """The last bytes of a released stream: one append per chunk, read once at the end."""
 
-    __slots__ = ("_chunks", "_cut", "_size")
+    __slots__ = ("_chunks", "_size")
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
         self._size = 0
-        self._cut = False
 
     def append(self, chunk: bytes) -> None:
         """Keep a chunk, let go of what is no longer among the last bytes."""
@@ -191,17 +190,13 @@ class Tail:
         self._size += len(chunk)
         while self._size - len(self._chunks[0]) >= TAIL_LIMIT:
             self._size -= len(self._chunks.popleft())
-            self._cut = True
 
     def last(self, hold: Hold) -> tuple[Progress, StreamEvent | None]:
         """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing."""
         if hold.encoded:
             return Progress.LIFECYCLE, None
         content_type = "text/event-stream"
-        ending = b"".join(self._chunks)
-        if self._cut or len(ending) > TAIL_LIMIT:
-            # It begins inside a line, of which nobody can tell what it is.
-            ending = ending[-TAIL_LIMIT:].partition(b"\n")[2]
+        ending = b"".join(self._chunks)[-TAIL_LIMIT:]
         found: tuple[Progress, StreamEvent | None] = (Progress.LIFECYCLE, None)
         for event in EventReader(content_type).feed(ending + b"\n\n"):
             progress = hold.dialect.progress(event)

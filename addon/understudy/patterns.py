@@ -36,9 +36,11 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
         raise ValueError(f"not a regular expression ({error})") from None
 
 
-def needles(expression: str) -> frozenset[str]:
-    """Words (lower case) of which any text that matches must contain at least one; empty when nothing is certain."""
-    return _needed(_parser.parse(expression, re.IGNORECASE))
+def needles(expression: str) -> tuple[frozenset[str], ...]:
+    """Sets of words (lower case): a text that matches contains at least one of each; the cheapest set first."""
+    sets = {words for words in _needed(_parser.parse(expression, re.IGNORECASE)) if len(words) <= _MOST_WORDS}
+    best = sorted(sets, key=_rarity, reverse=True)[:_MOST_SETS]
+    return tuple(sorted(best, key=lambda words: (len(words), -min(map(len, words)))))
 
 
 _UNBOUNDED = 64  # a repetition that may run longer than this counts as one without end
@@ -70,9 +72,13 @@ def _parts(name: str, value: Any) -> list[Any]:
     return []
 
 
-def _needed(tree: Iterable[tuple[Any, Any]]) -> frozenset[str]:
-    """The best set of words in a sequence: every match contains one of them."""
-    best: frozenset[str] = frozenset()
+_MOST_WORDS = 40  # a larger set costs more than it saves
+_MOST_SETS = 4
+
+
+def _needed(tree: Iterable[tuple[Any, Any]]) -> list[frozenset[str]]:
+    """Sets of words of which every match contains one each."""
+    sets: list[frozenset[str]] = []
     run = ""
     for operation, value in [*tree, ("END", None)]:
         name = str(operation)
@@ -80,26 +86,23 @@ def _needed(tree: Iterable[tuple[Any, Any]]) -> frozenset[str]:
             run += chr(value).lower()
             continue
         if len(run) > 1 or not run.isascii():
-            best = _better(best, frozenset((run,)))
+            sets.append(frozenset((run,)))
         run = ""
         match name:
             case "SUBPATTERN":
-                best = _better(best, _needed(value[-1]))
+                sets += _needed(value[-1])
             case "ATOMIC_GROUP":
-                best = _better(best, _needed(value))
+                sets += _needed(value)
             case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT" if value[0] > 0:
-                best = _better(best, _needed(value[2]))
+                sets += _needed(value[2])
             case "BRANCH":
-                branches = [_needed(branch) for branch in value[1]]
+                # What one branch needs is not needed by all: the best set of each, together.
+                branches = [max(_needed(branch), key=_rarity, default=None) for branch in value[1]]
                 if all(branches):
-                    best = _better(best, frozenset().union(*branches))
-    return best
+                    sets.append(frozenset().union(*filter(None, branches)))
+    return sets
 
 
-def _better(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
-    """The set that rules out more: its shortest word is longer. Very large sets cost more than they save."""
-    if not other or len(other) > 40:
-        return one
-    if not one or min(map(len, other)) > min(map(len, one)):
-        return other
-    return one
+def _rarity(words: frozenset[str]) -> tuple[int, int]:
+    """How much a set rules out: long words are rare, and few of them are quickly looked for."""
+    return min(map(len, words)), -len(words)

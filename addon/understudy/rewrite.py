@@ -7,6 +7,7 @@ copy made here; a secret is in that copy only (law 8).
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,11 +20,13 @@ from understudy.dialects.base import Call, Dialect
 from understudy.encoding import decode_request
 from understudy.pool import Candidate
 from understudy.secrets import has_placeholder, placeholder
+from understudy.secrets import mask as mask_secret
 from understudy.sites import Recognised, strip_auth_query, upstream_path
 
 CLIENT = placeholder("client")
 QUOTED_CLIENT = quote(CLIENT, safe="").encode()
 MARK = b"understudy"
+WORDS = re.compile(rb"[\s,;=]+")
 BOUND_TO_THE_TOOL = frozenset({b"cookie", b"proxy-authorization"})
 """Further headers that carry a credential of the tool; they never go to another upstream."""
 
@@ -85,6 +88,14 @@ def unmask(request: http.Request, stash: Stash) -> None:
         (name, values.popleft() if (values := original.get((name, value))) else value)
         for name, value in request.headers.fields
     )
+
+
+def mask_text(text: str, stash: Stash) -> str:
+    """Put the placeholder wherever a text repeats what the tool sent as its credential."""
+    values = [*stash.query, *(word for _, value in stash.fields for word in WORDS.split(value))]
+    for value in values:
+        text = mask_secret(text, value.decode("latin-1"), "client")
+    return text
 
 
 def reveal_query(request: http.Request, stash: Stash) -> http.Request:

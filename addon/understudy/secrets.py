@@ -166,8 +166,13 @@ def shown(text: str) -> str:
 
     People do paste a secret where its name belongs, and error texts end up in issues and chats.
     """
-    text = _LOOKS_SECRET.sub(lambda match: f"{match[0][:3]}...", text)
+    text = veil(text)
     return repr(text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "...")
+
+
+def veil(text: str) -> str:
+    """Cut whatever in a text looks like a secret down to its first three characters."""
+    return _LOOKS_SECRET.sub(lambda match: f"{match[0][:3]}...", text)
 
 
 def placeholder(name: str) -> str:

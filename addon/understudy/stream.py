@@ -126,6 +126,8 @@ class ReplayStream(BorderStream):
                 return  # an attempt that was given up
             event.stream_id = self.stream_id
         try:
+            if isinstance(event, Due) and event.error is not None:
+                raise event.error
             if isinstance(event, (Due, events.Wakeup)):
                 yield from self.on_due()
             elif self.exchange is None and self.intake is not None and self.intake.stash.query:
@@ -488,7 +490,11 @@ class ReplayStream(BorderStream):
 
     @override
     def flow_done(self) -> CommandGenerator[None]:
-        self.finish()
+        try:
+            self.finish()
+        except Exception as error:
+            # The tool has its whole reply, or is about to: that must not be spoilt now.
+            yield commands.Log(f"understudy: internal error: {self.trace(error)}", ERROR)
         yield from super().flow_done()
 
     def finish(self) -> None:
@@ -540,9 +546,15 @@ class ReplayStream(BorderStream):
         yield DropStream(self.stream_id)
 
     def trace(self, error: Exception) -> str:
-        """The traceback, without the secret of the attempt."""
-        text = "".join(traceback.format_exception(error))
-        return self.secret.mask(text) if self.secret else text
+        """Where it happened; with the text of the error only when all secrets that could stand in it are known."""
+        where = f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}"
+        if self.intake is None or not self.intake.is_call:
+            return where
+        try:
+            text = rewrite.mask_text(str(error), self.intake.stash)
+            return f"{where}: {self.secret.mask(text) if self.secret else text}"
+        except Exception:
+            return where
 
     # -- time ----------------------------------------------------------------------------------------------------
 

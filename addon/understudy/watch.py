@@ -8,6 +8,7 @@ it rings. This file, ``border.py``, ``stream.py`` and ``install.py`` are the onl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,7 +30,9 @@ class Alarm(commands.RequestWakeup):
 
 @dataclass
 class Due(events.Event):
-    """The time-out that a stream asked for has come."""
+    """The time-out that a stream asked for has come. ``error``: it never will, because this happened."""
+
+    error: Exception | None = None
 
 
 class Watched(Protocol):
@@ -67,6 +70,16 @@ class Watch:
             yield from layer.event_to_child(stream, Due())  # type: ignore[arg-type]
         if self.due:
             yield from self._ensure(min(self.due.values()))
+
+    def ring_safely(self, layer: HttpLayer) -> CommandGenerator[None]:
+        """As :meth:`ring`; when that fails, every stream that waits for an alarm is told, so that none hangs."""
+        try:
+            yield from self.ring(layer)
+        except Exception as error:
+            self.due.clear()
+            waiting = [each for each in layer.streams.values() if getattr(each, "due_at", math.inf) < math.inf]
+            for stream in dict.fromkeys(waiting):
+                yield from layer.event_to_child(stream, Due(error))
 
     def _ensure(self, at: float) -> CommandGenerator[None]:
         if not any(pending <= at for pending in self._pending):

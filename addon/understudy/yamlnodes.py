@@ -1,8 +1,8 @@
-"""YAML text -> values that know their line, and the error that names it.
+"""YAML text -> values that know their line, and the errors that name it. Pool files and rule files are read with it.
 
 PyYAML's own loading forgets lines, drops duplicate keys, turns ``no`` and ``4`` into other types and follows merge
-keys. A pool file is written by people and names secrets, so it is read more strictly: every value keeps its line and
-the text as written, and whatever a hostile file does, the outcome is a tree or a ConfigError.
+keys. These files are written by people and decide where secrets go, so they are read more strictly: every value keeps
+its line and the text as written, and whatever a hostile file does, the outcome is a tree or a FileError.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import yaml
 
@@ -19,7 +20,6 @@ from understudy.secrets import shown
 LARGEST = 1024 * 1024
 """Bytes. A longer file is refused."""
 
-_DEEPEST = 12
 _MOST_VALUES = 100_000  # aliases are followed: without a bound, a few lines could stand for billions of values
 
 
@@ -36,8 +36,8 @@ class Problem:
         return f"{self.path}:{self.line}: {self.what}: {self.write}"
 
 
-class ConfigError(ValueError):
-    """A pool file that cannot be used, with all its problems in the order of their lines."""
+class FileError(ValueError):
+    """A file that cannot be used, with all its problems in the order of their lines."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(sorted(set(problems)))
@@ -45,6 +45,14 @@ class ConfigError(ValueError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
+
+
+class ConfigError(FileError):
+    """A pool file that cannot be used."""
+
+
+class RuleError(FileError):
+    """A rule file that cannot be used, or a folder of them."""
 
 
 class Kind(StrEnum):
@@ -96,33 +104,56 @@ _KINDS = {
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
-def read(text: str, path: str, problems: list[Problem]) -> Value:
-    """Read one document. Adds what is wrong but can be stepped over to ``problems``; raises ConfigError else."""
-    node = _compose(text, path)
-    if node is None:
-        raise ConfigError([Problem(path, 1, "the file is empty", "write upstreams, credentials and routes")])
-    return _Reader(path, problems).value(node, 1)
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How one kind of file is read: its error, what an empty one lacks, how deep it may go, and with what."""
+
+    error: type[FileError]
+    lacks: str
+    deepest: int
+    loader: type[Any] = yaml.SafeLoader
 
 
-def _compose(text: str, path: str) -> yaml.Node | None:
+POOL = Manner(ConfigError, "write upstreams, credentials and routes", deepest=12)
+RULE = Manner(
+    # There may be a hundred rule files; bodies in their examples are nested.
+    RuleError,
+    "write id, label, about, source, status, when and examples",
+    deepest=32,
+    loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),
+)
+
+
+def read(text: str, path: str, problems: list[Problem], manner: Manner = POOL) -> Value:
+    """Read one document. Adds what is wrong but can be stepped over to ``problems``; raises the manner's error else."""
+    try:
+        node = _compose(text, path, manner)
+        if node is None:
+            raise FileError([Problem(path, 1, "the file is empty", manner.lacks)])
+        return _Reader(path, problems, manner.deepest).value(node, 1)
+    except FileError as error:
+        raise manner.error(error.problems) from None
+
+
+def _compose(text: str, path: str, manner: Manner) -> yaml.Node | None:
     try:
         if len(text) > LARGEST or len(text.encode("utf-8", "surrogatepass")) > LARGEST:
-            raise ConfigError([Problem(path, 1, f"the file is larger than {LARGEST} bytes", "write a shorter one")])
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+            raise FileError([Problem(path, 1, f"the file is larger than {LARGEST} bytes", "write a shorter one")])
+        return yaml.compose(text, Loader=manner.loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = error.problem or error.context or "this is no YAML"
-        raise ConfigError([_syntax(path, mark.line + 1 if mark else 1, what)]) from None
+        raise FileError([_syntax(path, mark.line + 1 if mark else 1, what)]) from None
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError([_syntax(path, line, "a character that YAML does not allow")]) from None
+        line = text.count("\n", 0, max(0, error.position)) + 1
+        raise FileError([_syntax(path, line, "a character that YAML does not allow")]) from None
     except RecursionError:
-        raise ConfigError([Problem(path, 1, "values are nested too deeply", "write a flat file")]) from None
+        raise FileError([Problem(path, 1, "values are nested too deeply", "write a flat file")]) from None
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
-        if isinstance(error, ConfigError):
+        if isinstance(error, FileError):
             raise
         # PyYAML lets a few errors of its own code escape, e.g. for the escape \UFFFFFFFF, and without a line.
-        raise ConfigError([_syntax(path, 1, "an escape or a number that YAML does not allow")]) from None
+        raise FileError([_syntax(path, 1, "an escape or a number that YAML does not allow")]) from None
 
 
 def _syntax(path: str, line: int, what: str) -> Problem:
@@ -136,9 +167,10 @@ def _syntax(path: str, line: int, what: str) -> Problem:
 class _Reader:
     """Turns PyYAML's nodes into ours."""
 
-    def __init__(self, path: str, problems: list[Problem]) -> None:
+    def __init__(self, path: str, problems: list[Problem], deepest: int) -> None:
         self.path = path
         self.problems = problems
+        self.deepest = deepest
         self.count = 0
 
     def value(self, node: yaml.Node, depth: int) -> Value:
@@ -146,10 +178,10 @@ class _Reader:
         self.count += 1
         if self.count > _MOST_VALUES:
             problem = Problem(self.path, line, f"more than {_MOST_VALUES} values", "write fewer, or use fewer aliases")
-            raise ConfigError([*self.problems, problem])
-        if depth > _DEEPEST:
+            raise FileError([*self.problems, problem])
+        if depth > self.deepest:
             problem = Problem(self.path, line, "values are nested too deeply", "write a flat file")
-            raise ConfigError([*self.problems, problem])
+            raise FileError([*self.problems, problem])
         if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
             self._add(line, "a YAML tag that is not supported", "write a plain list or mapping")
         if isinstance(node, yaml.MappingNode):

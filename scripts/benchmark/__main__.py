@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import signal
 import sys
 import tempfile
@@ -19,11 +18,15 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from benchmark import measures
+from benchmark.calls import calls, generator
+from benchmark.effort import FULL, QUICK, Effort
+from benchmark.failover import failover
 from benchmark.figures import Row, markdown
+from benchmark.memory import memory
 from benchmark.picking import picking
 from benchmark.processes import BenchmarkError, Processes
 from benchmark.stage import Stage, temporary_parent
+from benchmark.streams import streams
 
 PARTS = ("calls", "streams", "failover", "picking", "memory")
 LONGEST = 600
@@ -37,7 +40,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table with the figures of every round")
     options = parser.parse_args()
-    effort = measures.QUICK if options.quick else measures.FULL
+    effort = QUICK if options.quick else FULL
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, _end)
     signal.alarm(LONGEST)
@@ -47,12 +50,11 @@ def main() -> int:
         try:
             with Processes(Path(folder)) as processes:
                 stage = Stage(processes)
-                for line in _conditions(stage, effort):
-                    print(line)
+                lines = _conditions(stage, effort)
+                print("\n".join(lines), flush=True)
                 for row in _measure(stage, options.only or PARTS, effort):
                     rows.append(row)
                     print(f"{time.monotonic() - begun:5.0f} s  " + " | ".join(row.cells()), file=sys.stderr)
-                lines = _conditions(stage, effort)
         except BenchmarkError as error:
             print(f"scripts/bench: {error}", file=sys.stderr)
             return 2
@@ -68,32 +70,33 @@ def main() -> int:
     return int(any(row.reached is False for row in rows))
 
 
-def _measure(stage: Stage, parts: list[str] | tuple[str, ...], effort: measures.Effort) -> Iterator[Row]:
+def _measure(stage: Stage, parts: list[str] | tuple[str, ...], effort: Effort) -> Iterator[Row]:
     if {"calls", "streams", "failover"} & set(parts):
         pair = stage.start_pair()
         if "calls" in parts:
-            yield from measures.calls(stage, pair, effort)
+            yield from calls(stage, pair, effort)
         if "streams" in parts:
-            yield from measures.streams(stage, pair, effort)
+            yield from streams(stage, pair, effort)
         if "failover" in parts:
-            yield from measures.failover(stage, pair, effort)
+            yield from failover(stage, pair, effort.failovers)
         stage.stop_pair(pair)
     if "picking" in parts:
-        yield from picking(effort.rounds)
+        yield from picking(effort.pick_rounds)
     if "memory" in parts:
-        yield from measures.memory(stage, effort)
+        yield from memory(stage, effort)
 
 
-def _conditions(stage: Stage, effort: measures.Effort) -> list[str]:
+def _conditions(stage: Stage, effort: Effort) -> list[str]:
     """What has to be known to read the table."""
-    load = "wrk" if shutil.which("wrk") else "own asyncio client"
     return [
         f"mitmproxy {metadata.version('mitmproxy')}, Python {platform.python_version()}, {platform.system()} "
         f"{platform.machine()}, {os.cpu_count()} cores.",
-        f"Bare and understudy took turns, {effort.rounds} rounds per point; figures are medians of rounds, ratios "
-        "medians of the rounds' ratios (understudy / bare).",
-        f"Both in reverse mode on loopback. JSON calls: {load} against {stage.calls_by}. The bare mitmdump has a script "
-        "that sets flow.response.stream for event streams, as otherwise it would buffer them whole.",
+        f"Bare and understudy took turns: {effort.call_rounds} rounds per point of JSON calls, "
+        f"{effort.stream_rounds} of streams. Figures are medians of the rounds, a ratio (understudy / bare) "
+        "is the median of the rounds' ratios.",
+        f"Both are mitmdump in reverse mode on loopback with the same options. JSON calls: {generator()} against "
+        f"{stage.calls_by}. The bare one has a script that sets flow.response.stream for event streams, as otherwise "
+        "it would buffer them whole.",
     ]
 
 

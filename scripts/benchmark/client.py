@@ -144,9 +144,9 @@ class Listener(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle(FailedError(f"a stream was cut after {len(self.stamps)} events"))
 
-    def ask(self, request: bytes) -> None:
-        """Send the request."""
-        self.asked = time.monotonic_ns()
+    def ask(self, request: bytes, since: int) -> None:
+        """Send the request; ``since`` is when the connection was begun, in ns."""
+        self.asked = since
         self.transport.write(request)
 
     @override
@@ -175,25 +175,25 @@ class Listener(asyncio.Protocol):
                 future.set_result(None)
 
 
-async def _connect(port: int, count: int) -> list[Listener]:
-    loop = asyncio.get_running_loop()
-    return [(await loop.create_connection(Listener, "127.0.0.1", port))[1] for _ in range(count)]
-
-
 async def streams(task: dict[str, Any]) -> Result:
     """Read ``streams`` streams at a time, ``repeat`` times over; they begin ``stagger`` seconds apart.
 
-    ``first``: from request to first event. ``event``: from the sending of an event to its arrival, without the events
-    of the opening. ``rate``: those events per second, from the sending of the first to the arrival of the last.
+    ``first``: from the beginning of the connection to the first event. ``event``: from the sending of an event to its
+    arrival, without the events of the opening. ``rate``: those events per second, from the sending of the first to the
+    arrival of the last.
     """
+    loop = asyncio.get_running_loop()
     first: list[float] = []
     later: list[float] = []
     rates: list[float] = []
     request = messages.request(task["port"], task["body"])
     for _ in range(task["repeat"]):
-        listeners = await _connect(task["port"], task["streams"])
-        for listener in listeners:
-            listener.ask(request)
+        listeners = []
+        for _ in range(task["streams"]):
+            asked = time.monotonic_ns()
+            _, listener = await loop.create_connection(Listener, "127.0.0.1", task["port"])
+            listener.ask(request, asked)
+            listeners.append(listener)
             if task["stagger"]:
                 await asyncio.sleep(task["stagger"])
         await asyncio.gather(*(listener.finished for listener in listeners))
@@ -222,9 +222,11 @@ HELD: list[Listener] = []
 
 async def open_streams(task: dict[str, Any]) -> Result:
     """Open ``streams`` streams, wait for the first event of each, and leave them open."""
-    for listener in await _connect(task["port"], task["streams"]):
+    loop = asyncio.get_running_loop()
+    for _ in range(task["streams"]):
+        _, listener = await loop.create_connection(Listener, "127.0.0.1", task["port"])
         HELD.append(listener)
-        listener.ask(messages.request(task["port"], task["body"]))
+        listener.ask(messages.request(task["port"], task["body"]), time.monotonic_ns())
         await listener.opened
     return {"open": len(HELD)}
 

@@ -78,26 +78,28 @@ class Row:
     name: str
     bare: str
     ours: str
-    ratio: str = "–"
-    bar: str = "–"
+    ratio: str = "-"
+    bar: str = "-"
     reached: bool | None = None
     rounds: dict[str, list[float]] = field(default_factory=dict)
 
     def cells(self) -> list[str]:
         """The line, cell by cell."""
-        verdict = {True: "yes", False: "**no**", None: "–"}[self.reached]
+        verdict = {True: "yes", False: "**no**", None: "-"}[self.reached]
         return [self.name, self.bare, self.ours, self.ratio, self.bar, verdict]
 
 
 def compare(name: str, unit: Unit, bare: Sequence[float], ours: Sequence[float], bar: Bar | None = None) -> Row:
     """A row of rounds that took turns; the bar is for the median of the ratios understudy / bare."""
+    if min(bare) <= 0:
+        return Row(name, unit.text(statistics.median(bare)), unit.text(statistics.median(ours)))
     ratio = Spread.of(mine / theirs for mine, theirs in zip(ours, bare, strict=True))
     return Row(
         name,
         unit.text(statistics.median(bare)),
         unit.text(statistics.median(ours)),
         f"{ratio.median:.2f} ({ratio.least:.2f}..{ratio.greatest:.2f})",
-        bar.text if bar else "–",
+        bar.text if bar else "-",
         bar.reached(ratio.median) if bar else None,
         {"bare": list(bare), "understudy": list(ours)},
     )
@@ -108,7 +110,7 @@ def alone(name: str, unit: Unit, ours: Sequence[float], bar: Bar | None = None) 
     spread = Spread.of(ours)
     text = f"{unit.text(spread.median)} ({unit.text(spread.least)}..{unit.text(spread.greatest)})"
     reached = bar.reached(spread.median) if bar else None
-    return Row(name, "–", text, "–", bar.text if bar else "–", reached, {"understudy": list(ours)})
+    return Row(name, "-", text, "-", bar.text if bar else "-", reached, {"understudy": list(ours)})
 
 
 HEADINGS = ["measurement", "bare", "understudy", "ratio (min..max)", "bar", "ok?"]
@@ -118,8 +120,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """The table."""
     table = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in table
-    ]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
+    lines = [f"| {line} |" for line in lines]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)

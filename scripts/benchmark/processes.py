@@ -40,17 +40,18 @@ class Processes:
             self.stop(process)
 
     def start(
-        self, command: Sequence[str], *, log: str, environment: Mapping[str, str] | None = None
+        self, command: Sequence[str], *, log: str, environment: Mapping[str, str] | None = None, talks: bool = False
     ) -> subprocess.Popen[str]:
-        """Start a process with pipes on its standard input and output; its errors go to the file ``log``.
+        """Start a process; what it prints goes to the file ``log``, or if it ``talks``, its standard output to a pipe.
 
+        Its standard input is a pipe in any case: our own programs end with it, however this process came to its end.
         It gets a session of its own, so that Ctrl-C reaches this process only, which then ends the others in order.
         """
         with (self.folder / log).open("ab") as errors:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.PIPE if talks else errors,
                 stderr=errors,
                 env={"PATH": os.environ.get("PATH", ""), "HOME": str(self.folder), **(environment or {})},
                 cwd=self.folder,
@@ -64,7 +65,7 @@ class Processes:
         """Start a module of this package as a program of its own."""
         environment = {"PYTHONPATH": str(ROOT / "scripts"), "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", f"benchmark.{module}", *arguments]
-        return self.start(command, log=f"{module}.log", environment=environment)
+        return self.start(command, log=f"{module}.log", environment=environment, talks=True)
 
     def stop(self, process: subprocess.Popen[str]) -> None:
         """End a process, politely first. May be called again."""
@@ -90,8 +91,11 @@ class Processes:
                 time.sleep(0.05)
             else:
                 return
-        text = (self.folder / log).read_text("utf-8", "replace")[-2000:]
-        raise BenchmarkError(f"{Path(process.args[0]).name} does not listen: {text}")  # type: ignore[index,arg-type]
+        raise BenchmarkError(f"nothing listens on port {port}. {log}: {self.log_text(log)}")
+
+    def log_text(self, log: str) -> str:
+        """The end of what a process printed."""
+        return (self.folder / log).read_text("utf-8", "replace")[-2000:].strip() or "nothing"
 
 
 def free_ports(count: int) -> list[int]:

@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark import messages
+from benchmark.caller import Caller
 from benchmark.processes import ROOT, BenchmarkError, Processes, free_ports, resident_kib
 
 ADDON = ROOT / "addon" / "understudy" / "main.py"
@@ -91,7 +93,7 @@ class Pair:
     bare: Proxy
     ours: Proxy
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Proxy]:
         return iter((self.bare, self.ours))
 
 
@@ -105,7 +107,7 @@ class Stage:
         assert server.stdout is not None
         ports = server.stdout.readline().split()
         if len(ports) != 2:
-            raise BenchmarkError(f"the upstream did not start: {(self.folder / 'upstream.log').read_text('utf-8')}")
+            raise BenchmarkError(f"the upstream did not start: {processes.log_text('upstream.log')}")
         streams, refusing = map(int, ports)
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
         self.calls_by = "nginx" if nginx else "own asyncio server"
@@ -127,11 +129,21 @@ class Stage:
         return port
 
     def start_pair(self) -> Pair:
-        """Start a bare mitmdump and one with the addon."""
-        return Pair(
+        """Start a bare mitmdump and one with the addon. Raises BenchmarkError when one does not do what it is to."""
+        pair = Pair(
             self._start_proxy("bare", "-s", str(self.folder / "stream.py")),
             self._start_proxy("understudy", "-s", str(ADDON), "--set", f"pool_file={self.folder / 'pool.yaml'}"),
         )
+        # A proxy without its addon would be measured just as well.
+        for proxy, alias in ((pair.bare, messages.JSON_ALIAS), (pair.ours, messages.PAIR_PREFIX + "check")):
+            try:
+                with Caller(proxy.calls) as caller:
+                    caller.call(alias, b"200")
+            except (BenchmarkError, OSError) as error:
+                self.processes.stop(proxy.process)  # so that all it had to say is written
+                printed = self.processes.log_text(f"{proxy.name}.log")
+                raise BenchmarkError(f"{proxy.name}: {error}. It printed: {printed}") from None
+        return pair
 
     def stop_pair(self, pair: Pair) -> None:
         """End both."""
@@ -160,11 +172,14 @@ class Stage:
     def ask_client(self, **task: Any) -> dict[str, float]:
         """Give the load generator a task. Raises BenchmarkError when it went wrong."""
         client = self._client
-        assert client.stdin is not None and client.stdout is not None
+        assert client.stdin is not None
+        assert client.stdout is not None
         client.stdin.write(json.dumps(task) + "\n")
         client.stdin.flush()
         answer = client.stdout.readline()
-        result: dict[str, float] = json.loads(answer) if answer else {"error": "the load generator ended"}
+        if not answer:
+            raise BenchmarkError(f"the load generator ended. It printed: {self.processes.log_text('client.log')}")
+        result: dict[str, Any] = json.loads(answer)
         if "error" in result:
             raise BenchmarkError(str(result["error"]))
         return result

@@ -59,7 +59,10 @@ class Seen:
     @property
     def json(self) -> dict[str, object]:
         """The body as a JSON object. Raises ValueError when it is none."""
-        value = json.loads(self.body)
+        try:
+            value = json.loads(self.body)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         if not isinstance(value, dict):
             raise ValueError(f"not an object: {value!r}")
         return value
@@ -91,6 +94,10 @@ class Channel(ABC):
     @abstractmethod
     async def more_head(self, status: int) -> None:
         """Begin a head, or go on with it, without ever ending it."""
+
+    async def verbatim(self, data: bytes) -> None:
+        """Put bytes on the wire that are no part of anything."""
+        raise NotImplementedError("spoken over HTTP/1.1 only")
 
     @abstractmethod
     async def break_off(self, how: Break) -> None:
@@ -227,6 +234,17 @@ def chunks(status: int, headers: Headers, *steps: bytes | Gate) -> Behaviour:
             else:
                 await channel.data(step)
         await channel.end()
+
+    return behave
+
+
+def verbatim(*parts: bytes) -> Behaviour:
+    """HTTP/1.1 only: these very bytes instead of a reply, then a close."""
+
+    async def behave(channel: Channel, seen: Seen) -> None:
+        for part in parts:
+            await channel.verbatim(part)
+        await channel.break_off(Break.CLOSE)
 
     return behave
 

@@ -176,7 +176,7 @@ class Connection:
                 context = ssl.create_default_context(cafile=ca)
                 context.set_alpn_protocols(["h2"] if http2 else ["http/1.1"])
                 self._socket = context.wrap_socket(self._socket, server_hostname=host)
-            self._http1 = h11.Connection(h11.CLIENT)
+            self._http1 = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
             self._http2: h2.connection.H2Connection | None = None
             if http2:
                 config = h2.config.H2Configuration(client_side=True, header_encoding="latin-1")
@@ -232,6 +232,23 @@ class Connection:
         data += self._http1.send(h11.EndOfMessage()) or b""
         self._socket.sendall(data)
         return stream
+
+    def send_raw(self, data: bytes) -> Stream:
+        """HTTP/1.1 only: send these very bytes in the place of a request."""
+        assert self._http2 is None
+        stream = Stream(self)
+        self._streams = {0: stream}
+        if self._http1.our_state is h11.DONE:
+            self._http1.start_next_cycle()
+        # The parser has to think that it sent a request, to be ready for a reply.
+        self._http1.send(h11.Request(method="POST", target="/", headers=[("host", "-")]))
+        self._http1.send(h11.EndOfMessage())
+        self._socket.sendall(data)
+        return stream
+
+    def send_rest(self, data: bytes) -> None:
+        """HTTP/1.1 only: send more of what ``send_raw`` began."""
+        self._socket.sendall(data)
 
     def request(self, method: str, path: str, headers: Headers = (), body: bytes = b"") -> Response:
         """Send a request and read its reply to the end."""

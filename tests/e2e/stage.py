@@ -65,6 +65,22 @@ routes:
 """
 
 
+def faulty_pool(faulty: Mapping[str, str], good: Upstream) -> str:
+    """A pool for faults that suspend an upstream: each of these base URLs is an upstream, a credential (with the secret
+    of ``a``) and an alias of its own, with ``x`` on a good upstream as the second candidate."""
+    lines = [
+        "upstreams:",
+        *(f"  {name}: {{dialect: openai, url: {url}/v1}}" for name, url in faulty.items()),
+        f"  other: {{dialect: openai, url: {good.tls_url}/v1}}",
+        "credentials:",
+        *(f"  {name}: {{upstream: {name}, secret: {{env: SECRET_A}}}}" for name in faulty),
+        "  x: {upstream: other, secret: {env: SECRET_X}}",
+        "routes:",
+        *(f"  {name}: [{name}, x]" for name in faulty),
+    ]
+    return "\n".join(lines)
+
+
 ROUTES = """
   default: [a, b, c, claude-a, claude-b, gemini-a, gemini-b]
   pair-*: [a, b]

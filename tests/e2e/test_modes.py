@@ -16,7 +16,7 @@ from mitmproxy.proxy import commands, context, events
 from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 from mitmproxy.proxy.mode_specs import ProxyMode
 
-from understudy import config, rulefile
+from understudy import config, rulefolder
 from understudy.dialects import DIALECTS
 from understudy.engine import Engine
 from understudy.install import install
@@ -432,7 +432,7 @@ def transparent(tmp_path: Path) -> Iterator[HttpLayer]:
     client.sni, client.tls, client.alpn = "api.openai.com", True, b"http/1.1"
     where = context.Context(client, opts)
     where.server.address, where.server.tls = ("203.0.113.7", 443), True
-    engine = Engine(rulefile.shipped())
+    engine = Engine(rulefolder.shipped())
     engine.use(config.parse(TRANSPARENT_POOL, tmp_path / "pool.yaml", ENVIRONMENT, DIALECTS))
     uninstall = install(engine, FlowJournal())
     yield HttpLayer(where, HTTPMode.transparent)

@@ -301,10 +301,10 @@ def test_r07_no_record_holds_a_secret(
 def test_r04_a_key_in_the_query_is_in_no_record(
     mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream, tmp_path: Path
 ) -> None:
-    """R04: ``?key=`` of calls without a route, of other requests and of large uploads reaches its host, and no record."""
+    """R04: ``?key=`` of unrouted calls, of other requests and of large uploads reaches its host, and no record."""
     pool = pool_yaml(upstream, other_upstream, "  elsewhere-*: [gemini-a]")
     run = recorded(mitmdump, tmp_path, env=ENVIRONMENT, pool_yaml=pool, settings={"stream_large_bodies": "1k"})
-    upstream.on(TOOL, json_reply(200, {"own": True}))
+    upstream.on(lambda seen: TOOL in seen.path, json_reply(200, {"own": True}))
     key = f"key={TOOL}"
     paths = {
         "unrouted": f"/v1beta/models/gemini-x:generateContent?{key}&alt=json",
@@ -337,7 +337,8 @@ def test_r07_mitmweb_shows_no_secret(mitmdump: StartProxy, upstream: Upstream, o
     )
     stage = Stage(proxy, upstream, other_upstream)
     alias = stage.alias("pair")
-    stage.play(alias, {"a": echo_credential(429), "b": ECHOES["body"]})
+    echo = json_reply(400, {"error": {"message": f"bad request with {SECRETS['b']}"}})
+    stage.play(alias, {"a": echo_credential(429), "b": echo})
     assert stage.call(CHAT, alias).status == 400
     web = proxy.web_url.partition("?")[0].rstrip("/")
 
@@ -391,7 +392,7 @@ def test_r07_ssl_insecure_sends_no_secret(mitmdump: StartProxy, upstream: Upstre
 
 @pytest.mark.parametrize("insecure", ["true", "false"])
 def test_verify_false_is_for_that_upstream(mitmdump: StartProxy, untrusted: Upstream, insecure: str) -> None:
-    """Law 8: ``verify: false`` sends the secret to a host with a certificate of its own, with ssl_insecure or without."""
+    """Law 8: ``verify: false`` serves a host with a certificate of its own, with ssl_insecure or without."""
     untrusted.on(SECRETS["a"], CHAT.answers())
     pool = pool_of(untrusted.tls_url, ", verify: false")
     proxy = mitmdump(env=ENVIRONMENT, pool_yaml=pool, settings={"ssl_insecure": insecure})
@@ -429,7 +430,7 @@ routes: {{default: [a, b]}}
 
 
 def test_r07_upstream_mode_and_plain_http(mitmdump: StartProxy, upstream: Upstream) -> None:
-    """R07, law 8: plain HTTP through an upstream proxy would show the secret to that proxy: refused, with the reason."""
+    """R07, law 8: plain HTTP through an upstream proxy would show that proxy the secret: refused, with the reason."""
     outer = mitmdump(addon=False)
     mode = f"upstream:http://127.0.0.1:{outer.port}"
     proxy = mitmdump(env=ENVIRONMENT, pool_yaml=pool_of(upstream.plain_url), mode=mode)

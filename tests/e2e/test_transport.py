@@ -31,7 +31,7 @@ from .behaviours import (
 from .client import Connection, End, Stream
 from .conftest import Perform
 from .proxy import Proxy
-from .stage import CHAT, ENVIRONMENT, Stage, crashes, pool_yaml, whole
+from .stage import CHAT, ENVIRONMENT, Stage, crashes, faulty_pool, pool_yaml, whole
 from .upstream import Upstream
 
 pytestmark = pytest.mark.usefixtures("no_crash")
@@ -108,20 +108,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Auth
             for stream in (False, True)
             for http2 in (False, True)
         }
-        lines = [
-            "upstreams:",
-            *(f"  {name}: {{dialect: openai, url: {url}/v1}}" for name, url in cases.items()),
-            f"  other: {{dialect: openai, url: {other.tls_url}/v1}}",
-            "credentials:",
-            *(f"  {name}: {{upstream: {name}, secret: {{env: SECRET_A}}}}" for name in cases),
-            "  x: {upstream: other, secret: {env: SECRET_X}}",
-            "routes:",
-            *(f"  {name}: [{name}, x]" for name in cases),
-        ]
         options = {
             "trusted": authority.path,
             "env": ENVIRONMENT,
-            "pool_yaml": "\n".join(lines),
+            "pool_yaml": faulty_pool(cases, other),
             "settings": {"pool_connect_timeout": str(LIMIT)},
         }
         with Proxy(tmp_path_factory.mktemp("rig"), confdir, **options) as proxy:  # type: ignore[arg-type]

@@ -352,6 +352,10 @@ class Http1Channel(Channel):
         await self._write(b"x-endless: " + b"x" * 1024 + b"\r\n")
 
     @override
+    async def verbatim(self, data: bytes) -> None:
+        await self._write(data)
+
+    @override
     async def break_off(self, how: Break) -> None:
         if how is Break.RESET:
             _reset(self._writer)

@@ -1,0 +1,122 @@
+"""Folders of rules: which files are rules, who may have written them, and whether they fit together.
+
+A rule decides where a held request goes next, and one in Python runs as the owner. So a folder is read only when the
+owner named it, and refused when somebody else could have put a file there (law 12). The shipped folder is a part of
+the program and as safe as the program is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from understudy.config import check_file_is_private, check_folder_is_private
+from understudy.pythonrule import load_python_rule
+from understudy.rulefile import read_rule
+from understudy.rules import Ruleset, Speaker
+from understudy.yamlnodes import FileError, Problem, RuleError
+
+YAML, PYTHON = (".yaml", ".yml"), (".py",)
+MOST_FILES = 2000
+
+type Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+def load_folder(path: str | Path, *, private: bool = False) -> tuple[Speaker, ...]:
+    """Every rule below a folder, by path. Raises RuleError that names everything wrong in any file.
+
+    ``private``: refuse folders and files that others can write.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "this is not a folder" if folder.exists() else "there is no such folder"
+        raise RuleError([Problem(str(folder), 1, what, "name a folder with <vendor>/<label>.yaml files")])
+    rules: dict[str, Speaker] = {}
+    problems: list[Problem] = []
+    for file in rule_files(folder):
+        try:
+            if private:
+                _check_private(file, folder)
+            rule = load_file(file, folder)
+        except FileError as error:
+            problems += error.problems
+            continue
+        if rule.id in rules:
+            what = f"two files make the rule {rule.id!r}"
+            problems.append(Problem(str(file), 1, what, "give one of them another name"))
+        rules[rule.id] = rule
+    problems += _dangling(rules, folder)
+    if problems:
+        raise RuleError(problems)
+    return tuple(rules.values())
+
+
+def load_file(file: Path, folder: Path) -> Speaker:
+    """The rule in one file of a folder. Raises RuleError."""
+    identity = file.relative_to(folder).with_suffix("").as_posix()
+    if file.suffix in PYTHON:
+        return load_python_rule(file, identity)
+    return read_rule(file, identity)
+
+
+def rule_files(folder: Path) -> list[Path]:
+    """The files below a folder that are rules, sorted: by suffix, and neither hidden nor in a hidden folder."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        for name in names:
+            if name.endswith((*YAML, *PYTHON)) and not name.startswith((".", "__")):
+                found.append(Path(root, name))
+        if len(found) > MOST_FILES:
+            what = f"there are more than {MOST_FILES} rule files"
+            raise RuleError([Problem(str(folder), 1, what, "name the folder that holds the rules")])
+    return sorted(found)
+
+
+def stamp(folder: Path) -> Stamp:
+    """What changes when a file of a folder is changed, added or taken away. Never raises."""
+    found = []
+    try:
+        for file in rule_files(folder):
+            status = file.stat()
+            found.append((str(file), status.st_mtime_ns, status.st_size, status.st_ino))
+    except (OSError, RuleError):
+        found.append((str(folder), -1, len(found), 0))
+    return tuple(found)
+
+
+def shipped_folder() -> Path:
+    """Where the rules are that come with understudy: beside the modules in a wheel, at the top of a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "rules"
+    return inside if inside.is_dir() else package.parent.parent / "rules"
+
+
+def shipped() -> Ruleset:
+    """The rules that come with understudy."""
+    return Ruleset(load_folder(shipped_folder()))
+
+
+def _check_private(file: Path, folder: Path) -> None:
+    check_file_is_private(file)
+    places = [folder, *(folder.joinpath(*file.relative_to(folder).parts[:n]) for n in range(1, _depth(file, folder)))]
+    for place in places:
+        check_folder_is_private(place)
+
+
+def _depth(file: Path, folder: Path) -> int:
+    return len(file.relative_to(folder).parts)
+
+
+def _dangling(rules: dict[str, Speaker], folder: Path) -> Iterator[Problem]:
+    """Vetoes that name no rule of the folder, or each other."""
+    for rule in rules.values():
+        for other in sorted(rule.vetoed_by):
+            path = str(folder / rule.id)
+            if other not in rules:
+                what = f"`unless` names the rule {other!r}, which is not in this folder"
+                yield Problem(f"{path}.yaml", 1, what, "name one that is, or remove it")
+            elif rule.id in rules[other].vetoed_by and rule.id <= other:
+                what = f"this rule and {other!r} veto each other"
+                yield Problem(f"{path}.yaml", 1, what, "keep one of the two vetoes")

@@ -1,0 +1,128 @@
+"""A script for mitmproxy, loaded after the addon: raises wherever the file ``sabotage`` in its folder says.
+
+The file names one function as ``module:dotted.name``; every call of it raises, until the file is empty again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Generator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+WISH = Path("sabotage")
+NAMES = {
+    "addon": [
+        "Understudy.next_layer",
+        "Understudy.server_connect",
+        "Understudy.tls_start_server",
+        "Understudy.server_disconnected",
+        "Understudy.understudy_attempt",
+        "Understudy._servers",
+        "lift_connection_limit",
+    ],
+    "tunnel": ["decide"],
+    "sites": ["Sites.pooled", "Sites.recognise"],
+    "engine": ["Engine.take", "Engine.plan", "Engine.why_not", "Engine.exchange", "Engine.advice"],
+    "rewrite": ["carries_placeholder", "mask", "mask_query", "unmask", "reveal_query", "read_call", "build"],
+    "secrets": ["EnvSecret.reveal"],
+    "exchange": [
+        "Exchange.begin",
+        "Exchange.resume",
+        "Exchange.judge",
+        "Exchange.accept",
+        "Exchange.succeeded",
+        "Exchange.cancelled",
+        "Exchange.failed_after_release",
+        "Exchange.first_event_limit",
+    ],
+    "rules": ["Ruleset.judge"],
+    "select": ["Selector.lineup", "Lineup.pick"],
+    "suspensions": ["Suspensions.suspend", "Suspensions.resume"],
+    "hold": ["Hold.start", "Hold.data", "Hold.end", "Hold.reply", "Secret.mask", "Tail.append", "Tail.last"],
+    "release": ["prepare", "own_answer"],
+    "journal": ["FlowJournal.abandoned", "FlowJournal.released", "FlowJournal.ended_badly"],
+    "border": [
+        "BorderStream.destination",
+        "BorderStream.connect",
+        "BorderStream.bound_head",
+        "BorderStream.transmit",
+        "BorderStream.cancel",
+        "BorderStream.forget_attempt",
+        "BorderStream.calm",
+        "BorderStream.wake_in",
+        "PooledHttpConnection.connection_spec_matches",
+    ],
+    "stream": [
+        "ReplayStream.first_step",
+        "ReplayStream.go",
+        "ReplayStream.send",
+        "ReplayStream.conclude",
+        "ReplayStream.gone",
+        "ReplayStream.state_held_headers",
+        "ReplayStream.state_held_body",
+        "ReplayStream.on_held",
+        "ReplayStream.release",
+        "ReplayStream.state_released",
+        "ReplayStream.read_tail",
+        "ReplayStream.refuse",
+        "ReplayStream.respond",
+        "ReplayStream.client_gone",
+        "ReplayStream.on_due",
+        "ReplayStream.finish",
+        "ReplayStream.flow_done",
+    ],
+    "watch": ["Watch.arm", "Watch.disarm", "Watch.ring"],
+    "dialects.openai": [
+        "OpenAI.endpoint",
+        "OpenAI.read",
+        "OpenAI.progress",
+        "OpenAI.credential_headers",
+        "OpenAI.error_body",
+    ],
+}
+TARGETS = [f"understudy.{module}:{name}" for module, names in NAMES.items() for name in names]
+
+logger = logging.getLogger("sabotage")
+
+
+class Sabotage(RuntimeError):
+    """Not one that anybody expects. Its text is as careless as texts of exceptions are."""
+
+
+def _raise_if_wished(label: str, arguments: tuple[object, ...]) -> None:
+    if WISH.exists() and WISH.read_text() == label:
+        logger.warning(f"sabotaged {label}")
+        texts = [argument for argument in arguments if isinstance(argument, (str, bytes))]
+        raise Sabotage(f"{label} with {texts}")
+
+
+def _break(label: str) -> None:
+    module, _, path = label.partition(":")
+    owner: Any = import_module(module)
+    *outer, name = path.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    original = inspect.getattr_static(owner, name)
+    function: Callable[..., Any] = original
+    assert inspect.isfunction(original), label
+
+    def broken(*arguments: Any, **named: Any) -> Any:
+        _raise_if_wished(label, arguments)
+        return function(*arguments, **named)
+
+    def broken_generator(*arguments: Any, **named: Any) -> Generator[Any, Any, Any]:
+        _raise_if_wished(label, arguments)
+        return (yield from function(*arguments, **named))
+
+    replacement = broken_generator if inspect.isgeneratorfunction(function) else broken
+    replacement.__name__ = function.__name__
+    setattr(owner, name, replacement)
+
+
+def load(loader: object) -> None:
+    """Called by mitmproxy."""
+    for label in TARGETS:
+        _break(label)

@@ -1,0 +1,166 @@
+"""Options, commands, reload and removal of the addon, in a mitmproxy without a network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mitmproxy import exceptions
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.proxy.layers.http import HttpLayer
+from mitmproxy.test import taddons
+
+from understudy.addon import Understudy, _is_loopback
+from understudy.pool import Candidate
+from understudy.rules import Label, Scope
+from understudy.stream import ReplayStream
+from understudy.suspensions import Suspension, key_of
+
+SECRET = "sk-unit-0123456789abcdef"
+POOL = """
+upstreams: {main: {dialect: openai, url: "https://llm.test/v1"}}
+credentials:
+  a: {upstream: main, secret: {env: UNIT_SECRET}}
+  b: {upstream: main, secret: {env: UNIT_SECRET}}
+routes: {default: [a, b]}
+"""
+
+
+def written(path: Path, text: str) -> Path:
+    """A file as its owner should write it."""
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def pool_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pool file that can be used."""
+    monkeypatch.setenv("UNIT_SECRET", SECRET)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return written(tmp_path / "pool.yaml", POOL)
+
+
+@pytest.fixture
+def here(pool_file: Path) -> Iterator[taddons.context]:
+    """A mitmproxy with nothing but its proxy server."""
+    with taddons.context(Proxyserver()) as here:
+        yield here
+        if (addon := here.master.addons.get("understudy")) is not None:
+            here.master.addons.remove(addon)
+
+
+@pytest.fixture
+def addon(here: taddons.context) -> Understudy:
+    """The addon, added to it."""
+    addon = Understudy()
+    here.master.addons.add(addon)
+    return addon
+
+
+def test_every_option_and_command_is_described(here: taddons.context, addon: Understudy) -> None:
+    """style: what people can set or call has a text, and a name that says whose it is."""
+    ours = {name for name in here.options._options if name.startswith("pool_")}
+    assert {"pool_file", "pool_decrypt", "pool_allow_remote", "pool_keep_streams"} <= ours
+    for name in ours:
+        assert here.options._options[name].help.endswith("."), name
+    commands = {name: each for name, each in here.master.commands.commands.items() if name.startswith("pool.")}
+    assert {"pool.status", "pool.reload"} <= set(commands)
+    assert all(each.help for each in commands.values())
+
+
+def test_a_broken_pool_file_is_refused_and_the_last_good_one_stays(
+    here: taddons.context, addon: Understudy, pool_file: Path
+) -> None:
+    """O02: also when the option is set to a file that is broken; the option itself goes back too."""
+    here.options.update(pool_file=str(pool_file))
+    snapshot = addon.engine.snapshot
+    assert snapshot is not None
+    broken = written(pool_file.with_name("broken.yaml"), "routes: {default: [nobody]}\n")
+    with pytest.raises(exceptions.OptionsError, match=r"broken\.yaml:1: "):
+        here.options.update(pool_file=str(broken))
+    assert here.options.pool_file == str(pool_file)
+    # mitmproxy puts the option back, and with that the old file is read once more.
+    assert addon.engine.snapshot is not None
+    assert addon.engine.snapshot.pool == snapshot.pool
+
+
+def test_reload(here: taddons.context, addon: Understudy, pool_file: Path) -> None:
+    """O02, O03: the command reads the file again; a broken one changes nothing; suspensions stay."""
+    here.options.update(pool_file=str(pool_file))
+    first = addon.engine.snapshot
+    assert first is not None
+    candidate = Candidate(first.pool.credentials["a"], "gpt-5")
+    now = time.time()
+    suspension = Suspension(
+        key_of(candidate, Scope.CANDIDATE), now, now + 600, Label.MODEL_UNSUPPORTED, "some/rule", "said no", ""
+    )
+    addon.engine.suspensions.suspend(suspension)
+    pool_file.write_text("routs: {}\n")
+    with pytest.raises(exceptions.CommandError, match="routs"):
+        here.master.commands.execute("pool.reload")
+    assert addon.engine.snapshot is first
+    pool_file.write_text(POOL.replace("[a, b]", "[b, a]"))
+    here.master.commands.execute("pool.reload")
+    assert addon.engine.snapshot is not first
+    (line,) = here.master.commands.execute("pool.status")
+    assert "gpt-5" in line
+    assert "model_unsupported by some/rule" in line
+    assert "said no" in line
+    assert SECRET not in line
+
+
+def test_proxy_debug_is_refused(here: taddons.context, addon: Understudy) -> None:
+    """R07: also while running."""
+    with pytest.raises(exceptions.OptionsError, match="proxy_debug"):
+        here.options.update(proxy_debug=True)
+    assert here.options.proxy_debug is False
+
+
+def test_removing_the_addon_leaves_nothing_behind(here: taddons.context) -> None:
+    """O08: mitmproxy's own methods and options are back."""
+    before = HttpLayer.make_stream, HttpLayer._handle_event
+    assert here.options.connection_strategy == "eager"
+    addon = Understudy()
+    here.master.addons.add(addon)
+    assert HttpLayer.make_stream is not before[0]
+    assert HttpLayer._handle_event is not before[1]
+    assert here.options.connection_strategy == "lazy"
+    here.master.addons.remove(addon)
+    assert here.options.connection_strategy == "eager"
+    assert (HttpLayer.make_stream, HttpLayer._handle_event) == before
+    assert ReplayStream.engine is None
+    assert ReplayStream.journal is None
+
+
+def test_adding_it_again_works(here: taddons.context) -> None:
+    """O08: as mitmproxy does when the script's file has changed."""
+    before = HttpLayer.make_stream
+    for _ in range(2):
+        addon = Understudy()
+        here.master.addons.add(addon)
+        assert ReplayStream.engine is addon.engine
+        here.master.addons.remove(addon)
+    assert HttpLayer.make_stream is before
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+        ("192.168.1.9", False),
+        ("fe80::1%eth0", False),
+        ("mybox", False),
+    ],
+)
+def test_what_is_loopback(host: str, loopback: bool) -> None:
+    """O10: whatever is not certain to be loopback can be reached by strangers."""
+    assert _is_loopback(host) is loopback
