@@ -19,10 +19,17 @@ from mitmproxy.proxy import commands, context, events, layer, server, tunnel
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseProtocolError
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+)
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 
-from understudy.border import HEAD_LIMIT, BorderStream, HeadBuffer, PooledHttpConnection
+from understudy.border import BorderStream, PooledHttpConnection
+from understudy.http1 import HEAD_LIMIT, tame
 from understudy.pool import Upstream
 from understudy.stream import ReplayStream, UnderstudyAttemptHook
 
@@ -172,22 +179,35 @@ def test_a_closed_connection_is_where_it_was() -> None:
     assert {"reader", "writer", "handler"} <= set(inspect.signature(server.ConnectionIO).parameters)
 
 
-def test_the_head_buffer_ends_an_endless_head() -> None:
-    """An HTTP/1 client reads what the buffer puts in place of an endless head as a malformed head."""
+def replies(data: list[bytes]) -> list[object]:
+    """What an HTTP/1 client of ours makes of these bytes."""
     ctx = make_context()
     ctx.server = connection.Server(address=("upstream", 80))
     client = Http1Client(ctx)
-    assert isinstance(client.buf, ReceiveBuffer)
-    client.buf = HeadBuffer()
-    request = http.Request.make("GET", "http://upstream/")
-    client.request, client.stream_id = request, 1
     list(client.handle_event(events.Start()))
-    seen: list[commands.Command] = []
-    for _ in range(HEAD_LIMIT // 1024 + 1):
-        seen += list(client.handle_event(events.DataReceived(ctx.server, b"x-more: " + b"y" * 1014 + b"\r\n")))
-    errors = [command.event for command in seen if isinstance(command, ReceiveHttp)]
-    assert [type(error) for error in errors] == [ResponseProtocolError]
-    assert len(client.buf) <= HEAD_LIMIT
+    tame(client)
+    client.request, client.stream_id = http.Request.make("GET", "http://upstream/"), 1
+    seen = [command for part in data for command in client.handle_event(events.DataReceived(ctx.server, part))]
+    assert len(client.buf) < HEAD_LIMIT + 2048
+    return [command.event for command in seen if isinstance(command, ReceiveHttp)]
+
+
+def test_an_http1_client_is_tamed() -> None:
+    """An endless head reads as a malformed one, interim responses are passed over, and so are trailers."""
+    assert isinstance(Http1Client(make_context()).buf, ReceiveBuffer)
+    (error,) = replies([b"x-more: " + b"y" * 1014 + b"\r\n"] * (HEAD_LIMIT // 1024 + 1))
+    assert isinstance(error, ResponseProtocolError)
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\nlink: </y>\r\n\r\n"
+    chunks = b"2\r\n{}\r\n0\r\nx-sum: 1\r\n\r\n"
+    reply = interim + b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks
+    for parts in ([reply], [reply[at : at + 1] for at in range(len(reply))]):
+        head, *rest = replies(parts)
+        assert isinstance(head, ResponseHeaders)
+        assert head.response.status_code == 200
+        assert [type(event) for event in rest[-1:]] == [ResponseEndOfMessage]
+        assert b"".join(event.data for event in rest if isinstance(event, ResponseData)) == b"{}"
+    endless = [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *[b"1" * 1024] * (HEAD_LIMIT // 1024 + 1)]
+    assert isinstance(replies(endless)[-1], ResponseProtocolError)
 
 
 def test_pooled_connections_match_by_name_and_check() -> None:

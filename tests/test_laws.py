@@ -120,7 +120,7 @@ SAID = st.builds(
     hint=st.sampled_from(HINTS),
     then=st.sampled_from(THENS),
 )
-MOVES = 150
+MOVES = 100
 
 
 def _any_reply(random: Random) -> Said:

@@ -140,7 +140,7 @@ class Understudy:
         try:
             self.engine.use_rules(self.library.use(ctx.options.pool_rules))
         except RuleError as error:
-            raise exceptions.OptionsError(f"understudy: the rules cannot be used\n{error}") from None
+            raise exceptions.OptionsError(f"understudy: the rules of pool_rules cannot be used\n{error}") from None
         logger.info(f"understudy: {len(self.library.ruleset.rules)} rules")
 
     async def _watch_rules(self) -> None:

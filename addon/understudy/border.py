@@ -15,7 +15,6 @@ import math
 import time
 from typing import ClassVar, override
 
-from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
 from mitmproxy.connection import Connection, Server
 from mitmproxy.net.http import url
@@ -31,18 +30,15 @@ from mitmproxy.proxy.layers.http._events import (
     RequestProtocolError,
     RequestTrailers,
 )
-from mitmproxy.proxy.layers.http._http1 import Http1Client
 from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from understudy import http1
 from understudy.engine import CONNECT_LIMIT as CONNECT_LIMIT
 from understudy.engine import Engine
 from understudy.pool import Upstream
 from understudy.reply import Fault, FaultKind
 from understudy.watch import watch_of
-
-HEAD_LIMIT = 256 * 1024
-"""Bytes of response headers; mitmproxy sets no limit of its own."""
 
 
 class PooledHttpConnection(GetHttpConnection):
@@ -60,17 +56,6 @@ class PooledHttpConnection(GetHttpConnection):
             and (not self.tls or self.upstream.host == connection.sni)
             and (not self.upstream.verify or connection.id not in self.unverified)
         )
-
-
-class HeadBuffer(ReceiveBuffer):
-    """The read buffer of an HTTP/1 upstream that ends when a head does not: it then reads as a malformed one."""
-
-    def __iadd__(self, data: bytes | bytearray) -> HeadBuffer:
-        if len(self) + len(data) > HEAD_LIMIT:
-            self.maybe_extract_at_most(len(self))
-            data = b"the response headers are longer than 256 KiB\r\n\r\n"
-        super().__iadd__(data)
-        return self
 
 
 class BorderStream(HttpStream):
@@ -145,14 +130,8 @@ class BorderStream(HttpStream):
         if server.tls != (upstream.scheme == "https") or (server.tls and server.sni != upstream.host):
             return None, Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
         self.reused = bool(server.timestamp_start and server.timestamp_start < asked)
-        self.bound_head(server)
+        http1.tame(self.parent.connections[server].context.layers[-1])
         return server, Fault(FaultKind.CONNECT, "", sent=False)
-
-    def bound_head(self, server: Server) -> None:
-        """Put a bound on the headers that an HTTP/1 upstream may send."""
-        client = self.parent.connections[server].context.layers[-1]
-        if isinstance(client, Http1Client) and not client.buf and not isinstance(client.buf, HeadBuffer):
-            client.buf = HeadBuffer()
 
     def cut_connecting(self) -> CommandGenerator[bool]:
         """The time for a connection is up: close it, which makes mitmproxy report it as failed."""

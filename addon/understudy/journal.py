@@ -7,6 +7,7 @@ import logging
 from mitmproxy import http
 
 from understudy.exchange import Exchange
+from understudy.pool import printable
 from understudy.refusal import duration
 from understudy.steps import Outcome
 from understudy.stream import Abandoned
@@ -21,6 +22,7 @@ class FlowJournal:
         """An attempt was not the one for the tool."""
         line = describe(abandoned.exchange, abandoned.outcome)
         logger.info(line)
+        _drafts(abandoned.exchange, abandoned.outcome)
         flow = abandoned.flow
         flow.comment = f"{flow.comment}\n{line}".strip()
 
@@ -28,14 +30,15 @@ class FlowJournal:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
         route = exchange.lineup.route.pattern
         attempts = len(exchange.outcomes)
-        facts = {"route": route, "alias": exchange.request.alias[:200], "attempts": attempts}
+        facts = {"route": route, "alias": printable(exchange.request.alias), "attempts": attempts}
         if number:
             outcome = exchange.outcomes[number - 1]
+            _drafts(exchange, outcome)
             candidate = outcome.attempt.candidate
-            facts |= {"credential": candidate.credential.name, "model": candidate.model[:200]}
+            facts |= {"credential": candidate.credential.name, "model": printable(candidate.model)}
             if attempts > 1:
                 verb = "answered" if outcome.verdict.label.value == "ok" else f"released: {outcome.verdict.label}"
-                line = f"{_place(exchange, outcome)} {_name(outcome)}: {verb}"
+                line = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {verb}"
                 logger.info(line)
                 flow.comment = f"{flow.comment}\n{line}".strip()
         else:
@@ -57,19 +60,22 @@ def describe(exchange: Exchange, outcome: Outcome) -> str:
     1/3 is the place of the candidate among those of the route.
     """
     verdict, suspension = outcome.verdict, outcome.suspension
-    text = f"{_place(exchange, outcome)} {_name(outcome)}: {verdict.label} by {verdict.rule}"
+    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {verdict.label} by {verdict.rule}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
         text += f", {what}suspended {duration(suspension.until - suspension.since)}"
     return f"{text}: {verdict.evidence}" if verdict.evidence else text
 
 
+def _drafts(exchange: Exchange, outcome: Outcome) -> None:
+    """Draft rules are logged and never acted on."""
+    for draft in outcome.verdict.drafts:
+        rule, _, label = draft.partition(": ")
+        place = f"{_place(exchange, outcome)} {outcome.attempt.candidate}"
+        logger.info(f"{place}: the draft {rule} would have said {label}, judged {outcome.verdict.label}")
+
+
 def _place(exchange: Exchange, outcome: Outcome) -> str:
     members = exchange.lineup.members
     again = " again" if outcome.attempt.repeat else ""
     return f"{members.index(outcome.attempt.candidate) + 1}/{len(members)}{again}"
-
-
-def _name(outcome: Outcome) -> str:
-    candidate = outcome.attempt.candidate
-    return f"{candidate.credential.name} {candidate.model[:200]}"

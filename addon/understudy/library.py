@@ -22,7 +22,7 @@ class RuleLibrary:
 
     def __init__(self) -> None:
         self.folders: tuple[Path, ...] = ()
-        self._stamps: tuple[Stamp, ...] = ()
+        self._stamps = self._stamp(())
         self.ruleset = self._load(())
 
     def use(self, folders: Sequence[str]) -> Ruleset:
@@ -30,14 +30,18 @@ class RuleLibrary:
         named = tuple(Path(folder).expanduser().absolute() for folder in folders if folder)
         if len(set(named)) < len(named):
             raise RuleError([Problem(str(named[-1]), 1, "a folder is named twice", "name it once")])
+        stamps = self._stamp(named)
         self.ruleset = self._load(named)
-        self.folders = named
+        self.folders, self._stamps = named, stamps
         return self.ruleset
 
     def refresh(self) -> Ruleset | None:
         """The new ruleset when a file has changed, else None. Raises RuleError once for each broken state."""
-        if self._stamp(self.folders) == self._stamps:
+        # Stamped before reading: a file that is written meanwhile is read again at the next look.
+        stamps = self._stamp(self.folders)
+        if stamps == self._stamps:
             return None
+        self._stamps = stamps
         self.ruleset = self._load(self.folders)
         return self.ruleset
 
@@ -45,8 +49,6 @@ class RuleLibrary:
         return tuple(stamp(folder) for folder in (*folders, shipped_folder()))
 
     def _load(self, folders: Sequence[Path]) -> Ruleset:
-        # Stamped before reading: a file that is written meanwhile is read again at the next look.
-        stamps = self._stamp(folders)
         problems: list[Problem] = []
         loaded: list[tuple[Speaker, ...]] = []
         for folder in (*folders, shipped_folder()):
@@ -54,8 +56,6 @@ class RuleLibrary:
                 loaded.append(load_folder(folder, private=folder != shipped_folder()))
             except RuleError as error:
                 problems += error.problems
-        if not problems or folders == self.folders:
-            self._stamps = stamps
         if problems:
             raise RuleError(problems)
         return Ruleset(*loaded)

@@ -29,6 +29,14 @@ class Strategy(StrEnum):
     ROUND_ROBIN = "round_robin"
 
 
+def printable(text: str, most: int = 200) -> str:
+    """A name that somebody else chose, fit for one line of a log: a tool may call its model what it likes.
+
+    Line breaks could forge lines, escape sequences speak to the terminal, and lone surrogates cannot even be printed.
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:most])
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty."""
@@ -71,7 +79,7 @@ class Candidate:
         return self.credential.upstream
 
     def __str__(self) -> str:
-        return f"{self.credential.name} {self.model}"
+        return f"{self.credential.name} {printable(self.model)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from understudy.pool import Candidate
+from understudy.pool import Candidate, printable
 from understudy.rules import Label
 from understudy.select import Lineup, Selector
 from understudy.steps import Outcome, Refuse, Request
@@ -67,7 +67,7 @@ def refuse(
             status = 429 if first is not None and first.label in LIMITS else 503
             retry_after = max(1, math.ceil(seconds))
     lines = [
-        f"understudy: no candidate of route {lineup.route.pattern} can answer for {request.alias[:200]}",
+        f"understudy: no candidate of route {lineup.route.pattern} can answer for {printable(request.alias)}",
         *(
             _line(request, lineup, member, _running(lineup, selector, member), outcomes, excluded >> position & 1, now)
             for position, member in enumerate(lineup.members[:LISTED])
@@ -97,7 +97,7 @@ def _line(
     excluded: int,
     now: float,
 ) -> str:
-    name = f"- {member.credential.name} {member.model[:200]}"
+    name = f"- {member}"
     if reason := request.blocked.get(member.upstream.name):
         return f"{name}: {reason}"
     if suspension is not None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from understudy.unwrap import ERROR_EVENTS, MAX_ERRORS, ErrorInfo, find_errors, follow, parse
+from understudy.bodytext import ERROR_EVENTS, follow, parse
+from understudy.unwrap import MAX_ERRORS, ErrorInfo, find_errors
 from understudy.wording import fold, spell
 
 __all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Reply"]

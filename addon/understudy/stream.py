@@ -323,6 +323,9 @@ class ReplayStream(BorderStream):
         self.server_state = self.state_held_body
         self.calm()
         response = event.response
+        if response.status_code < 200:
+            yield from self.failed(FaultKind.CLOSED, f"status {response.status_code} is no reply to a call")
+            return
         if self.context.options.validate_inbound_headers:
             try:
                 validate_headers(response)

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from cachetools import TLRUCache
 
-from understudy.pool import Candidate
+from understudy.pool import Candidate, printable
 from understudy.rules import Label, Scope
 
 LIMIT = 100_000
@@ -30,7 +30,7 @@ class Key(NamedTuple):
     model: str = ""
 
     def __str__(self) -> str:
-        return f"{self.scope} {self.name} {self.model}".rstrip()
+        return f"{self.scope} {self.name} {printable(self.model)}".rstrip()
 
 
 def key_of(candidate: Candidate, scope: Scope) -> Key:

@@ -15,12 +15,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MAX_PARSED = 1 << 17  # characters of JSON that are parsed; of a longer object only its first members are
+from understudy.bodytext import ERROR_EVENTS, MAX_PARSED, frames, parse
+
 MAX_DEPTH = 6  # error inside error inside error ...
-MAX_MEMBERS = 12  # of an object that is too long to be parsed
 MAX_ERRORS = 6
 MAX_MESSAGE = 8192  # characters of one message that are kept
-MAX_FRAMES = 64  # events of a stream that are looked at
 MAX_PLAIN = 2048  # characters of a plain text that is taken for a message
 
 
@@ -34,7 +33,6 @@ class ErrorInfo:
     message: str = ""
 
 
-ERROR_EVENTS = frozenset({"error", "response.failed", "response.error", "exception"})
 _CODE_KEYS = ("code", "Code", "error_code", "errorCode", "status_code", "err_code", "err_no", "errcode", "reason")
 _TYPE_KEYS = ("type", "Type", "__type", "error_type", "errorType", "status", "title", "name")
 _PARAM_KEYS = ("param", "parameter", "field", "loc")
@@ -62,61 +60,10 @@ def find_errors(text: str, parsed: object | None, *, succeeded: bool, event: str
         if lenient:
             yield from _failures(parsed)
     elif _looks_like_stream(text):
-        for name, data in _frames(text):
+        for name, data in frames(text):
             yield from _unwrap(data) if name in ERROR_EVENTS or not succeeded else _failures(data)
     elif lenient and not _looks_like_page(text) and text[:1] not in ("{", "["):
         yield from _unwrap(text[:MAX_PLAIN])
-
-
-def parse(text: str) -> object | None:
-    """JSON, or JSON inside a JSON string; None for anything else. Of a very long object only the first members."""
-    value: object = text
-    for _ in range(2):
-        if not isinstance(value, str):
-            break
-        stripped = value.strip()
-        if stripped[:1] not in ("{", "[", '"'):
-            return value if value is not text else None
-        if len(stripped) > MAX_PARSED:
-            return _first_members(stripped[:MAX_PARSED])
-        try:
-            value = json.loads(stripped)
-        except (ValueError, RecursionError):
-            partial = _first_members(stripped) if value is text else None
-            return partial if value is text else value
-    return value
-
-
-_DECODER = json.JSONDecoder()
-_NEXT_KEY = re.compile(r'[\s,]*"(\w{1,40})"\s*:\s*')
-
-
-def _first_members(text: str) -> object | None:
-    """The members of an object that are whole before it is cut: errors stand in front, echoes of requests behind."""
-    fields: dict[str, object] = {}
-    at = 1 if text[:1] == "{" else len(text)
-    while len(fields) < MAX_MEMBERS and (key := _NEXT_KEY.match(text, at)):
-        try:
-            fields[key[1]], at = _DECODER.raw_decode(text, key.end())
-        except (ValueError, RecursionError):
-            break
-    return fields or None
-
-
-def follow(value: object, keys: tuple[str, ...]) -> object | None:
-    """The value at a path: keys, numbers that index lists, `*` for all elements; None if absent."""
-    for index, key in enumerate(keys):
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif isinstance(value, list) and key == "*":
-            gathered = (follow(item, keys[index + 1 :]) for item in value[:MAX_FRAMES])
-            flat = (leaf for item in gathered for leaf in (item if isinstance(item, list) else [item]))
-            return [leaf for leaf in flat if leaf is not None] or None
-        elif isinstance(value, list) and key.isdecimal() and len(key) < 6:
-            value = value[int(key)] if int(key) < len(value) else None
-        else:
-            return None
-    return value
 
 
 def _unwrap(value: object, depth: int = 0) -> Iterator[ErrorInfo]:
@@ -295,21 +242,3 @@ def _looks_like_stream(text: str) -> bool:
 def _looks_like_page(text: str) -> bool:
     start = text.lstrip()[:200].lower()
     return start.startswith(("<!doctype", "<html", "<?xml", "<head", "<body", "<title", "<center"))
-
-
-def _frames(text: str) -> Iterator[tuple[str, object]]:
-    """Name and parsed data of the first events of a stream (WHATWG event stream, CRLF or LF)."""
-    blocks = re.split(r"\r?\n\r?\n", text[:MAX_PARSED], maxsplit=MAX_FRAMES)
-    for block in blocks[:MAX_FRAMES]:
-        name, data = "", []
-        for line in block.splitlines():
-            key, _, value = line.partition(":")
-            if key == "event":
-                name = value.strip()
-            elif key == "data":
-                data.append(value.removeprefix(" "))
-        parsed = parse("\n".join(data)) if data else None
-        if parsed is not None:
-            yield name, parsed
-        elif name in ERROR_EVENTS and data:
-            yield name, "\n".join(data)

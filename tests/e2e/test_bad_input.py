@@ -1,4 +1,4 @@
-"""Bad input from tools and upstreams: passed on or refused with a clear error, never a hang, a crash, or a lost byte."""
+"""Bad input from tools and upstreams: passed on or refused with a clear error; no hang, no crash, no byte lost."""
 
 from __future__ import annotations
 
@@ -132,13 +132,16 @@ def _body_is(body: bytes, who: str = "") -> Callable[[Seen], bool]:
 def test_a_long_model_name(stage: Stage, api: Api, http2: bool) -> None:
     """Bad input: a model name of 10 KiB is served like any other, and does not fill the log."""
     alias = stage.alias() + "-" + "m" * 10240
-    stage.play(alias, {api.first: refusal(api, alias), api.second: api.answers()})
+    refused = json_reply(
+        404, {"error": {"code": "model_not_found", "message": "There is no such model", "param": "model"}}
+    )
+    stage.play(alias, {api.first: refused if api is CHAT else api.answers(), api.second: api.answers()})
     for _ in range(2):
         assert stage.call(api, alias, http2=http2).json == api.answer
-    assert stage.order(alias) == [api.first, api.second, api.second]
+    assert stage.order(alias) == [api.first, api.second, api.second] if api is CHAT else [api.first] * 2
     about = [line for line in stage.proxy.log_text().splitlines() if alias[:40] in line]
-    assert about
-    assert max(map(len, about)) < 1000
+    assert bool(about) is (api is CHAT)
+    assert all(len(line) < 1000 for line in about)
 
 
 ODD_NAMES = {
@@ -158,7 +161,7 @@ ODD_NAMES = {
 @both_forms
 def test_an_odd_model_name(stage: Stage, name: str, http2: bool, stream: bool) -> None:
     """Bad input: whatever characters a model name has, the call is served, and the log stays one line per fact."""
-    alias = name.replace("{n}", stage.alias("odd"))
+    alias, before = name.replace("{n}", stage.alias("odd")), len(stage.proxy.log_text())
     body = asked(alias, stream=stream)
     refused = {"error": {"message": f"The model `{alias}` does not exist", "code": "model_not_found"}}
     stage.main.on(_body_is(body, "a"), json_reply(404, refused))
@@ -166,7 +169,7 @@ def test_an_odd_model_name(stage: Stage, name: str, http2: bool, stream: bool) -
     for _ in range(2):
         assert stage.call(CHAT, alias, body=body, http2=http2).status == 200
     assert [seen.credential for seen in stage.main.seen if seen.body == body] == [SECRETS[who] for who in "abb"]
-    log = stage.proxy.log_text()
+    log = stage.proxy.log_text()[before:]
     assert "\n[error] forged" not in log
     assert "\x1b[31m" not in log
 
@@ -194,22 +197,21 @@ def test_a_thousand_headers_on_a_refusal(stage: Stage, http2: bool) -> None:
     assert stage.call(CHAT, alias, http2=http2).json == CHAT.answer
 
 
-@pytest.mark.parametrize("settings", [{}, {"stream_large_bodies": "1m"}], ids=["buffered", "stream_large_bodies"])
-def test_r09_large_bodies_are_rewritten(perform: Perform, settings: dict[str, str]) -> None:
-    """R09: 50 MiB arrive whole at the first candidate, and with another model name at the second."""
+@pytest.mark.parametrize(
+    ("size", "settings", "http2"),
+    [(50, {}, False), (3, {}, True), (3, {"stream_large_bodies": "1m"}, False), (3, {"stream_large_bodies": "1m"}, True)],
+)
+def test_r09_large_bodies_are_rewritten(perform: Perform, size: int, settings: dict[str, str], http2: bool) -> None:
+    """R09: a large body arrives whole at the first candidate, and with another model name at the second."""
     stage = perform(routes="  sub-*: [a, {credential: b, model: substitute}]", settings=settings)
     alias = stage.alias("sub")
-    filler = b"x" * (50 << 20)
-    body = b'{"messages": "%s", "model": "%s"}' % (filler, alias.encode())
+    body = b'{"messages": "%s", "model": "%s"}' % (b"x" * (size << 20), alias.encode())
     stage.main.on(SECRETS["a"], refusal(CHAT, alias))
     stage.main.on(SECRETS["b"], CHAT.answers())
-    assert stage.call(CHAT, alias, body=body).json == CHAT.answer
+    assert stage.call(CHAT, alias, body=body, http2=http2).json == CHAT.answer
     first, second = stage.main.seen
     assert first.body == body
     assert second.body == body.replace(alias.encode(), b"substitute")
-    smaller = b'{"messages": "%s", "model": "%s"}' % (filler[: 3 << 20], alias.encode())
-    assert stage.call(CHAT, alias, body=smaller, http2=True).json == CHAT.answer
-    assert stage.main.seen[-1].body == smaller.replace(alias.encode(), b"substitute")
 
 
 def test_r09_large_replies_arrive_whole(perform: Perform) -> None:
@@ -397,12 +399,11 @@ ODD_REPLIES = {
     "no-reason": b"HTTP/1.1 200\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(GOOD) + GOOD,
     "no-type": b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(GOOD) + GOOD,
     "lf-only": b"HTTP/1.1 200 OK\ncontent-type: application/json\ncontent-length: %d\n\n" % len(GOOD) + GOOD,
-    "trailers": CHUNKED
-    + b"%x\r\n%b\r\n0\r\nx-sum: 1\r\n\r\n" % (len(GOOD), GOOD),
+    "trailers": CHUNKED + b"%x\r\n%b\r\n0\r\nx-sum: 1\r\n\r\n" % (len(GOOD), GOOD),
     "early-hints": b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
     + b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(GOOD)
     + GOOD,
-    "long-head": b"HTTP/1.1 200 OK\r\nx-long: " + b"y" * 200_000 + b"\r\ncontent-length: %d\r\n\r\n" % len(GOOD) + GOOD,
+    "long-head": b"HTTP/1.1 200 OK\r\nx-long: " + b"y" * 50_000 + b"\r\ncontent-length: %d\r\n\r\n" % len(GOOD) + GOOD,
 }
 
 
@@ -480,10 +481,10 @@ def test_a_reply_in_an_unknown_encoding(stage: Stage, http2: bool, stream: bool,
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
 def test_a_bomb_is_not_unpacked(stage: Stage, encoding: str) -> None:
-    """Bad input, law 10: a few kilobytes that stand for 200 MiB are released as they came."""
+    """Bad input, law 10: a few kilobytes that stand for 50 MiB are released as they came."""
     alias = stage.alias("pair")
     encoder = encoder_of(encoding)
-    body = b"".join(encoder.encode(b" " * (1 << 20)) for _ in range(200)) + encoder.finish()
+    body = b"".join(encoder.encode(b" " * (1 << 20)) for _ in range(50)) + encoder.finish()
     stage.play(alias, {"a": raw(400, [*JSON, ("content-encoding", encoding)], body)})
     response = stage.call(CHAT, alias)
     assert (response.status, response.body) == (400, body)
