@@ -120,7 +120,7 @@ SAID = st.builds(
     hint=st.sampled_from(HINTS),
     then=st.sampled_from(THENS),
 )
-MOVES = 100
+MOVES = 60
 
 
 def _any_reply(random: Random) -> Said:

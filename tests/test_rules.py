@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
-import statistics
-import time
+from itertools import pairwise
+from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from e2e.behaviours import encoder_of
+from understudy.dialects.base import Call, Endpoint, Kind
+from understudy.dialects.openai import OpenAI
+from understudy.explain import faults
+from understudy.hold import Hold, Secret
+from understudy.pool import Candidate, Credential, Upstream
 from understudy.reply import ErrorInfo, Fault, FaultKind, Reply
 from understudy.rulefolder import shipped
-from understudy.rules import ASKED, Condition, Example, Label, Rule, Ruleset, Scope, Status, Then, Verdict
+from understudy.rules import ASKED, Condition, Label, Rule, Ruleset, Scope, Status, Then, Verdict
+from understudy.secrets import EnvSecret
+from understudy.sites import Recognised
 
 RULES = shipped()
 MATCHES = [(rule, example) for rule in RULES.rules for example in rule.matches]
@@ -26,24 +34,15 @@ def judge(body: object, status: int = 400, **fields: object) -> Verdict:
     return RULES.judge(Reply(status=status, body=text.encode(), **{"model": "acme-1", **fields}))  # type: ignore[arg-type]
 
 
-def name_of(value: object) -> str:
-    return value.id if isinstance(value, Rule) else f"line{value.line}" if isinstance(value, Example) else ""
-
-
-@pytest.mark.parametrize(("rule", "example"), MATCHES, ids=name_of)
-def test_every_example_gets_the_label_of_its_rule(rule: Rule, example: Example) -> None:
-    assert rule.matches_reply(example.reply)
-    if rule.status is Status.STABLE:
-        assert RULES.judge(example.reply).label is rule.label
-
-
-@pytest.mark.parametrize(("rule", "example"), NEAR_MISSES, ids=name_of)
-def test_no_near_miss_is_matched_by_its_rule(rule: Rule, example: Example) -> None:
-    assert not rule.matches_reply(example.reply)
+def test_every_example_gets_exactly_its_label() -> None:
+    """Each rule speaks in its matches and is silent in its near misses; no reply gets two labels from one folder."""
+    assert list(faults(RULES, RULES.rules)) == []
+    assert len(MATCHES) > 120
+    assert len(NEAR_MISSES) > 80
 
 
 def test_every_label_that_needs_a_rule_has_one() -> None:
-    assert {rule.label for rule in RULES.rules} == set(Label) - {Label.OK, Label.UNKNOWN}
+    assert {label for rule in RULES.rules for label in rule.labels} == set(Label) - {Label.OK, Label.UNKNOWN}
     assert set(ASKED) == set(Label)
 
 
@@ -307,16 +306,32 @@ def test_vendors_are_asked_before_general_and_fallback() -> None:
     assert Ruleset(rules).judge(Reply(400)).rule == "vendor/b"
 
 
-def test_a_later_rule_replaces_one_with_the_same_id() -> None:
-    rules = Ruleset([a_rule("v/a", Label.RATE_LIMITED), a_rule("v/a", Label.OVERLOADED, then=Then(seconds=5))])
+def test_the_first_folder_is_asked_first_and_hides_its_ids() -> None:
+    own = [a_rule("general/mine", Label.RATE_LIMITED), a_rule("v/a", Label.OVERLOADED, then=Then(seconds=5))]
+    rules = Ruleset(own, [a_rule("v/a", Label.REQUEST_INVALID), a_rule("v/b", Label.CONTEXT_EXCEEDED)])
+    assert [rule.id for rule in rules.rules] == ["v/a", "general/mine", "v/b"]
     assert rules.judge(Reply(400)) == Verdict(Label.OVERLOADED, "v/a", "HTTP 400", Then(seconds=5))
 
 
-def test_a_draft_is_loaded_and_never_acts() -> None:
+def test_a_draft_is_told_and_never_acts() -> None:
+    """A draft hides nothing, decides nothing, and says what it would have said."""
     draft = a_rule("v/a", Label.MODEL_UNSUPPORTED, status=Status.DRAFT)
-    rules = Ruleset([draft])
+    rules = Ruleset([draft], [a_rule("v/a", Label.REQUEST_INVALID)])
     assert rules.drafts == (draft,)
-    assert rules.judge(Reply(400)).label is Label.UNKNOWN
+    verdict = rules.judge(Reply(400))
+    assert (verdict.label, verdict.drafts) == (Label.REQUEST_INVALID, ("v/a: model_unsupported",))
+    assert Ruleset([draft]).judge(Reply(400)).label is Label.UNKNOWN
+    assert Ruleset([draft]).judge(Reply(200)).drafts == ()
+
+
+def test_two_labels_for_one_reply_are_a_mistake_not_an_order() -> None:
+    one, two = a_rule("v/one", Label.OVERLOADED), a_rule("w/two", Label.MODEL_UNSUPPORTED)
+    assert {voice.label for voice in Ruleset([one, two]).voices(Reply(400))} == {one.label, two.label}
+    vetoed = a_rule("w/two", Label.MODEL_UNSUPPORTED, vetoed_by=frozenset({"v/one"}))
+    assert [voice.rule for voice in Ruleset([one, vetoed]).voices(Reply(400))] == ["v/one"]
+    first = a_rule("v/one", Label.OVERLOADED, vetoed_by=frozenset({"w/two"}))
+    assert Ruleset([first, two]).judge(Reply(400)).rule == "w/two"
+    assert [voice.rule for voice in Ruleset([one], [two]).voices(Reply(400))] == ["v/one"]
 
 
 def test_a_veto_looks_at_every_error() -> None:
@@ -327,25 +342,40 @@ def test_a_veto_looks_at_every_error() -> None:
     assert rule.find(Reply(400, body=b'{"errors": [{"message": "x"}, {"message": "y"}]}')) is None
 
 
-# -- hostile input and speed ------------------------------------------------------------------------------------
+# -- hostile input ----------------------------------------------------------------------------------------------
 
-SENTENCES = st.sampled_from([example.reply.body.decode() for _, example in MATCHES])
+BODIES = [example.reply.body for _, example in MATCHES]
 
 
-@settings(deadline=None)
-@given(
-    SENTENCES,
-    st.integers(0, 400),
-    st.text(max_size=8),
-    st.integers(0, 12),
-    st.sampled_from([200, 400, 404, 429, 500]),
-    st.sampled_from(["", "error"]),
-)
-def test_mutated_replies_never_raise(body: str, at: int, new: str, gone: int, status: int, event: str) -> None:
-    mutated = body[:at] + new + body[at + gone :]
-    verdict = RULES.judge(Reply(status, body=mutated.encode("utf-8", "surrogatepass"), event=event, model="acme-1"))
-    assert verdict.label in Label
-    assert len(verdict.evidence) <= 200
+def mutated(random: Random) -> Reply:
+    """An example's reply, spoilt; or noise."""
+    body = bytearray(random.choice(BODIES) if random.random() < 0.9 else random.randbytes(random.randrange(300)))
+    for _ in range(random.randrange(4)):
+        at = random.randrange(len(body) + 1)
+        other = random.choice(BODIES)
+        body[at : at + random.randrange(12)] = random.choice(
+            [b"", b"{", b'"', b"\\", b"[" * 50, b"\xff", b"\r\n\r\n", b"'error': '", other[: random.randrange(80)]]
+        )
+    return Reply(
+        random.choice([0, 200, 204, 302, 400, 401, 403, 404, 413, 422, 429, 500, 503, 529]),
+        body=bytes(body),
+        event=random.choice(["", "", "error", "response.failed"]),
+        model=random.choice(["", "acme-1", "a", "auto", "models/x", "{model}", "("]),
+        host=random.choice(["", "api.z.ai", "x"]),
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_mutated_replies_never_raise(seed: int) -> None:
+    """Ten thousand in all; `scripts/bench-rules --mutated` tries more."""
+    random = Random(seed)
+    for _ in range(1000):
+        reply = mutated(random)
+        verdict = RULES.judge(reply)
+        assert verdict.label in Label
+        assert len(verdict.evidence) <= 200
+        assert verdict.evidence.isprintable()
+        assert reply.status >= 200 or verdict.label is Label.UNKNOWN
 
 
 @settings(deadline=None)
@@ -362,36 +392,59 @@ def test_random_words_never_suspend_for_a_missing_model(words: str, status: int)
     assert judge({"error": {"message": words}}, status).label is not Label.MODEL_UNSUPPORTED
 
 
+UPSTREAM = Upstream("u", "openai", "https", "u.example", 443)
+CANDIDATE = Candidate(Credential("c", UPSTREAM, EnvSecret("HOME")), "acme-1")
+RECOGNISED = Recognised(OpenAI(), Endpoint("chat/completions", Kind.GENERATING), "/chat/completions", "")
+
+
+def held(reply: Reply, encoding: str, cuts: list[int]) -> Verdict:
+    """The verdict on a reply that came in pieces and encoded."""
+    encoder = encoder_of(encoding)
+    wire = encoder.encode(reply.body) + encoder.finish()
+    hold = Hold(RECOGNISED, Call("acme-1", False), CANDIDATE, Secret("c", "sk-secret-0123456789"))
+    headers = [("content-type", "application/json"), *reply.headers]
+    hold.start(reply.status, [*headers, *([("content-encoding", encoding)] if encoding else [])])
+    places = sorted({0, len(wire), *(cut % (len(wire) + 1) for cut in cuts)})
+    for start, end in pairwise(places):
+        hold.data(wire[start:end])
+    hold.end()
+    return RULES.judge(hold.reply())
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([example.reply for _, example in MATCHES]),
+    st.sampled_from(["", "gzip", "br", "zstd"]),
+    st.lists(st.integers(0, 5000), max_size=6),
+)
+def test_chunks_and_encodings_do_not_matter(reply: Reply, encoding: str, cuts: list[int]) -> None:
+    """S05, S08: the same reply cut into any chunks or re-encoded gives the same verdict."""
+    assert held(reply, encoding, cuts) == held(reply, "", [])
+
+
+@settings(deadline=None)
+@given(st.sampled_from([example.reply for _, example in MATCHES if example.reply.body[:1] in (b"{", b"[")]))
+@example(Reply(400, body='{"error": {"message": "模型不存在"}}'.encode()))
+def test_the_spelling_of_json_and_the_charset_do_not_matter(reply: Reply) -> None:
+    """ASCII escapes, spaces, a byte order mark, another charset: the same verdict."""
+    expected = RULES.judge(reply).label
+    value = json.loads(reply.body)
+    fields = {name: getattr(reply, name) for name in ("dialect", "model", "host", "event", "kind")}
+    for body, charset in (
+        (json.dumps(value, indent=3).encode(), ""),
+        (json.dumps(value, ensure_ascii=False).encode("utf-8-sig"), ""),
+        (json.dumps(value, ensure_ascii=False).encode("gb18030"), "; charset=GB18030"),
+        (json.dumps(value, ensure_ascii=False).encode("utf-16"), ""),
+    ):
+        headers = (*reply.headers, ("Content-Type", f"application/json{charset}"))
+        assert RULES.judge(Reply(reply.status, headers=headers, body=body, **fields)).label is expected
+
+
 def test_a_success_is_not_parsed() -> None:
     reply = Reply(200, body=b'{"choices": [{"message": {"content": "' + b"x" * 4000 + b'"}}]}')
     assert RULES.judge(reply).label is Label.OK
     assert "json" not in vars(reply)
     assert "errors" not in vars(reply)
-
-
-def test_judging_is_quick() -> None:
-    """A median far above 200 us would be felt; the bound leaves room for slow machines."""
-
-    def error(number: int) -> Reply:
-        body = {"error": {"message": f"Something odd happened ({number})", "code": "odd"}, "trace": "a b c " * 650}
-        return Reply(400, model="acme-1", body=json.dumps(body).encode())
-
-    durations = []
-    for number in range(200):
-        reply = error(number)
-        begun = time.perf_counter()
-        RULES.judge(reply)
-        durations.append(time.perf_counter() - begun)
-    assert statistics.median(durations) < 2e-3
-
-
-@pytest.mark.parametrize(
-    "piece", ["model ", "acme-1 is ", "\" ' ` {'error': ", "no access model not token exceeds ", "{"]
-)
-def test_hostile_messages_do_not_take_long(piece: str) -> None:
-    begun = time.perf_counter()
-    judge({"error": {"message": piece * (100_000 // len(piece))}})
-    assert time.perf_counter() - begun < 0.5
 
 
 def test_said_is_what_rules_see() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from functools import cached_property
 from typing import ClassVar, override
 
 from mitmproxy import http
@@ -72,7 +73,7 @@ class BorderStream(HttpStream):
         """Whether the connection of the current attempt had served a request before."""
         self.due_at = math.inf
 
-    @property
+    @cached_property
     def parent(self) -> HttpLayer:
         """The HTTP layer that this stream belongs to."""
         found = self.context.layers[self.context.layers.index(self) - 1]
@@ -85,8 +86,8 @@ class BorderStream(HttpStream):
         if self.mode is HTTPMode.transparent and address:
             if isinstance(self.context.client.proxy_mode, ReverseMode):
                 return address[0], address[1]
-            named = host_of(request.host_header or request.authority)
-            return self.context.client.sni or named or address[0], address[1]
+            name = self.context.client.sni or host_of(request.host_header or request.authority)
+            return name or address[0], address[1]
         if request.host:
             return request.host, request.port
         return host_of(request.host_header or ""), 443 if self.context.client.tls else 80
@@ -127,7 +128,8 @@ class BorderStream(HttpStream):
                 if isinstance(known, Server)
             )
             return None, Fault(FaultKind.TLS if reached else FaultKind.CONNECT, text, sent=False)
-        if server.tls != (upstream.scheme == "https") or (server.tls and server.sni != upstream.host):
+        unchecked = upstream.verify and server.id in self.engine_now.unverified
+        if server.tls != (upstream.scheme == "https") or (server.tls and (unchecked or server.sni != upstream.host)):
             return None, Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
         self.reused = bool(server.timestamp_start and server.timestamp_start < asked)
         http1.tame(self.parent.connections[server].context.layers[-1])
@@ -184,8 +186,9 @@ class BorderStream(HttpStream):
 
     def calm(self) -> None:
         """Take back what :meth:`wake_in` asked for."""
-        self.due_at = math.inf
-        watch_of(self.parent, self.now).disarm(self)
+        if self.due_at != math.inf:
+            self.due_at = math.inf
+            watch_of(self.parent, self.now).disarm(self)
 
     def wake_in(self, seconds: float) -> CommandGenerator[None]:
         """Ask for :meth:`on_due` after so many seconds; infinite: never."""

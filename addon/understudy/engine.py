@@ -112,7 +112,6 @@ class Engine:
     def use(self, pool: Pool) -> None:
         """Work on this pool from the next request on. Suspensions of what is still there stay."""
         selector = Selector(self.suspensions)
-        self.suspensions.on_change = selector.changed
         self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset)
 
     def use_rules(self, ruleset: Ruleset) -> None:

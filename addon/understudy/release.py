@@ -53,7 +53,9 @@ def prepare(
         _cap_retry_after(headers, clock())
         if step.final and not step.retry:
             headers["x-should-retry"] = "false"
-    headers.fields = tuple((name, hold.secret.mask(value)) for name, value in headers.fields)
+    values = b"\n".join(value for _, value in headers.fields)
+    if hold.secret.mask(values) != values:
+        headers.fields = tuple((name, hold.secret.mask(value)) for name, value in headers.fields)
     decoded = bytes(hold.body) if hold.encoded else body
     masked = hold.secret.mask(decoded)
     if masked == decoded:

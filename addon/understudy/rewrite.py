@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote, unquote_plus
 
 from mitmproxy import http
@@ -41,7 +42,7 @@ class Stash:
 
 def carries_placeholder(request: http.Request) -> bool:
     """Whether a credential in this request is a placeholder: a saved flow that is sent again."""
-    return has_placeholder(request.data.path) or any(
+    return (MARK in request.data.path and has_placeholder(request.data.path)) or any(
         MARK in value and has_placeholder(value) for _, value in request.headers.fields
     )
 
@@ -69,7 +70,7 @@ def mask(request: http.Request, dialect: Dialect, spared: str = "") -> Stash:
     ``spared``: a header that stays, in lower case, because mitmproxy itself reads it and takes it out.
     """
     fields = request.headers.fields
-    names = ({name.encode() for name in dialect.auth_headers} | BOUND_TO_THE_TOOL) - {spared.encode()}
+    names = _hidden(dialect) - {spared.encode()} if spared else _hidden(dialect)
     secret = [name.lower() in names for name, _ in fields]
     request.headers.fields = tuple(
         (name, _masked(value)) if hidden else (name, value)
@@ -138,18 +139,17 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
             headers.pop("content-encoding", None)
             if "transfer-encoding" not in headers and "content-length" in headers:
                 headers["content-length"] = str(len(body))
-    leaving = {name.encode() for name in dialect.auth_headers | dialect.identity_headers} | BOUND_TO_THE_TOOL
-    headers.fields = tuple((name, value) for name, value in headers.fields if name.lower() not in leaving)
-    for name, value in dialect.clean_headers({k.lower(): v for k, v in headers.items()}, secret):
-        _set(headers, name, value)
-    for name, value in (*candidate.credential.headers, *dialect.credential_headers(secret)):
-        _set(headers, name, value)
+    authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
+    wanted: dict[str, str] = {}
+    if type(dialect).clean_headers is not Dialect.clean_headers:
+        wanted |= dict(dialect.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
+    wanted |= dict((*candidate.credential.headers, *dialect.credential_headers(secret)))
     if call.streamed:
         # The end of a stream is judged from its last bytes, which a compressed stream would hide.
-        headers["accept-encoding"] = "identity"
-    authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
+        wanted["accept-encoding"] = "identity"
     if "host" in headers or not (request.is_http2 or request.is_http3):
-        headers["host"] = authority
+        wanted["host"] = authority
+    headers.fields = _replaced(headers.fields, _leaving(dialect), wanted)
     return http.Request(
         host=upstream.host,
         port=upstream.port,
@@ -173,8 +173,40 @@ def _masked(value: bytes) -> bytes:
     return scheme + b" " + CLIENT.encode() if rest and scheme.isalpha() else CLIENT.encode()
 
 
-def _set(headers: http.Headers, name: str, value: str) -> None:
-    if value:
-        headers[name] = value
-    else:
-        headers.pop(name, None)
+@lru_cache
+def _hidden(dialect: Dialect) -> frozenset[bytes]:
+    """The headers of a tool that carry a credential, in lower case."""
+    return frozenset(name.encode() for name in dialect.auth_headers) | BOUND_TO_THE_TOOL
+
+
+@lru_cache
+def _leaving(dialect: Dialect) -> frozenset[bytes]:
+    """The headers of a tool that go no further, in lower case."""
+    return _hidden(dialect) | frozenset(name.encode() for name in dialect.identity_headers)
+
+
+def _replaced(
+    fields: Iterable[tuple[bytes, bytes]], leaving: frozenset[bytes], wanted: Mapping[str, str]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Header fields without those that leave, and with each wanted one once; "" removes.
+
+    One pass over bytes: every request pays for this.
+    """
+    new = {
+        name.lower().encode(): (name.encode(), value.encode("utf-8", "surrogateescape"))
+        for name, value in wanted.items()
+    }
+    kept = []
+    for field_ in fields:
+        lower = field_[0].lower()
+        if lower in new:
+            name, value = new[lower]
+            new[lower] = (name, b"")
+            field_ = (field_[0], value)
+            if not value:
+                continue
+        elif lower in leaving:
+            continue
+        kept.append(field_)
+    kept += [field_ for field_ in new.values() if field_[1]]
+    return tuple(kept)

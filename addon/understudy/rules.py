@@ -147,7 +147,8 @@ def _settled(reply: Reply) -> Verdict | None:
         evidence = f"{reply.fault.kind}: {reply.fault.message}"
         return Verdict(Label.OVERLOADED, "builtin/fault", _one_line(evidence), Then(scope=Scope.UPSTREAM))
     if reply.succeeded:
-        marked = reply.event in ERROR_EVENTS or any(mark in reply.body for mark in _FAILURE_MARKS)
+        wide = b"\0" in reply.body[:16]  # UTF-16, in which no mark would be found
+        marked = wide or reply.event in ERROR_EVENTS or any(mark in reply.body for mark in _FAILURE_MARKS)
         failed = marked and (reply.event in ERROR_EVENTS or bool(reply.errors))
         return None if failed else Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
     if reply.status < 400:

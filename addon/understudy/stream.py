@@ -181,12 +181,30 @@ class ReplayStream(BorderStream):
 
     @override
     def check_body_size(self, request: bool) -> CommandGenerator[bool]:
-        if request and self.intake is not None and self.intake.is_call:
-            limit = human.parse_size(self.context.options.body_size_limit)
+        if not request or self.intake is None or not self.intake.is_call:
+            return super().check_body_size(request)
+        return self.check_call_size()
+
+    def check_call_size(self) -> CommandGenerator[bool]:
+        """As ``check_body_size``, but a body that may have to be sent twice is never streamed."""
+        options = self.context.options
+        if options.stream_large_bodies:
+            limit = human.parse_size(options.body_size_limit)
             size = expected_http_body_size(self.flow.request) or 0
             if limit is None or max(size, len(self.request_body_buf)) <= limit:
                 return False
-        return (yield from super().check_body_size(request))
+        return (yield from super().check_body_size(True))
+
+    @override
+    def check_invalid(self, request: bool) -> CommandGenerator[bool]:
+        if request or self.exchange is None:
+            return super().check_invalid(request)
+        return self.was_valid()
+
+    def was_valid(self) -> CommandGenerator[bool]:
+        """The headers of a held reply were validated before it was judged."""
+        yield from ()
+        return False
 
     @override
     def state_consume_request_body(self, event: events.Event) -> CommandGenerator[None]:

@@ -81,13 +81,12 @@ class Suspensions:
     """The TTL cache of suspensions.
 
     ``listeners`` are told of every entry that comes or goes, for as long as somebody else keeps them alive: a request
-    may still work on the lineups of a pool that was replaced since (law 11). ``on_change`` is one more of them.
+    may still work on the lineups of a pool that was replaced since (law 11).
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.listeners: WeakSet[Listener] = WeakSet()
-        self.on_change: Callable[[Key, bool], None] = lambda key, suspended: None
         # An infinite size: a finite one evicts live suspensions. LIMIT bounds it instead.
         self._cache: TLRUCache[Key, Suspension] = TLRUCache(maxsize=math.inf, ttu=_until, timer=clock)
 
@@ -138,6 +137,8 @@ class Suspensions:
         ``set_before``: only a suspension set earlier than this reading of the clock is lifted, so that a late
         success does not undo a newer refusal.
         """
+        if not self._cache.currsize:
+            return None  # the common case, and every success asks
         with self._cache.timer:
             self.expire()
             running = self._cache.get(key)
@@ -148,6 +149,5 @@ class Suspensions:
         return running
 
     def _tell(self, key: Key, suspended: bool) -> None:
-        self.on_change(key, suspended)
         for listener in self.listeners:
             listener.changed(key, suspended)

@@ -15,8 +15,9 @@ from understudy.unwrap import ECHO_BEFORE, MAX_MESSAGE
 HEAD, TAIL = 480, 160  # characters of a message that are judged: vendors say what is wrong first or last
 CUT = "..."  # what stands for something left out; ASCII, which keeps searching quick
 
+# Short passages are found as well, so that what stands between two quoted names is not taken for quoted itself.
 _QUOTED = re.compile(
-    r"\"(?:[^\"\\]|\\.){8,2000}\"|`[^`]{8,2000}`|(?<![a-z0-9])'(?:[^'\\]|\\.){8,2000}'(?![a-z0-9])|“[^”]{8,2000}”"
+    r"\"(?:[^\"\\]|\\.){0,2000}\"|`[^`]{0,2000}`|(?<![a-z0-9])'(?:[^'\\]|\\.){0,2000}'(?![a-z0-9])|“[^”]{0,2000}”"
 )
 _VENDOR_BEFORE = re.compile(
     r"(?:error|exception|provider|upstream|response|failed|returned|said|says|status|reason|[\"'](?:message|detail|msg)[\"'])"

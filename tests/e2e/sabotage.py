@@ -47,7 +47,7 @@ NAMES = {
     "border": [
         "BorderStream.destination",
         "BorderStream.connect",
-        "BorderStream.bound_head",
+        "BorderStream.own_login",
         "BorderStream.transmit",
         "BorderStream.cancel",
         "BorderStream.forget_attempt",
@@ -55,7 +55,9 @@ NAMES = {
         "BorderStream.wake_in",
         "PooledHttpConnection.connection_spec_matches",
     ],
+    "http1": ["tame"],
     "stream": [
+        "ReplayStream.check_body_size",
         "ReplayStream.first_step",
         "ReplayStream.go",
         "ReplayStream.send",

@@ -199,7 +199,12 @@ def test_a_thousand_headers_on_a_refusal(stage: Stage, http2: bool) -> None:
 
 @pytest.mark.parametrize(
     ("size", "settings", "http2"),
-    [(50, {}, False), (3, {}, True), (3, {"stream_large_bodies": "1m"}, False), (3, {"stream_large_bodies": "1m"}, True)],
+    [
+        (50, {}, False),
+        (3, {}, True),
+        (3, {"stream_large_bodies": "1m"}, False),
+        (3, {"stream_large_bodies": "1m"}, True),
+    ],
 )
 def test_r09_large_bodies_are_rewritten(perform: Perform, size: int, settings: dict[str, str], http2: bool) -> None:
     """R09: a large body arrives whole at the first candidate, and with another model name at the second."""

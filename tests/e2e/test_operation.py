@@ -66,7 +66,11 @@ def sabotaged(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority
             extra_args=["-s", str(SCRIPT)],
             verbosity="debug",
         ) as proxy:
-            yield Sabotaged(Stage(proxy, main, other))
+            sabotaged = Sabotaged(Stage(proxy, main, other))
+            main.on(SECRETS["a"], CHAT.answers())
+            # mitmproxy ends when an error is logged while it starts. It has started when it serves.
+            assert sabotaged.call("pair-first", stream=False, http2=False) is not None
+            yield sabotaged
 
 
 ANSWER = json.dumps(CHAT.answer).encode()

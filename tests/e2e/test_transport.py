@@ -44,7 +44,7 @@ every_path = pytest.mark.parametrize(
 )  # fmt: skip
 
 FAULTS = ("refused", "no-such-host", "wrong-name", "untrusted", "deaf", "unanswered", "closed", "reset")
-LIMIT = 0.4
+LIMIT = 1.0
 """Seconds for a connection, in the proxies that are started here."""
 
 
@@ -133,7 +133,7 @@ def test_l09_transport_faults(rig: Rig, fault: str, stream: bool, http2: bool) -
     for _ in range(2):
         rig.call(alias, stream=stream, http2=http2)
     # The default limit for a connection is 10 s: far less says that the one that was set is kept.
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 8
     assert rig.stage.order(alias) == (["a", "x", "x"] if broken is not None else ["x", "x"])
 
 
@@ -183,10 +183,10 @@ def test_l09_a_connection_closed_after_each_reply(stage: Stage, http2: bool, far
 # -- silence -------------------------------------------------------------------------------------------------------
 
 QUICK = """
-  far-*: {candidates: [a, x], budget: {first_event: 0.25}}
-  near-*: {candidates: [x, a], budget: {first_event: 0.25}}
-  solo-*: {candidates: [a], budget: {first_event: 0.25, seconds: 0.5}}
-  short-*: {candidates: [a, x], budget: {first_event: 0.25, seconds: 0.5}}
+  far-*: {candidates: [a, x], budget: {first_event: 0.5}}
+  near-*: {candidates: [x, a], budget: {first_event: 0.5}}
+  solo-*: {candidates: [a], budget: {first_event: 0.5, seconds: 0.5}}
+  short-*: {candidates: [a, x], budget: {first_event: 0.5, seconds: 0.5}}
   wait-*: {candidates: [a, b], budget: {patience: 0, attempts: 2}}
 """
 
@@ -270,7 +270,7 @@ def test_l10_a_plain_request_may_take_its_time(quick: Stage, http2: bool, header
     with quick.connect(CHAT, http2=http2) as connection:
         sent = quick.send(connection, CHAT, alias)
         gate.wait_reached()
-        for _ in range(3):
+        for _ in range(2):
             let_first_event_pass(quick)
         gate.open()
         assert sent.finish().body == body
@@ -364,7 +364,7 @@ def test_l09_a_hundred_streams_to_a_deaf_upstream(perform: Perform, upstream: Up
     with stage.connect(CHAT, http2=True) as connection:
         sent = [stage.send(connection, CHAT, alias, stream=True) for alias in aliases]
         responses = [each.finish() for each in sent]
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 8
     assert {(each.status, each.end) for each in responses} == {(200, End.CLEAN)}
     assert [stage.order(alias) for alias in aliases] == [["x"]] * 100
 
@@ -428,7 +428,7 @@ def test_l12_the_tool_goes_away_during_an_attempt(
 @every_way_to_leave
 def test_l12_the_tool_goes_away_while_a_limit_is_waited_out(stage: Stage, http2: bool, whole: bool) -> None:
     """L12: during a pause before the same candidate is tried again: it is not tried again."""
-    limited = json_reply(429, {"error": {"message": "Rate limit reached"}}, [("retry-after-ms", "300")])
+    limited = json_reply(429, {"error": {"message": "Rate limit reached"}}, [("retry-after-ms", "1000")])
     alias, later = stage.alias("pair"), stage.alias("pair")
     stage.play(alias, {"a": [limited, CHAT.answers()], "b": CHAT.answers()})
     stage.play(later, {"a": [limited, CHAT.answers()], "b": CHAT.answers()})
@@ -448,7 +448,7 @@ def test_l12_the_tool_goes_away_while_a_limit_is_waited_out(stage: Stage, http2:
 @every_way_to_leave
 def test_l12_the_tool_goes_away_while_all_are_suspended(quick: Stage, http2: bool, whole: bool) -> None:
     """L12: during the wait for the earliest candidate: nothing is sent for it, the next call gets its turn."""
-    limited = json_reply(429, {"error": {"message": "Rate limit reached"}}, [("retry-after-ms", "700")])
+    limited = json_reply(429, {"error": {"message": "Rate limit reached"}}, [("retry-after-ms", "1500")])
     alias = quick.alias("wait")
     quick.play(alias, {"a": [limited, CHAT.answers()], "b": [limited, CHAT.answers()]})
     assert quick.call(CHAT, alias).status == 429

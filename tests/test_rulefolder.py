@@ -1,0 +1,149 @@
+"""Folders of rules: what is read, what is refused, and what the shipped one promises."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from understudy.rulefolder import load_folder, rule_files, shipped, shipped_folder, stamp
+from understudy.rules import Ruleset
+from understudy.yamlnodes import RuleError
+
+GOOD = """\
+id: vendor/thing
+label: model_unsupported
+about: Why.
+source: https://vendor.example/docs
+status: stable
+when:
+  code: gone
+examples:
+  matches:
+    - {status: 404, body: {error: {code: gone}}}
+  near_misses:
+    - {status: 404, body: {error: {code: here}}}
+"""
+
+
+def write(folder: Path, text: str, name: str = "vendor/thing.yaml") -> Path:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, "utf-8")
+    return file
+
+
+def named(identity: str, unless: str = "") -> str:
+    return GOOD.replace("vendor/thing", identity) + unless
+
+
+def test_a_folder_reports_every_broken_file(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    write(tmp_path, GOOD.replace("label: model_unsupported", "label: x"), "vendor/one.yaml")
+    write(tmp_path, "nothing", "vendor/two.yml")
+    with pytest.raises(RuleError) as caught:
+        load_folder(tmp_path)
+    assert [Path(problem.path).name for problem in caught.value.problems] == ["one.yaml", "two.yml"]
+
+
+def test_a_folder_holds_rules_and_other_things(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    write(tmp_path, "not a rule", "README.md")
+    write(tmp_path, "not a rule", ".hidden/x.yaml")
+    assert [rule.id for rule in load_folder(tmp_path)] == ["vendor/thing"]
+
+
+def test_two_files_for_one_rule_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    write(tmp_path, GOOD, "vendor/thing.yml")
+    with pytest.raises(RuleError, match="two files make the rule"):
+        load_folder(tmp_path)
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuleError, match="there is no such folder"):
+        load_folder(tmp_path / "none")
+
+
+def test_the_shipped_rules_load() -> None:
+    assert isinstance(shipped(), Ruleset)
+    assert (shipped_folder() / "README.md").is_file()
+    for rule in shipped().rules:
+        assert rule.source.startswith("https://")
+        assert rule.id.endswith(f"/{rule.label}") or rule.id == "general/credential_blocked"
+
+
+def test_the_manual_has_the_table_of_rules() -> None:
+    """rules/README.md has a table of rules, written by `scripts/rules-table`; it says what the files say."""
+    manual = (shipped_folder() / "README.md").read_text("utf-8")
+    lines = ["| rule | label | about |", "|---|---|---|"]
+    for rule in sorted(load_folder(shipped_folder()), key=lambda rule: rule.id):
+        about = re.sub(r"(?<=[.:;])\s.*", "", rule.about).rstrip(":;")
+        labels = ", ".join(f"`{label}`" for label in rule.labels)
+        lines.append(f"| `{rule.id}` | {labels} | {about} |")
+    assert manual.partition("<!-- rules -->\n")[2].strip().splitlines() == lines, "run scripts/rules-table"
+
+
+def test_vetoes_name_rules_of_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, named("v/one", "unless: [{rule: v/two}]\n"), "v/one.yaml")
+    with pytest.raises(RuleError, match="`unless` names the rule 'v/two', which is not in this folder"):
+        load_folder(tmp_path)
+    write(tmp_path, named("v/two"), "v/two.yaml")
+    assert [rule.vetoed_by for rule in load_folder(tmp_path)] == [{"v/two"}, frozenset()]
+    write(tmp_path, named("v/two", "unless: [{rule: v/one}]\n"), "v/two.yaml")
+    with pytest.raises(RuleError, match="veto each other"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no owner there")
+@pytest.mark.parametrize("place", ["vendor/thing.yaml", "vendor", "."])
+def test_what_others_can_write_is_refused(tmp_path: Path, place: str) -> None:
+    """Law 12: files and folders that are group- or world-writable are refused, with what to run."""
+    write(tmp_path / "rules", GOOD)
+    assert load_folder(tmp_path / "rules", private=True)
+    for mode in (0o020, 0o002):
+        (tmp_path / "rules" / place).chmod(0o700 | mode)
+        with pytest.raises(RuleError, match="can be written by others: run `chmod go-w"):
+            load_folder(tmp_path / "rules", private=True)
+    assert load_folder(tmp_path / "rules")
+
+
+def test_a_linked_file_is_judged_by_its_target(tmp_path: Path) -> None:
+    """Law 12: a symbolic link does not hide who can write the rule."""
+    target = write(tmp_path / "elsewhere", GOOD, "thing.yaml")
+    target.parent.chmod(0o777)
+    (tmp_path / "rules" / "vendor").mkdir(parents=True)
+    (tmp_path / "rules" / "vendor" / "thing.yaml").symlink_to(target)
+    with pytest.raises(RuleError, match="can be written by others"):
+        load_folder(tmp_path / "rules", private=True)
+
+
+def test_a_stamp_changes_with_the_files(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD)
+    first = stamp(tmp_path)
+    assert stamp(tmp_path) == first
+    file.write_text(GOOD + "# more\n")
+    second = stamp(tmp_path)
+    other = write(tmp_path, named("vendor/other"), "vendor/other.yaml")
+    third = stamp(tmp_path)
+    other.unlink()
+    assert len({first, second, third}) == 3
+    assert stamp(tmp_path) == second
+    assert stamp(tmp_path / "none") == stamp(tmp_path / "none")
+
+
+def test_rule_files_are_yaml_and_python_and_nothing_hidden(tmp_path: Path) -> None:
+    for name in (
+        "a/x.yaml",
+        "a/y.yml",
+        "a/z.py",
+        "a/__init__.py",
+        "a/__pycache__/z.py",
+        ".git/x.yaml",
+        "a/.x.yaml",
+        "r.md",
+    ):
+        write(tmp_path, "", name)
+    assert [file.name for file in rule_files(tmp_path)] == ["x.yaml", "y.yml", "z.py"]
