@@ -28,10 +28,11 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 
+from understudy.attempts import UnderstudyAttemptHook
 from understudy.border import BorderStream, PooledHttpConnection
 from understudy.http1 import HEAD_LIMIT, tame
 from understudy.pool import Upstream
-from understudy.stream import ReplayStream, UnderstudyAttemptHook
+from understudy.stream import ReplayStream
 
 HTTP = "mitmproxy.proxy.layers.http"
 SIGNATURES = {

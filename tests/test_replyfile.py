@@ -39,7 +39,8 @@ def test_a_bare_body(body: bytes) -> None:
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 @pytest.mark.parametrize(
-    "before", [b"", b"HTTP/1.1 200 Connection established\n\nHTTP/1.1 100 Continue\n\n", b"HTTP/2 302\nlocation: /x\n\n"]
+    "before",
+    [b"", b"HTTP/1.1 200 Connection established\n\nHTTP/1.1 100 Continue\n\n", b"HTTP/2 302\nlocation: /x\n\n"],
 )
 def test_curl(newline: bytes, before: bytes) -> None:
     data = (before + b"HTTP/2 404 Not Found\ncontent-type: application/json\nX-Odd: a: b\n\n").replace(b"\n", newline)
@@ -65,7 +66,10 @@ def har(**response: object) -> bytes:
 
 @pytest.mark.parametrize(
     "content",
-    [{"text": json.dumps(ERROR)}, {"text": base64.b64encode(json.dumps(ERROR).encode()).decode(), "encoding": "base64"}],
+    [
+        {"text": json.dumps(ERROR)},
+        {"text": base64.b64encode(json.dumps(ERROR).encode()).decode(), "encoding": "base64"},
+    ],
 )
 def test_har(content: dict[str, str]) -> None:
     saved = only(har(status=404, headers=[{"name": "x", "value": "y"}], content=content))

@@ -168,7 +168,7 @@ def test_errors_name_file_line_and_remedy(tmp_path: Path, old: str, new: str, li
 
 def test_aliases_cannot_stand_for_billions_of_values(tmp_path: Path) -> None:
     bomb = "x: &a [1, 1]\n" + "".join(f"y{n}: &b{n} [*{'a' if not n else f'b{n - 1}'}]\n" for n in range(30))
-    with pytest.raises(RuleError, match="more than 100000 values|nested too deeply"):
+    with pytest.raises(RuleError, match=r"more than 100000 values|nested too deeply"):
         load_file(write(tmp_path, GOOD + bomb), tmp_path)
 
 

@@ -15,6 +15,7 @@ from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeadersHook, HttpResponseHook
 from mitmproxy.proxy.mode_specs import ProxyMode
 
+from understudy.attempts import STALL_LIMIT, UnderstudyAttemptHook
 from understudy.border import CONNECT_LIMIT
 from understudy.engine import Engine
 from understudy.exchange import Exchange
@@ -22,7 +23,7 @@ from understudy.install import install
 from understudy.pool import Budget, Choice, Credential, Pool, Route, Upstream
 from understudy.rulefolder import shipped
 from understudy.steps import Outcome
-from understudy.stream import STALL_LIMIT, ReplayStream, UnderstudyAttemptHook
+from understudy.stream import ReplayStream
 from understudy.watch import Alarm
 
 

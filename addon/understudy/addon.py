@@ -24,6 +24,7 @@ from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
 from understudy import config, tunnel
+from understudy.attempts import Abandoned
 from understudy.capacity import close_socket, lift_connection_limit
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
@@ -32,7 +33,6 @@ from understudy.journal import FlowJournal
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Upstream
 from understudy.refusal import duration
-from understudy.stream import Abandoned
 from understudy.yamlnodes import RuleError
 
 logger = logging.getLogger("understudy")

@@ -81,6 +81,11 @@ class Hold:
         return self._encoding not in ("", "identity")
 
     @property
+    def outgrown(self) -> bool:
+        """Whether a bound on bytes was reached."""
+        return max(self._received, len(self.body)) >= (STREAM_LIMIT if self.live else BODY_LIMIT)
+
+    @property
     def success(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status < 300
@@ -114,10 +119,10 @@ class Hold:
                 self._reader = EventReader("application/json")
                 decoded = bytes(self.body)
         if self._reader is None:
-            return Held.BOUND if max(self._received, len(self.body)) >= BODY_LIMIT else Held.MORE
+            return Held.BOUND if self.outgrown else Held.MORE
         if (decided := self._read(self._reader.feed(decoded))) is not Held.MORE:
             return decided
-        full = self._events >= EVENT_LIMIT or max(self._received, len(self.body)) >= STREAM_LIMIT
+        full = self._events >= EVENT_LIMIT or self.outgrown
         unreadable = self._reader.overflow or self._reader.failed or self._decoder.failed
         return Held.BOUND if full or unreadable else Held.MORE
 

@@ -6,11 +6,11 @@ import logging
 
 from mitmproxy import http
 
+from understudy.attempts import Abandoned
 from understudy.exchange import Exchange
 from understudy.pool import printable
 from understudy.refusal import duration
 from understudy.steps import Outcome
-from understudy.stream import Abandoned
 
 logger = logging.getLogger("understudy")
 

@@ -39,7 +39,7 @@ class ReplyFileError(ValueError):
 class Saved:
     """A reply and where it was found. ``secrets``: what its request carried as a credential."""
 
-    reply: Reply
+    reply: Reply = field(repr=False)  # its body may echo a secret
     where: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
 

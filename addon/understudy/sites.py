@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
 from .dialects import DIALECTS, Dialect, Endpoint
@@ -32,7 +32,7 @@ class Recognised:
     dialect: Dialect
     endpoint: Endpoint
     tail: str
-    query: str
+    query: str = field(repr=False)  # may hold the tool's key
 
 
 class Sites:

@@ -1,0 +1,201 @@
+"""Attempts: send the request to a candidate, hold its reply, ask the exchange, and go on from its answer.
+
+Nothing is released that is still undecided (law 1). A decision to replay takes effect after a blocking hook only: the
+HTTP/1 client marks itself done just after the event that carries the end of a message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from logging import WARNING
+
+from mitmproxy import http
+from mitmproxy.net.http.validate import validate_headers
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers.http._events import (
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+)
+
+from understudy import rewrite
+from understudy.delivery import DeliveryStream, Kept
+from understudy.exchange import Exchange
+from understudy.hold import Held, Hold, Secret
+from understudy.reply import Fault, FaultKind, Reply
+from understudy.rules import Label
+from understudy.secrets import SecretError
+from understudy.steps import Attempt, Outcome, Refuse, Release, Step, Wait
+from understudy.watch import SLACK
+
+STALL_LIMIT = 10.0
+"""Seconds for the body of an error reply, while another candidate is left."""
+
+
+@dataclass
+class Abandoned:
+    """An attempt whose reply is not the one that goes to the tool. ``step`` is what comes next."""
+
+    flow: http.HTTPFlow
+    exchange: Exchange
+    outcome: Outcome
+    step: Step
+
+
+@dataclass
+class UnderstudyAttemptHook(commands.StartHook):
+    """An attempt was abandoned. Addons can implement ``understudy_attempt(abandoned)``."""
+
+    abandoned: Abandoned
+
+
+class AttemptStream(DeliveryStream):
+    """One request of a tool, as far as it concerns its attempts."""
+
+    def go(self, step: Step | None) -> CommandGenerator[None]:
+        """Take steps until one of them has to wait for something to happen."""
+        while step is not None:
+            match step:
+                case Attempt():
+                    step = yield from self.send(step)
+                case Wait(seconds=seconds, reason=reason) if seconds > 0:
+                    yield commands.Log(f"waiting {seconds:.1f}s: {reason}")
+                    self.server_state = self.state_pause
+                    yield from self.wake_in(seconds)
+                    step = None
+                case Wait():
+                    assert self.exchange is not None
+                    step = self.exchange.resume(self.now())
+                case Release():
+                    yield from self.release(step)
+                    step = None
+                case Refuse():
+                    yield from self.refuse(step)
+                    step = None
+
+    def send(self, attempt: Attempt) -> CommandGenerator[Step | None]:
+        """Send the request to a candidate; returns the next step when it never got there."""
+        assert self.plan is not None and self.exchange is not None
+        self.attempt, candidate, plan = attempt, attempt.candidate, self.plan
+        self.held, self.reused = [], False
+        try:
+            self.secret = Secret(candidate.credential.name, candidate.credential.secret.reveal())
+            request = rewrite.build(self.flow.request, plan.recognised, plan.call, candidate, self.secret.value)
+        except ValueError as problem:
+            label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
+            if isinstance(problem, SecretError):
+                label, rule = Label.CREDENTIAL_REJECTED, "builtin/secret"
+            yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
+            return self.exchange.unsendable(label, rule, str(problem), self.now())
+        self.hold = Hold(plan.recognised, plan.call, candidate, self.secret)
+        server, fault = yield from self.connect(candidate.upstream)
+        if (yield from self.gone()):
+            return None
+        if server is None:
+            return (yield from self.conclude(self.hold.fault(fault)))
+        self.server_state = self.state_held_headers
+        yield from self.transmit(request, server)
+        yield from self.wake_in(self.exchange.first_event_limit(self.now()))
+        return None
+
+    def conclude(self, reply: Reply) -> CommandGenerator[Step | None]:
+        """Judge a reply. When it is not the one for the tool, keep it if it may be needed and leave the attempt."""
+        exchange, attempt = self.exchange, self.attempt
+        assert exchange is not None and attempt is not None and self.hold is not None
+        self.calm()
+        step = exchange.judge(reply, self.now())
+        if isinstance(step, Release) and step.attempt == attempt.number:
+            return step
+        complete = bool(self.held) and isinstance(self.held[-1], ResponseEndOfMessage)
+        if exchange.best == attempt.number:
+            server = self.flow.server_conn
+            if not complete and isinstance(head := self.held[0], ResponseHeaders):
+                # It ends here, whatever length it announced.
+                head.response.headers.pop("content-length", None)
+                self.held.append(ResponseEndOfMessage(self.stream_id))
+            self.kept = Kept(attempt.number, self.held, self.hold, server)
+        self.held = []
+        if not complete:
+            yield from self.cancel()
+        self.forget_attempt()
+        self.server_state = self.state_pause
+        yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, exchange.outcomes[-1], step))
+        if (yield from self.gone()):
+            return None
+        return step
+
+    def state_pause(self, event: events.Event) -> CommandGenerator[None]:
+        """Between attempts nothing of the server is expected."""
+        yield from ()
+
+    def state_held_headers(self, event: events.Event) -> CommandGenerator[None]:
+        """Status and headers of an attempt."""
+        assert isinstance(event, ResponseHeaders) and self.hold is not None
+        self.held.append(event)
+        self.server_state = self.state_held_body
+        self.calm()
+        response = event.response
+        if response.status_code < 200:
+            yield from self.failed(FaultKind.CLOSED, f"status {response.status_code} is no reply to a call")
+            return
+        if self.context.options.validate_inbound_headers:
+            try:
+                validate_headers(response)
+            except ValueError as error:
+                yield from self.failed(FaultKind.CLOSED, f"invalid response headers: {error}")
+                return
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
+        held = self.hold.start(response.status_code, headers)
+        if held is Held.MORE:
+            assert self.exchange is not None
+            # After the deadline nothing can be replayed, so holding on would be for nothing. An error that stalls
+            # is not worth that long.
+            left = self.exchange.deadline - self.now()
+            stall = min(STALL_LIMIT, self.exchange.budget.first_event)
+            yield from self.wake_in(max(0.0, left if self.hold.success else min(left, stall)))
+        yield from self.on_held(held)
+
+    def state_held_body(self, event: events.Event) -> CommandGenerator[None]:
+        """Body of an attempt while it is undecided."""
+        assert self.hold is not None
+        self.held.append(event)
+        if isinstance(event, ResponseData):
+            yield from self.on_held(self.hold.data(event.data))
+        elif isinstance(event, ResponseEndOfMessage):
+            yield from self.on_held(self.hold.end())
+
+    def on_held(self, held: Held) -> CommandGenerator[None]:
+        """Go on from where the hold stands."""
+        assert self.exchange is not None and self.attempt is not None and self.hold is not None
+        match held:
+            case Held.MORE:
+                pass
+            case Held.BOUND if not self.hold.success:
+                # An error is judged as far as it came: a 401 does not get through by being long.
+                yield from self.go((yield from self.conclude(self.hold.reply())))
+            case Held.OUTPUT | Held.BOUND:
+                self.exchange.accept()
+                yield from self.release(Release(self.attempt.number))
+            case Held.REPLY:
+                yield from self.go((yield from self.conclude(self.hold.reply())))
+
+    def failed(self, kind: FaultKind, message: str, *, reused: bool = False) -> CommandGenerator[None]:
+        """The transport of the current attempt failed after the request was sent: judge that instead of a reply."""
+        assert self.hold is not None
+        fault = Fault(kind, message, sent=True, reused=reused)
+        yield from self.go((yield from self.conclude(self.hold.fault(fault))))
+
+    def on_due(self) -> CommandGenerator[None]:
+        """A time-out: the end of a pause, silence, or a hold that has lasted as long as anything could be replayed."""
+        if self.exchange is None or self.now() + SLACK < self.due_at:
+            return
+        if self.server_state == self.state_pause:
+            yield from self.go(self.exchange.resume(self.now()))
+        elif self.server_state == self.state_held_headers and self.exchange.has_another(self.now()):
+            yield from self.failed(FaultKind.SILENCE, "no byte of a reply in time")
+        elif self.server_state == self.state_held_body and self.hold is not None:
+            if not self.hold.success and self.exchange.has_another(self.now()):
+                yield from self.failed(FaultKind.SILENCE, "the reply stalled")
+            else:
+                yield from self.on_held(Held.BOUND)
