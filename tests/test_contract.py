@@ -250,3 +250,10 @@ def test_tunnels_have_an_outer_connection() -> None:
 def test_error_codes() -> None:
     """CANCEL resets one stream on HTTP/2."""
     assert ErrorCode.CANCEL.http_status_code() is None
+
+
+def test_a_request_is_its_data() -> None:
+    """rewrite.py makes the copy for an upstream by copying the data of a request."""
+    request = http.Request.make("POST", "https://llm.test/v1")
+    assert list(vars(request)) == ["data"]
+    assert {"scheme", "host", "port", "authority", "path", "headers", "content"} <= set(vars(request.data))

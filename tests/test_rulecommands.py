@@ -145,9 +145,7 @@ def test_judge_reads_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "suspended for 2m (stated by retry-after)" in capsys.readouterr().out
 
 
-def test_new_writes_a_draft_that_loads_and_holds_no_secret(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_new_writes_a_draft_that_loads_and_holds_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """R07: what was sent as a credential, or looks like one, is in no file that is written."""
     har = {
         "log": {
@@ -196,11 +194,12 @@ def test_new_writes_a_draft_that_loads_and_holds_no_secret(
 def test_new_prints_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["rules", "new", saved(tmp_path, ODD), "--label", "overloaded", "--id", "acme/seat"]
     assert cli.main(arguments) == 0
-    assert 'message|contains: "is not staffed today' in capsys.readouterr().out
+    assert 'message|contains: "of {model} is not staffed today' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [("", 500), ({"choices": []}, 200), ("<html></html>", 502), ({"error": {"message": "17"}}, 400)]
+    ("body", "status"),
+    [("", 500), ({"choices": []}, 200), ("<html><p></p></html>", 502), ({"error": {"message": "17"}}, 400)],
 )
 def test_new_refuses_what_no_rule_can_be_made_of(
     tmp_path: Path, body: object, status: int, capsys: pytest.CaptureFixture[str]

@@ -67,7 +67,7 @@ def draft(saved: Saved, identity: str, label: Label, source: str = "") -> str:
 def _conditions(saved: Saved) -> Iterator[tuple[str, str]]:
     said = next((info for info in saved.reply.said if info.message or info.code or info.type), None)
     if said is None:
-        passage = _passage(saved.masked(saved.reply.folded_text))
+        passage = _passage(saved.masked(re.sub(r"<[^<>]{0,200}>", "\n", saved.reply.folded_text)))
         if not passage:
             raise DraftError("it has no error and no text that a rule could look at")
         yield "text|contains", passage

@@ -45,6 +45,7 @@ _INNER_KEYS = (
     "innererror", "inner_error", "metadata", "raw", "upstream_error", "provider_error",
 )  # fmt: skip
 _INNER = frozenset(_INNER_KEYS)
+_FAILING = frozenset({"response", "promptFeedback", "choices"})  # what only _failures reads
 _PAYLOAD_KEYS = ("choices", "candidates", "content", "output", "outputs", "data", "result", "results", "embeddings")
 
 
@@ -57,7 +58,7 @@ def find_errors(text: str, parsed: object | None, *, succeeded: bool, event: str
     lenient = not succeeded or event in ERROR_EVENTS
     if parsed is not None:
         yield from _unwrap(parsed) if lenient else _failures(parsed)
-        if lenient:
+        if lenient and (isinstance(parsed, list) or (isinstance(parsed, dict) and not _FAILING.isdisjoint(parsed))):
             yield from _failures(parsed)
     elif _looks_like_stream(text):
         for name, data in frames(text):
@@ -77,7 +78,7 @@ def _unwrap(value: object, depth: int = 0) -> Iterator[ErrorInfo]:
             for item in value[:MAX_ERRORS]:
                 yield from _unwrap(item, depth + 1)
         case dict():
-            if any(key in _INNER for key in value):
+            if not _INNER.isdisjoint(value):
                 for key in _INNER_KEYS:
                     inner = value.get(key)
                     if isinstance(inner, (dict, list)) or (key == "raw" and isinstance(inner, str)):
