@@ -99,8 +99,8 @@ def flushed_zstd(data: bytes) -> bytes:
         result: bytes = writer.compress(data) + writer.flush(library.COMPRESSOBJ_FLUSH_BLOCK)
         return result
     compressor = library.ZstdCompressor()
-    result = compressor.compress(data) + compressor.flush(library.ZstdCompressor.FLUSH_BLOCK)
-    return result
+    flushed: bytes = compressor.compress(data) + compressor.flush(library.ZstdCompressor.FLUSH_BLOCK)
+    return flushed
 
 
 @pytest.mark.parametrize("name", ["gzip", "zstd"])

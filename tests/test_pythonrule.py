@@ -63,7 +63,7 @@ def test_a_file_becomes_a_rule(tmp_path: Path) -> None:
 
 def test_a_draft_and_a_veto_can_be_written(tmp_path: Path) -> None:
     rule = load(tmp_path, GOOD + 'STATUS = "draft"\nUNLESS_RULE = ["acme/other"]\n')
-    assert (rule.status, rule.vetoed_by) == (Status.DRAFT, {"acme/other"})
+    assert (rule.status, rule.vetoed_by) == (Status.DRAFT, frozenset({"acme/other"}))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from understudy.explain import faults
 from understudy.rulefolder import load_folder, rule_files, shipped, shipped_folder, stamp
 from understudy.rules import Ruleset
 from understudy.yamlnodes import RuleError
@@ -72,7 +73,7 @@ def test_the_shipped_rules_load() -> None:
     assert (shipped_folder() / "README.md").is_file()
     for rule in shipped().rules:
         assert rule.source.startswith("https://")
-        assert rule.id.endswith(f"/{rule.label}") or rule.id == "general/credential_blocked"
+        assert rule.id.endswith(f"/{rule.labels[0]}") or rule.id == "general/credential_blocked"
 
 
 def test_the_manual_has_the_table_of_rules() -> None:
@@ -84,6 +85,16 @@ def test_the_manual_has_the_table_of_rules() -> None:
         labels = ", ".join(f"`{label}`" for label in rule.labels)
         lines.append(f"| `{rule.id}` | {labels} | {about} |")
     assert manual.partition("<!-- rules -->\n")[2].strip().splitlines() == lines, "run scripts/rules-table"
+
+
+def test_the_examples_of_the_manual_are_rules(tmp_path: Path) -> None:
+    """What rules/README.md shows in YAML and in Python can be used as it stands."""
+    manual = (shipped_folder() / "README.md").read_text("utf-8")
+    write(tmp_path, re.findall(r"```yaml\n(.*?)```", manual, re.DOTALL)[0], "acme/model_unsupported.yaml")
+    write(tmp_path, re.findall(r"```python\n(.*?)```", manual, re.DOTALL)[0], "acme/seats.py")
+    write(tmp_path, named("acme/overloaded"), "acme/overloaded.yaml")
+    rules = load_folder(tmp_path)
+    assert list(faults(Ruleset(rules), rules)) == []
 
 
 def test_vetoes_name_rules_of_the_folder(tmp_path: Path) -> None:

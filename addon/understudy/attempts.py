@@ -171,12 +171,13 @@ class AttemptStream(DeliveryStream):
         match held:
             case Held.MORE:
                 pass
-            case Held.BOUND if not self.hold.success:
-                # An error is judged as far as it came: a 401 does not get through by being long.
+            case Held.BOUND if self.hold.status in (401, 403):
+                # Judged as far as it came: it must not get through to the tool by being long (W07).
                 yield from self.go((yield from self.conclude(self.hold.reply())))
             case Held.OUTPUT | Held.BOUND:
                 self.exchange.accept()
-                yield from self.release(Release(self.attempt.number))
+                # What has outgrown its bound would outgrow mitmproxy's buffer as well, or never end at all.
+                yield from self.release(Release(self.attempt.number), live=held is Held.BOUND)
             case Held.REPLY:
                 yield from self.go((yield from self.conclude(self.hold.reply())))
 

@@ -73,8 +73,8 @@ class DeliveryStream(BorderStream):
         self.tail: Tail | None = None
         self.secret: Secret | None = None
 
-    def release(self, step: Release) -> CommandGenerator[None]:
-        """Hand a held reply to the tool; from here on events pass as they come."""
+    def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
+        """Hand a held reply to the tool; from here on events pass as they come, ``live`` without being buffered."""
         assert self.exchange is not None and self.attempt is not None and self.hold is not None
         self.calm()
         kept, self.kept = self.kept, None
@@ -101,8 +101,7 @@ class DeliveryStream(BorderStream):
         if complete and hold.success and not hold.live and verdict.label is Label.OK:
             self.exchange.succeeded()
         self.hold = hold
-        # What has outgrown its bound would outgrow mitmproxy's buffer as well, or never end at all.
-        head.response.stream = hold.live or (not complete and hold.outgrown)
+        head.response.stream = live or hold.live
         self.server_state = self.state_wait_for_response_headers
         yield from HttpStream.state_wait_for_response_headers(self, head)
         if self.server_state == self.state_stream_response_body and self.flow.response:

@@ -87,6 +87,8 @@ class Suspensions:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.listeners: WeakSet[Listener] = WeakSet()
+        self._told: set[Key] = set()
+        """What the listeners know as suspended."""
         # An infinite size: a finite one evicts live suspensions. LIMIT bounds it instead.
         self._cache: TLRUCache[Key, Suspension] = TLRUCache(maxsize=math.inf, ttu=_until, timer=clock)
 
@@ -137,7 +139,7 @@ class Suspensions:
         ``set_before``: only a suspension set earlier than this reading of the clock is lifted, so that a late
         success does not undo a newer refusal.
         """
-        if not self._cache.currsize:
+        if key not in self._told:
             return None  # the common case, and every success asks
         with self._cache.timer:
             self.expire()
@@ -149,5 +151,6 @@ class Suspensions:
         return running
 
     def _tell(self, key: Key, suspended: bool) -> None:
+        (self._told.add if suspended else self._told.discard)(key)
         for listener in self.listeners:
             listener.changed(key, suspended)

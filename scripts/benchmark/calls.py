@@ -50,7 +50,7 @@ def calls(stage: Stage, pair: Pair, effort: Effort) -> Iterator[Row]:
     for connections, seconds in CONNECTIONS.items():
 
         def measure(proxy: Proxy, connections: int = connections, seconds: int = seconds) -> dict[str, float]:
-            return load(stage, proxy, connections, seconds)
+            return load(stage, proxy, connections, min(seconds, effort.longest_call_round))
 
         bare, ours = take_turns(effort.call_rounds, pair, measure)
         for figure, label, unit, bar in FIGURES:

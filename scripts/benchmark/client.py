@@ -126,7 +126,9 @@ class Listener(asyncio.Protocol):
     """A connection that reads one stream."""
 
     def __init__(self) -> None:
-        self.buffer = b""
+        self.wire = b""
+        self.in_body = self.complete = False
+        self.text = b""
         self.asked = 0
         self.stamps: list[int] = []
         self.arrivals: list[int] = []
@@ -152,19 +154,42 @@ class Listener(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()
-        self.buffer += data
-        if not self.stamps and not self.buffer.startswith(b"HTTP/1.1 200"):
-            self._settle(FailedError(f"unexpected reply {self.buffer[:200]!r}"))
-        end = self.buffer.rfind(b"\n\n") + 2
-        if end >= 2:
-            found = [int(stamp) for stamp in STAMP.findall(self.buffer, 0, end)]
-            self.buffer = self.buffer[end:]
+        self.wire += data
+        if not self.in_body:
+            head, end, rest = self.wire.partition(b"\r\n\r\n")
+            if not end:
+                return
+            if not head.startswith(b"HTTP/1.1 200"):
+                self._settle(FailedError(f"unexpected reply {self.wire[:500]!r}"))
+                return
+            self.in_body, self.wire = True, rest
+        self.text += self._chunks()
+        end_at = self.text.rfind(b"\n\n") + 2
+        if end_at >= 2:
+            found = [int(stamp) for stamp in STAMP.findall(self.text, 0, end_at)]
+            self.text = self.text[end_at:]
             self.stamps += found
             self.arrivals += [now] * len(found)
             if self.stamps and not self.opened.done():
                 self.opened.set_result(None)
-        if self.buffer.endswith(b"\r\n0\r\n\r\n"):
+        if self.complete:
             self._settle(None)
+
+    def _chunks(self) -> bytes:
+        """What the whole chunks on the wire carry: proxies cut them anew, in the middle of an event as well."""
+        parts = []
+        at = 0
+        while (line := self.wire.find(b"\r\n", at)) >= 0:
+            size = int(self.wire[at:line], 16)
+            after = line + 2 + size + 2
+            if size == 0:
+                self.complete = True
+            if size == 0 or len(self.wire) < after:
+                break
+            parts.append(self.wire[line + 2 : line + 2 + size])
+            at = after
+        self.wire = self.wire[at:]
+        return b"".join(parts)
 
     def _settle(self, error: FailedError | None) -> None:
         for future in (self.opened, self.finished):

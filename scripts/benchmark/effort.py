@@ -14,6 +14,7 @@ class Effort:
     """``paced_seconds`` and ``events`` are of one round of streams, the latter over all of them and at full speed."""
 
     call_rounds: int
+    longest_call_round: int
     stream_rounds: int
     paced_seconds: float
     events: int
@@ -24,8 +25,8 @@ class Effort:
     warm_up_requests: int
 
 
-FULL = Effort(9, 5, 0.8, 12_000, 40, 5, 2, 10_000, 2_000)
-QUICK = Effort(2, 2, 0.4, 4_000, 20, 3, 1, 1_000, 500)
+FULL = Effort(9, 2, 5, 0.8, 12_000, 40, 5, 2, 10_000, 2_000)
+QUICK = Effort(2, 1, 2, 0.3, 4_000, 10, 3, 1, 800, 400)
 SETTLE = 0.2
 """Seconds until a proxy has let go of the connections of a round, so that this is not charged to the other one."""
 

@@ -31,11 +31,11 @@ def memory(stage: Stage, effort: Effort) -> Iterator[Row]:
     for _ in range(effort.memory_rounds - 1):
         pair = stage.start_pair()
         for proxy, figures in zip(pair, per_stream, strict=True):
-            figures.append(_stream_kib(stage, proxy))
+            figures.append(_stream_kib(stage, proxy, effort))
         stage.stop_pair(pair)
     pair = stage.start_pair()
     for proxy, figures in zip(pair, per_stream, strict=True):
-        figures.append(_stream_kib(stage, proxy))
+        figures.append(_stream_kib(stage, proxy, effort))
     yield compare(f"memory per open stream, {OPEN_STREAMS} open", Unit.KIB, *per_stream)
     bare, ours = (_growth(stage, proxy, effort) for proxy in pair)
     stage.stop_pair(pair)
@@ -50,9 +50,9 @@ def memory(stage: Stage, effort: Effort) -> Iterator[Row]:
     )
 
 
-def _stream_kib(stage: Stage, proxy: Proxy) -> float:
+def _stream_kib(stage: Stage, proxy: Proxy, effort: Effort) -> float:
     """KiB per open stream of a proxy that has opened hardly any before."""
-    make_calls(stage, proxy, 500)
+    make_calls(stage, proxy, effort.warm_up_requests // 4)
     body = messages.stream_body(1000, 1.0)
     stage.ask_client(do="open", port=proxy.streams, body=body, streams=5)
     before = proxy.resident

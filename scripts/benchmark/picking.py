@@ -41,11 +41,13 @@ def _selector(count: int, strategy: Strategy, suspended: int) -> tuple[Selector,
     route = Route(ALIAS, tuple(choices), strategy)
     suspensions = Suspensions(time.time)
     selector = Selector(suspensions)
-    suspensions.on_change = selector.changed
     now = time.time()
-    for candidate in selector.lineup(route, ALIAS, DIALECT).members[:suspended]:
+    lineup = selector.lineup(route, ALIAS, DIALECT)
+    for candidate in lineup.members[:suspended]:
         key = key_of(candidate, Scope.CANDIDATE)
         suspensions.suspend(Suspension(key, now, now + 3600, Label.RATE_LIMITED, "benchmark"))
+    if lineup.available().bit_count() != count - suspended:
+        raise AssertionError("what was suspended is still available")
     return selector, route
 
 

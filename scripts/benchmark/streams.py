@@ -20,6 +20,8 @@ STAGGER = 0.012
 """Seconds between the beginnings of paced streams, for the same reason."""
 SINGLES = 20
 """A single stream is opened so many times a round, one after the other."""
+SHORTEST = 100
+"""Events of a stream at full speed, at least: tools' streams are rarely shorter, and its end has a cost of its own."""
 FIGURES = (
     ("first50", "first event, p50"),
     ("first99", "first event, p99"),
@@ -40,7 +42,7 @@ def streams(stage: Stage, pair: Pair, effort: Effort) -> Iterator[Row]:
             return paced(stage, proxy, count, effort.paced_seconds)
 
         def measure_flood(proxy: Proxy, count: int = count) -> float:
-            return flood(stage, proxy, count, effort.events // count)
+            return flood(stage, proxy, count, max(SHORTEST, effort.events // count))
 
         bare, ours = take_turns(effort.stream_rounds, pair, measure_paced)
         for figure, label in FIGURES:

@@ -171,7 +171,10 @@ RESPONSES = Api(
     error_event=data(
         {
             "type": "response.failed",
-            "response": {"id": "r-1", "error": {"code": "server_is_overloaded", "message": "Our servers are overloaded"}},
+            "response": {
+                "id": "r-1",
+                "error": {"code": "server_is_overloaded", "message": "Our servers are overloaded"},
+            },
         },
         "response.failed",
     ),
@@ -188,7 +191,10 @@ MESSAGES = Api(
     refusal=(404, {"type": "error", "error": {"type": "not_found_error", "message": "model: {m}"}}),
     answer={"type": "message", "id": "m-1", "role": "assistant", "content": [{"type": "text", "text": "ok"}]},
     events=(
-        data({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "one"}}, "content_block_delta"),
+        data(
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "one"}},
+            "content_block_delta",
+        ),
         data({"type": "message_stop"}, "message_stop"),
     ),
     lifecycle=(
