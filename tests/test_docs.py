@@ -1,0 +1,67 @@
+"""Documented or failing: every option, command, label and key that a user can meet stands in the README."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.test import taddons
+
+from understudy import cli
+from understudy.addon import Understudy
+from understudy.dialects import DIALECTS
+from understudy.pool import Budget
+from understudy.rules import Label
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_option_is_documented() -> None:
+    """Each option of ours has its row."""
+    with taddons.context(Proxyserver()) as context:
+        addon = Understudy()
+        context.master.addons.add(addon)
+        options = [name for name in context.options._options if name.startswith("pool_")]
+        commands = [name for name in context.master.commands.commands if name.startswith("pool.")]
+        context.master.addons.remove(addon)
+    assert len(options) >= 6
+    assert [name for name in options if f"| `{name}` |" not in README] == []
+    assert [name for name in commands if f"`{name}`" not in README] == []
+
+
+@pytest.mark.parametrize("label", Label)
+def test_every_label_is_documented(label: Label) -> None:
+    """Each label stands in the table of actions."""
+    assert f"`{label}`" in README
+
+
+def test_every_dialect_is_documented() -> None:
+    """Each dialect is named with its endpoints."""
+    flowing = " ".join(README.split())
+    assert [name for name in DIALECTS if f"`{name}` (" not in flowing] == []
+
+
+def test_every_subcommand_is_documented() -> None:
+    """Each sub-command of `understudy` is named."""
+    parser = cli._parser()
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    names = [name for action in actions for name in action.choices]
+    assert len(names) >= 4
+    assert [name for name in names if f"`understudy {name}" not in README] == []
+
+
+def test_every_budget_is_documented_with_its_default() -> None:
+    """Each limit of the budget stands in the README with the value it has."""
+    for field in dataclasses.fields(Budget):
+        assert re.search(rf"`{field.name}` \({field.default:g}\b", README), field.name
+
+
+def test_there_is_an_unreleased_section() -> None:
+    """Changes are told as they come."""
+    assert "## Unreleased" in CHANGELOG
