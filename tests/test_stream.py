@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Iterator
 from random import Random
 
@@ -348,6 +350,19 @@ def test_nothing_outlives_its_request(cores: list[Core]) -> None:
     assert len(core.layer.streams) == 2  # the request under way, under the tool's id and the upstream's
     assert len(core.alarms) <= 3
     assert not [each for each in core.layer.command_sources if not isinstance(each, Alarm)]
+
+
+def test_a_closed_connection_is_let_go(cores: list[Core]) -> None:
+    """Nothing keeps the layer of a connection, and with it flows and secrets, once mitmproxy has dropped it."""
+    core = start(cores, stream=True)
+    server = core.opened()
+    core.receive(server, STREAM_HEAD + chunk(b"data: [DONE]\n\n") + chunk(b""))
+    layer = weakref.ref(core.layer)
+    core.uninstall()
+    cores.clear()
+    del core
+    gc.collect()
+    assert layer() is None
 
 
 def test_uninstall_leaves_mitmproxy_as_it_was() -> None:

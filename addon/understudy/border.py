@@ -188,14 +188,14 @@ class BorderStream(HttpStream):
         """Take back what :meth:`wake_in` asked for."""
         if self.due_at != math.inf:
             self.due_at = math.inf
-            watch_of(self.parent, self.now).disarm(self)
+            watch_of(self.parent, self.engine_now.clock).disarm(self)
 
     def wake_in(self, seconds: float) -> CommandGenerator[None]:
         """Ask for :meth:`on_due` after so many seconds; infinite: never."""
         if seconds == math.inf:
             return
         self.due_at = self.now() + seconds
-        yield from watch_of(self.parent, self.now).arm(self, self.due_at)
+        yield from watch_of(self.parent, self.engine_now.clock).arm(self, self.due_at)
 
 
 def host_of(authority: str) -> str:

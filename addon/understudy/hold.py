@@ -7,6 +7,7 @@ bound that is reached is a decision: release.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,9 @@ EVENT_LIMIT = 64
 """Events of a held stream."""
 TAIL_LIMIT = 8 * 1024
 """Bytes kept of the end of a released stream."""
+LAST_EVENTS = 4
+"""Events that are read of it: the terminal one, and what vendors put around it."""
+BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +204,10 @@ class Tail:
         """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing."""
         if hold.encoded:
             return Progress.LIFECYCLE, None
-        content_type = "text/event-stream"
-        ending = b"".join(self._chunks)[-TAIL_LIMIT:]
+        # The last few blocks are enough, and reading all of them would cost more than passing them on did.
+        blocks = BLANK_LINE.split(b"".join(self._chunks)[-TAIL_LIMIT:].rstrip())[-LAST_EVENTS:]
         found: tuple[Progress, StreamEvent | None] = (Progress.LIFECYCLE, None)
-        for event in EventReader(content_type).feed(ending + b"\n\n"):
+        for event in EventReader("text/event-stream").feed(b"\n\n".join([*blocks, b""])):
             progress = hold.dialect.progress(event)
             if progress is Progress.ERROR:
                 return progress, event
