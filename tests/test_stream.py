@@ -358,9 +358,8 @@ def test_a_closed_connection_is_let_go(cores: list[Core]) -> None:
     server = core.opened()
     core.receive(server, STREAM_HEAD + chunk(b"data: [DONE]\n\n") + chunk(b""))
     layer = weakref.ref(core.layer)
-    core.uninstall()
-    cores.clear()
-    del core
+    for name in ("layer", "context", "hooks", "opening", "alarms", "closed"):
+        delattr(core, name)
     gc.collect()
     assert layer() is None
 
