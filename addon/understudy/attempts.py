@@ -173,7 +173,12 @@ class AttemptStream(DeliveryStream):
                 pass
             case Held.BOUND if self.hold.status in (401, 403):
                 # Judged as far as it came: it must not get through to the tool by being long (W07).
-                yield from self.go((yield from self.conclude(self.hold.reply())))
+                number = self.attempt.number
+                step = yield from self.conclude(self.hold.reply())
+                if isinstance(step, Release) and step.attempt == number:
+                    yield from self.release(step, live=True)
+                else:
+                    yield from self.go(step)
             case Held.OUTPUT | Held.BOUND:
                 self.exchange.accept()
                 # What has outgrown its bound would outgrow mitmproxy's buffer as well, or never end at all.

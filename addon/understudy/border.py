@@ -21,8 +21,15 @@ from mitmproxy.connection import Connection, Server
 from mitmproxy.net.http import url
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layer import CommandGenerator
-from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream, SendHttp
+from mitmproxy.proxy.layer import CommandGenerator, Layer
+from mitmproxy.proxy.layers.http import (
+    GetHttpConnection,
+    GetHttpConnectionCompleted,
+    HttpLayer,
+    HTTPMode,
+    HttpStream,
+    SendHttp,
+)
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     RequestData,
@@ -141,10 +148,18 @@ class BorderStream(HttpStream):
         if command is None:
             return False
         for server, waiting in self.parent.waiting_for_establishment.items():
-            if command in waiting:
-                outer = self.parent.connections[server]
-                yield commands.CloseConnection(outer.tunnel_connection if isinstance(outer, TunnelLayer) else server)
-                break
+            if not any(each is command for each in waiting):
+                continue
+            outer = self.parent.connections[server]
+            way = outer.tunnel_connection if isinstance(outer, TunnelLayer) else server
+            if in_hook(outer, way):
+                waiting[:] = [each for each in waiting if each is not command]
+                self.parent.command_sources.pop(command, None)
+                late = GetHttpConnectionCompleted(command, (None, "an addon holds the connection up"))
+                yield from self.parent.event_to_child(self, late)
+            else:
+                yield commands.CloseConnection(way)
+            break
         return True
 
     def transmit(self, request: http.Request, server: Server) -> CommandGenerator[None]:
@@ -163,7 +178,7 @@ class BorderStream(HttpStream):
 
     def cancel(self) -> CommandGenerator[None]:
         """Tell the upstream that this attempt is over: a reset on HTTP/2, a close on HTTP/1."""
-        if self.upstream_id is not None and self.upstream_id in self.parent.streams:
+        if self.upstream_id is not None:
             error = RequestProtocolError(self.upstream_id, "attempt abandoned", ErrorCode.CANCEL)
             yield SendHttp(error, self.context.server)
 
@@ -171,6 +186,7 @@ class BorderStream(HttpStream):
         """Whatever the upstream still sends for the last attempt is nobody's."""
         if self.upstream_id is not None:
             self.parent.streams.pop(self.upstream_id, None)
+            self.upstream_id = None
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -196,6 +212,16 @@ class BorderStream(HttpStream):
             return
         self.due_at = self.now() + seconds
         yield from watch_of(self.parent, self.engine_now.clock).arm(self, self.due_at)
+
+
+def in_hook(layer: Layer, server: Connection) -> bool:
+    """Whether the task that connects for this layer is inside a hook of an addon, before or after connecting.
+
+    Ended there it would tell nobody, and the layer would wait for good: it has to be left alone.
+    """
+    paused = layer._paused
+    opening = paused is not None and isinstance(paused.command, commands.OpenConnection)
+    return opening and (server.timestamp_start is None or server.connected or server.error is not None)
 
 
 def host_of(authority: str) -> str:

@@ -90,6 +90,7 @@ class DeliveryStream(BorderStream):
         edited = release.prepare(head.response, b"".join(body), hold, step, complete=complete)
         if edited is None:
             yield from self.cancel()
+            self.forget_attempt()
             yield from self.refuse(Refuse(400, release.ECHOED))
             return
         if body != [edited] and b"".join(body) != edited:

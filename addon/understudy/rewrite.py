@@ -151,7 +151,7 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
     if "host" in headers or not (request.is_http2 or request.is_http3):
         wanted["host"] = authority
     headers.fields = _replaced(headers.fields, _leaving(dialect), wanted)
-    path = upstream_path(upstream, tail, strip_auth_query(dialect, recognised.query)).encode("latin-1")
+    path = upstream_path(upstream, tail, strip_auth_query(dialect, recognised.query)).encode("utf-8", "surrogateescape")
     # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
     # the HTTP/1 client decides by it when to close the connection.
     sent = http.Request.__new__(http.Request)

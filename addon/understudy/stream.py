@@ -53,7 +53,8 @@ class ReplayStream(AttemptStream):
         return self._handle_guarded(event)
 
     def _handle_guarded(self, event: events.Event) -> CommandGenerator[None]:
-        if isinstance(event, RESPONSE_EVENTS) and self.upstream_id is not None:
+        # The tool's own id is on what mitmproxy hands out a second time, when it begins to stream a large body.
+        if isinstance(event, RESPONSE_EVENTS) and self.exchange is not None and event.stream_id != self.stream_id:
             if event.stream_id != self.upstream_id:
                 return  # an attempt that was given up
             event.stream_id = self.stream_id
@@ -111,9 +112,19 @@ class ReplayStream(AttemptStream):
 
     @override
     def check_body_size(self, request: bool) -> CommandGenerator[bool]:
+        if not request and self.exchange is not None:
+            return self.check_reply_size()
         if not request or self.intake is None or not self.intake.is_call:
             return super().check_body_size(request)
         return self.check_call_size()
+
+    def check_reply_size(self) -> CommandGenerator[bool]:
+        """As ``check_body_size``, which knows nothing of the attempt's own stream id."""
+        too_large = yield from super().check_body_size(False)
+        if too_large:
+            yield from self.cancel()
+            self.finish()
+        return too_large
 
     def check_call_size(self) -> CommandGenerator[bool]:
         """As ``check_body_size``, but a body that may have to be sent twice is never streamed."""
