@@ -91,6 +91,8 @@ class AttemptStream(DeliveryStream):
         self.hold = Hold(plan.recognised, plan.call, candidate, self.secret)
         server, fault = yield from self.connect(candidate.upstream)
         if (yield from self.gone()):
+            if server is not None:
+                yield from self.leave(server)
             return None
         if server is None:
             return (yield from self.conclude(self.hold.fault(fault)))

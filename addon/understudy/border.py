@@ -79,6 +79,8 @@ class BorderStream(HttpStream):
         self.reused = False
         """Whether the connection of the current attempt had served a request before."""
         self.due_at = math.inf
+        self.replayed = False
+        """Whether this is mitmproxy's client replay, which takes the tool's connection along but not its target."""
 
     @cached_property
     def parent(self) -> HttpLayer:
@@ -93,11 +95,12 @@ class BorderStream(HttpStream):
         if self.mode is HTTPMode.transparent and address:
             if isinstance(self.context.client.proxy_mode, ReverseMode):
                 return address[0], address[1]
-            name = self.context.client.sni or host_of(request.host_header or request.authority)
-            return name or address[0], address[1]
+            sni = None if self.replayed else self.context.client.sni
+            return sni or host_of(request.host_header or request.authority)[0] or address[0], address[1]
         if request.host:
             return request.host, request.port
-        return host_of(request.host_header or ""), 443 if self.context.client.tls else 80
+        host, port = host_of(request.host_header or "")
+        return host, port or (443 if self.context.client.tls else 80)
 
     def own_login(self, request: http.Request) -> str:
         """The header in which ``proxyauth`` expects its password here; its addon takes it out. "" without one."""
@@ -169,11 +172,13 @@ class BorderStream(HttpStream):
         self.upstream_id = stream_id = next(BorderStream._ids)
         self.parent.streams[stream_id] = self
         content = request.data.content
-        yield SendHttp(RequestHeaders(stream_id, request, not (content or request.trailers)), server)
+        # mitmproxy's HTTP/1 client cannot send trailers, and would stop in the middle of the request.
+        trailers = request.trailers if server.alpn == b"h2" else None
+        yield SendHttp(RequestHeaders(stream_id, request, not (content or trailers)), server)
         if content:
             yield SendHttp(RequestData(stream_id, content), server)
-        if request.trailers:
-            yield SendHttp(RequestTrailers(stream_id, request.trailers), server)
+        if trailers:
+            yield SendHttp(RequestTrailers(stream_id, trailers), server)
         yield SendHttp(RequestEndOfMessage(stream_id), server)
 
     def cancel(self) -> CommandGenerator[None]:
@@ -181,6 +186,11 @@ class BorderStream(HttpStream):
         if self.upstream_id is not None:
             error = RequestProtocolError(self.upstream_id, "attempt abandoned", ErrorCode.CANCEL)
             yield SendHttp(error, self.context.server)
+
+    def leave(self, server: Server) -> CommandGenerator[None]:
+        """Let go of a connection that was not used: mitmproxy gives each HTTP/2 request an HTTP/1 one of its own."""
+        if self.context.client.alpn == b"h2" and server.alpn != b"h2":
+            yield SendHttp(RequestProtocolError(self.stream_id, "attempt abandoned", ErrorCode.CANCEL), server)
 
     def forget_attempt(self) -> None:
         """Whatever the upstream still sends for the last attempt is nobody's."""
@@ -224,9 +234,9 @@ def in_hook(layer: Layer, server: Connection) -> bool:
     return opening and (server.timestamp_start is None or server.connected or server.error is not None)
 
 
-def host_of(authority: str) -> str:
-    """The host of ``host:port``; "" when it is not one."""
+def host_of(authority: str) -> tuple[str, int | None]:
+    """Host and port of ``host:port``; "" when it is not one."""
     try:
-        return url.parse_authority(authority, check=False)[0]
+        return url.parse_authority(authority, check=False)
     except ValueError:
-        return ""
+        return "", None

@@ -157,8 +157,8 @@ def _surprises(pool: Pool) -> Iterator[str]:
                 choice.credential.name for choice in routes[0].choices if choice.credential.upstream.dialect == dialect
             )
             yield (
-                f"{dialect} has neither `default` nor a glob: the small models that tools call for titles and "
-                f"routing are not served: add `default: [{credential}]`"
+                f"the routes for the dialect {dialect} have neither `default` nor a glob: the small models that tools "
+                f"call for titles and routing pass with the tool's own credential: add `default: [{credential}]`"
             )
     routed = {choice.credential.name for route in pool.routes.values() for choice in route.choices}
     owned = {credential.upstream.name for credential in pool.credentials.values()}

@@ -71,6 +71,8 @@ class DeliveryStream(BorderStream):
         self.held: list[events.Event] = []
         self.kept: Kept | None = None
         self.tail: Tail | None = None
+        self.untouched = True
+        """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.secret: Secret | None = None
 
     def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
@@ -107,8 +109,8 @@ class DeliveryStream(BorderStream):
         yield from HttpStream.state_wait_for_response_headers(self, head)
         if self.server_state == self.state_stream_response_body and self.flow.response:
             self.tail = Tail()
-            if self.flow.response.stream is True and not self.context.options.store_streamed_bodies:
-                self.server_state = self.state_released
+            self.untouched = self.flow.response.stream is True and not self.context.options.store_streamed_bodies
+            self.server_state = self.state_released
         for event in held[1:]:
             if self.server_state == self.state_errored:
                 break
@@ -123,13 +125,16 @@ class DeliveryStream(BorderStream):
         assert self.tail is not None
         if isinstance(event, ResponseData):
             self.tail.append(event.data)
+            if not self.untouched:
+                yield from self.state_stream_response_body(event)
+                return
             if (keep := self.engine_now.keep_stream) and len(self.response_body_buf) < keep:
                 self.response_body_buf += event.data
             yield SendHttp(event, self.context.client)
             return
         if isinstance(event, ResponseEndOfMessage):
             yield from self.read_tail(self.tail)
-            if self.response_body_buf and self.flow.response:
+            if self.untouched and self.response_body_buf and self.flow.response:
                 self.flow.response.data.content = bytes(self.response_body_buf)
                 self.response_body_buf.clear()
         yield from self.state_stream_response_body(event)

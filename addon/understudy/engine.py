@@ -190,7 +190,9 @@ class Engine:
         """Why the pool is not spent on this request (law 12); "" when it may be."""
         if self.is_remote(client):
             return NO_REMOTE
-        if isinstance(client.proxy_mode, ReverseMode) and (origin := _foreign_page(client, request)):
+        # A page can also call a regular proxy as if it were a server of its own name.
+        called = isinstance(client.proxy_mode, ReverseMode) or _is_proxy(client, request.host, request.port)
+        if called and (origin := _foreign_page(client, request)):
             return NO_BROWSER.format(origin=origin)
         return ""
 
@@ -207,5 +209,9 @@ def _foreign_page(client: connection.Client, request: http.Request) -> str:
         port = page.port or (443 if page.scheme == "https" else 80)
     except ValueError:
         return origin
-    ours = page.hostname in ("127.0.0.1", "localhost", "::1") and port == client.sockname[1]
-    return "" if ours else origin
+    return "" if _is_proxy(client, page.hostname or "", port) else origin
+
+
+def _is_proxy(client: connection.Client, host: str, port: int) -> bool:
+    """Whether this is the listener that the client came in by."""
+    return host in ("127.0.0.1", "localhost", "::1") and port == client.sockname[1]

@@ -10,7 +10,9 @@ from understudy.attempts import Abandoned
 from understudy.exchange import Exchange
 from understudy.pool import printable
 from understudy.refusal import duration
+from understudy.rules import Scope
 from understudy.steps import Outcome
+from understudy.suspensions import key_of
 
 logger = logging.getLogger("understudy")
 
@@ -23,8 +25,7 @@ class FlowJournal:
         line = describe(abandoned.exchange, abandoned.outcome)
         logger.info(line)
         _drafts(abandoned.exchange, abandoned.outcome)
-        flow = abandoned.flow
-        flow.comment = f"{flow.comment}\n{line}".strip()
+        _note(abandoned.flow, line)
 
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
@@ -36,13 +37,13 @@ class FlowJournal:
             _drafts(exchange, outcome)
             candidate = outcome.attempt.candidate
             facts |= {"credential": candidate.credential.name, "model": printable(candidate.model)}
-            if attempts > 1:
-                verb = "answered" if outcome.verdict.label.value == "ok" else f"released: {outcome.verdict.label}"
-                line = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {verb}"
+            verb = "answered" if outcome.verdict.label.value == "ok" else f"released: {outcome.verdict.label}"
+            line = f"{_place(exchange, outcome)} {candidate}: {verb}"
+            if attempts > 1 or not line.startswith("1/"):
                 logger.info(line)
-                flow.comment = f"{flow.comment}\n{line}".strip()
+            _note(flow, line)
         else:
-            flow.comment = f"{flow.comment}\nunderstudy answered itself".strip()
+            _note(flow, "understudy answered itself")
         if attempts > 1 or not number:
             flow.marked = flow.marked or ":performing_arts:"
         flow.metadata["understudy"] = facts
@@ -51,7 +52,12 @@ class FlowJournal:
         """A released stream ended in an error; the tool has seen it."""
         line = f"{describe(exchange, outcome)} (after release, passed on as it was)"
         logger.warning(line)
-        flow.comment = f"{flow.comment}\n{line}".strip()
+        _note(flow, line)
+
+
+def _note(flow: http.HTTPFlow, line: str) -> None:
+    """Add to the flow's comment. mitmweb folds line breaks, so a mark stands between the parts."""
+    flow.comment = f"{flow.comment} → {line}" if flow.comment else line
 
 
 def describe(exchange: Exchange, outcome: Outcome) -> str:
@@ -76,6 +82,7 @@ def _drafts(exchange: Exchange, outcome: Outcome) -> None:
 
 
 def _place(exchange: Exchange, outcome: Outcome) -> str:
-    members = exchange.lineup.members
+    lineup, candidate = exchange.lineup, outcome.attempt.candidate
+    place = lineup.mask(key_of(candidate, Scope.CANDIDATE)).bit_length()
     again = " again" if outcome.attempt.repeat else ""
-    return f"{members.index(outcome.attempt.candidate) + 1}/{len(members)}{again}"
+    return f"{place}/{len(lineup.members)}{again}"

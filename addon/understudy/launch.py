@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,12 +13,14 @@ from pathlib import Path
 from mitmproxy.tools import main as tools
 
 from understudy import demo
-from understudy.config import ConfigError, default_pool_path
+from understudy.config import ConfigError, default_pool_path, load
+from understudy.dialects import DIALECTS
 
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
 PORT, WEB_PORT = 8080, 8081
 """mitmproxy's own defaults."""
+INFORMATION = {"--options", "--commands", "--version", "-h", "--help"}
 KEEP_STREAMS = 1024 * 1024
 """Bytes of each stream that mitmweb can show."""
 
@@ -32,7 +35,10 @@ def launch(program: str, arguments: Sequence[str]) -> int:
     if program == "mitmweb":
         ours += ["--set", f"pool_keep_streams={KEEP_STREAMS}", *_free("--web-port", WEB_PORT, own, "web_port=")]
     with contextlib.ExitStack() as stack:
-        if not _has_pool(own):
+        named = _pool_file(own)
+        if named is not None and not _is_fine(named):
+            return 1
+        if named is None and not _only_informs(own):
             ours += [*stack.enter_context(_demonstration()), *_free("-p", PORT, own, "listen_port=", "--listen-port")]
         try:
             PROGRAMS[program]([*ours, *own])
@@ -41,16 +47,32 @@ def launch(program: str, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _has_pool(arguments: Sequence[str]) -> bool:
-    """Whether a pool file is named, or stands where one is looked for; a list of options needs none."""
-    if any(argument.startswith("pool_file=") or argument == "--set=pool_file" for argument in arguments):
-        return True
-    if {"--options", "--commands", "--version", "-h", "--help"} & set(arguments):
-        return True
+def _only_informs(arguments: Sequence[str]) -> bool:
+    """Whether the program only prints something about itself."""
+    return bool(INFORMATION & set(arguments))
+
+
+def _pool_file(arguments: Sequence[str]) -> Path | None:
+    """The pool file that the proxy will read, None when there is none or nobody will read it."""
+    if _only_informs(arguments):
+        return None
+    for argument in arguments:
+        if argument.removeprefix("--set=").startswith("pool_file="):
+            return Path(argument.partition("pool_file=")[2]).expanduser()
+    with contextlib.suppress(ConfigError):
+        if (path := default_pool_path(os.environ)).exists():
+            return path
+    return None
+
+
+def _is_fine(path: Path) -> bool:
+    """Say what is wrong with a pool file before mitmproxy is started, which would bury it under its own words."""
     try:
-        return default_pool_path(os.environ).exists()
-    except ConfigError:
+        load(path, os.environ, DIALECTS)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
         return False
+    return True
 
 
 @contextlib.contextmanager

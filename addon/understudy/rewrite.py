@@ -140,6 +140,9 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
             headers.pop("content-encoding", None)
             if "transfer-encoding" not in headers and "content-length" in headers:
                 headers["content-length"] = str(len(body))
+    if body and "content-length" not in headers and "transfer-encoding" not in headers:
+        # HTTP/2 needs neither; an HTTP/1 upstream would take the body for the next request.
+        headers["content-length"] = str(len(body))
     authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
     wanted: dict[str, str] = {}
     if type(dialect).clean_headers is not Dialect.clean_headers:

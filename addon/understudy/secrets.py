@@ -21,6 +21,7 @@ from typing import NoReturn, Self, SupportsIndex, override
 SHORTEST_MASKED = 8
 """Shorter secrets are placeholders such as ``ollama`` or ``none``: masking them would ruin ordinary texts."""
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LARGEST_FILE = 64 * 1024
 _SHOWN_CHARACTERS = 60
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")  # RFC 3986, section 2.3
@@ -67,6 +68,9 @@ class EnvSecret(_Source):
 
     def __init__(self, variable: str, environ: Mapping[str, str] | None = None) -> None:
         self._variable = variable
+        if not _VARIABLE.fullmatch(variable):
+            # Most likely the secret itself, pasted where its name belongs: it must not be repeated.
+            raise SecretError("this is not the name of an environment variable")
         value = (os.environ if environ is None else environ).get(variable)
         if value is None:
             raise SecretError(f"the environment variable {shown(variable)} is not set")

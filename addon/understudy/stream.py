@@ -89,7 +89,7 @@ class ReplayStream(AttemptStream):
     def state_wait_for_request_headers(self, event: RequestHeaders) -> CommandGenerator[None]:
         engine = ReplayStream.engine
         if engine is not None and event.request.method != "CONNECT":
-            self.owner = engine
+            self.owner, self.replayed = engine, event.replay_flow is not None
             sent = event.request.headers.fields, event.request.data.path
             try:
                 host, port = self.destination(event.request)

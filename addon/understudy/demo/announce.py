@@ -14,7 +14,7 @@ machine, and nothing leaves it. In another terminal, try:
 """
 LOOK = """\
 Look at the log here, and in mitmweb at the comment and the marker of each flow: they say which candidate refused, why,
-and who answered. Ask the same again: the suspended candidate is skipped. mitmweb: {web}
+and who answered. Ask the same again: the suspended candidate is skipped.{web}
 
 To use your own credentials, write {pool}: the README shows how.
 """
@@ -32,7 +32,7 @@ class Announce:
         print(HEAD, flush=True)
         for title, command in demo.curl_lines(addresses[0][1], str(ca)):
             print(f"  # {title}\n  {command}\n", flush=True)
-        web = getattr(ctx.master, "web_url", "the address above")
+        web = f" mitmweb: {ctx.master.web_url}" if hasattr(ctx.master, "web_url") else ""
         print(LOOK.format(web=web, pool="~/.config/understudy/pool.yaml"), flush=True)
 
 
