@@ -84,7 +84,7 @@ def test_check_refuses_a_file_that_others_can_write(pool_file: Path, capsys: pyt
 def test_lint_is_part_of_check(pool_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pool_file.write_text(GOOD.replace("default: [work]", "gpt-4: [work]"))
     assert cli.main(["check"]) == 0
-    assert "openai has neither `default` nor a glob" in capsys.readouterr().err
+    assert "the dialect openai have neither `default` nor a glob" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,7 @@ def test_a_bad_url_is_told_without_repeating_it(url: str, what: str) -> None:
         ("{envv: WORK}", "exactly one source", "{env: NAME}"),
         ("sk-proj-0123456789abcdef", "never written here", "{env: NAME}"),
         ("{sk-proj-0123456789abcdef}", "exactly one source", "{env: NAME}"),
-        ("{env: sk-proj-0123456789abcdef}", "is not set", "set it"),
+        ("{env: sk-proj-0123456789abcdef}", "this is not the name of an environment variable", "set it"),
         ("{file: sk-proj-0123456789abcdef}", "cannot be read", "that file"),
         ("", "never written here", "{env: NAME}"),
     ],
@@ -414,7 +414,7 @@ def test_lint_tells_what_will_surprise() -> None:
         "credentials:", "  spare: {dialect: gemini, url: https://g.example}\ncredentials:"
     )
     assert [line.partition(":")[0] for line in lint(read(text))] == [
-        "openai has neither `default` nor a glob",
+        "the routes for the dialect openai have neither `default` nor a glob",
         "the credential home is in no route",
         "the credential team is in no route",
         "the upstream spare has no credential",
