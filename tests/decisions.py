@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import override
+from typing import Any, override
 
+from understudy.affinity import Sessions
 from understudy.exchange import Exchange
+from understudy.keys import Key, Suspension, key_of
 from understudy.pool import Budget, Candidate, Choice, Credential, Route, Strategy, Upstream
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label, Ruleset, Scope, Then, Verdict
 from understudy.select import Lineup, Selector
 from understudy.steps import Attempt, Refuse, Release, Request, Step, Wait
-from understudy.suspensions import Key, Suspension, Suspensions, key_of
+from understudy.suspensions import Suspensions
 
 NOW = 1_700_000_000.0
 """Where every test's clock starts. Unix time, as hints with dates need it."""
@@ -31,6 +33,9 @@ class Clock:
 
 class Source:
     """A secret for tests."""
+
+    is_client = False
+    refreshable = False
 
     def __init__(self, value: str = "sk-secret-0123456789") -> None:
         self.value = value
@@ -120,6 +125,14 @@ def fault(kind: FaultKind = FaultKind.CONNECT, *, sent: bool | None = None, reus
     return Reply(0, fault=Fault(kind, "broken", was_sent, reused))
 
 
+class Steady(Random):
+    """Chance that always says the least: no jitter, the shortest pause."""
+
+    @override
+    def random(self) -> float:
+        return 0.0
+
+
 class Stage:
     """Suspensions and lineups under one clock, and the exchanges that tests open on them."""
 
@@ -127,6 +140,7 @@ class Stage:
         self.clock = Clock()
         self.suspensions = Suspensions(self.clock)
         self.selector = Selector(self.suspensions)
+        self.sessions = Sessions(self.clock, 3600.0)
 
     @property
     def now(self) -> float:
@@ -144,20 +158,24 @@ class Stage:
         streamed: bool = False,
         blocked: Mapping[str, str] | None = None,
         replay_after_sent: bool = True,
-        seed: int = 1,
+        seed: int | None = None,
+        **facts: Any,
     ) -> Exchange:
-        """An exchange that has not begun."""
-        request = Request(alias, generating, streamed, blocked or {}, replay_after_sent)
-        return Exchange(request, self.lineup(on, alias), self.selector, RULES, self.now, Random(seed))
+        """An exchange that has not begun; without a seed there is no jitter. ``facts``: more of the request."""
+        request = Request(alias, generating, streamed, blocked or {}, replay_after_sent, **facts)
+        random = Random(seed) if seed is not None else Steady()
+        return Exchange(request, self.lineup(on, alias), self.selector, RULES, self.now, random, self.sessions)
 
-    def open(self, on: Route, alias: str = "gpt-5", *, generating: bool = True) -> tuple[Exchange, Step]:
+    def open(self, on: Route, alias: str = "gpt-5", *, generating: bool = True, **facts: Any) -> tuple[Exchange, Step]:
         """An exchange and its first step."""
-        exchange = self.exchange(on, alias, generating=generating)
+        exchange = self.exchange(on, alias, generating=generating, **facts)
         return exchange, exchange.begin(self.now)
 
-    def answer(self, on: Route, replies: Sequence[Reply], alias: str = "gpt-5", *, generating: bool = True) -> Played:
+    def answer(
+        self, on: Route, replies: Sequence[Reply], alias: str = "gpt-5", *, generating: bool = True, **facts: Any
+    ) -> Played:
         """Play a whole exchange: the next reply for each attempt, every wait sat out, a success reported as such."""
-        exchange, step = self.open(on, alias, generating=generating)
+        exchange, step = self.open(on, alias, generating=generating, **facts)
         sent, waits, left = [], [], list(replies)
         while True:
             match step:
@@ -179,7 +197,7 @@ class Stage:
         seconds: float = 600.0,
         *,
         scope: Scope = Scope.CANDIDATE,
-        label: Label = Label.MODEL_UNSUPPORTED,
+        label: Label = Label.OVERLOADED,
         hint: str = "",
     ) -> Suspension | None:
         """Take a candidate out of rotation by hand."""

@@ -13,10 +13,10 @@ from mitmproxy.proxy.layers.http import HttpLayer
 from mitmproxy.test import taddons
 
 from understudy.addon import Understudy, _is_loopback
+from understudy.keys import Suspension, key_of
 from understudy.pool import Candidate
 from understudy.rules import Label, Scope
 from understudy.stream import ReplayStream
-from understudy.suspensions import Suspension, key_of
 
 SECRET = "sk-unit-0123456789abcdef"
 POOL = """

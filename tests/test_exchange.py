@@ -8,13 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from decisions import NOW, OTHER, Stage, candidate, fault, reply, route
-from understudy.exchange import JITTER, Exchange
+from understudy.exchange import Exchange
+from understudy.keys import Key, key_of
 from understudy.pool import Budget, Candidate, Strategy
+from understudy.repeats import JITTER
 from understudy.reply import FaultKind
 from understudy.rules import Label, Scope, Then
 from understudy.select import Selector
 from understudy.steps import Attempt, Refuse, Release, Wait
-from understudy.suspensions import Key, key_of
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
 M1, M2 = candidate("one", "m1"), candidate("one", "m2")
@@ -390,7 +391,7 @@ def test_only_a_streamed_request_with_somewhere_else_to_go_is_cut_for_silence() 
     def limit(*members: Candidate, streamed: bool = True, later: float = 0) -> float:
         exchange = stage.exchange(route(*members), streamed=streamed)
         exchange.begin(stage.now)
-        return exchange.first_event_limit(stage.now + later)
+        return exchange.first_byte_limit(stage.now + later)
 
     assert limit(A, B) == 45.0
     assert limit(A, B, later=40) == 15.0
@@ -534,7 +535,7 @@ def test_the_most_hopeful_real_reply_reaches_the_tool() -> None:
     """W05: one that a later retry can cure beats a permanent one, whatever came first."""
     stage = Stage()
     said = [REFUSAL, reply(Label.RATE_LIMITED, retry_after="20"), reply(Label.CREDENTIAL_REJECTED)]
-    played = stage.answer(route(A, B, C), said)
+    played = stage.answer(route(A, B, C, budget=Budget(wait=0)), said)
     assert played.end == Release(2, final=True, retry=True)
 
 
@@ -688,7 +689,8 @@ def test_an_error_that_is_released_in_the_end_proves_no_success() -> None:
     for label in (Label.CAPABILITY_UNSUPPORTED, Label.UNKNOWN, Label.OVERLOADED):
         assert stage.answer(route(A), [reply(label, status=200, then=ONCE)]).released == 1
     assert stage.suspended() == {key(A): 590.0}
-    other = stage.answer(route(B, C), [reply(Label.OVERLOADED, status=200, then=ONCE), REFUSAL])
+    impatient = Budget(wait=0)
+    other = stage.answer(route(B, C, budget=impatient), [reply(Label.OVERLOADED, status=200, then=ONCE), REFUSAL])
     assert other.released == 1
     assert set(stage.suspended()) == {key(A), key(B), key(C)}
 
@@ -717,7 +719,7 @@ def test_an_error_that_was_judged_before_its_release_is_not_judged_again() -> No
     """S02: A's error is released as the most hopeful one; that it stands at the end of the stream is not B's fault."""
     stage = Stage()
     died = reply(Label.OVERLOADED, status=200, then=ONCE)
-    played = stage.answer(route(A, B), [died, REFUSAL])
+    played = stage.answer(route(A, B, budget=Budget(wait=0)), [died, REFUSAL])
     assert played.released == 1
     before = stage.suspended()
     assert played.exchange.failed_after_release(died, stage.now) is None

@@ -17,12 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from decisions import NOW, OTHER, RULES, Clock, candidate, fault, reply, route
 from understudy.actions import DEFAULTS, Next
 from understudy.exchange import Exchange
+from understudy.keys import Key, key_of
 from understudy.pool import Budget, Candidate, Route, Strategy
 from understudy.reply import FaultKind, Reply
 from understudy.rules import Label, Scope, Then
 from understudy.select import Selector
 from understudy.steps import Attempt, Refuse, Release, Request, Step, Wait
-from understudy.suspensions import Key, Suspensions, key_of
+from understudy.suspensions import Suspensions
 
 SOURCE = Path(__file__).parent.parent / "addon"
 PURE = ("pool", "reply", "rules", "hints", "suspensions", "select", "exchange", "steps", "refusal", "actions")

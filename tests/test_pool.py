@@ -12,6 +12,9 @@ from understudy.pool import Candidate, Choice, Credential, Pool, Route, Upstream
 class Secret:
     """A source for tests."""
 
+    is_client = False
+    refreshable = False
+
     def reveal(self) -> str:
         return "secret"
 

@@ -100,7 +100,7 @@ def test_a_rejected_credential_does_not_invite_another_round() -> None:
 def test_an_unsendable_candidate_does_not_hide_one_that_comes_back() -> None:
     """W03: A has no secret, B is down for 5 s: the tool is told to come back in 5 s, not to give up."""
     stage = Stage()
-    exchange, step = stage.open(route(A, C))
+    exchange, step = stage.open(route(A, C, budget=IMPATIENT))
     assert step == Attempt(1, A)
     step = exchange.unsendable(Label.CREDENTIAL_REJECTED, "builtin/secret", "the file is gone", stage.now)
     assert step == Attempt(2, C)

@@ -32,6 +32,9 @@ from understudy.watch import Alarm
 class Known:
     """A secret that is just there."""
 
+    is_client = False
+    refreshable = False
+
     def __init__(self, value: str) -> None:
         self._value = value
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from understudy.ladder import HOUR, MINUTE, doubling
 from understudy.reply import Fault, FaultKind
 from understudy.rules import Label, Scope, Verdict
-
-MINUTE = 60.0
-HOUR = 3600.0
 
 
 class Next(StrEnum):
@@ -26,14 +24,15 @@ class Next(StrEnum):
 class Default:
     """The default action of a label. Times in seconds.
 
-    ``scope`` None: nothing is suspended. ``hint_cap``: the longest stated time that is believed, 0 when hints do not
-    count. ``repeat``: the same candidate is tried once more first. ``hope``: how likely a later try cures it; with
-    nothing left to try the most hopeful reply is released.
+    ``scope`` None: nothing is suspended. ``steps``: for how long, the first time and while it keeps failing.
+    ``hint_cap``: the longest stated time that is believed, 0 when hints do not count. ``repeat``: the same candidate is
+    tried once more first. ``hope``: how likely a later try cures it; with nothing left to try the most hopeful reply is
+    released.
     """
 
     next: Next
     scope: Scope | None = None
-    seconds: float = 0.0
+    steps: tuple[float, ...] = ()
     hint_cap: float = 0.0
     repeat: bool = False
     hope: int = 0
@@ -41,11 +40,15 @@ class Default:
 
 DEFAULTS: Mapping[Label, Default] = MappingProxyType(
     {
-        Label.MODEL_UNSUPPORTED: Default(Next.ANYONE, Scope.CANDIDATE, 10 * MINUTE),
-        Label.RATE_LIMITED: Default(Next.ANYONE, Scope.CANDIDATE, 1.0, hint_cap=30 * MINUTE, hope=3),
-        Label.QUOTA_EXHAUSTED: Default(Next.ANYONE, Scope.CREDENTIAL, HOUR, hint_cap=24 * HOUR, hope=2),
-        Label.CREDENTIAL_REJECTED: Default(Next.ANYONE, Scope.CREDENTIAL, 30 * MINUTE),
-        Label.OVERLOADED: Default(Next.ANYONE, Scope.CANDIDATE, 5.0, hint_cap=30.0, repeat=True, hope=3),
+        Label.MODEL_UNSUPPORTED: Default(Next.ANYONE, Scope.CANDIDATE, (10 * MINUTE, HOUR, 12 * HOUR)),
+        Label.RATE_LIMITED: Default(
+            Next.ANYONE, Scope.CANDIDATE, doubling(1.0, 30 * MINUTE), hint_cap=30 * MINUTE, hope=3
+        ),
+        Label.QUOTA_EXHAUSTED: Default(Next.ANYONE, Scope.CREDENTIAL, (HOUR,), hint_cap=24 * HOUR, hope=2),
+        Label.CREDENTIAL_REJECTED: Default(Next.ANYONE, Scope.CREDENTIAL, (30 * MINUTE,)),
+        Label.OVERLOADED: Default(
+            Next.ANYONE, Scope.CANDIDATE, doubling(5.0, 30.0), hint_cap=30.0, repeat=True, hope=3
+        ),
         Label.CAPABILITY_UNSUPPORTED: Default(Next.OTHER_MODEL, hope=1),
         Label.CONTEXT_EXCEEDED: Default(Next.OTHER_MODEL, hope=1),
         Label.CONTENT_FILTERED: Default(Next.NOBODY),
@@ -70,7 +73,9 @@ FAULT_SCOPE: Mapping[FaultKind, Scope] = MappingProxyType(
 
 def action(verdict: Verdict, fault: Fault | None = None) -> Default:
     """The label's default action with what the rule overrides; what a fault suspends follows from its kind."""
-    default = DEFAULTS[verdict.label]
+    default, then = DEFAULTS[verdict.label], verdict.then
     if fault is not None:
         return replace(default, scope=FAULT_SCOPE[fault.kind], repeat=fault.reused)
-    return replace(default, scope=verdict.then.scope) if verdict.then.scope is not None else default
+    if then.scope is not None:
+        default = replace(default, scope=then.scope)
+    return replace(default, steps=(then.seconds,)) if then.seconds is not None else default

@@ -98,7 +98,7 @@ class AttemptStream(DeliveryStream):
             return (yield from self.conclude(self.hold.fault(fault)))
         self.server_state = self.state_held_headers
         yield from self.transmit(request, server)
-        yield from self.wake_in(self.exchange.first_event_limit(self.now()))
+        yield from self.wake_in(self.exchange.first_byte_limit(self.now()))
         return None
 
     def conclude(self, reply: Reply) -> CommandGenerator[Step | None]:

@@ -13,46 +13,52 @@ from dataclasses import replace
 from random import Random
 
 from understudy.actions import DEFAULTS, Default, Next, action
-from understudy.hints import Hint, read_hint
+from understudy.affinity import Sessions, Spent
+from understudy.chooser import Chooser
+from understudy.hints import read_hint
+from understudy.penalties import Failure, Lessons
 from understudy.pool import Budget, Candidate
 from understudy.refusal import RETRY_HORIZON, chances, earliest, refuse
+from understudy.repeats import Reason, Repeat, repeat_of
 from understudy.reply import Fault, Reply
-from understudy.rules import Label, Ruleset, Scope, Verdict
+from understudy.rules import Label, Ruleset, Verdict
 from understudy.select import Lineup, Selector
 from understudy.steps import Attempt, Outcome, Release, Request, Step, Wait
-from understudy.suspensions import Suspension, key_of
-
-JITTER = (0.05, 0.25)
-"""Seconds to wait before the same candidate is tried once more."""
 
 
 class Exchange:
     """One request of a tool with all its attempts."""
 
     def __init__(
-        self, request: Request, lineup: Lineup, selector: Selector, ruleset: Ruleset, now: float, random: Random
+        self,
+        request: Request,
+        lineup: Lineup,
+        selector: Selector,
+        ruleset: Ruleset,
+        now: float,
+        random: Random,
+        sessions: Sessions | None = None,
     ) -> None:
         self.request = request
         self.lineup = lineup
         self.selector = selector
+        self.suspensions = selector.suspensions
         self.ruleset = ruleset
         self.started = now
         self.random = random
-        self.budget: Budget = lineup.route.budget
+        self.budget: Budget = request.spent.left_of(lineup.route.budget)
         self.outcomes: list[Outcome] = []
         self.attempt: Attempt | None = None
-        self._began = now
+        self.waited = 0.0
+        """Seconds that were spent waiting for a candidate to come back."""
         self._sent = 0
-        self._repeated: set[Candidate] = set()
-        self._repeat_next: Candidate | None = None
         self._begun = False
-        self._waiting = False
+        self._wait: tuple[float, float, str] | None = None  # since when, until when, why
+        self._again: Attempt | None = None
+        """Whom the wait is for, with the ticket to go on with; None: for anybody."""
         self._released = 0  # the number of the attempt whose reply the tool gets
-        self._excluded = 0
-        if request.blocked:
-            for position, member in enumerate(lineup.members):
-                if member.upstream.name in request.blocked:
-                    self._excluded |= 1 << position
+        self._chooser = Chooser(request, lineup, selector, sessions)
+        self._lessons = Lessons(self.suspensions, request, random)
 
     def __repr__(self) -> str:
         tried = ", ".join(f"{outcome.attempt.candidate}: {outcome.verdict.label}" for outcome in self.outcomes)
@@ -65,6 +71,18 @@ class Exchange:
         """After this reading of the clock no attempt and no wait begins."""
         return self.started + self.budget.seconds
 
+    @property
+    def best(self) -> int:
+        """The number of the attempt whose real reply is the most hopeful one so far; 0 without one."""
+        hopeful = [outcome for outcome in self.outcomes if outcome.releasable]
+        return max(hopeful, key=lambda outcome: outcome.hope).attempt.number if hopeful else 0
+
+    @property
+    def spent(self) -> Spent:
+        """What this request has used up, earlier rounds included."""
+        before = self.request.spent
+        return Spent(before.attempts + self._sent, before.waited + self.waited)
+
     def may_begin(self, now: float) -> bool:
         """Whether the budget allows another attempt."""
         return self._sent < self.budget.attempts and now < self.deadline
@@ -73,21 +91,27 @@ class Exchange:
         """Whether another candidate could be tried right now instead of the current one."""
         if self.attempt is None or not self.may_begin(now):
             return False
-        self.selector.suspensions.expire()
-        others = ~self.lineup.mask(key_of(self.attempt.candidate, Scope.CANDIDATE))
-        return bool(self.lineup.available() & ~self._excluded & others)
+        self.suspensions.expire()
+        return self._chooser.has_other_than(self.attempt.candidate)
 
-    def first_event_limit(self, now: float) -> float:
-        """How many seconds a streamed request may stay without any byte of a reply; infinite when it may not be cut."""
-        if not self.request.streamed or not self.has_another(now):
+    def first_byte_limit(self, now: float) -> float:
+        """How many seconds the current attempt may stay without any byte of a reply; infinite: it may not be cut."""
+        limit = self.budget.first_event if self.request.streamed else self.budget.silence or math.inf
+        if limit == math.inf or not self.has_another(now):
             return math.inf
-        return max(0.0, min(self.budget.first_event, self.deadline - now))
+        return max(0.0, min(limit, self.deadline - now))
 
-    @property
-    def best(self) -> int:
-        """The number of the attempt whose real reply is the most hopeful one so far; 0 without one."""
-        hopeful = [outcome for outcome in self.outcomes if outcome.releasable]
-        return max(hopeful, key=lambda outcome: outcome.hope).attempt.number if hopeful else 0
+    def first_output_limit(self, now: float) -> float:
+        """The same for a stream that has begun, without any real output."""
+        limit = self.budget.first_output or math.inf
+        return max(0.0, min(limit, self.deadline - now)) if limit < math.inf and self.has_another(now) else math.inf
+
+    def is_ready(self) -> bool:
+        """Whether a wait can end early: somebody was resumed by hand, or has proven to be back."""
+        self.suspensions.expire()
+        if self._again is None:
+            return self._chooser.has_come_back(None)
+        return not self._again.ticket and not self._again.refresh and self._chooser.has_come_back(self._again.candidate)
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -99,37 +123,32 @@ class Exchange:
         if self._begun:
             raise RuntimeError("begin() for the second time")
         self._begun = True
-        return self._begin(now)
-
-    def _begin(self, now: float) -> Step:
-        self.selector.suspensions.expire()
-        if len(self.lineup.members) == 1 and not self._excluded:
-            only = self.lineup.members[0]
-            if self.selector.suspension_of(only, stated=True) is None:
-                return self._send(only, now)
-        elif (picked := self.lineup.pick(self._excluded, advance=self.request.generating)) is not None:
-            return self._send(picked, now)
-        due = self._earliest()
-        # Measured from the start, so that a candidate that is suspended anew meanwhile does not add another wait.
-        if now < due <= self.started + self.budget.wait and due < self.deadline:
-            return self._wait(due - now, "every candidate is suspended")
-        return self._final(now)
+        self.suspensions.expire()
+        if (waiting := self._chooser.seat_back_in(now, self.budget.patience)) is not None:
+            seat, seconds = waiting
+            self._again = Attempt(0, seat)
+            return self._pause(now, seconds, f"{seat} comes back in a moment, and the session stays with it")
+        return self._next(now)
 
     def resume(self, now: float) -> Step:
-        """The step after a wait. Raises RuntimeError when there was none; nothing has changed then."""
-        if not self._waiting:
+        """The step after a wait, or the rest of it. Raises RuntimeError, and changes nothing, when there was none."""
+        if self._wait is None:
             raise RuntimeError("resume() without a wait")
-        self._waiting = False
-        again, self._repeat_next = self._repeat_next, None
-        if not self.may_begin(now):
-            return self._final(now)
+        since, until, reason = self._wait
+        if now < until and not self.is_ready():
+            return Wait(until - now, reason)
+        self._wait = None
+        again, self._again = self._again, None
         if again is None:
-            return self._begin(now)
-        # Another exchange may have learnt meanwhile that this candidate cannot go on.
-        self.selector.suspensions.expire()
-        alone = len(self.lineup.members) == 1
-        if self.selector.suspension_of(again, stated=alone) is None:
-            return self._send(again, now, repeat=True)
+            self.waited += max(0.0, now - since)
+            return self._next(now, anew=True)
+        # Another exchange may have learnt meanwhile that this candidate cannot go on, or be finding out.
+        self.suspensions.expire()
+        candidate, held = again.candidate, again.ticket
+        suspended = self._chooser.suspension_of(candidate) is not None
+        if self.may_begin(now) and not suspended and (held or self._chooser.is_free(candidate)):
+            return self._send(candidate, now, refresh=again.refresh, ticket=held)
+        self.suspensions.end_probe(held)
         return self._next(now)
 
     def judge(self, reply: Reply, now: float) -> Step:
@@ -137,47 +156,57 @@ class Exchange:
 
         Raises RuntimeError when no attempt is under way; nothing has changed then.
         """
-        if self.attempt is None:
-            raise RuntimeError("judge() without an attempt under way")
-        attempt, self.attempt = self.attempt, None
+        attempt = self._take_attempt("judge")
         verdict = self.ruleset.judge(reply)
         default = action(verdict, reply.fault)
         hint = read_hint(reply, now) if default.hint_cap else None
+        failure = Failure(attempt, verdict, default, hint, reply.fault, now)
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope)
         self.outcomes.append(outcome)
+        if reply.fault is None:
+            self._lessons.confirm(refusals=verdict.label is not Label.MODEL_UNSUPPORTED)
         if not self._goes_on(verdict, default, reply.fault):
+            self.suspensions.end_probe(attempt.ticket)
+            if verdict.label is Label.OK:
+                self._chooser.take_seat(attempt.candidate)
             if outcome.releasable:
                 return self._release(attempt.number)
-            self._excluded = self.lineup.everyone
+            self._chooser.exclude_all()
             return self._final(now)
-        pause = self._repeat_pause(attempt, verdict, default, hint, reply)
-        if pause is not None and now + pause < self.deadline and self._sent < self.budget.attempts:
-            self._repeated.add(attempt.candidate)
-            self._repeat_next = attempt.candidate
-            return self._wait(pause, f"{attempt.candidate}: {verdict.label}, tried once more")
-        self.outcomes[-1] = replace(outcome, suspension=self._suspend(attempt, verdict, default, hint, reply, now))
-        self._exclude(attempt.candidate, default)
+        once = not self._chooser.was_repeated(attempt.candidate)
+        repeat = repeat_of(failure, self.budget.patience, self.random) if once else None
+        if repeat is not None and self.may_begin(now + repeat.seconds):
+            return self._repeat(failure, repeat)
+        self.outcomes[-1] = replace(outcome, suspension=self._lessons.learn(failure))
+        self.suspensions.end_probe(attempt.ticket)
+        self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return self._next(now)
 
     def accept(self) -> None:
         """The current attempt has shown real output, or a reply that needs no decision: it is released as it is."""
-        if self.attempt is None:
-            raise RuntimeError("accept() without an attempt under way")
-        attempt, self.attempt = self.attempt, None
+        attempt = self._take_attempt("accept")
         self.outcomes.append(Outcome(attempt, Verdict(Label.OK, "builtin/output"), 200, None, 0))
+        self._lessons.confirm(refusals=True)
+        # Proven it is at its terminal event only; but it is worth asking again.
+        self.suspensions.end_probe(attempt.ticket)
+        self._chooser.take_seat(attempt.candidate)
         self._released = attempt.number
 
     def unsendable(self, label: Label, rule: str, reason: str, now: float) -> Step:
         """The current attempt could not even be built for its candidate: on to the next, nobody is suspended.
 
-        Nothing was sent, so it costs no budget (law 5).
+        Nothing was sent, so it costs no budget (law 5). Only a secret that was rejected, and for which there is no
+        other, is out of rotation from now on.
         """
-        if self.attempt is None:
-            raise RuntimeError("unsendable() without an attempt under way")
-        attempt, self.attempt = self.attempt, None
+        attempt = self._take_attempt("unsendable")
         self._sent -= 1
-        self.outcomes.append(Outcome(attempt, Verdict(label, rule, reason), 0, None, 0))
-        self._exclude(attempt.candidate, DEFAULTS[label])
+        suspension, default = None, DEFAULTS[label]
+        self.suspensions.end_probe(attempt.ticket)
+        if attempt.refresh and (last := self.outcomes[-1]).verdict.label is Label.CREDENTIAL_REJECTED:
+            rejected = Failure(last.attempt, last.verdict, action(last.verdict), None, None, now)
+            suspension = self._lessons.learn(rejected)
+        self.outcomes.append(Outcome(attempt, Verdict(label, rule, reason), 0, suspension, 0))
+        self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return self._next(now)
 
     def succeeded(self) -> None:
@@ -187,8 +216,7 @@ class Exchange:
         outcome = self.outcomes[self._released - 1]
         # A reply that was judged to be an error and is released for want of a better one ends as it should, too.
         if outcome.verdict.label is Label.OK:
-            candidate = outcome.attempt.candidate
-            self.selector.suspensions.resume(key_of(candidate, Scope.CANDIDATE), set_before=self._began)
+            self.suspensions.prove(outcome.attempt.candidate, outcome.attempt.ticket)
 
     def failed_after_release(self, reply: Reply, now: float) -> Outcome | None:
         """The released stream ended in an error or was cut: nothing can be replayed, but the candidate pays for it.
@@ -203,90 +231,82 @@ class Exchange:
         if default.scope is None:
             return None
         hint = read_hint(reply, now) if default.hint_cap else None
-        suspension = self._suspend(released, verdict, default, hint, reply, now)
+        suspension = self._lessons.learn(Failure(released, verdict, default, hint, reply.fault, now))
         return Outcome(released, verdict, reply.status, suspension, default.hope)
 
     def cancelled(self) -> None:
-        """The tool went away: nothing is learnt and nobody is suspended."""
-        self.attempt = None
-        self._waiting = False
-        self._repeat_next = None
+        """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""
+        for attempt in (self.attempt, self._again):
+            if attempt is not None:
+                self.suspensions.end_probe(attempt.ticket)
+        self.attempt = self._again = self._wait = None
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
-    def _send(self, candidate: Candidate, now: float, *, repeat: bool = False) -> Attempt:
+    def _next(self, now: float, *, anew: bool = False) -> Step:
+        """Send to whoever can be picked, wait for whoever comes back soon, or end. ``anew``: a wait has ended."""
+        if self.may_begin(now):
+            self.suspensions.expire()
+            if (picked := self._chooser.choose(anew=anew)) is not None:
+                return self._send(picked, now)
+            # Measured from the start, so that a candidate that is suspended anew meanwhile does not add another wait.
+            limit = min(self.started + self.budget.wait, math.nextafter(self.deadline, now))
+            if (due := self._chooser.due(now, limit)) is not None:
+                self._chooser.begin_wait()
+                return self._pause(now, due - now, "every candidate is suspended")
+            if (early := self._chooser.early_probe()) is not None:
+                return self._send(early, now, early=True)
+        return self._final(now)
+
+    def _send(
+        self, candidate: Candidate, now: float, *, refresh: bool = False, early: bool = False, ticket: int = 0
+    ) -> Attempt:
+        repeat = self._chooser.send(candidate)
         self._sent += 1
-        self._began = now
-        self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat)
+        ticket = ticket or self.suspensions.ticket()
+        if self.request.generating:
+            self.suspensions.begin_probe(candidate, ticket)
+        self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket)
         return self.attempt
 
-    def _wait(self, seconds: float, reason: str) -> Wait:
-        self._waiting = True
-        return Wait(seconds, reason)
-
-    def _release(self, number: int, *, final: bool = False, retry: bool = True) -> Release:
-        self._released = number
-        return Release(number, final, retry)
+    def _take_attempt(self, what: str) -> Attempt:
+        if self.attempt is None:
+            raise RuntimeError(f"{what}() without an attempt under way")
+        attempt, self.attempt = self.attempt, None
+        return attempt
 
     def _goes_on(self, verdict: Verdict, default: Default, fault: Fault | None) -> bool:
         if fault is not None and fault.sent and not self.request.replay_after_sent:
             return False
         return verdict.then.replay if verdict.then.replay is not None else default.next is not Next.NOBODY
 
-    def _repeat_pause(
-        self, attempt: Attempt, verdict: Verdict, default: Default, hint: Hint | None, reply: Reply
-    ) -> float | None:
-        """Seconds until the same candidate is tried again, None when it is not (law 2: at most once)."""
-        if attempt.candidate in self._repeated:
-            return None
-        if verdict.label is Label.RATE_LIMITED and hint is not None and hint.seconds <= self.budget.patience:
-            return hint.seconds
-        wanted = verdict.then.retry_same > 0 if verdict.then.retry_same is not None else default.repeat
-        if not wanted:
-            return None
-        # A connection that had served a request before was merely closed while idle: nothing to wait for.
-        return 0.0 if reply.fault is not None else self.random.uniform(*JITTER)
+    def _repeat(self, failure: Failure, repeat: Repeat) -> Wait:
+        """Wait, and then send to the same candidate once more."""
+        attempt, held = failure.attempt, failure.attempt.ticket
+        if repeat.reason is Reason.PATIENCE:
+            # The others go elsewhere meanwhile.
+            self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._lessons.learn(failure))
+        if repeat.reason is not Reason.LUCK:
+            # What the next try finds out, it finds out with a ticket of its own.
+            self.suspensions.end_probe(held)
+            held = 0
+        self._again = replace(attempt, refresh=repeat.reason is Reason.REFRESH, ticket=held)
+        return self._pause(failure.at, repeat.seconds, f"{attempt.candidate}: {failure.verdict.label}, tried once more")
 
-    def _suspend(
-        self, attempt: Attempt, verdict: Verdict, default: Default, hint: Hint | None, reply: Reply, now: float
-    ) -> Suspension | None:
-        if default.scope is None:
-            return None
-        # Law 4: from an endpoint that generates nothing only an explicit refusal that names the model counts.
-        if not self.request.generating and not (verdict.label is Label.MODEL_UNSUPPORTED and verdict.names_model):
-            return None
-        seconds = verdict.then.seconds if verdict.then.seconds is not None else default.seconds
-        if hint is not None:
-            seconds = min(hint.seconds, default.hint_cap)
-        if seconds <= 0:
-            return None
-        key = key_of(attempt.candidate, default.scope)
-        source = hint.source if hint else ""
-        wanted = Suspension(key, now, now + seconds, verdict.label, verdict.rule, verdict.evidence, source)
-        return self.selector.suspensions.suspend(wanted)
+    def _pause(self, now: float, seconds: float, reason: str) -> Wait:
+        self._wait = (now, now + seconds, reason)
+        return Wait(seconds, reason)
 
-    def _exclude(self, candidate: Candidate, default: Default) -> None:
-        """Leave out of the rest of this exchange whatever this verdict speaks about."""
-        scope = default.scope or Scope.CANDIDATE
-        self._excluded |= self.lineup.mask(key_of(candidate, scope))
-        self._excluded |= self.lineup.mask(key_of(candidate, Scope.CANDIDATE))
-        if default.next is Next.OTHER_MODEL:
-            self._excluded |= self.lineup.same_model(candidate)
-
-    def _next(self, now: float) -> Step:
-        if self.may_begin(now):
-            self.selector.suspensions.expire()
-            picked = self.lineup.pick(self._excluded, advance=self.request.generating)
-            if picked is not None:
-                return self._send(picked, now)
-        return self._final(now)
+    def _release(self, number: int, *, final: bool = False, retry: bool = True) -> Release:
+        self._released = number
+        return Release(number, final, retry)
 
     def _final(self, now: float) -> Step:
         """Nothing is left to try: the most hopeful real reply, or an answer of our own."""
+        excluded = self._chooser.used
+        found = chances(self.request, self.lineup, self.selector, self.outcomes, excluded)
         if self.best:
-            alone = len(self.lineup.members) == 1
-            return self._release(self.best, final=not alone, retry=self._earliest() - now <= RETRY_HORIZON)
-        return refuse(self.request, self.lineup, self.selector, self.outcomes, self._excluded, now)
-
-    def _earliest(self) -> float:
-        return earliest(chances(self.request, self.lineup, self.selector, self.outcomes, self._excluded))
+            retry = earliest(found) - now <= RETRY_HORIZON
+            return self._release(self.best, final=self._chooser.only is None, retry=retry)
+        step = refuse(self.request, self.lineup, self.selector, self.outcomes, excluded, now)
+        return replace(step, refused=not self._sent and self._chooser.all_refuse())

@@ -8,11 +8,11 @@ from mitmproxy import http
 
 from understudy.attempts import Abandoned
 from understudy.exchange import Exchange
+from understudy.keys import key_of
 from understudy.pool import printable
 from understudy.refusal import duration
 from understudy.rules import Scope
 from understudy.steps import Outcome
-from understudy.suspensions import key_of
 
 logger = logging.getLogger("understudy")
 

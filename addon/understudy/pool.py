@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
@@ -16,6 +16,16 @@ from typing import Protocol
 
 class SecretSource(Protocol):
     """Where a secret comes from. Its repr never shows the secret."""
+
+    @property
+    def is_client(self) -> bool:
+        """Whether this stands for whatever the tool itself sent."""
+        ...
+
+    @property
+    def refreshable(self) -> bool:
+        """Whether another try may find another secret, so that a rejected one is worth a refresh."""
+        ...
 
     def reveal(self) -> str:
         """Return the secret itself. Called at the last moment, by the layer that puts it on the wire."""
@@ -27,6 +37,14 @@ class Strategy(StrEnum):
 
     ORDERED = "ordered"
     ROUND_ROBIN = "round_robin"
+    WEIGHTED = "weighted"
+
+
+class HoldUntil(StrEnum):
+    """How long a reply is held before it is released."""
+
+    OUTPUT = "output"  # the first real output: the stream is live from there
+    COMPLETE = "complete"  # its end: what breaks off in the middle is replayed
 
 
 def printable(text: str, most: int = 200) -> str:
@@ -84,10 +102,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One line of a route's ``candidates``. Without a ``model`` the alias keeps its name."""
+    """One line of a route's ``candidates``. Without a ``model`` the alias keeps its name.
+
+    ``priority``: candidates of a higher number are picked only while none of a lower one is available. ``weight``: the
+    share of a candidate among those of its priority, with ``strategy: weighted``.
+    """
 
     credential: Credential
     model: str | None = None
+    priority: int = 1
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +121,9 @@ class Budget:
     ``attempts``: sendings in all. ``seconds``: no attempt or wait begins later than this after the request came in.
     ``wait``: the longest wait for a candidate when all are suspended. ``first_event``: how long a streamed request may
     stay without any byte of a reply while another candidate is left. ``patience``: a limit with a hint this short is
-    waited out on the same candidate, once.
+    waited out on the same candidate, once. ``silence``: how long a request that is not streamed may stay without any
+    byte of a reply while another candidate is left; 0: for ever. ``first_output``: how long a stream may go on without
+    any real output, likewise. ``idle``: how long a stream that is held until its end (``hold: complete``) may pause.
     """
 
     attempts: int = 4
@@ -105,16 +131,24 @@ class Budget:
     wait: float = 30.0
     first_event: float = 45.0
     patience: float = 3.0
+    silence: float = 0.0
+    first_output: float = 0.0
+    idle: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Alias, glob or ``default`` -> choices in order."""
+    """Alias, glob or ``default`` -> choices in order.
+
+    ``affinity``: whether a session of a tool stays with the candidate that answered it last.
+    """
 
     pattern: str
     choices: tuple[Choice, ...]
     strategy: Strategy = Strategy.ORDERED
     budget: Budget = Budget()
+    hold: HoldUntil = HoldUntil.OUTPUT
+    affinity: bool = True
 
     @property
     def is_default(self) -> bool:
@@ -125,15 +159,36 @@ class Route:
         """Whether any choice speaks this dialect."""
         return any(choice.credential.upstream.dialect == dialect for choice in self.choices)
 
+    def members(self, alias: str, dialect: str, client: str = "") -> dict[Candidate, Choice]:
+        """The candidates for this alias in this dialect, in order, each with its first choice.
+
+        ``client``: the name under which the tool's own credential goes, where that is a candidate.
+        """
+        found: dict[Candidate, Choice] = {}
+        for choice in self.choices:
+            credential = choice.credential
+            if credential.upstream.dialect == dialect:
+                if client and credential.secret.is_client:
+                    credential = replace(credential, name=client)
+                found.setdefault(Candidate(credential, choice.model or alias), choice)
+        return found
+
     def candidates(self, alias: str, dialect: str) -> tuple[Candidate, ...]:
         """The candidates for this alias in this dialect, in order, each once."""
-        return tuple(
-            dict.fromkeys(
-                Candidate(choice.credential, choice.model or alias)
-                for choice in self.choices
-                if choice.credential.upstream.dialect == dialect
-            )
+        return tuple(self.members(alias, dialect))
+
+    def means(self, credential: str, model: str) -> bool:
+        """Whether a candidate of this credential and upstream model can come from this route, for any alias."""
+        return any(
+            choice.credential.name == credential
+            and (choice.model == model if choice.model is not None else self._takes(model))
+            for choice in self.choices
         )
+
+    def _takes(self, alias: str) -> bool:
+        if self.is_default:
+            return True
+        return bool(glob_regex(self.pattern).fullmatch(alias)) if is_glob(self.pattern) else self.pattern == alias
 
 
 def is_glob(pattern: str) -> bool:
@@ -169,7 +224,11 @@ class Intercept:
 
 @dataclass(frozen=True)
 class Pool:
-    """Everything a pool file says. ``replay_after_sent``: whether a fault after the request was sent is replayed."""
+    """Everything a pool file says.
+
+    ``replay_after_sent``: whether a fault after the request was sent is replayed. ``state``: the file that keeps
+    suspensions over a restart, "" for none. ``affinity``: seconds for which a session is remembered.
+    """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     credentials: Mapping[str, Credential] = field(default_factory=dict)
@@ -177,6 +236,8 @@ class Pool:
     intercept: tuple[Intercept, ...] = ()
     replay_after_sent: bool = True
     path: str = ""
+    state: str = ""
+    affinity: float = 3600.0
 
     @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], Route], ...]:

@@ -38,6 +38,9 @@ _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/g
 class _NoSecret:
     """Stands in for a secret that could not be read, so that reading can go on."""
 
+    is_client = False
+    refreshable = False
+
     def reveal(self) -> str:
         raise SecretError("this secret could not be read")
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from understudy.keys import Suspension
 from understudy.pool import Candidate, printable
 from understudy.rules import Label
 from understudy.select import Lineup, Selector
 from understudy.steps import Outcome, Refuse, Request
-from understudy.suspensions import Suspension
 
 RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
@@ -35,7 +35,7 @@ def chances(
     last = {outcome.attempt.candidate: outcome for outcome in outcomes}
     found: dict[Candidate, Suspension | None] = {}
     for position, member in enumerate(lineup.members):
-        if member.upstream.name in request.blocked:
+        if request.why_not(member):
             continue
         suspension, said = _running(lineup, selector, member), last.get(member)
         if suspension is None and (said.hope < CURABLE if said else excluded >> position & 1):
@@ -98,7 +98,7 @@ def _line(
     now: float,
 ) -> str:
     name = f"- {member}"
-    if reason := request.blocked.get(member.upstream.name):
+    if reason := request.why_not(member):
         return f"{name}: {reason}"
     if suspension is not None:
         why = f": {suspension.evidence}" if suspension.evidence else ""

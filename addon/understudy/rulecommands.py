@@ -16,6 +16,7 @@ from typing import Any
 from understudy.actions import Next, action
 from understudy.explain import faults, near_misses
 from understudy.hints import read_hint
+from understudy.ladder import seconds_of
 from understudy.refusal import duration
 from understudy.replyfile import LARGEST, ReplyFileError, Saved, read_replies
 from understudy.ruledraft import DraftError, draft
@@ -151,7 +152,7 @@ def described(verdict: Verdict, saved: Saved) -> str:
     if then.retry_same or (then.retry_same is None and default.repeat):
         parts.insert(0, "the same candidate once more")
     if default.scope is not None:
-        seconds = then.seconds if then.seconds is not None else default.seconds
+        seconds = seconds_of(default.steps, 0)
         hint = read_hint(saved.reply, time.time()) if default.hint_cap else None
         if hint is not None:
             seconds = min(hint.seconds, default.hint_cap)

@@ -43,6 +43,9 @@ class _Source:
 
     __slots__ = ()
 
+    is_client = False
+    refreshable = False
+
     @override
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError("a secret is never pickled")

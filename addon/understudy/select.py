@@ -1,4 +1,4 @@
-"""Which candidate next: ordered or round robin over the candidates that are not suspended.
+"""Which candidate next: the first tier of priority that has one available, and in it the strategy of the route.
 
 A skipped candidate costs nothing (law 5), not even time: who is available is kept as the bits of an integer, one per
 candidate, so that picking among ten thousand is a handful of machine-wide operations and no loop.
@@ -6,32 +6,44 @@ candidate, so that picking among ten thousand is a handful of machine-wide opera
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from weakref import WeakSet
 
 from cachetools import LRUCache
 
-from understudy.pool import Candidate, Route, Strategy
+from understudy.keys import Key, Suspension, key_of, keys_of
+from understudy.pool import Candidate, Choice, Route, Strategy
 from understudy.rules import Scope
-from understudy.suspensions import Key, Suspension, Suspensions, key_of
+from understudy.suspensions import Suspensions
 
 LINEUPS = 1024
 """How many lineups are remembered; an alias that was forgotten is laid out anew."""
 
 
 class Lineup:
-    """The candidates of one alias in order, and which of them are suspended right now."""
+    """The candidates of one alias, in the order of their priorities, and which of them cannot be picked right now."""
 
-    def __init__(self, route: Route, members: Sequence[Candidate]) -> None:
-        self.route = route
-        self.members = tuple(members)
+    def __init__(self, route: Route, alias: str, dialect: str, members: Mapping[Candidate, Choice]) -> None:
+        self.route, self.alias, self.dialect = route, alias, dialect
+        ranked = sorted(members.items(), key=lambda member: member[1].priority)
+        self.members = tuple(candidate for candidate, _ in ranked)
         self.everyone = (1 << len(self.members)) - 1
-        self.cursor = 0
-        self._suspended: dict[Scope, int] = dict.fromkeys(Scope, 0)
+        self._cursors: dict[tuple[int, int], int] = {}
+        """Where the round robin of a tier and weight goes on."""
+        self._credit: dict[tuple[int, int], int] = {}
+        """What a tier and weight is owed, see :meth:`_weighted`."""
+        self._blocked: dict[Scope, int] = dict.fromkeys(Scope, 0)
         self._positions: dict[Key, list[int]] = {}
-        for position, member in enumerate(self.members):
-            for scope in Scope:
-                self._positions.setdefault(key_of(member, scope), []).append(position)
+        self._tiers: dict[int, dict[int, int]] = {}
+        """Priority -> weight -> the members that have both, as bits."""
+        placed: dict[tuple[int, int], list[int]] = {}
+        for position, (member, choice) in enumerate(ranked):
+            weight = choice.weight if route.strategy is Strategy.WEIGHTED else 1
+            placed.setdefault((choice.priority, weight), []).append(position)
+            for key in keys_of(member):
+                self._positions.setdefault(key, []).append(position)
+        for (priority, weight), positions in placed.items():
+            self._tiers.setdefault(priority, {})[weight] = _bits(positions)
 
     def __repr__(self) -> str:
         free = self.available()
@@ -46,22 +58,26 @@ class Lineup:
         """The members that a key covers, as bits; 0 when it covers none."""
         return _bits(self._positions.get(key, ()))
 
+    def bit(self, candidate: Candidate) -> int:
+        """The one member that is this candidate, as a bit; 0 when it is none."""
+        return self.mask(key_of(candidate, Scope.CANDIDATE))
+
     def same_model(self, candidate: Candidate) -> int:
         """The members with the same upstream model at the same upstream, as bits."""
         wanted = (candidate.upstream.name, candidate.model)
         return _bits([at for at, member in enumerate(self.members) if (member.upstream.name, member.model) == wanted])
 
-    def mark(self, key: Key, suspended: bool) -> None:
-        """Take note that a key was suspended or came back."""
+    def mark(self, key: Key, blocked: bool) -> None:
+        """Take note that a key cannot be picked, or can be again."""
         bits = self.mask(key)
-        if suspended:
-            self._suspended[key.scope] |= bits
+        if blocked:
+            self._blocked[key.scope] |= bits
         else:
-            self._suspended[key.scope] &= ~bits
+            self._blocked[key.scope] &= ~bits
 
     def available(self) -> int:
-        """The members that are not suspended in any scope, as bits."""
-        blocked = self._suspended
+        """The members that can be picked: not suspended in any scope, and not being probed, as bits."""
+        blocked = self._blocked
         return self.everyone & ~(blocked[Scope.CANDIDATE] | blocked[Scope.CREDENTIAL] | blocked[Scope.UPSTREAM])
 
     def members_of(self, bits: int) -> list[Candidate]:
@@ -71,18 +87,42 @@ class Lineup:
     def pick(self, excluded: int = 0, *, advance: bool = True) -> Candidate | None:
         """The next available member, None when there is none.
 
-        ``advance`` False leaves a round robin where it is: a token count asks the candidate that the next generating
-        call would use.
+        ``advance`` False leaves the turns as they are: a token count asks the candidate that the next generating call
+        would use.
         """
         free = self.available() & ~excluded
         if not free:
             return None
         if self.route.strategy is Strategy.ORDERED:
             return self.members[_lowest(free)]
-        ahead = free >> self.cursor
-        position = self.cursor + _lowest(ahead) if ahead else _lowest(free)
+        for priority, weights in self._tiers.items():
+            here = {weight: found for weight, bits in weights.items() if (found := bits & free)}
+            if here:
+                weight = self._weighted(priority, here, advance) if len(here) > 1 else next(iter(here))
+                return self._turn((priority, weight), here[weight], advance)
+        raise AssertionError("a free member that is in no tier")
+
+    def _weighted(self, priority: int, free: Mapping[int, int], advance: bool) -> int:
+        """Smooth weighted round robin among the weights of a tier: the one that is owed most.
+
+        Each turn every weight is owed its share, weight times members, and the one that is taken pays for all. Over as
+        many turns as the weights of all members add up to, each member has as many as its weight says, spread out.
+        """
+        shares = {weight: weight * bits.bit_count() for weight, bits in free.items()}
+        owed = {weight: self._credit.get((priority, weight), 0) + share for weight, share in shares.items()}
+        chosen = max(owed, key=lambda weight: (owed[weight], weight))
         if advance:
-            self.cursor = (position + 1) % len(self.members)
+            owed[chosen] -= sum(shares.values())
+            self._credit.update({(priority, weight): owing for weight, owing in owed.items()})
+        return chosen
+
+    def _turn(self, group: tuple[int, int], free: int, advance: bool) -> Candidate:
+        """Round robin among members of the same tier and weight."""
+        cursor = self._cursors.get(group, 0)
+        ahead = free >> cursor
+        position = cursor + _lowest(ahead) if ahead else _lowest(free)
+        if advance:
+            self._cursors[group] = (position + 1) % len(self.members)
         return self.members[position]
 
 
@@ -91,38 +131,45 @@ class Selector:
 
     def __init__(self, suspensions: Suspensions) -> None:
         self.suspensions = suspensions
-        self._lineups: LRUCache[tuple[str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
+        self._lineups: LRUCache[tuple[str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
         # A lineup that was forgotten here may still be in use by an exchange, which must not miss a change.
         self._in_use: WeakSet[Lineup] = WeakSet()
         suspensions.listeners.add(self)
 
-    def lineup(self, route: Route, alias: str, dialect: str) -> Lineup:
-        """The lineup of an alias on a route, for one dialect."""
+    def lineup(self, route: Route, alias: str, dialect: str, client: str = "") -> Lineup:
+        """The lineup of an alias on a route, for one dialect; ``client``: see :meth:`Route.members`."""
         self.suspensions.expire()
-        key = (route.pattern, dialect, alias)
+        key = (route.pattern, dialect, alias, client)
         known = self._lineups.get(key)
         if known is None or known.route is not route:
-            known = Lineup(route, route.candidates(alias, dialect))
+            known = Lineup(route, alias, dialect, route.members(alias, dialect, client))
             for each in known.keys:
-                if self.suspensions.get(each) is not None:
+                if self.suspensions.is_blocked(each):
                     known.mark(each, True)
             self._lineups[key] = known
             self._in_use.add(known)
         return known
 
-    def changed(self, key: Key, suspended: bool) -> None:
+    def changed(self, key: Key, blocked: bool) -> None:
         """Listener for the suspensions."""
         for lineup in self._in_use:
-            lineup.mark(key, suspended)
+            lineup.mark(key, blocked)
 
     def suspension_of(self, candidate: Candidate, *, stated: bool = False) -> Suspension | None:
-        """The longest running suspension that covers a candidate, None when it is available.
+        """The longest running suspension that covers a candidate, None without one.
 
         ``stated``: of those only whose window the upstream itself named.
         """
-        found = (self.suspensions.get(key_of(candidate, scope)) for scope in Scope)
-        running = (item for item in found if item is not None and (item.stated or not stated))
+        running = (item for item in self.suspensions_of(candidate) if item.stated or not stated)
         return max(running, key=lambda item: item.until, default=None)
+
+    def suspensions_of(self, candidate: Candidate) -> list[Suspension]:
+        """All running suspensions that cover a candidate."""
+        return [item for key in keys_of(candidate) if (item := self.suspensions.get(key)) is not None]
+
+    def is_probed(self, candidate: Candidate) -> bool:
+        """Whether somebody else finds out right now whether this candidate is back."""
+        return any(self.suspensions.is_probed(key) for key in keys_of(candidate))
 
 
 def _bits(positions: Sequence[int]) -> int:

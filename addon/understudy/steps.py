@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from understudy.affinity import NOTHING_SPENT, Spent
+from understudy.keys import Suspension
 from understudy.pool import Candidate
 from understudy.rules import Label, Verdict
-from understudy.suspensions import Suspension
 
 ABOUT_THE_REQUEST = (
     Label.MODEL_UNSUPPORTED,
@@ -21,16 +22,24 @@ ABOUT_THE_REQUEST = (
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Send the request to this candidate. ``repeat``: it was tried before in this exchange."""
+    """Send the request to this candidate.
+
+    ``repeat``: it was tried before in this exchange. ``refresh``: its secret was rejected, so that it has to be fetched
+    anew first; where that yields no other one, say :meth:`Exchange.unsendable`. ``early``: it is suspended, and asked
+    all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
+    """
 
     number: int
     candidate: Candidate
     repeat: bool = False
+    refresh: bool = False
+    early: bool = False
+    ticket: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing for so many seconds, then ask :meth:`Exchange.resume`."""
+    """Do nothing for so many seconds, or until :meth:`Exchange.is_ready`, then ask :meth:`Exchange.resume`."""
 
     seconds: float
     reason: str
@@ -50,11 +59,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer ourselves: status 429, 503 or 400, one line per candidate, Retry-After in whole seconds or None."""
+    """Answer ourselves: status 429, 503 or 400, one line per candidate, Retry-After in whole seconds or None.
+
+    ``refused``: every candidate is suspended because it refused the model, so that the last refusal says best what
+    there is to say, if it is at hand (F17).
+    """
 
     status: int
     message: str
     retry_after: int | None = None
+    refused: bool = False
 
 
 type Step = Attempt | Wait | Release | Refuse
@@ -72,7 +86,9 @@ class Outcome:
 
     @property
     def releasable(self) -> bool:
-        """Whether this is a real reply that would not lie to the tool about its own login (law 6)."""
+        """Whether this is a real reply that would not lie to the tool about its own login (law 6, W07)."""
+        if self.attempt.candidate.credential.secret.is_client:
+            return self.status > 0
         if self.status == 401:
             return False
         return self.status > 0 and (self.status != 403 or self.verdict.label in ABOUT_THE_REQUEST)
@@ -82,8 +98,10 @@ class Outcome:
 class Request:
     """What the exchange knows of the request.
 
-    ``blocked``: upstreams that may not be used, by name, each with the reason. ``replay_after_sent``: whether a fault
-    after the request was sent is replayed.
+    ``blocked``: upstreams that may not be used, by name, each with the reason; ``barred``: the same for credentials.
+    ``replay_after_sent``: whether a fault after the request was sent is replayed. ``session``: what tells the tool's
+    conversation from others, "" when nothing does. ``bound_to``: the only credential that knows what the request speaks
+    of, "" when any may serve it (P04). ``spent``: what earlier rounds of the same request have used up.
     """
 
     alias: str
@@ -91,3 +109,13 @@ class Request:
     streamed: bool
     blocked: Mapping[str, str]
     replay_after_sent: bool = True
+    barred: Mapping[str, str] = field(default_factory=dict)
+    session: str = ""
+    bound_to: str = ""
+    spent: Spent = NOTHING_SPENT
+
+    def why_not(self, candidate: Candidate) -> str:
+        """Why this candidate may not be used for this request, "" when it may."""
+        if self.bound_to and candidate.credential.name != self.bound_to:
+            return f"not asked: only {self.bound_to} knows what this request refers to"
+        return self.blocked.get(candidate.upstream.name) or self.barred.get(candidate.credential.name, "")

@@ -1,76 +1,40 @@
 """The memory of what is out of rotation: suspensions of candidates, credentials and upstreams, each until a time.
 
 Laws kept here: a suspension is keyed by the concrete upstream model, never by the alias, and is only ever lengthened
-until it expires or is resumed (law 3); a success resumes the very candidate it proves, and only what was set before
-the successful attempt began (laws 3 and 4). Time comes from an injected clock, in seconds.
+until it expires, is resumed by hand, or is disproved (law 3). What has expired is half-open: one probe at a time, until
+a success disproves it or a failure suspends it anew. What is learnt from an attempt counts only against what is older
+than it: every attempt draws a ticket, and every change has a number from the same counter, because clocks jump (F16).
+Time comes from an injected clock, in seconds.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from dataclasses import replace
+from typing import Protocol
 from weakref import WeakSet
 
 from cachetools import TLRUCache
 
-from understudy.pool import Candidate, printable
-from understudy.rules import Label, Scope
+from understudy.keys import Key, Suspension, keys_of
+from understudy.ladder import Ladders
+from understudy.pool import Candidate
+from understudy.verdict import Label, Scope
 
 LIMIT = 100_000
 """The most suspensions kept. At the limit a new one is dropped: evicting would revive a live one."""
-
-
-class Key(NamedTuple):
-    """What is suspended. ``model`` is empty unless the scope is a candidate."""
-
-    scope: Scope
-    name: str
-    model: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.scope} {self.name} {printable(self.model)}".rstrip()
-
-
-def key_of(candidate: Candidate, scope: Scope) -> Key:
-    """The key under which this candidate, its credential or its upstream is suspended."""
-    match scope:
-        case Scope.CANDIDATE:
-            return Key(scope, candidate.credential.name, candidate.model)
-        case Scope.CREDENTIAL:
-            return Key(scope, candidate.credential.name)
-        case Scope.UPSTREAM:
-            return Key(scope, candidate.upstream.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Suspension:
-    """Out of rotation until ``until``, with the evidence. ``since`` and ``until`` are readings of the clock.
-
-    ``stated`` tells that the upstream itself named the time (``hint`` says where), so that even a route with a
-    single candidate keeps to it.
-    """
-
-    key: Key
-    since: float
-    until: float
-    label: Label
-    rule: str
-    evidence: str = ""
-    hint: str = ""
-
-    @property
-    def stated(self) -> bool:
-        """Whether the reply itself stated the window."""
-        return bool(self.hint) and self.label in (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
+EARLY_PROBE = 30.0
+"""Seconds between two early probes of one candidate, where all candidates are suspended for model_unsupported."""
 
 
 class Listener(Protocol):
     """Somebody who wants to know what comes and goes."""
 
-    def changed(self, key: Key, suspended: bool) -> None:
-        """A key was suspended, or is back in rotation."""
+    def changed(self, key: Key, blocked: bool) -> None:
+        """A key was suspended or is being probed, or can be picked again."""
 
 
 def _until(_key: Key, suspension: Suspension, _now: float) -> float:
@@ -78,19 +42,32 @@ def _until(_key: Key, suspension: Suspension, _now: float) -> float:
 
 
 class Suspensions:
-    """The TTL cache of suspensions.
+    """The TTL cache of suspensions, and what has come out of it without being proven yet.
 
-    ``listeners`` are told of every entry that comes or goes, for as long as somebody else keeps them alive: a request
-    may still work on the lineups of a pool that was replaced since (law 11).
+    ``listeners`` are told of every key that is blocked or free again, for as long as somebody else keeps them alive: a
+    request may still work on the lineups of a pool that was replaced since (law 11).
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.listeners: WeakSet[Listener] = WeakSet()
-        self._told: set[Key] = set()
-        """What the listeners know as suspended."""
+        self.ladders: Ladders[Key] = Ladders()
+        self.generations: Counter[str] = Counter()
+        """How often each credential has changed."""
+        self.version = 0
+        """Changes with every suspension that comes or goes."""
+        self._blocked: set[Key] = set()
+        """What the listeners know as blocked: suspended, or being probed."""
         # An infinite size: a finite one evicts live suspensions. LIMIT bounds it instead.
         self._cache: TLRUCache[Key, Suspension] = TLRUCache(maxsize=math.inf, ttu=_until, timer=clock)
+        self._half_open: dict[Key, Suspension] = {}
+        self._probes: dict[Key, int] = {}
+        self._early: dict[Key, float] = {}
+        self._orders = itertools.count(1)
+        self._cleared: dict[Key, int] = {}
+        """When a key was resumed by hand or proven, as an order."""
+        self._renewed: dict[str, int] = {}
+        """When a credential changed, as an order."""
 
     def __len__(self) -> int:
         with self._cache.timer:
@@ -104,13 +81,39 @@ class Suspensions:
             running = [self._cache[key] for key in self._cache]
         yield from sorted(running, key=lambda item: item.until)
 
+    # -- questions -----------------------------------------------------------------------------------------------
+
     def get(self, key: Key) -> Suspension | None:
         """The running suspension of a key, or None."""
         return self._cache.get(key)
 
+    def half_open(self, key: Key) -> Suspension | None:
+        """The suspension that has expired and that no success has disproved yet, or None."""
+        return self._half_open.get(key)
+
+    def is_blocked(self, key: Key) -> bool:
+        """Whether the key cannot be picked: suspended, or being probed."""
+        return key in self._blocked
+
+    def is_probed(self, key: Key) -> bool:
+        """Whether a probe of this key is under way."""
+        return key in self._probes
+
+    def is_stale(self, candidate: Candidate, key: Key, ticket: int) -> bool:
+        """Whether something newer has cleared the key: a hand, a success, or another secret of its credential (F16)."""
+        return ticket < self._cleared.get(key, 0) or ticket < self._renewed.get(candidate.credential.name, 0)
+
+    def ticket(self) -> int:
+        """The order of an attempt that begins now."""
+        return next(self._orders)
+
+    # -- changes -------------------------------------------------------------------------------------------------
+
     def expire(self) -> None:
-        """Let go of what is due. Costs next to nothing while nothing is."""
-        for key, _ in self._cache.expire():
+        """Let go of what is due: it is half-open from then on. Costs next to nothing while nothing is."""
+        for key, suspension in self._cache.expire():
+            self._half_open[key] = suspension
+            _bound(self._half_open)
             self._tell(key, False)
 
     def suspend(self, suspension: Suspension) -> Suspension | None:
@@ -123,34 +126,125 @@ class Suspensions:
         with self._cache.timer as now:
             self.expire()
             running = self._cache.get(key)
-            if running is not None and running.until >= suspension.until:
-                # The newer refusal counts for what a late success may still undo.
-                suspension = replace(running, since=max(running.since, suspension.since))
+            kept = running if running is not None and running.until >= suspension.until else suspension
+            # The newer refusal counts for what a late success may still undo.
+            suspension = replace(kept, order=next(self._orders))
             if suspension.until <= now or (running is None and len(self._cache) >= LIMIT):
                 return None
             self._cache[key] = suspension
-            if running is None:
-                self._tell(key, True)
+            self._half_open.pop(key, None)
+            self._probes.pop(key, None)
+            self._tell(key, True)
         return suspension
 
-    def resume(self, key: Key, *, set_before: float = math.inf) -> Suspension | None:
-        """Put something back into rotation; returns what was lifted, None if nothing was.
+    def begin_probe(self, candidate: Candidate, ticket: int) -> None:
+        """An attempt begins: it takes the one probe of everything about the candidate that is half-open."""
+        if not self._half_open:
+            return
+        for key in keys_of(candidate):
+            if key in self._half_open and key not in self._probes:
+                self._probes[key] = ticket
+                self._tell(key, True)
 
-        ``set_before``: only a suspension set earlier than this reading of the clock is lifted, so that a late
-        success does not undo a newer refusal.
+    def end_probe(self, ticket: int) -> None:
+        """The attempt has shown what it is worth, or was given up: its probes are free again either way (F14)."""
+        if not self._probes:
+            return
+        for key in [key for key, holder in self._probes.items() if holder == ticket]:
+            del self._probes[key]
+            self._tell(key, False)
+
+    def prove(self, candidate: Candidate, ticket: int) -> Suspension | None:
+        """A generating attempt ended well: it resumes its own candidate, and what had expired is back for good.
+
+        Nothing that is newer than the attempt is touched (laws 3 and 4). Returns the running suspension it lifted.
         """
-        if key not in self._told:
+        if not (self._blocked or self._half_open or self.ladders):
             return None  # the common case, and every success asks
+        lifted = None
         with self._cache.timer:
             self.expire()
-            running = self._cache.get(key)
-            if running is None or running.since >= set_before:
-                return None
-            del self._cache[key]
-            self._tell(key, False)
-        return running
+            for key in keys_of(candidate):
+                running = self._cache.get(key)
+                last = running or self._half_open.get(key)
+                if self.is_stale(candidate, key, ticket) or (last is not None and ticket < last.order):
+                    continue
+                if running is not None:
+                    if key.scope is not Scope.CANDIDATE:
+                        continue
+                    lifted = running
+                if last is not None:
+                    self._clear(key)
+                else:
+                    self.ladders.forget(key)
+        return lifted
 
-    def _tell(self, key: Key, suspended: bool) -> None:
-        (self._told.add if suspended else self._told.discard)(key)
+    def begin_early_probe(self, key: Key) -> bool:
+        """Whether a candidate may be asked although it is suspended (F17); if so, the next time is 30 s from now."""
+        now, last = self.clock(), self._early.get(key)
+        if last is not None and 0 <= now - last < EARLY_PROBE:
+            return False
+        self._early.pop(key, None)
+        self._early[key] = now
+        _bound(self._early)
+        return True
+
+    def resume(self, key: Key) -> Suspension | None:
+        """Put something back into rotation by hand; returns what was lifted, None if nothing was.
+
+        Attempts that began before change nothing about it any more.
+        """
+        with self._cache.timer:
+            self.expire()
+            lifted = self._cache.get(key) or self._half_open.get(key)
+            if lifted is not None:
+                self._clear(key)
+        return lifted
+
+    def renew(self, credential: str, *, rejected_only: bool = False) -> None:
+        """The credential has changed: what was learnt with the old one is void, and late results of it count no more.
+
+        ``rejected_only``: it is another token of the same account: only what was said about the token itself is void.
+        """
+        self.generations[credential] += 1
+        with self._cache.timer:
+            self.expire()
+            for key, known in [*self._cache.items(), *self._half_open.items()]:
+                about = key.scope is not Scope.UPSTREAM and key.name == credential
+                if about and (not rejected_only or known.label is Label.CREDENTIAL_REJECTED):
+                    self._clear(key)
+            self._renewed[credential] = next(self._orders)
+
+    def retain(self, wanted: Callable[[Key], bool]) -> None:
+        """Forget what is not wanted any more: what a reload has removed (O03)."""
+        with self._cache.timer:
+            self.expire()
+            for key in [*self._cache, *self._half_open]:
+                if not wanted(key):
+                    self._clear(key)
+
+    def _clear(self, key: Key) -> None:
+        """Nothing is held against the key any more, and nothing that is older than now will be."""
+        self._cleared.pop(key, None)
+        self._cleared[key] = next(self._orders)
+        _bound(self._cleared)
+        self._cache.pop(key, None)
+        self.ladders.forget(key)
+        self._half_open.pop(key, None)
+        self._probes.pop(key, None)
+        self._early.pop(key, None)
+        self._tell(key, False)
+
+    def _tell(self, key: Key, blocked: bool) -> None:
+        self.version += 1
+        if blocked is (key in self._blocked):
+            return
+        (self._blocked.add if blocked else self._blocked.discard)(key)
         for listener in self.listeners:
-            listener.changed(key, suspended)
+            listener.changed(key, blocked)
+
+
+def _bound[V](table: dict[Key, V]) -> None:
+    """What can be named by anybody must not grow for ever: the oldest entry goes."""
+    if len(table) > LIMIT:
+        del table[next(iter(table))]

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 
 from benchmark.figures import Row, Unit, alone, at_most
+from understudy.keys import Suspension, key_of
 from understudy.pool import Choice, Credential, Route, Strategy, Upstream
 from understudy.rules import Label, Scope
 from understudy.select import Selector
-from understudy.suspensions import Suspension, Suspensions, key_of
+from understudy.suspensions import Suspensions
 
 COUNTS = (10, 1_000, 10_000)
 PICK = at_most(20.0, "< 20 us")
@@ -18,6 +19,9 @@ ALIAS, DIALECT = "model", "openai"
 
 class NoSecret:
     """A secret source that is never asked."""
+
+    is_client = False
+    refreshable = False
 
     def reveal(self) -> str:
         """There is none."""

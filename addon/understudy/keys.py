@@ -1,0 +1,70 @@
+"""What can be taken out of rotation, and the value that says so: keys and suspensions.
+
+A candidate is named by its credential and the concrete upstream model, never by the alias (law 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from understudy.pool import Candidate, printable
+from understudy.verdict import Label, Scope
+
+
+class Key(NamedTuple):
+    """What is suspended. ``model`` is empty unless the scope is a candidate."""
+
+    scope: Scope
+    name: str
+    model: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.name} {printable(self.model)}".rstrip()
+
+
+def key_of(candidate: Candidate, scope: Scope) -> Key:
+    """The key under which this candidate, its credential or its upstream is suspended."""
+    match scope:
+        case Scope.CANDIDATE:
+            return Key(scope, candidate.credential.name, candidate.model)
+        case Scope.CREDENTIAL:
+            return Key(scope, candidate.credential.name)
+        case Scope.UPSTREAM:
+            return Key(scope, candidate.upstream.name)
+
+
+def keys_of(candidate: Candidate) -> tuple[Key, Key, Key]:
+    """All keys that cover a candidate."""
+    return (
+        key_of(candidate, Scope.CANDIDATE),
+        key_of(candidate, Scope.CREDENTIAL),
+        key_of(candidate, Scope.UPSTREAM),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Out of rotation until ``until``, with the evidence. ``since`` and ``until`` are readings of the clock.
+
+    ``hint`` says where the reply itself named the time, "" where we chose it. ``candidate`` is the one whose reply it
+    was, ``generation`` how often its credential had changed by then, ``step`` the step of the ladder, from 0. ``order``
+    is the number of the latest failure that confirmed it.
+    """
+
+    key: Key
+    since: float
+    until: float
+    label: Label
+    rule: str
+    evidence: str = ""
+    hint: str = ""
+    candidate: str = ""
+    generation: int = 0
+    step: int = 0
+    order: int = field(default=0, compare=False)
+
+    @property
+    def stated(self) -> bool:
+        """Whether the reply itself stated the window, so that even a route with a single candidate keeps to it."""
+        return bool(self.hint) and self.label in (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
