@@ -96,7 +96,7 @@ class Rounds:
     def spent(self, fingerprint: bytes, *, counted: bool) -> Spent:
         """What the rounds before this one have used up. ``counted``: the tool says itself that it is a retry."""
         ended, spent = self._failed.get(fingerprint, (0.0, NOTHING_SPENT))
-        return spent if counted or 0 <= self.clock() - ended <= RETRY_SECONDS else NOTHING_SPENT
+        return spent if counted or abs(self.clock() - ended) <= RETRY_SECONDS else NOTHING_SPENT
 
     def failed(self, fingerprint: bytes, spent: Spent) -> None:
         """The round ended without an answer; ``spent`` is the sum over all rounds."""

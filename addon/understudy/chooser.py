@@ -70,11 +70,10 @@ class Chooser:
         """What keeps a candidate from being sent. An only one is kept by nothing but a stated window."""
         return self.selector.suspension_of(candidate, stated=self.only is not None)
 
-    def is_free(self, candidate: Candidate) -> bool:
-        """Whether a candidate can be sent: not suspended, and nobody else is probing it."""
-        return self.suspension_of(candidate) is None and (
-            self.only is not None or not self.selector.is_probed(candidate)
-        )
+    def is_free(self, candidate: Candidate, ticket: int) -> bool:
+        """Whether a candidate can be sent: it is not suspended, and no other attempt is probing it."""
+        probed = self.only is None and self.selector.is_probed(candidate, ticket)
+        return self.suspension_of(candidate) is None and not probed
 
     def has_come_back(self, candidate: Candidate | None) -> bool:
         """Whether the one that is waited for, or with None anybody, can be picked again."""
@@ -92,6 +91,8 @@ class Chooser:
         if self.only is not None or not self.request.generating or not self.all_refuse():
             return None
         for member in self.lineup.members_of(self.lineup.everyone & ~self.out):
+            if self.selector.is_probed(member):
+                continue  # whether its upstream is there at all is being found out
             if self.selector.suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
                 return member
         return None

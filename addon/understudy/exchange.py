@@ -144,11 +144,9 @@ class Exchange:
             return self._next(now, anew=True)
         # Another exchange may have learnt meanwhile that this candidate cannot go on, or be finding out.
         self.suspensions.expire()
-        candidate, held = again.candidate, again.ticket
-        suspended = self._chooser.suspension_of(candidate) is not None
-        if self.may_begin(now) and not suspended and (held or self._chooser.is_free(candidate)):
-            return self._send(candidate, now, refresh=again.refresh, ticket=held)
-        self.suspensions.end_probe(held)
+        if self.may_begin(now) and self._chooser.is_free(again.candidate, again.ticket):
+            return self._send(again.candidate, now, refresh=again.refresh, ticket=again.ticket)
+        self.suspensions.end_probe(again.ticket)
         return self._next(now)
 
     def judge(self, reply: Reply, now: float) -> Step:
@@ -164,7 +162,7 @@ class Exchange:
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope)
         self.outcomes.append(outcome)
         if reply.fault is None:
-            self._lessons.confirm(refusals=verdict.label is not Label.MODEL_UNSUPPORTED)
+            self._lessons.confirm(attempt.candidate, refusals=verdict.label is not Label.MODEL_UNSUPPORTED)
         if not self._goes_on(verdict, default, reply.fault):
             self.suspensions.end_probe(attempt.ticket)
             if verdict.label is Label.OK:
@@ -186,7 +184,7 @@ class Exchange:
         """The current attempt has shown real output, or a reply that needs no decision: it is released as it is."""
         attempt = self._take_attempt("accept")
         self.outcomes.append(Outcome(attempt, Verdict(Label.OK, "builtin/output"), 200, None, 0))
-        self._lessons.confirm(refusals=True)
+        self._lessons.confirm(attempt.candidate, refusals=True)
         # Proven it is at its terminal event only; but it is worth asking again.
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.take_seat(attempt.candidate)
@@ -249,8 +247,10 @@ class Exchange:
             self.suspensions.expire()
             if (picked := self._chooser.choose(anew=anew)) is not None:
                 return self._send(picked, now)
-            # Measured from the start, so that a candidate that is suspended anew meanwhile does not add another wait.
-            limit = min(self.started + self.budget.wait, math.nextafter(self.deadline, now))
+            # Measured from the start, so that a candidate that is suspended anew meanwhile does not add another wait;
+            # and from now, should the clock have been set back.
+            limit = min(self.started, now) + self.budget.wait
+            limit = min(limit, math.nextafter(self.deadline, now))
             if (due := self._chooser.due(now, limit)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")

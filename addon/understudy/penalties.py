@@ -14,6 +14,7 @@ from understudy.actions import Default
 from understudy.hints import Hint
 from understudy.keys import Suspension, key_of
 from understudy.ladder import JITTER, Rung, seconds_of
+from understudy.pool import Candidate
 from understudy.reply import Fault, FaultKind
 from understudy.steps import Attempt, Request
 from understudy.suspensions import Suspensions
@@ -106,8 +107,14 @@ class Lessons:
             self._provisional.append(failure)
         return suspension
 
-    def confirm(self, *, refusals: bool) -> None:
-        """Another candidate was reached, and maybe does not refuse: what was penalised for a start is so in full."""
+    def confirm(self, candidate: Candidate, *, refusals: bool) -> None:
+        """This candidate was reached, and maybe does not refuse: what was penalised for a start is so in full.
+
+        Unless it is the very same that was penalised: that was asked again, and proves nothing about others.
+        """
         for failure in [each for each in self._provisional if refusals or each.is_unreachable]:
             self._provisional.remove(failure)
-            impose(self.suspensions, failure, self.random)
+            failed = failure.attempt.candidate
+            same = failed.upstream == candidate.upstream if failure.is_unreachable else failed == candidate
+            if not same:
+                impose(self.suspensions, failure, self.random)

@@ -167,9 +167,9 @@ class Selector:
         """All running suspensions that cover a candidate."""
         return [item for key in keys_of(candidate) if (item := self.suspensions.get(key)) is not None]
 
-    def is_probed(self, candidate: Candidate) -> bool:
-        """Whether somebody else finds out right now whether this candidate is back."""
-        return any(self.suspensions.is_probed(key) for key in keys_of(candidate))
+    def is_probed(self, candidate: Candidate, besides: int = 0) -> bool:
+        """Whether another attempt finds out right now whether this candidate is back."""
+        return any(self.suspensions.is_probed(key, besides) for key in keys_of(candidate))
 
 
 def _bits(positions: Sequence[int]) -> int:

@@ -95,9 +95,9 @@ class Suspensions:
         """Whether the key cannot be picked: suspended, or being probed."""
         return key in self._blocked
 
-    def is_probed(self, key: Key) -> bool:
-        """Whether a probe of this key is under way."""
-        return key in self._probes
+    def is_probed(self, key: Key, besides: int = 0) -> bool:
+        """Whether a probe of this key is under way, by another attempt than the one with this ticket."""
+        return self._probes.get(key, besides) != besides
 
     def is_stale(self, candidate: Candidate, key: Key, ticket: int) -> bool:
         """Whether something newer has cleared the key: a hand, a success, or another secret of its credential (F16)."""
@@ -182,7 +182,7 @@ class Suspensions:
     def begin_early_probe(self, key: Key) -> bool:
         """Whether a candidate may be asked although it is suspended (F17); if so, the next time is 30 s from now."""
         now, last = self.clock(), self._early.get(key)
-        if last is not None and 0 <= now - last < EARLY_PROBE:
+        if last is not None and abs(now - last) < EARLY_PROBE:
             return False
         self._early.pop(key, None)
         self._early[key] = now
