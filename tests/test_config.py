@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from understudy.config import ConfigError, Problem, check_file_is_private, default_pool_path, lint, load, parse
 from understudy.dialects import DIALECTS as KNOWN_DIALECTS
 from understudy.fields import AUTH_HEADERS
-from understudy.pool import Budget, Choice, Intercept, Pool, Route, Strategy
+from understudy.pool import Budget, Choice, HoldUntil, Intercept, Override, Pool, Route, Strategy
 
 DIALECTS = ("openai", "anthropic", "gemini")
 ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
@@ -72,10 +72,14 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
           team: {upstream: anthropic, secret: {env: TEAM}}
         routes:
           gpt-5:
-            candidates: [work, {credential: home, model: llama3:8b}]
-            strategy: round_robin
-            hold: output
-            budget: {attempts: 2, patience: 0}
+            candidates: [work, {credential: home, model: llama3:8b, priority: 2, weight: 3}]
+            strategy: weighted
+            hold: complete
+            affinity: no
+            budget: {attempts: 2, patience: 0, silence: 300, first_output: 60, idle: 15.5}
+            actions:
+              model_unsupported: {retry_same: 1, seconds: 60}
+              unknown: {replay: true}
           4: [work]
           no: [home]
           claude-*[1m]: [team]
@@ -85,6 +89,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
           - {host: LLM.corp, dialect: openai, base_path: /gateway/v1/, port: 8443}
           - {host: plain.example, dialect: anthropic}
         replay_after_sent: false
+        affinity: 600
         """)
     pool = read(text, tmp_path / "pool.yaml")
     openai, lan, anthropic = pool.upstreams.values()
@@ -99,9 +104,17 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
         "sk-team-secret-2",
     ]
     assert list(pool.routes) == ["gpt-5", "4", "no", "claude-*[1m]", "default"]
-    assert pool.routes["gpt-5"].choices == (Choice(work), Choice(home, "llama3:8b"))
-    assert pool.routes["gpt-5"].strategy is Strategy.ROUND_ROBIN
-    assert pool.routes["gpt-5"].budget == Budget(attempts=2, seconds=20.5, wait=10, patience=0)
+    first = pool.routes["gpt-5"]
+    assert first.choices == (Choice(work), Choice(home, "llama3:8b", priority=2, weight=3))
+    assert (first.strategy, first.hold, first.affinity) == (Strategy.WEIGHTED, HoldUntil.COMPLETE, False)
+    assert first.budget == Budget(
+        attempts=2, seconds=20.5, wait=10, patience=0, silence=300, first_output=60, idle=15.5
+    )
+    assert first.actions == (
+        ("model_unsupported", Override(retry_same=1, seconds=60)),
+        ("unknown", Override(replay=True)),
+    )
+    assert pool.affinity == 600
     assert pool.routes["4"].budget == Budget(seconds=20.5, wait=10)
     assert pool.routes["default"].choices == (Choice(work), Choice(team))
     assert pool.intercept == (
@@ -116,6 +129,7 @@ def test_what_is_left_out_has_its_default() -> None:
     pool = read(routes("gpt-5: [work]"))
     assert pool.routes["gpt-5"].budget == Budget()
     assert pool.routes["gpt-5"].strategy is Strategy.ORDERED
+    assert (pool.routes["gpt-5"].hold, pool.routes["gpt-5"].affinity) == (HoldUntil.OUTPUT, True)
     assert pool.intercept == ()
     assert pool.replay_after_sent
 
@@ -163,10 +177,22 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
         ("gpt-5: [{model: gpt-5}]", "the key `credential` is missing", "add it"),
         ("gpt-5: [{credential: work, model: [a]}]", "a list in place of the upstream model", "add it"),
         ("gpt-5: [work, team]", "different dialects: openai (work), anthropic (team)", "only `default` may"),
-        ("gpt-5: {candidates: [work], strategy: weighted}", "`strategy: weighted` is not available in this", "ordered"),
+        (
+            "gpt-5: {candidates: [{credential: work, weight: 3}, home]}",
+            "the weights of 'gpt-5' do nothing",
+            "add `strategy: weighted`",
+        ),
+        ("gpt-5: [{credential: work, weight: 0}]", "'0' is out of bounds", "write a number of a weight from 1 to 100"),
+        ("gpt-5: [{credential: work, priority: first}]", "a text in place of a number", "a priority from 1 to 100"),
         ("gpt-5: {candidates: [work], strategy: orderd}", "unknown strategy 'orderd'", "did you mean `ordered`?"),
-        ("gpt-5: {candidates: [work], hold: complete}", "`hold: complete` is not available in this version", "remove"),
-        ("gpt-5: {candidates: [work], hold: some}", "unknown `hold` 'some'", "remove it"),
+        ("gpt-5: {candidates: [work], hold: complet}", "unknown hold 'complet'", "did you mean `complete`?"),
+        ("gpt-5: {candidates: [work], affinity: 3}", "a number in place of true or false", "write true or false"),
+        ("gpt-5: {candidates: [work], actions: {limited: {}}}", "unknown label 'limited'", "rate_limited"),
+        (
+            "gpt-5: {candidates: [work], actions: {overloaded: {retry_same: 2}}}",
+            "'2' is out of bounds",
+            "write a number of repeats from 0 to 1",
+        ),
         ("gpt-5: {candidates: [work], budget: {attempts: 0}}", "'0' is out of bounds", "from 1 to 32"),
         ("gpt-5: {candidates: [work], budget: {attempts: 1.5}}", "1.5 is not a whole number", "whole number"),
         ("gpt-5: {candidates: [work], budget: {seconds: 0}}", "'0' is out of bounds", "from 0.01 to 3600"),
@@ -174,7 +200,11 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
         ("gpt-5: {candidates: [work], budget: {wait: .nan}}", "'.nan' is not a plain", "from 0 to 3600"),
         ("gpt-5: {candidates: [work], budget: {wait: '3'}}", "a text in place of a number", "from 0 to 3600"),
         ("gpt-5: {candidates: [work], budget: {patience: 1:30}}", "'1:30' is not a plain", "from 0 to 60"),
-        ("gpt-5: {candidates: [work], budget: {idle: 30}}", "`idle` is not available in this version", "remove it"),
+        (
+            "gpt-5: {candidates: [work], budget: {idle: 0}}",
+            "'0' is out of bounds",
+            "write a number of seconds from 0.01",
+        ),
         ("gpt-5: {candidates: [work], budget: 3}", "a number in place of a mapping", "write a mapping of attempts"),
         ("a-*: [work]\n  a-**: [home]", "`a-**` is never reached: `a-*` takes all its aliases", "remove one"),
         ("a?*: [work]\n  a*?: [home]", "`a*?` is never reached: `a?*` takes all its aliases", "remove one"),

@@ -15,7 +15,8 @@ from mitmproxy import http
 from decisions import NOW, candidate
 from understudy.dialects import DIALECTS, Call
 from understudy.hold import Held, Hold, Secret
-from understudy.release import MARK, own_answer, prepare
+from understudy.release import own_answer, prepare
+from understudy.rules import OWN_MARK
 from understudy.sites import Recognised
 from understudy.steps import Refuse, Release
 
@@ -205,4 +206,4 @@ def test_our_own_answer_is_in_the_tools_dialect(name: str, status: int, retry_af
     assert response.headers.get("x-should-retry") == ("false" if retry_after is None else None)
     assert json.loads(response.content or b"")["error"]["message"] == "understudy: no\n- a m1: why"
     assert response.headers["content-length"] == str(len(response.content or b""))
-    assert MARK in response.headers
+    assert OWN_MARK in response.headers

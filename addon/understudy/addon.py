@@ -11,12 +11,13 @@ import ipaddress
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import command, connection, ctx, exceptions, tls
+from mitmproxy import command, connection, ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layer, server_hooks
 from mitmproxy.proxy.mode_servers import ServerInstance
@@ -37,6 +38,7 @@ from understudy.yamlnodes import RuleError
 
 logger = logging.getLogger("understudy")
 
+UPLOAD = re.compile(r"/files(?:\?|$)")
 DECRYPT = ("pooled", "all")
 NO_DEBUG = (
     "proxy_debug prints everything that is sent, secrets included, so it cannot be used together with a pool: "
@@ -146,6 +148,8 @@ class Understudy:
     async def _watch_rules(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
+            for name in self.engine.identities.look():
+                logger.info(f"understudy: the secret of {name} has changed: its suspensions are void")
             try:
                 ruleset = self.library.refresh()
             except RuleError as error:
@@ -195,6 +199,11 @@ class Understudy:
         """Forget what was noted about a connection, and see that it is closed."""
         self.engine.unverified.discard(data.server.id)
         close_socket(ctx.master, data.client, data.server)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        """Files that a tool uploads by itself live in its own account."""
+        if flow.request.method == "POST" and UPLOAD.search(flow.request.path):
+            self.engine.learn_upload(flow.request, flow.response)
 
     def understudy_attempt(self, abandoned: Abandoned) -> None:
         """An attempt was not the one for the tool."""

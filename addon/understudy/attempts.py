@@ -29,6 +29,8 @@ from understudy.secrets import SecretError
 from understudy.steps import Attempt, Outcome, Refuse, Release, Step, Wait
 from understudy.watch import SLACK
 
+LOOK_INTERVAL = 0.25
+"""Seconds between two looks at whether a wait can end early: somebody resumed by hand, or another exchange's probe."""
 STALL_LIMIT = 10.0
 """Seconds for the body of an error reply, while another candidate is left."""
 
@@ -53,6 +55,9 @@ class UnderstudyAttemptHook(commands.StartHook):
 class AttemptStream(DeliveryStream):
     """One request of a tool, as far as it concerns its attempts."""
 
+    paused_until = 0.0
+    sent_at = 0.0
+
     def go(self, step: Step | None) -> CommandGenerator[None]:
         """Take steps until one of them has to wait for something to happen."""
         while step is not None:
@@ -61,8 +66,7 @@ class AttemptStream(DeliveryStream):
                     step = yield from self.send(step)
                 case Wait(seconds=seconds, reason=reason) if seconds > 0:
                     yield commands.Log(f"waiting {seconds:.1f}s: {reason}")
-                    self.server_state = self.state_pause
-                    yield from self.wake_in(seconds)
+                    yield from self.pause(seconds)
                     step = None
                 case Wait():
                     assert self.exchange is not None
@@ -73,6 +77,12 @@ class AttemptStream(DeliveryStream):
                 case Refuse():
                     yield from self.refuse(step)
                     step = None
+
+    def pause(self, seconds: float) -> CommandGenerator[None]:
+        """Do nothing for a while, and look now and then whether that can end early."""
+        self.server_state = self.state_pause
+        self.paused_until = self.now() + seconds
+        yield from self.wake_in(min(seconds, LOOK_INTERVAL))
 
     def send(self, attempt: Attempt) -> CommandGenerator[Step | None]:
         """Send the request to a candidate; returns the next step when it never got there."""
@@ -88,7 +98,7 @@ class AttemptStream(DeliveryStream):
                 label, rule = Label.CREDENTIAL_REJECTED, "builtin/secret"
             yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
             return self.exchange.unsendable(label, rule, str(problem), self.now())
-        self.hold = Hold(plan.recognised, plan.call, candidate, self.secret)
+        self.hold = Hold(plan.recognised, plan.call, candidate, self.secret, plan.route.hold)
         server, fault = yield from self.connect(candidate.upstream)
         if (yield from self.gone()):
             if server is not None:
@@ -98,7 +108,8 @@ class AttemptStream(DeliveryStream):
             return (yield from self.conclude(self.hold.fault(fault)))
         self.server_state = self.state_held_headers
         yield from self.transmit(request, server)
-        yield from self.wake_in(self.exchange.first_byte_limit(self.now()))
+        self.sent_at = self.now()
+        yield from self.wake_in(self.exchange.first_byte_limit(self.sent_at))
         return None
 
     def conclude(self, reply: Reply) -> CommandGenerator[Step | None]:
@@ -150,13 +161,22 @@ class AttemptStream(DeliveryStream):
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
         held = self.hold.start(response.status_code, headers)
         if held is Held.MORE:
-            assert self.exchange is not None
-            # After the deadline nothing can be replayed, so holding on would be for nothing. An error that stalls
-            # is not worth that long.
-            left = self.exchange.deadline - self.now()
-            stall = min(STALL_LIMIT, self.exchange.budget.first_event)
-            yield from self.wake_in(max(0.0, left if self.hold.success else min(left, stall)))
+            yield from self.wake_in(self.patience_with(self.hold))
         yield from self.on_held(held)
+
+    def patience_with(self, hold: Hold) -> float:
+        """Seconds until somebody has to look at a hold that goes on without a word."""
+        assert self.exchange is not None
+        now, budget = self.now(), self.exchange.budget
+        # After the deadline nothing can be replayed, so holding on would be for nothing.
+        left = self.exchange.deadline - now
+        if not hold.success:
+            left = min(left, STALL_LIMIT, budget.first_event)  # an error that stalls is not worth that long
+        elif hold.is_held_whole and hold.has_output:
+            left = min(left, budget.idle)
+        elif hold.live:
+            left = min(left, self.exchange.first_output_limit(now) - (now - self.sent_at))
+        return max(0.0, left)
 
     def state_held_body(self, event: events.Event) -> CommandGenerator[None]:
         """Body of an attempt while it is undecided."""
@@ -164,6 +184,8 @@ class AttemptStream(DeliveryStream):
         self.held.append(event)
         if isinstance(event, ResponseData):
             yield from self.on_held(self.hold.data(event.data))
+            if self.server_state == self.state_held_body and self.hold.is_held_whole and self.hold.has_output:
+                yield from self.wake_in(self.patience_with(self.hold))
         elif isinstance(event, ResponseEndOfMessage):
             yield from self.on_held(self.hold.end())
 
@@ -199,11 +221,28 @@ class AttemptStream(DeliveryStream):
         if self.exchange is None or self.now() + SLACK < self.due_at:
             return
         if self.server_state == self.state_pause:
-            yield from self.go(self.exchange.resume(self.now()))
+            left = self.paused_until - self.now()
+            if left > SLACK and not self.exchange.is_ready():
+                yield from self.wake_in(min(left, LOOK_INTERVAL))
+                return
+            step = self.exchange.resume(self.now())
+            if isinstance(step, Wait) and step.seconds <= SLACK:
+                yield from self.wake_in(step.seconds)  # the alarm was early
+                return
+            yield from self.go(step)
         elif self.server_state == self.state_held_headers and self.exchange.has_another(self.now()):
             yield from self.failed(FaultKind.SILENCE, "no byte of a reply in time")
         elif self.server_state == self.state_held_body and self.hold is not None:
-            if not self.hold.success and self.exchange.has_another(self.now()):
-                yield from self.failed(FaultKind.SILENCE, "the reply stalled")
+            if self.exchange.has_another(self.now()) and (reason := self.why_give_up(self.hold)):
+                yield from self.failed(FaultKind.SILENCE, reason)
             else:
                 yield from self.on_held(Held.BOUND)
+
+    def why_give_up(self, hold: Hold) -> str:
+        """What is wrong with a reply that has begun and does not go on, "" when nothing is."""
+        assert self.exchange is not None
+        if not hold.success:
+            return "the reply stalled"
+        if hold.is_held_whole and hold.has_output:
+            return "the stream paused in the middle"
+        return "no output in time" if hold.live and self.exchange.budget.first_output else ""

@@ -26,6 +26,7 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 
 from understudy import release, rewrite
+from understudy.actions import DEFAULTS, Next
 from understudy.border import BorderStream
 from understudy.dialects.base import Progress
 from understudy.engine import Intake, Plan
@@ -101,9 +102,10 @@ class DeliveryStream(BorderStream):
         if self.journal is not None:
             self.journal.released(self.flow, self.exchange, step.attempt)
         verdict = self.exchange.outcomes[step.attempt - 1].verdict
+        self.hold = hold
+        self.note(step, head.response, edited)
         if complete and hold.success and not hold.live and verdict.label is Label.OK:
             self.exchange.succeeded()
-        self.hold = hold
         head.response.stream = live or hold.live
         self.server_state = self.state_wait_for_response_headers
         yield from HttpStream.state_wait_for_response_headers(self, head)
@@ -119,6 +121,19 @@ class DeliveryStream(BorderStream):
             # Another addon killed the flow when it saw the headers.
             yield from self.cancel()
             self.finish()
+
+    def note(self, step: Release, response: http.Response, body: bytes) -> None:
+        """What later requests should know of this reply; ``body``: what there is of it, fit for the tool."""
+        assert self.exchange is not None and self.plan is not None and self.hold is not None
+        outcome = self.exchange.outcomes[step.attempt - 1]
+        label, engine = outcome.verdict.label, self.engine_now
+        if label is Label.OK:
+            engine.learn(self.plan, outcome.attempt.candidate, bytes(self.hold.body))
+            engine.ended(self.exchange, self.plan, self.flow.request, answered=True)
+        elif DEFAULTS[label].next is not Next.NOBODY:
+            engine.ended(self.exchange, self.plan, self.flow.request, answered=False)
+        if label is Label.MODEL_UNSUPPORTED:
+            engine.remember_refusal(self.exchange, response, body)
 
     def state_released(self, event: events.Event) -> CommandGenerator[None]:
         """The released stream: one append per chunk, and nothing else that mitmproxy would not do."""
@@ -142,10 +157,11 @@ class DeliveryStream(BorderStream):
     def read_tail(self, tail: Tail) -> CommandGenerator[None]:
         """How a released stream ended: its terminal event is a success, an error a fault of the candidate."""
         assert self.hold is not None
+        assert self.exchange is not None and self.plan is not None
         progress, event = tail.last(self.hold)
         if progress is Progress.DONE:
-            assert self.exchange is not None
             self.exchange.succeeded()
+            self.engine_now.learn(self.plan, self.hold.candidate, tail.content())
         elif progress is Progress.ERROR and event is not None:
             self.remember(self.hold.ending(event))
         yield from ()
@@ -171,10 +187,17 @@ class DeliveryStream(BorderStream):
     def refuse(self, step: Refuse) -> CommandGenerator[None]:
         """Answer ourselves, in the tool's own dialect."""
         assert self.intake is not None
-        if self.journal is not None and self.exchange is not None:
-            self.journal.released(self.flow, self.exchange, 0)
+        answer = None
+        if self.exchange is not None:
+            assert self.plan is not None
+            if self.journal is not None:
+                self.journal.released(self.flow, self.exchange, 0)
+            self.engine_now.ended(self.exchange, self.plan, self.flow.request, answered=False)
+            answer = self.engine_now.last_refusal(self.exchange) if step.refused else None
         yield commands.Log(step.message, WARNING)
-        yield from self.respond(release.own_answer(self.intake.dialect, step))
+        yield from self.respond(
+            release.last_refusal(answer) if answer else release.own_answer(self.intake.dialect, step)
+        )
 
     def respond(self, response: http.Response) -> CommandGenerator[None]:
         """Send a response that did not come from an upstream, with the hooks that such a response gets."""

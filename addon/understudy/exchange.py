@@ -155,7 +155,7 @@ class Exchange:
         Raises RuntimeError when no attempt is under way; nothing has changed then.
         """
         attempt = self._take_attempt("judge")
-        verdict = self.ruleset.judge(reply)
+        verdict = self._judged(reply)
         default = action(verdict, reply.fault)
         hint = read_hint(reply, now) if default.hint_cap else None
         failure = Failure(attempt, verdict, default, hint, reply.fault, now)
@@ -224,7 +224,7 @@ class Exchange:
         if not self._released or self.outcomes[self._released - 1].verdict.label is not Label.OK:
             return None
         released = self.outcomes[self._released - 1].attempt
-        verdict = self.ruleset.judge(reply)
+        verdict = self._judged(reply)
         default = action(verdict, reply.fault)
         if default.scope is None:
             return None
@@ -268,6 +268,17 @@ class Exchange:
             self.suspensions.begin_probe(candidate, ticket)
         self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket)
         return self.attempt
+
+    def _judged(self, reply: Reply) -> Verdict:
+        """The verdict, with what the route says about its label on top of what its rule does."""
+        verdict = self.ruleset.judge(reply)
+        wanted = dict(self.lineup.route.actions).get(verdict.label) if self.lineup.route.actions else None
+        if wanted is None:
+            return verdict
+        stated = {
+            name: value for name in ("replay", "retry_same", "seconds") if (value := getattr(wanted, name)) is not None
+        }
+        return replace(verdict, then=replace(verdict.then, **stated))
 
     def _take_attempt(self, what: str) -> Attempt:
         if self.attempt is None:

@@ -15,12 +15,14 @@ from enum import Enum, auto
 
 from understudy.dialects.base import Call, Progress, StreamEvent
 from understudy.encoding import Decoder
-from understudy.pool import Candidate
+from understudy.pool import Candidate, HoldUntil
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.secrets import mask
 from understudy.sites import Recognised
 from understudy.streamevents import EventReader, is_event_stream
 
+COMPLETE_LIMIT = 8 * 1024 * 1024
+"""Bytes of a reply that is held until its end."""
 BODY_LIMIT = 1024 * 1024
 """Bytes of a held body."""
 STREAM_LIMIT = 256 * 1024
@@ -56,20 +58,34 @@ class Held(Enum):
 
 
 class Hold:
-    """Reads a reply as it comes in. Feed it :meth:`start`, then :meth:`data`, then :meth:`end`."""
+    """Reads a reply as it comes in. Feed it :meth:`start`, then :meth:`data`, then :meth:`end`.
 
-    def __init__(self, recognised: Recognised, call: Call, candidate: Candidate, secret: Secret) -> None:
+    ``until``: COMPLETE holds a success to its very end, and takes it for a fault when it does not end as it should.
+    """
+
+    def __init__(
+        self,
+        recognised: Recognised,
+        call: Call,
+        candidate: Candidate,
+        secret: Secret,
+        until: HoldUntil = HoldUntil.OUTPUT,
+    ) -> None:
         self.dialect = recognised.dialect
         self.endpoint = recognised.endpoint
         self.call = call
         self.candidate = candidate
         self.secret = secret
+        self.until = until
         self.status = 0
         self.headers: tuple[tuple[str, str], ...] = ()
         self.live = False
         """Whether the reply is a stream of events."""
         self.body = bytearray()
         """What came so far, decoded."""
+        self.has_output = False
+        """Whether a stream has shown real output."""
+        self._is_done = False  # whether the terminal event has come
         self._decoder = Decoder("", BODY_LIMIT)
         self._encoding = ""
         self._received = 0
@@ -78,6 +94,7 @@ class Hold:
         self._error: StreamEvent | None = None
         self._fault: Fault | None = None
         self._may_be_array = False
+        self._is_opaque = False  # whether there is nothing to judge in it
 
     @property
     def encoded(self) -> bool:
@@ -87,7 +104,18 @@ class Hold:
     @property
     def outgrown(self) -> bool:
         """Whether a bound on bytes was reached."""
-        return max(self._received, len(self.body)) >= (STREAM_LIMIT if self.live else BODY_LIMIT)
+        return max(self._received, len(self.body)) >= self._limit
+
+    @property
+    def _limit(self) -> int:
+        if self.is_held_whole:
+            return COMPLETE_LIMIT
+        return STREAM_LIMIT if self.live else BODY_LIMIT
+
+    @property
+    def is_held_whole(self) -> bool:
+        """Whether this reply is released at its end only."""
+        return self.until is HoldUntil.COMPLETE and self.success
 
     @property
     def success(self) -> bool:
@@ -103,8 +131,10 @@ class Hold:
         is_json = content_type == "application/json" or content_type.endswith("+json")
         self.live = self.success and is_event_stream(content_type)
         if self.success and not self.live and not is_json:
-            return Held.OUTPUT
-        self._decoder = Decoder(self._encoding, BODY_LIMIT)
+            if not self.is_held_whole:
+                return Held.OUTPUT
+            self._is_opaque = True
+        self._decoder = Decoder(self._encoding, self._limit)
         self._may_be_array = self.success and is_json and self.call.streamed
         if self.live:
             self._reader = EventReader(content_type)
@@ -126,7 +156,7 @@ class Hold:
             return Held.BOUND if self.outgrown else Held.MORE
         if (decided := self._read(self._reader.feed(decoded))) is not Held.MORE:
             return decided
-        full = self._events >= EVENT_LIMIT or self.outgrown
+        full = (self._events >= EVENT_LIMIT and not self.is_held_whole) or self.outgrown
         unreadable = self._reader.overflow or self._reader.failed or self._decoder.failed
         return Held.BOUND if full or unreadable else Held.MORE
 
@@ -134,7 +164,11 @@ class Hold:
         """The reply is complete. A stream that ends here has said nothing: a fault."""
         if self._reader and (decided := self._read(self._reader.finish())) is not Held.MORE:
             return decided
-        if self.live or (self._may_be_array and not self._decoder.failed):
+        if self._is_opaque or (self.has_output and self._is_done):
+            return Held.OUTPUT
+        if self.has_output:
+            self._fault = Fault(FaultKind.CUT, "the stream ended before its terminal event", sent=True)
+        elif self.live or (self._may_be_array and not self._decoder.failed):
             self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
         return Held.REPLY
 
@@ -142,9 +176,12 @@ class Hold:
         """What these events decide."""
         for event in events:
             self._events += 1
-            match self.dialect.progress(event):
+            match progress := self.dialect.progress(event):
                 case Progress.OUTPUT | Progress.DONE:
-                    return Held.OUTPUT
+                    self.has_output = True
+                    if not self.is_held_whole:
+                        return Held.OUTPUT
+                    self._is_done = self._is_done or progress is Progress.DONE or self.dialect.finishes(event)
                 case Progress.ERROR:
                     self._error = event
                     return Held.REPLY
@@ -177,7 +214,7 @@ class Hold:
             body=self.secret.mask(self._error.data if self._error else bytes(self.body)),
             event=(self._error.name or "error") if self._error else "",
             fault=self._fault,
-            truncated=len(self.body) >= BODY_LIMIT,
+            truncated=self.outgrown,
         )
 
     def _header(self, name: str) -> str:
@@ -200,12 +237,16 @@ class Tail:
         while self._size - len(self._chunks[0]) >= TAIL_LIMIT:
             self._size -= len(self._chunks.popleft())
 
+    def content(self) -> bytes:
+        """The last bytes as they came."""
+        return b"".join(self._chunks)[-TAIL_LIMIT:]
+
     def last(self, hold: Hold) -> tuple[Progress, StreamEvent | None]:
         """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing."""
         if hold.encoded:
             return Progress.LIFECYCLE, None
         # The last few blocks are enough, and reading all of them would cost more than passing them on did.
-        blocks = BLANK_LINE.split(b"".join(self._chunks)[-TAIL_LIMIT:].rstrip())[-LAST_EVENTS:]
+        blocks = BLANK_LINE.split(self.content().rstrip())[-LAST_EVENTS:]
         found: tuple[Progress, StreamEvent | None] = (Progress.LIFECYCLE, None)
         for event in EventReader("text/event-stream").feed(b"\n\n".join([*blocks, b""])):
             progress = hold.dialect.progress(event)

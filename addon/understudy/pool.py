@@ -137,10 +137,24 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """What a route changes in the action of a label; None leaves it as it is.
+
+    ``replay``: whether the next candidate is tried. ``retry_same``: 1 to try the same one once more before.
+    ``seconds``: how long to suspend where the reply does not say, each time anew.
+    """
+
+    replay: bool | None = None
+    retry_same: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Alias, glob or ``default`` -> choices in order.
 
-    ``affinity``: whether a session of a tool stays with the candidate that answered it last.
+    ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
+    labels mean here, other than by default.
     """
 
     pattern: str
@@ -149,6 +163,7 @@ class Route:
     budget: Budget = Budget()
     hold: HoldUntil = HoldUntil.OUTPUT
     affinity: bool = True
+    actions: tuple[tuple[str, Override], ...] = ()
 
     @property
     def is_default(self) -> bool:

@@ -6,8 +6,10 @@ wrong; ``config`` returns the pool only when there was no problem.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 from pathlib import Path
 
 from understudy import fields
@@ -17,7 +19,9 @@ from understudy.pool import (
     Budget,
     Choice,
     Credential,
+    HoldUntil,
     Intercept,
+    Override,
     Pool,
     Route,
     SecretSource,
@@ -27,10 +31,10 @@ from understudy.pool import (
 )
 from understudy.reach import unreachable
 from understudy.secrets import EnvSecret, FileSecret, SecretError, shown
+from understudy.verdict import Label
 from understudy.yamlnodes import Scalar, Table, Value
 
 _LATER = "is not available in this version"
-_LATER_BUDGETS = ("silence", "first_output", "idle")
 _SECRET = "write `secret: {env: NAME}` or `secret: {file: PATH}`"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
 
@@ -57,7 +61,7 @@ class PoolReader(Collector):
 
     def read(self, value: Value) -> Pool:
         """Read the whole document."""
-        keys = ("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent")
+        keys = ("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent", "affinity")
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
             self.upstreams[key.text] = self._upstream(key, item)
@@ -77,7 +81,11 @@ class PoolReader(Collector):
             intercept=self._field(document, "intercept", self._intercepts, ()),
             replay_after_sent=self._field(document, "replay_after_sent", fields.boolean, True),
             path=str(self.path),
+            affinity=self._field(document, "affinity", self._seconds_of_affinity, Pool.affinity),
         )
+
+    def _seconds_of_affinity(self, value: Value) -> float:
+        return fields.number(value, 0, 86400, "seconds")
 
     def _dialect(self, value: Value) -> str:
         dialect = fields.text(value, "a dialect")
@@ -157,11 +165,8 @@ class PoolReader(Collector):
         return tuple(found.items())
 
     def _budget(self, value: Value, base: Budget) -> Budget:
-        known = ("attempts", "seconds", "wait", "first_event", "patience")
-        table = self._table(value, (*known, *_LATER_BUDGETS), f"write a mapping of {', '.join(known)}")
-        for key in _LATER_BUDGETS:
-            if key in table.entries:
-                self._add(table.entries[key][0].line, f"the limit `{key}` {_LATER}", "remove it")
+        known = [each.name for each in dataclasses.fields(Budget)]
+        table = self._table(value, known, f"write a mapping of {', '.join(known)}")
 
         def attempts(value: Value) -> int:
             return fields.whole_number(value, 1, 32, "attempts")
@@ -175,36 +180,67 @@ class PoolReader(Collector):
             wait=seconds("wait", 0, 3600, base.wait),
             first_event=seconds("first_event", 0.01, 3600, base.first_event),
             patience=seconds("patience", 0, 60, base.patience),
+            silence=seconds("silence", 0, 3600, base.silence),
+            first_output=seconds("first_output", 0, 3600, base.first_output),
+            idle=seconds("idle", 0.01, 3600, base.idle),
         )
 
     def _route(self, key: Scalar, value: Value, budget: Budget) -> Route:
         if isinstance(value, Table):
-            keys = ("candidates", "strategy", "budget", "hold")
+            keys = ("candidates", "strategy", "budget", "hold", "affinity", "actions")
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
             table = Table(value.line, {"candidates": (key, value)})
-        self._field(table, "hold", self._hold, None)
+        strategy = self._field(
+            table, "strategy", lambda value: self._word(value, "strategy", Strategy), Strategy.ORDERED
+        )
+        no_choices: tuple[Choice, ...] = ()
+        choices = self._field(table, "candidates", lambda value: self._choices(key, value), no_choices)
+        if strategy is not Strategy.WEIGHTED and any(choice.weight != 1 for choice in choices):
+            self._add(
+                key.line, f"the weights of {shown(key.text)} do nothing", "add `strategy: weighted`, or remove them"
+            )
+        no_actions: tuple[tuple[str, Override], ...] = ()
         return Route(
             key.text,
-            self._field(table, "candidates", lambda value: self._choices(key, value), ()),
-            self._field(table, "strategy", self._strategy, Strategy.ORDERED),
+            choices,
+            strategy,
             self._field(table, "budget", lambda value: self._budget(value, budget), budget),
+            self._field(table, "hold", lambda value: self._word(value, "hold", HoldUntil), HoldUntil.OUTPUT),
+            self._field(table, "affinity", fields.boolean, True),
+            self._field(table, "actions", self._actions, no_actions),
         )
 
-    def _strategy(self, value: Value) -> Strategy:
-        found = fields.text(value, "a strategy")
-        if found == "weighted":
-            raise Wrong(f"`strategy: weighted` {_LATER}", "use ordered or round_robin")
-        if found not in Strategy:
-            raise Wrong(f"unknown strategy {shown(found)}", self._suggestion(found, [*Strategy]))
-        return Strategy(found)
+    def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:
+        found = fields.text(value, f"a {what}")
+        if found not in known:
+            raise Wrong(f"unknown {what} {shown(found)}", self._suggestion(found, [*known]))
+        return known(found)
 
-    def _hold(self, value: Value) -> None:
-        found = fields.text(value, "what to hold")
-        if found == "complete":
-            raise Wrong(f"`hold: complete` {_LATER}", "remove it")
-        if found != "output":
-            raise Wrong(f"unknown `hold` {shown(found)}", "remove it")
+    def _actions(self, value: Value) -> tuple[tuple[str, Override], ...]:
+        """What a route changes in the actions of labels: ``{rate_limited: {seconds: 60}}``."""
+        found: dict[str, Override] = {}
+        for key, item in fields.table(
+            value, "write `{LABEL: {replay: ..., retry_same: ..., seconds: ...}}`"
+        ).entries.values():
+            with self._noting(key.line):
+                if key.text not in Label:
+                    raise Wrong(f"unknown label {shown(key.text)}", self._suggestion(key.text, [*Label]))
+                found[key.text] = self._override(item)
+        return tuple(found.items())
+
+    def _override(self, value: Value) -> Override:
+        table = self._table(
+            value, ("replay", "retry_same", "seconds"), "write a mapping of replay, retry_same, seconds"
+        )
+        replay: bool | None = self._field(table, "replay", fields.boolean, None)
+        retry: int | None = self._field(
+            table, "retry_same", lambda item: fields.whole_number(item, 0, 1, "repeats"), None
+        )
+        seconds: float | None = self._field(
+            table, "seconds", lambda item: fields.number(item, 0, 604800, "seconds"), None
+        )
+        return Override(replay, retry, seconds)
 
     def _choices(self, route: Scalar, value: Value) -> tuple[Choice, ...]:
         items = fields.listing(value, _CANDIDATES).items
@@ -235,10 +271,12 @@ class PoolReader(Collector):
         if isinstance(value, Scalar):
             credential = self._known(value, "credential", self.credentials)
             return Choice(credential) if credential else None
-        table = self._table(value, ("credential", "model"), _CANDIDATES, ("credential",))
+        table = self._table(value, ("credential", "model", "priority", "weight"), _CANDIDATES, ("credential",))
         named = self._field(table, "credential", lambda value: self._known(value, "credential", self.credentials), None)
         model = self._field(table, "model", lambda value: fields.text(value, "the upstream model"), None)
-        return Choice(named, model) if named else None
+        priority = self._field(table, "priority", lambda value: fields.whole_number(value, 1, 100, "a priority"), 1)
+        weight = self._field(table, "weight", lambda value: fields.whole_number(value, 1, 100, "a weight"), 1)
+        return Choice(named, model, priority, weight) if named else None
 
     def _intercepts(self, value: Value) -> tuple[Intercept, ...]:
         example = "write a list such as `[{host: llm.example.com, dialect: openai, base_path: /v1}]`"

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from understudy.dialects.base import Dialect
+from understudy.engine import Refusal
 from understudy.hold import Hold
 from understudy.refusal import RETRY_HORIZON
+from understudy.rules import OWN_MARK
 from understudy.steps import Refuse, Release
 
 ECHOED = (
@@ -19,18 +21,22 @@ ECHOED = (
     "look at the upstream, it should not do that"
 )
 INTERNAL = "understudy: internal error, this call was given up: see the proxy's log, and report what it says"
-MARK = "x-understudy"
-"""Header on every answer of our own."""
 
 
 def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
     """Our own answer: a real status also for streamed requests, the reasons in the body, and when to come back."""
-    headers = {"content-type": "application/json", MARK: "answer"}
+    headers = {"content-type": "application/json", OWN_MARK: "answer"}
     if refuse.retry_after is not None:
         headers["retry-after"] = str(refuse.retry_after)
     else:
         headers["x-should-retry"] = "false"
     return http.Response.make(refuse.status, dialect.error_body(refuse.status, refuse.message), headers)
+
+
+def last_refusal(refusal: Refusal) -> http.Response:
+    """What somebody else was told a moment ago, where nobody can be asked and nothing else could be said (F17)."""
+    headers = {"content-type": refusal.content_type, OWN_MARK: "answer", "x-should-retry": "false"}
+    return http.Response.make(refusal.status, refusal.body, headers)
 
 
 def prepare(

@@ -132,6 +132,8 @@ class Rule:
         return self.find(reply) is not None
 
 
+OWN_MARK = "x-understudy"
+"""The header on every answer that an understudy gives itself, so that nobody takes it for an upstream's failure."""
 _NOTHING_SAID = (ErrorInfo(),)
 
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
@@ -151,6 +153,9 @@ def _settled(reply: Reply) -> Verdict | None:
         marked = wide or reply.event in ERROR_EVENTS or any(mark in reply.body for mark in _FAILURE_MARKS)
         failed = marked and (reply.event in ERROR_EVENTS or bool(reply.errors))
         return None if failed else Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
+    if reply.header(OWN_MARK):
+        # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
+        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", Then(replay=True))
     if reply.status < 400:
         return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}")
     return None

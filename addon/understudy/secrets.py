@@ -15,6 +15,7 @@ import string
 import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import NoReturn, Self, SupportsIndex, override
 
@@ -24,6 +25,7 @@ SHORTEST_MASKED = 8
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LARGEST_FILE = 64 * 1024
 _SHOWN_CHARACTERS = 60
+_SALT = os.urandom(32)
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")  # RFC 3986, section 2.3
 _PLACEHOLDER = re.compile(r"(?:<|%3c)understudy(?::|%3a)[a-z0-9._-]+(?:>|%3e)", re.IGNORECASE | re.ASCII)
 _LOOKS_SECRET = re.compile(
@@ -166,6 +168,11 @@ def _checked(value: str, source: str) -> str:
     if any(ord(char) > 0xFF for char in value):
         raise SecretError(f"{source} holds a character that no HTTP header can carry")
     return value
+
+
+def fingerprint(value: str) -> bytes:
+    """What tells one secret from another within this process, and tells nothing about it to anybody else."""
+    return blake2b(value.encode("utf-8", "surrogateescape"), key=_SALT, digest_size=16).digest()
 
 
 def shown(text: str) -> str:

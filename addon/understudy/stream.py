@@ -171,7 +171,7 @@ class ReplayStream(AttemptStream):
             return Refuse(400, reason)
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
-        self.exchange = engine.exchange(intake, self.plan, blocked)
+        self.exchange = engine.exchange(intake, self.plan, self.flow.request, blocked)
         return self.exchange.begin(engine.clock())
 
     @override

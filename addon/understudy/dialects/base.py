@@ -127,6 +127,10 @@ class Dialect(ABC):
     def progress(self, event: StreamEvent) -> Progress:
         """What this event of a streamed reply means."""
 
+    def finishes(self, event: StreamEvent) -> bool:
+        """Whether an event of real output is the last one that all servers send, where some omit the terminal one."""
+        return False
+
     @abstractmethod
     def error_body(self, status: int, message: str) -> bytes:
         """An error of our own, as JSON in this dialect's shape. Content type is application/json."""

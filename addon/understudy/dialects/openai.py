@@ -105,6 +105,14 @@ class OpenAI(Dialect):
             return max((_choice_progress(choice) for choice in choices), key=_WEIGHT.index, default=Progress.LIFECYCLE)
         return Progress.OUTPUT if has_content(document, besides=_BOOKKEEPING) else Progress.LIFECYCLE
 
+    def finishes(self, event: StreamEvent) -> bool:
+        # "[DONE]" is OpenAI's; several servers that speak its chat completions end without it.
+        document = read_json(event.data)
+        choices = document.get("choices") if isinstance(document, dict) else None
+        return isinstance(choices, list) and any(
+            isinstance(choice, dict) and bool(choice.get("finish_reason")) for choice in choices
+        )
+
     def error_body(self, status: int, message: str) -> bytes:
         kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
             status, "server_error" if status >= 500 else "invalid_request_error"
