@@ -35,7 +35,8 @@ _STRING = re.compile(rb'\s*:\s*"((?:[^"\\]|\\.){1,2000})"')
 
 _MARKS = (b'"resp_', b'"conv_', b'"rs_', b'"file-', b'"file_', b"files/", b"cachedContents/")
 """How names begin of which other accounts know nothing."""
-_NAME = re.compile(rb"[A-Za-z0-9_/-]{5,120}")
+# A whole string with a digit in it: names of members and of tools ("file_id", "file_search") begin like ids.
+_NAME = re.compile(rb'((?=[A-Za-z_/-]*[0-9])[A-Za-z0-9_/-]{8,120})"(?!\s*:)')
 _MOST = 64  # marks of one kind that are looked at in one body
 _SEALED = b'"encrypted_content"'
 _SEAL = 32
@@ -90,7 +91,7 @@ def marks_in(body: bytes) -> tuple[str, ...]:
         at, count = body.find(beginning), 0
         while at >= 0 and count < _MOST:
             if match := _NAME.match(body, at + beginning.startswith(b'"')):
-                found[match[0].decode()] = None
+                found[match[1].decode()] = None
             at, count = body.find(beginning, at + len(beginning)), count + 1
     return tuple(found)
 
