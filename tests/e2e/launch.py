@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -63,7 +64,8 @@ class Process:
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has, and its exit code is on the way
+                os.kill(self.pid, number)
 
     def close(self) -> None:
         """Let go of its streams, which ends it if it still runs. May be called again."""
