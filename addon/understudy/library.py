@@ -22,6 +22,8 @@ class RuleLibrary:
 
     def __init__(self) -> None:
         self.folders: tuple[Path, ...] = ()
+        # The shipped rules take half of the time to start, and nobody changes them: read again only if somebody did.
+        self._shipped: tuple[Stamp, tuple[Speaker, ...]] | None = None
         self._stamps = self._stamp(())
         self.ruleset = self._load(())
 
@@ -51,11 +53,22 @@ class RuleLibrary:
     def _load(self, folders: Sequence[Path]) -> Ruleset:
         problems: list[Problem] = []
         loaded: list[tuple[Speaker, ...]] = []
-        for folder in (*folders, shipped_folder()):
+        for folder in folders:
             try:
-                loaded.append(load_folder(folder, private=folder != shipped_folder()))
+                loaded.append(load_folder(folder, private=True))
             except RuleError as error:
                 problems += error.problems
+        try:
+            loaded.append(self._load_shipped())
+        except RuleError as error:
+            problems += error.problems
         if problems:
             raise RuleError(problems)
         return Ruleset(*loaded)
+
+    def _load_shipped(self) -> tuple[Speaker, ...]:
+        folder = shipped_folder()
+        now = stamp(folder)
+        if self._shipped is None or self._shipped[0] != now:
+            self._shipped = now, load_folder(folder)
+        return self._shipped[1]

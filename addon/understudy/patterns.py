@@ -7,6 +7,7 @@ on a message without it. Both questions are answered from Python's own parse tre
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from importlib import import_module
@@ -26,8 +27,7 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
     if len(expression) > LONGEST:
         raise ValueError(f"an expression of more than {LONGEST} characters")
     try:
-        tree = _parser.parse(expression, re.IGNORECASE)
-        if _nests(tree, inside=False):
+        if _nests(_tree(expression), inside=False):
             raise ValueError("a repetition inside a repetition, which may never end")
         # Ignoring case makes matching about twice as slow, so it is asked for only where the writer used capitals.
         capitals = any(char.isupper() for char in re.sub(r"\\.", "", expression))
@@ -38,9 +38,14 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
 
 def needles(expression: str) -> tuple[frozenset[str], ...]:
     """Sets of words (lower case): a text that matches contains at least one of each; the cheapest set first."""
-    sets = {words for words in _needed(_parser.parse(expression, re.IGNORECASE)) if len(words) <= _MOST_WORDS}
+    sets = {words for words in _needed(_tree(expression)) if len(words) <= _MOST_WORDS}
     best = sorted(sets, key=_rarity, reverse=True)[:_MOST_SETS]
     return tuple(sorted(best, key=lambda words: (len(words), -min(map(len, words)))))
+
+
+@functools.lru_cache(maxsize=1)  # both questions are asked of an expression in turn
+def _tree(expression: str) -> Any:
+    return _parser.parse(expression, re.IGNORECASE)
 
 
 _UNBOUNDED = 64  # a repetition that may run longer than this counts as one without end

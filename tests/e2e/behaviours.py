@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import override
 
 import brotli
@@ -30,7 +31,8 @@ class Seen:
     ``path`` has its query; ``headers`` are in order and as spelled (HTTP/2: with pseudo-headers); ``body`` is still
     encoded; ``http_version`` is "HTTP/1.1" or "HTTP/2"; ``connection`` numbers the TCP connections from 1;
     ``server_name`` is the SNI ("" without TLS); ``time`` is the event loop's clock in seconds. ``cancelled`` turns
-    true when the client gave up before the behaviour had finished, ``finished`` when the behaviour has.
+    true when the client gave up before the behaviour had finished, ``finished`` when the behaviour has. Nothing else
+    changes, so ``credential`` and ``json`` are worked out once: a stage asks every request of the session for them.
     """
 
     method: str
@@ -48,7 +50,7 @@ class Seen:
         """The first value of a header, "" without one."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), "")
 
-    @property
+    @cached_property
     def credential(self) -> str:
         """The secret the request carries, without "Bearer "; "" without one."""
         values = [value for key, value in self.headers if key.lower() in CREDENTIAL_HEADERS]
@@ -56,7 +58,7 @@ class Seen:
         values += [part.removeprefix("key=") for part in query if part.startswith("key=")]
         return values[0].removeprefix("Bearer ") if values else ""
 
-    @property
+    @cached_property
     def json(self) -> dict[str, object]:
         """The body as a JSON object. Raises ValueError when it is none."""
         try:
@@ -371,7 +373,7 @@ class Brotli(Encoder):
     """RFC 7932."""
 
     def __init__(self) -> None:
-        self._compressor = brotli.Compressor()
+        self._compressor = brotli.Compressor(quality=5)  # the default takes seconds for a large body
 
     @override
     def encode(self, data: bytes) -> bytes:

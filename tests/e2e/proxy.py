@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mitmproxy import certs, flow, io
 
+from .launch import BARE, launcher
+
 ROOT = Path(__file__).resolve().parents[2]
 ADDON = ROOT / "addon" / "understudy" / "main.py"
-TOOL = Path(__file__).with_name("tool.py")
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -85,17 +84,7 @@ class Proxy:
         self._output: list[str] = []
         self._ended = False
         self._changed = threading.Condition()
-        self._process = subprocess.Popen(
-            [sys.executable, str(TOOL), program, *arguments, *extra_args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self._environment(env or {}),
-            cwd=directory,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        self._process = launcher().start(program, [*arguments, *extra_args], self._environment(env or {}), directory)
         self._reader = threading.Thread(target=self._read, name="proxy output", daemon=True)
         self._reader.start()
         try:
@@ -112,17 +101,10 @@ class Proxy:
         self.stop()
 
     def _environment(self, extra: Mapping[str, str]) -> dict[str, str]:
-        return {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": str(self.directory),
-            "XDG_CONFIG_HOME": str(self.directory / "config"),
-            "LC_ALL": "C.UTF-8",
-            "PYTHONUNBUFFERED": "1",
-            **extra,
-        }
+        own = {"HOME": str(self.directory), "XDG_CONFIG_HOME": str(self.directory / "config")}
+        return {**BARE, **own, **extra}
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
         with self.log_path.open("w", encoding="utf-8") as log:
             for line in self._process.stdout:
                 log.write(line)
@@ -175,17 +157,14 @@ class Proxy:
 
     def stop(self) -> int:
         """End the process, politely first; return its exit code. May be called again."""
-        if self.is_running:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except TimeoutError:
+            self._process.send_signal(signal.SIGKILL)
         code = self._process.wait(STOP_SECONDS)
         self._reader.join(STOP_SECONDS)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._process.close()
         return code
 
     def flows(self) -> list[flow.Flow]:

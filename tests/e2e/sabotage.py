@@ -94,8 +94,17 @@ class Sabotage(RuntimeError):
     """Not one that anybody expects. Its text is as careless as texts of exceptions are."""
 
 
+def _wish() -> bytes:
+    # Asked some hundred times for each request, so without the comforts of Path.read_text.
+    try:
+        with open(WISH, "rb", buffering=0) as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
 def _raise_if_wished(label: str, arguments: tuple[object, ...]) -> None:
-    if WISH.exists() and WISH.read_text() == label:
+    if _wish() == label.encode():
         logger.warning(f"sabotaged {label}")
         texts = [argument for argument in arguments if isinstance(argument, (str, bytes))]
         raise Sabotage(f"{label} with {texts}")

@@ -36,6 +36,7 @@ from .behaviours import (
     wrong_length,
 )
 from .client import Connection, End, ProxyRefusedError, Via, request
+from .launch import BARE, Process, launcher
 from .proxy import NotStartedError, StartProxy
 from .upstream import Upstream, upstreams
 
@@ -336,29 +337,116 @@ def test_a_pool_file_is_the_owners_alone(mitmdump: StartProxy) -> None:
     assert proxy.stop() == 0
 
 
+REPORT = """
+import json, os, random, sys
+
+facts = {
+    "environment": dict(os.environ),
+    "folder": os.getcwd(),
+    "group": os.getpgid(0),
+    "script": sys.argv[-1],
+    "understudy": [name for name in sys.modules if name.partition(".")[0] == "understudy"],
+}
+print("facts", json.dumps([facts, random.random()]), flush=True)
+print("an error", file=sys.stderr, flush=True)
+"""
+
+
 @pytest.mark.e2e
-def test_a_killed_test_run_leaves_no_proxy_behind(tmp_path: Path, confdir: Path) -> None:
-    script = (
-        "import sys, pathlib\n"
-        "from e2e.proxy import Proxy\n"
-        "proxy = Proxy(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), addon=False)\n"
-        "print(proxy.pid, flush=True)\n"
-        "sys.stdin.read()\n"
-    )
+def test_each_program_is_one_of_its_own(mitmdump: StartProxy, tmp_path: Path) -> None:
+    """Although they are forked from one process: nothing is theirs but what they were given, and no chance repeats."""
+    script = tmp_path / "report.py"
+    script.write_text(REPORT)
+    chances = set()
+    for number in "12":
+        proxy = mitmdump(addon=False, env={"ONE": number}, extra_args=["-s", str(script)])
+        facts, chance = json.loads(proxy.wait_for_log("facts (.*)")[1])
+        proxy.wait_for_log("an error")
+        place = proxy.directory
+        assert facts == {
+            "environment": {**BARE, "HOME": str(place), "XDG_CONFIG_HOME": str(place / "config"), "ONE": number},
+            "folder": str(place),
+            "group": os.getpgid(0),
+            "script": str(script),
+            "understudy": [],
+        }
+        chances.add(chance)
+    assert len(chances) == 2
+
+
+@pytest.mark.e2e
+def test_exit_codes_are_the_programs_own(tmp_path: Path, confdir: Path) -> None:
+    """Those of an end by itself, of one by a mistake, and of one by each signal."""
+
+    def start(*arguments: str) -> Process:
+        environment = {**BARE, "HOME": str(tmp_path)}
+        options = ["--set", f"confdir={confdir}", "--listen-host", "127.0.0.1", "-p", "0", *arguments]
+        return launcher().start("mitmdump", options, environment, tmp_path)
+
+    for argument, said, code in (("--version", "Mitmproxy: ", 0), ("--no-such-option", "unrecognized arguments", 1)):
+        process = start(argument)
+        assert said in process.stdout.read()
+        assert process.wait(10) == code
+        assert process.poll() == code
+        process.close()
+    for number, code in ((signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)):
+        process = start()
+        assert any("listening" in line for line in process.stdout)
+        assert process.poll() is None
+        with pytest.raises(TimeoutError):
+            process.wait(0.01)
+        process.send_signal(number)
+        assert process.wait(10) == code
+        process.send_signal(number)  # to nobody
+        process.close()
+        process.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", ["SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE", "PYTHONWARNINGS", "LC_ALL"])
+def test_a_variable_that_would_come_too_late_is_refused(mitmdump: StartProxy, name: str) -> None:
+    """What is read when mitmproxy is imported cannot be set for one program."""
+    with pytest.raises(NotStartedError, match=f"tool.py: {name} is read when mitmproxy is imported"):
+        mitmdump(addon=False, env={name: "other"})
+
+
+RUN = """
+import pathlib, sys
+from e2e.launch import launcher
+from e2e.proxy import Proxy
+
+proxies = [Proxy(pathlib.Path(directory), pathlib.Path(sys.argv[1]), addon=False) for directory in sys.argv[2:]]
+print(launcher().pid, *(proxy.pid for proxy in proxies), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("end", ["it ends", "it is killed", "what started them is killed"])
+def test_the_end_of_a_test_run_leaves_nothing_behind(tmp_path: Path, confdir: Path, end: str) -> None:
+    """Neither a proxy nor what they are started from, whatever comes to its end first."""
+    directories = [tmp_path / name for name in ("one", "two")]
+    for directory in directories:
+        directory.mkdir()
     run = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path), str(confdir)],
+        [sys.executable, "-c", RUN, *map(str, [confdir, *directories])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     with run:
         assert run.stdout is not None
-        pid = int(run.stdout.readline())
-        run.send_signal(signal.SIGKILL)
+        pids = [int(pid) for pid in run.stdout.readline().split()]
+        assert len(pids) == 3
+        assert all(map(is_alive, pids))
+        if end == "what started them is killed":
+            os.kill(pids[0], signal.SIGKILL)
+        if end != "it ends":
+            run.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)  # nobody can be asked to tell: its parent is gone
-    assert not is_alive(pid)
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)  # nobody can be asked to tell: their parent is gone
+    assert not any(map(is_alive, pids))
 
 
 def is_alive(pid: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -72,12 +72,15 @@ def code_of(name: str) -> str:
 def write_rule(folder: Path, name: str, then: str = "", label: str = "", code: str = "") -> Path:
     file = folder / "acme" / f"{name}.yaml"
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = YAML.format(name=name, label=label or LABELS[name], code=code or code_of(name), then=then)
-    # Written beside and moved: the proxy may look at any moment.
+    replace(file, YAML.format(name=name, label=label or LABELS[name], code=code or code_of(name), then=then))
+    return file
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file beside and move it: the proxy may look at any moment."""
     beside = file.with_suffix(".new")
     beside.write_text(text)
     beside.rename(file)
-    return file
 
 
 @pytest.fixture
@@ -273,6 +276,22 @@ def test_l06_l07_a_credential(perform: Perform, folder: Path) -> None:
 # -- reload -----------------------------------------------------------------------------------------------------
 
 
+OFTEN = """
+import understudy.addon
+
+understudy.addon.INTERVAL = 0.02
+"""
+"""A script that has the proxy look for changes often: that it does so each second is seen once, here below."""
+
+
+@pytest.fixture
+def perform_often(perform: Perform, folder: Path, tmp_path: Path) -> Callable[[], Stage]:
+    """Open a stage with the folder whose proxy looks for changes often."""
+    script = tmp_path / "often.py"
+    script.write_text(OFTEN)
+    return lambda: perform(settings={"pool_rules": str(folder)}, extra_args=["-s", str(script)])
+
+
 def reloaded(stage: Stage, times: int) -> None:
     """Wait until rules were read again for the n-th time."""
     stage.proxy.wait_for_log(rf"(?s)(?:rules were read again.*?){{{times}}}")
@@ -302,9 +321,9 @@ def test_o01_a_running_stream_finishes_under_a_reload(perform: Perform, folder: 
     assert (stage.order(held), stage.order(new)) == (["a", "b"], ["a"])
 
 
-def test_o01_files_come_and_go(perform: Perform, folder: Path) -> None:
+def test_o01_files_come_and_go(perform_often: Callable[[], Stage], folder: Path) -> None:
     """O01: a new file, YAML or Python, is read while the proxy runs, and one that is taken away is forgotten."""
-    stage = perform(settings={"pool_rules": str(folder)})
+    stage = perform_often()
 
     def attempts(body: object) -> list[str]:
         alias = stage.alias("pair")
@@ -318,9 +337,10 @@ def test_o01_files_come_and_go(perform: Perform, folder: Path) -> None:
     reloaded(stage, 1)
     assert attempts(late) == ["a", "b"]
     added.unlink()
-    (folder / "acme" / "seats.py").write_text(PYTHON.replace('"gone"', '"away"'))
     reloaded(stage, 2)
     assert attempts(late) == ["a"]
+    replace(folder / "acme" / "seats.py", PYTHON.replace('"gone"', '"away"'))
+    reloaded(stage, 3)
     assert attempts(error("seat")) == ["a"]
     assert attempts({"error": {"message": "x", "seat": {"state": "away"}}}) == ["a", "b"]
 
@@ -331,20 +351,20 @@ def test_o01_files_come_and_go(perform: Perform, folder: Path) -> None:
     ids=["yaml", "python"],
 )
 def test_o02_a_broken_file_leaves_the_last_good_rules(
-    perform: Perform, folder: Path, name: str, text: str, line: int
+    perform_often: Callable[[], Stage], folder: Path, name: str, text: str, line: int
 ) -> None:
     """O02: the last good rules stay, the error is shown with path and line, and once mended the file counts again."""
-    stage = perform(settings={"pool_rules": str(folder)})
+    stage = perform_often()
     file = folder / "acme" / name
     good = file.read_text()
-    file.write_text(text)
+    replace(file, text)
     stage.proxy.wait_for_log(rf"last good ones stay\s+{re.escape(str(file))}:{line}: ")
     for kind in ("refused", "seat"):
         alias = stage.alias("pair")
         stage.play(alias, {"a": json_reply(400, error(kind)), "b": CHAT.answers()})
         assert stage.call(CHAT, alias).status == 200
         assert stage.order(alias) == ["a", "b"]
-    file.write_text(good)
+    replace(file, good)
     reloaded(stage, 1)
     assert stage.proxy.log_text().count("last good ones stay") == 1
 
@@ -396,9 +416,9 @@ def test_o09_a_folder_that_others_can_write(
     proxy.wait_for_log("Error logged during startup, exiting")
 
 
-def test_o02_a_folder_that_others_can_write_later(perform: Perform, folder: Path) -> None:
+def test_o02_a_folder_that_others_can_write_later(perform_often: Callable[[], Stage], folder: Path) -> None:
     """O02, law 12: while the proxy runs, the last good rules stay."""
-    stage = perform(settings={"pool_rules": str(folder)})
+    stage = perform_often()
     (folder / "acme").chmod(0o777)
     (folder / "acme" / "refused.yaml").touch()
     stage.proxy.wait_for_log(r"last good ones stay\s+\S+: its folder can be written by others")
