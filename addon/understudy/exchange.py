@@ -159,7 +159,7 @@ class Exchange:
         default = action(verdict, reply.fault)
         hint = read_hint(reply, now) if default.hint_cap else None
         failure = Failure(attempt, verdict, default, hint, reply.fault, now)
-        outcome = Outcome(attempt, verdict, reply.status, None, default.hope)
+        outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
         if reply.fault is None:
             self._lessons.confirm(attempt.candidate, refusals=verdict.label is not Label.MODEL_UNSUPPORTED)
@@ -230,7 +230,7 @@ class Exchange:
             return None
         hint = read_hint(reply, now) if default.hint_cap else None
         suspension = self._lessons.learn(Failure(released, verdict, default, hint, reply.fault, now))
-        return Outcome(released, verdict, reply.status, suspension, default.hope)
+        return Outcome(released, verdict, reply.status, suspension, default.hope, reply.fault)
 
     def cancelled(self) -> None:
         """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""

@@ -17,6 +17,7 @@ from understudy.steps import Outcome, Refuse, Request
 
 RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
+OFFLINE = ", because none of their upstreams can be reached from here: check the network of this machine first"
 LISTED = 20
 """How many candidates an answer lists."""
 LIMITS = (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
@@ -67,7 +68,8 @@ def refuse(
             status = 429 if first is not None and first.label in LIMITS else 503
             retry_after = max(1, math.ceil(seconds))
     lines = [
-        f"understudy: no candidate of route {lineup.route.pattern} can answer for {printable(request.alias)}",
+        f"understudy: no candidate of route {lineup.route.pattern} can answer for {printable(request.alias)}"
+        + (OFFLINE if _is_offline(outcomes) else ""),
         *(
             _line(request, lineup, member, _running(lineup, selector, member), outcomes, excluded >> position & 1, now)
             for position, member in enumerate(lineup.members[:LISTED])
@@ -76,6 +78,12 @@ def refuse(
     if len(lineup.members) > LISTED:
         lines.append(f"- and {len(lineup.members) - LISTED} more")
     return Refuse(status, "\n".join(lines), retry_after)
+
+
+def _is_offline(outcomes: Sequence[Outcome]) -> bool:
+    """Whether several upstreams were tried and none was even reached (L11)."""
+    upstreams = {outcome.attempt.candidate.upstream.name for outcome in outcomes}
+    return len(upstreams) > 1 and all(outcome.is_unreachable for outcome in outcomes)
 
 
 def _running(lineup: Lineup, selector: Selector, member: Candidate) -> Suspension | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from understudy.affinity import NOTHING_SPENT, Spent
 from understudy.keys import Suspension
 from understudy.pool import Candidate
+from understudy.reply import Fault, FaultKind
 from understudy.rules import Label, Verdict
 
 ABOUT_THE_REQUEST = (
@@ -83,6 +84,12 @@ class Outcome:
     status: int
     suspension: Suspension | None
     hope: int
+    fault: Fault | None = None
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether the upstream was not even reached, which may be this machine's own network."""
+        return self.fault is not None and self.fault.kind in (FaultKind.CONNECT, FaultKind.TLS)
 
     @property
     def releasable(self) -> bool:

@@ -188,14 +188,13 @@ def test_l13_a_short_limit_is_waited_out(tight: Stage, http2: bool, stream: bool
 @both_versions
 @both_forms
 def test_w01_one_wait_and_success(tight: Stage, http2: bool, stream: bool) -> None:
-    """W01: all are cooling, the earliest for a moment: the call waits for it and succeeds."""
+    """W01: all are cooling, the earliest for a moment: the call waits for it once and succeeds."""
     alias = tight.alias("wait")
     good = whole(CHAT, stream=stream)
     tight.play(alias, {"a": [limited(30), good], "b": [limited(1.5), good]})
-    assert tight.call(CHAT, alias, stream=stream, http2=http2).status == 429
     begun = time.monotonic()
     assert tight.call(CHAT, alias, stream=stream, http2=http2).status == 200
-    assert 0.3 < time.monotonic() - begun < 4
+    assert time.monotonic() - begun > 1.4
     assert tight.order(alias) == ["a", "b", "b"]
 
 
@@ -320,14 +319,15 @@ def test_w03_a_fault_of_the_moment(tight: Stage, api: Api, stream: bool, http2: 
     assert sent == [names[0], names[0], names[1], names[1]]
     own = tight.call(api, alias, stream=stream, http2=http2)
     if api.dialect == "openai":
-        # The budget of four attempts was spent before the third candidate had its turn.
+        # The budget of four attempts was spent before the third candidate had its turn, and the tool's own retry of the
+        # same request has no budget of its own: one attempt.
         assert own.status == 503
-        assert tight.order(alias) == [*sent, "c", "c"]
+        assert tight.order(alias) == [*sent, "c"]
         sent, names = tight.order(alias), [*names, "c"]
         own = tight.call(api, alias, stream=stream, http2=http2)
     assert tight.order(alias) == sent
     assert own.status == 503
-    assert 1 <= int(own.header("retry-after")) <= 5
+    assert 1 <= int(own.header("retry-after")) <= 6  # 5 s with up to 10 % on top, rounded up
     headline, *lines = own_lines(api, own)
     assert alias in headline
     assert [line.split()[1] for line in lines] == names
