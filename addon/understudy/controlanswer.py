@@ -1,0 +1,32 @@
+"""From a command that came in over the socket to the reply: text for people, and the same as values for programs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from understudy.control import Control
+from understudy.controlserver import Answer
+from understudy.statustext import as_lines
+from understudy.target import ControlError
+
+logger = logging.getLogger("understudy")
+
+
+def answers(control: Control) -> Answer:
+    """How a control answers the shell."""
+
+    def answer(command: str, words: Sequence[str], who: str) -> Mapping[str, Any]:
+        try:
+            result = control.run(command, words, f"{who} in a shell")
+        except ControlError as error:
+            return {"error": str(error)}
+        except Exception as error:
+            # Whoever asks must hear of it, and the proxy goes on.
+            logger.exception("understudy: internal error in a command")
+            return {"error": f"internal error, see the proxy's log: {type(error).__name__}"}
+        return {"lines": as_lines(result, "understudy "), "result": asdict(result)}
+
+    return answer
