@@ -470,8 +470,8 @@ def test_a_time_beyond_the_calendar() -> None:
 # -- over the socket -------------------------------------------------------------------------------------------------
 
 
-def test_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines and result, or an error; what goes wrong inside is told as well, and the proxy goes on."""
+def test_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Lines and result, or an error; what goes wrong inside is told as well, without its text (law 8)."""
     answer = answers(desk.control)
     reply = answer("suspend", ["work", "gpt-5"], "bob")
     assert reply["result"]["entry"]["evidence"] == "asked for by bob in a shell"
@@ -480,7 +480,9 @@ def test_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(answer("resume", [], "bob")) == {"error"}
 
     def fail(self: Control, *_: object) -> Several[Explanation]:
-        raise RuntimeError("sk-work-0123456789")
+        raise RuntimeError(WORK.secret.reveal())
 
     monkeypatch.setattr(Control, "explain", fail)
     assert answer("explain", ["gpt-5"], "bob") == {"error": "internal error, see the proxy's log: RuntimeError"}
+    assert "internal error in a command" in caplog.text
+    assert WORK.secret.reveal() not in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -24,8 +25,9 @@ def answers(control: Control) -> Answer:
         except ControlError as error:
             return {"error": str(error)}
         except Exception as error:
-            # Whoever asks must hear of it, and the proxy goes on.
-            logger.exception("understudy: internal error in a command")
+            # Whoever asks must hear of it, and the proxy goes on. Without the error's text: who knows what is in it.
+            where = f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}"
+            logger.error(f"understudy: internal error in a command: {where}")
             return {"error": f"internal error, see the proxy's log: {type(error).__name__}"}
         return {"lines": as_lines(result, "understudy "), "result": asdict(result)}
 
