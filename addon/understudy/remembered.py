@@ -168,10 +168,11 @@ def restore(remembered: Remembered, pool: Pool, suspensions: Suspensions) -> int
         if believed and urls.get(_place(suspension.key)) == url:
             count += suspensions.suspend(suspension) is not None
     reached = {(key, label) for key, label, _ in suspensions.ladders}
+    running = {each.key for each in suspensions}
     for key, label, rung, url in remembered.ladders:
         if urls.get(_place(key)) != url or (key, label) in reached:
             continue
         # The window of a rung without its suspension would swallow the next failure.
-        until = rung.until if suspensions.get(key) is not None else min(rung.until, now)
+        until = rung.until if key in running else min(rung.until, now)
         suspensions.ladders.climb(key, label, Rung(rung.step, rung.order, until))
     return count

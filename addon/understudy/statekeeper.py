@@ -33,6 +33,7 @@ class StateKeeper:
         self.suspensions = suspensions
         self._file: StateFile | None = None
         self._pool = Pool()
+        self._urls = urls_of(self._pool)
         self._written = 0
         """The version of the suspensions that the file has."""
         self._told = ""
@@ -44,7 +45,7 @@ class StateKeeper:
         before = self._file.path if self._file else None
         if path != before:
             self.write_now()
-        self._pool = pool
+        self._pool, self._urls = pool, urls_of(pool)
         if path == before:
             return
         if self._file is not None:
@@ -91,7 +92,7 @@ class StateKeeper:
 
     def _begin(self, file: StateFile, running: list[Suspension]) -> Future[str]:
         """Have the thread write; it gets nothing that changes meanwhile, and says what went wrong."""
-        ladders, urls, now = list(self.suspensions.ladders), urls_of(self._pool), self.suspensions.clock()
+        ladders, urls, now = list(self.suspensions.ladders), self._urls, self.suspensions.clock()
 
         def write() -> str:
             try:
