@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +112,74 @@ def test_reload(here: taddons.context, addon: Understudy, pool_file: Path) -> No
     assert "model_unsupported by some/rule" in line
     assert "said no" in line
     assert SECRET not in line
+
+
+def test_o03_the_state_file_of_the_pool_is_read_and_written(here: taddons.context, pool_file: Path) -> None:
+    """O03: from one addon to the next, as over a restart; also after a reload that names another file."""
+    pool_file.write_text(f"{POOL}state: {{file: one.json}}\n")
+    for expected in ([], ["a"]):
+        addon = Understudy()
+        here.master.addons.add(addon)
+        here.options.update(pool_file="")
+        here.options.update(pool_file=str(pool_file))
+        assert [each.key.name for each in addon.engine.suspensions] == expected
+        here.master.commands.execute("pool.suspend a gpt-5")
+        here.master.addons.remove(addon)
+    pool_file.write_text(f"{POOL}state: {{file: two.json}}\n")
+    addon = Understudy()
+    here.master.addons.add(addon)
+    here.options.update(pool_file="")
+    here.options.update(pool_file=str(pool_file))
+    assert here.master.commands.execute("pool.status") == ["nothing is suspended"]
+    pool_file.write_text(f"{POOL}state: {{file: one.json}}\n")
+    here.master.commands.execute("pool.reload")
+    assert "a gpt-5: by hand" in here.master.commands.execute("pool.status")[0]
+    here.master.addons.remove(addon)
+    assert SECRET not in (pool_file.with_name("one.json")).read_text()
+
+
+def test_pool_control_can_be_switched_while_it_runs(
+    here: taddons.context, addon: Understudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket comes and goes with the option; where there can be none the proxy runs without, and says why."""
+
+    def sockets(folder: str) -> int:
+        return len(list(Path(folder, "understudy").glob("*.sock")))
+
+    async def play(folder: str) -> list[int]:
+        addon.running()
+        seen = [sockets(folder)]
+        for wanted in (False, True):
+            here.options.update(pool_control=wanted)
+            seen.append(sockets(folder))
+        here.master.addons.remove(addon)
+        return [*seen, sockets(folder)]
+
+    with tempfile.TemporaryDirectory(prefix="us-", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        assert asyncio.run(play(folder)) == [1, 0, 1, 0]
+
+
+def test_without_a_place_for_a_socket_the_proxy_runs_all_the_same(
+    here: taddons.context,
+    addon: Understudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A warning, not an error: mitmproxy would not start."""
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+
+    async def play() -> None:
+        addon.running()
+        here.master.addons.remove(addon)
+
+    asyncio.run(play())
+    (record,) = [each for each in caplog.records if "the shell cannot control this proxy" in each.message]
+    assert record.levelname == "WARNING"
+    assert "too long for a socket" in record.message
 
 
 def test_proxy_debug_is_refused(here: taddons.context, addon: Understudy) -> None:

@@ -12,12 +12,12 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import command, connection, ctx, exceptions, http, tls
+from mitmproxy import connection, ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layer, server_hooks
 from mitmproxy.proxy.mode_servers import ServerInstance
@@ -27,13 +27,18 @@ from OpenSSL import SSL
 from understudy import config, tunnel
 from understudy.attempts import Abandoned
 from understudy.capacity import close_socket, lift_connection_limit
+from understudy.commands import Commands
+from understudy.control import Control
+from understudy.controlanswer import answers
+from understudy.controlserver import ControlServer
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
 from understudy.install import install
 from understudy.journal import FlowJournal
 from understudy.library import INTERVAL, RuleLibrary
-from understudy.pool import Upstream
-from understudy.refusal import duration
+from understudy.pool import Pool, Upstream
+from understudy.statekeeper import StateKeeper
+from understudy.target import ControlError
 from understudy.yamlnodes import RuleError
 
 logger = logging.getLogger("understudy")
@@ -56,7 +61,10 @@ class Understudy:
         self.library = RuleLibrary()
         self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
         self.uninstall: Callable[[], None] = lambda: None
-        self._watching: asyncio.Task[None] | None = None
+        self.keeper = StateKeeper(self.engine.suspensions)
+        self.control = Control(self.engine, self.reload, self.closed)
+        self.server = ControlServer(answers(self.control))
+        self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -87,6 +95,8 @@ class Understudy:
             f"{CONNECT_LIMIT:g}",
             "Seconds for a connection to an upstream, TLS included, before the next candidate is tried.",
         )
+        loader.add_option("pool_control", bool, True, "Let `understudy status` and the like ask this proxy.")
+        loader.master.commands.collect_commands(Commands(self.control))
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
@@ -103,18 +113,27 @@ class Understudy:
             self.read_rules()
         if "pool_file" in updated:
             self.read_pool()
+        if "pool_control" in updated and self._tasks:
+            self.let_control()
 
     def running(self) -> None:
         """Say at once what would otherwise be said at the first call, and look after the rule folders."""
-        self._watching = asyncio.get_running_loop().create_task(self._watch_rules(), name="understudy rules")
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._watch_rules(), name="understudy rules"),
+            loop.create_task(self.keeper.keep(), name="understudy state"),
+        ]
+        self.let_control()
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
 
     def done(self) -> None:
         """Leave mitmproxy as it was."""
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self.server.close()
         self.uninstall()
+        self.keeper.close()
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
                 ctx.options.update(**{name: before})
@@ -131,11 +150,30 @@ class Understudy:
             pool = config.load(path, os.environ, DIALECTS, warnings)
         except config.ConfigError as error:
             raise exceptions.OptionsError(f"understudy: the pool file cannot be used\n{error}") from None
+        # First, so that what the pool no longer has goes out with the rest.
+        self.keeper.use(pool)
         self.engine.use(pool)
         for warning in (*warnings, *config.lint(pool)):
             logger.warning(f"understudy: {warning}")
         counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials"
         logger.info(f"understudy: {counts} from {path}")
+
+    def reload(self) -> None:
+        """Read the pool file again. Raises ControlError; the last good pool stays in use."""
+        try:
+            self.read_pool()
+        except exceptions.OptionsError as error:
+            raise ControlError(str(error)) from None
+
+    def let_control(self) -> None:
+        """Listen for the shell's commands, or stop to, as the option says."""
+        if not ctx.options.pool_control or os.name != "posix":
+            self.server.close()
+            return
+        try:
+            self.server.open(os.environ)
+        except OSError as error:
+            logger.warning(f"understudy: the shell cannot control this proxy: {error}")
 
     def read_rules(self) -> None:
         """Load the rule folders. Raises OptionsError with all their problems; the last good rules stay in use."""
@@ -209,30 +247,16 @@ class Understudy:
         """An attempt was not the one for the tool."""
         self.journal.abandoned(abandoned)
 
-    # -- commands ------------------------------------------------------------------------------------------------
-
-    @command.command("pool.status")
-    def status(self) -> Sequence[str]:
-        """What is suspended, for how long and why, the earliest due first."""
-        now = self.engine.clock()
-        return [
-            f"{each.key}: {each.label} by {each.rule}, for another {duration(each.until - now)}: {each.evidence}"
-            for each in self.engine.suspensions
-        ]
-
-    @command.command("pool.reload")
-    def reload(self) -> None:
-        """Read the pool file again; with an error the last good pool stays in use."""
-        try:
-            self.read_pool()
-        except exceptions.OptionsError as error:
-            raise exceptions.CommandError(str(error)) from None
-
     # -- questions -----------------------------------------------------------------------------------------------
 
     def is_remote(self, client: connection.Client) -> bool:
         """Whether this client came in over a listener that a stranger can reach (law 12)."""
         return any(self._is_open(server) for server in self._servers() if server.mode == client.proxy_mode)
+
+    def closed(self, pool: Pool) -> Mapping[str, str]:
+        """The upstreams that get no secret as this proxy is set up, each with the reason."""
+        via = any(isinstance(server.mode, UpstreamMode) for server in self._servers())
+        return self.engine.blocked(pool, via=via, insecure=ctx.options.ssl_insecure)
 
     def _servers(self) -> Sequence[ServerInstance[Any]]:
         return list(ctx.master.addons.get("proxyserver").servers)

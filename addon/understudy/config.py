@@ -19,8 +19,8 @@ from understudy.reach import dialects as dialects_of
 from understudy.yamlnodes import LARGEST, ConfigError, Problem, read
 
 __all__ = [
-    "ConfigError", "Problem", "check_file_is_private", "check_folder_is_private", "default_pool_path", "lint", "load",
-    "parse",
+    "ConfigError", "Problem", "check_file_is_private", "check_folder_is_private", "check_state_is_private",
+    "default_pool_path", "lint", "load", "parse",
 ]  # fmt: skip
 
 
@@ -87,6 +87,17 @@ def check_folder_is_private(path: Path) -> None:
         raise ConfigError(problems)
 
 
+def check_state_is_private(path: Path) -> None:
+    """Raise ConfigError when somebody else could write, or put in place, the file that keeps suspensions."""
+    if os.path.lexists(path):
+        check_file_is_private(path)
+    elif not path.parent.is_dir():
+        make = f"run `mkdir -p -m 700 {shlex.quote(str(path.parent))}`"
+        raise ConfigError([Problem(str(path), 1, "there is no folder for this state file", make)])
+    else:
+        check_folder_is_private(path.parent)
+
+
 def _weaknesses(path: Path, place: Path) -> Iterator[Problem]:
     status = place.stat()
     is_folder = stat.S_ISDIR(status.st_mode)
@@ -119,7 +130,10 @@ def load(
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem(str(path), line, "this is not UTF-8", "save the file as UTF-8")]) from None
-    return parse(text, path, environ, dialects, warnings)
+    pool = parse(text, path, environ, dialects, warnings)
+    if pool.state:
+        check_state_is_private(Path(pool.state))
+    return pool
 
 
 def parse(

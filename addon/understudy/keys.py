@@ -11,6 +11,9 @@ from typing import NamedTuple
 from understudy.pool import Candidate, printable
 from understudy.verdict import Label, Scope
 
+BY_HAND = "by hand"
+"""The rule id of a suspension that a person asked for."""
+
 
 class Key(NamedTuple):
     """What is suspended. ``model`` is empty unless the scope is a candidate."""
@@ -66,5 +69,15 @@ class Suspension:
 
     @property
     def stated(self) -> bool:
-        """Whether the reply itself stated the window, so that even a route with a single candidate keeps to it."""
-        return bool(self.hint) and self.label in (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
+        """Whether even a route with a single candidate keeps to it: the reply stated the window, or a hand did."""
+        return self.by_hand or (bool(self.hint) and self.label in (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED))
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person asked for it: then there is no reply behind it."""
+        return self.rule == BY_HAND
+
+    @property
+    def reason(self) -> str:
+        """What was said and by which rule, in a few words."""
+        return BY_HAND if self.by_hand else f"{self.label} by {self.rule}"

@@ -7,7 +7,7 @@ began after the last suspension had ended; whatever fails inside its window, or 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from understudy.verdict import Label
@@ -48,6 +48,10 @@ class Ladders[K]:
 
     def __bool__(self) -> bool:
         return bool(self._rungs)
+
+    def __iter__(self) -> Iterator[tuple[K, Label, Rung]]:
+        """Every rung that was reached."""
+        return ((key, label, rung) for (key, label), rung in self._rungs.items())
 
     def next_step(self, key: K, label: Label, ticket: int, now: float) -> int | None:
         """The step that a failure reaches; None when it belongs to the window of the last one.

@@ -61,7 +61,7 @@ class PoolReader(Collector):
 
     def read(self, value: Value) -> Pool:
         """Read the whole document."""
-        keys = ("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent", "affinity")
+        keys = ("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent", "affinity", "state")
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
             self.upstreams[key.text] = self._upstream(key, item)
@@ -82,10 +82,15 @@ class PoolReader(Collector):
             replay_after_sent=self._field(document, "replay_after_sent", fields.boolean, True),
             path=str(self.path),
             affinity=self._field(document, "affinity", self._seconds_of_affinity, Pool.affinity),
+            state=self._field(document, "state", self._state, ""),
         )
 
     def _seconds_of_affinity(self, value: Value) -> float:
         return fields.number(value, 0, 86400, "seconds")
+
+    def _state(self, value: Value) -> str:
+        table = self._table(value, ("file",), "write `{file: PATH}`", ("file",))
+        return self._field(table, "file", lambda value: str(self._place(fields.text(value, "the path of a file"))), "")
 
     def _dialect(self, value: Value) -> str:
         dialect = fields.text(value, "a dialect")
@@ -144,11 +149,14 @@ class PoolReader(Collector):
         except OSError as error:
             raise Wrong(f"the secret file cannot be read ({error.strerror})", "name another") from None
 
-    def _file_secret(self, written: str, line: int) -> FileSecret:
+    def _place(self, written: str) -> Path:
+        """Where a file is. Relative to the pool file: the proxy may start in any folder."""
         home = self.environ.get("HOME", "")
         expanded = home + written[1:] if written.startswith("~/") and home else os.path.expanduser(written)
-        # Relative to the pool file: the working directory is whatever folder the proxy happens to start in.
-        path = self.path.absolute().parent / expanded
+        return self.path.absolute().parent / expanded
+
+    def _file_secret(self, written: str, line: int) -> FileSecret:
+        path = self._place(written)
         secret = FileSecret(path)
         if os.name == "posix" and path.stat().st_mode & 0o077:
             self._warn(line, "others can read the secret file", f"run chmod 600 on {shown(str(path))}")

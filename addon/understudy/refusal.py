@@ -111,7 +111,7 @@ def _line(
     if suspension is not None:
         why = f": {suspension.evidence}" if suspension.evidence else ""
         due = duration(suspension.until - now)
-        return f"{name}: {suspension.label} by {suspension.rule}, suspended for another {due}{why}"
+        return f"{name}: {suspension.reason}, suspended for another {due}{why}"
     for outcome in reversed(outcomes):
         if outcome.attempt.candidate == member:
             return f"{name}: {outcome.verdict.label} by {outcome.verdict.rule}: {outcome.verdict.evidence}"

@@ -91,6 +91,11 @@ class Suspensions:
         """The suspension that has expired and that no success has disproved yet, or None."""
         return self._half_open.get(key)
 
+    def known(self) -> list[Key]:
+        """Everything that is suspended, half-open or being probed."""
+        self.expire()
+        return list(self._blocked | self._half_open.keys())
+
     def is_blocked(self, key: Key) -> bool:
         """Whether the key cannot be picked: suspended, or being probed."""
         return key in self._blocked

@@ -26,9 +26,10 @@ from benchmark.memory import memory
 from benchmark.picking import picking
 from benchmark.processes import BenchmarkError, Processes
 from benchmark.stage import Stage, temporary_parent
+from benchmark.state import state
 from benchmark.streams import streams
 
-PARTS = ("calls", "streams", "failover", "picking", "memory")
+PARTS = ("calls", "streams", "failover", "picking", "state", "memory")
 LONGEST = 600
 """Seconds after which a run that hangs is ended."""
 
@@ -82,6 +83,8 @@ def _measure(stage: Stage, parts: list[str] | tuple[str, ...], effort: Effort) -
         stage.stop_pair(pair)
     if "picking" in parts:
         yield from picking(effort.pick_rounds)
+    if "state" in parts:
+        yield from state(effort.pick_rounds)
     if "memory" in parts:
         yield from memory(stage, effort)
 

@@ -282,7 +282,7 @@ def test_o01_o02_reload(mitmdump: StartProxy, upstream: Upstream, other_upstream
             "pool.reload", r"failed {}: understudy: the pool file cannot be used\n.*pool.yaml:2: unknown key 'upstrams'"
         )
         proxy.write_pool(good.replace("pair-*: [a, b]", "pair-*: [b]"))
-        tell("pool.reload", "done {}: None")
+        tell("pool.reload", "done {}: .*are in use")
         tell("set pool_file /nowhere/pool.yaml", r"failed {}: .*\n/nowhere/pool.yaml:1: this file cannot be read")
         gate.open()
         assert stream.finish().body == b"".join(CHAT.events)
