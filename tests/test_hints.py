@@ -24,6 +24,16 @@ def reply(body: object = "", status: int = 429, **headers: str) -> Reply:
     )
 
 
+def quota(quota_id: str) -> dict[str, object]:
+    failure = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": quota_id}]}
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "38s"}
+    return {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [failure, retry]}}
+
+
+DAILY = quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier")
+MINUTELY = quota("GenerateRequestsPerMinutePerProjectPerModel-FreeTier")
+
+
 def said(message: str) -> dict[str, object]:
     return {"error": {"message": message}}
 
@@ -71,6 +81,19 @@ def said(message: str) -> dict[str, object]:
         (reply({"type": "error", "error": {"message": "try again in 3s"}}, status=200), 3, "message"),
         (reply(said("Please try again in 26.604s."), retry_after="26"), 26.604, "message"),
         (reply(said("Please try again in 90s."), retry_after="26"), 26, "retry-after"),
+        # Milliseconds where seconds belong, and times where a span belongs.
+        (reply(said("Please try again in 26.604s."), retry_after="26604"), 26.604, "message"),
+        (reply(retry_after=str(int(NOW) + 45)), 45, "retry-after"),
+        (reply(retry_after=str((int(NOW) + 45) * 1000)), 45, "retry-after"),
+        (
+            reply(anthropic_ratelimit_unified_reset=str((int(NOW) + 600) * 1000)),
+            600,
+            "anthropic-ratelimit-unified-reset",
+        ),
+        (reply({"error": {"message": "x", "resets_at": (NOW + 300) * 1000}}), 300, "resets_at"),
+        # NOW is 20:26:40 UTC on 28 May 2026: 13:26:40 in California.
+        (reply(DAILY), 10 * 3600 + 33 * 60 + 20, "quota-id"),
+        (reply(MINUTELY), 38, "retry-info"),
     ],
 )
 def test_promises_are_read(given_reply: Reply, seconds: float, source: str) -> None:

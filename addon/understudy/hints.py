@@ -11,8 +11,9 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from understudy.reply import Reply
 
@@ -40,6 +41,8 @@ def read_hint(reply: Reply, now: float) -> Hint | None:
                 break
         elif first.seconds < seconds < first.seconds + 1:
             return Hint(seconds, source)  # the header was rounded down to whole seconds: a retry then comes too early
+        elif abs(first.seconds / 1000 - seconds) < 1:
+            return Hint(seconds, source)  # the header says in milliseconds what the body says in seconds
     return first
 
 
@@ -54,9 +57,9 @@ def _promises(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]:
 
 
 def _retry_after(value: str, now: float) -> float | None:
-    """RFC 9110, 10.2.3: seconds (also with a fraction, as some vendors send) or an HTTP date."""
+    """RFC 9110, 10.2.3: seconds (also with a fraction, as some vendors send) or an HTTP date; a time in disguise."""
     if (number := _number(value)) is not None:
-        return number
+        return number if number <= ABSURD else _reset(value, now)
     try:
         moment = parsedate_to_datetime(value.strip()[:64])
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -70,7 +73,7 @@ def _window_headers(reply: Reply, now: float) -> Iterator[tuple[float | None, st
         return
     # Anthropic's unified limit of subscriptions: Unix time in seconds of the reset.
     if (moment := _number(reply.header("anthropic-ratelimit-unified-reset"))) is not None:
-        yield moment - now, "anthropic-ratelimit-unified-reset"
+        yield _reset(str(moment), now), "anthropic-ratelimit-unified-reset"
     yield _number(reply.header("x-codex-primary-reset-after-seconds")), "x-codex-primary-reset-after-seconds"
     for prefix in ("anthropic-ratelimit", "x-ratelimit"):
         for what in ("requests", "tokens", "input-tokens", "output-tokens"):
@@ -90,6 +93,11 @@ def _body_fields(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]
     """Structured fields: Google's RetryInfo, Codex' resets_in_seconds and resets_at, gateways' retry_after."""
     if not isinstance(reply.json, dict | list):
         return
+    ids = reply.path("error.details.*.violations.*.quotaId")
+    if "PerDay" in str(ids):
+        # The delay beside it is that of the next try in the same minute (Gemini API, "Rate limits": requests per day
+        # start anew at midnight Pacific time).
+        yield _until_midnight(now), "quota-id"
     delays = reply.path("error.details.*.retryDelay")
     for delay in delays if isinstance(delays, list) else ():
         yield _duration(delay) if isinstance(delay, str) else _protobuf(delay), "retry-info"
@@ -164,6 +172,19 @@ def _reset(value: str, now: float) -> float | None:
         if now - ABSURD < moment < now + ABSURD and moment > ABSURD:
             return moment - now
     return None
+
+
+def _until_midnight(now: float) -> float:
+    """Seconds until the next midnight in California; an hour late in summer where the system knows no time zones."""
+    try:
+        zone: tzinfo = ZoneInfo("America/Los_Angeles")
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = timezone(timedelta(hours=-8))
+    try:
+        today = datetime.fromtimestamp(now, zone)
+        return datetime.combine(today.date() + timedelta(days=1), time.min, zone).timestamp() - now
+    except (ValueError, OverflowError, OSError):
+        return 0.0
 
 
 def _reset_at(value: object, now: float) -> float | None:
