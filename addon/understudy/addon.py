@@ -25,7 +25,7 @@ from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
 from understudy import config, tunnel
-from understudy.attempts import Abandoned
+from understudy.attempts import Abandoned, Fetch
 from understudy.capacity import close_socket, lift_connection_limit
 from understudy.commands import Commands
 from understudy.control import Control
@@ -242,6 +242,10 @@ class Understudy:
         """Files that a tool uploads by itself live in its own account."""
         if flow.request.method == "POST" and UPLOAD.search(flow.request.path):
             self.engine.learn_upload(flow.request, flow.response)
+
+    async def understudy_secret(self, fetch: Fetch) -> None:
+        """A request waits for the secret that a command prints; the others go on."""
+        await fetch.source.fetch(fetch.rejected)
 
     def understudy_attempt(self, abandoned: Abandoned) -> None:
         """An attempt was not the one for the tool."""

@@ -6,7 +6,7 @@ HTTP/1 client marks itself done just after the event that carries the end of a m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from logging import WARNING
 
 from mitmproxy import http
@@ -20,9 +20,11 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from understudy import rewrite
+from understudy.commandsecret import CommandSecret
 from understudy.delivery import DeliveryStream, Kept
 from understudy.exchange import Exchange
 from understudy.hold import Held, Hold, Secret
+from understudy.pool import Candidate
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label
 from understudy.secrets import SecretError
@@ -43,6 +45,21 @@ class Abandoned:
     exchange: Exchange
     outcome: Outcome
     step: Step
+
+
+@dataclass
+class Fetch:
+    """A request waits for a secret. ``rejected``: the one that the upstream did not take, "" without one."""
+
+    source: CommandSecret
+    rejected: str = field(repr=False)
+
+
+@dataclass
+class UnderstudySecretHook(commands.StartHook):
+    """The secret of an attempt is not at hand. The addon fetches it, as a layer cannot wait for a program."""
+
+    fetch: Fetch
 
 
 @dataclass
@@ -89,15 +106,21 @@ class AttemptStream(DeliveryStream):
         assert self.plan is not None and self.exchange is not None
         self.attempt, candidate, plan = attempt, attempt.candidate, self.plan
         self.held, self.reused = [], False
+        rejected = self.secret.value if attempt.refresh and self.secret is not None else ""
+        source = candidate.credential.secret
+        if isinstance(source, CommandSecret) and not source.at_hand(rejected):
+            yield UnderstudySecretHook(Fetch(source, rejected))
+            if (yield from self.gone()):
+                return None
         try:
-            self.secret = Secret(candidate.credential.name, candidate.credential.secret.reveal())
-            request = rewrite.build(self.flow.request, plan.recognised, plan.call, candidate, self.secret.value)
+            request = self.request_for(candidate, rejected)
         except ValueError as problem:
             label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
             if isinstance(problem, SecretError):
                 label, rule = Label.CREDENTIAL_REJECTED, "builtin/secret"
             yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
             return self.exchange.unsendable(label, rule, str(problem), self.now())
+        assert self.secret is not None
         self.hold = Hold(plan.recognised, plan.call, candidate, self.secret, plan.route.hold)
         server, fault = yield from self.connect(candidate.upstream)
         if (yield from self.gone()):
@@ -111,6 +134,24 @@ class AttemptStream(DeliveryStream):
         self.sent_at = self.now()
         yield from self.wake_in(self.exchange.first_byte_limit(self.sent_at))
         return None
+
+    def request_for(self, candidate: Candidate, rejected: str) -> http.Request:
+        """The request as the candidate gets it; takes note of the secret in it.
+
+        Raises SecretError when there is none to be had but the ``rejected`` one, ValueError when it cannot be built.
+        """
+        assert self.plan is not None and self.intake is not None and self.exchange is not None
+        recognised, call, source = self.plan.recognised, self.plan.call, candidate.credential.secret
+        if source.is_client:
+            self.secret = Secret("client", "", self.intake.stash.secrets)
+            return rewrite.build(self.flow.request, recognised, call, candidate, "", self.intake.stash)
+        value = source.reveal()
+        if rejected and value == rejected:
+            raise SecretError(f"{source} printed the same secret again, which was rejected")
+        if isinstance(source, CommandSecret) and self.now() >= self.exchange.deadline:
+            raise SecretError(f"{source} took all the time there was")
+        self.secret = Secret(candidate.credential.name, value)
+        return rewrite.build(self.flow.request, recognised, call, candidate, value)
 
     def conclude(self, reply: Reply) -> CommandGenerator[Step | None]:
         """Judge a reply. When it is not the one for the tool, keep it if it may be needed and leave the attempt."""
