@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
@@ -26,12 +27,14 @@ async def output_of(argv: Sequence[str], folder: Path, timeout: float) -> bytes:
     Raises ProgramError when it cannot be started, takes longer than ``timeout`` seconds, prints too much or ends with
     another status than 0. It is ended with all its children when it is late, or when the task is cancelled.
     """
-    loop = asyncio.get_running_loop()
+    starting = asyncio.create_task(_start(argv, folder))
     try:
-        # A session of its own: it cannot ask on a terminal that mitmproxy draws on, and can be ended with its children.
-        transport, run = await loop.subprocess_exec(
-            _Run, *argv, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, cwd=folder, start_new_session=True
-        )
+        # Cancelled half-way through a start, asyncio would not know what to end, and wait for the program's children.
+        transport, run = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            _end((await starting)[0])
+        raise
     except OSError as error:
         # Without the text of the error: it repeats what stands in the pool file.
         raise ProgramError(f"could not be started ({error.strerror})") from None
@@ -79,6 +82,13 @@ class _Run(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
+
+
+async def _start(argv: Sequence[str], folder: Path) -> tuple[asyncio.SubprocessTransport, _Run]:
+    # A session of its own: it cannot ask on a terminal that mitmproxy draws on, and can be ended with its children.
+    return await asyncio.get_running_loop().subprocess_exec(
+        _Run, *argv, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, cwd=folder, start_new_session=True
+    )
 
 
 def _end(transport: asyncio.SubprocessTransport) -> None:
