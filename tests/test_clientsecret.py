@@ -11,7 +11,7 @@ from mitmproxy import http
 
 from decisions import Clock, Source
 from understudy.clientsecret import REMEMBERED, ClientSecret, Owners, Place, why_barred
-from understudy.engine import Engine
+from understudy.engine import TOOL, Engine
 from understudy.exchange import Exchange
 from understudy.pool import Choice, Credential, Pool, Route, Upstream
 from understudy.rulefolder import shipped
@@ -82,13 +82,12 @@ def test_what_is_remembered_is_bounded_and_no_number_comes_twice() -> None:
 
 
 def test_no_value_is_kept() -> None:
-    """R07: fingerprints are salted, and differ from one process to the next."""
-    one, two = Owners(), Owners()
-    for owners in (one, two):
-        owners.suffix("own", [OWN.encode()])
-    kept = [set(owners._numbers["own"]) for owners in (one, two)]
-    assert OWN.encode() not in kept[0]
-    assert kept[0].isdisjoint(kept[1])
+    """R07: what tells tools apart is a fingerprint."""
+    owners = Owners()
+    owners.suffix("own", [OWN.encode()])
+    (kept,) = owners._numbers["own"]
+    assert OWN.encode() not in kept
+    assert len(kept) == 16
 
 
 # -- from a request to its exchange --------------------------------------------------------------------------------
@@ -112,11 +111,17 @@ def engine() -> Engine:
 
 
 def opened(
-    by: Engine, headers: Mapping[str, str], *, path: str = "/gateway/v1", model: str = "m", scheme: str = "https"
+    by: Engine,
+    headers: Mapping[str, str],
+    *,
+    path: str = "/gateway/v1",
+    model: str = "m",
+    scheme: str = "https",
+    more: str = "",
 ) -> Exchange:
     """The exchange of a call to the first upstream."""
     request = http.Request.make(
-        "POST", f"{scheme}://llm.corp:8443{path}/chat/completions", f'{{"model":"{model}"}}'.encode()
+        "POST", f"{scheme}://llm.corp:8443{path}/chat/completions", f'{{"model":"{model}"{more}}}'.encode()
     )
     for name, value in headers.items():
         request.headers[name] = value
@@ -124,7 +129,7 @@ def opened(
     assert intake is not None
     plan = by.plan(intake, request)
     assert plan is not None
-    return by.exchange(intake, plan, {}, request)
+    return by.exchange(intake, plan, request, {})
 
 
 def names(exchange: Exchange) -> list[str]:
@@ -166,6 +171,19 @@ def test_where_there_is_none_the_pool_is_left(headers: Mapping[str, str], reason
     exchange = opened(engine(), headers)
     assert names(exchange) == ["work"]
     assert exchange.request.barred == {"away": reason, "own": reason}
+
+
+def test_what_the_tools_own_account_knows_stays_with_it() -> None:
+    """P04: a file that the tool uploaded itself is known to no account of the pool."""
+    by = engine()
+    by.bindings.learn(["file-of-the-tool"], TOOL)
+    own = {"authorization": f"Bearer {OWN}"}
+    assert names(opened(by, own, more=',"file":"file-of-the-tool"')) == ["own"]
+    assert names(opened(by, own, more=',"file":"file-of-somebody"')) == ["own", "work"]
+    assert names(opened(by, {"authorization": "Bearer another-tool-0123"}, more=',"file":"file-of-the-tool"')) == [
+        "own~2"
+    ]
+    assert names(opened(by, {}, more=',"file":"file-of-the-tool"')) == [], "nor does an account of the pool get it"
 
 
 def test_another_scheme_is_another_place() -> None:

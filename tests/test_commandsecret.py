@@ -269,7 +269,7 @@ def test_nothing_but_reveal_gives_the_secret_away(helper: Helper) -> None:
     """R07: no repr, no pickle; and what looks like a secret in the command itself is cut."""
     source = helper.source()
     fetched(source)
-    assert (repr(source), str(source)) == ("<secret command 'sh helper'>", "the command 'sh helper'")
+    assert (repr(source), str(source)) == ("<secret command sh helper>", "the command 'sh helper'")
     assert copy.deepcopy(source) is source
     with pytest.raises(TypeError):
         pickle.dumps(source)

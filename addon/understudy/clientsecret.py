@@ -7,8 +7,6 @@ apart by number, in the order in which they came.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NoReturn, override
@@ -16,7 +14,7 @@ from typing import ClassVar, NoReturn, override
 from cachetools import LRUCache
 
 from understudy.pool import Credential, Route, Upstream, printable
-from understudy.secrets import SecretError, Source
+from understudy.secrets import SecretError, Source, fingerprint
 from understudy.sites import normal_host
 
 REMEMBERED = 256
@@ -56,7 +54,7 @@ class Client:
     """What a tool's own credential is worth in one request.
 
     ``suffix``: what tells it from other tools', see :class:`Owners`. ``name``: of the credential that stands for it,
-    "" when none can. ``barred``: the credentials that stand for it and cannot be used, each with the reason.
+    be it barred or not. ``barred``: the credentials that stand for it and cannot be used, each with the reason.
     """
 
     suffix: str = ""
@@ -89,14 +87,12 @@ def why_barred(upstream: Upstream, meant: Place, saved: bool, sent: bool) -> str
 
 
 class Owners:
-    """Numbers the credentials that tools bring, by salted fingerprints that exist in memory only.
+    """Numbers the credentials that tools bring, by their fingerprints, which exist in memory only.
 
-    The salt makes sure that not even a memory dump of two processes could be compared; nothing that is derived from a
-    credential is written anywhere, only the number is.
+    Nothing that is derived from a credential is written anywhere; the number is, and says nothing but an order.
     """
 
     def __init__(self) -> None:
-        self._salt = os.urandom(16)
         self._numbers: dict[str, LRUCache[bytes, int]] = {}
         self._last: dict[str, int] = {}
 
@@ -105,12 +101,9 @@ class Owners:
 
         Nothing for the first that came, then ``~2``, ``~3`` and so on; a name in a pool file has no ``~`` in it.
         """
-        digest = hashlib.blake2b(key=self._salt, digest_size=16)
-        for value in sorted(set(values)):
-            digest.update(len(value).to_bytes(8, "big") + value)
+        mark = fingerprint("\0".join(sorted({value.decode("latin-1") for value in values})))
         numbers = self._numbers.setdefault(credential, LRUCache(maxsize=REMEMBERED))
-        number = numbers.get(digest.digest())
+        number = numbers.get(mark)
         if number is None:
-            number = self._last[credential] = self._last.get(credential, 0) + 1
-        numbers[digest.digest()] = number  # also for what is known: it was used just now
+            number = numbers[mark] = self._last[credential] = self._last.get(credential, 0) + 1
         return f"~{number}" if number > 1 else ""

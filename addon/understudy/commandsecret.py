@@ -19,7 +19,7 @@ from typing import ClassVar, override
 
 from understudy.helperoutput import Printed, read_output
 from understudy.program import ProgramError, output_of
-from understudy.secrets import SecretError, Source, shown
+from understudy.secrets import SecretError, Source, shown, veil
 
 TIMEOUT = 30.0
 """Seconds for one run, unless the pool file says otherwise."""
@@ -68,7 +68,8 @@ class CommandSecret(Source):
 
     @override
     def __repr__(self) -> str:
-        return f"<secret command {shown(shlex.join(self._argv))}>"
+        # Whole: two commands are told apart by it when a pool file is loaded again.
+        return f"<secret command {veil(shlex.join(self._argv))}>"
 
     @override
     def __str__(self) -> str:

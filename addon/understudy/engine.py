@@ -278,7 +278,8 @@ class Engine:
         reasons = {each.name: why_barred(each.upstream, meant, intake.orphan, bool(values)) for each in own}
         usable = next((name for name, reason in reasons.items() if not reason), "")
         suffix = self.owners.suffix(usable, values) if usable else ""
-        return Client(suffix, usable + suffix, {name + suffix: reason for name, reason in reasons.items() if reason})
+        name = (usable or own[0].name) + suffix
+        return Client(suffix, name, {name + suffix: reason for name, reason in reasons.items() if reason})
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:
         """Upstreams that may get no secret on this connection, each with the reason (law 8).

@@ -195,9 +195,8 @@ class Route:
 
     def means(self, credential: str, model: str) -> bool:
         """Whether a candidate of this credential and upstream model can come from this route, for any alias."""
-        owned = credential.partition("~")[0]  # without what :meth:`members` adds for a tool
         return any(
-            choice.credential.name == owned
+            choice.credential.name == credential
             and (choice.model == model if choice.model is not None else self._takes(model))
             for choice in self.choices
         )
