@@ -176,14 +176,16 @@ def test_where_there_is_none_the_pool_is_left(headers: Mapping[str, str], reason
 def test_what_the_tools_own_account_knows_stays_with_it() -> None:
     """P04: a file that the tool uploaded itself is known to no account of the pool."""
     by = engine()
-    by.bindings.learn(["file-of-the-tool"], TOOL)
+    by.bindings.learn(["file-0123456789abcdefghijkl"], TOOL)
     own = {"authorization": f"Bearer {OWN}"}
-    assert names(opened(by, own, more=',"file":"file-of-the-tool"')) == ["own"]
-    assert names(opened(by, own, more=',"file":"file-of-somebody"')) == ["own", "work"]
-    assert names(opened(by, {"authorization": "Bearer another-tool-0123"}, more=',"file":"file-of-the-tool"')) == [
-        "own~2"
-    ]
-    assert names(opened(by, {}, more=',"file":"file-of-the-tool"')) == [], "nor does an account of the pool get it"
+    assert names(opened(by, own, more=',"file":"file-0123456789abcdefghijkl"')) == ["own"]
+    assert names(opened(by, own, more=',"file":"file-zyxwvutsrqponmlkjihgfe"')) == ["own", "work"]
+    assert names(
+        opened(by, {"authorization": "Bearer another-tool-0123"}, more=',"file":"file-0123456789abcdefghijkl"')
+    ) == ["own~2"]
+    assert names(opened(by, {}, more=',"file":"file-0123456789abcdefghijkl"')) == [], (
+        "nor does an account of the pool get it"
+    )
 
 
 def test_another_scheme_is_another_place() -> None:

@@ -20,7 +20,7 @@ from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeadersHook, HttpResponseHook
 from mitmproxy.proxy.mode_specs import ProxyMode
 
-from understudy.attempts import STALL_LIMIT, UnderstudyAttemptHook, UnderstudySecretHook
+from understudy.attempts import STALL_LIMIT, UnderstudyAttemptHook
 from understudy.border import CONNECT_LIMIT
 from understudy.commandsecret import CommandSecret
 from understudy.engine import Engine
@@ -29,6 +29,7 @@ from understudy.install import install
 from understudy.pool import Budget, Choice, Credential, Pool, Route, SecretSource, Upstream
 from understudy.rulefolder import shipped
 from understudy.secrets import SecretError
+from understudy.secretstream import UnderstudySecretHook
 from understudy.steps import Outcome
 from understudy.stream import ReplayStream
 from understudy.watch import Alarm

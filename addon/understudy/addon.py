@@ -25,7 +25,7 @@ from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
 from understudy import config, tunnel
-from understudy.attempts import Abandoned, Fetch
+from understudy.attempts import Abandoned
 from understudy.capacity import close_socket, lift_connection_limit
 from understudy.commands import Commands
 from understudy.control import Control
@@ -37,6 +37,7 @@ from understudy.install import install
 from understudy.journal import FlowJournal
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Pool, Upstream
+from understudy.secretstream import Fetch
 from understudy.statekeeper import StateKeeper
 from understudy.target import ControlError
 from understudy.yamlnodes import RuleError

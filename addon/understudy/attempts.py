@@ -6,7 +6,7 @@ HTTP/1 client marks itself done just after the event that carries the end of a m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from logging import WARNING
 
 from mitmproxy import http
@@ -19,15 +19,13 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseHeaders,
 )
 
-from understudy import rewrite
-from understudy.commandsecret import CommandSecret
-from understudy.delivery import DeliveryStream, Kept
+from understudy.delivery import Kept
 from understudy.exchange import Exchange
-from understudy.hold import Held, Hold, Secret
-from understudy.pool import Candidate
+from understudy.hold import Held, Hold
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label
 from understudy.secrets import SecretError
+from understudy.secretstream import SecretStream
 from understudy.steps import Attempt, Outcome, Refuse, Release, Step, Wait
 from understudy.watch import SLACK
 
@@ -48,28 +46,13 @@ class Abandoned:
 
 
 @dataclass
-class Fetch:
-    """A request waits for a secret. ``rejected``: the one that the upstream did not take, "" without one."""
-
-    source: CommandSecret
-    rejected: str = field(repr=False)
-
-
-@dataclass
-class UnderstudySecretHook(commands.StartHook):
-    """The secret of an attempt is not at hand. The addon fetches it, as a layer cannot wait for a program."""
-
-    fetch: Fetch
-
-
-@dataclass
 class UnderstudyAttemptHook(commands.StartHook):
     """An attempt was abandoned. Addons can implement ``understudy_attempt(abandoned)``."""
 
     abandoned: Abandoned
 
 
-class AttemptStream(DeliveryStream):
+class AttemptStream(SecretStream):
     """One request of a tool, as far as it concerns its attempts."""
 
     paused_until = 0.0
@@ -107,11 +90,8 @@ class AttemptStream(DeliveryStream):
         self.attempt, candidate, plan = attempt, attempt.candidate, self.plan
         self.held, self.reused = [], False
         rejected = self.secret.value if attempt.refresh and self.secret is not None else ""
-        source = candidate.credential.secret
-        if isinstance(source, CommandSecret) and not source.at_hand(rejected):
-            yield UnderstudySecretHook(Fetch(source, rejected))
-            if (yield from self.gone()):
-                return None
+        if (yield from self.fetch(candidate, rejected)):
+            return None
         try:
             request = self.request_for(candidate, rejected)
         except ValueError as problem:
@@ -134,24 +114,6 @@ class AttemptStream(DeliveryStream):
         self.sent_at = self.now()
         yield from self.wake_in(self.exchange.first_byte_limit(self.sent_at))
         return None
-
-    def request_for(self, candidate: Candidate, rejected: str) -> http.Request:
-        """The request as the candidate gets it; takes note of the secret in it.
-
-        Raises SecretError when there is none to be had but the ``rejected`` one, ValueError when it cannot be built.
-        """
-        assert self.plan is not None and self.intake is not None and self.exchange is not None
-        recognised, call, source = self.plan.recognised, self.plan.call, candidate.credential.secret
-        if source.is_client:
-            self.secret = Secret("client", "", self.intake.stash.secrets)
-            return rewrite.build(self.flow.request, recognised, call, candidate, "", self.intake.stash)
-        value = source.reveal()
-        if rejected and value == rejected:
-            raise SecretError(f"{source} printed the same secret again, which was rejected")
-        if isinstance(source, CommandSecret) and self.now() >= self.exchange.deadline:
-            raise SecretError(f"{source} took all the time there was")
-        self.secret = Secret(candidate.credential.name, value)
-        return rewrite.build(self.flow.request, recognised, call, candidate, value)
 
     def conclude(self, reply: Reply) -> CommandGenerator[Step | None]:
         """Judge a reply. When it is not the one for the tool, keep it if it may be needed and leave the attempt."""

@@ -7,7 +7,7 @@ apart by number, in the order in which they came.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NoReturn, override
 
@@ -71,7 +71,7 @@ def own_credentials(route: Route) -> tuple[Credential, ...]:
     return tuple(dict.fromkeys(each.credential for each in route.choices if each.credential.secret.is_client))
 
 
-def why_barred(upstream: Upstream, meant: Place, saved: bool, sent: bool) -> str:
+def why_barred(upstream: Upstream, meant: Place, *, saved: bool, sent: bool) -> str:
     """Why the tool's own credential cannot be used for this upstream; "" when it can be (law 8).
 
     ``saved``: the request is a saved flow with placeholders; ``sent``: there is a credential in it.
@@ -95,6 +95,14 @@ class Owners:
     def __init__(self) -> None:
         self._numbers: dict[str, LRUCache[bytes, int]] = {}
         self._last: dict[str, int] = {}
+
+    def client(self, own: Sequence[Credential], meant: Place, values: Sequence[bytes], *, saved: bool) -> Client:
+        """What the credential of a tool is worth to these, of which there is at least one; ``values``: what it sent."""
+        reasons = {each.name: why_barred(each.upstream, meant, saved=saved, sent=bool(values)) for each in own}
+        usable = next((name for name, reason in reasons.items() if not reason), "")
+        suffix = self.suffix(usable, values) if usable else ""
+        barred = {name + suffix: reason for name, reason in reasons.items() if reason}
+        return Client(suffix, (usable or own[0].name) + suffix, barred)
 
     def suffix(self, credential: str, values: Iterable[bytes]) -> str:
         """What to add to the name of a credential of the pool when a tool brings these values.

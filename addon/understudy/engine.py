@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
@@ -20,7 +20,7 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from understudy import conversation, rewrite
 from understudy.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
-from understudy.clientsecret import NOBODY, Client, Owners, Place, own_credentials, why_barred
+from understudy.clientsecret import NOBODY, Owners, Place, own_credentials
 from understudy.conversation import Conversation
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call, Dialect, Kind
@@ -220,8 +220,11 @@ class Engine:
     def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
         """Begin the exchange of a call that has a route."""
         snapshot, dialect = intake.snapshot, plan.recognised.dialect.name
-        own = [each for each in snapshot.own.get(plan.route.pattern, ()) if each.upstream.dialect == dialect]
-        client = self._own(own, intake, plan, request) if own else NOBODY
+        client = NOBODY
+        if own := [each for each in snapshot.own.get(plan.route.pattern, ()) if each.upstream.dialect == dialect]:
+            base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
+            meant = Place(request.scheme, intake.host, intake.port, base_path)
+            client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
         lineup = snapshot.selector.lineup(plan.route, plan.call.alias, dialect, client.suffix)
         asked = Request(
             alias=plan.call.alias,
@@ -269,17 +272,6 @@ class Engine:
     def last_refusal(self, exchange: Exchange) -> Refusal | None:
         """The last refusal that somebody got who asked for the same."""
         return self.refusals.get(_asked_for(exchange))
-
-    def _own(self, own: Sequence[Credential], intake: Intake, plan: Plan, request: http.Request) -> Client:
-        """What this tool's own credential is worth here, where the route has it among its candidates."""
-        target = request.path.partition("?")[0]
-        meant = Place(request.scheme, intake.host, intake.port, target.removesuffix(plan.recognised.tail))
-        values = intake.stash.credentials
-        reasons = {each.name: why_barred(each.upstream, meant, intake.orphan, bool(values)) for each in own}
-        usable = next((name for name, reason in reasons.items() if not reason), "")
-        suffix = self.owners.suffix(usable, values) if usable else ""
-        name = (usable or own[0].name) + suffix
-        return Client(suffix, name, {name + suffix: reason for name, reason in reasons.items() if reason})
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:
         """Upstreams that may get no secret on this connection, each with the reason (law 8).

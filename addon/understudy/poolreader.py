@@ -33,7 +33,6 @@ from understudy.secrets import SecretError, Source, shown
 from understudy.verdict import Label
 from understudy.yamlnodes import Scalar, Table, Value
 
-_LATER = "is not available in this version"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
 
 

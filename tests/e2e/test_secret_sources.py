@@ -242,17 +242,16 @@ def test_l06_many_requests_share_each_run(play: Play) -> None:
     assert play.runs("many") == 2
 
 
-def test_l06_a_failing_command_costs_one_run_and_no_attempt(play: Play) -> None:
-    """A command that fails: the next credential, the reason in the log, and not another run for every request."""
+def test_l06_a_failing_command_costs_no_attempt(play: Play) -> None:
+    """A command that fails: the next credential, the reason in the log, and nothing of what it printed."""
     alias = play.alias("fails")
     play.prints("fails", "echo sk-before-it-failed-0123; echo sk-on-its-way-out-0123 >&2; exit 3")
     play.on(B, alias, CHAT.answers())
-    assert [play.call(alias).status for _ in range(3)] == [200] * 3
-    assert play.secrets(alias) == [B] * 3
+    assert play.call(alias).status == 200
     assert play.runs("fails") == 1
-    play.proxy.wait_for_log(
-        rf"fails {alias}: not sent: the command '\S*/helper fails' ended with status 3: run it by hand"
-    )
+    assert play.call(alias).status == 200
+    assert play.secrets(alias) == [B] * 2
+    play.proxy.wait_for_log(rf"fails {alias}: not sent: the command '.*' ended with status 3: run it by hand")
     assert "sk-before-it-failed-0123" not in play.proxy.log_text()
     assert "sk-on-its-way-out-0123" not in play.proxy.log_text()
 
