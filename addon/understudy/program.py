@@ -94,5 +94,6 @@ async def _start(argv: Sequence[str], folder: Path) -> tuple[asyncio.SubprocessT
 def _end(transport: asyncio.SubprocessTransport) -> None:
     """End the program and its children if it is still there, and let go of its pipe."""
     if transport.get_returncode() is None and hasattr(os, "killpg"):
-        os.killpg(transport.get_pid(), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended by itself
+            os.killpg(transport.get_pid(), signal.SIGKILL)
     transport.close()
