@@ -188,6 +188,15 @@ def test_what_the_tools_own_account_knows_stays_with_it() -> None:
     )
 
 
+def test_what_came_from_a_tools_own_stays_with_it_when_its_login_is_renewed() -> None:
+    """P04: another token of the same tool is another credential to us, and still the account that knows."""
+    by = engine()
+    opened(by, {"authorization": "Bearer the-first-token-0123"})
+    by.bindings.learn(["resp_0123456789abcdefghij"], "own")
+    more = ',"previous_response_id":"resp_0123456789abcdefghij"'
+    assert names(opened(by, {"authorization": "Bearer the-next-token-0123"}, more=more)) == ["own~2"]
+
+
 def test_another_scheme_is_another_place() -> None:
     assert names(opened(engine(), {"authorization": f"Bearer {OWN}"}, scheme="http")) == ["work"]
 

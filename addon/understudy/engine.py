@@ -225,6 +225,12 @@ class Engine:
             base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
             meant = Place(request.scheme, intake.host, intake.port, base_path)
             client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
+        owner = plan.owner
+        if owner == TOOL:
+            owner = client.name
+        elif own_name(owner) in {each.name for each in own}:
+            # The tool's login may have been renewed since, which makes its credential another one, but not its account.
+            owner = own_name(owner) + client.suffix
         lineup = snapshot.selector.lineup(plan.route, plan.call.alias, dialect, client.suffix)
         asked = Request(
             alias=plan.call.alias,
@@ -233,7 +239,7 @@ class Engine:
             blocked=blocked,
             replay_after_sent=snapshot.pool.replay_after_sent,
             session=plan.conversation.session,
-            bound_to=client.name if plan.owner == TOOL else plan.owner,
+            bound_to=owner,
             barred=client.barred,
             spent=self._spent(plan, request),
         )
