@@ -51,6 +51,24 @@ def test_check_says_what_a_good_file_means(pool_file: Path, capsys: pytest.Captu
     assert re.search(r"pool\.yaml:6: others can read the secret file: .* \(warning\)", err)
 
 
+def test_check_tells_of_commands_without_running_them(pool_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``understudy check`` runs nothing; it says so, and warns of a program that is not there."""
+    text = GOOD.replace("{env: WORK}", "{command: [touch, was-run]}").replace("{file: secret.txt}", "client")
+    pool_file.write_text(text)
+    assert cli.main(["check", str(pool_file)]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[2:4] == [
+        "    work: the alias as it is at https://api.openai.com:443/v1 (openai), secret from the command "
+        "'touch was-run', which was not run",
+        "    lan: llama3:8b at http://llm.corp:11434 (openai), the tool's own credential",
+    ]
+    assert "there is no program" not in err
+    pool_file.write_text(text.replace("touch,", "no-such-program,"))
+    assert cli.main(["check", str(pool_file)]) == 0
+    assert "pool.yaml:5: there is no program 'no-such-program' that can be run" in capsys.readouterr().err
+    assert not list(pool_file.parent.glob("was-run"))
+
+
 def test_check_without_a_file_takes_the_one_of_the_proxy(pool_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check"]) == 0
     assert capsys.readouterr().out.startswith(f"{pool_file}: ")

@@ -19,6 +19,7 @@ from understudy.config import ConfigError, Problem, check_file_is_private, defau
 from understudy.dialects import DIALECTS as KNOWN_DIALECTS
 from understudy.fields import AUTH_HEADERS
 from understudy.pool import Budget, Choice, HoldUntil, Intercept, Override, Pool, Route, Strategy
+from understudy.secrets import shown
 
 DIALECTS = ("openai", "anthropic", "gemini")
 ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
@@ -293,8 +294,14 @@ def test_a_bad_url_is_told_without_repeating_it(url: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("secret", "what", "write"),
     [
-        ("client", "`secret: client` is not available in this version", "use env or file"),
-        ("{command: [pass, show, x]}", "`secret: {command: ...}` is not available in this version", "use env or file"),
+        ("{command: pass show x}", "a text in place of a list", "[pass, show, claude/team]"),
+        ("{command: []}", "a command without a program", "[pass, show, claude/team]"),
+        ("{command: [pass, [sk-proj-0123456789abcdef]]}", "a list in place of a word of the command", "add it"),
+        ("{command: [pass], env: WORK}", "unknown key 'env'", "timeout"),
+        ("{command: [pass], tll: 5}", "unknown key 'tll'", "did you mean `ttl`?"),
+        ("{command: [pass], ttl: 0}", "'0' is out of bounds", "seconds from 1"),
+        ("{command: [pass], timeout: 1h}", "in place of a number", "seconds from 0.1 to 600"),
+        ("{ttl: 5}", "exactly one source", "{command: [PROGRAM, ARGUMENT]}"),
         ("{env: NOT_SET}", "'NOT_SET' is not set", "set it"),
         ("{env: EMPTY}", "'EMPTY' is empty", "set it"),
         ("{env: TWO_LINES}", "a line break", "set it"),
@@ -320,6 +327,67 @@ def test_a_secret_that_cannot_be_had(secret: str, what: str, write: str, tmp_pat
     assert problem.line == 6
     assert "0123456789" not in str(problem)
     assert "second-line" not in str(problem)
+
+
+COMMAND = (
+    "upstreams:\n  a: {dialect: openai, url: https://x.example}\ncredentials:\n  c:\n    upstream: a\n    secret: "
+)
+
+
+def command_of(written: str, folder: Path, environ: Mapping[str, str] = ENVIRON) -> tuple[str, list[Problem]]:
+    """How the command of this secret names itself, and the warnings about it."""
+    found: list[Problem] = []
+    pool = parse(f"{COMMAND}{written}\n", folder / "pool.yaml", environ, DIALECTS, found)
+    return str(pool.credentials["c"].secret), found
+
+
+def program(path: Path, mode: int = 0o755) -> Path:
+    """A program that would leave a trace if it were run."""
+    path.write_text(f"#!/bin/sh\ntouch {path}.was-run\n")
+    path.chmod(mode)
+    return path
+
+
+def test_a_command_is_looked_for_and_never_run(tmp_path: Path) -> None:
+    """Law 12: reading a pool file runs nothing; a program that is not there is a warning, for it may come yet."""
+    helper = program(tmp_path / "helper")
+    environ = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    for written, name in (
+        ("{command: [helper, show, 5, no], ttl: 60, timeout: 5}", "helper show 5 no"),
+        ("{command: [./helper]}", f"{tmp_path}/helper"),
+        ("{command: [~/helper, ~/x]}", f"{tmp_path}/helper '~/x'"),
+    ):
+        described, warnings = command_of(written, tmp_path, environ)
+        assert described == f"the command {shown(name)}"
+        assert warnings == []
+    _, [missing] = command_of("{command: [no-such-program]}", tmp_path, environ)
+    assert (missing.line, missing.what) == (6, "there is no program 'no-such-program' that can be run")
+    helper.chmod(0o600)
+    assert len(command_of("{command: [./helper]}", tmp_path, environ)[1]) == 1, "not one that can be run"
+    assert list(tmp_path.iterdir()) == [helper]
+
+
+def test_a_program_that_others_can_change_is_told(tmp_path: Path) -> None:
+    """Law 12: whoever can change it can have whatever it prints."""
+    program(tmp_path / "helper", 0o775)
+    _, [warning] = command_of("{command: [./helper]}", tmp_path)
+    assert warning.what.startswith("others can change the program")
+    assert "chmod go-w" in warning.write
+
+
+def test_the_tools_own_takes_no_headers() -> None:
+    """It goes out as the tool sent it, so headers beside it would be a mistake."""
+    own = f"{HEAD}  own: {{upstream: openai, secret: client}}\n"
+    assert read(own).credentials["own"].secret.is_client
+    problem = only_problem(f"{HEAD}  own: {{upstream: openai, secret: client, headers: {{x: y}}}}\n")
+    assert (problem.line, problem.write) == (8, "remove `headers`")
+
+
+def test_small_models_that_only_the_tools_own_could_serve_are_no_surprise() -> None:
+    own = f"{HEAD}  own: {{upstream: openai, secret: client}}\n"
+    assert not [line for line in lint(read(f"{own}routes:\n  gpt-5: [own]\n")) if "neither" in line]
+    [line] = [line for line in lint(read(f"{own}routes:\n  gpt-5: [own, home]\n")) if "neither" in line]
+    assert "`default: [home]`" in line
 
 
 @pytest.mark.parametrize(

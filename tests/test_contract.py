@@ -32,6 +32,7 @@ from understudy.attempts import UnderstudyAttemptHook
 from understudy.border import BorderStream, PooledHttpConnection
 from understudy.http1 import HEAD_LIMIT, tame
 from understudy.pool import Upstream
+from understudy.secretstream import UnderstudySecretHook
 from understudy.stream import ReplayStream
 
 HTTP = "mitmproxy.proxy.layers.http"
@@ -229,9 +230,10 @@ def test_pooled_connections_match_by_name_and_check() -> None:
     assert not command.connection_spec_matches(known)
 
 
-def test_the_hook_has_the_documented_name() -> None:
-    """Addons implement ``understudy_attempt``."""
+def test_the_hooks_have_the_documented_names() -> None:
+    """Addons implement ``understudy_attempt``; ours implements ``understudy_secret``."""
     assert UnderstudyAttemptHook.name == "understudy_attempt"
+    assert UnderstudySecretHook.name == "understudy_secret"
 
 
 def test_a_given_ssl_connection_is_left_alone() -> None:

@@ -269,6 +269,14 @@ def test_an_echoed_secret_is_not_judged() -> None:
     assert SECRET not in fault.message
 
 
+def test_every_secret_of_a_tool_is_masked() -> None:
+    """R06: where the tool's own credential is echoed, whichever of its forms it is."""
+    secret = Secret("client", "", ("sk-first-0123456789", "second-0123456789"))
+    assert secret.mask("a sk-first-0123456789 b second-0123456789") == "a <understudy:client> b <understudy:client>"
+    assert secret.mask(b"sk-first-0123456789") == b"<understudy:client>"
+    assert repr(secret) == "Secret(name='client')"
+
+
 def test_a_secret_is_in_no_repr() -> None:
     """R07: neither of the secret itself nor of what holds it."""
     held = hold()

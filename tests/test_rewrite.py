@@ -12,6 +12,7 @@ from mitmproxy import http
 
 from decisions import Source, upstream
 from understudy import rewrite
+from understudy.clientsecret import ClientSecret
 from understudy.dialects import DIALECTS, Call
 from understudy.pool import Candidate, Credential, Pool, Upstream
 from understudy.rewrite import CLIENT, Stash
@@ -342,3 +343,93 @@ def test_masking_is_undone_exactly(fields: list[tuple[bytes, bytes, bool]]) -> N
 def test_a_body_names_its_alias() -> None:
     recognised, call = recognise(request(body=json.dumps({"model": "gpt-5", "stream": True}).encode()))
     assert (call, recognised.tail) == (Call("gpt-5", True), "/chat/completions")
+
+
+# -- the tool's own credential as a candidate ------------------------------------------------------------------------
+
+
+def sent_own(asked: http.Request, at: Upstream, *, model: str = "", cut: str = "") -> http.Request:
+    """A call as it goes out with the tool's own credential; ``cut``: a header that another addon has taken out."""
+    recognised, call = recognise(asked)
+    stash = rewrite.mask(asked, recognised.dialect)
+    assert OWN not in wire(asked), "what other addons see"
+    if cut:
+        del asked.headers[cut]
+    candidate = Candidate(Credential("own", at, ClientSecret()), model or call.alias)
+    return rewrite.build(asked, recognised, call, candidate, "", stash)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS[:-1], ids=lambda carrier: "+".join(carrier))
+@pytest.mark.parametrize("http_version", ["HTTP/1.1", "HTTP/2.0"])
+def test_the_tools_own_goes_out_as_it_came(carrier: dict[str, str], http_version: str) -> None:
+    """R05: every header in its place and spelling, to the byte."""
+    headers = {
+        "x-first": "1",
+        **carrier,
+        "openai-organization": "org-of-the-tool",
+        "accept-encoding": "br",
+        "x-last": "2",
+    }
+    asked = request(headers=headers, version=http_version)
+    before = asked.copy()
+    sent = sent_own(asked, OPENAI)
+    assert [field for field in sent.headers.fields if field[0].lower() != b"content-length"] == [
+        field for field in before.headers.fields if field[0].lower() != b"content-length"
+    ]
+    assert (sent.path, sent.data.content) == (before.path, before.data.content)
+
+
+def test_only_the_model_of_the_tools_own_call_changes() -> None:
+    """R01, R02: in the body, and in a path beside the tool's own key."""
+    sent = sent_own(request(headers={"authorization": f"Bearer {OWN}"}), OPENAI, model="gpt-6")
+    assert sent.data.content == BODY.replace(b'"gpt-5"', b'"gpt-6"', 1)
+    assert sent.headers["content-length"] == str(len(BODY))
+    path = f"{GEMINI_PATH}?a=%20b&key={OWN}&alt=json"
+    google = Upstream("google", "gemini", "https", "generativelanguage.googleapis.com", 443)
+    sent = sent_own(request("generativelanguage.googleapis.com", path, b"{}"), google, model="gemini-2")
+    assert sent.path == path.replace("gemini-pro", "gemini-2")
+
+
+def test_what_was_for_the_proxy_goes_to_no_upstream() -> None:
+    """Law 8: the password of a proxy is not for the upstream behind it."""
+    headers = {"proxy-authorization": f"Basic {OWN}", "x-api-key": "sk-another-0123456789"}
+    assert OWN not in wire(sent_own(request(headers=headers), OPENAI))
+
+
+def test_a_header_that_an_addon_took_out_does_not_come_back() -> None:
+    headers = {"authorization": f"Bearer {OWN}", "x-api-key": "sk-another-0123456789"}
+    sent = sent_own(request(headers=headers), OPENAI, cut="authorization")
+    assert OWN not in wire(sent)
+    assert sent.headers["x-api-key"] == "sk-another-0123456789"
+
+
+def test_a_placeholder_is_never_sent_for_the_tools_own() -> None:
+    """Law 8: a saved flow has nothing but placeholders, and one that got this far must not get further."""
+    asked = request(headers={"authorization": "Bearer <understudy:client>"})
+    recognised, call = recognise(asked)
+    candidate = Candidate(Credential("own", OPENAI, ClientSecret()), call.alias)
+    with pytest.raises(ValueError, match="placeholder"):
+        rewrite.build(asked, recognised, call, candidate, "", Stash())
+
+
+def test_a_stream_of_the_tools_own_comes_uncompressed() -> None:
+    """S04: the end of a stream is read from its last bytes, whoever's credential it was."""
+    body = b'{"model":"gpt-5","stream":true}'
+    sent = sent_own(request(body=body, headers={"x-api-key": OWN, "accept-encoding": "gzip, br"}), OPENAI)
+    assert sent.headers["accept-encoding"] == "identity"
+
+
+def test_by_what_a_tool_is_known() -> None:
+    """Its keys without their schemes; neither cookies, which change, nor what it tells the proxy."""
+    fields = (
+        (b"authorization", f"Bearer {OWN}".encode()),
+        (b"x-api-key", b"sk-another-0123456789"),
+        (b"api-key", b""),
+        (b"x-goog-api-key", b"Bearer"),
+        (b"cookie", b"theme=accepted; session=0123456789abcdef"),
+        (b"proxy-authorization", b"Basic cHJveHk6cGFzc3dvcmQ="),
+    )
+    stash = Stash(fields, (b"AIza-in-the-query",))
+    assert stash.credentials == (OWN.encode(), b"sk-another-0123456789", b"AIza-in-the-query")
+    assert stash.secrets == (OWN, "sk-another-0123456789", "AIza-in-the-query", "0123456789abcdef")
+    assert Stash().credentials == ()

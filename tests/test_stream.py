@@ -6,7 +6,10 @@ import gc
 import json
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from random import Random
+from typing import override
 
 import pytest
 from mitmproxy import connection, http, options
@@ -19,11 +22,14 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 
 from understudy.attempts import STALL_LIMIT, UnderstudyAttemptHook
 from understudy.border import CONNECT_LIMIT
+from understudy.commandsecret import CommandSecret
 from understudy.engine import Engine
 from understudy.exchange import Exchange
 from understudy.install import install
-from understudy.pool import Budget, Choice, Credential, Pool, Route, Upstream
+from understudy.pool import Budget, Choice, Credential, Pool, Route, SecretSource, Upstream
 from understudy.rulefolder import shipped
+from understudy.secrets import SecretError
+from understudy.secretstream import UnderstudySecretHook
 from understudy.steps import Outcome
 from understudy.stream import ReplayStream
 from understudy.watch import Alarm
@@ -61,12 +67,14 @@ class Silent:
 class Core:
     """mitmproxy's HTTP layer for one HTTP/1.1 client, with hooks that complete at once and a clock that is set."""
 
-    def __init__(self, budget: Budget, credentials: int = 2) -> None:
+    def __init__(self, budget: Budget, credentials: int = 2, first: SecretSource | None = None) -> None:
         self.now = 1000.0
         upstreams = [Upstream(f"u{n}", "openai", "http", f"u{n}.test", 80, "/v1") for n in range(credentials)]
         owned = [
             Credential(f"c{n}", upstream, Known(f"sk-secret-{n}-0123456789")) for n, upstream in enumerate(upstreams)
         ]
+        if first is not None:
+            owned[0] = replace(owned[0], secret=first)
         self.pool = Pool(
             {each.name: each for each in upstreams},
             {each.name: each for each in owned},
@@ -95,6 +103,8 @@ class Core:
         self.alarms: list[tuple[float, Alarm]] = []
         self.hooks: list[commands.StartHook] = []
         self.closed: list[Server] = []
+        self.held: list[commands.StartHook] = []
+        """Hooks for secrets: they end when a test says so."""
         self.to_client = b""
         self.sent: dict[str, bytes] = {}
         self.feed(events.Start())
@@ -109,6 +119,9 @@ class Core:
                         self.opening.append(command)
                     case Alarm():
                         self.alarms.append((self.now + command.delay, command))
+                    case UnderstudySecretHook():
+                        self.hooks.append(command)
+                        self.held.append(command)
                     case commands.StartHook():
                         self.hooks.append(command)
                         if command.blocking:
@@ -173,9 +186,16 @@ def cores() -> Iterator[list[Core]]:
         core.uninstall()
 
 
-def start(cores: list[Core], budget: Budget | None = None, credentials: int = 2, *, stream: bool = False) -> Core:
-    """A core with the tool's request in it."""
-    core = Core(budget or Budget(), credentials)
+def start(
+    cores: list[Core],
+    budget: Budget | None = None,
+    credentials: int = 2,
+    *,
+    stream: bool = False,
+    first: SecretSource | None = None,
+) -> Core:
+    """A core with the tool's request in it; ``first``: where the secret of the first candidate comes from."""
+    core = Core(budget or Budget(), credentials, first)
     cores.append(core)
     core.ask(stream=stream)
     return core
@@ -366,6 +386,106 @@ def test_a_closed_connection_is_let_go(cores: list[Core]) -> None:
         delattr(core, name)
     gc.collect()
     assert layer() is None
+
+
+class Printing(CommandSecret):
+    """A command without a program: a test says what it has printed."""
+
+    __slots__ = ("printed",)
+
+    def __init__(self, printed: str = "") -> None:
+        super().__init__(["helper"], Path("/"))
+        self.printed = printed
+
+    @override
+    def at_hand(self, rejected: str = "") -> bool:
+        return bool(self.printed) and self.printed != rejected
+
+    @override
+    def reveal(self) -> str:
+        if not self.printed:
+            raise SecretError(f"{self} failed")
+        return self.printed
+
+
+def printed(core: Core, source: Printing, secret: str) -> None:
+    """The command that the layer waits for has printed this."""
+    source.printed = secret
+    core.feed(events.HookCompleted(core.held.pop(0), None))
+
+
+REJECTED = b"HTTP/1.1 401 No\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+
+def test_a_secret_that_is_at_hand_costs_no_hook(cores: list[Core]) -> None:
+    """The hot path: nothing is waited for that is there already."""
+    core = start(cores, first=Printing("sk-printed-0123456789"))
+    core.receive(core.opened(), OK_HEAD + b"{}")
+    assert b"Bearer sk-printed-0123456789" in core.sent["u0.test"]
+    assert UnderstudySecretHook not in core.names()
+
+
+def test_nothing_is_sent_before_the_secret_is_there(cores: list[Core]) -> None:
+    """L06: the layer waits for the addon, without a connection; then the request goes out with what was printed."""
+    source = Printing()
+    core = start(cores, first=source)
+    assert (core.opening, core.sent) == ([], {})
+    printed(core, source, "sk-printed-0123456789")
+    core.receive(core.opened(), OK_HEAD + b"{}")
+    assert b"Bearer sk-printed-0123456789" in core.sent["u0.test"]
+    assert core.to_client.endswith(b"{}")
+
+
+def test_a_401_asks_for_another_secret_once(cores: list[Core]) -> None:
+    """L06: with another secret the same candidate is asked again; a second 401 is its last."""
+    source = Printing("sk-first-0123456789")
+    core = start(cores, first=source)
+    server = core.opened()
+    core.receive(server, REJECTED)
+    (hook,) = core.held
+    assert isinstance(hook, UnderstudySecretHook)
+    assert (hook.fetch.source, hook.fetch.rejected) == (source, "sk-first-0123456789")
+    assert "sk-first-0123456789" not in repr(hook)
+    printed(core, source, "sk-second-0123456789")
+    again = core.opened() if core.opening else server
+    assert b"Bearer sk-second-0123456789" in core.sent["u0.test"]
+    core.receive(again, REJECTED)
+    assert core.held == []
+    other = core.opened()
+    assert other.address == ("u1.test", 80)
+    core.receive(other, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+
+
+@pytest.mark.parametrize("then", ["sk-first-0123456789", ""])
+def test_a_401_without_another_secret_goes_to_the_next(cores: list[Core], then: str) -> None:
+    """L06: the same secret again, or a command that fails: it is not sent, and another credential is asked."""
+    source = Printing("sk-first-0123456789")
+    core = start(cores, first=source)
+    core.receive(core.opened(), REJECTED)
+    printed(core, source, then)
+    assert core.opened().address == ("u1.test", 80)
+    assert core.sent["u0.test"].count(b"POST ") == 1
+
+
+def test_a_command_that_takes_all_the_time_begins_no_attempt(cores: list[Core]) -> None:
+    """W08: no attempt begins after ``seconds``."""
+    source = Printing()
+    core = start(cores, Budget(seconds=55), first=source)
+    core.now += 56
+    printed(core, source, "sk-printed-0123456789")
+    assert core.sent == {}
+    assert b"took all the time there was" in core.to_client
+
+
+def test_a_tool_that_leaves_while_a_command_runs(cores: list[Core]) -> None:
+    """L12: nothing is sent for it, and nothing of it is left."""
+    source = Printing()
+    core = start(cores, first=source)
+    core.feed(events.ConnectionClosed(core.client))
+    printed(core, source, "sk-printed-0123456789")
+    assert (core.opening, core.sent, core.to_client) == ([], {}, b"")
+    assert core.names().count(HttpErrorHook) == 1
 
 
 def test_uninstall_leaves_mitmproxy_as_it_was() -> None:

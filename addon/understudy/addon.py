@@ -37,6 +37,7 @@ from understudy.install import install
 from understudy.journal import FlowJournal
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Pool, Upstream
+from understudy.secretstream import Fetch
 from understudy.statekeeper import StateKeeper
 from understudy.target import ControlError
 from understudy.yamlnodes import RuleError
@@ -242,6 +243,10 @@ class Understudy:
         """Files that a tool uploads by itself live in its own account."""
         if flow.request.method == "POST" and UPLOAD.search(flow.request.path):
             self.engine.learn_upload(flow.request, flow.response)
+
+    async def understudy_secret(self, fetch: Fetch) -> None:
+        """A request waits for the secret that a command prints; the others go on."""
+        await fetch.source.fetch(fetch.rejected)
 
     def understudy_attempt(self, abandoned: Abandoned) -> None:
         """An attempt was not the one for the tool."""

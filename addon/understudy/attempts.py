@@ -19,13 +19,13 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseHeaders,
 )
 
-from understudy import rewrite
-from understudy.delivery import DeliveryStream, Kept
+from understudy.delivery import Kept
 from understudy.exchange import Exchange
-from understudy.hold import Held, Hold, Secret
+from understudy.hold import Held, Hold
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label
 from understudy.secrets import SecretError
+from understudy.secretstream import SecretStream
 from understudy.steps import Attempt, Outcome, Refuse, Release, Step, Wait
 from understudy.watch import SLACK
 
@@ -52,7 +52,7 @@ class UnderstudyAttemptHook(commands.StartHook):
     abandoned: Abandoned
 
 
-class AttemptStream(DeliveryStream):
+class AttemptStream(SecretStream):
     """One request of a tool, as far as it concerns its attempts."""
 
     paused_until = 0.0
@@ -89,15 +89,18 @@ class AttemptStream(DeliveryStream):
         assert self.plan is not None and self.exchange is not None
         self.attempt, candidate, plan = attempt, attempt.candidate, self.plan
         self.held, self.reused = [], False
+        rejected = self.secret.value if attempt.refresh and self.secret is not None else ""
+        if (yield from self.fetch(candidate, rejected)):
+            return None
         try:
-            self.secret = Secret(candidate.credential.name, candidate.credential.secret.reveal())
-            request = rewrite.build(self.flow.request, plan.recognised, plan.call, candidate, self.secret.value)
+            request = self.request_for(candidate, rejected)
         except ValueError as problem:
             label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
             if isinstance(problem, SecretError):
                 label, rule = Label.CREDENTIAL_REJECTED, "builtin/secret"
             yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
             return self.exchange.unsendable(label, rule, str(problem), self.now())
+        assert self.secret is not None
         self.hold = Hold(plan.recognised, plan.call, candidate, self.secret, plan.route.hold)
         server, fault = yield from self.connect(candidate.upstream)
         if (yield from self.gone()):

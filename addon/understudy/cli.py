@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from understudy import __version__, controlcommands, rulecommands
+from understudy.commandsecret import CommandSecret
 from understudy.config import ConfigError, Problem, default_pool_path, lint, load
 from understudy.pool import Choice, Pool, Route, specificity
 
@@ -95,4 +96,8 @@ def _order(route: Route) -> tuple[int, int, int, int]:
 def _described(choice: Choice) -> str:
     upstream = choice.credential.upstream
     model = choice.model or "the alias as it is"
-    return f"{choice.credential.name}: {model} at {upstream.url} ({upstream.dialect})"
+    secret = choice.credential.secret
+    note = ", the tool's own credential" if secret.is_client else ""
+    if isinstance(secret, CommandSecret):
+        note = f", secret from {secret}, which was not run"
+    return f"{choice.credential.name}: {model} at {upstream.url} ({upstream.dialect}){note}"

@@ -167,12 +167,17 @@ def _surprises(pool: Pool) -> Iterator[str]:
     for dialect in sorted({dialect for route in pool.routes.values() for dialect in dialects_of(route)}):
         routes = [route for route in pool.routes.values() if route.serves(dialect)]
         if not any(route.is_default or is_glob(route.pattern) for route in routes):
-            credential = next(
-                choice.credential.name for choice in routes[0].choices if choice.credential.upstream.dialect == dialect
-            )
+            names = [
+                choice.credential.name
+                for route in routes
+                for choice in route.choices
+                if choice.credential.upstream.dialect == dialect and not choice.credential.secret.is_client
+            ]
+            if not names:
+                continue  # they pass with the tool's own credential, which is all there is
             yield (
                 f"the routes for the dialect {dialect} have neither `default` nor a glob: the small models that tools "
-                f"call for titles and routing pass with the tool's own credential: add `default: [{credential}]`"
+                f"call for titles and routing pass with the tool's own credential: add `default: [{names[0]}]`"
             )
     routed = {choice.credential.name for route in pool.routes.values() for choice in route.choices}
     owned = {credential.upstream.name for credential in pool.credentials.values()}

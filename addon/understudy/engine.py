@@ -20,11 +20,12 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from understudy import conversation, rewrite
 from understudy.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
+from understudy.clientsecret import NOBODY, Owners, Place, own_credentials
 from understudy.conversation import Conversation
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call, Dialect, Kind
 from understudy.exchange import Exchange
-from understudy.pool import Candidate, Pool, Route
+from understudy.pool import Candidate, Credential, Pool, Route
 from understudy.renewal import Identities, own_name
 from understudy.rewrite import Stash
 from understudy.rules import Ruleset
@@ -79,6 +80,8 @@ class Snapshot:
     sites: Sites
     selector: Selector
     ruleset: Ruleset
+    own: Mapping[str, tuple[Credential, ...]] = field(default_factory=dict)
+    """By route, the credentials that stand for the tool's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,15 @@ class Intake:
     """A request that we have a hand in. ``recognised`` None: not a call, or one that nothing here could serve.
 
     ``orphan``: it carries the placeholder of a saved flow, so it is served from the pool or not sent at all.
+    ``host`` and ``port``: where the tool meant it to go.
     """
 
     snapshot: Snapshot
     recognised: Recognised | None
     stash: Stash
     orphan: bool = False
+    host: str = ""
+    port: int = 0
 
     @property
     def is_call(self) -> bool:
@@ -113,7 +119,7 @@ class Plan:
     route: Route
     conversation: Conversation
     owner: str = ""
-    """The credential that alone knows what the call refers to, "" when any may serve it (P04)."""
+    """The credential that alone knows what the call refers to, "" when any may serve it; TOOL: the tool's own (P04)."""
 
 
 @dataclass
@@ -138,6 +144,7 @@ class Engine:
         self.bindings = Bindings(self.clock)
         self.rounds = Rounds(self.clock)
         self.refusals: LRUCache[tuple[str, str, str], Refusal] = LRUCache(maxsize=REFUSALS)
+        self.owners = Owners()
         self.snapshot: Snapshot | None = None
         self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
 
@@ -148,7 +155,8 @@ class Engine:
             self.sessions = Sessions(self.clock, pool.affinity)
         self.identities.use(pool)
         selector = Selector(self.suspensions)
-        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset)
+        own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
+        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own)
 
     def use_rules(self, ruleset: Ruleset) -> None:
         """Judge by these rules from the next request on; what is under way keeps its own (law 11)."""
@@ -168,7 +176,7 @@ class Engine:
             return Intake(snapshot or self._empty, None, Stash(), orphan) if orphan else None
         recognised = snapshot.sites.recognise(host, port, request.method, request.path)
         if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name):
-            return Intake(snapshot, recognised, rewrite.mask(request, recognised.dialect, spared), orphan)
+            return Intake(snapshot, recognised, rewrite.mask(request, recognised.dialect, spared), orphan, host, port)
         values = rewrite.mask_query(request, snapshot.sites.dialects_at(host, port))
         return Intake(snapshot, None, Stash((), values), orphan) if values or orphan else None
 
@@ -185,9 +193,9 @@ class Engine:
         body = rewrite.decoded_body(request) or b""
         said = conversation.read(request.headers.fields, body, marks=bool(self.bindings))
         owner = self.bindings.owner(said.marks)
-        if owner == TOOL or own_name(owner) not in intake.snapshot.pool.credentials:
-            if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
-                return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
+        if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
+            return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
+        if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
         return Plan(intake.recognised, call, route, said, owner)
 
@@ -201,14 +209,29 @@ class Engine:
         pool, dialect = snapshot.pool, recognised.dialect.name
         if pool.route(call.alias, dialect):
             return ""
-        able = [each.name for each in pool.credentials.values() if each.upstream.dialect == dialect]
+        able = [
+            each.name
+            for each in pool.credentials.values()
+            if each.upstream.dialect == dialect and not each.secret.is_client
+        ]
         name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
         return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")
 
     def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
         """Begin the exchange of a call that has a route."""
-        snapshot = intake.snapshot
-        lineup = snapshot.selector.lineup(plan.route, plan.call.alias, plan.recognised.dialect.name)
+        snapshot, dialect = intake.snapshot, plan.recognised.dialect.name
+        client = NOBODY
+        if own := [each for each in snapshot.own.get(plan.route.pattern, ()) if each.upstream.dialect == dialect]:
+            base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
+            meant = Place(request.scheme, intake.host, intake.port, base_path)
+            client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
+        owner = plan.owner
+        if owner == TOOL:
+            owner = client.name
+        elif own_name(owner) in {each.name for each in own}:
+            # The tool's login may have been renewed since, which makes its credential another one, but not its account.
+            owner = own_name(owner) + client.suffix
+        lineup = snapshot.selector.lineup(plan.route, plan.call.alias, dialect, client.suffix)
         asked = Request(
             alias=plan.call.alias,
             generating=plan.recognised.endpoint.kind is Kind.GENERATING,
@@ -216,7 +239,8 @@ class Engine:
             blocked=blocked,
             replay_after_sent=snapshot.pool.replay_after_sent,
             session=plan.conversation.session,
-            bound_to=plan.owner,
+            bound_to=owner,
+            barred=client.barred,
             spent=self._spent(plan, request),
         )
         return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), self.random, self.sessions)

@@ -42,10 +42,14 @@ class Secret:
 
     name: str
     value: str = field(repr=False)
+    more: tuple[str, ...] = field(default=(), repr=False)
+    """What else must not be repeated: a tool may have sent several secrets of its own."""
 
     def mask[T: (str, bytes)](self, text: T) -> T:
         """Put the placeholder wherever the secret stands."""
-        return mask(text, self.value, self.name)
+        for value in (self.value, *self.more):
+            text = mask(text, value, self.name)
+        return text
 
 
 class Held(Enum):

@@ -177,14 +177,15 @@ class Route:
     def members(self, alias: str, dialect: str, client: str = "") -> dict[Candidate, Choice]:
         """The candidates for this alias in this dialect, in order, each with its first choice.
 
-        ``client``: the name under which the tool's own credential goes, where that is a candidate.
+        ``client``: what is added to the name of the tool's own credential, where that is a candidate, to tell it from
+        another tool's.
         """
         found: dict[Candidate, Choice] = {}
         for choice in self.choices:
             credential = choice.credential
             if credential.upstream.dialect == dialect:
                 if client and credential.secret.is_client:
-                    credential = replace(credential, name=client)
+                    credential = replace(credential, name=credential.name + client)
                 found.setdefault(Candidate(credential, choice.model or alias), choice)
         return found
 

@@ -7,13 +7,11 @@ wrong; ``config`` returns the pool only when there was no problem.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 
 from understudy import fields
-from understudy.collector import Collector
 from understudy.fields import Wrong
 from understudy.pool import (
     Budget,
@@ -30,31 +28,28 @@ from understudy.pool import (
     is_glob,
 )
 from understudy.reach import unreachable
-from understudy.secrets import EnvSecret, FileSecret, SecretError, shown
+from understudy.secretreader import SecretReader
+from understudy.secrets import SecretError, Source, shown
 from understudy.verdict import Label
 from understudy.yamlnodes import Scalar, Table, Value
 
-_LATER = "is not available in this version"
-_SECRET = "write `secret: {env: NAME}` or `secret: {file: PATH}`"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
 
 
-class _NoSecret:
+class _NoSecret(Source):
     """Stands in for a secret that could not be read, so that reading can go on."""
 
-    is_client = False
-    refreshable = False
+    __slots__ = ()
 
     def reveal(self) -> str:
         raise SecretError("this secret could not be read")
 
 
-class PoolReader(Collector):
+class PoolReader(SecretReader):
     """Reads one pool file; ``problems`` and ``warnings`` grow while it does."""
 
     def __init__(self, path: Path, environ: Mapping[str, str], dialects: Collection[str]) -> None:
-        super().__init__(path)
-        self.environ = environ
+        super().__init__(path, environ)
         self.dialects = dialects
         self.upstreams: dict[str, Upstream | None] = {}
         self.credentials: dict[str, Credential | None] = {}
@@ -118,6 +113,9 @@ class PoolReader(Collector):
         no_headers: tuple[tuple[str, str], ...] = ()
         secret = self._field(table, "secret", self._secret, no_secret)
         headers = self._field(table, "headers", self._headers, no_headers)
+        if secret.is_client and headers:
+            line = table.entries["headers"][0].line
+            self._add(line, "`headers` beside `secret: client`, which sends what the tool sent", "remove `headers`")
         upstream = self._field(table, "upstream", lambda value: self._known(value, "upstream", self.upstreams), None)
         return Credential(key.text, upstream, secret, headers) if upstream else None
 
@@ -126,41 +124,6 @@ class PoolReader(Collector):
         if found not in known:
             raise Wrong(f"unknown {what} {shown(found)}", self._suggestion(found, known))
         return known[found]
-
-    def _secret(self, value: Value) -> SecretSource:
-        match value:
-            case Scalar(text="client"):
-                raise Wrong(f"`secret: client` {_LATER}", "use env or file")
-            case Table(entries=entries) if "command" in entries:
-                raise Wrong(f"`secret: {{command: ...}}` {_LATER}", "use env or file")
-            case Table(entries=entries) if len(entries) == 1 and entries.keys() <= {"env", "file"}:
-                [(key, item)] = entries.values()
-            case Table():
-                raise Wrong("a secret has exactly one source, `env` or `file`", _SECRET)
-            case _:
-                raise Wrong("a secret is named here, never written here", _SECRET)
-        try:
-            if key.text == "env":
-                return EnvSecret(fields.text(item, "the name of an environment variable"), self.environ)
-            return self._file_secret(fields.text(item, "the path of a file"), item.line)
-        except SecretError as error:
-            write = "set it before the proxy starts" if key.text == "env" else "write the secret alone into that file"
-            raise Wrong(str(error), f"{write}, or name another") from None
-        except OSError as error:
-            raise Wrong(f"the secret file cannot be read ({error.strerror})", "name another") from None
-
-    def _place(self, written: str) -> Path:
-        """Where a file is. Relative to the pool file: the proxy may start in any folder."""
-        home = self.environ.get("HOME", "")
-        expanded = home + written[1:] if written.startswith("~/") and home else os.path.expanduser(written)
-        return self.path.absolute().parent / expanded
-
-    def _file_secret(self, written: str, line: int) -> FileSecret:
-        path = self._place(written)
-        secret = FileSecret(path)
-        if os.name == "posix" and path.stat().st_mode & 0o077:
-            self._warn(line, "others can read the secret file", f"run chmod 600 on {shown(str(path))}")
-        return secret
 
     def _headers(self, value: Value) -> tuple[tuple[str, str], ...]:
         found: dict[str, str] = {}

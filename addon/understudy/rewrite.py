@@ -31,6 +31,12 @@ MARK = b"understudy"
 WORDS = re.compile(rb"[\s,;=]+")
 BOUND_TO_THE_TOOL = frozenset({b"cookie", b"proxy-authorization"})
 """Further headers that carry a credential of the tool; they never go to another upstream."""
+FOR_US = frozenset({b"proxy-authorization"})
+"""What the tool tells a proxy goes to no upstream at all."""
+SCHEMES = (b"", b"bearer", b"basic")
+"""What is left of a header when the variable for the secret was empty."""
+LONG = 16
+"""Characters of a cookie's value that can only be a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,22 @@ class Stash:
 
     fields: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     query: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @property
+    def credentials(self) -> tuple[bytes, ...]:
+        """By what the tool makes itself known to an upstream, without the scheme in front; empty: by nothing."""
+        own = (_bare(value) for name, value in self.fields if name.lower() not in BOUND_TO_THE_TOOL)
+        return tuple(value for value in (*own, *self.query) if value.lower() not in SCHEMES)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must be masked where an upstream that gets all this repeats it.
+
+        Of a cookie only long values: masking words such as ``accepted`` would ruin ordinary texts.
+        """
+        cookies = (value for name, value in self.fields if name.lower() == b"cookie")
+        words = (word for value in cookies for word in WORDS.split(value) if len(word) >= LONG)
+        return tuple(dict.fromkeys(value.decode("latin-1") for value in (*self.credentials, *words)))
 
 
 def carries_placeholder(request: http.Request) -> bool:
@@ -83,13 +105,7 @@ def mask(request: http.Request, dialect: Dialect, spared: str = "") -> Stash:
 
 def unmask(request: http.Request, stash: Stash) -> None:
     """Put the tool's own header fields back where the placeholder still stands; the query stays masked."""
-    original: dict[tuple[bytes, bytes], deque[bytes]] = {}
-    for name, value in stash.fields:
-        original.setdefault((name, _masked(value)), deque()).append(value)
-    request.headers.fields = tuple(
-        (name, values.popleft() if (values := original.get((name, value))) else value)
-        for name, value in request.headers.fields
-    )
+    request.headers.fields = _unmasked(request.headers.fields, stash)
 
 
 def mask_text(text: str, stash: Stash) -> str:
@@ -123,10 +139,18 @@ def decoded_body(request: http.Request) -> bytes | None:
     return decode_request(request.data.content or b"", encoding)
 
 
-def build(request: http.Request, recognised: Recognised, call: Call, candidate: Candidate, secret: str) -> http.Request:
+def build(
+    request: http.Request,
+    recognised: Recognised,
+    call: Call,
+    candidate: Candidate,
+    secret: str,
+    own: Stash | None = None,
+) -> http.Request:
     """The request for a candidate, secret included. To be handed to the wire and to nothing else.
 
-    Raises ValueError when the model cannot be written.
+    ``own``: the candidate is the tool's own credential, which is meant for this very upstream: whatever the tool sent
+    stays. Raises ValueError when the model cannot be written, or a placeholder is left in the place of a credential.
     """
     upstream, dialect = candidate.upstream, recognised.dialect
     tail, body, headers = recognised.tail, request.data.content or b"", http.Headers(request.headers.fields)
@@ -145,16 +169,20 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
         headers["content-length"] = str(len(body))
     authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
     wanted: dict[str, str] = {}
-    if type(dialect).clean_headers is not Dialect.clean_headers:
-        wanted |= dict(dialect.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
-    wanted |= dict((*candidate.credential.headers, *dialect.credential_headers(secret)))
+    if own is not None:
+        headers.fields, query, leaving = _unmasked(headers.fields, own), recognised.query, FOR_US
+    else:
+        query, leaving = strip_auth_query(dialect, recognised.query), _leaving(dialect)
+        if type(dialect).clean_headers is not Dialect.clean_headers:
+            wanted |= dict(dialect.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
+        wanted |= dict((*candidate.credential.headers, *dialect.credential_headers(secret)))
     if call.streamed:
         # The end of a stream is judged from its last bytes, which a compressed stream would hide.
         wanted["accept-encoding"] = "identity"
     if "host" in headers or not (request.is_http2 or request.is_http3):
         wanted["host"] = authority
-    headers.fields = _replaced(headers.fields, _leaving(dialect), wanted)
-    path = upstream_path(upstream, tail, strip_auth_query(dialect, recognised.query)).encode("utf-8", "surrogateescape")
+    headers.fields = _replaced(headers.fields, leaving, wanted)
+    path = upstream_path(upstream, tail, query).encode("utf-8", "surrogateescape")
     # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
     # the HTTP/1 client decides by it when to close the connection.
     sent = http.Request.__new__(http.Request)
@@ -162,6 +190,8 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
     sent.data.scheme, sent.data.host, sent.data.port = upstream.scheme.encode(), upstream.host, upstream.port
     sent.data.authority = authority.encode() if request.data.authority else b""
     sent.data.path, sent.data.headers, sent.data.content = path, headers, body
+    if own is not None and carries_placeholder(sent):
+        raise ValueError("the request carries a placeholder in the place of a credential")
     return sent
 
 
@@ -169,6 +199,22 @@ def _masked(value: bytes) -> bytes:
     """``Bearer abc`` -> ``Bearer <understudy:client>``: the scheme stays readable."""
     scheme, _, rest = value.partition(b" ")
     return scheme + b" " + CLIENT.encode() if rest and scheme.isalpha() else CLIENT.encode()
+
+
+def _bare(value: bytes) -> bytes:
+    """``Bearer abc`` -> ``abc``."""
+    scheme, _, rest = value.partition(b" ")
+    return rest.strip() if rest and scheme.isalpha() else value.strip()
+
+
+def _unmasked(fields: tuple[tuple[bytes, bytes], ...], stash: Stash) -> tuple[tuple[bytes, bytes], ...]:
+    """Header fields with the tool's own where the placeholder still stands."""
+    original: dict[tuple[bytes, bytes], deque[bytes]] = {}
+    for name, value in stash.fields:
+        original.setdefault((name, _masked(value)), deque()).append(value)
+    return tuple(
+        (name, values.popleft() if (values := original.get((name, value))) else value) for name, value in fields
+    )
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import NoReturn, Self, SupportsIndex, override
+from typing import ClassVar, NoReturn, Self, SupportsIndex, override
 
 SHORTEST_MASKED = 8
 """Shorter secrets are placeholders such as ``ollama`` or ``none``: masking them would ruin ordinary texts."""
@@ -40,13 +40,14 @@ class SecretError(ValueError):
     """A secret that is missing or cannot be sent. The text names the source and never the secret."""
 
 
-class _Source:
+class Source:
     """What all sources share: nothing but ``reveal`` gives the secret away."""
 
     __slots__ = ()
-
-    is_client = False
-    refreshable = False
+    is_client: ClassVar[bool] = False
+    """Whether it is the tool's own credential."""
+    refreshable: ClassVar[bool] = False
+    """Whether another secret may be had after the upstream rejected this one."""
 
     @override
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
@@ -63,7 +64,7 @@ class _Source:
         return self
 
 
-class EnvSecret(_Source):
+class EnvSecret(Source):
     """The value an environment variable had when the pool was loaded.
 
     Raises SecretError when the variable is not set, is empty, or holds what no header can carry.
@@ -79,7 +80,7 @@ class EnvSecret(_Source):
         value = (os.environ if environ is None else environ).get(variable)
         if value is None:
             raise SecretError(f"the environment variable {shown(variable)} is not set")
-        self._value = _checked(value, f"the environment variable {shown(variable)}")
+        self._value = checked(value, f"the environment variable {shown(variable)}")
 
     def reveal(self) -> str:
         """Return the secret."""
@@ -90,7 +91,7 @@ class EnvSecret(_Source):
         return f"<secret env {self._variable}>"
 
 
-class FileSecret(_Source):
+class FileSecret(Source):
     """The content of a file, read at once and again whenever the file has changed.
 
     A file that has gone or become unusable since does not replace the secret read before, as a broken pool file does
@@ -156,10 +157,11 @@ def _read(path: Path) -> tuple[_Stamp, str]:
         raise SecretError(f"{source} is larger than {_LARGEST_FILE} bytes")
     # No strict decoding: a UnicodeDecodeError carries the bytes, and with them the secret, into tracebacks.
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    return _stamp(status), _checked(text, source)
+    return _stamp(status), checked(text, source)
 
 
-def _checked(value: str, source: str) -> str:
+def checked(value: str, source: str) -> str:
+    """The secret without the spaces around it; raises SecretError, naming ``source``, when no header can carry it."""
     value = value.strip()
     if not value:
         raise SecretError(f"{source} is empty")

@@ -1,9 +1,9 @@
 """The layer: mitmproxy's HTTP stream that takes a tool's call, and gives it to the pool when a route serves it.
 
-The stream is built in four steps, one file each: ``border.py`` (connections, time-outs), ``delivery.py`` (what the
-tool gets), ``attempts.py`` (sending, holding, judging), and this one: the request, and whatever goes wrong. With
-``watch.py``, ``http1.py`` and ``install.py`` they are the only ones that know mitmproxy's internals;
-``tests/test_contract.py`` says which.
+The stream is built in five steps, one file each: ``border.py`` (connections, time-outs), ``delivery.py`` (what the
+tool gets), ``secretstream.py`` (fetching secrets), ``attempts.py`` (sending, holding, judging), and this one: the
+request, and whatever goes wrong. With ``watch.py``, ``http1.py`` and ``install.py`` they are the only ones that know
+mitmproxy's internals; ``tests/test_contract.py`` says which.
 """
 
 from __future__ import annotations
