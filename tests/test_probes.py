@@ -285,6 +285,21 @@ def test_f16_another_secret_takes_its_suspensions_along() -> None:
     assert stage.suspensions.generations["a"] == 3
 
 
+def test_f16_an_attempt_that_goes_out_with_a_fetched_secret_is_newer_than_it() -> None:
+    """F16, L06: the secret was fetched anew just before it was sent: what is said of it is about the new one."""
+    stage = Stage()
+    half_open(stage)
+    late, _ = stage.open(ON)
+    stage.suspensions.renew("a", rejected_only=True)
+    late.renewed()
+    assert late.attempt == Attempt(1, A)
+    assert stage.open(ON)[1] == Attempt(1, B)  # it probes with its new ticket
+    assert late.judge(BUSY, stage.now) == Attempt(2, B)
+    assert stage.suspended() == {key(A): 5.0}
+    with pytest.raises(RuntimeError):
+        stage.exchange(ON).renewed()
+
+
 def test_the_evidence_says_what_was_known() -> None:
     """Each suspension tells rule, label, excerpt, candidate, times, hint and generation."""
     stage = Stage()

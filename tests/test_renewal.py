@@ -101,5 +101,19 @@ def test_f16_a_secret_file_that_changes_is_noticed(tmp_path: Path) -> None:
     assert suspensions.generations["work"] == 1
 
 
+def test_f16_a_fetched_secret_that_is_another_one_voids_what_was_said_about_the_old_one() -> None:
+    """F16: the account's limits stay, for it is another token of the same account."""
+    suspensions = Suspensions(Clock())
+    identities = Identities(suspensions)
+    identities.use(pool(WORK, HOME))
+    assert not identities.saw("work", "token-1")
+    suspensions.suspend(Suspension(CREDENTIAL, NOW, NOW + 60, Label.CREDENTIAL_REJECTED, "test"))
+    suspensions.suspend(Suspension(CANDIDATE, NOW, NOW + 60, Label.RATE_LIMITED, "test"))
+    assert not identities.saw("work", "token-1")
+    assert len(suspensions) == 2
+    assert identities.saw("work", "token-2")
+    assert {each.key for each in suspensions} == {CANDIDATE}
+
+
 def test_the_tools_own_credentials_share_a_name_in_the_file() -> None:
     assert [own_name(name) for name in ("own", "own~2", "work")] == ["own", "own", "work"]

@@ -15,6 +15,7 @@ from understudy.exchange import Exchange
 from understudy.fields import suggestion
 from understudy.keys import BY_HAND, Key, Suspension
 from understudy.pool import Pool, Route, printable
+from understudy.renewal import own_name
 from understudy.status import Entry, Explanation, Overview, entry_of, explain, overview
 from understudy.steps import Attempt, Refuse, Request, Wait
 from understudy.target import FORMS, ControlError, take_seconds, take_target
@@ -227,18 +228,19 @@ def _is_within(key: Key, target: Key, pool: Pool) -> bool:
     """Whether a key is the target, or something behind it."""
     if key == target:
         return True
-    credential = pool.credentials.get(key.name) if key.scope is not Scope.UPSTREAM else None
+    credential = pool.credentials.get(own_name(key.name)) if key.scope is not Scope.UPSTREAM else None
     match target.scope:
         case Scope.CANDIDATE:
             return False
         case Scope.CREDENTIAL:
-            return key.scope is Scope.CANDIDATE and key.name == target.name
+            # Several tools' own credentials stand under one name in the pool file.
+            return key.scope is not Scope.UPSTREAM and target.name in (key.name, own_name(key.name))
         case Scope.UPSTREAM:
             return credential is not None and credential.upstream.name == target.name
 
 
 def _above(key: Key, pool: Pool) -> list[Key]:
     """What covers a key besides itself."""
-    credential = pool.credentials.get(key.name) if key.scope is not Scope.UPSTREAM else None
+    credential = pool.credentials.get(own_name(key.name)) if key.scope is not Scope.UPSTREAM else None
     own = [Key(Scope.CREDENTIAL, key.name)] if key.scope is Scope.CANDIDATE else []
     return [*own, *([Key(Scope.UPSTREAM, credential.upstream.name)] if credential else [])]

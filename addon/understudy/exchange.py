@@ -207,6 +207,14 @@ class Exchange:
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return self._next(now)
 
+    def renewed(self) -> None:
+        """The current attempt goes out with another secret than those before it: what it finds out is newer."""
+        attempt = self._take_attempt("renewed")
+        self.suspensions.end_probe(attempt.ticket)
+        self.attempt = replace(attempt, ticket=self.suspensions.ticket())
+        if self.request.generating:
+            self.suspensions.begin_probe(attempt.candidate, self.attempt.ticket)
+
     def succeeded(self) -> None:
         """The released reply was proven complete: it resumes exactly its own candidate (law 4)."""
         if not self._released or not self.request.generating:

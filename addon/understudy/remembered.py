@@ -45,7 +45,9 @@ class Remembered:
 def urls_of(pool: Pool) -> dict[tuple[bool, str], str]:
     """The URL of each upstream and credential, by whether it is an upstream, and its name."""
     upstreams = {(True, each.name): each.url for each in pool.upstreams.values()}
-    return upstreams | {(False, each.name): each.upstream.url for each in pool.credentials.values()}
+    return upstreams | {
+        (False, each.name): each.upstream.url for each in pool.credentials.values() if not each.secret.is_client
+    }
 
 
 def _place(key: Key) -> tuple[bool, str]:

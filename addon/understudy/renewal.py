@@ -27,6 +27,7 @@ class Identities:
         self.suspensions = suspensions
         self._pool: Pool | None = None
         self._known: dict[str, Identity] = {}
+        self._fetched: dict[str, bytes] = {}
 
     def use(self, pool: Pool) -> None:
         """A pool is loaded, maybe in place of another."""
@@ -47,6 +48,17 @@ class Identities:
             )
 
         self.suspensions.retain(is_there)
+
+    def saw(self, name: str, secret: str) -> bool:
+        """A credential whose secret is fetched goes out with this one; returns whether it is another than before.
+
+        It is another token of the same account: what was said about the old token is void, limits and quotas are not.
+        """
+        before, self._fetched[name] = self._fetched.get(name), fingerprint(secret)
+        if before is None or before == self._fetched[name]:
+            return False
+        self.suspensions.renew(name, rejected_only=True)
+        return True
 
     def look(self) -> list[str]:
         """Look at the secrets again; returns the credentials whose secret is another one now."""

@@ -60,5 +60,7 @@ class SecretStream(DeliveryStream):
             raise SecretError(f"{source} printed the same secret again, which was rejected")
         if isinstance(source, CommandSecret) and self.now() >= self.exchange.deadline:
             raise SecretError(f"{source} took all the time there was")
+        if isinstance(source, CommandSecret) and self.engine_now.identities.saw(candidate.credential.name, value):
+            self.exchange.renewed()
         self.secret = Secret(candidate.credential.name, value)
         return rewrite.build(self.flow.request, recognised, call, candidate, value)

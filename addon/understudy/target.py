@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from understudy.fields import suggestion
 from understudy.keys import Key
 from understudy.pool import Pool, printable
+from understudy.renewal import own_name
 from understudy.verdict import Scope
 
 FORMS = "`CREDENTIAL MODEL`, `CREDENTIAL/MODEL`, `credential NAME` or `upstream NAME`"
@@ -69,7 +70,7 @@ def _model(credential: str, model: str, pool: Pool, known: Collection[Key]) -> s
     for key in known:
         if key.scope is Scope.CANDIDATE and key.name == credential and model in (key.model, printable(key.model)):
             return key.model
-    if model and any(route.means(credential, model) for route in pool.routes.values()):
+    if model and any(route.means(own_name(credential), model) for route in pool.routes.values()):
         return model
     named = {
         choice.model if choice.model is not None else route.pattern
