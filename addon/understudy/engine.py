@@ -156,7 +156,7 @@ class Engine:
         pool, dialect = snapshot.pool, recognised.dialect.name
         if pool.route(call.alias, dialect):
             return ""
-        able = [each.name for each in pool.credentials.values() if each.upstream.dialect == dialect]
+        able = [each.name for each in pool.credentials.values() if each.upstream.serves(dialect)]
         name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
         return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
+from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call, Progress, StreamEvent
 from understudy.encoding import Decoder
 from understudy.pool import Candidate
@@ -59,7 +60,8 @@ class Hold:
     """Reads a reply as it comes in. Feed it :meth:`start`, then :meth:`data`, then :meth:`end`."""
 
     def __init__(self, recognised: Recognised, call: Call, candidate: Candidate, secret: Secret) -> None:
-        self.dialect = recognised.dialect
+        self.dialect = DIALECTS[candidate.upstream.dialect]
+        """The upstream's, which may be a relative of the tool's."""
         self.endpoint = recognised.endpoint
         self.call = call
         self.candidate = candidate

@@ -39,7 +39,10 @@ def printable(text: str, most: int = 200) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty."""
+    """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty.
+
+    ``relatives``: further dialects whose calls can be written in its own.
+    """
 
     name: str
     dialect: str
@@ -48,6 +51,12 @@ class Upstream:
     port: int
     base_path: str = ""
     verify: bool = True
+    api_version: str = ""
+    relatives: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def serves(self, dialect: str) -> bool:
+        """Whether a call of this dialect can go here."""
+        return dialect == self.dialect or dialect in self.relatives
 
     @property
     def url(self) -> str:
@@ -122,16 +131,16 @@ class Route:
         return self.pattern == "default"
 
     def serves(self, dialect: str) -> bool:
-        """Whether any choice speaks this dialect."""
-        return any(choice.credential.upstream.dialect == dialect for choice in self.choices)
+        """Whether any choice can serve a call of this dialect."""
+        return any(choice.credential.upstream.serves(dialect) for choice in self.choices)
 
     def candidates(self, alias: str, dialect: str) -> tuple[Candidate, ...]:
-        """The candidates for this alias in this dialect, in order, each once."""
+        """The candidates for a call of this dialect with this alias, in order, each once."""
         return tuple(
             dict.fromkeys(
                 Candidate(choice.credential, choice.model or alias)
                 for choice in self.choices
-                if choice.credential.upstream.dialect == dialect
+                if choice.credential.upstream.serves(dialect)
             )
         )
 
@@ -186,7 +195,7 @@ class Pool:
     def route(self, alias: str, dialect: str) -> Route | None:
         """The route of an alias: its own, else the most specific glob, else ``default``; None without one.
 
-        A route that has no candidate of the dialect is passed over.
+        A route that has no candidate for calls of the dialect is passed over.
         """
         own = self.routes.get(alias) if alias != "default" else None
         if own is not None and own.serves(dialect):
@@ -204,4 +213,5 @@ class Pool:
     @cached_property
     def _dialects(self) -> frozenset[str]:
         choices = (choice for route in self.routes.values() for choice in route.choices)
-        return frozenset(choice.credential.upstream.dialect for choice in choices)
+        upstreams = {choice.credential.upstream for choice in choices}
+        return frozenset(name for upstream in upstreams for name in (upstream.dialect, *upstream.relatives))

@@ -7,11 +7,12 @@ wrong; ``config`` returns the pool only when there was no problem.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from understudy import fields
 from understudy.collector import Collector
+from understudy.dialects.base import Dialect
 from understudy.fields import Wrong
 from understudy.pool import (
     Budget,
@@ -45,7 +46,7 @@ class _NoSecret:
 class PoolReader(Collector):
     """Reads one pool file; ``problems`` and ``warnings`` grow while it does."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], dialects: Collection[str]) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], dialects: Mapping[str, Dialect]) -> None:
         super().__init__(path)
         self.environ = environ
         self.dialects = dialects
@@ -84,16 +85,22 @@ class PoolReader(Collector):
 
     def _upstream(self, key: Scalar, value: Value) -> Upstream | None:
         example = "write `{dialect: openai, url: https://api.example.com/v1}`"
-        table = self._table(value, ("dialect", "url", "verify"), example, ("dialect", "url"))
+        table = self._table(value, ("dialect", "url", "verify", "api_version"), example, ("dialect", "url"))
         dialect = self._field(table, "dialect", self._dialect, "")
         scheme, host, port, base_path = self._field(table, "url", fields.url, ("https", "", 443, ""))
         verify = self._field(table, "verify", fields.boolean, True)
+        api_version = self._field(table, "api_version", fields.version, "")
         if scheme == "http" and not fields.is_loopback(host):
             self._warn(table.entries["url"][1].line, "the secret travels in clear", "use https:// if the host has it")
         if not verify:
             line = table.entries["verify"][1].line
             self._warn(line, "the secret goes to whoever answers for this host", "remove `verify: false` if you can")
-        return Upstream(key.text, dialect, scheme, host, port, base_path, verify) if dialect else None
+        if not dialect:
+            return None
+        spoken = self.dialects[dialect]
+        if host and (wrong := spoken.check(base_path, api_version)):
+            self._add(value.line, *wrong)
+        return Upstream(key.text, dialect, scheme, host, port, base_path, verify, api_version, spoken.relatives)
 
     def _credential(self, key: Scalar, value: Value) -> Credential | None:
         example = "write `{upstream: NAME, secret: {env: NAME}}`"
@@ -219,11 +226,14 @@ class PoolReader(Collector):
                     raise Wrong(f"the candidate {choice.credential.name} is written twice", "remove one of them")
                 choices[identity] = choice
         found = tuple(choices.values())
-        dialects = {choice.credential.upstream.dialect: choice.credential.name for choice in found}
-        if len(dialects) > 1 and route.text != "default":
-            several = ", ".join(f"{dialect} ({name})" for dialect, name in dialects.items())
+        upstreams = {choice.credential.upstream.dialect: choice.credential.upstream for choice in found}
+        shared = any(all(each.serves(dialect) for each in upstreams.values()) for dialect in self.dialects)
+        if found and not shared and route.text != "default":
+            dialects = {choice.credential.upstream.dialect: choice.credential.name for choice in reversed(found)}
+            several = ", ".join(f"{dialect} ({dialects[dialect]})" for dialect in upstreams)
             raise Wrong(
-                f"candidates of different dialects: {several}", "keep one dialect; only `default` may have more"
+                f"candidates of different dialects: {several}",
+                "keep one dialect and its relatives; only `default` may have more",
             )
         return found
 

@@ -18,7 +18,8 @@ from urllib.parse import quote, unquote_plus
 from mitmproxy import http
 from mitmproxy.net.http import url
 
-from understudy.dialects.base import Call, Dialect
+from understudy.dialects import DIALECTS
+from understudy.dialects.base import Asked, Call, Dialect
 from understudy.encoding import decode_request
 from understudy.pool import Candidate
 from understudy.secrets import has_placeholder, placeholder
@@ -129,12 +130,20 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
     Raises ValueError when the model cannot be written.
     """
     upstream, dialect = candidate.upstream, recognised.dialect
-    tail, body, headers = recognised.tail, request.data.content or b"", http.Headers(request.headers.fields)
-    if candidate.model != call.alias:
+    target = dialect if upstream.dialect == dialect.name else DIALECTS[upstream.dialect]
+    tail, query = recognised.tail, strip_auth_query(dialect, recognised.query)
+    body, headers = request.data.content or b"", http.Headers(request.headers.fields)
+    written = target is not dialect or target.written_per_upstream
+    if written or candidate.model != call.alias:
         decoded = decoded_body(request)
         if decoded is None:
             raise ValueError("the request body cannot be decoded")
-        tail, edited = dialect.write_model(tail, request.headers.get("content-type", ""), decoded, candidate.model)
+        content_type = request.headers.get("content-type", "")
+        if written:
+            asked = Asked(dialect.name, recognised.endpoint, tail, query, content_type, decoded, call)
+            tail, query, edited = target.write(asked, candidate.model, upstream)
+        else:
+            tail, edited = target.write_model(tail, content_type, decoded, candidate.model)
         if edited != decoded:
             body = edited
             headers.pop("content-encoding", None)
@@ -145,16 +154,16 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
         headers["content-length"] = str(len(body))
     authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
     wanted: dict[str, str] = {}
-    if type(dialect).clean_headers is not Dialect.clean_headers:
-        wanted |= dict(dialect.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
-    wanted |= dict((*candidate.credential.headers, *dialect.credential_headers(secret)))
+    if type(target).clean_headers is not Dialect.clean_headers:
+        wanted |= dict(target.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
+    wanted |= dict((*candidate.credential.headers, *target.credential_headers(secret)))
     if call.streamed:
         # The end of a stream is judged from its last bytes, which a compressed stream would hide.
         wanted["accept-encoding"] = "identity"
     if "host" in headers or not (request.is_http2 or request.is_http3):
         wanted["host"] = authority
     headers.fields = _replaced(headers.fields, _leaving(dialect), wanted)
-    path = upstream_path(upstream, tail, strip_auth_query(dialect, recognised.query)).encode("utf-8", "surrogateescape")
+    path = upstream_path(upstream, tail, query).encode("utf-8", "surrogateescape")
     # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
     # the HTTP/1 client decides by it when to close the connection.
     sent = http.Request.__new__(http.Request)

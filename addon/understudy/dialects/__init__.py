@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from .anthropic import Anthropic
-from .base import Call, Dialect, Endpoint, Kind, Progress, StreamEvent, read_json
+from .azure_openai import AzureOpenAI
+from .base import Asked, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, read_json
 from .gemini import Gemini
 from .openai import OpenAI
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
         OpenAI.name: OpenAI(),
+        AzureOpenAI.name: AzureOpenAI(),
         Anthropic.name: Anthropic(),
         Gemini.name: Gemini(),
     }
 )
 
-__all__ = ["DIALECTS", "Call", "Dialect", "Endpoint", "Kind", "Progress", "StreamEvent", "read_json"]
+__all__ = ["DIALECTS", "Asked", "Call", "Dialect", "Endpoint", "Kind", "Progress", "StreamEvent", "read_json"]

@@ -6,13 +6,12 @@ import json
 import re
 from contextlib import suppress
 from typing import ClassVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from ..edit import replace_json_strings
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, path_model, read_json
 
 _PATH = re.compile(r"/v1(?:alpha|beta)?/models/(?P<name>[^/:?#\s]+?)(?::|%3[Aa])(?P<action>[A-Za-z]+)")
-_UNSAFE = re.compile(r"[/\\:%\x00-\x20\x7f\ufffd]")
 _PLACES = (
     ("model",),
     ("requests", "*", "model"),
@@ -53,18 +52,18 @@ class Gemini(Dialect):
 
     def endpoint(self, method: str, tail: str) -> Endpoint | None:
         match = _PATH.fullmatch(tail) if method == "POST" else None
-        return self._endpoints.get(match["action"]) if match and _alias(match) else None
+        return self._endpoints.get(match["action"]) if match and path_model(match["name"]) else None
 
     def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
         match = _PATH.fullmatch(tail)
-        alias = _alias(match) if match else None
+        alias = path_model(match["name"]) if match else None
         if match is None or alias is None:
             return None
         return Call(alias, match["action"] == "streamGenerateContent")
 
     def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
         match = _PATH.fullmatch(tail)
-        alias = _alias(match) if match else None
+        alias = path_model(match["name"]) if match else None
         if match is None or alias is None:
             raise ValueError("no model name in the path")
         model = model.removeprefix("models/")
@@ -94,12 +93,6 @@ class Gemini(Dialect):
     def error_body(self, status: int, message: str) -> bytes:
         name = _STATUSES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
         return json.dumps({"error": {"code": status, "message": message, "status": name}}).encode()
-
-
-def _alias(match: re.Match[str]) -> str | None:
-    """The model in the path, decoded; None for one that a server could take for more than a name."""
-    name = unquote(match["name"])
-    return None if _UNSAFE.search(name) or name in (".", "..") else name
 
 
 def _chunk_progress(chunk: object) -> Progress:

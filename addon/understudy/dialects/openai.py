@@ -5,8 +5,22 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from ..edit import read_json_model, read_multipart_model, write_json_model, write_multipart_model
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+from ..edit import read_json_model, set_json_members, write_json_model
+from ..forms import read_multipart_model, set_multipart_model, write_multipart_model
+from ..pool import Upstream
+from .base import (
+    AUTH_HEADERS,
+    Asked,
+    Call,
+    Dialect,
+    Endpoint,
+    Kind,
+    Progress,
+    StreamEvent,
+    has_content,
+    read_json,
+    without_parameters,
+)
 
 _GENERATING = (
     "chat/completions",
@@ -58,7 +72,8 @@ class OpenAI(Dialect):
     """
 
     name = "openai"
-    sites = (("api.openai.com", "/v1"),)
+    sites: ClassVar[tuple[tuple[str, str], ...]] = (("api.openai.com", "/v1"),)
+    relatives: ClassVar[frozenset[str]] = frozenset({"azure-openai"})
     auth_headers = AUTH_HEADERS
     identity_headers = frozenset(
         {"openai-organization", "openai-project", "chatgpt-account-id", "x-openai-account-routing-override"}
@@ -73,14 +88,18 @@ class OpenAI(Dialect):
         return self._endpoints.get(tail) if method == "POST" else None
 
     def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
-        form = _is_form(content_type)
+        form = is_form(content_type)
         alias, streamed = read_multipart_model(content_type, body) if form else read_json_model(body)
         return Call(alias, streamed) if alias else None
 
     def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
-        if _is_form(content_type):
+        if is_form(content_type):
             return tail, write_multipart_model(content_type, body, model)
         return tail, write_json_model(body, model)
+
+    def write(self, asked: Asked, model: str, upstream: Upstream) -> tuple[str, str, bytes]:
+        query = without_parameters(asked.query, frozenset({"api-version"}))
+        return f"/{asked.endpoint.name}", query, put_model(asked.content_type, asked.body, model)
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {secret}"),)
@@ -116,7 +135,15 @@ class OpenAI(Dialect):
 _WEIGHT = (Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR)
 
 
-def _is_form(content_type: str) -> bool:
+def put_model(content_type: str, body: bytes, model: str) -> bytes:
+    """The body naming this model, whether it named one before or not. Raises ValueError when it cannot be read."""
+    if is_form(content_type):
+        return set_multipart_model(content_type, body, model)
+    return set_json_members(body, {"model": model})
+
+
+def is_form(content_type: str) -> bool:
+    """Whether a Content-Type names a form with files."""
     return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
 
 

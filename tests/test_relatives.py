@@ -1,0 +1,271 @@
+"""Relatives: dialects whose bodies say the same. A call of one is written in the other; content never changes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mitmproxy import http
+
+from decisions import Source
+from understudy import rewrite
+from understudy.dialects import DIALECTS
+from understudy.pool import Candidate, Choice, Credential, Pool, Route, Upstream
+from understudy.sites import Sites
+
+OWN = "sk-own-of-the-tool-0123"
+SECRET = "sk-secret-0123456789"
+
+
+def upstream(dialect: str, host: str, base_path: str = "", api_version: str = "") -> Upstream:
+    """An upstream as the pool file's reader makes it."""
+    relatives = DIALECTS[dialect].relatives
+    return Upstream(dialect, dialect, "https", host, 443, base_path, api_version=api_version, relatives=relatives)
+
+
+OPENAI = upstream("openai", "api.openai.com", "/v1")
+AZURE = upstream("azure-openai", "res.openai.azure.com", "/openai", "2024-10-21")
+AZURE_BARE = upstream("azure-openai", "res.openai.azure.com", "", "2024-10-21")
+AZURE_V1 = upstream("azure-openai", "res.openai.azure.com", "/openai/v1")
+
+
+def pool_of(*upstreams: Upstream) -> Pool:
+    """A pool whose default route has a credential at each of these."""
+    choices = tuple(Choice(Credential(each.name, each, Source())) for each in upstreams)
+    return Pool({each.name: each for each in upstreams}, {}, {"default": Route("default", choices)})
+
+
+@dataclass
+class Sent:
+    """What an upstream gets."""
+
+    path: str
+    headers: http.Headers
+    body: bytes
+
+
+def sent(
+    at: Upstream,
+    url: str,
+    body: bytes,
+    *,
+    model: str = "",
+    secret: str = SECRET,
+    headers: dict[str, str] | None = None,
+    content_type: str = "application/json",
+) -> Sent:
+    """A tool's request as this upstream gets it; without a model the alias keeps its name. Raises ValueError."""
+    asked = http.Request.make("POST", url, b"")
+    for name, value in {"content-type": content_type, **(headers or {})}.items():
+        asked.headers[name] = value
+    asked.data.content, asked.headers["content-length"] = body, str(len(body))
+    recognised = Sites(pool_of(at)).recognise(asked.host, 443, "POST", asked.path)
+    assert recognised is not None
+    call = rewrite.read_call(asked, recognised)
+    assert call is not None
+    candidate = Candidate(Credential("a", at, Source(secret)), model or call.alias)
+    made = rewrite.build(asked, recognised, call, candidate, secret)
+    assert made.host == at.host and OWN not in repr((made.path, made.headers.fields, made.data.content))
+    return Sent(made.path, made.headers, made.data.content or b"")
+
+
+def test_relatives_know_each_other_by_name() -> None:
+    for dialect in DIALECTS.values():
+        assert dialect.name not in dialect.relatives
+        assert dialect.relatives <= DIALECTS.keys()
+
+
+def test_a_route_over_relatives_serves_both() -> None:
+    """O06: and the hosts of a dialect that no route could serve are not looked into."""
+    pool = pool_of(OPENAI, AZURE)
+    for dialect in ("openai", "azure-openai"):
+        route = pool.route("m", dialect)
+        assert route is not None
+        assert [each.upstream for each in route.candidates("m", dialect)] == [OPENAI, AZURE]
+        assert pool.has_route_for(dialect)
+    assert not pool.has_route_for("anthropic")
+    assert Sites(pool).pooled("other.openai.azure.com", 443)
+    assert not Sites(pool_of(upstream("anthropic", "api.anthropic.com"))).pooled("other.openai.azure.com", 443)
+
+
+@pytest.mark.parametrize(
+    ("host", "pooled"),
+    [
+        ("a.openai.azure.com", True),
+        ("A-1.OpenAI.Azure.com.", True),
+        ("a.cognitiveservices.azure.com", True),
+        ("a.services.ai.azure.com", True),
+        ("openai.azure.com", False),
+        (".openai.azure.com", False),
+        ("a.b.openai.azure.com", False),
+        ("a.openai.azure.com.evil.example", False),
+        ("aopenai.azure.com", False),
+        ("a.openaixazure.com", False),
+    ],
+)
+def test_the_star_of_a_site_is_one_label(host: str, pooled: bool) -> None:
+    """R10: a pattern never reaches into somebody else's names."""
+    sites = Sites(pool_of(OPENAI))
+    assert sites.pooled(host, 443) is pooled
+    assert bool(sites.dialects_at(host, 443)) is pooled
+    assert "*.openai.azure.com" in repr(sites)
+
+
+T = "https://t.openai.azure.com/openai"
+DATED = "?api-version=2024-10-21"
+AND_DATED = "&api-version=2024-10-21"
+DATED_LATER = "?api-version=2025-04-01-preview"
+
+# -- OpenAI and Azure --------------------------------------------------------------------------------------------
+
+CHAT = b'{ "model" : "gpt-5","stream":true, "n": 1.0}'
+TOOL = {"authorization": f"Bearer {OWN}", "api-key": OWN, "openai-organization": OWN}
+
+
+@pytest.mark.parametrize(
+    ("at", "url", "path"),
+    [
+        (AZURE, "https://api.openai.com/v1/chat/completions", "/openai/deployments/d-1/chat/completions" + DATED),
+        (AZURE_BARE, "https://api.openai.com/v1/embeddings?x=1", "/openai/deployments/d-1/embeddings?x=1" + AND_DATED),
+        (AZURE, "https://api.openai.com/v1/responses", "/openai/responses" + DATED),
+        (AZURE_BARE, "https://api.openai.com/v1/responses/compact", "/openai/responses/compact" + DATED),
+        (AZURE_V1, "https://api.openai.com/v1/chat/completions?x=1", "/openai/v1/chat/completions?x=1"),
+        (AZURE_V1, "https://api.openai.com/v1/responses", "/openai/v1/responses"),
+    ],
+)  # fmt: skip
+def test_an_openai_call_goes_to_azure(at: Upstream, url: str, path: str) -> None:
+    """R01, R02, R03: the deployment stands in the path or in the body; every other byte of the body stays."""
+    got = sent(at, url, CHAT, model="d-1", headers=TOOL)
+    assert (got.path, got.headers["api-key"]) == (path, SECRET)
+    assert got.body == CHAT.replace(b"gpt-5", b"d-1")
+    assert "authorization" not in got.headers and "openai-organization" not in got.headers
+    assert sent(at, url, CHAT).body == CHAT
+
+
+def test_a_token_for_azure_is_a_bearer() -> None:
+    """R03: keys of a resource and tokens of Entra ID are told apart by the secret itself."""
+    got = sent(AZURE_V1, "https://api.openai.com/v1/responses", CHAT, secret="eyJ0eXAi.x.y", headers=TOOL)
+    assert got.headers["authorization"] == "Bearer eyJ0eXAi.x.y" and "api-key" not in got.headers
+
+
+AZURE_CALL = "https://tool.openai.azure.com/openai/deployments/tool-dep/chat/completions?api-version=2025-01-01&y=2"
+
+
+@pytest.mark.parametrize("body", [b'{"messages": [1.0]}', b'{"messages": [1.0], "model": "tool-dep"}'])
+def test_an_azure_call_goes_to_openai(body: bytes) -> None:
+    """R01: the deployment's name is the alias; a body that names no model gets one."""
+    got = sent(OPENAI, AZURE_CALL, body, model="gpt-5", headers={"api-key": OWN})
+    assert got.path == "/v1/chat/completions?y=2"
+    assert got.headers["authorization"] == f"Bearer {SECRET}" and "api-key" not in got.headers
+    named = b'{"messages": [1.0], "model": "gpt-5"}' if b"model" in body else b'{"model": "gpt-5", "messages": [1.0]}'
+    assert got.body == named
+    assert json.loads(sent(OPENAI, AZURE_CALL, body).body)["model"] == "tool-dep"
+
+
+@pytest.mark.parametrize(
+    ("at", "url", "path"),
+    [
+        (AZURE, AZURE_CALL, "/openai/deployments/d-1/chat/completions?api-version=2025-01-01&y=2"),
+        (AZURE_V1, AZURE_CALL, "/openai/v1/chat/completions?y=2"),
+        (AZURE_V1, f"{T}/v1/responses?api-version=preview", "/openai/v1/responses?api-version=preview"),
+        (AZURE, f"{T}/v1/responses?api-version=preview", "/openai/responses" + DATED),
+        (AZURE, f"{T}/responses" + DATED_LATER, "/openai/responses" + DATED_LATER),
+        (AZURE, f"{T}/responses", "/openai/responses" + DATED),
+    ],
+)  # fmt: skip
+def test_an_azure_call_goes_to_another_resource(at: Upstream, url: str, path: str) -> None:
+    """R02: a tool's own API version fits its body and stays; the other form of the path takes the upstream's."""
+    assert sent(at, url, CHAT, model="d-1", headers=TOOL).path == path
+
+
+FORM = "multipart/form-data; boundary=b"
+FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n\x00\xff\r\n'
+FIELD = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n'
+
+
+def test_forms_between_openai_and_azure() -> None:
+    """R02"""
+    url = f"{T}/deployments/w/audio/transcriptions?api-version=1"
+    assert (
+        sent(OPENAI, url, FILE + b"--b--", model="whisper-1", content_type=FORM).body
+        == FIELD % b"whisper-1" + FILE + b"--b--"
+    )
+    assert sent(AZURE, url, FILE + b"--b--", model="whisper-1", content_type=FORM).body == FILE + b"--b--"
+    body = FILE + FIELD % b"w" + b"--b--"
+    got = sent(AZURE, "https://api.openai.com/v1/audio/transcriptions", body, model="d", content_type=FORM)
+    assert (got.path.split("?")[0], got.body) == (
+        "/openai/deployments/d/audio/transcriptions",
+        FILE + FIELD % b"d" + b"--b--",
+    )
+
+
+@pytest.mark.parametrize("endpoint", ["moderations", "images/variations"])
+def test_what_azure_does_not_have(endpoint: str) -> None:
+    with pytest.raises(ValueError, match=f"azure-openai has no {endpoint}"):
+        sent(AZURE_V1, f"https://api.openai.com/v1/{endpoint}", CHAT)
+
+
+def test_a_compressed_body_is_written_plain() -> None:
+    """R02, R09: one that has to change; one that stays keeps its encoding."""
+    headers = {"content-encoding": "gzip"}
+    url = "https://api.openai.com/v1/responses"
+    got = sent(AZURE_V1, url, gzip.compress(CHAT), model="d-1", headers=headers)
+    assert got.body == CHAT.replace(b"gpt-5", b"d-1") and "content-encoding" not in got.headers
+    assert got.headers["content-length"] == str(len(got.body))
+    same = sent(AZURE_V1, url, gzip.compress(CHAT), headers=headers)
+    assert gzip.decompress(same.body) == CHAT and same.headers["content-encoding"] == "gzip"
+
+
+NAME = st.characters(codec="utf-8", exclude_characters="/\\:%\x7f\ufffd", min_codepoint=0x21)
+
+
+@given(
+    name=st.text(NAME, min_size=1, max_size=12)
+    .filter(lambda name: name not in (".", "..") and not any(char.isspace() for char in name)),
+    text=st.text(max_size=8),
+)  # fmt: skip
+def test_there_and_back(name: str, text: str) -> None:
+    """R01, R02: whatever the model is called, OpenAI -> Azure's deployment path -> OpenAI is the body that was sent."""
+    body = json.dumps({"input": text, "model": "m", "x": {"model": "m"}}).encode()
+    there = sent(AZURE, "https://api.openai.com/v1/embeddings", body, model=name)
+    back = sent(OPENAI, "https://t.openai.azure.com" + there.path, there.body, model="m")
+    assert (back.path, back.body) == ("/v1/embeddings", body)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "/openai/deployments/d/responses",
+        "/openai/deployments/d/../x/chat/completions",
+        "/openai/deployments/a%2Fb/chat/completions",
+        "/openai/deployments//chat/completions",
+        "/openai/deployments/d/realtime",
+        "/openai/deployments/d/moderations",
+        "/openai/v1/files",
+        "/openai/v1/v1/responses",
+        "/openai/openai/openai/responses",
+        "/openai/deployments/d/chat/completions/",
+    ],
+)
+def test_what_is_no_call_to_azure(tail: str) -> None:
+    """R10"""
+    assert Sites(pool_of(AZURE)).recognise("t.openai.azure.com", 443, "POST", tail) is None
+    assert Sites(pool_of(AZURE)).recognise("t.openai.azure.com", 443, "GET", "/openai/v1/responses") is None
+
+
+def test_an_azure_call_without_an_alias_has_none() -> None:
+    azure = DIALECTS["azure-openai"]
+    assert azure.read("/nowhere/1", "", "", b'{"model": "m"}') is azure.read("/v1/responses", "", "", b"{}") is None
+    assert azure.write_model("/v1/responses", "", b'{"model":"a"}', "b") == ("/v1/responses", b'{"model":"b"}')
+    assert azure.write_model("/deployments/a/completions", "", b"?", "b c") == ("/deployments/b%20c/completions", b"?")
+
+
+def test_the_plain_case_is_left_alone() -> None:
+    """A call to an upstream of its own dialect with its own name is sent as it came, without being read again."""
+    broken = replace(OPENAI, relatives=frozenset())
+    url = "https://api.openai.com/v1/responses?api-version=1"
+    assert sent(broken, url, CHAT).path == "/v1/responses?api-version=1"
