@@ -13,7 +13,7 @@ from mitmproxy import http
 
 from decisions import Source
 from understudy import rewrite
-from understudy.dialects import DIALECTS
+from understudy.dialects import DIALECTS, Dialect
 from understudy.pool import Candidate, Choice, Credential, Pool, Route, Upstream
 from understudy.sites import Sites
 
@@ -57,6 +57,7 @@ def sent(
     secret: str = SECRET,
     headers: dict[str, str] | None = None,
     content_type: str = "application/json",
+    own: tuple[tuple[str, str], ...] = (),
 ) -> Sent:
     """A tool's request as this upstream gets it; without a model the alias keeps its name. Raises ValueError."""
     asked = http.Request.make("POST", url, b"")
@@ -67,7 +68,7 @@ def sent(
     assert recognised is not None
     call = rewrite.read_call(asked, recognised)
     assert call is not None
-    candidate = Candidate(Credential("a", at, Source(secret)), model or call.alias)
+    candidate = Candidate(Credential("a", at, Source(secret), own), model or call.alias)
     made = rewrite.build(asked, recognised, call, candidate, secret)
     assert made.host == at.host and OWN not in repr((made.path, made.headers.fields, made.data.content))
     return Sent(made.path, made.headers, made.data.content or b"")
@@ -269,3 +270,78 @@ def test_the_plain_case_is_left_alone() -> None:
     broken = replace(OPENAI, relatives=frozenset())
     url = "https://api.openai.com/v1/responses?api-version=1"
     assert sent(broken, url, CHAT).path == "/v1/responses?api-version=1"
+
+
+# -- logins that speak a dialect elsewhere -----------------------------------------------------------------------
+
+CODEX = "https://chatgpt.com/backend-api/codex/responses"
+LOGIN = {
+    "authorization": f"Bearer {OWN}",
+    "chatgpt-account-id": OWN,
+    "x-openai-account-routing-override": OWN,
+    "x-openai-fedramp": OWN,
+    "x-codex-routing-hint": "model=gpt-5-codex",
+}
+
+
+@pytest.mark.parametrize("at", [OPENAI, AZURE_V1], ids=["openai", "azure"])
+def test_a_codex_login_is_taken_over_by_a_key(at: Upstream) -> None:
+    """R03, F01: the same body at another host; the account leaves with the login, the hint follows the model."""
+    body = b'{"model":"gpt-5-codex","store":false,"stream":true}'
+    got = sent(at, CODEX, body, model="gpt-5", headers=LOGIN)
+    assert got.path == f"{at.base_path}/responses"
+    assert got.body == body.replace(b"gpt-5-codex", b"gpt-5")
+    assert got.headers["x-codex-routing-hint"] == "model=gpt-5"
+    assert not {"chatgpt-account-id", "x-openai-account-routing-override", "x-openai-fedramp"} & {*got.headers}
+    assert sent(at, CODEX, body, headers=LOGIN).headers["x-codex-routing-hint"] == "model=gpt-5-codex"
+    bare = {"authorization": f"Bearer {OWN}"}
+    assert "x-codex-routing-hint" not in sent(at, CODEX, body, model="gpt-5", headers=bare).headers
+
+
+@pytest.mark.parametrize("host", ["api.githubcopilot.com", "api.business.githubcopilot.com"])
+def test_a_copilot_login_is_taken_over_by_a_key(host: str) -> None:
+    """R03, F01: the integration stays with Copilot's own token; what names the device stays as it is."""
+    headers = {"authorization": f"Bearer {OWN}", "copilot-integration-id": OWN, "x-client-machine-id": "device"}
+    for endpoint in ("chat/completions", "responses"):
+        got = sent(OPENAI, f"https://{host}/{endpoint}", CHAT, headers=headers)
+        assert got.path == f"/v1/{endpoint}" and got.body == CHAT
+        assert "copilot-integration-id" not in got.headers and got.headers["x-client-machine-id"] == "device"
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("chatgpt.com", "/backend-api/wham/accounts/check"),
+        ("chatgpt.com", "/backend-api/codex/models"),
+        ("chatgpt.com", "/backend-api/responses"),
+        ("chatgpt.com", "/v1/responses"),
+        ("auth.openai.com", "/oauth/token"),
+        ("api.githubcopilot.com", "/models"),
+        ("api.github.com", "/copilot_internal/user"),
+        ("telemetry.business.githubcopilot.com", "/chat/completions"),
+        ("proxy.githubcopilot.com", "/chat/completions"),
+    ],
+)
+def test_the_side_calls_of_a_login_are_left_alone(host: str, path: str) -> None:
+    """R10: account checks and token refreshes keep the tool's own login."""
+    assert Sites(pool_of(OPENAI)).recognise(host, 443, "POST", path) is None
+
+
+def test_the_wide_hosts_belong_to_their_dialect() -> None:
+    """O06: chatgpt.com is not looked into for a pool that serves no OpenAI call."""
+    assert Sites(pool_of(OPENAI)).pooled("chatgpt.com", 443)
+    assert not Sites(pool_of(upstream("anthropic", "api.anthropic.com"))).pooled("chatgpt.com", 443)
+    assert not Sites(Pool(upstreams={"o": OPENAI})).pooled("chatgpt.com", 443)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: str(dialect.name))
+def test_what_belongs_to_an_identity_leaves_and_is_set_with_it(dialect: Dialect) -> None:
+    """R03: the headers of the tool's identity go; those of the candidate's, from the pool file, come."""
+    calls = {"openai": CODEX, "azure-openai": AZURE_CALL, "anthropic": "https://api.anthropic.com/v1/messages"}
+    url = calls.get(dialect.name, "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent")
+    at = {"openai": OPENAI, "azure-openai": AZURE}.get(dialect.name, upstream(dialect.name, "up.example"))
+    headers = dict.fromkeys(dialect.identity_headers, OWN)
+    assert not dialect.identity_headers & {*sent(at, url, CHAT, headers=headers).headers}
+    for name in dialect.identity_headers:
+        asked = sent(at, url, CHAT, headers=headers, own=((name, "pool"),))
+        assert asked.headers[name] == "pool"

@@ -157,12 +157,14 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
     if type(target).clean_headers is not Dialect.clean_headers:
         wanted |= dict(target.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
     wanted |= dict((*candidate.credential.headers, *target.credential_headers(secret)))
+    if candidate.model != call.alias and (hint := headers.get(dialect.model_header) if dialect.model_header else ""):
+        wanted[dialect.model_header] = hint.replace(f"model={call.alias}", f"model={candidate.model}")
     if call.streamed:
         # The end of a stream is judged from its last bytes, which a compressed stream would hide.
         wanted["accept-encoding"] = "identity"
     if "host" in headers or not (request.is_http2 or request.is_http3):
         wanted["host"] = authority
-    headers.fields = _replaced(headers.fields, _leaving(dialect), wanted)
+    headers.fields = _replaced(headers.fields, _leaving(dialect, target), wanted)
     path = upstream_path(upstream, tail, query).encode("utf-8", "surrogateescape")
     # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
     # the HTTP/1 client decides by it when to close the connection.
@@ -187,9 +189,9 @@ def _hidden(dialect: Dialect) -> frozenset[bytes]:
 
 
 @lru_cache
-def _leaving(dialect: Dialect) -> frozenset[bytes]:
+def _leaving(dialect: Dialect, target: Dialect) -> frozenset[bytes]:
     """The headers of a tool that go no further, in lower case."""
-    return _hidden(dialect) | frozenset(name.encode() for name in dialect.identity_headers)
+    return _hidden(dialect) | frozenset(name.encode() for name in dialect.identity_headers | target.identity_headers)
 
 
 def _replaced(

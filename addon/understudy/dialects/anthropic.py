@@ -29,11 +29,12 @@ _ERROR_TYPES = {
 
 
 class Anthropic(Dialect):
-    """Sources: the Anthropic API documentation, "Streaming messages" and "Errors"."""
+    """Sources: the Anthropic API documentation, "Streaming messages", "Errors" and "Workspaces"."""
 
     name = "anthropic"
     sites = (("api.anthropic.com", ""),)
     auth_headers = AUTH_HEADERS
+    identity_headers = frozenset({"anthropic-workspace-id", "anthropic-user-profile-id"})
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {
         "/v1/messages": Endpoint("messages", Kind.GENERATING),

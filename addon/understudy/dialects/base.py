@@ -147,6 +147,8 @@ class Dialect(ABC):
     """Every query parameter that can carry the tool's credential."""
     identity_headers: ClassVar[frozenset[str]] = frozenset()
     """Headers, in lower case, that belong to the credential's identity and leave with it."""
+    model_header: ClassVar[str] = ""
+    """A header, in lower case, that repeats the model as ``model=NAME``, and so follows it; "" without one."""
 
     @abstractmethod
     def endpoint(self, method: str, tail: str) -> Endpoint | None:

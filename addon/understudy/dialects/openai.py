@@ -67,17 +67,27 @@ _BOOKKEEPING = frozenset(
 
 
 class OpenAI(Dialect):
-    """Sources: the OpenAI API reference, "Streaming events" and "Error codes"; for what compatible servers add,
-    OpenRouter's errors inside a choice and vLLM's ``"object": "error"``.
+    """Sources: the OpenAI API reference, "Authentication", "Streaming events" and "Error codes"; for what compatible
+    servers add, OpenRouter's errors inside a choice and vLLM's ``"object": "error"``; for logins, what Codex and the
+    Copilot CLI were seen to send.
     """
 
     name = "openai"
     sites: ClassVar[tuple[tuple[str, str], ...]] = (("api.openai.com", "/v1"),)
     relatives: ClassVar[frozenset[str]] = frozenset({"azure-openai"})
     auth_headers = AUTH_HEADERS
-    identity_headers = frozenset(
-        {"openai-organization", "openai-project", "chatgpt-account-id", "x-openai-account-routing-override"}
+    # A login with ChatGPT, as Codex has it, and one with GitHub, as Copilot has it: both speak this dialect elsewhere.
+    wide_sites: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("chatgpt.com", "/backend-api/codex"),
+        ("api.githubcopilot.com", ""),
+        ("api.*.githubcopilot.com", ""),
     )
+    identity_headers = frozenset(
+        {"openai-organization", "openai-project"}
+        | {"chatgpt-account-id", "x-openai-account-routing-override", "x-openai-fedramp"}
+        | {"copilot-integration-id"}
+    )
+    model_header = "x-codex-routing-hint"
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {
         **{f"/{name}": Endpoint(name, Kind.GENERATING) for name in _GENERATING},
