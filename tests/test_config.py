@@ -645,6 +645,29 @@ def test_what_an_upstream_lacks(text: str, line: int, what: str, write: str) -> 
     assert problem.line == line and write in problem.write
 
 
+GOOGLE = "upstreams: {v: {dialect: %s, url: https://us-central1-aiplatform.googleapis.com%s}}"
+
+
+@pytest.mark.parametrize("dialect", ["vertex", "anthropic-vertex"])
+@pytest.mark.parametrize(
+    ("base_path", "well"),
+    [
+        ("/v1/projects/p/locations/us-central1", True),
+        ("/gateway/v1beta1/projects/p/locations/global/", True),
+        ("/v1", True),
+        ("", False),
+        ("/v1/projects/p", False),
+        ("/v1/projects/p/locations/l/publishers/google", False),
+    ],
+)
+def test_an_upstream_on_vertex_names_its_project(dialect: str, base_path: str, well: bool) -> None:
+    text = GOOGLE % (dialect, base_path)
+    if well:
+        assert read(text).upstreams["v"].base_path == base_path.rstrip("/")
+    else:
+        assert "write `url: https://LOCATION-aiplatform" in only_problem(text).write
+
+
 def test_relatives_get_one_warning_between_them() -> None:
     surprises = [each for each in lint(read(AZURE % "/openai/v1")) if "neither `default`" in each]
     assert len(surprises) == 1 and "dialect azure-openai" in surprises[0]

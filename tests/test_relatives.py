@@ -337,11 +337,189 @@ def test_the_wide_hosts_belong_to_their_dialect() -> None:
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: str(dialect.name))
 def test_what_belongs_to_an_identity_leaves_and_is_set_with_it(dialect: Dialect) -> None:
     """R03: the headers of the tool's identity go; those of the candidate's, from the pool file, come."""
-    calls = {"openai": CODEX, "azure-openai": AZURE_CALL, "anthropic": "https://api.anthropic.com/v1/messages"}
-    url = calls.get(dialect.name, "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent")
-    at = {"openai": OPENAI, "azure-openai": AZURE}.get(dialect.name, upstream(dialect.name, "up.example"))
+    url, at = CALLS[dialect.name]
     headers = dict.fromkeys(dialect.identity_headers, OWN)
     assert not dialect.identity_headers & {*sent(at, url, CHAT, headers=headers).headers}
     for name in dialect.identity_headers:
         asked = sent(at, url, CHAT, headers=headers, own=((name, "pool"),))
         assert asked.headers[name] == "pool"
+
+
+# -- Gemini and Vertex AI ----------------------------------------------------------------------------------------
+
+GEMINI = upstream("gemini", "generativelanguage.googleapis.com")
+PROJECT = "/v1/projects/p-1/locations/us-central1"
+VERTEX = upstream("vertex", "us-central1-aiplatform.googleapis.com", PROJECT)
+EXPRESS = upstream("vertex", "aiplatform.googleapis.com", "/v1")
+CLAUDE = upstream("anthropic", "api.anthropic.com")
+CLAUDE_VERTEX = upstream("anthropic-vertex", "us-east5-aiplatform.googleapis.com", PROJECT)
+GEMINI_CALL = "https://generativelanguage.googleapis.com/v1beta/models/gemini-a"
+VERTEX_CALL = "https://europe-west1-aiplatform.googleapis.com/v1beta1/projects/own/locations/europe-west1/publishers"
+CONTENTS = b'{ "contents":[{"role":"user","parts":[{"text":"\xc3\xa9 models/gemini-a"}]}], "x" : 1.0}'
+
+
+@pytest.mark.parametrize("action", ["generateContent", "streamGenerateContent", "countTokens"])
+def test_a_gemini_call_goes_to_vertex(action: str) -> None:
+    """R02, R03: path and bearer move, the body stays; ``?key=`` and the tool's project leave."""
+    headers = {"x-goog-api-key": OWN, "x-goog-user-project": OWN}
+    got = sent(VERTEX, f"{GEMINI_CALL}:{action}?alt=sse&key={OWN}", CONTENTS, model="gemini-b", headers=headers)
+    assert got.path == f"{PROJECT}/publishers/google/models/gemini-b:{action}?alt=sse"
+    assert (got.body, got.headers["authorization"]) == (CONTENTS, f"Bearer {SECRET}")
+    assert not {"x-goog-api-key", "x-goog-user-project"} & {*got.headers}
+    key = sent(EXPRESS, f"{GEMINI_CALL}:{action}", CONTENTS, secret="AIza-express-0123456789")
+    assert key.path == f"/v1/publishers/google/models/gemini-a:{action}"
+    assert key.headers["x-goog-api-key"] == "AIza-express-0123456789" and "authorization" not in key.headers
+
+
+@pytest.mark.parametrize("action", ["generateContent", "streamGenerateContent", "countTokens"])
+def test_a_vertex_call_goes_to_gemini(action: str) -> None:
+    """R02, R03"""
+    url = f"{VERTEX_CALL}/google/models/gemini-a:{action}?alt=sse"
+    got = sent(GEMINI, url, CONTENTS, model="models/gemini-b", headers={"authorization": f"Bearer {OWN}"})
+    assert got.path == f"/v1beta/models/gemini-b:{action}?alt=sse"
+    assert (got.body, got.headers["x-goog-api-key"]) == (CONTENTS, SECRET)
+    token = sent(GEMINI, url, CONTENTS, secret="ya29.token-0123456789")
+    assert token.headers["authorization"] == "Bearer ya29.token-0123456789"
+
+
+def test_a_vertex_call_goes_to_another_project() -> None:
+    """R02"""
+    got = sent(VERTEX, f"{VERTEX_CALL}/google/models/gemini-a:generateContent", CONTENTS)
+    assert got.path == f"{PROJECT}/publishers/google/models/gemini-a:generateContent"
+    vertex = DIALECTS["vertex"]
+    tail = "/publishers/google/models/a:countTokens"
+    assert vertex.write_model(tail, "", b"?", "b") == (tail.replace("/a:", "/b:"), b"?")
+
+
+def test_a_model_in_the_body_does_not_contradict_the_path() -> None:
+    """R02"""
+    body = b'{"model": "models/gemini-a", "contents": []}'
+    assert sent(VERTEX, f"{GEMINI_CALL}:generateContent", body, model="b").body == b'{ "contents": []}'
+    broken = b'{"model": '
+    assert sent(VERTEX, f"{GEMINI_CALL}:generateContent", broken, model="b").body == broken
+
+
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        ("embedContent", CONTENTS),
+        ("batchEmbedContents", CONTENTS),
+        ("countTokens", b'{"generateContentRequest": {"model": "models/gemini-a"}}'),
+    ],
+)
+def test_what_vertex_has_in_another_form(action: str, body: bytes) -> None:
+    """Content is never translated: such a candidate is passed over."""
+    with pytest.raises(ValueError, match=f"vertex takes no {action}"):
+        sent(VERTEX, f"{GEMINI_CALL}:{action}", body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/projects/p/locations/l/publishers/google/models/m:predict",
+        "/v1/projects/p/locations/l/publishers/google/models/m:embedContent",
+        "/v1/projects/p/locations/l/publishers/mistral/models/m:rawPredict",
+        "/v1/projects/p/locations/l/endpoints/1:generateContent",
+        "/v1/projects/p/locations/l/publishers/google/models/a%2Fb:generateContent",
+        "/v1/projects/p/publishers/google/models/m:generateContent",
+        "/v1/projects/p/x/locations/l/publishers/google/models/m:generateContent",
+        "/v2/projects/p/locations/l/publishers/google/models/m:generateContent",
+        "/v1/projects/p/locations/l/cachedContents",
+        "/v1/projects/p/locations/l/publishers/anthropic/models/m:predict",
+        "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:streamRawPredict",
+        "/v1/projects/p/locations/l/publishers/anthropic/models/..:rawPredict",
+    ],
+)
+def test_what_is_no_call_to_vertex(path: str) -> None:
+    """R10"""
+    sites = Sites(pool_of(VERTEX, CLAUDE_VERTEX))
+    for host in (
+        "aiplatform.googleapis.com",
+        "us-central1-aiplatform.googleapis.com",
+        "aiplatform.eu.rep.googleapis.com",
+    ):
+        assert sites.pooled(host, 443) and sites.recognise(host, 443, "POST", path) is None
+
+
+# -- Anthropic's messages on Vertex AI ---------------------------------------------------------------------------
+
+MESSAGES = "https://api.anthropic.com/v1/messages"
+MESSAGE = b'{"model": "claude-a","max_tokens": 1, "stream": true, "messages": [{"content": "claude-a"}]}'
+HELD_BACK = {"x-api-key": OWN, "anthropic-version": "2023-06-01", "anthropic-beta": "a-1,oauth-2025-04-20"}
+
+
+def test_a_message_goes_to_vertex() -> None:
+    """R02, R03: the model moves to the path and the version into the body; nothing else does."""
+    got = sent(CLAUDE_VERTEX, f"{MESSAGES}?beta=true", MESSAGE, model="claude-b@20260101", headers=HELD_BACK)
+    assert got.path == f"{PROJECT}/publishers/anthropic/models/claude-b@20260101:streamRawPredict"
+    version = b'{"anthropic_version": "vertex-2023-10-16", "max_tokens": 1, "stream": true'
+    assert got.body == MESSAGE.replace(b'{"model": "claude-a","max_tokens": 1, "stream": true', version)
+    assert got.headers["authorization"] == f"Bearer {SECRET}" and "x-api-key" not in got.headers
+    assert got.headers["anthropic-beta"] == "a-1"
+    plain = sent(CLAUDE_VERTEX, MESSAGES, MESSAGE.replace(b"true", b"false"))
+    assert plain.path == f"{PROJECT}/publishers/anthropic/models/claude-a:rawPredict"
+
+
+def test_a_token_count_goes_to_vertex() -> None:
+    """X04: there the model stays in the body."""
+    got = sent(CLAUDE_VERTEX, f"{MESSAGES}/count_tokens?beta=true", MESSAGE, model="claude-b")
+    assert got.path == f"{PROJECT}/publishers/anthropic/models/count-tokens:rawPredict"
+    assert got.body == MESSAGE.replace(b'"model": "claude-a"', b'"model": "claude-b"')
+
+
+ON_VERTEX = b'{"anthropic_version":"vertex-2023-10-16","max_tokens": 1, "messages": []}'
+
+
+@pytest.mark.parametrize(
+    ("action", "added"), [("rawPredict", b""), ("streamRawPredict", b', "stream": true')], ids=["plain", "streamed"]
+)
+def test_a_message_on_vertex_goes_to_anthropic(action: str, added: bytes) -> None:
+    """R02, R03"""
+    got = sent(CLAUDE, f"{VERTEX_CALL}/anthropic/models/claude-b%40x:{action}", ON_VERTEX, model="claude-a")
+    assert got.path == "/v1/messages"
+    assert got.body == b'{"model": "claude-a"' + added + b', "max_tokens": 1, "messages": []}'
+    assert (got.headers["x-api-key"], got.headers["anthropic-version"]) == (SECRET, "2023-06-01")
+    headers = {"anthropic-version": "2024-01-01"}
+    stated = sent(CLAUDE, f"{VERTEX_CALL}/anthropic/models/claude-b:{action}", ON_VERTEX, headers=headers)
+    assert stated.headers["anthropic-version"] == "2024-01-01"
+
+
+def test_a_count_on_vertex_goes_to_anthropic() -> None:
+    """X04"""
+    url = f"{VERTEX_CALL}/anthropic/models/count-tokens:rawPredict"
+    got = sent(CLAUDE, url, b'{"model":"claude-b","messages":[]}', model="claude-a")
+    assert (got.path, got.body) == ("/v1/messages/count_tokens", b'{"model":"claude-a","messages":[]}')
+    again = sent(CLAUDE_VERTEX, url, b'{"model":"claude-b","messages":[]}', model="claude-a")
+    assert again.path == f"{PROJECT}/publishers/anthropic/models/count-tokens:rawPredict"
+
+
+def test_a_message_on_vertex_goes_to_another_project() -> None:
+    """R01, R02: its body stays to the byte."""
+    got = sent(CLAUDE_VERTEX, f"{VERTEX_CALL}/anthropic/models/claude-a:streamRawPredict", ON_VERTEX, model="claude-b")
+    assert (got.path, got.body) == (f"{PROJECT}/publishers/anthropic/models/claude-b:streamRawPredict", ON_VERTEX)
+    dialect, tail = DIALECTS["anthropic-vertex"], "/publishers/anthropic/models/a:rawPredict"
+    assert dialect.write_model(tail, "", b"?", "b") == (tail.replace("/a:", "/b:"), b"?")
+    counted = "/publishers/anthropic/models/count-tokens:rawPredict"
+    assert dialect.write_model(counted, "", b'{"model":"a"}', "b") == (counted, b'{"model":"b"}')
+    with pytest.raises(ValueError):
+        dialect.write_model("/elsewhere", "", b"{}", "b")
+
+
+@given(text=st.text(max_size=8), extra=st.dictionaries(st.text("abc_", min_size=1), st.integers(), max_size=3))
+def test_messages_there_and_back(text: str, extra: dict[str, int]) -> None:
+    """R01: Anthropic -> Vertex -> Anthropic says what was sent."""
+    body = json.dumps({**extra, "model": "m", "stream": True, "system": text}).encode()
+    there = sent(CLAUDE_VERTEX, MESSAGES, body, model="m@1")
+    back = sent(CLAUDE, f"https://{CLAUDE_VERTEX.host}{there.path}", there.body, model="m")
+    assert json.loads(back.body) == json.loads(body)
+
+
+CALLS = {
+    "openai": (CODEX, OPENAI),
+    "azure-openai": (AZURE_CALL, AZURE),
+    "anthropic": (MESSAGES, CLAUDE),
+    "anthropic-vertex": (f"{VERTEX_CALL}/anthropic/models/a:rawPredict", CLAUDE_VERTEX),
+    "gemini": (f"{GEMINI_CALL}:generateContent", GEMINI),
+    "vertex": (f"{VERTEX_CALL}/google/models/a:generateContent", VERTEX),
+}
+"""A call of each dialect and an upstream for it."""

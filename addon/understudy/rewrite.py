@@ -134,15 +134,17 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
     tail, query = recognised.tail, strip_auth_query(dialect, recognised.query)
     body, headers = request.data.content or b"", http.Headers(request.headers.fields)
     written = target is not dialect or target.written_per_upstream
+    wanted: dict[str, str] = {}
     if written or candidate.model != call.alias:
         decoded = decoded_body(request)
         if decoded is None:
             raise ValueError("the request body cannot be decoded")
-        content_type = request.headers.get("content-type", "")
         if written:
-            asked = Asked(dialect.name, recognised.endpoint, tail, query, content_type, decoded, call)
-            tail, query, edited = target.write(asked, candidate.model, upstream)
+            asked = Asked(dialect.name, recognised.endpoint, call, tail, query, request.headers, decoded)
+            made = target.write(asked, candidate.model, upstream)
+            tail, query, edited, wanted = made.tail, made.query, made.body, dict(made.headers)
         else:
+            content_type = request.headers.get("content-type", "")
             tail, edited = target.write_model(tail, content_type, decoded, candidate.model)
         if edited != decoded:
             body = edited
@@ -153,7 +155,6 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
         # HTTP/2 needs neither; an HTTP/1 upstream would take the body for the next request.
         headers["content-length"] = str(len(body))
     authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
-    wanted: dict[str, str] = {}
     if type(target).clean_headers is not Dialect.clean_headers:
         wanted |= dict(target.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
     wanted |= dict((*candidate.credential.headers, *target.credential_headers(secret)))

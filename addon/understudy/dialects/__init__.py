@@ -6,18 +6,33 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from .anthropic import Anthropic
+from .anthropic_vertex import AnthropicVertex
 from .azure_openai import AzureOpenAI
-from .base import Asked, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, read_json
+from .base import Asked, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, Written, read_json
 from .gemini import Gemini
 from .openai import OpenAI
+from .vertex import Vertex
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
         OpenAI.name: OpenAI(),
         AzureOpenAI.name: AzureOpenAI(),
         Anthropic.name: Anthropic(),
+        AnthropicVertex.name: AnthropicVertex(),
         Gemini.name: Gemini(),
+        Vertex.name: Vertex(),
     }
 )
 
-__all__ = ["DIALECTS", "Asked", "Call", "Dialect", "Endpoint", "Kind", "Progress", "StreamEvent", "read_json"]
+__all__ = [
+    "DIALECTS",
+    "Asked",
+    "Call",
+    "Dialect",
+    "Endpoint",
+    "Kind",
+    "Progress",
+    "StreamEvent",
+    "Written",
+    "read_json",
+]

@@ -6,8 +6,21 @@ import json
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ..edit import read_json_model, write_json_model
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+from ..edit import read_json_model, set_json_members, write_json_model
+from ..pool import Upstream
+from .base import (
+    AUTH_HEADERS,
+    Asked,
+    Call,
+    Dialect,
+    Endpoint,
+    Kind,
+    Progress,
+    StreamEvent,
+    Written,
+    has_content,
+    read_json,
+)
 
 OAUTH_PREFIX = "sk-ant-oat"
 """How the token of a subscription login begins; API keys begin with ``sk-ant-api``."""
@@ -32,7 +45,8 @@ class Anthropic(Dialect):
     """Sources: the Anthropic API documentation, "Streaming messages", "Errors" and "Workspaces"."""
 
     name = "anthropic"
-    sites = (("api.anthropic.com", ""),)
+    sites: ClassVar[tuple[tuple[str, str], ...]] = (("api.anthropic.com", ""),)
+    relatives: ClassVar[frozenset[str]] = frozenset({"anthropic-vertex"})
     auth_headers = AUTH_HEADERS
     identity_headers = frozenset({"anthropic-workspace-id", "anthropic-user-profile-id"})
 
@@ -50,6 +64,12 @@ class Anthropic(Dialect):
 
     def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
         return tail, write_json_model(body, model)
+
+    def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
+        # A relative has the version in the body, the streaming in the path, and need not send the header.
+        members = {"anthropic_version": None, "model": model, **({"stream": True} if asked.call.streamed else {})}
+        version = () if "anthropic-version" in asked.headers else (("anthropic-version", "2023-06-01"),)
+        return Written(f"/v1/{asked.endpoint.name}", asked.query, set_json_members(asked.body, members), version)
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
         # The header follows from the secret, never from where the tool had its own: SDKs send either kind as bearer.

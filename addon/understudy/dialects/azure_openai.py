@@ -10,7 +10,7 @@ from urllib.parse import quote
 from ..edit import read_json_model, write_json_model
 from ..forms import read_multipart_model, write_multipart_model
 from ..pool import Upstream
-from .base import Asked, Call, Endpoint, path_model, with_parameter, without_parameters
+from .base import Asked, Call, Endpoint, Written, path_model, with_parameter, without_parameters
 from .openai import OpenAI, is_form, put_model
 
 _VERSION = frozenset({"api-version"})
@@ -62,7 +62,7 @@ class AzureOpenAI(OpenAI):
             content_type, body, model
         )
 
-    def write(self, asked: Asked, model: str, upstream: Upstream) -> tuple[str, str, bytes]:
+    def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
         name = asked.endpoint.name
         if name in _ABSENT:
             raise ValueError(f"{self.name} has no {name}")
@@ -71,14 +71,14 @@ class AzureOpenAI(OpenAI):
         if upstream.base_path.endswith("/v1"):
             # A dated version is refused there; one that a tool sent to this very path is not dated.
             query = query if own is not None and own["v1"] else rest
-            return f"/{name}", query, put_model(asked.content_type, asked.body, model)
+            return Written(f"/{name}", query, put_model(asked.content_type, asked.body, model))
         lead = "" if upstream.base_path.endswith("/openai") else "/openai"
         if own is None or own["v1"] or rest == query:
             query = with_parameter(rest, "api-version", upstream.api_version)
         if name in _IN_THE_BODY:
-            return f"{lead}/{name}", query, put_model(asked.content_type, asked.body, model)
+            return Written(f"{lead}/{name}", query, put_model(asked.content_type, asked.body, model))
         body = _named(asked.content_type, asked.body, model)
-        return f"{lead}/deployments/{quote(model, safe='')}/{name}", query, body
+        return Written(f"{lead}/deployments/{quote(model, safe='')}/{name}", query, body)
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
         # A token of Entra ID is a JWT; a key of the resource is hexadecimal or base62.

@@ -99,16 +99,32 @@ class Call:
 class Asked:
     """A recognised request as its own dialect read it: what a relative needs to write it anew.
 
-    ``tail`` is the path below the base path, ``query`` has no credentials any more, ``body`` is decoded.
+    ``tail`` is the path below the base path, ``query`` has no credentials any more, ``body`` is decoded, ``headers``
+    are looked up in any case.
     """
 
     dialect: str
     endpoint: Endpoint
+    call: Call
     tail: str
     query: str
-    content_type: str
+    headers: Mapping[str, str]
     body: bytes
-    call: Call
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type; "" without one."""
+        return self.headers.get("content-type", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A request as another dialect or upstream takes it. ``headers`` are those to set, "" removes."""
+
+    tail: str
+    query: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +181,13 @@ class Dialect(ABC):
         Raises ValueError when the place of the alias cannot be found.
         """
 
-    def write(self, asked: Asked, model: str, upstream: Upstream) -> tuple[str, str, bytes]:
-        """Return (tail, query, body) of a request, a relative's or its own, for an upstream of this dialect.
+    def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
+        """Write a request, a relative's or its own, for an upstream of this dialect.
 
         Raises ValueError when this dialect has no such endpoint, or the place of the alias cannot be found.
         """
         tail, body = self.write_model(asked.tail, asked.content_type, asked.body, model)
-        return tail, asked.query, body
+        return Written(tail, asked.query, body)
 
     def check(self, base_path: str, api_version: str) -> tuple[str, str] | None:
         """What is wrong with an upstream of this dialect, and what to write instead; None when all is well."""

@@ -17,6 +17,7 @@ from .base import (
     Kind,
     Progress,
     StreamEvent,
+    Written,
     has_content,
     read_json,
     without_parameters,
@@ -107,9 +108,9 @@ class OpenAI(Dialect):
             return tail, write_multipart_model(content_type, body, model)
         return tail, write_json_model(body, model)
 
-    def write(self, asked: Asked, model: str, upstream: Upstream) -> tuple[str, str, bytes]:
+    def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
         query = without_parameters(asked.query, frozenset({"api-version"}))
-        return f"/{asked.endpoint.name}", query, put_model(asked.content_type, asked.body, model)
+        return Written(f"/{asked.endpoint.name}", query, put_model(asked.content_type, asked.body, model))
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {secret}"),)
