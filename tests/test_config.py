@@ -676,3 +676,9 @@ def test_relatives_get_one_warning_between_them() -> None:
 def test_a_glob_hides_a_relative() -> None:
     text = AZURE % "/openai/v1" + "  a-*: [work]\n  a-**: [blue]\n"
     assert "`a-**` is never reached" in only_problem(text).what
+
+
+def test_restore_alias_is_off_unless_said() -> None:
+    pool = read(routes("gpt-5: {candidates: [work], restore_alias: true}\n  gpt-4: [work]"))
+    assert pool.routes["gpt-5"].restore_alias and not pool.routes["gpt-4"].restore_alias
+    assert "in place of true or false" in only_problem(routes("a: {candidates: [work], restore_alias: 1}")).what

@@ -81,7 +81,14 @@ class AttemptStream(DeliveryStream):
         self.held, self.reused = [], False
         try:
             self.secret = Secret(candidate.credential.name, candidate.credential.secret.reveal())
-            request = rewrite.build(self.flow.request, plan.recognised, plan.call, candidate, self.secret.value)
+            request = rewrite.build(
+                self.flow.request,
+                plan.recognised,
+                plan.call,
+                candidate,
+                self.secret.value,
+                readable=plan.route.restore_alias,
+            )
         except ValueError as problem:
             label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
             if isinstance(problem, SecretError):

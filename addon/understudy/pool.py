@@ -118,12 +118,16 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Alias, glob or ``default`` -> choices in order."""
+    """Alias, glob or ``default`` -> choices in order.
+
+    ``restore_alias``: replies name the alias as their model, not the upstream model.
+    """
 
     pattern: str
     choices: tuple[Choice, ...]
     strategy: Strategy = Strategy.ORDERED
     budget: Budget = Budget()
+    restore_alias: bool = False
 
     @property
     def is_default(self) -> bool:

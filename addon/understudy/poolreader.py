@@ -183,7 +183,7 @@ class PoolReader(Collector):
 
     def _route(self, key: Scalar, value: Value, budget: Budget) -> Route:
         if isinstance(value, Table):
-            keys = ("candidates", "strategy", "budget", "hold")
+            keys = ("candidates", "strategy", "budget", "hold", "restore_alias")
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
             table = Table(value.line, {"candidates": (key, value)})
@@ -193,6 +193,7 @@ class PoolReader(Collector):
             self._field(table, "candidates", lambda value: self._choices(key, value), ()),
             self._field(table, "strategy", self._strategy, Strategy.ORDERED),
             self._field(table, "budget", lambda value: self._budget(value, budget), budget),
+            restore_alias=self._field(table, "restore_alias", fields.boolean, False),
         )
 
     def _strategy(self, value: Value) -> Strategy:

@@ -124,8 +124,18 @@ def decoded_body(request: http.Request) -> bytes | None:
     return decode_request(request.data.content or b"", encoding)
 
 
-def build(request: http.Request, recognised: Recognised, call: Call, candidate: Candidate, secret: str) -> http.Request:
+def build(
+    request: http.Request,
+    recognised: Recognised,
+    call: Call,
+    candidate: Candidate,
+    secret: str,
+    *,
+    readable: bool = False,
+) -> http.Request:
     """The request for a candidate, secret included. To be handed to the wire and to nothing else.
+
+    ``readable``: its reply has to be edited, and so must not be compressed.
 
     Raises ValueError when the model cannot be written.
     """
@@ -160,7 +170,7 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
     wanted |= dict((*candidate.credential.headers, *target.credential_headers(secret)))
     if candidate.model != call.alias and (hint := headers.get(dialect.model_header) if dialect.model_header else ""):
         wanted[dialect.model_header] = hint.replace(f"model={call.alias}", f"model={candidate.model}")
-    if call.streamed:
+    if call.streamed or readable:
         # The end of a stream is judged from its last bytes, which a compressed stream would hide.
         wanted["accept-encoding"] = "identity"
     if "host" in headers or not (request.is_http2 or request.is_http3):

@@ -217,7 +217,12 @@ class ReplayStream(AttemptStream):
     def crashed(self, error: Exception) -> CommandGenerator[None]:
         """An exception of ours: the request ends in a clear error, never in anything half done."""
         yield commands.Log(f"understudy: internal error: {self.trace(error)}", ERROR)
-        started = self.server_state in (self.state_released, self.state_stream_response_body, self.state_done)
+        started = self.server_state in (
+            self.state_released,
+            self.state_edited,
+            self.state_stream_response_body,
+            self.state_done,
+        )
         # What failed once may fail again, so each step of the way out stands for itself.
         with suppress(Exception):
             yield from self.cancel()

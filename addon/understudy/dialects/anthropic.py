@@ -48,6 +48,7 @@ class Anthropic(Dialect):
     sites: ClassVar[tuple[tuple[str, str], ...]] = (("api.anthropic.com", ""),)
     relatives: ClassVar[frozenset[str]] = frozenset({"anthropic-vertex"})
     auth_headers = AUTH_HEADERS
+    reply_models = (("model",), ("message", "model"))
     identity_headers = frozenset({"anthropic-workspace-id", "anthropic-user-profile-id"})
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {
@@ -121,6 +122,14 @@ class Anthropic(Dialect):
             case _:
                 content = document
         return Progress.OUTPUT if has_content(content, besides=_TYPE) else Progress.LIFECYCLE
+
+    def event_of(self, event: StreamEvent) -> tuple[str, bytes]:
+        document = read_json(event.data)
+        fields = document if isinstance(document, dict) else {}
+        if event.name != "exception":
+            return str(fields.get("type") or event.name), event.data
+        error = {"type": str(fields.get("__type")), "message": str(fields.get("message", ""))}
+        return "error", json.dumps({"type": "error", "error": error}).encode()
 
     def error_body(self, status: int, message: str) -> bytes:
         kind = _ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")

@@ -163,6 +163,8 @@ class Dialect(ABC):
     """Every query parameter that can carry the tool's credential."""
     identity_headers: ClassVar[frozenset[str]] = frozenset()
     """Headers, in lower case, that belong to the credential's identity and leave with it."""
+    reply_models: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Where a reply, or an event of one, names the model: member names from the top."""
     model_header: ClassVar[str] = ""
     """A header, in lower case, that repeats the model as ``model=NAME``, and so follows it; "" without one."""
 
@@ -208,6 +210,10 @@ class Dialect(ABC):
     @abstractmethod
     def progress(self, event: StreamEvent) -> Progress:
         """What this event of a streamed reply means."""
+
+    def event_of(self, event: StreamEvent) -> tuple[str, bytes]:
+        """Name and data of an event that a relative framed in another way, as this dialect's tools read it."""
+        return event.name, event.data
 
     @abstractmethod
     def error_body(self, status: int, message: str) -> bytes:

@@ -57,6 +57,7 @@ class Gemini(Dialect):
     relatives: ClassVar[frozenset[str]] = frozenset({"vertex"})
     auth_headers = AUTH_HEADERS
     auth_query = GOOGLE_QUERY
+    reply_models = (("modelVersion",),)
     identity_headers = GOOGLE_IDENTITY
 
     path: ClassVar[re.Pattern[str]] = _PATH

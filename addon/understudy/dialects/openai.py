@@ -88,6 +88,7 @@ class OpenAI(Dialect):
         | {"chatgpt-account-id", "x-openai-account-routing-override", "x-openai-fedramp"}
         | {"copilot-integration-id"}
     )
+    reply_models = (("model",), ("response", "model"))
     model_header = "x-codex-routing-hint"
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {
