@@ -38,6 +38,15 @@ def read_json_model(body: bytes) -> tuple[str | None, bool]:
     return alias if isinstance(alias, str) else None, stream is True
 
 
+def read_json_member(body: bytes, name: str) -> object:
+    """A member at the top level of a JSON body, the last where it is repeated; None without one. Never raises."""
+    try:
+        text = _text(body)
+        return {key: value for key, _, _, value in _members(text, _begin(text), whole=True)}.get(name)
+    except (ValueError, RecursionError):
+        return None
+
+
 def write_json_model(body: bytes, model: str) -> bytes:
     """Replace the top-level ``model`` of a JSON body, each of them if it is repeated; all other bytes stay.
 

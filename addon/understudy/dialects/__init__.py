@@ -9,7 +9,10 @@ from .anthropic import Anthropic
 from .anthropic_vertex import AnthropicVertex
 from .azure_openai import AzureOpenAI
 from .base import Asked, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, Written, read_json
+from .bedrock import Bedrock
+from .cohere import Cohere
 from .gemini import Gemini
+from .ollama import Ollama
 from .openai import OpenAI
 from .vertex import Vertex
 
@@ -21,6 +24,9 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         AnthropicVertex.name: AnthropicVertex(),
         Gemini.name: Gemini(),
         Vertex.name: Vertex(),
+        Bedrock.name: Bedrock(),
+        Cohere.name: Cohere(),
+        Ollama.name: Ollama(),
     }
 )
 
