@@ -25,7 +25,7 @@ from understudy.exchange import Exchange
 from understudy.hold import Held, Hold, Secret
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label
-from understudy.secrets import SecretError
+from understudy.secrets import SecretError, SigningSource
 from understudy.steps import Attempt, Outcome, Refuse, Release, Step, Wait
 from understudy.watch import SLACK
 
@@ -80,7 +80,9 @@ class AttemptStream(DeliveryStream):
         self.attempt, candidate, plan = attempt, attempt.candidate, self.plan
         self.held, self.reused = [], False
         try:
-            self.secret = Secret(candidate.credential.name, candidate.credential.secret.reveal())
+            source = candidate.credential.secret
+            others = source.others() if isinstance(source, SigningSource) else ()
+            self.secret = Secret(candidate.credential.name, source.reveal(), others)
             request = rewrite.build(
                 self.flow.request,
                 plan.recognised,

@@ -39,9 +39,12 @@ class Secret:
 
     name: str
     value: str = field(repr=False)
+    others: tuple[str, ...] = field(default=(), repr=False)
 
     def mask[T: (str, bytes)](self, text: T) -> T:
         """Put the placeholder wherever the secret stands."""
+        for other in self.others:
+            text = mask(text, other, self.name)
         return mask(text, self.value, self.name)
 
 

@@ -22,7 +22,7 @@ from understudy.dialects import DIALECTS
 from understudy.dialects.base import Asked, Call, Dialect
 from understudy.encoding import decode_request
 from understudy.pool import Candidate
-from understudy.secrets import has_placeholder, placeholder
+from understudy.secrets import SigningSource, has_placeholder, placeholder
 from understudy.secrets import mask as mask_secret
 from understudy.sites import Recognised, strip_auth_query, upstream_path
 
@@ -167,7 +167,10 @@ def build(
     authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
     if type(target).clean_headers is not Dialect.clean_headers:
         wanted |= dict(target.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
-    wanted |= dict((*candidate.credential.headers, *target.credential_headers(secret)))
+    source = candidate.credential.secret
+    wanted |= dict(candidate.credential.headers)
+    if not isinstance(source, SigningSource):
+        wanted |= dict(target.credential_headers(secret))
     if candidate.model != call.alias and (hint := headers.get(dialect.model_header) if dialect.model_header else ""):
         wanted[dialect.model_header] = hint.replace(f"model={call.alias}", f"model={candidate.model}")
     if call.streamed or readable:
@@ -177,6 +180,12 @@ def build(
         wanted["host"] = authority
     headers.fields = _replaced(headers.fields, _leaving(dialect, target), wanted)
     path = upstream_path(upstream, tail, query).encode("utf-8", "surrogateescape")
+    if isinstance(source, SigningSource):
+        # The last thing that is done: whatever changed afterwards would break the signature.
+        target_url = f"{upstream.scheme}://{authority}{path.decode('utf-8', 'surrogateescape')}"
+        content_type = headers.get("content-type", "")
+        signature = source.sign(request.method, target_url, upstream.host, content_type, body)
+        headers.fields = _replaced(headers.fields, frozenset(), dict(signature))
     # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
     # the HTTP/1 client decides by it when to close the connection.
     sent = http.Request.__new__(http.Request)

@@ -13,6 +13,7 @@ import re
 import stat
 import string
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -56,6 +57,24 @@ class _Source:
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
+
+
+class SigningSource(_Source, ABC):
+    """A secret that signs a request instead of going out with it."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def reveal(self) -> str:
+        """Return the secret, to be masked where a reply repeats it."""
+
+    @abstractmethod
+    def others(self) -> tuple[str, ...]:
+        """Further secrets that a signed request carries."""
+
+    @abstractmethod
+    def sign(self, method: str, url: str, host: str, content_type: str, body: bytes) -> tuple[tuple[str, str], ...]:
+        """The headers that the signature of a request needs. Raises SecretError when there is nothing to sign with."""
 
 
 class EnvSecret(_Source):

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from frames import frame
 from understudy.amazonframes import TYPE as FRAMES
@@ -41,6 +44,7 @@ UPSTREAMS = {
 }
 SECRETS = {f"{name}-{number}": f"key-{name}-{number}-0123456789" for name in UPSTREAMS for number in (1, 2)}
 ENVIRONMENT = {name.upper().replace("-", "_"): secret for name, secret in SECRETS.items()}
+AWS = {"AWS_ID": "AKIDEXAMPLE", "AWS_KEY": "aws/secret+key-0123456789", "AWS_TOKEN": "aws/session+token-0123456789"}
 MODEL = "up-model"
 """What the second candidate calls the model; the first keeps the alias."""
 
@@ -263,7 +267,12 @@ def pool_yaml(main: Upstream, other: Upstream) -> str:
         f"  {name}: {{upstream: {name}, secret: {{env: {variable}}}}}"
         for name, variable in zip(SECRETS, ENVIRONMENT, strict=True)
     ]
+    lines.append(
+        "  signed: {upstream: bedrock-1, secret: {aws: {access_key_id: {env: AWS_ID}, region: us-east-1, "
+        "secret_access_key: {env: AWS_KEY}, session_token: {env: AWS_TOKEN}}}}"
+    )
     lines.append("routes:")
+    lines.append(f"  signed-*: [claude-1, {{credential: signed, model: 'acme.{MODEL}:0'}}]")
     for name, case in CASES.items():
         choices = f"[{case.first}, {{credential: {case.second}, model: {MODEL}}}]"
         lines.append(f"  {name}-*: {choices}")
@@ -281,7 +290,7 @@ def place(
             tmp_path_factory.mktemp("dialects"),
             confdir,
             trusted=authority.path,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **AWS},
             pool_yaml=pool_yaml(main, other),
         ) as proxy:
             yield proxy, main, other
@@ -351,6 +360,44 @@ def test_the_second_candidate_answers(place: tuple[Proxy, Upstream, Upstream], c
     for seen in (*refused, *answered):
         assert TOOL not in repr((seen.path, seen.headers)) and TOOL.encode() not in seen.body
         assert sum(secret in repr((seen.path, seen.headers)) for secret in SECRETS.values()) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_a_signed_request(place: tuple[Proxy, Upstream, Upstream], stream: bool) -> None:
+    """F01, R03: the signature that reaches Bedrock is over what reaches it, and an echo of what it holds is masked."""
+    alias = f"signed-{next(_numbers)}"
+    proxy, main, _ = place
+    wire = WIRES["bedrock-claude"]
+    headers = [("content-type", wire.content_type)]
+    main.on(
+        lambda seen: seen.credential.startswith("AWS4") and alias.encode() in seen.body,
+        chunks(200, headers, *wire.steps) if stream else json_reply(200, wire.answer),
+        json_reply(400, {"__type": "ValidationException", "message": f"odd: {AWS['AWS_TOKEN']} {AWS['AWS_KEY']}"}),
+    )
+    main.on(
+        lambda seen: seen.credential == SECRETS["claude-1"] and alias.encode() in seen.body,
+        json_reply(404, filled(MESSAGES.refusal[1], alias)),
+    )
+    with Connection(proxy.port, "https://api.anthropic.com", ca=proxy.ca) as connection:
+        body = json.dumps(messages(alias, stream)).encode()
+        first, second = (connection.request("POST", "/v1/messages", [("x-api-key", TOOL)], body) for _ in range(2))
+    assert first.body == wire.stream if stream else first.json == wire.answer
+    assert b"odd: <understudy:signed> <understudy:signed>" in second.body
+    (seen, _) = [seen for seen in main.seen if seen.credential.startswith("AWS4") and alias.encode() in seen.body]
+    assert seen.path.startswith(f"/model/acme.{MODEL}%3A0/invoke")
+    assert seen.header("authorization").endswith(f"Signature={signature(main, seen)}")
+    assert not [value for value in AWS.values() if value in proxy.log_text()]
+
+
+def signature(upstream: Upstream, seen: Seen) -> str:
+    """The signature that AWS would expect."""
+    request = AWSRequest(method=seen.method, url=f"https://localhost:{upstream.tls_port}{seen.path}", data=seen.body)
+    for name in ("content-type", "x-amz-date", "x-amz-security-token"):
+        if value := seen.header(name):
+            request.headers[name] = value
+    request.context["timestamp"] = seen.header("x-amz-date")
+    auth = SigV4Auth(Credentials(AWS["AWS_ID"], AWS["AWS_KEY"], AWS["AWS_TOKEN"]), "bedrock", "us-east-1")
+    return str(auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request))
 
 
 LIVE = [
