@@ -207,7 +207,7 @@ def test_keys_in_the_pool_file(home: Path) -> None:
         ("{profile: team, access_key_id: {env: ID}}", HOST, "b", "a profile has its own keys", "write `secret: {aws"),
         ("{access_key_id: {env: ID}}", HOST, "b", "a profile or a pair", "write `secret: {aws"),
         (PAIR % "", "vpce.corp", "b", "needs a region", "write `region: NAME`"),
-        (PAIR % "", HOST, "o", "the upstream o takes no signature of AWS", "use it with `bedrock`"),
+        (PAIR % "", HOST, "o", "the upstream o takes no signature of AWS", "use it with `dialect: bedrock`"),
         ("{access_key_id: {env: ID}, secret_access_key: {env: NONE}}", HOST, "b", "NONE' is not set", "set it before"),
         ("{access_key_id: AKIDEXAMPLE, secret_access_key: {env: KEY}}", HOST, "b", "never written here", "write"),
         ("{user: team}", HOST, "b", "unknown key 'user'", "profile"),

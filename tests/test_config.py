@@ -682,3 +682,9 @@ def test_restore_alias_is_off_unless_said() -> None:
     pool = read(routes("gpt-5: {candidates: [work], restore_alias: true}\n  gpt-4: [work]"))
     assert pool.routes["gpt-5"].restore_alias and not pool.routes["gpt-4"].restore_alias
     assert "in place of true or false" in only_problem(routes("a: {candidates: [work], restore_alias: 1}")).what
+
+
+def test_lists_of_models() -> None:
+    assert not read(HEAD).unite_models and not read(HEAD + "models: pass\n").unite_models
+    assert read(HEAD + "models: union\n").unite_models
+    assert only_problem(HEAD + "models: all\n").write == "write `union`, or `pass` to leave them as they are"

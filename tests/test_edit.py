@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.edit import (
+    append_json_items,
+    read_json_member,
     read_json_model,
     replace_json_strings,
     set_json_members,
@@ -213,3 +215,28 @@ def test_members_mean_what_was_said(
 def test_members_of_what_is_no_object(body: bytes) -> None:
     with pytest.raises(ValueError):
         set_json_members(body, {"model": "m"})
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"data":[ {"id":"é"} ], "x":1.0}', '{"data":[ {"id":"é"} , {"id": "n"}, 5], "x":1.0}'),
+        ('{"data":[]}', '{"data":[{"id": "n"}, 5]}'),
+        ('{"data":5,"data":[1]}', '{"data":5,"data":[1, {"id": "n"}, 5]}'),
+    ],
+)
+def test_items_are_appended(body: str, expected: str) -> None:
+    assert append_json_items(body.encode(), "data", [{"id": "n"}, 5]) == expected.encode()
+    assert append_json_items(body.encode(), "data", []) == body.encode()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": {}}', b'{"data": [1}', DEEP])
+def test_items_need_an_array(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        append_json_items(body, "data", [1])
+
+
+def test_a_member_counts_as_its_last_value() -> None:
+    body = b'{"a": 1, "b": {"a": 2}, "a": [3]}'
+    assert (read_json_member(body, "a"), read_json_member(body, "c"), read_json_member(b"[", "a")) == ([3], None, None)
+    assert read_json_member(DEEP, "model") is None

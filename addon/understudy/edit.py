@@ -113,6 +113,23 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
     return _splice(body, text, edits)
 
 
+def append_json_items(body: bytes, name: str, items: Sequence[object]) -> bytes:
+    """Put items behind those of the array that is the member ``name`` of a JSON object; all other bytes stay.
+
+    Of a repeated member the last one counts. Raises ValueError when there is no such array.
+    """
+    try:
+        text = _text(body)
+        found = [each for each in _members(text, _begin(text), whole=True) if each[0] == name]
+    except RecursionError as error:
+        raise ValueError("body is nested too deeply") from error
+    if not found or not isinstance(value := found[-1][3], list):
+        raise ValueError(f"no array called {name}")
+    end = found[-1][2] - 1
+    added = ", ".join(map(json.dumps, items))
+    return _splice(body, text, [(end, end, f", {added}" if value and items else added)])
+
+
 def _text(body: bytes) -> str:
     # Strict: a position in text is turned back into one in bytes by encoding what stands before it.
     return body.decode("utf-8-sig")

@@ -20,6 +20,7 @@ from understudy import rewrite
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call, Dialect, Kind
 from understudy.exchange import Exchange
+from understudy.modellist import Listing, listing_of
 from understudy.pool import Pool, Route
 from understudy.rewrite import Stash
 from understudy.rules import Ruleset
@@ -135,6 +136,12 @@ class Engine:
             return Intake(snapshot, recognised, rewrite.mask(request, recognised.dialect, spared), orphan)
         values = rewrite.mask_query(request, snapshot.sites.dialects_at(host, port))
         return Intake(snapshot, None, Stash((), values), orphan) if values or orphan else None
+
+    def listing(self, request: http.Request, host: str, port: int) -> Listing | None:
+        """Whether a request asks for a list of models that the pool's aliases belong into."""
+        if self.snapshot is None or not self.snapshot.pool.unite_models:
+            return None
+        return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
 
     def plan(self, intake: Intake, request: http.Request) -> Plan | None:
         """Look at the request when its body is in; None when it names no alias or no route serves it."""

@@ -24,7 +24,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False,
 
 AUTH_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "set-cookie"}
-    | {"ocp-apim-subscription-key"}
+    | {"ocp-apim-subscription-key", "x-amz-security-token"}
 )
 """Headers that carry a secret: only a credential's secret source may fill them."""
 

@@ -182,13 +182,17 @@ class Intercept:
 
 @dataclass(frozen=True)
 class Pool:
-    """Everything a pool file says. ``replay_after_sent``: whether a fault after the request was sent is replayed."""
+    """Everything a pool file says. ``replay_after_sent``: whether a fault after the request was sent is replayed.
+
+    ``unite_models``: whether the aliases stand in the lists of models that upstreams answer with.
+    """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     routes: Mapping[str, Route] = field(default_factory=dict)
     intercept: tuple[Intercept, ...] = ()
     replay_after_sent: bool = True
+    unite_models: bool = False
     path: str = ""
 
     @cached_property

@@ -10,8 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from understudy import fields
-from understudy.awssecret import INSTALL, MISSING, AwsKeys, AwsProfile
+from understudy import awsfields, fields
 from understudy.collector import Collector
 from understudy.dialects.base import Dialect
 from understudy.fields import Wrong
@@ -34,7 +33,6 @@ from understudy.yamlnodes import Scalar, Table, Value
 _LATER = "is not available in this version"
 _LATER_BUDGETS = ("silence", "first_output", "idle")
 _SECRET = "write `secret: {env: NAME}` or `secret: {file: PATH}`"
-_AWS = "write `secret: {aws: {profile: NAME}}` or access_key_id and secret_access_key, each `{env: NAME}`"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
 
 
@@ -57,7 +55,7 @@ class PoolReader(Collector):
 
     def read(self, value: Value) -> Pool:
         """Read the whole document."""
-        keys = ("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent")
+        keys = ("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent", "models")
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
             self.upstreams[key.text] = self._upstream(key, item)
@@ -76,8 +74,15 @@ class PoolReader(Collector):
             routes=routes,
             intercept=self._field(document, "intercept", self._intercepts, ()),
             replay_after_sent=self._field(document, "replay_after_sent", fields.boolean, True),
+            unite_models=self._field(document, "models", self._models, False),
             path=str(self.path),
         )
+
+    def _models(self, value: Value) -> bool:
+        found = fields.text(value, "what to do with lists of models")
+        if found not in ("union", "pass"):
+            raise Wrong(f"unknown `models` {shown(found)}", "write `union`, or `pass` to leave them as they are")
+        return found == "union"
 
     def _dialect(self, value: Value) -> str:
         dialect = fields.text(value, "a dialect")
@@ -113,19 +118,10 @@ class PoolReader(Collector):
         headers = self._field(table, "headers", self._headers, no_headers)
         upstream = self._field(table, "upstream", lambda value: self._known(value, "upstream", self.upstreams), None)
         if upstream is not None and isinstance(secret, SigningSource):
-            self._check_signature(table.entries["secret"][1], upstream, secret)
+            line = table.entries["secret"][1].line
+            with self._noting(line):
+                awsfields.check(upstream, secret)
         return Credential(key.text, upstream, secret, headers) if upstream else None
-
-    def _check_signature(self, value: Value, upstream: Upstream, secret: SigningSource) -> None:
-        """Whether keys of AWS belong to this upstream, and a signature can be made for it."""
-        if upstream.dialect != "bedrock":
-            self._add(value.line, f"the upstream {upstream.name} takes no signature of AWS", "use it with `bedrock`")
-            return
-        with self._noting(value.line):
-            try:
-                secret.sign("POST", upstream.url, upstream.host, "", b"")
-            except SecretError as error:
-                raise Wrong(str(error), "write `region: NAME` beside the keys") from None
 
     def _known[T](self, value: Value, what: str, known: Mapping[str, T]) -> T:
         found = fields.text(value, f"the name of the {what}")
@@ -140,7 +136,7 @@ class PoolReader(Collector):
             case Table(entries=entries) if "command" in entries:
                 raise Wrong(f"`secret: {{command: ...}}` {_LATER}", "use env or file")
             case Table(entries=entries) if entries.keys() == {"aws"}:
-                return self._aws(entries["aws"][1])
+                return awsfields.read(self, entries["aws"][1], self._secret)
             case Table(entries=entries) if len(entries) == 1 and entries.keys() <= {"env", "file"}:
                 [(key, item)] = entries.values()
             case Table():
@@ -156,23 +152,6 @@ class PoolReader(Collector):
             raise Wrong(str(error), f"{write}, or name another") from None
         except OSError as error:
             raise Wrong(f"the secret file cannot be read ({error.strerror})", "name another") from None
-
-    def _aws(self, value: Value) -> SecretSource:
-        """Keys of AWS: a profile, or a pair of sources."""
-        keys = ("access_key_id", "secret_access_key", "session_token")
-        table = self._table(value, ("profile", "region", *keys), _AWS)
-        region = self._field(table, "region", lambda value: fields.name(value, "the region"), "")
-        try:
-            if "profile" in table.entries:
-                if any(key in table.entries for key in keys):
-                    raise Wrong("a profile has its own keys", _AWS)
-                return AwsProfile(fields.text(table.entries["profile"][1], "the name of a profile"), region)
-            if not {*keys[:2]} <= table.entries.keys():
-                raise Wrong("AWS keys are a profile or a pair", _AWS)
-            pair = [self._secret(table.entries[key][1]) for key in keys if key in table.entries]
-            return AwsKeys(pair[0], pair[1], pair[2] if len(pair) > 2 else None, region)
-        except SecretError as error:
-            raise Wrong(str(error), INSTALL if str(error) == MISSING else "name another") from None
 
     def _file_secret(self, written: str, line: int) -> FileSecret:
         home = self.environ.get("HOME", "")

@@ -89,6 +89,15 @@ class Sites:
                 return Recognised(site.dialect, endpoint, tail, query)
         return None
 
+    def lists_models(self, host: str, port: int, path: str) -> Dialect | None:
+        """The dialect in whose form this request target lists models; None when it does not."""
+        target = path.partition("?")[0]
+        for site in self._at(host, port):
+            form = site.dialect.model_list
+            if form and target.startswith(site.base_path + "/") and target[len(site.base_path) :] in form.tails:
+                return site.dialect
+        return None
+
     def _at(self, host: str, port: int) -> tuple[Site, ...]:
         host = normal_host(host)
         found = self._on_port.get((host, port)) or self._on_any_port.get(host)

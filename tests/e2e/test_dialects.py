@@ -21,9 +21,10 @@ from botocore.credentials import Credentials
 
 from frames import frame
 from understudy.amazonframes import TYPE as FRAMES
+from understudy.encoding import decode_request
 
 from .authority import Authority
-from .behaviours import Gate, Seen, chunks, json_reply, raw
+from .behaviours import Behaviour, Gate, Seen, chunks, encoded, json_reply, raw
 from .client import Connection, End, Response, path_of
 from .proxy import Proxy
 from .stage import CHAT, GEMINI, MESSAGES, RESPONSES, TOOL, crashes, data, filled
@@ -277,6 +278,7 @@ def pool_yaml(main: Upstream, other: Upstream) -> str:
         choices = f"[{case.first}, {{credential: {case.second}, model: {MODEL}}}]"
         lines.append(f"  {name}-*: {choices}")
         lines.append(f"  named-{name}-*: {{candidates: {choices}, restore_alias: true}}")
+    lines += ["  plain-alias: [openai-1]", "models: union"]
     return "\n".join(lines)
 
 
@@ -504,3 +506,37 @@ def test_the_end_of_a_stream_in_frames_is_seen(place: tuple[Proxy, Upstream, Ups
     assert response.body.endswith(data({"type": "error", "error": error}, "error"))
     assert play.call().body == WIRES["anthropic"].stream
     assert len(play.seen(play.case.first)) == 1
+
+
+LISTS = {
+    "plain": json_reply(200, {"object": "list", "data": [{"id": "m-1", "object": "model"}]}, [("etag", "x")]),
+    "gzip": encoded(200, {"object": "list", "data": [{"id": "m-1", "object": "model"}]}, "gzip"),
+    "zstd": encoded(200, {"object": "list", "data": [{"id": "m-1", "object": "model"}]}, "zstd"),
+}
+
+
+@pytest.mark.parametrize("behaviour", LISTS.values(), ids=LISTS)
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_the_list_of_models(place: tuple[Proxy, Upstream, Upstream], behaviour: Behaviour, http2: bool) -> None:
+    """models: union: the upstream's own list for the tool's own credential, with the pool's aliases behind it."""
+    proxy, main, _ = place
+    main.on(lambda seen: seen.path == "/v1/models", behaviour)
+    with Connection(proxy.port, main.tls_url, ca=proxy.ca, http2=http2) as connection:
+        response = connection.request("GET", "/v1/models", [("authorization", f"Bearer {TOOL}")])
+    assert (response.status, response.end, response.header("etag")) == (200, End.CLEAN, "")
+    decoded = decode_request(response.body, response.header("content-encoding"))
+    assert [each["id"] for each in json.loads(decoded or b"")["data"]] == ["m-1", "plain-alias"]
+    assert [seen.credential for seen in main.seen if seen.path == "/v1/models"][-1] == TOOL
+
+
+def test_a_list_that_is_refused_passes(place: tuple[Proxy, Upstream, Upstream]) -> None:
+    """R10: understudy does not answer for an upstream, and the key in the query stays out of sight."""
+    proxy, main, _ = place
+    main.on(lambda seen: seen.path.startswith("/v1beta/models"), json_reply(403, {"error": {"message": "no"}}))
+    with Connection(proxy.port, main.tls_url, ca=proxy.ca) as connection:
+        response = connection.request("GET", f"/v1beta/models?key={TOOL}")
+    assert (response.status, response.json) == (403, {"error": {"message": "no"}})
+    main.on(lambda seen: seen.path.startswith("/v1beta/models"), json_reply(200, {"models": []}))
+    with Connection(proxy.port, main.tls_url, ca=proxy.ca) as connection:
+        assert connection.request("GET", f"/v1beta/models?key={TOOL}").json == {"models": []}
+    assert TOOL not in proxy.log_text()

@@ -15,6 +15,7 @@ from .base import (
     Dialect,
     Endpoint,
     Kind,
+    ModelList,
     Progress,
     StreamEvent,
     Written,
@@ -49,6 +50,13 @@ class Anthropic(Dialect):
     relatives: ClassVar[frozenset[str]] = frozenset({"anthropic-vertex"})
     auth_headers = AUTH_HEADERS
     reply_models = (("model",), ("message", "model"))
+    model_list: ClassVar[ModelList | None] = ModelList(
+        tails=frozenset({"/v1/models"}),
+        member="data",
+        key="id",
+        entry=lambda name: {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"},
+        more=("has_more",),
+    )
     identity_headers = frozenset({"anthropic-workspace-id", "anthropic-user-profile-id"})
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {

@@ -30,6 +30,7 @@ class AnthropicVertex(Anthropic):
     wide_sites = tuple((host, "") for host in HOSTS)
     relatives = frozenset({Anthropic.name})
     written_per_upstream = True
+    model_list = None
     identity_headers = Anthropic.identity_headers | GOOGLE_IDENTITY
     auth_query = GOOGLE_QUERY
     _messages: ClassVar[Endpoint] = Anthropic._endpoints["/v1/messages"]

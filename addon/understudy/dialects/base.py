@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -128,6 +128,22 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelList:
+    """How a dialect lists its models: the paths below the base path, the member with the list, and an entry of it.
+
+    ``key`` is what of an entry is the model's name. ``more``: members that tell of a further page. ``foreign``: members
+    of an entry by which a list is another one's, whose tools need what we cannot make up.
+    """
+
+    tails: frozenset[str]
+    member: str
+    key: str
+    entry: Callable[[str], dict[str, object]]
+    more: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StreamEvent:
     """One event of a stream: the SSE event name ("" without one) and the data, lines joined by a newline."""
 
@@ -165,6 +181,8 @@ class Dialect(ABC):
     """Headers, in lower case, that belong to the credential's identity and leave with it."""
     reply_models: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Where a reply, or an event of one, names the model: member names from the top."""
+    model_list: ClassVar[ModelList | None] = None
+    """How models are listed; None where nobody asks these hosts for them."""
     model_header: ClassVar[str] = ""
     """A header, in lower case, that repeats the model as ``model=NAME``, and so follows it; "" without one."""
 

@@ -6,7 +6,7 @@ import json
 from typing import ClassVar
 
 from ..edit import read_json_model, write_json_model
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, ModelList, Progress, StreamEvent, has_content, read_json
 
 _BOOKKEEPING = frozenset({"type", "role"})
 _LIFECYCLE = frozenset({"message-start", "content-end", "tool-call-end", "citation-end"})
@@ -20,6 +20,13 @@ class Cohere(Dialect):
     name = "cohere"
     sites = (("api.cohere.com", ""), ("api.cohere.ai", ""))
     auth_headers = AUTH_HEADERS
+    model_list = ModelList(
+        tails=frozenset({"/v1/models"}),
+        member="models",
+        key="name",
+        entry=lambda name: {"name": name, "endpoints": ["chat"]},
+        more=("next_page_token",),
+    )
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {
         f"/v2/{name}": Endpoint(name, Kind.GENERATING) for name in ("chat", "embed", "rerank")

@@ -17,6 +17,7 @@ from .base import (
     Dialect,
     Endpoint,
     Kind,
+    ModelList,
     Progress,
     StreamEvent,
     Written,
@@ -58,6 +59,17 @@ class Gemini(Dialect):
     auth_headers = AUTH_HEADERS
     auth_query = GOOGLE_QUERY
     reply_models = (("modelVersion",),)
+    model_list: ClassVar[ModelList | None] = ModelList(
+        tails=frozenset({"/v1beta/models", "/v1/models"}),
+        member="models",
+        key="name",
+        entry=lambda name: {
+            "name": f"models/{name}",
+            "displayName": name,
+            "supportedGenerationMethods": ["generateContent", "countTokens"],
+        },
+        more=("nextPageToken",),
+    )
     identity_headers = GOOGLE_IDENTITY
 
     path: ClassVar[re.Pattern[str]] = _PATH

@@ -6,7 +6,7 @@ import json
 from typing import ClassVar
 
 from ..edit import read_json_member, read_json_model, write_json_model
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, ModelList, Progress, StreamEvent, has_content, read_json
 
 _STREAMING = frozenset({"/api/chat", "/api/generate"})
 _BOOKKEEPING = frozenset({"model", "created_at", "role", "remote_model", "remote_host", "done_reason", "context"})
@@ -22,6 +22,19 @@ class Ollama(Dialect):
     wide_sites = (("ollama.com", ""),)
     auth_headers = AUTH_HEADERS
     reply_models = (("model",),)
+    model_list = ModelList(
+        tails=frozenset({"/api/tags"}),
+        member="models",
+        key="name",
+        entry=lambda name: {
+            "name": name,
+            "model": name,
+            "modified_at": "1970-01-01T00:00:00Z",
+            "size": 0,
+            "digest": "",
+            "details": {},
+        },
+    )
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {
         f"/api/{name}": Endpoint(name, Kind.GENERATING) for name in ("chat", "generate", "embed", "embeddings")

@@ -15,6 +15,7 @@ from .base import (
     Dialect,
     Endpoint,
     Kind,
+    ModelList,
     Progress,
     StreamEvent,
     Written,
@@ -89,6 +90,13 @@ class OpenAI(Dialect):
         | {"copilot-integration-id"}
     )
     reply_models = (("model",), ("response", "model"))
+    model_list: ClassVar[ModelList | None] = ModelList(
+        tails=frozenset({"/models"}),
+        member="data",
+        key="id",
+        entry=lambda name: {"id": name, "object": "model", "created": 0, "owned_by": "understudy"},
+        foreign=("capabilities",),  # Copilot's entries say what a model can do
+    )
     model_header = "x-codex-routing-hint"
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {

@@ -29,6 +29,7 @@ class Vertex(Gemini):
     relatives = frozenset({Gemini.name})
     written_per_upstream = True
     path = _PATH
+    model_list = None
     _endpoints: ClassVar[dict[str, Endpoint]] = {
         action: Gemini._endpoints[action] for action in ("generateContent", "streamGenerateContent", "countTokens")
     }
