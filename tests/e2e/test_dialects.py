@@ -10,6 +10,8 @@ import base64
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from .behaviours import Behaviour, Gate, Seen, chunks, encoded, json_reply, raw
 from .client import Connection, End, Response, path_of
 from .proxy import Proxy
 from .stage import CHAT, GEMINI, MESSAGES, RESPONSES, TOOL, crashes, data, filled
+from .test_sdks import CHAT_EVENTS, MESSAGE_EVENTS
 from .upstream import Upstream
 
 PROJECT = "/v1/projects/p/locations/l"
@@ -540,3 +543,58 @@ def test_a_list_that_is_refused_passes(place: tuple[Proxy, Upstream, Upstream]) 
     with Connection(proxy.port, main.tls_url, ca=proxy.ca) as connection:
         assert connection.request("GET", f"/v1beta/models?key={TOOL}").json == {"models": []}
     assert TOOL not in proxy.log_text()
+
+
+CLIENTS = """
+import json, sys
+import anthropic, google.auth.credentials, google.genai, google.oauth2.credentials, openai
+azure, bedrock, vertex, google_vertex = sys.argv[1:5]
+ask = [{"role": "user", "content": "hi"}]
+said = []
+there = dict(azure_endpoint="https://tool.openai.azure.com", api_version="2025-01-01", max_retries=0)
+with openai.AzureOpenAI(**there) as client:
+    stream = client.chat.completions.create(model=azure, messages=ask, stream=True)
+    said.append("".join(chunk.choices[0].delta.content or "" for chunk in stream))
+for client, model in (
+    (anthropic.Anthropic(max_retries=0), bedrock),
+    (anthropic.AnthropicVertex(region="l", project_id="own", access_token="t", max_retries=0), vertex),
+):
+    with client, client.messages.stream(model=model, max_tokens=9, messages=ask) as stream:
+        said.append("".join(stream.text_stream))
+token = google.oauth2.credentials.Credentials("t")
+client = google.genai.Client(vertexai=True, project="own", location="l", credentials=token)
+said.append("".join(chunk.text for chunk in client.models.generate_content_stream(model=google_vertex, contents="hi")))
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.tools
+def test_the_vendors_own_clients(place: tuple[Proxy, Upstream, Upstream]) -> None:
+    """F01: unmodified clients of Azure, Anthropic and Vertex AI read what a relative answered, its frames included."""
+    plays = [
+        Play(place, CASES[name], True)
+        for name in ("azure-to-openai", "anthropic-to-bedrock", "vertex-to-anthropic", "vertex-to-gemini")
+    ]
+    inner = [json.loads(event.partition(b"data: ")[2]) for event in MESSAGE_EVENTS]
+    steps = [CHAT_EVENTS, list(map(inside, inner)), MESSAGE_EVENTS, list(GEMINI.events)]
+    for play, events in zip(plays, steps, strict=True):
+        content_type = WIRES[play.case.answers].content_type
+        play.on(play.case.second, chunks(200, [("content-type", content_type)], *events))
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENTS, *(play.alias for play in plays)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={
+            "HTTPS_PROXY": f"http://127.0.0.1:{place[0].port}",
+            "SSL_CERT_FILE": str(place[0].ca),
+            "PATH": "",
+            "HOME": str(place[0].directory),
+            "AZURE_OPENAI_API_KEY": TOOL,
+            "ANTHROPIC_API_KEY": TOOL,
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["onetwo"] * 4
+    assert all(len(play.seen(play.case.first)) == 1 for play in plays)
