@@ -19,7 +19,7 @@ from mitmproxy import http
 from mitmproxy.net.http import url
 
 from understudy.dialects import DIALECTS
-from understudy.dialects.base import Asked, Call, Dialect
+from understudy.dialects.base import Asked, Call, Dialect, Written
 from understudy.encoding import decode_request
 from understudy.pool import Candidate
 from understudy.secrets import SigningSource, has_placeholder, placeholder
@@ -139,40 +139,32 @@ def build(
 
     Raises ValueError when the model cannot be written.
     """
-    upstream, dialect = candidate.upstream, recognised.dialect
+    upstream, dialect, source = candidate.upstream, recognised.dialect, candidate.credential.secret
     target = dialect if upstream.dialect == dialect.name else DIALECTS[upstream.dialect]
-    tail, query = recognised.tail, strip_auth_query(dialect, recognised.query)
+    signer = source if isinstance(source, SigningSource) else None
+    tail, query, renamed = recognised.tail, recognised.query, candidate.model != call.alias
+    if query:
+        query = strip_auth_query(dialect, query)
     body, headers = request.data.content or b"", http.Headers(request.headers.fields)
-    written = target is not dialect or target.written_per_upstream
     wanted: dict[str, str] = {}
-    if written or candidate.model != call.alias:
-        decoded = decoded_body(request)
-        if decoded is None:
-            raise ValueError("the request body cannot be decoded")
-        if written:
-            asked = Asked(dialect.name, recognised.endpoint, call, tail, query, request.headers, decoded)
-            made = target.write(asked, candidate.model, upstream)
-            tail, query, edited, wanted = made.tail, made.query, made.body, dict(made.headers)
-        else:
-            content_type = request.headers.get("content-type", "")
-            tail, edited = target.write_model(tail, content_type, decoded, candidate.model)
-        if edited != decoded:
-            body = edited
+    if renamed or target is not dialect or target.written_per_upstream:
+        made, decoded = _written(request, recognised, call, candidate, target, query)
+        tail, query, wanted = made.tail, made.query, dict(made.headers)
+        if made.body != decoded:
+            body = made.body
             headers.pop("content-encoding", None)
             if "transfer-encoding" not in headers and "content-length" in headers:
                 headers["content-length"] = str(len(body))
+        if renamed and dialect.model_header and dialect.model_header.encode() in {k.lower() for k, _ in headers.fields}:
+            hint = headers[dialect.model_header]
+            wanted[dialect.model_header] = hint.replace(f"model={call.alias}", f"model={candidate.model}")
     if body and "content-length" not in headers and "transfer-encoding" not in headers:
         # HTTP/2 needs neither; an HTTP/1 upstream would take the body for the next request.
         headers["content-length"] = str(len(body))
     authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
     if type(target).clean_headers is not Dialect.clean_headers:
         wanted |= dict(target.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
-    source = candidate.credential.secret
-    wanted |= dict(candidate.credential.headers)
-    if not isinstance(source, SigningSource):
-        wanted |= dict(target.credential_headers(secret))
-    if candidate.model != call.alias and (hint := headers.get(dialect.model_header) if dialect.model_header else ""):
-        wanted[dialect.model_header] = hint.replace(f"model={call.alias}", f"model={candidate.model}")
+    wanted |= dict((*candidate.credential.headers, *(() if signer else target.credential_headers(secret))))
     if call.streamed or readable:
         # The end of a stream is judged from its last bytes, which a compressed stream would hide.
         wanted["accept-encoding"] = "identity"
@@ -180,11 +172,10 @@ def build(
         wanted["host"] = authority
     headers.fields = _replaced(headers.fields, _leaving(dialect, target), wanted)
     path = upstream_path(upstream, tail, query).encode("utf-8", "surrogateescape")
-    if isinstance(source, SigningSource):
+    if signer:
         # The last thing that is done: whatever changed afterwards would break the signature.
         target_url = f"{upstream.scheme}://{authority}{path.decode('utf-8', 'surrogateescape')}"
-        content_type = headers.get("content-type", "")
-        signature = source.sign(request.method, target_url, upstream.host, content_type, body)
+        signature = signer.sign(request.method, target_url, upstream.host, headers.get("content-type", ""), body)
         headers.fields = _replaced(headers.fields, frozenset(), dict(signature))
     # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
     # the HTTP/1 client decides by it when to close the connection.
@@ -194,6 +185,21 @@ def build(
     sent.data.authority = authority.encode() if request.data.authority else b""
     sent.data.path, sent.data.headers, sent.data.content = path, headers, body
     return sent
+
+
+def _written(
+    request: http.Request, recognised: Recognised, call: Call, candidate: Candidate, target: Dialect, query: str
+) -> tuple[Written, bytes]:
+    """What becomes of path, query and body for this candidate, and the body as it was, decoded. Raises ValueError."""
+    decoded, dialect = decoded_body(request), recognised.dialect
+    if decoded is None:
+        raise ValueError("the request body cannot be decoded")
+    if target is not dialect or target.written_per_upstream:
+        asked = Asked(dialect.name, recognised.endpoint, call, recognised.tail, query, request.headers, decoded)
+        return target.write(asked, candidate.model, candidate.upstream), decoded
+    content_type = request.headers.get("content-type", "")
+    tail, body = target.write_model(recognised.tail, content_type, decoded, candidate.model)
+    return Written(tail, query, body), decoded
 
 
 def _masked(value: bytes) -> bytes:

@@ -13,7 +13,6 @@ import re
 import stat
 import string
 import unicodedata
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -59,22 +58,22 @@ class _Source:
         return self
 
 
-class SigningSource(_Source, ABC):
+class SigningSource(_Source):
     """A secret that signs a request instead of going out with it."""
 
     __slots__ = ()
 
-    @abstractmethod
     def reveal(self) -> str:
         """Return the secret, to be masked where a reply repeats it."""
+        raise NotImplementedError
 
-    @abstractmethod
     def others(self) -> tuple[str, ...]:
         """Further secrets that a signed request carries."""
+        raise NotImplementedError
 
-    @abstractmethod
     def sign(self, method: str, url: str, host: str, content_type: str, body: bytes) -> tuple[tuple[str, str], ...]:
         """The headers that the signature of a request needs. Raises SecretError when there is nothing to sign with."""
+        raise NotImplementedError
 
 
 class EnvSecret(_Source):
