@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,9 @@ def test_a_profile_is_read_where_aws_keeps_it(home: Path) -> None:
     assert (profile.reveal(), profile.others()) == (KEY, ())
     assert "/eu-west-1/" in dict(profile.sign("POST", "https://x/", "x", "", b""))["authorization"]
     write(home, "another/key/0123456789")
+    profile.reveal()
+    assert profile._renewal is not None
+    profile._renewal.join(10)
     assert profile.reveal() == "another/key/0123456789"
 
 
@@ -127,36 +131,51 @@ def test_a_profile_that_is_not_there(home: Path, name: str, why: str) -> None:
 
 
 class Renewing:
-    """Stands in for keys that expire: how many seconds they have left, and what renewing them gives."""
+    """Stands in for keys that expire: how many seconds they have left."""
 
     def __init__(self) -> None:
         self.left = 3600.0
-        self.frozen: Any = Credentials(ACCESS, "old/0123456789", TOKEN)
-        self.failure: Exception | None = None
 
     def refresh_needed(self, seconds: float) -> bool:
         return self.left < seconds or self.left <= 0
 
-    def get_frozen_credentials(self) -> Any:
-        if self.failure:
-            raise self.failure
-        return self.frozen.get_frozen_credentials()
 
-
-def test_keys_that_expire_are_renewed_aside(home: Path) -> None:
+def test_keys_that_expire_are_renewed_aside(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request never waits for a login: it takes the keys that still hold, or goes to the next candidate."""
+    monkeypatch.setattr(awssecret, "MOMENT", 0.0)
     profile, renewing = AwsProfile("team", ""), Renewing()
+    held, reading = threading.Event(), threading.Event()
+    read_again = profile._read
+
+    def slowly() -> None:
+        reading.set()
+        assert held.wait(10)
+        read_again()
+
+    monkeypatch.setattr(AwsProfile, "_read", lambda self: slowly())
     profile._credentials, profile._frozen = renewing, awssecret.Keys(ACCESS, "old/0123456789", TOKEN)
-    assert profile.reveal() == "old/0123456789" and profile._renewal is None
-    renewing.left, renewing.frozen = 60, Credentials(ACCESS, "new/0123456789", TOKEN)
-    assert profile.reveal() in ("old/0123456789", "new/0123456789")
-    assert profile._renewal is not None
-    profile._renewal.join(10)
-    assert profile.reveal() == "new/0123456789" and profile.others() == (TOKEN,)
-    renewing.left, renewing.failure = 0, RuntimeError(KEY)
+    assert profile.reveal() == "old/0123456789" and not reading.is_set()
+    renewing.left = 60
+    assert profile.others() == (TOKEN,) and reading.wait(10)
+    renewing.left = 0
     with pytest.raises(SecretError, match="'team' have expired and are being renewed"):
         profile.reveal()
+    held.set()
+    assert profile._renewal is not None
     profile._renewal.join(10)
+    assert (profile.reveal(), profile.others()) == (KEY, ())
+
+
+def test_a_profile_that_breaks_keeps_its_keys(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a broken pool file does: what worked stays, and it is said once for each change."""
+    profile = AwsProfile("team", "")
+    (home / "credentials").write_text("[other]\naws_access_key_id = x\n")
+    for _ in range(2):
+        assert profile.reveal() == KEY
+        assert profile._renewal is not None
+        profile._renewal.join(10)
+    assert len(caplog.records) == 1 and "the keys read before stay in use" in caplog.text
+    assert KEY not in caplog.text
 
 
 def test_keys_are_told_to_nobody(home: Path) -> None:

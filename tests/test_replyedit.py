@@ -18,6 +18,7 @@ from understudy.dialects import DIALECTS, Call, Endpoint, Kind
 from understudy.hold import Hold, Secret
 from understudy.jsonrows import LIMIT
 from understudy.replyedit import (
+    UNREADABLE,
     FramesToEvents,
     JsonEdit,
     ReplyEdit,
@@ -205,3 +206,12 @@ def test_frames_become_events(cuts: list[int]) -> None:
             f"event: error\ndata: {json.dumps({'type': 'error', 'error': error})}\n\n"
         )
         assert run(edit, cut(stream, cuts)) == expected.encode()
+
+
+@pytest.mark.parametrize("rest", [chunk(DELTA)[:-1], chunk(DELTA)[:5], b"\x00" * 20, chunk({"x": "x" * LIMIT})])
+def test_frames_that_break_off_are_no_clean_end(rest: bytes) -> None:
+    """S04: what cannot be read is left out, and the tool is told."""
+    got = run(FramesToEvents(DIALECTS["anthropic"], None), [chunk(START), rest])
+    start, error = got.split(b"\n\n")[:2]
+    assert start.startswith(b"event: message_start\n") and error.startswith(b"event: error\ndata: ")
+    assert json.loads(error.partition(b"data: ")[2])["error"]["message"] == UNREADABLE

@@ -63,6 +63,11 @@ class MessageReader:
         self.failed = False
         self._buffer = bytearray()
 
+    @property
+    def whole(self) -> bool:
+        """Whether all that came so far was messages, none of them cut."""
+        return not (self.overflow or self.failed or self._buffer)
+
     def feed(self, data: bytes) -> list[Message]:
         """Take the next bytes; return the messages that they complete. Never raises."""
         if self.overflow or self.failed:

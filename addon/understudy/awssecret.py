@@ -9,6 +9,7 @@ of a login that expire are renewed by botocore in a thread of their own, because
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -22,8 +23,12 @@ from understudy.secrets import SecretError, SigningSource, shown
 SERVICE = "bedrock"
 EARLY = 10 * 60
 """Seconds before they expire that keys are renewed."""
+MOMENT = 0.3
+"""Seconds that a request waits for keys that are read again: enough for a file, too short to hold anybody up."""
 MISSING = "AWS keys need botocore, which is not installed"
 INSTALL = "run `pip install 'understudy[bedrock]'`, or use an API key of Bedrock"
+
+logger = logging.getLogger(__name__)
 
 _HOST = re.compile(r"bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com")
 
@@ -109,43 +114,47 @@ class AwsProfile(_AwsSource):
 
     @override
     def keys(self) -> Keys:
-        if _stamp(self._files) != self._stamp:
-            self._read()
+        changed = _stamp(self._files) != self._stamp
         needed = getattr(self._credentials, "refresh_needed", None)
-        if needed is not None and needed(EARLY):
-            if self._renewal is None or not self._renewal.is_alive():
-                self._renewal = threading.Thread(target=self._renew, name="understudy aws", daemon=True)
-                self._renewal.start()
-            if needed(0):
+        if changed or (needed is not None and needed(EARLY)):
+            self._renew()
+            if not changed and needed is not None and needed(0):
                 raise SecretError(f"the keys of the AWS profile {shown(self._name)} have expired and are being renewed")
         return self._frozen
 
+    def _renew(self) -> None:
+        """Read or renew the keys aside; those that had to be asked for are there the next time."""
+        if self._renewal is None or not self._renewal.is_alive():
+            self._renewal = threading.Thread(target=self._try_to_read, name="understudy aws", daemon=True)
+            self._renewal.start()
+        self._renewal.join(MOMENT)
+
+    def _try_to_read(self) -> None:
+        try:
+            self._read()
+        except SecretError as error:
+            logger.warning("%s: the keys read before stay in use", error)
+
     def _read(self) -> None:
+        name = shown(self._name)
         try:
             session = _botocore("session").Session(profile=self._name)
-            self._files = [
-                Path(session.get_config_variable(each)).expanduser() for each in ("credentials_file", "config_file")
-            ]
+            files = [session.get_config_variable(each) for each in ("credentials_file", "config_file")]
+            self._files = [Path(file).expanduser() for file in files]
             self._stamp = _stamp(self._files)
-            self._credentials = session.get_credentials()
-            if self._credentials is None:
-                raise SecretError(f"the AWS profile {shown(self._name)} has no keys")
-            self._frozen = self._freeze()
-            self._region = self._region or session.get_config_variable("region") or ""
-        except _botocore("exceptions").BotoCoreError as error:
-            # botocore's texts name files and profiles; ours must not depend on their never naming more.
-            raise SecretError(f"the AWS profile {shown(self._name)} cannot be used ({type(error).__name__})") from None
-
-    def _freeze(self) -> Keys:
-        frozen = self._credentials.get_frozen_credentials()
-        return Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
-
-    def _renew(self) -> None:
-        try:
-            self._frozen = self._freeze()
-        except Exception:
-            # Whatever it was: the keys stay as they are, and once they have expired the error is told there.
-            return
+            credentials = session.get_credentials()
+            if credentials is None:
+                raise SecretError(f"the AWS profile {name} has no keys")
+            frozen = credentials.get_frozen_credentials()
+            region = session.get_config_variable("region")
+        except SecretError:
+            raise
+        except Exception as error:
+            # A program or a server that gives out keys may fail in any way. botocore's texts name files and profiles;
+            # ours must not depend on their never naming more.
+            raise SecretError(f"the AWS profile {name} cannot be used ({type(error).__name__})") from None
+        self._credentials, self._region = credentials, self._region or region or ""
+        self._frozen = Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
 
     @override
     def __repr__(self) -> str:

@@ -105,7 +105,8 @@ class DeliveryStream(BorderStream):
                 head.response.headers["content-length"] = str(len(edited))
         if body != [edited] and b"".join(body) != edited:
             rest = [event for event in held[1:] if not isinstance(event, ResponseData)]
-            held = [head, ResponseData(self.stream_id, edited), *rest]
+            # Never an empty one: as a chunk that would be the end of the reply.
+            held = [head, *([ResponseData(self.stream_id, edited)] if edited else []), *rest]
         if self.journal is not None:
             self.journal.released(self.flow, self.exchange, step.attempt)
         verdict = self.exchange.outcomes[step.attempt - 1].verdict

@@ -25,6 +25,7 @@ from .streamevents import StreamKind
 type Change = Callable[[bytes], bytes]
 """What to make of the data of one event, or of a whole body."""
 
+UNREADABLE = "understudy: the upstream's stream broke off, or its framing cannot be read"
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r(?!\Z))")
 _DATA = re.compile(rb"data(?:: ?|(?=[\r\n]))")
 
@@ -192,7 +193,10 @@ class FramesToEvents(ReplyEdit):
 
     @override
     def finish(self) -> bytes:
-        return b""
+        if self._messages.whole:
+            return b""
+        # What could not be read was left out, so this must not look like a clean end.
+        return b"event: error\ndata: " + self._tool.error_body(502, UNREADABLE) + b"\n\n"
 
     def _written(self, event: StreamEvent) -> bytes:
         name, data = self._tool.event_of(event)

@@ -281,6 +281,7 @@ def pool_yaml(main: Upstream, other: Upstream) -> str:
         choices = f"[{case.first}, {{credential: {case.second}, model: {MODEL}}}]"
         lines.append(f"  {name}-*: {choices}")
         lines.append(f"  named-{name}-*: {{candidates: {choices}, restore_alias: true}}")
+    lines.append("  late-*: {candidates: [openai-1, openai-2], restore_alias: true, budget: {seconds: 0.1}}")
     lines += ["  plain-alias: [openai-1]", "models: union"]
     return "\n".join(lines)
 
@@ -447,6 +448,26 @@ def test_a_stream_with_a_length_is_edited(place: tuple[Proxy, Upstream, Upstream
     response = play.call(http2=http2)
     assert (response.status, response.end, response.header("content-length")) == (200, End.CLEAN, "")
     assert response.body == wire.stream.replace(MODEL.encode(), play.alias.encode())
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_a_stream_that_is_released_inside_an_event(place: tuple[Proxy, Upstream, Upstream], http2: bool) -> None:
+    """Law 10: when the hold ends before an event is whole, nothing goes to the tool yet, and nothing ends either."""
+    proxy, main, _ = place
+    alias, gate = f"late-{next(_numbers)}", Gate()
+    one = data({"model": MODEL, "choices": [{"index": 0, "delta": {"content": "one"}}]})
+    headers = [("content-type", "text/event-stream")]
+    main.on(
+        lambda seen: alias.encode() in seen.body, chunks(200, headers, one[:12], gate, one[12:], b"data: [DONE]\n\n")
+    )
+    with Connection(proxy.port, "https://api.openai.com", ca=proxy.ca, http2=http2) as connection:
+        asked = json.dumps({"model": alias, "stream": True, "messages": []}).encode()
+        sent = connection.send("POST", "/v1/chat/completions", [("authorization", f"Bearer {TOOL}")], asked)
+        assert sent.response.status == 200
+        gate.open()
+        response = sent.finish()
+    assert response.end is End.CLEAN
+    assert response.body == one.replace(MODEL.encode(), alias.encode()) + b"data: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("name", ["azure-to-openai", "ollama"])
