@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from understudy import __version__, cli
+from understudy.dialects import DIALECTS
 
 GOOD = """\
 upstreams:
@@ -24,7 +25,7 @@ routes:
 
 @pytest.fixture
 def pool_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cli, "known_dialects", lambda: {"openai", "anthropic"})
+    monkeypatch.setattr(cli, "known_dialects", lambda: {name: DIALECTS[name] for name in ("openai", "anthropic")})
     monkeypatch.setenv("WORK", "sk-work-secret-1")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "understudy").mkdir(mode=0o700)

@@ -16,12 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.config import ConfigError, Problem, check_file_is_private, default_pool_path, lint, load, parse
-from understudy.dialects import DIALECTS as KNOWN_DIALECTS
+from understudy.dialects import DIALECTS
 from understudy.fields import AUTH_HEADERS
 from understudy.pool import Budget, Choice, HoldUntil, Intercept, Override, Pool, Route, Strategy
 from understudy.secrets import shown
 
-DIALECTS = ("openai", "anthropic", "gemini")
 ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
 HEAD = """\
 upstreams:
@@ -417,7 +416,7 @@ def test_a_bad_header_is_told_without_repeating_its_value(headers: str, what: st
 
 def test_every_auth_header_of_every_dialect_is_refused_in_headers() -> None:
     """R03: a header that carries a credential is filled from a secret source only."""
-    for dialect in KNOWN_DIALECTS.values():
+    for dialect in DIALECTS.values():
         assert dialect.auth_headers <= AUTH_HEADERS, dialect.name
 
 
@@ -702,3 +701,88 @@ def test_a_good_file_with_one_subtree_replaced(data: st.DataObject) -> None:
             break
         node = node[key]
     one_outcome(yaml.safe_dump(document))
+
+
+# -- dialects that are relatives ---------------------------------------------------------------------------------
+
+AZURE = """\
+upstreams:
+  openai: {dialect: openai, url: https://api.openai.com/v1}
+  azure: {dialect: azure-openai, url: "https://res.openai.azure.com%s"}
+credentials:
+  work: {upstream: openai, secret: {env: WORK}}
+  blue: {upstream: azure, secret: {env: TEAM}}
+routes:
+  gpt-5: [work, {credential: blue, model: dep}]
+"""
+
+
+def test_a_route_may_hold_relatives() -> None:
+    """Candidates of relatives are no mixture: their bodies say the same."""
+    pool = read(AZURE % "/openai/v1")
+    for dialect in ("openai", "azure-openai"):
+        route = pool.route("gpt-5", dialect)
+        assert route is not None
+        assert [str(each) for each in route.candidates("gpt-5", dialect)] == ["work gpt-5", "blue dep"]
+    assert pool.upstreams["azure"].api_version == ""
+    dated = AZURE.replace('azure.com%s"', 'azure.com/openai", api_version: 2024-10-21')
+    assert read(dated).upstreams["azure"].api_version == "2024-10-21"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what", "write"),
+    [
+        (AZURE % "/openai", 3, "an azure-openai upstream has no API version", "a url that ends in /openai/v1"),
+        (AZURE % '/openai/v1", api_version: "x', 3, "the v1 path takes no `api_version`", "remove it"),
+        (AZURE % '", api_version: "a/b', 3, "the API version 'a/b' has characters", "use only"),
+        (AZURE.replace("com/v1}", "com/v1, api_version: x}") % "/v1", 2, "knows no `api_version`", "remove it"),
+    ],
+)
+def test_what_an_upstream_lacks(text: str, line: int, what: str, write: str) -> None:
+    problem = next(each for each in problems_of(text) if what in each.what)
+    assert problem.line == line and write in problem.write
+
+
+GOOGLE = "upstreams: {v: {dialect: %s, url: https://us-central1-aiplatform.googleapis.com%s}}"
+
+
+@pytest.mark.parametrize("dialect", ["vertex", "anthropic-vertex"])
+@pytest.mark.parametrize(
+    ("base_path", "well"),
+    [
+        ("/v1/projects/p/locations/us-central1", True),
+        ("/gateway/v1beta1/projects/p/locations/global/", True),
+        ("/v1", True),
+        ("", False),
+        ("/v1/projects/p", False),
+        ("/v1/projects/p/locations/l/publishers/google", False),
+    ],
+)
+def test_an_upstream_on_vertex_names_its_project(dialect: str, base_path: str, well: bool) -> None:
+    text = GOOGLE % (dialect, base_path)
+    if well:
+        assert read(text).upstreams["v"].base_path == base_path.rstrip("/")
+    else:
+        assert "write `url: https://LOCATION-aiplatform" in only_problem(text).write
+
+
+def test_relatives_get_one_warning_between_them() -> None:
+    surprises = [each for each in lint(read(AZURE % "/openai/v1")) if "neither `default`" in each]
+    assert len(surprises) == 1 and "dialect azure-openai" in surprises[0]
+
+
+def test_a_glob_hides_a_relative() -> None:
+    text = AZURE % "/openai/v1" + "  a-*: [work]\n  a-**: [blue]\n"
+    assert "`a-**` is never reached" in only_problem(text).what
+
+
+def test_restore_alias_is_off_unless_said() -> None:
+    pool = read(routes("gpt-5: {candidates: [work], restore_alias: true}\n  gpt-4: [work]"))
+    assert pool.routes["gpt-5"].restore_alias and not pool.routes["gpt-4"].restore_alias
+    assert "in place of true or false" in only_problem(routes("a: {candidates: [work], restore_alias: 1}")).what
+
+
+def test_lists_of_models() -> None:
+    assert not read(HEAD).unite_models and not read(HEAD + "models: pass\n").unite_models
+    assert read(HEAD + "models: union\n").unite_models
+    assert only_problem(HEAD + "models: all\n").write == "write `union`, or `pass` to leave them as they are"

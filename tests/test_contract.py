@@ -43,7 +43,6 @@ SIGNATURES = {
     # called
     f"{HTTP}:HttpLayer.event_to_child": "self, child, event",
     f"{HTTP}:HttpStream.check_killed": "self, emit_error_hook",
-    f"{HTTP}:HttpStream.send_response": "self, already_streamed",
     f"{HTTP}:HttpStream.state_wait_for_response_headers": "self, event",
     f"{HTTP}:HttpStream.state_consume_response_body": "self, event",
     f"{HTTP}:HttpStream.state_stream_response_body": "self, event",
@@ -56,6 +55,7 @@ SIGNATURES = {
     f"{HTTP}:HttpStream.check_body_size": "self, request",
     f"{HTTP}:HttpStream.handle_protocol_error": "self, event",
     f"{HTTP}:HttpStream.flow_done": "self",
+    f"{HTTP}:HttpStream.send_response": "self, already_streamed",
     f"{HTTP}:GetHttpConnection.connection_spec_matches": "self, connection",
     # made
     f"{HTTP}:GetHttpConnection.__init__": "self, address, tls, via, transport_protocol",

@@ -235,6 +235,8 @@ def test_identity_headers_leave_with_the_credential() -> None:
         "openai-project",
         "chatgpt-account-id",
         "x-openai-account-routing-override",
+        "x-openai-fedramp",
+        "copilot-integration-id",
     }
     assert GEMINI.identity_headers == {"x-goog-user-project"}
     assert GEMINI.auth_query >= {"key", "access_token"}

@@ -13,7 +13,7 @@ from mitmproxy.test import taddons
 
 from understudy import cli
 from understudy.addon import Understudy
-from understudy.dialects import DIALECTS
+from understudy.dialects import DIALECTS, Dialect
 from understudy.pool import Budget
 from understudy.rules import Label
 
@@ -45,6 +45,19 @@ def test_every_dialect_is_documented() -> None:
     """Each dialect is named with its endpoints."""
     flowing = " ".join(README.split())
     assert [name for name in DIALECTS if f"`{name}` (" not in flowing] == []
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: str(dialect.name))
+def test_every_identity_header_is_documented_with_its_source(dialect: Dialect) -> None:
+    """Each header that leaves with a credential stands in the table, and where that is known from."""
+    for name in dialect.identity_headers:
+        assert re.search(rf"^\| [^|]*`{re.escape(name)}`[^|]* \| [^|]+ \| [^|]+ \|$", README, re.MULTILINE), name
+
+
+def test_every_site_is_documented() -> None:
+    """Each host that is looked into by itself is named."""
+    hosts = {host for dialect in DIALECTS.values() for host, _ in (*dialect.sites, *dialect.wide_sites)}
+    assert [host for host in hosts if host not in README.replace("\\*", "*")] == []
 
 
 def test_every_subcommand_is_documented() -> None:

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.edit import (
-    header_parameter,
+    append_json_items,
+    read_json_member,
     read_json_model,
-    read_multipart_model,
     replace_json_strings,
+    set_json_members,
     write_json_model,
-    write_multipart_model,
 )
 
 DEEP = b'{"model": "a", "x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
@@ -166,91 +166,77 @@ def test_strings_at_nested_places() -> None:
     )
 
 
-FORM = 'multipart/form-data; boundary="b-1"'
-
-
-def form(*parts: tuple[str, bytes]) -> bytes:
-    """A form with these (Content-Disposition, content) parts."""
-    lines = b"".join(
-        b"--b-1\r\nContent-Disposition: " + head.encode() + b"\r\n\r\n" + body + b"\r\n" for head, body in parts
-    )
-    return lines + b"--b-1--\r\n"
-
-
-NASTY = b'--b-1\n\x00\xff\r\n--b-12\r\n name="model"\r\n\r\nx\r\n --b-1\r\n'
-
-
-def test_only_the_model_field_of_a_form_changes() -> None:
-    """R02: a file that looks like the form itself and other fields stay, in any order."""
-    head = ('form-data; name=file; filename="a; name=\\"model\\""\r\nContent-Type: audio/wav', NASTY)
-    tail = ('form-data; name="prompt"', "model é".encode())
-    body = form(head, ('form-data; name="model"', b"whisper-1"), tail)
-    assert read_multipart_model(FORM, body) == ("whisper-1", False)
-    expected = form(head, ('form-data; name="model"', b"other/model"), tail)
-    assert write_multipart_model(FORM, body, "other/model") == expected
-
-
-@given(content=st.binary(max_size=60), alias=st.text(alphabet="abc-é", max_size=5), model=st.text("xyzé", max_size=9))
-def test_any_file_survives(content: bytes, alias: str, model: str) -> None:
-    """R02: the bytes of a file part are never touched."""
-    file = ('form-data; name="file"; filename="f"', content)
-    body = form(file, ('form-data; name="model"', alias.encode()), file)
-    expected = form(file, ('form-data; name="model"', model.encode()), file)
-    assert read_multipart_model(FORM, body)[0] == alias
-    assert write_multipart_model(FORM, body, model) == expected
-
-
-def test_a_repeated_field_is_replaced_everywhere_and_read_last() -> None:
-    body = form(('form-data; name="model"', b"a"), ("form-data; name=stream", b"true"), ("form-data; name=model", b"b"))
-    assert read_multipart_model(FORM, body) == ("b", True)
-    assert read_multipart_model(FORM, write_multipart_model(FORM, body, "c")) == ("c", True)
-    assert write_multipart_model(FORM, body, "c").count(b"\r\nc\r\n") == 2
-
-
 @pytest.mark.parametrize(
-    ("content_type", "body"),
+    ("body", "members", "expected"),
     [
-        ("", form(('form-data; name="model"', b"a"))),
-        ("application/json", form(('form-data; name="model"', b"a"))),
-        ("multipart/form-data", form(('form-data; name="model"', b"a"))),
-        ("multipart/form-data; boundary=other", form(('form-data; name="model"', b"a"))),
-        (FORM, b""),
-        (FORM, b"--b-1"),
-        (FORM, b"--b-1--"),
-        (FORM, b'--b-1\r\nContent-Disposition: form-data; name="model"'),
-        (FORM, b'--b-1\r\nContent-Disposition: form-data; name="model"\r\n\r\ncut'),
-        (FORM, form(('form-data; name="model"; filename="m"', b"a"))),
-        (FORM, form(("form-data; name=\"model\"; filename*=UTF-8''m", b"a"))),
-        (FORM, form(('form-data; name="model"', b"\xff"))),
-        (FORM, form(('form-data; name="models"', b"a"))),
+        ('{"a": 1}', {"model": "m"}, '{"model": "m", "a": 1}'),
+        ("{}", {"model": "m"}, '{"model": "m"}'),
+        (" { } ", {"model": "m", "v": "1"}, ' {"model": "m", "v": "1" } '),
+        ('{"model" : "a", "x":1.0}', {"model": "m"}, '{"model" : "m", "x":1.0}'),
+        ('{"model": 5, "x": [1 , 2], "model": null}', {"model": "m"}, '{"model": "m", "x": [1 , 2], "model": "m"}'),
+        ('{"model": "a", "x": 1}', {"model": None}, '{ "x": 1}'),
+        ('{"x": 1, "model": "a"}', {"model": None}, '{"x": 1}'),
+        ('{"x": 1,"model": "a" , "y":2}', {"model": None}, '{"x": 1 , "y":2}'),
+        ('{"model": "a"}', {"model": None}, "{}"),
+        ('{"model":"a" , "model":"b" , "x": "é"}', {"model": None}, '{ "x": "é"}'),
+        ('{"model":"a","stream":true,"x":1}', {"model": None, "stream": None, "v": "2"}, '{"v": "2", "x":1}'),
+        ('{"model":"a","stream":true}', {"model": None, "stream": None, "v": "2"}, '{"v": "2"}'),
+        ('{"x": {"model": "a"}, "y": "a, b"}', {"model": None}, '{"x": {"model": "a"}, "y": "a, b"}'),
     ],
 )
-def test_what_is_no_form_with_a_model(content_type: str, body: bytes) -> None:
-    assert read_multipart_model(content_type, body)[0] is None
+def test_members_are_set_and_removed(body: str, members: dict[str, object], expected: str) -> None:
+    """R01: what is not named keeps every byte."""
+    assert set_json_members(body.encode(), members) == expected.encode()
+    assert set_json_members(b"\xef\xbb\xbf" + body.encode(), members) == b"\xef\xbb\xbf" + expected.encode()
+
+
+NAMES = st.sampled_from(["model", "stream", "messages", "é", "v"])
+
+
+@given(
+    pairs=st.lists(
+        st.tuples(NAMES, st.one_of(st.none(), st.integers(), st.text(max_size=4), st.lists(st.text(max_size=2))))
+    ),
+    members=st.dictionaries(NAMES, st.one_of(st.none(), st.text(max_size=4)), max_size=3),
+    indent=st.sampled_from([None, 1]),
+)
+def test_members_mean_what_was_said(
+    pairs: list[tuple[str, object]], members: dict[str, object], indent: int | None
+) -> None:
+    """Whatever the object, repeated members too: the named ones are as wanted, and all others as they were."""
+    items = [f"{json.dumps(name)}: {json.dumps(value, indent=indent)}" for name, value in pairs]
+    body = ("{" + " , ".join(items) + "}").encode()
+    expected = {name: value for name, value in pairs if name not in members}
+    expected |= {name: value for name, value in members.items() if value is not None}
+    assert json.loads(set_json_members(body, members)) == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a"}', b'{"a": 1} x', DEEP, b"\xff"])
+def test_members_of_what_is_no_object(body: bytes) -> None:
     with pytest.raises(ValueError):
-        write_multipart_model(content_type, body, "new")
-
-
-def test_a_model_name_cannot_break_the_form() -> None:
-    with pytest.raises(ValueError, match="line breaks"):
-        write_multipart_model(FORM, form(('form-data; name="model"', b"a")), "x\r\n--b-1--")
-
-
-@given(body=st.binary(max_size=20).map(lambda middle: b"--b-1\r\nContent-Disposition: form-data; name=" + middle))
-def test_hostile_forms_never_raise_anything_else(body: bytes) -> None:
-    read_multipart_model(FORM, body)
-    read_multipart_model(body.decode("latin-1"), body)
+        set_json_members(body, {"model": "m"})
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
+    ("body", "expected"),
     [
-        ("multipart/form-data; boundary=abc", "abc"),
-        ("multipart/form-data;charset=utf-8;Boundary=abc ", "abc"),
-        ('multipart/form-data; boundary="a; b=\\"c"', 'a; b="c'),
-        ("multipart/form-data; x-boundary=abc", None),
-        ("multipart/form-data", None),
+        ('{"data":[ {"id":"é"} ], "x":1.0}', '{"data":[ {"id":"é"} , {"id": "n"}, 5], "x":1.0}'),
+        ('{"data":[]}', '{"data":[{"id": "n"}, 5]}'),
+        ('{"data":5,"data":[1]}', '{"data":5,"data":[1, {"id": "n"}, 5]}'),
     ],
 )
-def test_header_parameter(value: str, expected: str | None) -> None:
-    assert header_parameter(value, "boundary") == expected
+def test_items_are_appended(body: str, expected: str) -> None:
+    assert append_json_items(body.encode(), "data", [{"id": "n"}, 5]) == expected.encode()
+    assert append_json_items(body.encode(), "data", []) == body.encode()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": {}}', b'{"data": [1}', DEEP])
+def test_items_need_an_array(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        append_json_items(body, "data", [1])
+
+
+def test_a_member_counts_as_its_last_value() -> None:
+    body = b'{"a": 1, "b": {"a": 2}, "a": [3]}'
+    assert (read_json_member(body, "a"), read_json_member(body, "c"), read_json_member(b"[", "a")) == ([3], None, None)
+    assert read_json_member(DEEP, "model") is None

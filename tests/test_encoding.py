@@ -231,3 +231,15 @@ def test_request_bodies_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decode_request(gzip.compress(bytes(1000)), "gzip") == bytes(1000)
     assert decode_request(gzip.compress(bytes(1001)), "gzip") is None
     assert decode_request(bytes(1001), "identity") == bytes(1001)
+
+
+@given(data=st.binary(max_size=200), names=st.lists(st.sampled_from([*ENCODERS, "identity"]), min_size=1, max_size=3))
+def test_encodings_on_top_of_each_other(data: bytes, names: list[str]) -> None:
+    """R02: a request's body is undone from the outside in; what is cut or has too many layers is not looked into."""
+    encoded = data
+    for name in names:
+        encoded = encoded if name == "identity" else ENCODERS[name](encoded)
+    assert decode_request(encoded, " , ".join(names)) == data
+    assert decode_request(encoded, ", ".join([*names, "identity", "identity", "identity"])) is None
+    if set(names) != {"identity"}:
+        assert decode_request(encoded[:-1], ", ".join(names)) != data or not data

@@ -34,7 +34,9 @@ def hold(kind: str = "openai", *, streamed: bool = True) -> Hold:
     endpoint = dialect.endpoint("POST", PATHS[kind])
     assert endpoint is not None
     recognised = Recognised(dialect, endpoint, PATHS[kind], "")
-    return Hold(recognised, Call("alias", streamed), candidate("a", at=upstream()), Secret("a", SECRET))
+    return Hold(
+        recognised, Call("alias", streamed), candidate("a", at=upstream(dialect=dialect.name)), Secret("a", SECRET)
+    )
 
 
 def fed(held: Hold, chunks: Sequence[bytes], headers: Sequence[tuple[str, str]] = SSE, status: int = 200) -> Held:

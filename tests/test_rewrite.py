@@ -99,7 +99,7 @@ CARRIERS = [
 
 
 @pytest.mark.parametrize("carrier", CARRIERS, ids=lambda carrier: "+".join(carrier))
-@pytest.mark.parametrize(("host", "path", "body"), PLACES, ids=DIALECTS)
+@pytest.mark.parametrize(("host", "path", "body"), PLACES, ids=["openai", "anthropic", "gemini"])
 def test_the_tools_credential_leaves_from_every_place(
     host: str, path: str, body: bytes, carrier: dict[str, str]
 ) -> None:

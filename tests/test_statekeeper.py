@@ -15,6 +15,7 @@ from decisions import NOW, Clock
 from test_remembered import CANDIDATE, CREDENTIAL, pool, suspension
 from understudy import statefile, statekeeper
 from understudy.config import ConfigError, load
+from understudy.dialects import DIALECTS
 from understudy.statekeeper import StateKeeper
 from understudy.suspensions import Suspensions
 
@@ -237,7 +238,7 @@ def loaded(folder: Path, named: str, home: str = "/nowhere") -> str:
     file = folder / "pool.yaml"
     file.touch(mode=0o600)
     file.write_text(f"state: {named}\nroutes: {{}}\n")
-    return load(file, {"HOME": home}, ["openai"]).state
+    return load(file, {"HOME": home}, DIALECTS).state
 
 
 def test_where_it_is(tmp_path: Path) -> None:

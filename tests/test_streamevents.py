@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.dialects.base import StreamEvent
-from understudy.streamevents import LIMIT, EventReader, StreamKind, is_event_stream
+from understudy.jsonrows import LIMIT
+from understudy.streamevents import EventReader, StreamKind, is_event_stream
 
 SSE = "text/event-stream; charset=utf-8"
 JSON = "application/json; charset=UTF-8"
@@ -178,5 +179,6 @@ def test_event_stream_types() -> None:
     assert is_event_stream("text/event-stream")
     assert is_event_stream("Text/Event-Stream ;charset=utf-8")
     assert not is_event_stream("application/json")
-    assert not is_event_stream("application/vnd.amazon.eventstream")
+    assert is_event_stream("application/vnd.amazon.eventstream")
+    assert is_event_stream("application/x-ndjson")
     assert not is_event_stream("")

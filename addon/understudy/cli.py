@@ -10,12 +10,13 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from understudy import __version__, controlcommands, rulecommands
 from understudy.commandsecret import CommandSecret
 from understudy.config import ConfigError, Problem, default_pool_path, lint, load
+from understudy.dialects.base import Dialect
 from understudy.pool import Choice, Pool, Route, specificity
 
 PROGRAMS = {"web": "mitmweb", "dump": "mitmdump"}
@@ -54,11 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def known_dialects() -> Collection[str]:
-    """The names that ``dialect:`` may have."""
+def known_dialects() -> Mapping[str, Dialect]:
+    """The dialects that ``dialect:`` may name."""
     from understudy.dialects import DIALECTS  # here: starting the command should not load what it may not need
 
-    return DIALECTS.keys()
+    return DIALECTS
 
 
 def check(arguments: argparse.Namespace) -> int:

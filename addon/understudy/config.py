@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from understudy.dialects.base import Dialect
 from understudy.pool import Pool, is_glob
 from understudy.poolreader import PoolReader
 from understudy.reach import dialects as dialects_of
+from understudy.reach import spoken
 from understudy.yamlnodes import LARGEST, ConfigError, Problem, read
 
 __all__ = [
@@ -110,11 +112,11 @@ def _weaknesses(path: Path, place: Path) -> Iterator[Problem]:
 
 
 def load(
-    path: Path, environ: Mapping[str, str], dialects: Collection[str], warnings: list[Problem] | None = None
+    path: Path, environ: Mapping[str, str], dialects: Mapping[str, Dialect], warnings: list[Problem] | None = None
 ) -> Pool:
     """Read the pool file at ``path`` after checking that it is private.
 
-    ``environ`` is where ``secret: {env: ...}`` looks; ``dialects`` are the names that upstreams may use. What is
+    ``environ`` is where ``secret: {env: ...}`` looks; ``dialects`` are those that upstreams may name. What is
     doubtful but usable is added to ``warnings``. Raises ConfigError with all problems.
     """
     check_file_is_private(path)
@@ -140,7 +142,7 @@ def parse(
     text: str,
     path: Path,
     environ: Mapping[str, str],
-    dialects: Collection[str],
+    dialects: Mapping[str, Dialect],
     warnings: list[Problem] | None = None,
 ) -> Pool:
     """Read the text of a pool file; ``path`` is where problems are shown and what secret files are relative to.
@@ -164,21 +166,24 @@ def lint(pool: Pool) -> list[str]:
 def _surprises(pool: Pool) -> Iterator[str]:
     if not pool.routes:
         yield "there are no routes: every request keeps its own credential"
-    for dialect in sorted({dialect for route in pool.routes.values() for dialect in dialects_of(route)}):
+    told: set[str] = set()
+    for dialect in sorted({dialect for route in pool.routes.values() for dialect in spoken(route)}):
         routes = [route for route in pool.routes.values() if route.serves(dialect)]
-        if not any(route.is_default or is_glob(route.pattern) for route in routes):
-            names = [
-                choice.credential.name
-                for route in routes
-                for choice in route.choices
-                if choice.credential.upstream.dialect == dialect and not choice.credential.secret.is_client
-            ]
-            if not names:
-                continue  # they pass with the tool's own credential, which is all there is
-            yield (
-                f"the routes for the dialect {dialect} have neither `default` nor a glob: the small models that tools "
-                f"call for titles and routing pass with the tool's own credential: add `default: [{names[0]}]`"
-            )
+        if dialect in told or any(route.is_default or is_glob(route.pattern) for route in routes):
+            continue
+        told |= dialects_of(routes[0])
+        names = [
+            choice.credential.name
+            for route in routes
+            for choice in route.choices
+            if choice.credential.upstream.serves(dialect) and not choice.credential.secret.is_client
+        ]
+        if not names:
+            continue  # they pass with the tool's own credential, which is all there is
+        yield (
+            f"the routes for the dialect {dialect} have neither `default` nor a glob: the small models that tools "
+            f"call for titles and routing pass with the tool's own credential: add `default: [{names[0]}]`"
+        )
     routed = {choice.credential.name for route in pool.routes.values() for choice in route.choices}
     owned = {credential.upstream.name for credential in pool.credentials.values()}
     for name in pool.credentials:

@@ -25,7 +25,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 
-from understudy import release, rewrite
+from understudy import release, replyedit, rewrite
 from understudy.actions import DEFAULTS, Next
 from understudy.border import BorderStream
 from understudy.dialects.base import Progress
@@ -33,8 +33,10 @@ from understudy.engine import Intake, Plan
 from understudy.exchange import Exchange
 from understudy.hold import Hold, Secret, Tail
 from understudy.reply import Reply
+from understudy.replyedit import FramesToEvents, ReplyEdit
 from understudy.rules import Label
 from understudy.steps import Attempt, Outcome, Refuse, Release
+from understudy.streamevents import StreamKind
 
 
 class Journal(Protocol):
@@ -72,6 +74,7 @@ class DeliveryStream(BorderStream):
         self.held: list[events.Event] = []
         self.kept: Kept | None = None
         self.tail: Tail | None = None
+        self.edit: ReplyEdit | None = None
         self.untouched = True
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.secret: Secret | None = None
@@ -96,9 +99,15 @@ class DeliveryStream(BorderStream):
             self.forget_attempt()
             yield from self.refuse(Refuse(400, release.ECHOED))
             return
+        edit = self.edit_of(hold, head.response, complete=complete)
+        if edit is not None:
+            edited = edit.feed(edited) + (edit.finish() if complete else b"")
+            if complete and "content-length" in head.response.headers:
+                head.response.headers["content-length"] = str(len(edited))
         if body != [edited] and b"".join(body) != edited:
             rest = [event for event in held[1:] if not isinstance(event, ResponseData)]
-            held = [head, ResponseData(self.stream_id, edited), *rest]
+            # Never an empty one: as a chunk that would be the end of the reply.
+            held = [head, *([ResponseData(self.stream_id, edited)] if edited else []), *rest]
         if self.journal is not None:
             self.journal.released(self.flow, self.exchange, step.attempt)
         verdict = self.exchange.outcomes[step.attempt - 1].verdict
@@ -117,6 +126,8 @@ class DeliveryStream(BorderStream):
             if self.server_state == self.state_errored:
                 break
             yield from self.server_state(event)
+        if edit is not None and self.server_state == self.state_released:
+            self.edit, self.server_state = edit, self.state_edited
         if self.server_state == self.state_errored:
             # Another addon killed the flow when it saw the headers.
             yield from self.cancel()
@@ -153,6 +164,31 @@ class DeliveryStream(BorderStream):
                 self.flow.response.data.content = bytes(self.response_body_buf)
                 self.response_body_buf.clear()
         yield from self.state_stream_response_body(event)
+
+    def edit_of(self, hold: Hold, response: http.Response, *, complete: bool) -> ReplyEdit | None:
+        """The edit that a reply needs on its way to the tool, with the headers fit for it; None for nearly all."""
+        assert self.plan is not None
+        tool, route = self.plan.recognised.dialect, self.plan.route
+        if not (route.restore_alias or hold.framing is StreamKind.AMAZON) or not (complete or hold.live):
+            return None
+        edit = replyedit.edit_for(hold, tool, self.plan.call.alias if route.restore_alias else None)
+        if edit is not None:
+            chunked = self.flow.request.http_version == "HTTP/1.1" and self.context.client.alpn != b"h2"
+            replyedit.fit_headers(edit, response.headers, live=hold.live, chunked=chunked)
+        if isinstance(edit, FramesToEvents):
+            hold.goes_on_as(tool)
+        return edit
+
+    def state_edited(self, event: events.Event) -> CommandGenerator[None]:
+        """As :meth:`state_released`, for a stream that has to be edited."""
+        assert self.edit is not None
+        if isinstance(event, ResponseData):
+            event.data = self.edit.feed(event.data)
+            if not event.data:
+                return
+        elif isinstance(event, ResponseEndOfMessage) and (rest := self.edit.finish()):
+            yield from self.state_released(ResponseData(self.stream_id, rest))
+        yield from self.state_released(event)
 
     def read_tail(self, tail: Tail) -> CommandGenerator[None]:
         """How a released stream ended: its terminal event is a success, an error a fault of the candidate."""

@@ -1,4 +1,4 @@
-"""Minimal byte edits: where the model name stands in a body, and how to change it and nothing else.
+"""Minimal byte edits of JSON: where the model name stands in a body, and how to change it and nothing else.
 
 Signatures, prompt caches and plain trust depend on the rest of a body staying what the tool sent, so nothing here
 serialises a body again. JSON is walked with the standard library's own parser, one member at a time: it runs in C,
@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BOM = b"\xef\xbb\xbf"
-
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))', re.DOTALL)
-_LONGEST_PADDING = 256  # blanks allowed between a boundary and its line break; a bound on what hostile forms cost
-_TRUE_FIELDS = frozenset({"true", "1"})
 
 type Place = Sequence[str]
 """Where a string stands in a JSON document: member names from the top, ``*`` for every item of an array."""
@@ -42,6 +38,15 @@ def read_json_model(body: bytes) -> tuple[str | None, bool]:
     return alias if isinstance(alias, str) else None, stream is True
 
 
+def read_json_member(body: bytes, name: str) -> object:
+    """A member at the top level of a JSON body, the last where it is repeated; None without one. Never raises."""
+    try:
+        text = _text(body)
+        return {key: value for key, _, _, value in _members(text, _begin(text), whole=True)}.get(name)
+    except (ValueError, RecursionError):
+        return None
+
+
 def write_json_model(body: bytes, model: str) -> bytes:
     """Replace the top-level ``model`` of a JSON body, each of them if it is repeated; all other bytes stay.
 
@@ -56,7 +61,7 @@ def write_json_model(body: bytes, model: str) -> bytes:
         raise ValueError("body is nested too deeply") from error
     if not found or not isinstance(found[-1][2], str):
         raise ValueError("no model name at the top level of the body")
-    return _splice(body, text, [(start, end, model) for start, end, _ in found])
+    return _splice(body, text, [(start, end, json.dumps(model)) for start, end, _ in found])
 
 
 def replace_json_strings(body: bytes, places: Sequence[Place], swap: Callable[[str], str | None]) -> bytes:
@@ -70,54 +75,59 @@ def replace_json_strings(body: bytes, places: Sequence[Place], swap: Callable[[s
         for start, end, value in _find(text, _begin(text), places, whole=True):
             new = swap(value)
             if new is not None and new != value:
-                edits[start] = (start, end, new)
+                edits[start] = (start, end, json.dumps(new))
     except RecursionError as error:
         raise ValueError("body is nested too deeply") from error
     return _splice(body, text, [edits[start] for start in sorted(edits)])
 
 
-def read_multipart_model(content_type: str, body: bytes) -> tuple[str | None, bool]:
-    """Return (alias, stream) from the fields of a multipart/form-data body; (None, False) if it is not one."""
-    alias: str | None = None
-    stream = False
-    for name, start, end in _fields(content_type, body):
-        try:
-            if name == "model":
-                alias = body[start:end].decode("utf-8")
-            elif name == "stream":
-                stream = body[start:end].decode("utf-8").strip().lower() in _TRUE_FIELDS
-        except UnicodeDecodeError:
-            return None, False
-    return alias, stream
+def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
+    """Set top-level members of a JSON object: None removes, what is there is replaced (each of them if it is repeated),
+    what is missing goes in front; all other bytes stay.
 
-
-def write_multipart_model(content_type: str, body: bytes, model: str) -> bytes:
-    """Replace the ``model`` field of a multipart/form-data body, each of them if it is repeated (RFC 7578).
-
-    Raises ValueError where ``read_multipart_model`` finds no alias, and for a model name that would break the framing.
+    Raises ValueError for a body that is not a JSON object.
     """
-    if read_multipart_model(content_type, body)[0] is None:
-        raise ValueError("no model field in the form")
-    if "\r" in model or "\n" in model:
-        raise ValueError("a model name in a form cannot contain line breaks")
-    pieces: list[bytes] = []
-    done = 0
-    for name, start, end in _fields(content_type, body):
-        if name == "model":
-            pieces += (body[done:start], model.encode())
-            done = end
-    pieces.append(body[done:])
-    return b"".join(pieces)
+    try:
+        text = _text(body)
+        begin = _expect(text, _begin(text), "{")
+        found = list(_members(text, begin - 1, whole=True))
+    except RecursionError as error:
+        raise ValueError("body is nested too deeply") from error
+    edits: list[tuple[int, int, str]] = []
+    missing = {name: value for name, value in members.items() if value is not None}
+    stays, last = False, begin  # whether a member before this one stays; where the one before it ends
+    for key, start, end, _ in found:
+        if key in members and members[key] is None:
+            edits.append((last, end, ""))  # with the comma before it
+        else:
+            if not stays and last != begin:
+                edits.append((last, text.index(",", last) + 1, ""))
+            if key in members:
+                edits.append((start, end, json.dumps(members[key])))
+                missing.pop(key, None)
+            stays = True
+        last = end
+    if missing:
+        added = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in missing.items())
+        edits.insert(0, (begin, begin, added + (", " if stays else "")))
+    return _splice(body, text, edits)
 
 
-def header_parameter(value: str, name: str) -> str | None:
-    """A parameter of a header such as Content-Type: ``boundary`` of ``multipart/form-data; boundary="x"``."""
-    for match in _PARAMETER.finditer(value):
-        if match[1].lower() == name:
-            if match[2] is not None:
-                return re.sub(r"\\(.)", r"\1", match[2], flags=re.DOTALL)
-            return match[3].strip()
-    return None
+def append_json_items(body: bytes, name: str, items: Sequence[object]) -> bytes:
+    """Put items behind those of the array that is the member ``name`` of a JSON object; all other bytes stay.
+
+    Of a repeated member the last one counts. Raises ValueError when there is no such array.
+    """
+    try:
+        text = _text(body)
+        found = [each for each in _members(text, _begin(text), whole=True) if each[0] == name]
+    except RecursionError as error:
+        raise ValueError("body is nested too deeply") from error
+    if not found or not isinstance(value := found[-1][3], list):
+        raise ValueError(f"no array called {name}")
+    end = found[-1][2] - 1
+    added = ", ".join(map(json.dumps, items))
+    return _splice(body, text, [(end, end, f", {added}" if value and items else added)])
 
 
 def _text(body: bytes) -> str:
@@ -193,7 +203,7 @@ def _find_in(text: str, start: int, end: int, value: object, places: Sequence[Pl
 
 
 def _splice(body: bytes, text: str, edits: Sequence[tuple[int, int, str]]) -> bytes:
-    """Put JSON strings at character ranges of ``text``, which ``body`` was decoded to. Ranges are in order."""
+    """Put texts at character ranges of ``text``, which ``body`` was decoded to. Ranges are in order."""
     pieces: list[bytes] = []
     done_bytes = len(_BOM) if body.startswith(_BOM) else 0
     done = 0
@@ -203,52 +213,8 @@ def _splice(body: bytes, text: str, edits: Sequence[tuple[int, int, str]]) -> by
         before, old = start - done, end - start
         if not ascii_only:
             before, old = len(text[done:start].encode()), len(text[start:end].encode())
-        pieces += (body[done_bytes : done_bytes + before], json.dumps(value).encode())
+        pieces += (body[done_bytes : done_bytes + before], value.encode())
         done_bytes += before + old
         done = end
     pieces.append(body[done_bytes:])
     return b"".join(pieces)
-
-
-def _fields(content_type: str, body: bytes) -> Iterator[tuple[str, int, int]]:
-    """Yield (name, start, end of content) of the plain fields of a form; files are passed over."""
-    if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
-        return
-    boundary = header_parameter(content_type, "boundary")
-    if not boundary:
-        return
-    mark = b"--" + boundary.encode("utf-8", "replace")
-    content_start: int | None = None
-    name = ""
-    at = 0
-    while (at := body.find(mark, at)) >= 0:
-        after = at + len(mark)
-        line_end = body.find(b"\r\n", after, after + _LONGEST_PADDING)
-        rest = (body[after : after + _LONGEST_PADDING] if line_end < 0 else body[after:line_end]).strip(b" \t")
-        # The mark counts only as a line of its own: one boundary may be the beginning of another.
-        if (at and body[at - 2 : at] != b"\r\n") or rest not in (b"", b"--"):
-            at = after
-            continue
-        # An empty part's line break is the one that ends its headers, not a content of -2 bytes.
-        if name and content_start is not None and at - 2 >= content_start:
-            yield name, content_start, at - 2
-        if rest == b"--" or line_end < 0:
-            return
-        name, content_start = "", None
-        head_end = body.find(b"\r\n\r\n", line_end)
-        if head_end < 0:
-            return
-        name, content_start = _field_name(body[line_end:head_end]), head_end + 4
-        at = content_start
-    # No closing mark: the form is cut, and nothing after the last mark is a field.
-
-
-def _field_name(head: bytes) -> str:
-    """The name of a plain field from its part's headers; "" for a file or anything else."""
-    for line in head.decode("utf-8", "replace").split("\r\n"):
-        header, _, value = line.partition(":")
-        if header.strip().lower() == "content-disposition" and header_parameter(value, "filename") is None:
-            if header_parameter(value, "filename*") is None:
-                return header_parameter(value, "name") or ""
-            return ""
-    return ""

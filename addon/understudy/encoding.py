@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 REQUEST_LIMIT = 256 * 1024 * 1024
 """The largest request body, in decoded bytes, that is looked into."""
+MOST_ENCODINGS = 3
+"""How many encodings on top of each other a request may have; no tool is known to send more than one."""
 
 _ZSTD_WINDOW_LOG = 23
 """8 MiB, the largest window that a zstd content encoding may ask for (RFC 9659)."""
@@ -42,7 +44,7 @@ class Decoder:
 
     ``failed``: the encoding is unknown or the bytes are broken; ``exceeded``: there was more than ``limit`` (what
     was returned is cut there). After either ``feed`` returns b"". Several encodings on top of each other, which no
-    tool or vendor sends, count as unknown.
+    vendor sends, count as unknown here; for requests see :func:`decode_request`.
     """
 
     def __init__(self, content_encoding: str, limit: int) -> None:
@@ -110,12 +112,22 @@ class Decoder:
 
 
 def decode_request(body: bytes, content_encoding: str) -> bytes | None:
-    """Decode a whole request body; None if it is broken, cut, of an unknown encoding or over ``REQUEST_LIMIT``."""
-    decoder = Decoder(content_encoding, REQUEST_LIMIT)
-    if decoder.identity:
-        return body
-    decoded = decoder.feed(body)
-    return decoded if decoder.complete or (not body and not decoder.failed) else None
+    """Decode a whole request body, of which the encoding that is named last was applied last (RFC 9110, section 8.4).
+
+    None if it is broken, cut, over ``REQUEST_LIMIT``, of an unknown encoding or of more than ``MOST_ENCODINGS``.
+    """
+    names = content_encoding.split(",") if content_encoding else []
+    if len(names) > MOST_ENCODINGS:
+        return None
+    for name in reversed(names):
+        decoder = Decoder(name, REQUEST_LIMIT)
+        if decoder.identity:
+            continue
+        decoded = decoder.feed(body)
+        if not decoder.complete and (body or decoder.failed):
+            return None
+        body = decoded
+    return body
 
 
 class _Zlib:

@@ -25,6 +25,7 @@ from understudy.conversation import Conversation
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call, Dialect, Kind
 from understudy.exchange import Exchange
+from understudy.modellist import Listing, listing_of
 from understudy.pool import Candidate, Credential, Pool, Route
 from understudy.renewal import Identities, own_name
 from understudy.rewrite import Stash
@@ -180,6 +181,12 @@ class Engine:
         values = rewrite.mask_query(request, snapshot.sites.dialects_at(host, port))
         return Intake(snapshot, None, Stash((), values), orphan) if values or orphan else None
 
+    def listing(self, request: http.Request, host: str, port: int) -> Listing | None:
+        """Whether a request asks for a list of models that the pool's aliases belong into."""
+        if self.snapshot is None or not self.snapshot.pool.unite_models:
+            return None
+        return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
+
     def plan(self, intake: Intake, request: http.Request) -> Plan | None:
         """Look at the request when its body is in; None when it names no alias or no route serves it."""
         if intake.recognised is None:
@@ -212,7 +219,7 @@ class Engine:
         able = [
             each.name
             for each in pool.credentials.values()
-            if each.upstream.dialect == dialect and not each.secret.is_client
+            if each.upstream.serves(dialect) and not each.secret.is_client
         ]
         name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
         return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")

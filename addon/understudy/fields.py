@@ -24,6 +24,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False,
 
 AUTH_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "set-cookie"}
+    | {"ocp-apim-subscription-key", "x-amz-security-token"}
 )
 """Headers that carry a secret: only a credential's secret source may fill them."""
 
@@ -97,6 +98,11 @@ def name(value: Value, what: str) -> str:
     if not _NAME.fullmatch(found):
         raise Wrong(f"{what} {shown(found)} has characters that are not allowed", "use only A-Z a-z 0-9 . _ -")
     return found
+
+
+def version(value: Value) -> str:
+    """The version of an API, such as ``2024-10-21`` or ``preview``."""
+    return name(value, "the API version")
 
 
 def boolean(value: Value) -> bool:

@@ -7,19 +7,19 @@ bound that is reached is a decision: release.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
-from understudy.dialects.base import Call, Progress, StreamEvent
+from understudy.dialects import DIALECTS
+from understudy.dialects.base import Call, Dialect, Progress, StreamEvent
 from understudy.encoding import Decoder
 from understudy.pool import Candidate, HoldUntil
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.secrets import mask
 from understudy.sites import Recognised
-from understudy.streamevents import EventReader, is_event_stream
+from understudy.streamevents import EventReader, StreamKind, kind_of, last_events
 
 COMPLETE_LIMIT = 8 * 1024 * 1024
 """Bytes of a reply that is held until its end."""
@@ -33,7 +33,6 @@ TAIL_LIMIT = 8 * 1024
 """Bytes kept of the end of a released stream."""
 LAST_EVENTS = 4
 """Events that are read of it: the terminal one, and what vendors put around it."""
-BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,8 @@ class Hold:
         secret: Secret,
         until: HoldUntil = HoldUntil.OUTPUT,
     ) -> None:
-        self.dialect = recognised.dialect
+        self.dialect: Dialect = DIALECTS[candidate.upstream.dialect]
+        """The upstream's, which may be a relative of the tool's."""
         self.endpoint = recognised.endpoint
         self.call = call
         self.candidate = candidate
@@ -85,6 +85,8 @@ class Hold:
         self.headers: tuple[tuple[str, str], ...] = ()
         self.live = False
         """Whether the reply is a stream of events."""
+        self.framing = StreamKind.SSE
+        """How its events are framed."""
         self.body = bytearray()
         """What came so far, decoded."""
         self.has_output = False
@@ -133,7 +135,8 @@ class Hold:
         content_type = self._header("content-type").partition(";")[0].strip().lower()
         self._encoding = self._header("content-encoding").strip().lower()
         is_json = content_type == "application/json" or content_type.endswith("+json")
-        self.live = self.success and is_event_stream(content_type)
+        framing = kind_of(content_type)
+        self.live, self.framing = self.success and framing is not None, framing or StreamKind.SSE
         if self.success and not self.live and not is_json:
             if not self.is_held_whole:
                 return Held.OUTPUT
@@ -153,7 +156,7 @@ class Hold:
             # Gemini without alt=sse sends its stream as one JSON array that grows.
             self._may_be_array = False
             if first == b"[":
-                self.live = True
+                self.live, self.framing = True, StreamKind.JSON
                 self._reader = EventReader("application/json")
                 decoded = bytes(self.body)
         if self._reader is None:
@@ -175,6 +178,10 @@ class Hold:
         elif self.live or (self._may_be_array and not self._decoder.failed):
             self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
         return Held.REPLY
+
+    def goes_on_as(self, dialect: Dialect) -> None:
+        """From here on the stream goes to the tool as server-sent events of this dialect."""
+        self.dialect, self.framing = dialect, StreamKind.SSE
 
     def _read(self, events: Sequence[StreamEvent]) -> Held:
         """What these events decide."""
@@ -249,10 +256,8 @@ class Tail:
         """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing."""
         if hold.encoded:
             return Progress.LIFECYCLE, None
-        # The last few blocks are enough, and reading all of them would cost more than passing them on did.
-        blocks = BLANK_LINE.split(self.content().rstrip())[-LAST_EVENTS:]
         found: tuple[Progress, StreamEvent | None] = (Progress.LIFECYCLE, None)
-        for event in EventReader("text/event-stream").feed(b"\n\n".join([*blocks, b""])):
+        for event in last_events(hold.framing, b"".join(self._chunks)[-TAIL_LIMIT:], LAST_EVENTS):
             progress = hold.dialect.progress(event)
             if progress is Progress.ERROR:
                 return progress, event

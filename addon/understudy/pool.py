@@ -57,7 +57,10 @@ def printable(text: str, most: int = 200) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty."""
+    """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty.
+
+    ``relatives``: further dialects whose calls can be written in its own.
+    """
 
     name: str
     dialect: str
@@ -66,6 +69,12 @@ class Upstream:
     port: int
     base_path: str = ""
     verify: bool = True
+    api_version: str = ""
+    relatives: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def serves(self, dialect: str) -> bool:
+        """Whether a call of this dialect can go here."""
+        return dialect == self.dialect or dialect in self.relatives
 
     @property
     def url(self) -> str:
@@ -154,7 +163,8 @@ class Route:
     """Alias, glob or ``default`` -> choices in order.
 
     ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
-    labels mean here, other than by default.
+    labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
+    model.
     """
 
     pattern: str
@@ -164,6 +174,7 @@ class Route:
     hold: HoldUntil = HoldUntil.OUTPUT
     affinity: bool = True
     actions: tuple[tuple[str, Override], ...] = ()
+    restore_alias: bool = False
 
     @property
     def is_default(self) -> bool:
@@ -171,8 +182,8 @@ class Route:
         return self.pattern == "default"
 
     def serves(self, dialect: str) -> bool:
-        """Whether any choice speaks this dialect."""
-        return any(choice.credential.upstream.dialect == dialect for choice in self.choices)
+        """Whether any choice can serve a call of this dialect."""
+        return any(choice.credential.upstream.serves(dialect) for choice in self.choices)
 
     def members(self, alias: str, dialect: str, client: str = "") -> dict[Candidate, Choice]:
         """The candidates for this alias in this dialect, in order, each with its first choice.
@@ -183,7 +194,7 @@ class Route:
         found: dict[Candidate, Choice] = {}
         for choice in self.choices:
             credential = choice.credential
-            if credential.upstream.dialect == dialect:
+            if credential.upstream.serves(dialect):
                 if client and credential.secret.is_client:
                     credential = replace(credential, name=credential.name + client)
                 found.setdefault(Candidate(credential, choice.model or alias), choice)
@@ -243,7 +254,8 @@ class Pool:
     """Everything a pool file says.
 
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``state``: the file that keeps
-    suspensions over a restart, "" for none. ``affinity``: seconds for which a session is remembered.
+    suspensions over a restart, "" for none. ``affinity``: seconds for which a session is remembered. ``unite_models``:
+    whether the aliases stand in the lists of models that upstreams answer with.
     """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -251,6 +263,7 @@ class Pool:
     routes: Mapping[str, Route] = field(default_factory=dict)
     intercept: tuple[Intercept, ...] = ()
     replay_after_sent: bool = True
+    unite_models: bool = False
     path: str = ""
     state: str = ""
     affinity: float = 3600.0
@@ -263,7 +276,7 @@ class Pool:
     def route(self, alias: str, dialect: str) -> Route | None:
         """The route of an alias: its own, else the most specific glob, else ``default``; None without one.
 
-        A route that has no candidate of the dialect is passed over.
+        A route that has no candidate for calls of the dialect is passed over.
         """
         own = self.routes.get(alias) if alias != "default" else None
         if own is not None and own.serves(dialect):
@@ -281,4 +294,5 @@ class Pool:
     @cached_property
     def _dialects(self) -> frozenset[str]:
         choices = (choice for route in self.routes.values() for choice in route.choices)
-        return frozenset(choice.credential.upstream.dialect for choice in choices)
+        upstreams = {choice.credential.upstream for choice in choices}
+        return frozenset(name for upstream in upstreams for name in (upstream.dialect, *upstream.relatives))

@@ -7,11 +7,12 @@ wrong; ``config`` returns the pool only when there was no problem.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from understudy import fields
+from understudy import awsfields, fields
+from understudy.dialects.base import Dialect
 from understudy.fields import Wrong
 from understudy.pool import (
     Budget,
@@ -29,7 +30,7 @@ from understudy.pool import (
 )
 from understudy.reach import unreachable
 from understudy.secretreader import SecretReader
-from understudy.secrets import SecretError, Source, shown
+from understudy.secrets import SecretError, SigningSource, Source, shown
 from understudy.verdict import Label
 from understudy.yamlnodes import Scalar, Table, Value
 
@@ -48,7 +49,7 @@ class _NoSecret(Source):
 class PoolReader(SecretReader):
     """Reads one pool file; ``problems`` and ``warnings`` grow while it does."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], dialects: Collection[str]) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], dialects: Mapping[str, Dialect]) -> None:
         super().__init__(path, environ)
         self.dialects = dialects
         self.upstreams: dict[str, Upstream | None] = {}
@@ -56,7 +57,10 @@ class PoolReader(SecretReader):
 
     def read(self, value: Value) -> Pool:
         """Read the whole document."""
-        keys = ("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent", "affinity", "state")
+        keys = (
+            *("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"),
+            *("affinity", "state", "models"),
+        )
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
             self.upstreams[key.text] = self._upstream(key, item)
@@ -75,6 +79,7 @@ class PoolReader(SecretReader):
             routes=routes,
             intercept=self._field(document, "intercept", self._intercepts, ()),
             replay_after_sent=self._field(document, "replay_after_sent", fields.boolean, True),
+            unite_models=self._field(document, "models", self._models, False),
             path=str(self.path),
             affinity=self._field(document, "affinity", self._seconds_of_affinity, Pool.affinity),
             state=self._field(document, "state", self._state, ""),
@@ -87,6 +92,12 @@ class PoolReader(SecretReader):
         table = self._table(value, ("file",), "write `{file: PATH}`", ("file",))
         return self._field(table, "file", lambda value: str(self._place(fields.text(value, "the path of a file"))), "")
 
+    def _models(self, value: Value) -> bool:
+        found = fields.text(value, "what to do with lists of models")
+        if found not in ("union", "pass"):
+            raise Wrong(f"unknown `models` {shown(found)}", "write `union`, or `pass` to leave them as they are")
+        return found == "union"
+
     def _dialect(self, value: Value) -> str:
         dialect = fields.text(value, "a dialect")
         if dialect not in self.dialects:
@@ -95,16 +106,22 @@ class PoolReader(SecretReader):
 
     def _upstream(self, key: Scalar, value: Value) -> Upstream | None:
         example = "write `{dialect: openai, url: https://api.example.com/v1}`"
-        table = self._table(value, ("dialect", "url", "verify"), example, ("dialect", "url"))
+        table = self._table(value, ("dialect", "url", "verify", "api_version"), example, ("dialect", "url"))
         dialect = self._field(table, "dialect", self._dialect, "")
         scheme, host, port, base_path = self._field(table, "url", fields.url, ("https", "", 443, ""))
         verify = self._field(table, "verify", fields.boolean, True)
+        api_version = self._field(table, "api_version", fields.version, "")
         if scheme == "http" and not fields.is_loopback(host):
             self._warn(table.entries["url"][1].line, "the secret travels in clear", "use https:// if the host has it")
         if not verify:
             line = table.entries["verify"][1].line
             self._warn(line, "the secret goes to whoever answers for this host", "remove `verify: false` if you can")
-        return Upstream(key.text, dialect, scheme, host, port, base_path, verify) if dialect else None
+        if not dialect:
+            return None
+        spoken = self.dialects[dialect]
+        if host and (wrong := spoken.check(base_path, api_version)):
+            self._add(value.line, *wrong)
+        return Upstream(key.text, dialect, scheme, host, port, base_path, verify, api_version, spoken.relatives)
 
     def _credential(self, key: Scalar, value: Value) -> Credential | None:
         example = "write `{upstream: NAME, secret: {env: NAME}}`"
@@ -117,6 +134,10 @@ class PoolReader(SecretReader):
             line = table.entries["headers"][0].line
             self._add(line, "`headers` beside `secret: client`, which sends what the tool sent", "remove `headers`")
         upstream = self._field(table, "upstream", lambda value: self._known(value, "upstream", self.upstreams), None)
+        if upstream is not None and isinstance(secret, SigningSource):
+            line = table.entries["secret"][1].line
+            with self._noting(line):
+                awsfields.check(upstream, secret)
         return Credential(key.text, upstream, secret, headers) if upstream else None
 
     def _known[T](self, value: Value, what: str, known: Mapping[str, T]) -> T:
@@ -158,7 +179,7 @@ class PoolReader(SecretReader):
 
     def _route(self, key: Scalar, value: Value, budget: Budget) -> Route:
         if isinstance(value, Table):
-            keys = ("candidates", "strategy", "budget", "hold", "affinity", "actions")
+            keys = ("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias")
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
             table = Table(value.line, {"candidates": (key, value)})
@@ -180,6 +201,7 @@ class PoolReader(SecretReader):
             self._field(table, "hold", lambda value: self._word(value, "hold", HoldUntil), HoldUntil.OUTPUT),
             self._field(table, "affinity", fields.boolean, True),
             self._field(table, "actions", self._actions, no_actions),
+            self._field(table, "restore_alias", fields.boolean, False),
         )
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:
@@ -229,11 +251,14 @@ class PoolReader(SecretReader):
                     raise Wrong(f"the candidate {choice.credential.name} is written twice", "remove one of them")
                 choices[identity] = choice
         found = tuple(choices.values())
-        dialects = {choice.credential.upstream.dialect: choice.credential.name for choice in found}
-        if len(dialects) > 1 and route.text != "default":
-            several = ", ".join(f"{dialect} ({name})" for dialect, name in dialects.items())
+        upstreams = {choice.credential.upstream.dialect: choice.credential.upstream for choice in found}
+        shared = any(all(each.serves(dialect) for each in upstreams.values()) for dialect in self.dialects)
+        if found and not shared and route.text != "default":
+            dialects = {choice.credential.upstream.dialect: choice.credential.name for choice in reversed(found)}
+            several = ", ".join(f"{dialect} ({dialects[dialect]})" for dialect in upstreams)
             raise Wrong(
-                f"candidates of different dialects: {several}", "keep one dialect; only `default` may have more"
+                f"candidates of different dialects: {several}",
+                "keep one dialect and its relatives; only `default` may have more",
             )
         return found
 

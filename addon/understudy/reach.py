@@ -39,15 +39,21 @@ def unreachable(routes: Iterable[Route]) -> Iterator[tuple[str, str, str]]:
     for route in routes:
         for other, other_gaps in earlier[""]:
             if route.is_default and other_gaps == [(0, True)] and dialects(route) & dialects(other):
-                shared = ", ".join(sorted(dialects(route) & dialects(other)))
+                shared = ", ".join(sorted(spoken(route) & dialects(other) or dialects(route) & dialects(other)))
                 what = f"`default` is never reached for {shared}: `{other.pattern}` takes every alias"
                 yield route.pattern, what, "remove one of the two"
                 break
 
 
-def dialects(route: Route) -> set[str]:
-    """The dialects that a route has candidates for."""
+def spoken(route: Route) -> set[str]:
+    """The dialects of a route's upstreams."""
     return {choice.credential.upstream.dialect for choice in route.choices}
+
+
+def dialects(route: Route) -> set[str]:
+    """The dialects whose calls a route has candidates for."""
+    upstreams = {choice.credential.upstream for choice in route.choices}
+    return {name for upstream in upstreams for name in (upstream.dialect, *upstream.relatives)}
 
 
 def _asked(route: Route) -> tuple[int, int, int, int]:

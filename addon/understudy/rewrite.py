@@ -18,10 +18,11 @@ from urllib.parse import quote, unquote_plus
 from mitmproxy import http
 from mitmproxy.net.http import url
 
-from understudy.dialects.base import Call, Dialect
+from understudy.dialects import DIALECTS
+from understudy.dialects.base import Asked, Call, Dialect, Written
 from understudy.encoding import decode_request
 from understudy.pool import Candidate
-from understudy.secrets import has_placeholder, placeholder
+from understudy.secrets import SigningSource, has_placeholder, placeholder
 from understudy.secrets import mask as mask_secret
 from understudy.sites import Recognised, strip_auth_query, upstream_path
 
@@ -146,43 +147,57 @@ def build(
     candidate: Candidate,
     secret: str,
     own: Stash | None = None,
+    *,
+    readable: bool = False,
 ) -> http.Request:
     """The request for a candidate, secret included. To be handed to the wire and to nothing else.
 
     ``own``: the candidate is the tool's own credential, which is meant for this very upstream: whatever the tool sent
-    stays. Raises ValueError when the model cannot be written, or a placeholder is left in the place of a credential.
+    stays. ``readable``: its reply has to be edited, and so must not be compressed. Raises ValueError when the model
+    cannot be written, or a placeholder is left in the place of a credential.
     """
-    upstream, dialect = candidate.upstream, recognised.dialect
-    tail, body, headers = recognised.tail, request.data.content or b"", http.Headers(request.headers.fields)
-    if candidate.model != call.alias:
-        decoded = decoded_body(request)
-        if decoded is None:
-            raise ValueError("the request body cannot be decoded")
-        tail, edited = dialect.write_model(tail, request.headers.get("content-type", ""), decoded, candidate.model)
-        if edited != decoded:
-            body = edited
+    upstream, dialect, source = candidate.upstream, recognised.dialect, candidate.credential.secret
+    target = dialect if upstream.dialect == dialect.name else DIALECTS[upstream.dialect]
+    signer = source if isinstance(source, SigningSource) else None
+    tail, query, renamed = recognised.tail, recognised.query, candidate.model != call.alias
+    if query and own is None:
+        query = strip_auth_query(dialect, query)
+    body, headers = request.data.content or b"", http.Headers(request.headers.fields)
+    wanted: dict[str, str] = {}
+    if renamed or target is not dialect or target.written_per_upstream:
+        made, decoded = _written(request, recognised, call, candidate, target, query)
+        tail, query, wanted = made.tail, made.query, dict(made.headers)
+        if made.body != decoded:
+            body = made.body
             headers.pop("content-encoding", None)
             if "transfer-encoding" not in headers and "content-length" in headers:
                 headers["content-length"] = str(len(body))
+        if renamed and dialect.model_header and dialect.model_header.encode() in {k.lower() for k, _ in headers.fields}:
+            hint = headers[dialect.model_header]
+            wanted[dialect.model_header] = hint.replace(f"model={call.alias}", f"model={candidate.model}")
     if body and "content-length" not in headers and "transfer-encoding" not in headers:
         # HTTP/2 needs neither; an HTTP/1 upstream would take the body for the next request.
         headers["content-length"] = str(len(body))
     authority = url.hostport(upstream.scheme, upstream.host, upstream.port)
-    wanted: dict[str, str] = {}
     if own is not None:
-        headers.fields, query, leaving = _unmasked(headers.fields, own), recognised.query, FOR_US
+        headers.fields, leaving = _unmasked(headers.fields, own), FOR_US
     else:
-        query, leaving = strip_auth_query(dialect, recognised.query), _leaving(dialect)
-        if type(dialect).clean_headers is not Dialect.clean_headers:
-            wanted |= dict(dialect.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
-        wanted |= dict((*candidate.credential.headers, *dialect.credential_headers(secret)))
-    if call.streamed:
+        leaving = _leaving(dialect, target)
+        if type(target).clean_headers is not Dialect.clean_headers:
+            wanted |= dict(target.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
+        wanted |= dict((*candidate.credential.headers, *(() if signer else target.credential_headers(secret))))
+    if call.streamed or readable:
         # The end of a stream is judged from its last bytes, which a compressed stream would hide.
         wanted["accept-encoding"] = "identity"
     if "host" in headers or not (request.is_http2 or request.is_http3):
         wanted["host"] = authority
     headers.fields = _replaced(headers.fields, leaving, wanted)
     path = upstream_path(upstream, tail, query).encode("utf-8", "surrogateescape")
+    if signer:
+        # The last thing that is done: whatever changed afterwards would break the signature.
+        target_url = f"{upstream.scheme}://{authority}{path.decode('utf-8', 'surrogateescape')}"
+        signature = signer.sign(request.method, target_url, upstream.host, headers.get("content-type", ""), body)
+        headers.fields = _replaced(headers.fields, frozenset(), dict(signature))
     # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
     # the HTTP/1 client decides by it when to close the connection.
     sent = http.Request.__new__(http.Request)
@@ -193,6 +208,21 @@ def build(
     if own is not None and carries_placeholder(sent):
         raise ValueError("the request carries a placeholder in the place of a credential")
     return sent
+
+
+def _written(
+    request: http.Request, recognised: Recognised, call: Call, candidate: Candidate, target: Dialect, query: str
+) -> tuple[Written, bytes]:
+    """What becomes of path, query and body for this candidate, and the body as it was, decoded. Raises ValueError."""
+    decoded, dialect = decoded_body(request), recognised.dialect
+    if decoded is None:
+        raise ValueError("the request body cannot be decoded")
+    if target is not dialect or target.written_per_upstream:
+        asked = Asked(dialect.name, recognised.endpoint, call, recognised.tail, query, request.headers, decoded)
+        return target.write(asked, candidate.model, candidate.upstream), decoded
+    content_type = request.headers.get("content-type", "")
+    tail, body = target.write_model(recognised.tail, content_type, decoded, candidate.model)
+    return Written(tail, query, body), decoded
 
 
 def _masked(value: bytes) -> bytes:
@@ -224,9 +254,9 @@ def _hidden(dialect: Dialect) -> frozenset[bytes]:
 
 
 @lru_cache
-def _leaving(dialect: Dialect) -> frozenset[bytes]:
+def _leaving(dialect: Dialect, target: Dialect) -> frozenset[bytes]:
     """The headers of a tool that go no further, in lower case."""
-    return _hidden(dialect) | frozenset(name.encode() for name in dialect.identity_headers)
+    return _hidden(dialect) | frozenset(name.encode() for name in dialect.identity_headers | target.identity_headers)
 
 
 def _replaced(

@@ -139,7 +139,7 @@ _NOTHING_SAID = (ErrorInfo(),)
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
     b'"error', b'"Error', b'"base_resp"', b'"blockReason"', b'"code"', b'"success"', b'"failed"', b'"failure"',
-    b'"response.failed"',
+    b'"response.failed"', b'"ERROR"',
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from understudy import fields
+from understudy import awsfields, fields
 from understudy.clientsecret import ClientSecret
 from understudy.collector import Collector
 from understudy.commandsecret import TIMEOUT, CommandSecret
@@ -35,6 +35,14 @@ class SecretReader(Collector):
                 return ClientSecret()
             case Table(entries=entries) if "command" in entries:
                 return self._command(value)
+            case Table(entries=entries) if entries.keys() == {"aws"}:
+                return awsfields.read(self, entries["aws"][1], self._kept_secret)
+            case _:
+                return self._kept_secret(value)
+
+    def _kept_secret(self, value: Value) -> SecretSource:
+        """A secret that is kept somewhere as it is: in a variable, or in a file."""
+        match value:
             case Table(entries=entries) if len(entries) == 1 and entries.keys() <= {"env", "file"}:
                 [(key, item)] = entries.values()
             case Table():

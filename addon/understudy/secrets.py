@@ -64,6 +64,24 @@ class Source:
         return self
 
 
+class SigningSource(Source):
+    """A secret that signs a request instead of going out with it."""
+
+    __slots__ = ()
+
+    def reveal(self) -> str:
+        """Return the secret, to be masked where a reply repeats it."""
+        raise NotImplementedError
+
+    def others(self) -> tuple[str, ...]:
+        """Further secrets that a signed request carries."""
+        raise NotImplementedError
+
+    def sign(self, method: str, url: str, host: str, content_type: str, body: bytes) -> tuple[tuple[str, str], ...]:
+        """The headers that the signature of a request needs. Raises SecretError when there is nothing to sign with."""
+        raise NotImplementedError
+
+
 class EnvSecret(Source):
     """The value an environment variable had when the pool was loaded.
 

@@ -16,7 +16,7 @@ from understudy.commandsecret import CommandSecret
 from understudy.delivery import DeliveryStream
 from understudy.hold import Secret
 from understudy.pool import Candidate
-from understudy.secrets import SecretError
+from understudy.secrets import SecretError, SigningSource
 
 
 @dataclass
@@ -52,9 +52,11 @@ class SecretStream(DeliveryStream):
         """
         assert self.plan is not None and self.intake is not None and self.exchange is not None
         recognised, call, source = self.plan.recognised, self.plan.call, candidate.credential.secret
+        readable = self.plan.route.restore_alias
         if source.is_client:
             self.secret = Secret("client", "", self.intake.stash.secrets)
-            return rewrite.build(self.flow.request, recognised, call, candidate, "", self.intake.stash)
+            own = self.intake.stash
+            return rewrite.build(self.flow.request, recognised, call, candidate, "", own, readable=readable)
         value = source.reveal()
         if rejected and value == rejected:
             raise SecretError(f"{source} printed the same secret again, which was rejected")
@@ -62,5 +64,6 @@ class SecretStream(DeliveryStream):
             raise SecretError(f"{source} took all the time there was")
         if isinstance(source, CommandSecret) and self.engine_now.identities.saw(candidate.credential.name, value):
             self.exchange.renewed()
-        self.secret = Secret(candidate.credential.name, value)
-        return rewrite.build(self.flow.request, recognised, call, candidate, value)
+        others = source.others() if isinstance(source, SigningSource) else ()
+        self.secret = Secret(candidate.credential.name, value, others)
+        return rewrite.build(self.flow.request, recognised, call, candidate, value, readable=readable)

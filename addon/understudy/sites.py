@@ -7,17 +7,21 @@ sent, so a request is recognised only when its whole path is a base path we know
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from urllib.parse import unquote_plus
 
 from .dialects import DIALECTS, Dialect, Endpoint
+from .dialects.base import without_parameters
 from .pool import Pool, Upstream
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A place where calls of a dialect are looked for. ``port`` None means any; ``base_path`` as in ``Upstream``."""
+    """A place where calls of a dialect are looked for. ``port`` None means any; ``base_path`` as in ``Upstream``.
+
+    ``host`` may be a pattern, in which ``*`` stands for one label or a part of it.
+    """
 
     host: str
     port: int | None
@@ -44,19 +48,25 @@ class Sites:
     def __init__(self, pool: Pool) -> None:
         on_any_port: dict[str, list[Site]] = {}
         on_port: dict[tuple[str, int], list[Site]] = {}
+        self._patterns: list[tuple[re.Pattern[str], Site]] = []
         for site in _sites(pool):
-            if site.port is None:
+            if "*" in site.host:
+                self._patterns.append((_pattern(site.host), site))
+            elif site.port is None:
                 on_any_port.setdefault(site.host, []).append(site)
             else:
                 on_port.setdefault((site.host, site.port), []).append(site)
-        self._on_any_port = {host: _longest_first(sites) for host, sites in on_any_port.items()}
+        self._on_any_port = {
+            host: _longest_first([*sites, *self._matching(host)]) for host, sites in on_any_port.items()
+        }
         self._on_port = {
-            (host, port): _longest_first([*sites, *on_any_port.get(host, ())])
+            (host, port): _longest_first([*sites, *on_any_port.get(host, ()), *self._matching(host)])
             for (host, port), sites in on_port.items()
         }
 
     def __repr__(self) -> str:
-        hosts = sorted({*self._on_any_port, *(f"{host}:{port}" for host, port in self._on_port)})
+        patterns = (site.host for _, site in self._patterns)
+        hosts = sorted({*self._on_any_port, *(f"{host}:{port}" for host, port in self._on_port), *patterns})
         return f"<Sites {' '.join(hosts)}>"
 
     def pooled(self, host: str, port: int) -> bool:
@@ -79,9 +89,22 @@ class Sites:
                 return Recognised(site.dialect, endpoint, tail, query)
         return None
 
+    def lists_models(self, host: str, port: int, path: str) -> Dialect | None:
+        """The dialect in whose form this request target lists models; None when it does not."""
+        target = path.partition("?")[0]
+        for site in self._at(host, port):
+            form = site.dialect.model_list
+            if form and target.startswith(site.base_path + "/") and target[len(site.base_path) :] in form.tails:
+                return site.dialect
+        return None
+
     def _at(self, host: str, port: int) -> tuple[Site, ...]:
         host = normal_host(host)
-        return self._on_port.get((host, port)) or self._on_any_port.get(host, ())
+        found = self._on_port.get((host, port)) or self._on_any_port.get(host)
+        return found if found is not None else _longest_first(self._matching(host))
+
+    def _matching(self, host: str) -> list[Site]:
+        return [site for pattern, site in self._patterns if pattern.fullmatch(host)]
 
 
 def normal_host(host: str) -> str:
@@ -107,19 +130,13 @@ def upstream_path(upstream: Upstream, tail: str, query: str) -> str:
 
 def strip_auth_query(dialect: Dialect, query: str) -> str:
     """Remove the parameters that can carry a credential; every other byte of the query stays where it was."""
-    if not dialect.auth_query or not query:
-        return query
-    return "&".join(pair for pair in query.split("&") if not _is_auth(dialect, pair))
-
-
-def _is_auth(dialect: Dialect, pair: str) -> bool:
-    # Decoded and in lower case: a server may accept more spellings than a tool would write.
-    return unquote_plus(pair.partition("=")[0]).strip().lower() in dialect.auth_query
+    return without_parameters(query, dialect.auth_query)
 
 
 def _sites(pool: Pool) -> Iterable[Site]:
     for dialect in DIALECTS.values():
-        for host, base_path in dialect.sites:
+        wide = dialect.wide_sites if pool.has_route_for(dialect.name) else ()
+        for host, base_path in (*dialect.sites, *wide):
             yield Site(normal_host(host), None, dialect, base_path)
     for upstream in pool.upstreams.values():
         yield Site(normal_host(upstream.host), upstream.port, _dialect(upstream.dialect), upstream.base_path)
@@ -132,6 +149,10 @@ def _dialect(name: str) -> Dialect:
     if name not in DIALECTS:
         raise ValueError(f"unknown dialect {name!r}, known are {', '.join(DIALECTS)}")
     return DIALECTS[name]
+
+
+def _pattern(host: str) -> re.Pattern[str]:
+    return re.compile("[a-z0-9-]+".join(re.escape(part) for part in host.split("*")))
 
 
 def _longest_first(sites: Iterable[Site]) -> tuple[Site, ...]:

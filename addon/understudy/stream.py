@@ -32,9 +32,10 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHook
 from mitmproxy.utils import human
 
-from understudy import release, rewrite
+from understudy import modellist, release, rewrite
 from understudy.attempts import AttemptStream
 from understudy.engine import NO_ROUTE, Engine, Intake
+from understudy.modellist import Listing
 from understudy.reply import Fault, FaultKind
 from understudy.steps import Refuse, Step
 from understudy.watch import Due
@@ -46,6 +47,8 @@ class ReplayStream(AttemptStream):
     """One request of a tool. Without a route it behaves exactly as mitmproxy's own stream."""
 
     engine: ClassVar[Engine | None] = None
+    listing: Listing | None = None
+    """What belongs into the list of models that this request asks for."""
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if self.intake is None and not isinstance(event, RequestHeaders):
@@ -93,6 +96,7 @@ class ReplayStream(AttemptStream):
             sent = event.request.headers.fields, event.request.data.path
             try:
                 host, port = self.destination(event.request)
+                self.listing = engine.listing(event.request, host, port)
                 self.intake = engine.take(event.request, host, port, self.own_login(event.request))
             except Exception as error:
                 # The request goes out exactly as the tool sent it.
@@ -185,6 +189,15 @@ class ReplayStream(AttemptStream):
         yield from super().state_wait_for_response_headers(event)
 
     @override
+    def send_response(self, already_streamed: bool = False) -> CommandGenerator[None]:
+        if self.listing is not None and not already_streamed and self.flow.response:
+            try:
+                modellist.unite(self.flow.response, self.listing)
+            except Exception as error:
+                yield commands.Log(f"understudy: cannot add to a list of models: {self.trace(error)}", ERROR)
+        yield from super().send_response(already_streamed)
+
+    @override
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
         if self.exchange is None:
             yield from super().handle_protocol_error(event)
@@ -217,7 +230,12 @@ class ReplayStream(AttemptStream):
     def crashed(self, error: Exception) -> CommandGenerator[None]:
         """An exception of ours: the request ends in a clear error, never in anything half done."""
         yield commands.Log(f"understudy: internal error: {self.trace(error)}", ERROR)
-        started = self.server_state in (self.state_released, self.state_stream_response_body, self.state_done)
+        started = self.server_state in (
+            self.state_released,
+            self.state_edited,
+            self.state_stream_response_body,
+            self.state_done,
+        )
         # What failed once may fail again, so each step of the way out stands for itself.
         with suppress(Exception):
             yield from self.cancel()

@@ -1,24 +1,23 @@
 """Read the events of a streamed reply as its bytes come in, to see where real output begins.
 
-Two forms exist: server-sent events (WHATWG HTML, section 9.2) and Gemini's JSON array, one element per event, when the
-tool did not ask for ``alt=sse``. The reader only looks; what goes to the tool are the upstream's own bytes. It holds
-no more than ``LIMIT`` bytes: an event that is larger ends the reading, and with it the hold.
+Four forms exist: server-sent events (WHATWG HTML, section 9.2), a row of JSON objects such as Ollama's lines, Gemini's
+JSON array, one element per event, when the tool did not ask for ``alt=sse``, and Amazon's binary messages. The reader
+only looks; what goes to the tool are the upstream's own bytes. It holds no more than ``LIMIT`` bytes: an event that is
+larger ends the reading, and with it the hold.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
+from . import amazonframes
 from .dialects.base import StreamEvent
+from .jsonrows import LIMIT, JsonReader
 
-LIMIT = 256 * 1024
-"""The most bytes that are kept of an unfinished event."""
-
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_BETWEEN = re.compile(rb"[ \t\r\n,\xef\xbb\xbf]*")  # white space, commas, and a byte order mark at the very start
-_OUTSIDE_STRING = re.compile(rb'["{}\[\]]')
-_INSIDE_STRING = re.compile(rb'["\\]')
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -27,24 +26,39 @@ class StreamKind(StrEnum):
 
     SSE = "sse"
     JSON = "json"
+    AMAZON = "amazon"
+
+
+_KINDS = {
+    "text/event-stream": StreamKind.SSE,
+    "application/x-ndjson": StreamKind.JSON,
+    "application/ndjson": StreamKind.JSON,
+    "application/jsonl": StreamKind.JSON,
+    amazonframes.TYPE: StreamKind.AMAZON,
+}
+
+
+def kind_of(content_type: str) -> StreamKind | None:
+    """How a stream of this Content-Type is framed; None for one that names no stream."""
+    return _KINDS.get(content_type.partition(";")[0].strip().lower())
 
 
 def is_event_stream(content_type: str) -> bool:
-    """Whether a Content-Type names server-sent events."""
-    return content_type.partition(";")[0].strip().lower() == "text/event-stream"
+    """Whether a Content-Type names a stream of events."""
+    return kind_of(content_type) is not None
 
 
 class EventReader:
     """Bytes in, events out: split anywhere, the events are the same.
 
-    ``text/event-stream`` is read as server-sent events, any other type as a JSON array or a row of JSON objects.
+    A type that names no stream is read as a JSON array or a row of JSON objects.
     ``overflow``: an event was larger than ``LIMIT``. ``failed``: the bytes are no stream of this kind. After either
     nothing more is read.
     """
 
     def __init__(self, content_type: str) -> None:
-        self.kind = StreamKind.SSE if is_event_stream(content_type) else StreamKind.JSON
-        self._reader: _SseReader | _JsonReader = _SseReader() if self.kind is StreamKind.SSE else _JsonReader()
+        self.kind = kind_of(content_type) or StreamKind.JSON
+        self._reader: _SseReader | JsonReader | _AmazonReader = _READERS[self.kind]()
 
     @property
     def overflow(self) -> bool:
@@ -131,76 +145,39 @@ class _SseReader:
             self._name = value.decode("utf-8", "replace")
 
 
-class _JsonReader:
+class _AmazonReader:
     def __init__(self) -> None:
-        self.overflow = False
-        self.failed = False
-        self._element = bytearray()  # the beginning of an unfinished element
-        self._depth = 0  # inside the element; 0: between elements
-        self._in_string = False
-        self._escaped = False
-        self._in_array = False
-        self._begun = False
+        self._messages = amazonframes.MessageReader()
+
+    @property
+    def overflow(self) -> bool:
+        return self._messages.overflow
+
+    @property
+    def failed(self) -> bool:
+        return self._messages.failed
 
     def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
-        at = 0
-        while at < len(data) and not self.failed and not self.overflow:
-            if self._depth:
-                end = self._skip(data, at)
-                if len(self._element) + end - at > LIMIT:
-                    self.overflow = True
-                    self._element.clear()
-                    break
-                self._element += data[at:end]
-                at = end
-                if not self._depth:
-                    events.append(StreamEvent("", bytes(self._element)))
-                    self._element.clear()
-            else:
-                at = self._between(data, at)
-        return events
+        return [message.event for message in self._messages.feed(data)]
 
     def finish(self) -> list[StreamEvent]:
         return []
 
-    def _between(self, data: bytes, at: int) -> int:
-        """Go on to the next element; return where it begins, its first brace already counted."""
-        match = _BETWEEN.match(data, at)
-        at = match.end() if match else at
-        mark = data[at : at + 1]
-        if mark == b"{":
-            self._depth = 1
-            self._element += mark
-        elif mark == b"[" and not self._begun:
-            self._in_array = True
-        elif mark == b"]" and self._in_array:
-            self._in_array = False
-        elif mark:
-            self.failed = True
-        self._begun = self._begun or bool(mark)
-        return at + len(mark)
 
-    def _skip(self, data: bytes, at: int) -> int:
-        """Run through the element; return where it or the data ends."""
-        while at < len(data):
-            if self._escaped:
-                self._escaped = False
-                at += 1
-                continue
-            match = (_INSIDE_STRING if self._in_string else _OUTSIDE_STRING).search(data, at)
-            if match is None:
-                return len(data)
-            at = match.end()
-            match match[0]:
-                case b'"':
-                    self._in_string = not self._in_string
-                case b"\\":
-                    self._escaped = True
-                case b"{" | b"[":
-                    self._depth += 1
-                case _:
-                    self._depth -= 1
-                    if not self._depth:
-                        return at
-        return at
+_READERS: Mapping[StreamKind, Callable[[], _SseReader | JsonReader | _AmazonReader]] = {
+    StreamKind.SSE: _SseReader,
+    StreamKind.JSON: JsonReader,
+    StreamKind.AMAZON: _AmazonReader,
+}
+
+
+def last_events(kind: StreamKind, data: bytes, most: int) -> list[StreamEvent]:
+    """The last few events of a stream, of which only the last bytes are left."""
+    if kind is StreamKind.AMAZON:
+        return [message.event for message in amazonframes.last_messages(data)][-most:]
+    if kind is StreamKind.JSON:
+        # Lines: the end of a JSON array has no line that is an object by itself, and says nothing.
+        return [StreamEvent("", line) for line in data.rstrip().split(b"\n")[-most:]]
+    # Reading all of the blocks would cost more than passing them on did.
+    blocks = _BLANK_LINE.split(data.rstrip())[-most:]
+    return _SseReader().feed(b"\n\n".join([*blocks, b""]))

@@ -45,7 +45,7 @@ _INNER_KEYS = (
     "innererror", "inner_error", "metadata", "raw", "upstream_error", "provider_error",
 )  # fmt: skip
 _INNER = frozenset(_INNER_KEYS)
-_FAILING = frozenset({"response", "promptFeedback", "choices"})  # what only _failures reads
+_FAILING = frozenset({"response", "promptFeedback", "choices", "delta"})  # what only _failures reads
 _PAYLOAD_KEYS = ("choices", "candidates", "content", "output", "outputs", "data", "result", "results", "embeddings")
 
 
@@ -184,7 +184,7 @@ def _failures(value: object) -> Iterator[ErrorInfo]:
 
 def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
     response, base, capital = fields.get("response"), fields.get("base_resp"), fields.get("Response")
-    feedback, choices = fields.get("promptFeedback"), fields.get("choices")
+    feedback, choices, delta = fields.get("promptFeedback"), fields.get("choices"), fields.get("delta")
     code, text = fields.get("code"), fields.get("message") or fields.get("msg")
     if _says_something(fields.get("error")):
         yield from _unwrap(fields["error"] if isinstance(fields["error"], dict | list) else fields)
@@ -199,6 +199,8 @@ def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
         yield from _unwrap(capital["Error"])
     elif isinstance(feedback, dict) and isinstance(reason := feedback.get("blockReason"), str) and reason:
         yield ErrorInfo(reason, "promptFeedback", "", str(feedback.get("blockReasonMessage") or "")[:MAX_MESSAGE])
+    elif isinstance(delta, dict) and (delta.get("finish_reason") == "ERROR" or _says_something(delta.get("error"))):
+        yield ErrorInfo(type="message-end", message=str(delta.get("error") or "")[:MAX_MESSAGE])  # Cohere's last event
     elif isinstance(choices, list) and choices and isinstance(choices[0], dict):
         yield from _failed_choice(choices[0])
     elif not any(fields.get(key) for key in _PAYLOAD_KEYS):

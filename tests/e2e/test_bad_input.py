@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import brotli
 import pytest
 
 from .authority import Authority
@@ -92,7 +93,9 @@ REQUEST_ENCODINGS = {
     "cut-gzip": ("gzip", gzip.compress(b'{"model": "pair-x"}')[:-9]),
     "not-brotli": ("br", b'{"model": "pair-x"}'),
     "not-zstd": ("zstd", b'{"model": "pair-x"}'),
-    "twice": ("gzip, gzip", gzip.compress(gzip.compress(b'{"model": "pair-x"}'))),
+    "half-known": ("gzip, snappy", gzip.compress(b'{"model": "pair-x"}')),
+    "wrong-order": ("br, gzip", brotli.compress(gzip.compress(b'{"model": "pair-x"}'))),
+    "four-times": ("identity, identity, identity, gzip", gzip.compress(b'{"model": "pair-x"}')),
 }
 
 

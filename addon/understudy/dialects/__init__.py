@@ -6,16 +6,39 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from .anthropic import Anthropic
-from .base import Call, Dialect, Endpoint, Kind, Progress, StreamEvent, read_json
+from .anthropic_vertex import AnthropicVertex
+from .azure_openai import AzureOpenAI
+from .base import Asked, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, Written, read_json
+from .bedrock import Bedrock
+from .cohere import Cohere
 from .gemini import Gemini
+from .ollama import Ollama
 from .openai import OpenAI
+from .vertex import Vertex
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
         OpenAI.name: OpenAI(),
+        AzureOpenAI.name: AzureOpenAI(),
         Anthropic.name: Anthropic(),
+        AnthropicVertex.name: AnthropicVertex(),
         Gemini.name: Gemini(),
+        Vertex.name: Vertex(),
+        Bedrock.name: Bedrock(),
+        Cohere.name: Cohere(),
+        Ollama.name: Ollama(),
     }
 )
 
-__all__ = ["DIALECTS", "Call", "Dialect", "Endpoint", "Kind", "Progress", "StreamEvent", "read_json"]
+__all__ = [
+    "DIALECTS",
+    "Asked",
+    "Call",
+    "Dialect",
+    "Endpoint",
+    "Kind",
+    "Progress",
+    "StreamEvent",
+    "Written",
+    "read_json",
+]

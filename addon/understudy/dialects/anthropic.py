@@ -6,8 +6,22 @@ import json
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ..edit import read_json_model, write_json_model
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+from ..edit import read_json_model, set_json_members, write_json_model
+from ..pool import Upstream
+from .base import (
+    AUTH_HEADERS,
+    Asked,
+    Call,
+    Dialect,
+    Endpoint,
+    Kind,
+    ModelList,
+    Progress,
+    StreamEvent,
+    Written,
+    has_content,
+    read_json,
+)
 
 OAUTH_PREFIX = "sk-ant-oat"
 """How the token of a subscription login begins; API keys begin with ``sk-ant-api``."""
@@ -29,11 +43,21 @@ _ERROR_TYPES = {
 
 
 class Anthropic(Dialect):
-    """Sources: the Anthropic API documentation, "Streaming messages" and "Errors"."""
+    """Sources: the Anthropic API documentation, "Streaming messages", "Errors" and "Workspaces"."""
 
     name = "anthropic"
-    sites = (("api.anthropic.com", ""),)
+    sites: ClassVar[tuple[tuple[str, str], ...]] = (("api.anthropic.com", ""),)
+    relatives: ClassVar[frozenset[str]] = frozenset({"anthropic-vertex"})
     auth_headers = AUTH_HEADERS
+    reply_models = (("model",), ("message", "model"))
+    model_list: ClassVar[ModelList | None] = ModelList(
+        tails=frozenset({"/v1/models"}),
+        member="data",
+        key="id",
+        entry=lambda name: {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"},
+        more=("has_more",),
+    )
+    identity_headers = frozenset({"anthropic-workspace-id", "anthropic-user-profile-id"})
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {
         "/v1/messages": Endpoint("messages", Kind.GENERATING),
@@ -49,6 +73,12 @@ class Anthropic(Dialect):
 
     def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
         return tail, write_json_model(body, model)
+
+    def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
+        # A relative has the version in the body, the streaming in the path, and need not send the header.
+        members = {"anthropic_version": None, "model": model, **({"stream": True} if asked.call.streamed else {})}
+        version = () if "anthropic-version" in asked.headers else (("anthropic-version", "2023-06-01"),)
+        return Written(f"/v1/{asked.endpoint.name}", asked.query, set_json_members(asked.body, members), version)
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
         # The header follows from the secret, never from where the tool had its own: SDKs send either kind as bearer.
@@ -100,6 +130,14 @@ class Anthropic(Dialect):
             case _:
                 content = document
         return Progress.OUTPUT if has_content(content, besides=_TYPE) else Progress.LIFECYCLE
+
+    def event_of(self, event: StreamEvent) -> tuple[str, bytes]:
+        document = read_json(event.data)
+        fields = document if isinstance(document, dict) else {}
+        if event.name != "exception":
+            return str(fields.get("type") or event.name), event.data
+        error = {"type": str(fields.get("__type")), "message": str(fields.get("message", ""))}
+        return "error", json.dumps({"type": "error", "error": error}).encode()
 
     def error_body(self, status: int, message: str) -> bytes:
         kind = _ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")

@@ -1,22 +1,51 @@
 """What a dialect has to know, as an interface: one module and one line in ``__init__`` make a new one.
 
 A dialect recognises a request by method and path below a base path, reads and writes the alias, says how a
-credential is sent, and tells lifecycle events of a stream from real output. Bodies that come in here are decoded
-(no content encoding); nothing here does I/O.
+credential is sent, and tells lifecycle events of a stream from real output. Dialects whose bodies say the same are
+relatives: a request of one can be written in the other, because only path, query and headers move; no content is ever
+translated. Bodies that come in here are decoded (no content encoding); nothing here does I/O.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+from urllib.parse import quote, unquote, unquote_plus
 
-AUTH_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+from ..pool import Upstream
+
+AUTH_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key"})
 """Every header that a tool is known to send a credential in. The kind of a credential does not follow from the name
 of its header (SDKs of one vendor send keys as bearer tokens, of another as x-api-key), so all of them always leave."""
+
+
+_UNSAFE = re.compile(r"[/\\:%\x00-\x20\x7f\ufffd]")
+
+
+def path_model(quoted: str) -> str | None:
+    """A model's name in a path, decoded; None for one that a server could take for more than a name."""
+    name = unquote(quoted)
+    return None if not name or _UNSAFE.search(name) or name in (".", "..") else name
+
+
+def without_parameters(query: str, names: frozenset[str]) -> str:
+    """A query without these parameters (in lower case); every other byte stays where it was."""
+    if not names or not query:
+        return query
+    # Decoded and in lower case: a server may accept more spellings than a tool would write.
+    pairs = query.split("&")
+    return "&".join(pair for pair in pairs if unquote_plus(pair.partition("=")[0]).strip().lower() not in names)
+
+
+def with_parameter(query: str, name: str, value: str) -> str:
+    """A query with one more parameter at its end."""
+    added = f"{name}={quote(value, safe='')}"
+    return f"{query}&{added}" if query else added
 
 
 def read_json(data: bytes) -> object | None:
@@ -67,6 +96,54 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A recognised request as its own dialect read it: what a relative needs to write it anew.
+
+    ``tail`` is the path below the base path, ``query`` has no credentials any more, ``body`` is decoded, ``headers``
+    are looked up in any case.
+    """
+
+    dialect: str
+    endpoint: Endpoint
+    call: Call
+    tail: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type; "" without one."""
+        return self.headers.get("content-type", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A request as another dialect or upstream takes it. ``headers`` are those to set, "" removes."""
+
+    tail: str
+    query: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """How a dialect lists its models: the paths below the base path, the member with the list, and an entry of it.
+
+    ``key`` is what of an entry is the model's name. ``more``: members that tell of a further page. ``foreign``: members
+    of an entry by which a list is another one's, whose tools need what we cannot make up.
+    """
+
+    tails: frozenset[str]
+    member: str
+    key: str
+    entry: Callable[[str], dict[str, object]]
+    more: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StreamEvent:
     """One event of a stream: the SSE event name ("" without one) and the data, lines joined by a newline."""
 
@@ -89,12 +166,25 @@ class Dialect(ABC):
     name: ClassVar[str]
     sites: ClassVar[tuple[tuple[str, str], ...]]
     """(host, base path) pairs that tools of this dialect call by themselves, e.g. ("api.openai.com", "/v1")."""
+    wide_sites: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """The same for hosts that carry much else, or that are a pattern (``*`` stands for one label or a part of it). They
+    are looked into only when a route could serve this dialect."""
+    relatives: ClassVar[frozenset[str]] = frozenset()
+    """Other dialects whose requests can be written in this one, because the bodies say the same."""
+    written_per_upstream: ClassVar[bool] = False
+    """Whether even a request of its own differs from one upstream to the next: :meth:`write` is asked then, too."""
     auth_headers: ClassVar[frozenset[str]]
     """Every header, in lower case, that can carry the tool's credential."""
     auth_query: ClassVar[frozenset[str]] = frozenset()
     """Every query parameter that can carry the tool's credential."""
     identity_headers: ClassVar[frozenset[str]] = frozenset()
     """Headers, in lower case, that belong to the credential's identity and leave with it."""
+    reply_models: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Where a reply, or an event of one, names the model: member names from the top."""
+    model_list: ClassVar[ModelList | None] = None
+    """How models are listed; None where nobody asks these hosts for them."""
+    model_header: ClassVar[str] = ""
+    """A header, in lower case, that repeats the model as ``model=NAME``, and so follows it; "" without one."""
 
     @abstractmethod
     def endpoint(self, method: str, tail: str) -> Endpoint | None:
@@ -110,6 +200,18 @@ class Dialect(ABC):
 
         Raises ValueError when the place of the alias cannot be found.
         """
+
+    def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
+        """Write a request, a relative's or its own, for an upstream of this dialect.
+
+        Raises ValueError when this dialect has no such endpoint, or the place of the alias cannot be found.
+        """
+        tail, body = self.write_model(asked.tail, asked.content_type, asked.body, model)
+        return Written(tail, asked.query, body)
+
+    def check(self, base_path: str, api_version: str) -> tuple[str, str] | None:
+        """What is wrong with an upstream of this dialect, and what to write instead; None when all is well."""
+        return ("this dialect knows no `api_version`", "remove it") if api_version else None
 
     @abstractmethod
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
@@ -130,6 +232,10 @@ class Dialect(ABC):
     def finishes(self, event: StreamEvent) -> bool:
         """Whether an event of real output is the last one that all servers send, where some omit the terminal one."""
         return False
+
+    def event_of(self, event: StreamEvent) -> tuple[str, bytes]:
+        """Name and data of an event that a relative framed in another way, as this dialect's tools read it."""
+        return event.name, event.data
 
     @abstractmethod
     def error_body(self, status: int, message: str) -> bytes:

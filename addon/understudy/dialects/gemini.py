@@ -6,13 +6,27 @@ import json
 import re
 from contextlib import suppress
 from typing import ClassVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-from ..edit import replace_json_strings
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+from ..edit import replace_json_strings, set_json_members
+from ..pool import Upstream
+from .base import (
+    AUTH_HEADERS,
+    Asked,
+    Call,
+    Dialect,
+    Endpoint,
+    Kind,
+    ModelList,
+    Progress,
+    StreamEvent,
+    Written,
+    has_content,
+    path_model,
+    read_json,
+)
 
 _PATH = re.compile(r"/v1(?:alpha|beta)?/models/(?P<name>[^/:?#\s]+?)(?::|%3[Aa])(?P<action>[A-Za-z]+)")
-_UNSAFE = re.compile(r"[/\\:%\x00-\x20\x7f\ufffd]")
 _PLACES = (
     ("model",),
     ("requests", "*", "model"),
@@ -28,6 +42,9 @@ _STATUSES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+GOOGLE_QUERY = frozenset({"key", "$key", "access_token", "oauth_token", "userproject", "$userproject"})
+"""Parameters with keys and tokens, and with the project that they are billed to."""
+GOOGLE_IDENTITY = frozenset({"x-goog-user-project"})
 _WEIGHT = (Progress.LIFECYCLE, Progress.OUTPUT, Progress.DONE, Progress.ERROR)
 
 
@@ -37,12 +54,26 @@ class Gemini(Dialect):
     """
 
     name = "gemini"
-    sites = (("generativelanguage.googleapis.com", ""),)
+    sites: ClassVar[tuple[tuple[str, str], ...]] = (("generativelanguage.googleapis.com", ""),)
+    relatives: ClassVar[frozenset[str]] = frozenset({"vertex"})
     auth_headers = AUTH_HEADERS
-    # With the keys and tokens goes what names the project that they are billed to.
-    auth_query = frozenset({"key", "$key", "access_token", "oauth_token", "userproject", "$userproject"})
-    identity_headers = frozenset({"x-goog-user-project"})
+    auth_query = GOOGLE_QUERY
+    reply_models = (("modelVersion",),)
+    model_list: ClassVar[ModelList | None] = ModelList(
+        tails=frozenset({"/v1beta/models", "/v1/models"}),
+        member="models",
+        key="name",
+        entry=lambda name: {
+            "name": f"models/{name}",
+            "displayName": name,
+            "supportedGenerationMethods": ["generateContent", "countTokens"],
+        },
+        more=("nextPageToken",),
+    )
+    identity_headers = GOOGLE_IDENTITY
 
+    path: ClassVar[re.Pattern[str]] = _PATH
+    """How a tail names model and action."""
     _endpoints: ClassVar[dict[str, Endpoint]] = {
         **{
             action: Endpoint(action, Kind.GENERATING)
@@ -52,19 +83,19 @@ class Gemini(Dialect):
     }
 
     def endpoint(self, method: str, tail: str) -> Endpoint | None:
-        match = _PATH.fullmatch(tail) if method == "POST" else None
-        return self._endpoints.get(match["action"]) if match and _alias(match) else None
+        match = self.path.fullmatch(tail) if method == "POST" else None
+        return self._endpoints.get(match["action"]) if match and path_model(match["name"]) else None
 
     def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
-        match = _PATH.fullmatch(tail)
-        alias = _alias(match) if match else None
+        match = self.path.fullmatch(tail)
+        alias = path_model(match["name"]) if match else None
         if match is None or alias is None:
             return None
         return Call(alias, match["action"] == "streamGenerateContent")
 
     def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
-        match = _PATH.fullmatch(tail)
-        alias = _alias(match) if match else None
+        match = self.path.fullmatch(tail)
+        alias = path_model(match["name"]) if match else None
         if match is None or alias is None:
             raise ValueError("no model name in the path")
         model = model.removeprefix("models/")
@@ -78,8 +109,12 @@ class Gemini(Dialect):
                 body = replace_json_strings(body, _PLACES, names.get)
         return tail, body
 
+    def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
+        tail = f"/v1beta/models/{quote(model.removeprefix('models/'), safe='')}:{asked.endpoint.name}"
+        return Written(tail, asked.query, without_model(asked.body))
+
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
-        return (("x-goog-api-key", secret),)
+        return credential_of(secret, otherwise="key")
 
     def progress(self, event: StreamEvent) -> Progress:
         document = read_json(event.data)
@@ -96,10 +131,18 @@ class Gemini(Dialect):
         return json.dumps({"error": {"code": status, "message": message, "status": name}}).encode()
 
 
-def _alias(match: re.Match[str]) -> str | None:
-    """The model in the path, decoded; None for one that a server could take for more than a name."""
-    name = unquote(match["name"])
-    return None if _UNSAFE.search(name) or name in (".", "..") else name
+def credential_of(secret: str, *, otherwise: str) -> tuple[tuple[str, str], ...]:
+    """The header for a secret of Google's: keys begin with ``AIza`` or ``AQ.``, tokens of an account with ``ya29.``."""
+    kind = "key" if secret.startswith(("AIza", "AQ.")) else "bearer" if secret.startswith("ya29.") else otherwise
+    return (("x-goog-api-key", secret),) if kind == "key" else (("authorization", f"Bearer {secret}"),)
+
+
+def without_model(body: bytes) -> bytes:
+    """The body for another path, which names the model: one that it names itself would contradict."""
+    if b'"model"' in body:
+        with suppress(ValueError):  # not JSON: the upstream will say so
+            return set_json_members(body, {"model": None})
+    return body
 
 
 def _chunk_progress(chunk: object) -> Progress:

@@ -5,8 +5,24 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from ..edit import read_json_model, read_multipart_model, write_json_model, write_multipart_model
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, has_content, read_json
+from ..edit import read_json_model, set_json_members, write_json_model
+from ..forms import read_multipart_model, set_multipart_model, write_multipart_model
+from ..pool import Upstream
+from .base import (
+    AUTH_HEADERS,
+    Asked,
+    Call,
+    Dialect,
+    Endpoint,
+    Kind,
+    ModelList,
+    Progress,
+    StreamEvent,
+    Written,
+    has_content,
+    read_json,
+    without_parameters,
+)
 
 _GENERATING = (
     "chat/completions",
@@ -53,16 +69,35 @@ _BOOKKEEPING = frozenset(
 
 
 class OpenAI(Dialect):
-    """Sources: the OpenAI API reference, "Streaming events" and "Error codes"; for what compatible servers add,
-    OpenRouter's errors inside a choice and vLLM's ``"object": "error"``.
+    """Sources: the OpenAI API reference, "Authentication", "Streaming events" and "Error codes"; for what compatible
+    servers add, OpenRouter's errors inside a choice and vLLM's ``"object": "error"``; for logins, what Codex and the
+    Copilot CLI were seen to send.
     """
 
     name = "openai"
-    sites = (("api.openai.com", "/v1"),)
+    sites: ClassVar[tuple[tuple[str, str], ...]] = (("api.openai.com", "/v1"),)
+    relatives: ClassVar[frozenset[str]] = frozenset({"azure-openai"})
     auth_headers = AUTH_HEADERS
-    identity_headers = frozenset(
-        {"openai-organization", "openai-project", "chatgpt-account-id", "x-openai-account-routing-override"}
+    # A login with ChatGPT, as Codex has it, and one with GitHub, as Copilot has it: both speak this dialect elsewhere.
+    wide_sites: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("chatgpt.com", "/backend-api/codex"),
+        ("api.githubcopilot.com", ""),
+        ("api.*.githubcopilot.com", ""),
     )
+    identity_headers = frozenset(
+        {"openai-organization", "openai-project"}
+        | {"chatgpt-account-id", "x-openai-account-routing-override", "x-openai-fedramp"}
+        | {"copilot-integration-id"}
+    )
+    reply_models = (("model",), ("response", "model"))
+    model_list: ClassVar[ModelList | None] = ModelList(
+        tails=frozenset({"/models"}),
+        member="data",
+        key="id",
+        entry=lambda name: {"id": name, "object": "model", "created": 0, "owned_by": "understudy"},
+        foreign=("capabilities",),  # Copilot's entries say what a model can do
+    )
+    model_header = "x-codex-routing-hint"
 
     _endpoints: ClassVar[dict[str, Endpoint]] = {
         **{f"/{name}": Endpoint(name, Kind.GENERATING) for name in _GENERATING},
@@ -73,14 +108,18 @@ class OpenAI(Dialect):
         return self._endpoints.get(tail) if method == "POST" else None
 
     def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
-        form = _is_form(content_type)
+        form = is_form(content_type)
         alias, streamed = read_multipart_model(content_type, body) if form else read_json_model(body)
         return Call(alias, streamed) if alias else None
 
     def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
-        if _is_form(content_type):
+        if is_form(content_type):
             return tail, write_multipart_model(content_type, body, model)
         return tail, write_json_model(body, model)
+
+    def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
+        query = without_parameters(asked.query, frozenset({"api-version"}))
+        return Written(f"/{asked.endpoint.name}", query, put_model(asked.content_type, asked.body, model))
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {secret}"),)
@@ -124,7 +163,15 @@ class OpenAI(Dialect):
 _WEIGHT = (Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR)
 
 
-def _is_form(content_type: str) -> bool:
+def put_model(content_type: str, body: bytes, model: str) -> bytes:
+    """The body naming this model, whether it named one before or not. Raises ValueError when it cannot be read."""
+    if is_form(content_type):
+        return set_multipart_model(content_type, body, model)
+    return set_json_members(body, {"model": model})
+
+
+def is_form(content_type: str) -> bool:
+    """Whether a Content-Type names a form with files."""
     return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
 
 
