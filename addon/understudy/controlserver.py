@@ -39,6 +39,7 @@ class ControlServer:
         self._answer = answer
         self._path: Path | None = None
         self._listening: socket.socket | None = None
+        self._server: asyncio.Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
@@ -69,18 +70,16 @@ class ControlServer:
         for task in (self._serving, *self._clients):
             if task is not None:
                 task.cancel()
-        if self._listening is not None:
+        if self._server is not None:
+            self._server.close()  # and with it the socket, which it has to find open
+        elif self._listening is not None:
             self._listening.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
-        self._serving = self._listening = self._path = None
+        self._serving = self._server = self._listening = self._path = None
 
     async def _accept(self, listening: socket.socket) -> None:
-        server = await asyncio.start_unix_server(self._connected, sock=listening, limit=LONGEST_REQUEST)
-        try:
-            await asyncio.get_running_loop().create_future()  # until it is cancelled
-        finally:
-            server.close()
+        self._server = await asyncio.start_unix_server(self._connected, sock=listening, limit=LONGEST_REQUEST)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Not a coroutine, so that the tasks are ours to end."""
