@@ -23,8 +23,7 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
-from understudy import config, tunnel
-from understudy.attempts import Abandoned
+from understudy import config, flowlist, tunnel
 from understudy.capacity import close_socket, lift_connection_limit
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
@@ -33,6 +32,7 @@ from understudy.journal import FlowJournal
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Upstream
 from understudy.refusal import duration
+from understudy.telling import Abandoned
 from understudy.yamlnodes import RuleError
 
 logger = logging.getLogger("understudy")
@@ -51,6 +51,7 @@ class Understudy:
 
     def __init__(self) -> None:
         self.journal = FlowJournal()
+        self.journal.show = lambda attempt, tool: flowlist.show(ctx.master, attempt, tool)
         self.library = RuleLibrary()
         self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
         self.uninstall: Callable[[], None] = lambda: None
@@ -85,6 +86,9 @@ class Understudy:
             f"{CONNECT_LIMIT:g}",
             "Seconds for a connection to an upstream, TLS included, before the next candidate is tried.",
         )
+        loader.add_option(
+            "pool_attempt_flows", bool, True, "Show and save attempts that the tool did not get as flows of their own."
+        )
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
@@ -95,6 +99,8 @@ class Understudy:
             raise exceptions.OptionsError(NO_DEBUG)
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
+        if "pool_attempt_flows" in updated:
+            self.engine.attempt_flows = ctx.options.pool_attempt_flows
         if "pool_connect_timeout" in updated:
             self.engine.connect_limit = _seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):

@@ -6,10 +6,9 @@ HTTP/1 client marks itself done just after the event that carries the end of a m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 from logging import WARNING
 
-from mitmproxy import http
 from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
@@ -21,33 +20,16 @@ from mitmproxy.proxy.layers.http._events import (
 
 from understudy import rewrite
 from understudy.delivery import DeliveryStream, Kept
-from understudy.exchange import Exchange
 from understudy.hold import Held, Hold, Secret
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label
 from understudy.secrets import SecretError
-from understudy.steps import Attempt, Outcome, Refuse, Release, Step, Wait
+from understudy.steps import Attempt, Refuse, Release, Step, Wait
+from understudy.telling import Abandoned, UnderstudyAttemptHook
 from understudy.watch import SLACK
 
 STALL_LIMIT = 10.0
 """Seconds for the body of an error reply, while another candidate is left."""
-
-
-@dataclass
-class Abandoned:
-    """An attempt whose reply is not the one that goes to the tool. ``step`` is what comes next."""
-
-    flow: http.HTTPFlow
-    exchange: Exchange
-    outcome: Outcome
-    step: Step
-
-
-@dataclass
-class UnderstudyAttemptHook(commands.StartHook):
-    """An attempt was abandoned. Addons can implement ``understudy_attempt(abandoned)``."""
-
-    abandoned: Abandoned
 
 
 class AttemptStream(DeliveryStream):
@@ -60,7 +42,9 @@ class AttemptStream(DeliveryStream):
                 case Attempt():
                     step = yield from self.send(step)
                 case Wait(seconds=seconds, reason=reason) if seconds > 0:
-                    yield commands.Log(f"waiting {seconds:.1f}s: {reason}")
+                    assert self.exchange is not None
+                    if self.journal is not None:
+                        self.journal.waited(self.flow, self.exchange, seconds, reason)
                     self.server_state = self.state_pause
                     yield from self.wake_in(seconds)
                     step = None
@@ -88,6 +72,8 @@ class AttemptStream(DeliveryStream):
                 label, rule = Label.CREDENTIAL_REJECTED, "builtin/secret"
             yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
             return self.exchange.unsendable(label, rule, str(problem), self.now())
+        self.sent = request
+        request.timestamp_start = time.time()
         self.hold = Hold(plan.recognised, plan.call, candidate, self.secret)
         server, fault = yield from self.connect(candidate.upstream)
         if (yield from self.gone()):
@@ -98,6 +84,7 @@ class AttemptStream(DeliveryStream):
             return (yield from self.conclude(self.hold.fault(fault)))
         self.server_state = self.state_held_headers
         yield from self.transmit(request, server)
+        request.timestamp_end = time.time()
         yield from self.wake_in(self.exchange.first_event_limit(self.now()))
         return None
 
@@ -109,6 +96,7 @@ class AttemptStream(DeliveryStream):
         step = exchange.judge(reply, self.now())
         if isinstance(step, Release) and step.attempt == attempt.number:
             return step
+        record = self.record(reply.fault)
         complete = bool(self.held) and isinstance(self.held[-1], ResponseEndOfMessage)
         if exchange.best == attempt.number:
             server = self.flow.server_conn
@@ -122,7 +110,7 @@ class AttemptStream(DeliveryStream):
             yield from self.cancel()
         self.forget_attempt()
         self.server_state = self.state_pause
-        yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, exchange.outcomes[-1], step))
+        yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, exchange.outcomes[-1], step, record))
         if (yield from self.gone()):
             return None
         return step

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote, unquote_plus
@@ -165,10 +165,22 @@ def build(request: http.Request, recognised: Recognised, call: Call, candidate: 
     return sent
 
 
-def _masked(value: bytes) -> bytes:
+def shown_fields(
+    fields: Iterable[tuple[bytes, bytes]], dialect: Dialect, name: str, mask: Callable[[bytes], bytes]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """The header fields of a request that was sent for a credential, as anybody may see them.
+
+    Whatever stands where a credential may be sent is replaced, also a secret too short for ``mask`` to look for.
+    """
+    hidden = _hidden(dialect)
+    return tuple((key, _masked(value, name) if key.lower() in hidden else mask(value)) for key, value in fields)
+
+
+def _masked(value: bytes, name: str = "client") -> bytes:
     """``Bearer abc`` -> ``Bearer <understudy:client>``: the scheme stays readable."""
     scheme, _, rest = value.partition(b" ")
-    return scheme + b" " + CLIENT.encode() if rest and scheme.isalpha() else CLIENT.encode()
+    shown = placeholder(name).encode()
+    return scheme + b" " + shown if rest and scheme.isalpha() else shown
 
 
 @lru_cache

@@ -172,6 +172,8 @@ class ReplayStream(AttemptStream):
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
         self.exchange = engine.exchange(intake, self.plan, blocked)
+        if self.journal is not None:
+            self.journal.began(self.flow, self.exchange, self.plan)
         return self.exchange.begin(engine.clock())
 
     @override
@@ -207,9 +209,12 @@ class ReplayStream(AttemptStream):
         if not done:
             yield from self.cancel()
             self.flow.error = mflow.Error(event.message)
+            self.abandon()
+            self.finish()
             yield HttpErrorHook(self.flow)
-        self.exchange.cancelled()
-        self.finish()
+        else:
+            self.exchange.cancelled()
+            self.finish()
         self.client_state = self.server_state = self.state_errored
         self.flow.live = False
         yield DropStream(self.stream_id)

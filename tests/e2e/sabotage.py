@@ -43,7 +43,16 @@ NAMES = {
     "suspensions": ["Suspensions.suspend", "Suspensions.resume"],
     "hold": ["Hold.start", "Hold.data", "Hold.end", "Hold.reply", "Secret.mask", "Tail.append", "Tail.last"],
     "release": ["prepare", "own_answer"],
-    "journal": ["FlowJournal.abandoned", "FlowJournal.released", "FlowJournal.ended_badly"],
+    "journal": [
+        "FlowJournal.began",
+        "FlowJournal.waited",
+        "FlowJournal.abandoned",
+        "FlowJournal.released",
+        "FlowJournal.ended_badly",
+        "FlowJournal.left",
+        "FlowJournal.finished",
+    ],
+    "delivery": ["attempt_flow"],
     "border": [
         "BorderStream.destination",
         "BorderStream.connect",

@@ -349,9 +349,10 @@ def test_r07_mitmweb_shows_no_secret(mitmdump: StartProxy, upstream: Upstream, o
         return response.body.decode()
 
     flows = json.loads(get("/flows"))
-    assert [flow["request"]["path"] for flow in flows] == ["/v1/chat/completions"]
+    # The tool's flow, and the attempt that was not released.
+    assert [flow["request"]["path"] for flow in flows] == ["/v1/chat/completions"] * 2
     pages = ["/flows", "/events", "/options", "/state"]
-    pages += [f"/flows/{flows[0]['id']}/{message}/content.data" for message in ("request", "response")]
+    pages += [f"/flows/{flow['id']}/{message}/content.data" for flow in flows for message in ("request", "response")]
     assert {path: found for path in pages if (found := leaks(get(path), {**SECRETS, "tool": TOOL}))} == {}
 
 
