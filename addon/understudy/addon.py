@@ -29,6 +29,7 @@ from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
 from understudy.install import install
 from understudy.journal import FlowJournal
+from understudy.journalfile import JournalFile
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Upstream
 from understudy.refusal import duration
@@ -55,6 +56,7 @@ class Understudy:
         self.library = RuleLibrary()
         self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
         self.uninstall: Callable[[], None] = lambda: None
+        self._journal_file: JournalFile | None = None
         self._watching: asyncio.Task[None] | None = None
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -89,6 +91,9 @@ class Understudy:
         loader.add_option(
             "pool_attempt_flows", bool, True, "Show and save attempts that the tool did not get as flows of their own."
         )
+        loader.add_option(
+            "pool_journal", str, "", "Append one JSON object per pooled call to this file; '-' is standard output."
+        )
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
@@ -101,6 +106,8 @@ class Understudy:
             self.engine.keep_stream = ctx.options.pool_keep_streams
         if "pool_attempt_flows" in updated:
             self.engine.attempt_flows = ctx.options.pool_attempt_flows
+        if "pool_journal" in updated:
+            self.open_journal(ctx.options.pool_journal)
         if "pool_connect_timeout" in updated:
             self.engine.connect_limit = _seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
@@ -119,9 +126,25 @@ class Understudy:
         if self._watching is not None:
             self._watching.cancel()
         self.uninstall()
+        self.open_journal("")
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
                 ctx.options.update(**{name: before})
+
+    def open_journal(self, written: str) -> None:
+        """Write the journal there from now on; "": nowhere. Raises OptionsError, and the old one stays in use."""
+        try:
+            opened = JournalFile(written) if written else None
+        except OSError as error:
+            raise exceptions.OptionsError(
+                f"pool_journal: {written} cannot be opened ({error.strerror}): name a file in a folder that exists"
+            ) from None
+        if self._journal_file is not None:
+            self.journal.listeners.remove(self._journal_file)
+            self._journal_file.close()
+        self._journal_file = opened
+        if opened is not None:
+            self.journal.listeners.append(opened)
 
     def read_pool(self) -> None:
         """Load the pool file. Raises OptionsError with all its problems."""

@@ -11,8 +11,8 @@ import pytest
 from mitmproxy import flowfilter, http, io
 
 from .authority import Authority
-from .behaviours import encoded, json_reply, silent, sse
-from .client import request
+from .behaviours import Break, encoded, json_reply, silent, sse
+from .client import End, request
 from .proxy import Proxy, StartProxy
 from .stage import APIS, CHAT, ENVIRONMENT, GEMINI, SECRETS, TOOL, Stage, data, pool_yaml, refusal
 from .test_secrets import free_port, leaks
@@ -60,6 +60,19 @@ class Room:
         self.stage.main.wait(there)
         return found
 
+    def journal(self, alias: str) -> dict[str, Any]:
+        """The line of the journal about this alias, once it is there."""
+        found: list[dict[str, Any]] = []
+
+        def there(_: object) -> bool:
+            lines = (self.directory / "journal.jsonl").read_text().splitlines()
+            found[:] = [each for each in map(json.loads, lines) if each["alias"] == alias]
+            return bool(found)
+
+        self.stage.main.wait(there)
+        (line,) = found
+        return line
+
     def hooks(self) -> list[tuple[str, list[str]]]:
         """Which hooks the user's script saw, with the ids of their flows."""
         return [tuple(json.loads(line)) for line in (self.directory / "hooks.jsonl").read_text().splitlines()]
@@ -78,7 +91,8 @@ def room(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Aut
     script.write_text(SCRIPT)
     with Upstream(authority) as main, Upstream(authority) as other:
         options: dict[str, Any] = {"trusted": authority.path, "env": ENVIRONMENT, "pool_yaml": pool_yaml(main, other)}
-        with Proxy(directory, confdir, extra_args=["-s", str(script)], **options) as proxy:
+        settings = {"pool_journal": "journal.jsonl"}
+        with Proxy(directory, confdir, extra_args=["-s", str(script)], settings=settings, **options) as proxy:
             yield Room(Stage(proxy, main, other))
 
 
@@ -251,6 +265,43 @@ def test_o05_an_attempt_that_the_tool_did_not_wait_for(room: Room) -> None:
     assert call.error is not None
     assert call.comment == attempt.comment
     assert facts(call)["cancelled"] == f"a {alias}"
+
+
+# -- the journal for machines ----------------------------------------------------------------------------------------
+
+
+def test_every_end_of_a_call_is_one_line(room: Room) -> None:
+    """One JSON object per exchange: answered, replayed and streamed, cut, answered by ourselves, left by the tool."""
+    stage = room.stage
+    plain, streamed, cut, own, gone = (stage.alias("pair") for _ in range(5))
+    stage.play(plain, {"a": CHAT.answers()})
+    assert stage.call(CHAT, plain).status == 200
+    stage.play(streamed, {"a": refusal(CHAT, streamed), "b": CHAT.streams()})
+    assert stage.call(CHAT, streamed, stream=True).status == 200
+    stage.play(cut, {"a": sse(CHAT.events[0], ending=Break.CLOSE)})
+    assert stage.call(CHAT, cut, stream=True).end is End.CUT
+    forbidden = json_reply(403, {"error": {"message": "You are not allowed", "code": "forbidden"}})
+    stage.play(own, {"a": forbidden})
+    assert stage.call(CHAT, own).status == 400
+    stage.play(gone, {"a": silent()})
+    with stage.connect(CHAT) as tool:
+        stage.send(tool, CHAT, gone, stream=True)
+        stage.main.wait(lambda _: bool(stage.seen(gone)))
+    answers = {
+        "plain": (1, 1, 200),
+        "streamed": (2, 2, 200),
+        "cut": (1, 1, 200),
+        "own": (0, 1, 400),
+        "gone": (None, 0, None),
+    }
+    for name, alias in {"plain": plain, "streamed": streamed, "cut": cut, "own": own, "gone": gone}.items():
+        line = room.journal(alias)
+        assert (line["answer"], line["attempts"], line.get("status")) == answers[name], name
+        assert line["seconds"] >= line.get("released", 0) >= 0
+    assert room.journal(streamed)["failing"] <= room.journal(streamed)["released"]
+    assert room.journal(cut)["ended"]["label"] == "overloaded"
+    assert room.journal(gone)["cancelled"] == f"a {gone}"
+    assert (room.directory / "journal.jsonl").stat().st_mode & 0o777 == 0o600
 
 
 ECHOES: Mapping[str, Any] = {

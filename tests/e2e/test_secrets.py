@@ -235,6 +235,7 @@ class Recorded:
     def __init__(self, proxy: Proxy, har: Path) -> None:
         self.proxy = proxy
         self.har = har
+        self.journal = har.with_name("journal.jsonl")
 
     def records(self) -> dict[str, str]:
         """Stop, and return everything that was written, by where it stands."""
@@ -252,6 +253,7 @@ class Recorded:
             "flows": "\n".join(f"{flow.get_state()} {flow.request.url}" for flow in flows),
             "bodies": b"\n".join(decoded).decode("latin-1"),
             "har": self.har.read_text(),
+            "journal": self.journal.read_text(),
         }
 
     def leaks(self, secrets: Mapping[str, str]) -> list[str]:
@@ -264,7 +266,9 @@ def recorded(
 ) -> Recorded:
     """Start a proxy that writes down all it can."""
     har = directory / "dump.har"
-    everything = {"hardump": str(har), "flow_detail": "4", "store_streamed_bodies": "true", **(settings or {})}
+    everything = {"hardump": str(har), "flow_detail": "4", "store_streamed_bodies": "true"}
+    everything["pool_journal"] = str(har.with_name("journal.jsonl"))
+    everything |= settings or {}
     return Recorded(mitmdump(verbosity="debug", settings=everything, **options), har)
 
 
