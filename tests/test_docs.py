@@ -14,6 +14,7 @@ from mitmproxy.test import taddons
 from understudy import cli
 from understudy.addon import Understudy
 from understudy.dialects import DIALECTS
+from understudy.journal import FAULT, MARKERS, OTHER, REPLAYED
 from understudy.pool import Budget
 from understudy.rules import Label
 
@@ -54,6 +55,13 @@ def test_every_subcommand_is_documented() -> None:
     names = [name for action in actions for name in action.choices]
     assert len(names) >= 4
     assert [name for name in names if f"`understudy {name}" not in README] == []
+
+
+def test_every_marker_is_documented() -> None:
+    """What stands beside an attempt in the flow list can be looked up."""
+    markers = {*MARKERS.values(), FAULT, OTHER, REPLAYED}
+    assert [marker for marker in markers if f"`{marker.strip(':')}`" not in README and marker != REPLAYED] == []
+    assert f"~marker {REPLAYED.strip(':')}" in README
 
 
 def test_every_budget_is_documented_with_its_default() -> None:

@@ -23,7 +23,7 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
-from understudy import config, flowlist, tunnel
+from understudy import config, contentview, flowlist, tunnel
 from understudy.capacity import close_socket, lift_connection_limit
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
@@ -97,6 +97,7 @@ class Understudy:
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
+        contentview.register()
 
     def configure(self, updated: Set[str]) -> None:
         """Read the pool file when its option changes. Raises OptionsError; the last good pool stays in use."""
@@ -126,6 +127,7 @@ class Understudy:
         if self._watching is not None:
             self._watching.cancel()
         self.uninstall()
+        contentview.unregister()
         self.open_journal("")
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:

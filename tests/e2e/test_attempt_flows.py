@@ -387,7 +387,8 @@ def test_o05_mitmweb_and_har_show_attempts(
         env=ENVIRONMENT,
         pool_yaml=pool_yaml(upstream, other_upstream),
         program="mitmweb",
-        settings={"web_password": "open", "web_port": str(free_port()), "hardump": str(har)},
+        settings={"web_password": "open", "web_port": str(free_port()), "hardump": str(har)}
+        | {"pool_keep_streams": "100000"},
     )
     stage = Stage(proxy, upstream, other_upstream)
     alias = stage.alias()
@@ -399,9 +400,21 @@ def test_o05_mitmweb_and_har_show_attempts(
     comments = sorted(each["comment"].partition(":")[0] for each in listed)
     assert comments == [f"1/2 gemini-a {alias}"] * 2
     assert sorted(each["marked"] for each in listed) == ["⛔", "🎭"]
+    # The reply as text, below the story.
+    alias = stage.alias("pair")
+    stage.play(alias, {"a": refusal(CHAT, alias), "b": CHAT.streams()})
+    assert stage.call(CHAT, alias, stream=True).status == 200
+    listed = json.loads(request(None, f"{web}/flows", "GET", headers).body)
+    (tool,) = [each for each in listed if each["marked"] == "🎭" and alias in each["comment"]]
+    shown = json.loads(request(None, f"{web}/flows/{tool['id']}/response/content/auto.json", "GET", headers).body)
+    assert shown["view_name"] == "understudy"
+    lines = shown["text"].splitlines()
+    assert f"1  a {alias}  400 model_unsupported by " in shown["text"]
+    assert f"2  b {alias}  200 ok by builtin/output" in shown["text"]
+    assert "onetwo" in lines
     proxy.stop()
     entries = json.loads(har.read_text())["log"]["entries"]
-    assert [entry["response"]["status"] for entry in entries] == [404, 200]
+    assert [entry["response"]["status"] for entry in entries] == [404, 200, 400, 200]
     # Comments and metadata have no place in mitmproxy's HAR files; whose credential it was tells them apart.
     keys = [{each["name"]: each["value"] for each in entry["request"]["headers"]} for entry in entries]
-    assert [each["x-goog-api-key"] for each in keys] == ["<understudy:gemini-a>", "<understudy:client>"]
+    assert [each["x-goog-api-key"] for each in keys[:2]] == ["<understudy:gemini-a>", "<understudy:client>"]

@@ -10,7 +10,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from mitmproxy import http
+from mitmproxy import contentviews, http
+
+from understudy.contentview import UnderstudyView
 
 from .authority import Authority
 from .behaviours import Seen, echo_credential, encoded, json_reply, raw, redirect, silent, sse
@@ -254,11 +256,19 @@ class Recorded:
             "bodies": b"\n".join(decoded).decode("latin-1"),
             "har": self.har.read_text(),
             "journal": self.journal.read_text(),
+            "content view": "\n".join(viewed(flow) for flow in flows),
         }
 
     def leaks(self, secrets: Mapping[str, str]) -> list[str]:
         """Where a secret stands, as ``record: name``."""
         return [f"{place}: {name}" for place, text in self.records().items() for name in leaks(text, secrets)]
+
+
+def viewed(flow: http.HTTPFlow) -> str:
+    """What the content view shows of a flow."""
+    metadata = contentviews.Metadata(flow, flow.response.headers.get("content-type")) if flow.response else None
+    content = flow.response.get_content(strict=False) if flow.response else None
+    return UnderstudyView().prettify(content or b"", metadata or contentviews.Metadata(flow))
 
 
 def recorded(
@@ -356,7 +366,9 @@ def test_r07_mitmweb_shows_no_secret(mitmdump: StartProxy, upstream: Upstream, o
     # The tool's flow, and the attempt that was not released.
     assert [flow["request"]["path"] for flow in flows] == ["/v1/chat/completions"] * 2
     pages = ["/flows", "/events", "/options", "/state"]
-    pages += [f"/flows/{flow['id']}/{message}/content.data" for flow in flows for message in ("request", "response")]
+    views = ("content.data", "content/understudy", "content/auto")
+    messages = [f"/flows/{flow['id']}/{message}" for flow in flows for message in ("request", "response")]
+    pages += [f"{message}/{view}" for message in messages for view in views]
     assert {path: found for path in pages if (found := leaks(get(path), {**SECRETS, "tool": TOOL}))} == {}
 
 
