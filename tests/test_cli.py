@@ -18,7 +18,11 @@ credentials:
   lan: {upstream: lan, secret: {file: secret.txt}}
 routes:
   default: [work]
-  gpt-5: {candidates: [work, {credential: lan, model: "llama3:8b"}], strategy: round_robin, budget: {attempts: 2}}
+  gpt-5:
+    candidates: [work, {credential: lan, model: "llama3:8b"}]
+    strategy: round_robin
+    budget: {attempts: 2}
+    mode: advise
 """
 
 
@@ -41,7 +45,7 @@ def test_check_says_what_a_good_file_means(pool_file: Path, capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         f"{pool_file}: 2 upstreams, 2 credentials, 2 routes",
-        "  gpt-5 (round_robin, at most 2 attempts)",
+        "  gpt-5 (round_robin, at most 2 attempts, advises only)",
         "    work: the alias as it is at https://api.openai.com:443/v1 (openai)",
         "    lan: llama3:8b at http://llm.corp:11434 (openai)",
         "  default (ordered, at most 4 attempts)",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from understudy.config import ConfigError, Problem, check_file_is_private, default_pool_path, lint, load, parse
 from understudy.dialects import DIALECTS as KNOWN_DIALECTS
 from understudy.fields import AUTH_HEADERS
-from understudy.pool import Budget, Choice, Intercept, Pool, Route, Strategy
+from understudy.pool import Budget, Choice, Intercept, Mode, Pool, Route, Strategy
 
 DIALECTS = ("openai", "anthropic", "gemini")
 ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
@@ -74,6 +74,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
           gpt-5:
             candidates: [work, {credential: home, model: llama3:8b}]
             strategy: round_robin
+            mode: observe
             hold: output
             budget: {attempts: 2, patience: 0}
           4: [work]
@@ -101,6 +102,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
     assert list(pool.routes) == ["gpt-5", "4", "no", "claude-*[1m]", "default"]
     assert pool.routes["gpt-5"].choices == (Choice(work), Choice(home, "llama3:8b"))
     assert pool.routes["gpt-5"].strategy is Strategy.ROUND_ROBIN
+    assert pool.routes["gpt-5"].mode is Mode.OBSERVE
     assert pool.routes["gpt-5"].budget == Budget(attempts=2, seconds=20.5, wait=10, patience=0)
     assert pool.routes["4"].budget == Budget(seconds=20.5, wait=10)
     assert pool.routes["default"].choices == (Choice(work), Choice(team))
@@ -116,6 +118,7 @@ def test_what_is_left_out_has_its_default() -> None:
     pool = read(routes("gpt-5: [work]"))
     assert pool.routes["gpt-5"].budget == Budget()
     assert pool.routes["gpt-5"].strategy is Strategy.ORDERED
+    assert pool.routes["gpt-5"].mode is Mode.ENFORCE
     assert pool.intercept == ()
     assert pool.replay_after_sent
 
@@ -165,6 +168,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
         ("gpt-5: [work, team]", "different dialects: openai (work), anthropic (team)", "only `default` may"),
         ("gpt-5: {candidates: [work], strategy: weighted}", "`strategy: weighted` is not available in this", "ordered"),
         ("gpt-5: {candidates: [work], strategy: orderd}", "unknown strategy 'orderd'", "did you mean `ordered`?"),
+        ("gpt-5: {candidates: [work], mode: advice}", "unknown mode 'advice'", "did you mean `advise`?"),
         ("gpt-5: {candidates: [work], hold: complete}", "`hold: complete` is not available in this version", "remove"),
         ("gpt-5: {candidates: [work], hold: some}", "unknown `hold` 'some'", "remove it"),
         ("gpt-5: {candidates: [work], budget: {attempts: 0}}", "'0' is out of bounds", "from 1 to 32"),

@@ -15,7 +15,7 @@ from understudy import cli
 from understudy.addon import Understudy
 from understudy.dialects import DIALECTS
 from understudy.journal import FAULT, MARKERS, OTHER, REPLAYED
-from understudy.pool import Budget
+from understudy.pool import Budget, Mode
 from understudy.rules import Label
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +55,12 @@ def test_every_subcommand_is_documented() -> None:
     names = [name for action in actions for name in action.choices]
     assert len(names) >= 4
     assert [name for name in names if f"`understudy {name}" not in README] == []
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_every_mode_is_documented(mode: Mode) -> None:
+    """How far a route goes can be looked up."""
+    assert f"| `{mode}` |" in README
 
 
 def test_every_marker_is_documented() -> None:

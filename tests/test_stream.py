@@ -21,6 +21,7 @@ from understudy.attempts import STALL_LIMIT
 from understudy.border import CONNECT_LIMIT
 from understudy.engine import Engine, Plan
 from understudy.exchange import Exchange
+from understudy.facts import Facts
 from understudy.install import install
 from understudy.pool import Budget, Choice, Credential, Pool, Route, Upstream
 from understudy.rulefolder import shipped
@@ -49,6 +50,12 @@ class Silent:
         self.over = 0
 
     def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
+        """Nothing to remember."""
+
+    def observing(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """Nothing to remember."""
+
+    def observed(self, flow: http.HTTPFlow, facts: Facts) -> None:
         """Nothing to remember."""
 
     def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:

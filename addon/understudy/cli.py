@@ -15,7 +15,7 @@ from pathlib import Path
 
 from understudy import __version__, rulecommands
 from understudy.config import ConfigError, Problem, default_pool_path, lint, load
-from understudy.pool import Choice, Pool, Route, specificity
+from understudy.pool import Choice, Mode, Pool, Route, specificity
 
 PROGRAMS = {"web": "mitmweb", "dump": "mitmdump"}
 """Sub-commands that start a program of mitmproxy."""
@@ -82,7 +82,8 @@ def summary(pool: Pool) -> list[str]:
     counts = f"{len(pool.upstreams)} upstreams, {len(pool.credentials)} credentials, {len(pool.routes)} routes"
     lines = [f"{pool.path}: {counts}"]
     for route in sorted(pool.routes.values(), key=_order, reverse=True):
-        lines.append(f"  {route.pattern} ({route.strategy}, at most {route.budget.attempts} attempts)")
+        mode = "" if route.mode is Mode.ENFORCE else f", {route.mode}s only"
+        lines.append(f"  {route.pattern} ({route.strategy}, at most {route.budget.attempts} attempts{mode})")
         lines.extend(f"    {_described(choice)}" for choice in route.choices)
     return lines
 

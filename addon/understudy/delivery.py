@@ -249,7 +249,7 @@ class DeliveryStream(BorderStream):
         if self.intake is None or not self.intake.is_call:
             return where
         try:
-            text = rewrite.mask_text(str(error), self.intake.stash)
+            text = rewrite.mask_own(str(error), self.intake.stash)
             return f"{where}: {self.secret.mask(text) if self.secret else text}"
         except Exception:
             return where

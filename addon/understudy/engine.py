@@ -46,6 +46,11 @@ NO_HELP = (
 )
 NO_ROUTE = "understudy: this request carries the placeholder of a saved flow and no route serves it, so it is not sent"
 
+ONLY_OBSERVED = (
+    "understudy: this request carries the placeholder of a saved flow and its route only observes, so there is nothing "
+    "to send: set `mode: enforce` on the route {route}"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -166,14 +171,29 @@ class Engine:
         """Begin the exchange of a call that has a route."""
         snapshot = intake.snapshot
         lineup = snapshot.selector.lineup(plan.route, plan.call.alias, plan.recognised.dialect.name)
-        request = Request(
+        request = self._request(intake, plan, blocked)
+        return Exchange(request, lineup, snapshot.selector, snapshot.ruleset, self.clock(), self.random)
+
+    def shadow(self, intake: Intake, plan: Plan) -> Exchange:
+        """The exchange as it would begin now, over a copy of the suspensions: whatever it does is forgotten."""
+        snapshot, suspensions = intake.snapshot, Suspensions(self.clock)
+        for running in self.suspensions:
+            suspensions.suspend(running)
+        selector, where = Selector(suspensions), (plan.route, plan.call.alias, plan.recognised.dialect.name)
+        lineup = selector.lineup(*where)
+        lineup.cursor = snapshot.selector.lineup(*where).cursor
+        request = self._request(intake, plan, {})
+        return Exchange(request, lineup, selector, snapshot.ruleset, self.clock(), self.random)
+
+    @staticmethod
+    def _request(intake: Intake, plan: Plan, blocked: Mapping[str, str]) -> Request:
+        return Request(
             alias=plan.call.alias,
             generating=plan.recognised.endpoint.kind is Kind.GENERATING,
             streamed=plan.call.streamed,
             blocked=blocked,
-            replay_after_sent=snapshot.pool.replay_after_sent,
+            replay_after_sent=intake.snapshot.pool.replay_after_sent,
         )
-        return Exchange(request, lineup, snapshot.selector, snapshot.ruleset, self.clock(), self.random)
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:
         """Upstreams that may get no secret on this connection, each with the reason (law 8).

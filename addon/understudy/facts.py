@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.dialects.base import Call
+from understudy.engine import Plan
 from understudy.exchange import Exchange
-from understudy.pool import Candidate, printable
+from understudy.pool import Candidate, Mode, printable
 from understudy.refusal import duration
 from understudy.rules import Scope
 from understudy.sites import Recognised
@@ -31,7 +32,7 @@ type Facts = dict[str, Any]
 """Keys: see the README, "What a flow knows"."""
 
 
-def begin(exchange: Exchange, recognised: Recognised, call: Call, mode: str, now: float) -> Facts:
+def begin(exchange: Exchange, recognised: Recognised, call: Call, mode: Mode, now: float) -> Facts:
     """What is known before the first attempt. ``now`` is a Unix time."""
     members = exchange.lineup.members
     facts: Facts = {
@@ -42,7 +43,7 @@ def begin(exchange: Exchange, recognised: Recognised, call: Call, mode: str, now
         "dialect": recognised.dialect.name,
         "endpoint": recognised.endpoint.name,
         "streamed": call.streamed,
-        "mode": mode,
+        "mode": mode.value,
         "candidates": [str(member) for member in members[:LISTED]],
         "of": len(members),
         "attempts": 0,
@@ -51,6 +52,24 @@ def begin(exchange: Exchange, recognised: Recognised, call: Call, mode: str, now
     if found := skipped(exchange):
         facts["skipped"] = found
     return facts
+
+
+def observe(plan: Plan, shadow: Exchange | None, now: float) -> Facts:
+    """What is known of a call that is only observed, before its reply is there."""
+    if shadow is not None:
+        return begin(shadow, plan.recognised, plan.call, plan.route.mode, now)
+    return {
+        "exchange": os.urandom(6).hex(),
+        "time": round(now, 3),
+        "route": plan.route.pattern,
+        "alias": printable(plan.call.alias),
+        "dialect": plan.recognised.dialect.name,
+        "endpoint": plan.recognised.endpoint.name,
+        "streamed": plan.call.streamed,
+        "mode": plan.route.mode.value,
+        "attempts": 0,
+        "tried": [],
+    }
 
 
 def skipped(exchange: Exchange) -> list[Facts]:

@@ -22,6 +22,7 @@ from understudy.pool import Candidate
 from understudy.refusal import duration
 from understudy.rules import Label
 from understudy.steps import Attempt, Outcome
+from understudy.story import advised
 from understudy.telling import Abandoned
 
 logger = logging.getLogger("understudy")
@@ -67,7 +68,7 @@ class FlowJournal:
 
     def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
         """A call is about to be answered from the pool."""
-        facts = known.begin(exchange, plan.recognised, plan.call, "enforce", self.clock())
+        facts = known.begin(exchange, plan.recognised, plan.call, plan.route.mode, self.clock())
         flow.metadata[known.KEY] = self._facts[exchange] = facts
 
     def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
@@ -154,18 +155,39 @@ class FlowJournal:
         known.catch_up(facts, exchange)
         facts["seconds"] = self._since(facts)
         facts.setdefault("answer", None)
-        for listener in self.listeners:
-            try:
-                listener(flow, facts)
-            except Exception as error:
-                # To write about a call must never cost it.
-                logger.error(f"understudy: an exchange cannot be told: {error!r}")
+        self._tell(flow, facts)
+
+    def observing(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """A call is passed on as it came, and only looked at."""
+        flow.metadata[known.KEY] = facts
+
+    def observed(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """What came of it; ``advise`` also says so in the flow."""
+        seen = facts.get("observed", {})
+        line = f"{facts['mode']} {facts['alias']} by route {facts['route']}: {seen.get('label', 'cancelled')}"
+        if seen:
+            line += f" by {seen['rule']}" + (f": {seen['evidence']}" if seen.get("evidence") else "")
+        if told := advised(facts.get("advice")):
+            line += f" (enforce would have {told})"
+            _note(flow, line)
+            if seen.get("label") not in ("ok", None):
+                flow.marked = flow.marked or REPLAYED
+        logger.log(logging.DEBUG if seen.get("label") == "ok" else logging.INFO, line)
+        self._tell(flow, facts)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _facts_of(self, exchange: Exchange) -> Facts:
         # Without began() nobody looks at them; whoever is told only half must not fail for it.
         return self._facts.setdefault(exchange, {"exchange": "", "time": self.clock(), "tried": []})
+
+    def _tell(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        for listener in self.listeners:
+            try:
+                listener(flow, facts)
+            except Exception as error:
+                # To write about a call must never cost it.
+                logger.error(f"understudy: an exchange cannot be told: {error!r}")
 
     def _since(self, facts: Facts) -> float:
         began: float = facts["time"]

@@ -29,6 +29,14 @@ class Strategy(StrEnum):
     ROUND_ROBIN = "round_robin"
 
 
+class Mode(StrEnum):
+    """How far understudy goes with the calls of a route."""
+
+    OBSERVE = "observe"  # judge and log, touch nothing
+    ADVISE = "advise"  # and say in the flow what enforce would have done
+    ENFORCE = "enforce"
+
+
 def printable(text: str, most: int = 200) -> str:
     """A name that somebody else chose, fit for one line of a log: a tool may call its model what it likes.
 
@@ -115,6 +123,7 @@ class Route:
     choices: tuple[Choice, ...]
     strategy: Strategy = Strategy.ORDERED
     budget: Budget = Budget()
+    mode: Mode = Mode.ENFORCE
 
     @property
     def is_default(self) -> bool:

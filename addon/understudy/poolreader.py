@@ -18,6 +18,7 @@ from understudy.pool import (
     Choice,
     Credential,
     Intercept,
+    Mode,
     Pool,
     Route,
     SecretSource,
@@ -176,7 +177,7 @@ class PoolReader(Collector):
 
     def _route(self, key: Scalar, value: Value, budget: Budget) -> Route:
         if isinstance(value, Table):
-            keys = ("candidates", "strategy", "budget", "hold")
+            keys = ("candidates", "strategy", "budget", "hold", "mode")
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
             table = Table(value.line, {"candidates": (key, value)})
@@ -186,7 +187,14 @@ class PoolReader(Collector):
             self._field(table, "candidates", lambda value: self._choices(key, value), ()),
             self._field(table, "strategy", self._strategy, Strategy.ORDERED),
             self._field(table, "budget", lambda value: self._budget(value, budget), budget),
+            self._field(table, "mode", self._mode, Mode.ENFORCE),
         )
+
+    def _mode(self, value: Value) -> Mode:
+        found = fields.text(value, "a mode")
+        if found not in Mode:
+            raise Wrong(f"unknown mode {shown(found)}", self._suggestion(found, [*Mode]))
+        return Mode(found)
 
     def _strategy(self, value: Value) -> Strategy:
         found = fields.text(value, "a strategy")

@@ -92,7 +92,7 @@ def unmask(request: http.Request, stash: Stash) -> None:
     )
 
 
-def mask_text(text: str, stash: Stash) -> str:
+def mask_own[T: (str, bytes)](text: T, stash: Stash) -> T:
     """Put the placeholder wherever a text repeats what the tool sent as its credential."""
     values = [*stash.query, *(word for _, value in stash.fields for word in WORDS.split(value))]
     for value in values:
@@ -100,9 +100,10 @@ def mask_text(text: str, stash: Stash) -> str:
     return text
 
 
-def reveal_query(request: http.Request, stash: Stash) -> http.Request:
-    """A copy of an unrouted request that carries the tool's own query again, to be put on the wire."""
+def reveal(request: http.Request, stash: Stash) -> http.Request:
+    """A copy of a request that carries the tool's own credential again, to be put on the wire."""
     revealed = request.copy()
+    unmask(revealed, stash)
     for value in stash.query:
         revealed.data.path = revealed.data.path.replace(QUOTED_CLIENT, value, 1)
     return revealed

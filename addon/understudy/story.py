@@ -50,6 +50,8 @@ def _rows(facts: Facts) -> list[tuple[str, str, str]]:
         rows.append(_row(entry))
     last = len(tried) + 1
     rows += [row for wait in waits if _number(wait, "before") >= last for row in _waits([wait], wait.get("before"))]
+    if isinstance(observed := facts.get("observed"), dict):
+        rows.append(("", "the tool's own credential", _row(observed)[2]))
     if name := _text(facts, "cancelled"):
         rows.append(("", _cut(name), "cancelled, the tool went away"))
     seen = {_name(entry) for entry in tried} | {_cut(name)}
@@ -88,8 +90,8 @@ def _row(entry: Facts) -> tuple[str, str, str]:
 def _ending(facts: Facts) -> list[str]:
     answer = facts.get("answer")
     after = f" after {_number(facts, 'released'):.2f}s" if "released" in facts else ""
-    if "observed" in facts:
-        lines = []
+    if _text(facts, "mode") in ("observe", "advise"):
+        lines = [f"enforce would have {told}"] if (told := advised(facts.get("advice"))) else []
     elif answer == 0:
         lines = [f"understudy answered itself{after}"]
     elif isinstance(answer, int) and 0 < answer < MOST:
@@ -101,6 +103,17 @@ def _ending(facts: Facts) -> list[str]:
     if isinstance(ended := facts.get("ended"), dict):
         lines.append(f"after that the stream ended in an error: {_row(ended)[2]}")
     return lines
+
+
+def advised(advice: object) -> str:
+    """What enforce would have done, to be read after "would have"; "" when nobody said."""
+    if not isinstance(advice, dict):
+        return ""
+    if instead := _text(advice, "instead"):
+        return instead
+    steps = [f"suspended {suspends}"] if (suspends := _text(advice, "suspends")) else []
+    steps += [then] if (then := _text(advice, "then")) else []
+    return f"asked {_text(advice, 'asks')}" + (f", and after a reply like this {' and '.join(steps)}" if steps else "")
 
 
 def _name(entry: Facts) -> str:

@@ -10,6 +10,7 @@ from mitmproxy.proxy import commands
 
 from understudy.engine import Plan
 from understudy.exchange import Exchange
+from understudy.facts import Facts
 from understudy.steps import Attempt, Outcome, Step
 
 
@@ -21,6 +22,12 @@ class Journal(Protocol):
 
     def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
         """A pause begins."""
+
+    def observing(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """A call is passed on as it came, and only looked at."""
+
+    def observed(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """What came of it."""
 
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of this attempt goes to the tool; 0: an answer of our own does."""

@@ -18,7 +18,22 @@ from .authority import Authority
 from .behaviours import Seen, echo_credential, encoded, json_reply, raw, redirect, silent, sse
 from .client import Connection, End, Response, Via, request
 from .proxy import Proxy, StartProxy
-from .stage import APIS, CHAT, ENVIRONMENT, GEMINI, HOSTS, MESSAGES, SECRETS, TOOL, Api, Stage, data, pool_yaml, refusal
+from .stage import (
+    APIS,
+    CHAT,
+    ENVIRONMENT,
+    GEMINI,
+    HOSTS,
+    MESSAGES,
+    ROUTES,
+    SECRETS,
+    TOOL,
+    Api,
+    Stage,
+    data,
+    pool_yaml,
+    refusal,
+)
 from .upstream import Upstream
 
 IDENTITY = [
@@ -289,7 +304,8 @@ def test_r07_no_record_holds_a_secret(
     odd = 'sk-odd/a+b=c 0123456789"quoted'
     secrets = {**SECRETS, "b": odd}
     environment = {**ENVIRONMENT, "SECRET_B": odd}
-    run = recorded(mitmdump, tmp_path, env=environment, pool_yaml=pool_yaml(upstream, other_upstream))
+    pool = pool_yaml(upstream, other_upstream, f"{ROUTES}  looks-*: {{candidates: [a, b], mode: advise}}")
+    run = recorded(mitmdump, tmp_path, env=environment, pool_yaml=pool)
     stage = Stage(run.proxy, upstream, other_upstream)
     for api in APIS.values():
         for stream in (False, True):
@@ -303,6 +319,14 @@ def test_r07_no_record_holds_a_secret(
         stage.play(alias, {"a": echo})
         for stream in (False, True):
             stage.call(CHAT, alias, stream=stream)
+    # Routes that observe: the tool's own credential is on the wire, and what repeats it is in no record.
+    upstream.on(lambda seen: seen.credential == TOOL, echo_credential(401))
+    for stream in (False, True):
+        path, body = CHAT.ask(stage.alias("looks"), stream)
+        url = f"{upstream.tls_url}{path}"
+        headers = [CHAT.header(TOOL), FORMS["cookie"]]
+        response = request(run.proxy.port, url, headers=headers, body=json.dumps(body).encode(), ca=run.proxy.ca)
+        assert TOOL.encode() in response.body
     alias = stage.alias("solo")
     stage.play(alias, {"a": silent()})
     with stage.connect(CHAT) as tool:
