@@ -18,11 +18,7 @@ credentials:
   lan: {upstream: lan, secret: {file: secret.txt}}
 routes:
   default: [work]
-  gpt-5:
-    candidates: [work, {credential: lan, model: "llama3:8b"}]
-    strategy: round_robin
-    budget: {attempts: 2}
-    mode: advise
+  gpt-5: {candidates: [work, {credential: lan, model: "llama3:8b"}], strategy: round_robin, budget: {attempts: 2}}
 """
 
 
@@ -45,7 +41,7 @@ def test_check_says_what_a_good_file_means(pool_file: Path, capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         f"{pool_file}: 2 upstreams, 2 credentials, 2 routes",
-        "  gpt-5 (round_robin, at most 2 attempts, advises only)",
+        "  gpt-5 (round_robin, at most 2 attempts)",
         "    work: the alias as it is at https://api.openai.com:443/v1 (openai)",
         "    lan: llama3:8b at http://llm.corp:11434 (openai)",
         "  default (ordered, at most 4 attempts)",
@@ -133,3 +129,11 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage: understudy" in capsys.readouterr().err
+    assert "usage: understudy" in capsys.readouterr().err
+
+
+def test_a_route_that_only_looks_is_told_apart(pool_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mode other than the default stands beside the route."""
+    pool_file.write_text(GOOD.replace("default: [work]", "default: {candidates: [work], mode: advise}"))
+    assert cli.main(["check"]) == 0
+    assert "  default (ordered, at most 4 attempts, advises only)" in capsys.readouterr().out.splitlines()
