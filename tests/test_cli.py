@@ -129,7 +129,6 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage: understudy" in capsys.readouterr().err
-    assert "usage: understudy" in capsys.readouterr().err
 
 
 def test_a_route_that_only_looks_is_told_apart(pool_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

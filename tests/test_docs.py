@@ -15,6 +15,7 @@ from understudy import cli
 from understudy.addon import Understudy
 from understudy.dialects import DIALECTS
 from understudy.journal import FAULT, MARKERS, OTHER, REPLAYED
+from understudy.metrics import Metrics
 from understudy.pool import Budget, Mode
 from understudy.rules import Label
 
@@ -55,6 +56,16 @@ def test_every_subcommand_is_documented() -> None:
     names = [name for action in actions for name in action.choices]
     assert len(names) >= 4
     assert [name for name in names if f"`understudy {name}" not in README] == []
+
+
+def test_every_metric_is_documented() -> None:
+    """Each one by the name that Prometheus shows."""
+    names = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in Metrics(list).registry.collect()
+    }
+    assert len(names) >= 8
+    assert [name for name in names if f"`{name}`" not in README] == []
 
 
 @pytest.mark.parametrize("mode", Mode)

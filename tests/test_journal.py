@@ -43,7 +43,9 @@ class Told:
         self.journal.listeners.append(lambda flow, facts: self.over.append(json.loads(json.dumps(facts))))
         self.flow = tflow.tflow()
         self.exchange = stage.exchange(on, alias, **options)
-        plan = Plan(Recognised(OPENAI, ENDPOINT, "/chat/completions", ""), Call(alias, False), on)
+        plan = Plan(
+            Recognised(OPENAI, ENDPOINT, "/chat/completions", ""), Call(alias, bool(options.get("streamed"))), on
+        )
         self.journal.began(self.flow, self.exchange, plan)
         self.play(self.exchange, self.exchange.begin(stage.now), list(replies))
 

@@ -23,13 +23,12 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
-from understudy import config, contentview, flowlist, tunnel
+from understudy import config, flowlist, tunnel
 from understudy.capacity import close_socket, lift_connection_limit
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
+from understudy.inspection import Inspection
 from understudy.install import install
-from understudy.journal import FlowJournal
-from understudy.journalfile import JournalFile
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Upstream
 from understudy.refusal import duration
@@ -51,12 +50,13 @@ class Understudy:
     name = "understudy"
 
     def __init__(self) -> None:
-        self.journal = FlowJournal()
-        self.journal.show = lambda attempt, tool: flowlist.show(ctx.master, attempt, tool)
         self.library = RuleLibrary()
         self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
+        self.inspection = Inspection(
+            lambda attempt, tool: flowlist.show(ctx.master, attempt, tool), lambda: self.engine.suspensions
+        )
+        self.journal = self.inspection.journal
         self.uninstall: Callable[[], None] = lambda: None
-        self._journal_file: JournalFile | None = None
         self._watching: asyncio.Task[None] | None = None
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -94,10 +94,14 @@ class Understudy:
         loader.add_option(
             "pool_journal", str, "", "Append one JSON object per pooled call to this file; '-' is standard output."
         )
+        loader.add_option("pool_metrics", bool, False, "Collect metrics for Prometheus (needs understudy[metrics]).")
+        loader.add_option(
+            "pool_metrics_port", int, 0, "Collect metrics and serve them at http://127.0.0.1:PORT/metrics; 0: do not."
+        )
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
-        contentview.register()
+        self.inspection.open()
 
     def configure(self, updated: Set[str]) -> None:
         """Read the pool file when its option changes. Raises OptionsError; the last good pool stays in use."""
@@ -107,8 +111,13 @@ class Understudy:
             self.engine.keep_stream = ctx.options.pool_keep_streams
         if "pool_attempt_flows" in updated:
             self.engine.attempt_flows = ctx.options.pool_attempt_flows
-        if "pool_journal" in updated:
-            self.open_journal(ctx.options.pool_journal)
+        try:
+            if "pool_journal" in updated:
+                self.inspection.write_to(ctx.options.pool_journal)
+            if {"pool_metrics", "pool_metrics_port"} & updated:
+                self.inspection.count(wanted=ctx.options.pool_metrics, port=ctx.options.pool_metrics_port)
+        except ValueError as problem:
+            raise exceptions.OptionsError(str(problem)) from None
         if "pool_connect_timeout" in updated:
             self.engine.connect_limit = _seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
@@ -127,26 +136,10 @@ class Understudy:
         if self._watching is not None:
             self._watching.cancel()
         self.uninstall()
-        contentview.unregister()
-        self.open_journal("")
+        self.inspection.close()
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
                 ctx.options.update(**{name: before})
-
-    def open_journal(self, written: str) -> None:
-        """Write the journal there from now on; "": nowhere. Raises OptionsError, and the old one stays in use."""
-        try:
-            opened = JournalFile(written) if written else None
-        except OSError as error:
-            raise exceptions.OptionsError(
-                f"pool_journal: {written} cannot be opened ({error.strerror}): name a file in a folder that exists"
-            ) from None
-        if self._journal_file is not None:
-            self.journal.listeners.remove(self._journal_file)
-            self._journal_file.close()
-        self._journal_file = opened
-        if opened is not None:
-            self.journal.listeners.append(opened)
 
     def read_pool(self) -> None:
         """Load the pool file. Raises OptionsError with all its problems."""

@@ -249,13 +249,16 @@ def test_r10_side_calls_arrive_as_they_were_sent(stage: Stage, call: str) -> Non
 class Recorded:
     """A proxy that writes down all it can: the log at debug level, the flows, and a HAR file."""
 
-    def __init__(self, proxy: Proxy, har: Path) -> None:
+    def __init__(self, proxy: Proxy, har: Path, metrics_port: int) -> None:
         self.proxy = proxy
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         self.har = har
         self.journal = har.with_name("journal.jsonl")
 
     def records(self) -> dict[str, str]:
         """Stop, and return everything that was written, by where it stands."""
+        metrics = request(None, self.metrics_url, "GET")
+        assert b"understudy_requests_total" in metrics.body
         flows = [flow for flow in self.proxy.flows() if isinstance(flow, http.HTTPFlow)]
         assert flows
         decoded = [
@@ -271,6 +274,7 @@ class Recorded:
             "bodies": b"\n".join(decoded).decode("latin-1"),
             "har": self.har.read_text(),
             "journal": self.journal.read_text(),
+            "metrics": metrics.body.decode(),
             "content view": "\n".join(viewed(flow) for flow in flows),
         }
 
@@ -292,9 +296,10 @@ def recorded(
     """Start a proxy that writes down all it can."""
     har = directory / "dump.har"
     everything = {"hardump": str(har), "flow_detail": "4", "store_streamed_bodies": "true"}
-    everything["pool_journal"] = str(har.with_name("journal.jsonl"))
+    port = free_port()
+    everything |= {"pool_journal": str(har.with_name("journal.jsonl")), "pool_metrics_port": str(port)}
     everything |= settings or {}
-    return Recorded(mitmdump(verbosity="debug", settings=everything, **options), har)
+    return Recorded(mitmdump(verbosity="debug", settings=everything, **options), har, port)
 
 
 def test_r07_no_record_holds_a_secret(
