@@ -6,6 +6,7 @@ how it ended is read from its last bytes.
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label
 from understudy.steps import Attempt, Refuse, Release
 from understudy.telling import Abandoned, Journal, UnderstudyAttemptHook
+
+logger = logging.getLogger("understudy")
 
 
 @dataclass
@@ -76,7 +79,12 @@ class DeliveryStream(BorderStream):
         head = self.held[0].response if self.held and isinstance(self.held[0], ResponseHeaders) else None
         body = b"".join(event.data for event in self.held if isinstance(event, ResponseData))
         complete = bool(self.held) and isinstance(self.held[-1], ResponseEndOfMessage)
-        return attempt_flow(self.flow, self.sent, self.hold, head, body, fault=fault, complete=complete)
+        try:
+            return attempt_flow(self.flow, self.sent, self.hold, head, body, fault=fault, complete=complete)
+        except Exception as error:
+            # To look at an attempt must never cost the call.
+            logger.error(f"understudy: an attempt cannot be shown: {self.trace(error)}")
+            return None
 
     def abandon(self) -> None:
         """The tool went away: nothing is learnt of an attempt that is under way, but it is shown."""
@@ -108,6 +116,7 @@ class DeliveryStream(BorderStream):
         if body != [edited] and b"".join(body) != edited:
             rest = [event for event in held[1:] if not isinstance(event, ResponseData)]
             held = [head, ResponseData(self.stream_id, edited), *rest]
+        self.sent = None
         if self.journal is not None:
             self.journal.released(self.flow, self.exchange, step.attempt)
         verdict = self.exchange.outcomes[step.attempt - 1].verdict

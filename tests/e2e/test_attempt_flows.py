@@ -330,6 +330,22 @@ def test_r06_an_attempt_that_echoes_is_masked(room: Room, echo: str) -> None:
         assert leaks(f"{flow.get_state()}{flow.comment}", {**SECRETS, "tool": TOOL}) == []
 
 
+def test_r06_a_reply_that_cannot_be_masked_is_an_attempt(room: Room) -> None:
+    """R06, O05: a compressed stream with an echo goes to nobody; the attempt is shown with the placeholder."""
+    stage = room.stage
+    alias = stage.alias("solo")
+    echo = data({"choices": [{"index": 0, "delta": {"content": SECRETS["a"]}}]})
+    stage.play(alias, {"a": sse(CHAT.lifecycle[1], echo, encoding="gzip")})
+    response = stage.call(CHAT, alias, stream=True)
+    assert response.status == 400
+    attempt, tool = room.flows(alias, 2)
+    assert attempt.response is not None
+    assert b"<understudy:a>" in (attempt.response.content or b"")
+    assert facts(tool)["answer"] == 0
+    for flow in (attempt, tool):
+        assert leaks(f"{flow.get_state()}", SECRETS) == []
+
+
 def test_an_attempt_that_is_replayed_shows_no_placeholder_to_an_upstream(
     room: Room, mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream, tmp_path: Path
 ) -> None:
