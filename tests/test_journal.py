@@ -92,10 +92,11 @@ def stage(caplog: pytest.LogCaptureFixture) -> Stage:
     return Stage()
 
 
-def test_a_call_without_replay_is_a_line_for_debugging_only(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_call_without_replay_is_no_line(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     """Most calls say nothing aloud; the flow knows who answered."""
     told = Told(stage, route(A, B), [reply(Label.OK)])
-    assert lines(caplog) == [("DEBUG", "1/2 a m1: answered")]
+    assert lines(caplog) == []
+    assert told.flow.comment == "1/2 a m1: answered"
     facts = told.facts
     assert len(facts.pop("exchange")) == 12
     assert facts == {

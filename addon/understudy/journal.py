@@ -116,9 +116,9 @@ class FlowJournal:
                 "answered" if good else f"released: {outcome.verdict.label}"
             )
             if attempts > 1 or not line.startswith("1/"):
+                # Most calls are answered by the first candidate. mitmproxy's handlers take every level, and then a
+                # line at debug level costs more than all else that is done here.
                 logger.info(line)
-            else:
-                logger.debug(line)
             _note(flow, line)
         else:
             facts["answer"] = 0
@@ -172,7 +172,8 @@ class FlowJournal:
             _note(flow, line)
             if seen.get("label") not in ("ok", None):
                 flow.marked = flow.marked or REPLAYED
-        logger.log(logging.DEBUG if seen.get("label") == "ok" else logging.INFO, line)
+        if seen.get("label") != "ok":
+            logger.info(line)
         self._tell(flow, facts)
 
     # -- parts ---------------------------------------------------------------------------------------------------
