@@ -148,3 +148,10 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage: understudy" in capsys.readouterr().err
+
+
+def test_a_route_that_only_looks_is_told_apart(pool_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mode other than the default stands beside the route."""
+    pool_file.write_text(GOOD.replace("default: [work]", "default: {candidates: [work], mode: advise}"))
+    assert cli.main(["check"]) == 0
+    assert "  default (ordered, at most 4 attempts, advises only)" in capsys.readouterr().out.splitlines()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from understudy.config import ConfigError, Problem, check_file_is_private, default_pool_path, lint, load, parse
 from understudy.dialects import DIALECTS
 from understudy.fields import AUTH_HEADERS
-from understudy.pool import Budget, Choice, HoldUntil, Intercept, Override, Pool, Route, Strategy
+from understudy.pool import Budget, Choice, HoldUntil, Intercept, Mode, Override, Pool, Route, Strategy
 from understudy.secrets import shown
 
 ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
@@ -74,6 +74,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
           gpt-5:
             candidates: [work, {credential: home, model: llama3:8b, priority: 2, weight: 3}]
             strategy: weighted
+            mode: observe
             hold: complete
             affinity: no
             budget: {attempts: 2, patience: 0, silence: 300, first_output: 60, idle: 15.5}
@@ -107,6 +108,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
     first = pool.routes["gpt-5"]
     assert first.choices == (Choice(work), Choice(home, "llama3:8b", priority=2, weight=3))
     assert (first.strategy, first.hold, first.affinity) == (Strategy.WEIGHTED, HoldUntil.COMPLETE, False)
+    assert first.mode is Mode.OBSERVE
     assert first.budget == Budget(
         attempts=2, seconds=20.5, wait=10, patience=0, silence=300, first_output=60, idle=15.5
     )
@@ -130,6 +132,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert pool.routes["gpt-5"].budget == Budget()
     assert pool.routes["gpt-5"].strategy is Strategy.ORDERED
     assert (pool.routes["gpt-5"].hold, pool.routes["gpt-5"].affinity) == (HoldUntil.OUTPUT, True)
+    assert pool.routes["gpt-5"].mode is Mode.ENFORCE
     assert pool.intercept == ()
     assert pool.replay_after_sent
 
@@ -186,6 +189,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
         ("gpt-5: [{credential: work, priority: first}]", "a text in place of a number", "a priority from 1 to 100"),
         ("gpt-5: {candidates: [work], strategy: orderd}", "unknown strategy 'orderd'", "did you mean `ordered`?"),
         ("gpt-5: {candidates: [work], hold: complet}", "unknown hold 'complet'", "did you mean `complete`?"),
+        ("gpt-5: {candidates: [work], mode: advice}", "unknown mode 'advice'", "did you mean `advise`?"),
         ("gpt-5: {candidates: [work], affinity: 3}", "a number in place of true or false", "write true or false"),
         ("gpt-5: {candidates: [work], actions: {limited: {}}}", "unknown label 'limited'", "rate_limited"),
         (

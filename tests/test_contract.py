@@ -13,8 +13,8 @@ from importlib.metadata import version
 
 import pytest
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy import connection, http, options
-from mitmproxy.addons import proxyserver, tlsconfig
+from mitmproxy import addonmanager, connection, http, options
+from mitmproxy.addons import dumper, proxyserver, save, savehar, tlsconfig, view
 from mitmproxy.proxy import commands, context, events, layer, server, tunnel
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream
@@ -28,12 +28,12 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 
-from understudy.attempts import UnderstudyAttemptHook
 from understudy.border import BorderStream, PooledHttpConnection
 from understudy.http1 import HEAD_LIMIT, tame
 from understudy.pool import Upstream
 from understudy.secretstream import UnderstudySecretHook
 from understudy.stream import ReplayStream
+from understudy.telling import UnderstudyAttemptHook
 
 HTTP = "mitmproxy.proxy.layers.http"
 SIGNATURES = {
@@ -83,7 +83,21 @@ SIGNATURES = {
     "mitmproxy.net.http.url:parse_authority": "authority, check",
     "mitmproxy.net.http.url:hostport": "scheme, host, port",
     "mitmproxy.addons.tlsconfig:TlsConfig.tls_start_server": "self, tls_start",
+    # flowlist.py
+    "mitmproxy.addons.view:View.add": "self, flows",
+    "mitmproxy.addons.view:View.update": "self, flows",
+    **{
+        f"mitmproxy.addons.{recorder}.{hook}": f"self, {flow}"
+        for recorder, flow in (("save:Save", "flow"), ("savehar:SaveHar", "flow"), ("dumper:Dumper", "f"))
+        for hook in ("response", "error")
+    },
 }
+
+
+def test_the_recorders_have_the_names_we_ask_for() -> None:
+    """flowlist.py finds mitmproxy's flow list and recorders by name."""
+    names = {save.Save: "save", savehar.SaveHar: "savehar", dumper.Dumper: "dumper", view.View: "view"}
+    assert {kind: addonmanager._get_name(kind()) for kind in names} == names
 
 
 def resolve(name: str) -> Callable[..., object]:

@@ -14,7 +14,9 @@ from mitmproxy.test import taddons
 from understudy import cli
 from understudy.addon import Understudy
 from understudy.dialects import DIALECTS, Dialect
-from understudy.pool import Budget
+from understudy.journal import FAULT, MARKERS, OTHER, REPLAYED
+from understudy.metrics import Metrics
+from understudy.pool import Budget, Mode
 from understudy.rules import Label
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +69,29 @@ def test_every_subcommand_is_documented() -> None:
     names = [name for action in actions for name in action.choices]
     assert len(names) >= 4
     assert [name for name in names if f"`understudy {name}" not in README] == []
+
+
+def test_every_metric_is_documented() -> None:
+    """Each one by the name that Prometheus shows."""
+    names = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in Metrics(list).registry.collect()
+    }
+    assert len(names) >= 8
+    assert [name for name in names if f"`{name}`" not in README] == []
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_every_mode_is_documented(mode: Mode) -> None:
+    """How far a route goes can be looked up."""
+    assert f"| `{mode}` |" in README
+
+
+def test_every_marker_is_documented() -> None:
+    """What stands beside an attempt in the flow list can be looked up."""
+    markers = {*MARKERS.values(), FAULT, OTHER, REPLAYED}
+    assert [marker for marker in markers if f"`{marker.strip(':')}`" not in README and marker != REPLAYED] == []
+    assert f"~marker {REPLAYED.strip(':')}" in README
 
 
 def test_every_budget_is_documented_with_its_default() -> None:

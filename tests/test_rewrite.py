@@ -301,7 +301,7 @@ def test_a_credential_in_the_query_is_masked_and_can_be_sent_again() -> None:
     assert values == (OWN.encode(), b"x%2Fy")
     assert OWN not in wire(asked)
     assert rewrite.carries_placeholder(asked)
-    revealed = rewrite.reveal_query(asked, Stash((), values))
+    revealed = rewrite.reveal(asked, Stash((), values))
     assert revealed.path == path
     assert OWN not in wire(asked)
 

@@ -20,18 +20,20 @@ from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeadersHook, HttpResponseHook
 from mitmproxy.proxy.mode_specs import ProxyMode
 
-from understudy.attempts import STALL_LIMIT, UnderstudyAttemptHook
+from understudy.attempts import STALL_LIMIT
 from understudy.border import CONNECT_LIMIT
 from understudy.commandsecret import CommandSecret
-from understudy.engine import Engine
+from understudy.engine import Engine, Plan
 from understudy.exchange import Exchange
+from understudy.facts import Facts
 from understudy.install import install
 from understudy.pool import Budget, Choice, Credential, Pool, Route, SecretSource, Upstream
 from understudy.rulefolder import shipped
 from understudy.secrets import SecretError
 from understudy.secretstream import UnderstudySecretHook
-from understudy.steps import Outcome
+from understudy.steps import Attempt, Outcome
 from understudy.stream import ReplayStream
+from understudy.telling import UnderstudyAttemptHook
 from understudy.watch import Alarm
 
 
@@ -54,6 +56,27 @@ class Silent:
 
     def __init__(self) -> None:
         self.told: list[int] = []
+        self.over = 0
+
+    def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
+        """Nothing to remember."""
+
+    def observing(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """Nothing to remember."""
+
+    def observed(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """Nothing to remember."""
+
+    def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
+        """Nothing to remember."""
+
+    def left(self, flow: http.HTTPFlow, exchange: Exchange, attempt: Attempt, record: http.HTTPFlow | None) -> None:
+        """Remember that the tool went away."""
+        self.told.append(-2)
+
+    def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """Count the ends."""
+        self.over += 1
 
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """Remember which attempt was released."""

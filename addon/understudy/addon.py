@@ -24,8 +24,7 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
-from understudy import config, tunnel
-from understudy.attempts import Abandoned
+from understudy import config, flowlist, tunnel
 from understudy.capacity import close_socket, lift_connection_limit
 from understudy.commands import Commands
 from understudy.control import Control
@@ -33,13 +32,14 @@ from understudy.controlanswer import answers
 from understudy.controlserver import ControlServer
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
+from understudy.inspection import Inspection
 from understudy.install import install
-from understudy.journal import FlowJournal
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Pool, Upstream
 from understudy.secretstream import Fetch
 from understudy.statekeeper import StateKeeper
 from understudy.target import ControlError
+from understudy.telling import Abandoned
 from understudy.yamlnodes import RuleError
 
 logger = logging.getLogger("understudy")
@@ -58,9 +58,12 @@ class Understudy:
     name = "understudy"
 
     def __init__(self) -> None:
-        self.journal = FlowJournal()
         self.library = RuleLibrary()
         self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
+        self.inspection = Inspection(
+            lambda attempt, tool: flowlist.show(ctx.master, attempt, tool), lambda: self.engine.suspensions
+        )
+        self.journal = self.inspection.journal
         self.uninstall: Callable[[], None] = lambda: None
         self.keeper = StateKeeper(self.engine.suspensions)
         self.control = Control(self.engine, self.reload, self.closed)
@@ -98,9 +101,20 @@ class Understudy:
         )
         loader.add_option("pool_control", bool, True, "Let `understudy status` and the like ask this proxy.")
         loader.master.commands.collect_commands(Commands(self.control))
+        loader.add_option(
+            "pool_attempt_flows", bool, True, "Show and save attempts that the tool did not get as flows of their own."
+        )
+        loader.add_option(
+            "pool_journal", str, "", "Append one JSON object per pooled call to this file; '-' is standard output."
+        )
+        loader.add_option("pool_metrics", bool, False, "Collect metrics for Prometheus (needs understudy[metrics]).")
+        loader.add_option(
+            "pool_metrics_port", int, 0, "Collect metrics and serve them at http://127.0.0.1:PORT/metrics; 0: do not."
+        )
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
+        self.inspection.open()
 
     def configure(self, updated: Set[str]) -> None:
         """Read the pool file when its option changes. Raises OptionsError; the last good pool stays in use."""
@@ -108,6 +122,15 @@ class Understudy:
             raise exceptions.OptionsError(NO_DEBUG)
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
+        if "pool_attempt_flows" in updated:
+            self.engine.attempt_flows = ctx.options.pool_attempt_flows
+        try:
+            if "pool_journal" in updated:
+                self.inspection.write_to(ctx.options.pool_journal)
+            if {"pool_metrics", "pool_metrics_port"} & updated:
+                self.inspection.count(wanted=ctx.options.pool_metrics, port=ctx.options.pool_metrics_port)
+        except ValueError as problem:
+            raise exceptions.OptionsError(str(problem)) from None
         if "pool_connect_timeout" in updated:
             self.engine.connect_limit = _seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
@@ -135,6 +158,7 @@ class Understudy:
         self.server.close()
         self.uninstall()
         self.keeper.close()
+        self.inspection.close()
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
                 ctx.options.update(**{name: before})

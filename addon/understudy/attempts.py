@@ -6,10 +6,9 @@ HTTP/1 client marks itself done just after the event that carries the end of a m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 from logging import WARNING
 
-from mitmproxy import http
 from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
@@ -20,36 +19,19 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from understudy.delivery import Kept
-from understudy.exchange import Exchange
 from understudy.hold import Held, Hold
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label
 from understudy.secrets import SecretError
 from understudy.secretstream import SecretStream
-from understudy.steps import Attempt, Outcome, Refuse, Release, Step, Wait
+from understudy.steps import Attempt, Refuse, Release, Step, Wait
+from understudy.telling import Abandoned, UnderstudyAttemptHook
 from understudy.watch import SLACK
 
 LOOK_INTERVAL = 0.25
 """Seconds between two looks at whether a wait can end early: somebody resumed by hand, or another exchange's probe."""
 STALL_LIMIT = 10.0
 """Seconds for the body of an error reply, while another candidate is left."""
-
-
-@dataclass
-class Abandoned:
-    """An attempt whose reply is not the one that goes to the tool. ``step`` is what comes next."""
-
-    flow: http.HTTPFlow
-    exchange: Exchange
-    outcome: Outcome
-    step: Step
-
-
-@dataclass
-class UnderstudyAttemptHook(commands.StartHook):
-    """An attempt was abandoned. Addons can implement ``understudy_attempt(abandoned)``."""
-
-    abandoned: Abandoned
 
 
 class AttemptStream(SecretStream):
@@ -65,7 +47,9 @@ class AttemptStream(SecretStream):
                 case Attempt():
                     step = yield from self.send(step)
                 case Wait(seconds=seconds, reason=reason) if seconds > 0:
-                    yield commands.Log(f"waiting {seconds:.1f}s: {reason}")
+                    assert self.exchange is not None
+                    if self.journal is not None:
+                        self.journal.waited(self.flow, self.exchange, seconds, reason)
                     yield from self.pause(seconds)
                     step = None
                 case Wait():
@@ -88,7 +72,7 @@ class AttemptStream(SecretStream):
         """Send the request to a candidate; returns the next step when it never got there."""
         assert self.plan is not None and self.exchange is not None
         self.attempt, candidate, plan = attempt, attempt.candidate, self.plan
-        self.held, self.reused = [], False
+        self.held, self.reused, self.sent = [], False, None
         rejected = self.secret.value if attempt.refresh and self.secret is not None else ""
         if (yield from self.fetch(candidate, rejected)):
             return None
@@ -101,6 +85,8 @@ class AttemptStream(SecretStream):
             yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
             return self.exchange.unsendable(label, rule, str(problem), self.now())
         assert self.secret is not None
+        self.sent = request
+        request.timestamp_start = time.time()
         self.hold = Hold(plan.recognised, plan.call, candidate, self.secret, plan.route.hold)
         server, fault = yield from self.connect(candidate.upstream)
         if (yield from self.gone()):
@@ -111,6 +97,7 @@ class AttemptStream(SecretStream):
             return (yield from self.conclude(self.hold.fault(fault)))
         self.server_state = self.state_held_headers
         yield from self.transmit(request, server)
+        request.timestamp_end = time.time()
         self.sent_at = self.now()
         yield from self.wake_in(self.exchange.first_byte_limit(self.sent_at))
         return None
@@ -123,6 +110,7 @@ class AttemptStream(SecretStream):
         step = exchange.judge(reply, self.now())
         if isinstance(step, Release) and step.attempt == attempt.number:
             return step
+        record = self.record(reply.fault)
         complete = bool(self.held) and isinstance(self.held[-1], ResponseEndOfMessage)
         if exchange.best == attempt.number:
             server = self.flow.server_conn
@@ -136,7 +124,7 @@ class AttemptStream(SecretStream):
             yield from self.cancel()
         self.forget_attempt()
         self.server_state = self.state_pause
-        yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, exchange.outcomes[-1], step))
+        yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, exchange.outcomes[-1], step, record))
         if (yield from self.gone()):
             return None
         return step

@@ -17,7 +17,7 @@ from understudy import __version__, controlcommands, rulecommands
 from understudy.commandsecret import CommandSecret
 from understudy.config import ConfigError, Problem, default_pool_path, lint, load
 from understudy.dialects.base import Dialect
-from understudy.pool import Choice, Pool, Route, specificity
+from understudy.pool import Choice, Mode, Pool, Route, specificity
 
 PROGRAMS = {"web": "mitmweb", "dump": "mitmdump"}
 """Sub-commands that start a program of mitmproxy."""
@@ -85,7 +85,8 @@ def summary(pool: Pool) -> list[str]:
     counts = f"{len(pool.upstreams)} upstreams, {len(pool.credentials)} credentials, {len(pool.routes)} routes"
     lines = [f"{pool.path}: {counts}"]
     for route in sorted(pool.routes.values(), key=_order, reverse=True):
-        lines.append(f"  {route.pattern} ({route.strategy}, at most {route.budget.attempts} attempts)")
+        mode = "" if route.mode is Mode.ENFORCE else f", {route.mode}s only"
+        lines.append(f"  {route.pattern} ({route.strategy}, at most {route.budget.attempts} attempts{mode})")
         lines.extend(f"    {_described(choice)}" for choice in route.choices)
     return lines
 

@@ -6,11 +6,12 @@ how it ended is read from its last bytes.
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from dataclasses import dataclass
 from logging import ERROR, WARNING
-from typing import ClassVar, Protocol, override
+from typing import ClassVar, override
 
 from mitmproxy import http
 from mitmproxy.connection import Server
@@ -25,28 +26,22 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 
-from understudy import release, replyedit, rewrite
+from understudy import release, replyedit
 from understudy.actions import DEFAULTS, Next
+from understudy.attemptflow import attempt_flow
 from understudy.border import BorderStream
 from understudy.dialects.base import Progress
 from understudy.engine import Intake, Plan
 from understudy.exchange import Exchange
 from understudy.hold import Hold, Secret, Tail
-from understudy.reply import Reply
+from understudy.reply import Fault, FaultKind, Reply
 from understudy.replyedit import FramesToEvents, ReplyEdit
 from understudy.rules import Label
-from understudy.steps import Attempt, Outcome, Refuse, Release
+from understudy.steps import Attempt, Refuse, Release
 from understudy.streamevents import StreamKind
+from understudy.telling import Abandoned, Journal, UnderstudyAttemptHook
 
-
-class Journal(Protocol):
-    """Who is told what happened."""
-
-    def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
-        """The reply of this attempt goes to the tool; 0: an answer of our own does."""
-
-    def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:
-        """A released stream ended in an error."""
+logger = logging.getLogger("understudy")
 
 
 @dataclass
@@ -78,6 +73,31 @@ class DeliveryStream(BorderStream):
         self.untouched = True
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.secret: Secret | None = None
+        self.sent: http.Request | None = None
+        """The request of the current attempt, secret included."""
+
+    def record(self, fault: Fault | None) -> http.HTTPFlow | None:
+        """The current attempt as a flow of its own, without its secret; None when nobody wants to see it."""
+        if self.sent is None or self.hold is None or not self.engine_now.attempt_flows:
+            return None
+        head = self.held[0].response if self.held and isinstance(self.held[0], ResponseHeaders) else None
+        body = b"".join(event.data for event in self.held if isinstance(event, ResponseData))
+        complete = bool(self.held) and isinstance(self.held[-1], ResponseEndOfMessage)
+        try:
+            return attempt_flow(self.flow, self.sent, self.hold, head, body, fault=fault, complete=complete)
+        except Exception as error:
+            # To look at an attempt must never cost the call.
+            logger.error(f"understudy: an attempt cannot be shown: {self.trace(error)}")
+            return None
+
+    def abandon(self) -> None:
+        """The tool went away: nothing is learnt of an attempt that is under way, but it is shown."""
+        assert self.exchange is not None
+        attempt = self.exchange.attempt
+        self.exchange.cancelled()
+        if attempt is not None and self.journal is not None:
+            fault = Fault(FaultKind.CUT, "cancelled, the tool went away", sent=self.upstream_id is not None)
+            self.journal.left(self.flow, self.exchange, attempt, self.record(fault))
 
     def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
         """Hand a held reply to the tool; from here on events pass as they come, ``live`` without being buffered."""
@@ -95,9 +115,7 @@ class DeliveryStream(BorderStream):
         body = [event.data for event in held if isinstance(event, ResponseData)]
         edited = release.prepare(head.response, b"".join(body), hold, step, complete=complete)
         if edited is None:
-            yield from self.cancel()
-            self.forget_attempt()
-            yield from self.refuse(Refuse(400, release.ECHOED))
+            yield from self.withhold(held, step)
             return
         edit = self.edit_of(hold, head.response, complete=complete)
         if edit is not None:
@@ -108,6 +126,7 @@ class DeliveryStream(BorderStream):
             rest = [event for event in held[1:] if not isinstance(event, ResponseData)]
             # Never an empty one: as a chunk that would be the end of the reply.
             held = [head, *([ResponseData(self.stream_id, edited)] if edited else []), *rest]
+        self.sent = None
         if self.journal is not None:
             self.journal.released(self.flow, self.exchange, step.attempt)
         verdict = self.exchange.outcomes[step.attempt - 1].verdict
@@ -145,6 +164,18 @@ class DeliveryStream(BorderStream):
             engine.ended(self.exchange, self.plan, self.flow.request, answered=False)
         if label is Label.MODEL_UNSUPPORTED:
             engine.remember_refusal(self.exchange, response, body)
+
+    def withhold(self, held: list[events.Event], step: Release) -> CommandGenerator[None]:
+        """A reply that must not go out, because the secret in it cannot be masked."""
+        assert self.exchange is not None and self.attempt is not None
+        yield from self.cancel()
+        self.forget_attempt()
+        refuse = Refuse(400, release.ECHOED)
+        if step.attempt == self.attempt.number:
+            self.held = held
+            outcome, record = self.exchange.outcomes[step.attempt - 1], self.record(None)
+            yield UnderstudyAttemptHook(Abandoned(self.flow, self.exchange, outcome, refuse, record))
+        yield from self.refuse(refuse)
 
     def state_released(self, event: events.Event) -> CommandGenerator[None]:
         """The released stream: one append per chunk, and nothing else that mitmproxy would not do."""
@@ -241,8 +272,16 @@ class DeliveryStream(BorderStream):
         response.timestamp_start = time.time()
         yield HttpResponseHeadersHook(self.flow)
         if (yield from self.check_killed(True)):
+            self.finish()
             return
         yield from self.send_response()
+
+    @override
+    def send_response(self, already_streamed: bool = False) -> CommandGenerator[None]:
+        yield from super().send_response(already_streamed)
+        if self.server_state == self.state_errored:
+            # Another addon killed the flow when it saw the whole response.
+            self.finish()
 
     def gone(self) -> CommandGenerator[bool]:
         """Whether the tool went away, or the flow was killed, while this layer was waiting."""
@@ -250,7 +289,7 @@ class DeliveryStream(BorderStream):
             return False
         yield from self.cancel()
         if self.exchange is not None:
-            self.exchange.cancelled()
+            self.abandon()
         self.finish()
         return True
 
@@ -268,7 +307,9 @@ class DeliveryStream(BorderStream):
         if self.exchange is not None:
             self.forget_attempt()
             self.calm()
-            self.kept, self.held = None, []
+            self.kept, self.held, self.sent = None, [], None
+            if self.journal is not None:
+                self.journal.finished(self.flow, self.exchange)
 
     def trace(self, error: Exception) -> str:
         """Where it happened; with the text of the error only when all secrets that could stand in it are known."""
@@ -276,7 +317,7 @@ class DeliveryStream(BorderStream):
         if self.intake is None or not self.intake.is_call:
             return where
         try:
-            text = rewrite.mask_text(str(error), self.intake.stash)
+            text = Secret("client", "", self.intake.stash.secrets).mask(str(error))
             return f"{where}: {self.secret.mask(text) if self.secret else text}"
         except Exception:
             return where

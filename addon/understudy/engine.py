@@ -20,7 +20,7 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from understudy import conversation, rewrite
 from understudy.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
-from understudy.clientsecret import NOBODY, Owners, Place, own_credentials
+from understudy.clientsecret import NOBODY, Client, Owners, Place, own_credentials
 from understudy.conversation import Conversation
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call, Dialect, Kind
@@ -52,6 +52,11 @@ NO_HELP = (
     "to have it served, add `{alias}: [{name}]` to the routes in {path}"
 )
 NO_ROUTE = "understudy: this request carries the placeholder of a saved flow and no route serves it, so it is not sent"
+
+ONLY_OBSERVED = (
+    "understudy: this request carries the placeholder of a saved flow and its route only observes, so there is nothing "
+    "to send: set `mode: enforce` on the route {route}"
+)
 
 
 TOOL = "the tool"
@@ -135,6 +140,8 @@ class Engine:
     """Ids of server connections whose certificate was not checked."""
     keep_stream: int = 0
     """Bytes of a live stream that are kept for the content view."""
+    attempt_flows: bool = True
+    """Whether attempts that the tool did not get are made into flows."""
     connect_limit: float = CONNECT_LIMIT
     """Seconds for a connection with all its handshakes."""
 
@@ -226,31 +233,62 @@ class Engine:
 
     def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
         """Begin the exchange of a call that has a route."""
-        snapshot, dialect = intake.snapshot, plan.recognised.dialect.name
-        client = NOBODY
-        if own := [each for each in snapshot.own.get(plan.route.pattern, ()) if each.upstream.dialect == dialect]:
+        snapshot = intake.snapshot
+        client, owner = self._own(intake, plan, request)
+        where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
+        asked = self._request(intake, plan, request, blocked, client, owner)
+        lineup = snapshot.selector.lineup(*where)
+        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), self.random, self.sessions)
+
+    def shadow(self, intake: Intake, plan: Plan, request: http.Request) -> Exchange:
+        """The exchange as it would begin now, over a copy of the suspensions: whatever it does is forgotten."""
+        snapshot, suspensions = intake.snapshot, Suspensions(self.clock)
+        for running in self.suspensions:
+            suspensions.suspend(running)
+        client, owner = self._own(intake, plan, request)
+        where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
+        selector = Selector(suspensions)
+        lineup = selector.lineup(*where)
+        lineup.take_turns_of(snapshot.selector.lineup(*where))
+        asked = self._request(intake, plan, request, {}, client, owner)
+        return Exchange(asked, lineup, selector, snapshot.ruleset, self.clock(), self.random)
+
+    def _own(self, intake: Intake, plan: Plan, request: http.Request) -> tuple[Client, str]:
+        """The tool's own credential as far as it is a candidate, and the one that alone can serve the call, or ""."""
+        dialect, client, owner = plan.recognised.dialect.name, NOBODY, plan.owner
+        if own := [
+            each for each in intake.snapshot.own.get(plan.route.pattern, ()) if each.upstream.dialect == dialect
+        ]:
             base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
             meant = Place(request.scheme, intake.host, intake.port, base_path)
             client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
-        owner = plan.owner
         if owner == TOOL:
             owner = client.name
         elif own_name(owner) in {each.name for each in own}:
             # The tool's login may have been renewed since, which makes its credential another one, but not its account.
             owner = own_name(owner) + client.suffix
-        lineup = snapshot.selector.lineup(plan.route, plan.call.alias, dialect, client.suffix)
-        asked = Request(
+        return client, owner
+
+    def _request(
+        self,
+        intake: Intake,
+        plan: Plan,
+        request: http.Request,
+        blocked: Mapping[str, str],
+        client: Client,
+        owner: str,
+    ) -> Request:
+        return Request(
             alias=plan.call.alias,
             generating=plan.recognised.endpoint.kind is Kind.GENERATING,
             streamed=plan.call.streamed,
             blocked=blocked,
-            replay_after_sent=snapshot.pool.replay_after_sent,
+            replay_after_sent=intake.snapshot.pool.replay_after_sent,
             session=plan.conversation.session,
             bound_to=owner,
             barred=client.barred,
             spent=self._spent(plan, request),
         )
-        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), self.random, self.sessions)
 
     def _spent(self, plan: Plan, request: http.Request) -> Spent:
         if not self.rounds:

@@ -12,9 +12,9 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpLayer
 
-from understudy.delivery import Journal
 from understudy.engine import Engine
 from understudy.stream import ReplayStream
+from understudy.telling import Journal
 from understudy.watch import is_alarm_of, watch_of
 
 

@@ -47,11 +47,21 @@ class HoldUntil(StrEnum):
     COMPLETE = "complete"  # its end: what breaks off in the middle is replayed
 
 
+class Mode(StrEnum):
+    """How far understudy goes with the calls of a route."""
+
+    OBSERVE = "observe"  # judge and log, touch nothing
+    ADVISE = "advise"  # and say in the flow what enforce would have done
+    ENFORCE = "enforce"
+
+
 def printable(text: str, most: int = 200) -> str:
     """A name that somebody else chose, fit for one line of a log: a tool may call its model what it likes.
 
     Line breaks could forge lines, escape sequences speak to the terminal, and lone surrogates cannot even be printed.
     """
+    if len(text) <= most and text.isprintable():
+        return text  # nearly all of them, and every request asks
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:most])
 
 
@@ -175,6 +185,7 @@ class Route:
     affinity: bool = True
     actions: tuple[tuple[str, Override], ...] = ()
     restore_alias: bool = False
+    mode: Mode = Mode.ENFORCE
 
     @property
     def is_default(self) -> bool:

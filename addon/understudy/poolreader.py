@@ -20,6 +20,7 @@ from understudy.pool import (
     Credential,
     HoldUntil,
     Intercept,
+    Mode,
     Override,
     Pool,
     Route,
@@ -179,7 +180,10 @@ class PoolReader(SecretReader):
 
     def _route(self, key: Scalar, value: Value, budget: Budget) -> Route:
         if isinstance(value, Table):
-            keys = ("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias")
+            keys = (
+                *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
+                "mode",
+            )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
             table = Table(value.line, {"candidates": (key, value)})
@@ -202,6 +206,7 @@ class PoolReader(SecretReader):
             self._field(table, "affinity", fields.boolean, True),
             self._field(table, "actions", self._actions, no_actions),
             self._field(table, "restore_alias", fields.boolean, False),
+            self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
         )
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:

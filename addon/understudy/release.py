@@ -11,7 +11,7 @@ from mitmproxy import http
 
 from understudy.dialects.base import Dialect
 from understudy.engine import Refusal
-from understudy.hold import Hold
+from understudy.hold import Hold, Secret
 from understudy.refusal import RETRY_HORIZON
 from understudy.rules import OWN_MARK
 from understudy.steps import Refuse, Release
@@ -59,9 +59,7 @@ def prepare(
         _cap_retry_after(headers, clock())
         if step.final and not step.retry:
             headers["x-should-retry"] = "false"
-    values = b"\n".join(value for _, value in headers.fields)
-    if hold.secret.mask(values) != values:
-        headers.fields = tuple((name, hold.secret.mask(value)) for name, value in headers.fields)
+    headers.fields = masked_fields(headers.fields, hold.secret)
     decoded = bytes(hold.body) if hold.encoded else body
     masked = hold.secret.mask(decoded)
     if masked == decoded:
@@ -76,6 +74,14 @@ def prepare(
         else:
             del headers["content-length"]
     return masked
+
+
+def masked_fields(fields: tuple[tuple[bytes, bytes], ...], secret: Secret) -> tuple[tuple[bytes, bytes], ...]:
+    """Header fields of a reply without an echo of the secret; the same tuple where there is none."""
+    values = b"\n".join(value for _, value in fields)
+    if secret.mask(values) == values:
+        return fields
+    return tuple((name, secret.mask(value)) for name, value in fields)
 
 
 def _cap_retry_after(headers: http.Headers, now: float) -> None:

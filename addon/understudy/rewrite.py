@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote, unquote_plus
@@ -23,7 +23,6 @@ from understudy.dialects.base import Asked, Call, Dialect, Written
 from understudy.encoding import decode_request
 from understudy.pool import Candidate
 from understudy.secrets import SigningSource, has_placeholder, placeholder
-from understudy.secrets import mask as mask_secret
 from understudy.sites import Recognised, strip_auth_query, upstream_path
 
 CLIENT = placeholder("client")
@@ -109,17 +108,10 @@ def unmask(request: http.Request, stash: Stash) -> None:
     request.headers.fields = _unmasked(request.headers.fields, stash)
 
 
-def mask_text(text: str, stash: Stash) -> str:
-    """Put the placeholder wherever a text repeats what the tool sent as its credential."""
-    values = [*stash.query, *(word for _, value in stash.fields for word in WORDS.split(value))]
-    for value in values:
-        text = mask_secret(text, value.decode("latin-1"), "client")
-    return text
-
-
-def reveal_query(request: http.Request, stash: Stash) -> http.Request:
-    """A copy of an unrouted request that carries the tool's own query again, to be put on the wire."""
+def reveal(request: http.Request, stash: Stash) -> http.Request:
+    """A copy of a request that carries the tool's own credential again, to be put on the wire."""
     revealed = request.copy()
+    unmask(revealed, stash)
     for value in stash.query:
         revealed.data.path = revealed.data.path.replace(QUOTED_CLIENT, value, 1)
     return revealed
@@ -225,10 +217,22 @@ def _written(
     return Written(tail, query, body), decoded
 
 
-def _masked(value: bytes) -> bytes:
+def shown_fields(
+    fields: Iterable[tuple[bytes, bytes]], dialect: Dialect, name: str, mask: Callable[[bytes], bytes]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """The header fields of a request that was sent for a credential, as anybody may see them.
+
+    Whatever stands where a credential may be sent is replaced, also a secret too short for ``mask`` to look for.
+    """
+    hidden = _hidden(dialect)
+    return tuple((key, _masked(value, name) if key.lower() in hidden else mask(value)) for key, value in fields)
+
+
+def _masked(value: bytes, name: str = "client") -> bytes:
     """``Bearer abc`` -> ``Bearer <understudy:client>``: the scheme stays readable."""
     scheme, _, rest = value.partition(b" ")
-    return scheme + b" " + CLIENT.encode() if rest and scheme.isalpha() else CLIENT.encode()
+    shown = placeholder(name).encode()
+    return scheme + b" " + shown if rest and scheme.isalpha() else shown
 
 
 def _bare(value: bytes) -> bytes:

@@ -84,6 +84,10 @@ class Lineup:
         """The members behind these bits, in order."""
         return [member for position, member in enumerate(self.members) if bits >> position & 1]
 
+    def take_turns_of(self, other: Lineup) -> None:
+        """Go on where the lineup of the same members is."""
+        self._cursors, self._credit = dict(other._cursors), dict(other._credit)
+
     def pick(self, excluded: int = 0, *, advance: bool = True) -> Candidate | None:
         """The next available member, None when there is none.
 

@@ -1,9 +1,9 @@
 """The layer: mitmproxy's HTTP stream that takes a tool's call, and gives it to the pool when a route serves it.
 
-The stream is built in five steps, one file each: ``border.py`` (connections, time-outs), ``delivery.py`` (what the
-tool gets), ``secretstream.py`` (fetching secrets), ``attempts.py`` (sending, holding, judging), and this one: the
-request, and whatever goes wrong. With ``watch.py``, ``http1.py`` and ``install.py`` they are the only ones that know
-mitmproxy's internals; ``tests/test_contract.py`` says which.
+The stream is built in six steps, one file each: ``border.py`` (connections, time-outs), ``delivery.py`` (what the
+tool gets), ``secretstream.py`` (fetching secrets), ``attempts.py`` (sending, holding, judging), ``passing.py`` (what
+is passed on as it came), and this one: the request, and whatever goes wrong. With ``watch.py``, ``http1.py`` and
+``install.py`` they are the only ones that know mitmproxy's internals; ``tests/test_contract.py`` says which.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHook
 from mitmproxy.utils import human
 
 from understudy import modellist, release, rewrite
-from understudy.attempts import AttemptStream
-from understudy.engine import NO_ROUTE, Engine, Intake
+from understudy.engine import NO_ROUTE, ONLY_OBSERVED, Engine, Intake
 from understudy.modellist import Listing
+from understudy.passing import PassingStream
+from understudy.pool import Mode
 from understudy.reply import Fault, FaultKind
 from understudy.steps import Refuse, Step
 from understudy.watch import Due
@@ -43,7 +44,7 @@ from understudy.watch import Due
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
-class ReplayStream(AttemptStream):
+class ReplayStream(PassingStream):
     """One request of a tool. Without a route it behaves exactly as mitmproxy's own stream."""
 
     engine: ClassVar[Engine | None] = None
@@ -66,27 +67,16 @@ class ReplayStream(AttemptStream):
                 raise event.error
             if isinstance(event, (Due, events.Wakeup)):
                 yield from self.on_due()
-            elif self.exchange is None and self.intake is not None and self.intake.stash.query:
-                yield from self.with_query(super()._handle_event(event))
+            elif self.reveals:
+                if self.observation is not None:
+                    yield from self.look(event)
+                yield from self.on_the_wire(super()._handle_event(event))
             else:
                 yield from super()._handle_event(event)
         except Exception as error:
             if self.intake is None:
                 raise  # mitmproxy's own
             yield from self.crashed(error)
-
-    def with_query(self, parent: CommandGenerator[None]) -> CommandGenerator[None]:
-        """Pass an unrouted request on with the tool's own query, which the flow shows masked."""
-        assert self.intake is not None
-        reply = None
-        while True:
-            try:
-                command = parent.send(reply)
-            except StopIteration:
-                return
-            if isinstance(command, SendHttp) and isinstance(command.event, RequestHeaders) and self.plan is None:
-                command.event.request = rewrite.reveal_query(command.event.request, self.intake.stash)
-            reply = yield command
 
     @override
     def state_wait_for_request_headers(self, event: RequestHeaders) -> CommandGenerator[None]:
@@ -103,7 +93,7 @@ class ReplayStream(AttemptStream):
                 event.request.headers.fields, event.request.data.path = sent
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
         parent = super().state_wait_for_request_headers(event)
-        yield from self.with_query(parent) if self.intake is not None and self.intake.stash.query else parent
+        yield from self.on_the_wire(parent) if self.reveals else parent
 
     @override
     def start_request_stream(self) -> CommandGenerator[None]:
@@ -153,6 +143,10 @@ class ReplayStream(AttemptStream):
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
             return
+        if self.plan is not None and self.plan.route.mode is not Mode.ENFORCE and not intake.orphan:
+            yield from self.observe(engine, intake, self.plan)
+            yield from self.on_the_wire(super().state_consume_request_body(event))
+            return
         self.request_body_buf.clear()
         request.timestamp_end = time.time()
         self.client_state = self.state_done
@@ -171,11 +165,15 @@ class ReplayStream(AttemptStream):
         """Open the exchange, unless the pool may not be spent on this request."""
         if self.plan is None:
             return Refuse(400, NO_ROUTE)
+        if self.plan.route.mode is not Mode.ENFORCE:
+            return Refuse(400, ONLY_OBSERVED.format(route=self.plan.route.pattern))
         if reason := engine.why_not(self.context.client, self.flow.request):
             return Refuse(400, reason)
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
         self.exchange = engine.exchange(intake, self.plan, self.flow.request, blocked)
+        if self.journal is not None:
+            self.journal.began(self.flow, self.exchange, self.plan)
         return self.exchange.begin(engine.clock())
 
     @override
@@ -200,6 +198,7 @@ class ReplayStream(AttemptStream):
     @override
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
         if self.exchange is None:
+            yield from self.look(event)
             yield from super().handle_protocol_error(event)
         elif isinstance(event, RequestProtocolError):
             yield from self.client_gone(event)
@@ -220,9 +219,12 @@ class ReplayStream(AttemptStream):
         if not done:
             yield from self.cancel()
             self.flow.error = mflow.Error(event.message)
+            self.abandon()
+            self.finish()
             yield HttpErrorHook(self.flow)
-        self.exchange.cancelled()
-        self.finish()
+        else:
+            self.exchange.cancelled()
+            self.finish()
         self.client_state = self.server_state = self.state_errored
         self.flow.live = False
         yield DropStream(self.stream_id)

@@ -10,13 +10,30 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from mitmproxy import http
+from mitmproxy import contentviews, http
+
+from understudy.contentview import UnderstudyView
 
 from .authority import Authority
 from .behaviours import Seen, echo_credential, encoded, json_reply, raw, redirect, silent, sse
 from .client import Connection, End, Response, Via, request
 from .proxy import Proxy, StartProxy
-from .stage import APIS, CHAT, ENVIRONMENT, GEMINI, HOSTS, MESSAGES, SECRETS, TOOL, Api, Stage, data, pool_yaml, refusal
+from .stage import (
+    APIS,
+    CHAT,
+    ENVIRONMENT,
+    GEMINI,
+    HOSTS,
+    MESSAGES,
+    ROUTES,
+    SECRETS,
+    TOOL,
+    Api,
+    Stage,
+    data,
+    pool_yaml,
+    refusal,
+)
 from .upstream import Upstream
 
 IDENTITY = [
@@ -232,12 +249,16 @@ def test_r10_side_calls_arrive_as_they_were_sent(stage: Stage, call: str) -> Non
 class Recorded:
     """A proxy that writes down all it can: the log at debug level, the flows, and a HAR file."""
 
-    def __init__(self, proxy: Proxy, har: Path) -> None:
+    def __init__(self, proxy: Proxy, har: Path, metrics_port: int) -> None:
         self.proxy = proxy
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         self.har = har
+        self.journal = har.with_name("journal.jsonl")
 
     def records(self) -> dict[str, str]:
         """Stop, and return everything that was written, by where it stands."""
+        metrics = request(None, self.metrics_url, "GET")
+        assert b"understudy_requests_total" in metrics.body
         flows = [flow for flow in self.proxy.flows() if isinstance(flow, http.HTTPFlow)]
         assert flows
         decoded = [
@@ -252,6 +273,9 @@ class Recorded:
             "flows": "\n".join(f"{flow.get_state()} {flow.request.url}" for flow in flows),
             "bodies": b"\n".join(decoded).decode("latin-1"),
             "har": self.har.read_text(),
+            "journal": self.journal.read_text(),
+            "metrics": metrics.body.decode(),
+            "content view": "\n".join(viewed(flow) for flow in flows),
         }
 
     def leaks(self, secrets: Mapping[str, str]) -> list[str]:
@@ -259,13 +283,23 @@ class Recorded:
         return [f"{place}: {name}" for place, text in self.records().items() for name in leaks(text, secrets)]
 
 
+def viewed(flow: http.HTTPFlow) -> str:
+    """What the content view shows of a flow."""
+    metadata = contentviews.Metadata(flow, flow.response.headers.get("content-type")) if flow.response else None
+    content = flow.response.get_content(strict=False) if flow.response else None
+    return UnderstudyView().prettify(content or b"", metadata or contentviews.Metadata(flow))
+
+
 def recorded(
     mitmdump: StartProxy, directory: Path, *, settings: Mapping[str, str] | None = None, **options: object
 ) -> Recorded:
     """Start a proxy that writes down all it can."""
     har = directory / "dump.har"
-    everything = {"hardump": str(har), "flow_detail": "4", "store_streamed_bodies": "true", **(settings or {})}
-    return Recorded(mitmdump(verbosity="debug", settings=everything, **options), har)
+    everything = {"hardump": str(har), "flow_detail": "4", "store_streamed_bodies": "true"}
+    port = free_port()
+    everything |= {"pool_journal": str(har.with_name("journal.jsonl")), "pool_metrics_port": str(port)}
+    everything |= settings or {}
+    return Recorded(mitmdump(verbosity="debug", settings=everything, **options), har, port)
 
 
 def test_r07_no_record_holds_a_secret(
@@ -275,7 +309,8 @@ def test_r07_no_record_holds_a_secret(
     odd = 'sk-odd/a+b=c 0123456789"quoted'
     secrets = {**SECRETS, "b": odd}
     environment = {**ENVIRONMENT, "SECRET_B": odd}
-    run = recorded(mitmdump, tmp_path, env=environment, pool_yaml=pool_yaml(upstream, other_upstream))
+    pool = pool_yaml(upstream, other_upstream, f"{ROUTES}  looks-*: {{candidates: [a, b], mode: advise}}")
+    run = recorded(mitmdump, tmp_path, env=environment, pool_yaml=pool)
     stage = Stage(run.proxy, upstream, other_upstream)
     for api in APIS.values():
         for stream in (False, True):
@@ -289,6 +324,14 @@ def test_r07_no_record_holds_a_secret(
         stage.play(alias, {"a": echo})
         for stream in (False, True):
             stage.call(CHAT, alias, stream=stream)
+    # Routes that observe: the tool's own credential is on the wire, and what repeats it is in no record.
+    upstream.on(lambda seen: seen.credential == TOOL, echo_credential(401))
+    for stream in (False, True):
+        path, body = CHAT.ask(stage.alias("looks"), stream)
+        url = f"{upstream.tls_url}{path}"
+        headers = [CHAT.header(TOOL), FORMS["cookie"]]
+        response = request(run.proxy.port, url, headers=headers, body=json.dumps(body).encode(), ca=run.proxy.ca)
+        assert TOOL.encode() in response.body
     alias = stage.alias("solo")
     stage.play(alias, {"a": silent()})
     with stage.connect(CHAT) as tool:
@@ -349,9 +392,12 @@ def test_r07_mitmweb_shows_no_secret(mitmdump: StartProxy, upstream: Upstream, o
         return response.body.decode()
 
     flows = json.loads(get("/flows"))
-    assert [flow["request"]["path"] for flow in flows] == ["/v1/chat/completions"]
+    # The tool's flow, and the attempt that was not released.
+    assert [flow["request"]["path"] for flow in flows] == ["/v1/chat/completions"] * 2
     pages = ["/flows", "/events", "/options", "/state"]
-    pages += [f"/flows/{flows[0]['id']}/{message}/content.data" for message in ("request", "response")]
+    views = ("content.data", "content/understudy", "content/auto")
+    messages = [f"/flows/{flow['id']}/{message}" for flow in flows for message in ("request", "response")]
+    pages += [f"{message}/{view}" for message in messages for view in views]
     assert {path: found for path in pages if (found := leaks(get(path), {**SECRETS, "tool": TOOL}))} == {}
 
 
