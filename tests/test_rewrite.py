@@ -342,3 +342,20 @@ def test_masking_is_undone_exactly(fields: list[tuple[bytes, bytes, bool]]) -> N
 def test_a_body_names_its_alias() -> None:
     recognised, call = recognise(request(body=json.dumps({"model": "gpt-5", "stream": True}).encode()))
     assert (call, recognised.tail) == (Call("gpt-5", True), "/chat/completions")
+
+
+def test_what_was_sent_can_be_shown() -> None:
+    """Law 8: every place of a credential shows its name, however short the secret; elsewhere it is masked."""
+    fields = (
+        (b"Authorization", b"Bearer abc"),
+        (b"x-api-key", b"abc"),
+        (b"x-other", b"say sk-0123456789"),
+        (b"a", b"b"),
+    )
+    dialects = [DIALECTS["openai"], DIALECTS["gemini"]]
+    assert rewrite.shown_fields(fields, dialects, "home", lambda value: value.replace(b"sk-0123456789", b"-")) == (
+        (b"Authorization", b"Bearer <understudy:home>"),
+        (b"x-api-key", b"<understudy:home>"),
+        (b"x-other", b"say -"),
+        (b"a", b"b"),
+    )

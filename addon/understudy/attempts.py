@@ -62,7 +62,7 @@ class AttemptStream(DeliveryStream):
         """Send the request to a candidate; returns the next step when it never got there."""
         assert self.plan is not None and self.exchange is not None
         self.attempt, candidate, plan = attempt, attempt.candidate, self.plan
-        self.held, self.reused = [], False
+        self.held, self.reused, self.sent = [], False, None
         try:
             self.secret = Secret(candidate.credential.name, candidate.credential.secret.reveal())
             request = rewrite.build(self.flow.request, plan.recognised, plan.call, candidate, self.secret.value)
