@@ -137,7 +137,7 @@ def test_a_replay_is_told_line_by_line(stage: Stage, caplog: pytest.LogCaptureFi
     ]
     told = Told(stage, route(A, B, C, budget=Budget(attempts=8)), replies)
     assert lines(caplog) == [
-        ("INFO", "1/3 a m1: rate_limited by test/rate_limited: because"),
+        ("INFO", "1/3 a m1: rate_limited by test/rate_limited, suspended 2s: because"),
         ("INFO", "waiting 2.0s: a m1: rate_limited, tried once more"),
         ("INFO", "1/3 again a m1: rate_limited by test/rate_limited, suspended 20s: because"),
         ("WARNING", "2/3 b m1: credential_rejected by test/credential_rejected, credential suspended 30m: because"),

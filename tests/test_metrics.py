@@ -17,6 +17,7 @@ from test_journal import Told
 from understudy import inspection, metrics
 from understudy.inspection import Inspection
 from understudy.metrics import Metrics
+from understudy.pool import Budget
 from understudy.rules import Label
 
 A, B = candidate("a", "m1"), candidate("b", "m1", upstream("other"))
@@ -45,7 +46,7 @@ def counted(stage: Stage, *told: Told) -> dict[str, float]:
 def test_what_is_counted() -> None:
     """Requests, attempts, verdicts, replays, suspensions, and both times, by route and credential."""
     stage = Stage()
-    on = route(A, B, pattern="gpt-*")
+    on = route(A, B, pattern="gpt-*", budget=Budget(wait=0))
     told = [
         Told(stage, on, [reply(Label.OK)], streamed=True),
         Told(stage, on, [reply(Label.RATE_LIMITED, retry_after="20"), reply(Label.OK)]),

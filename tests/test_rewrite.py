@@ -433,3 +433,20 @@ def test_by_what_a_tool_is_known() -> None:
     assert stash.credentials == (OWN.encode(), b"sk-another-0123456789", b"AIza-in-the-query")
     assert stash.secrets == (OWN, "sk-another-0123456789", "AIza-in-the-query", "0123456789abcdef")
     assert Stash().credentials == ()
+
+
+def test_what_was_sent_can_be_shown() -> None:
+    """Law 8: every place of a credential shows its name, however short the secret; elsewhere it is masked."""
+    fields = (
+        (b"Authorization", b"Bearer abc"),
+        (b"x-api-key", b"abc"),
+        (b"x-other", b"say sk-0123456789"),
+        (b"a", b"b"),
+    )
+    dialects = [DIALECTS["openai"], DIALECTS["gemini"]]
+    assert rewrite.shown_fields(fields, dialects, "home", lambda value: value.replace(b"sk-0123456789", b"-")) == (
+        (b"Authorization", b"Bearer <understudy:home>"),
+        (b"x-api-key", b"<understudy:home>"),
+        (b"x-other", b"say -"),
+        (b"a", b"b"),
+    )

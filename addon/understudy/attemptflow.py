@@ -15,6 +15,7 @@ from mitmproxy.connection import Server
 from mitmproxy.flow import Error
 
 from understudy import release, rewrite
+from understudy.dialects import DIALECTS
 from understudy.hold import Hold
 from understudy.pool import Upstream
 from understudy.reply import Fault
@@ -50,10 +51,12 @@ def attempt_flow(
 
 
 def _shown(sent: http.Request, original: http.Request, hold: Hold) -> http.Request:
+    # What the tool speaks, and what the upstream does.
+    dialects = {hold.dialect, DIALECTS.get(hold.candidate.upstream.dialect, hold.dialect)}
     shown = http.Request.__new__(http.Request)
     shown.data = copy.copy(sent.data)
     shown.data.headers = http.Headers(
-        rewrite.shown_fields(sent.headers.fields, hold.dialect, hold.secret.name, hold.secret.mask)
+        rewrite.shown_fields(sent.headers.fields, dialects, hold.secret.name, hold.secret.mask)
     )
     shown.data.path = hold.secret.mask(sent.data.path)
     content = sent.data.content

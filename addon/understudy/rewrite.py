@@ -218,13 +218,14 @@ def _written(
 
 
 def shown_fields(
-    fields: Iterable[tuple[bytes, bytes]], dialect: Dialect, name: str, mask: Callable[[bytes], bytes]
+    fields: Iterable[tuple[bytes, bytes]], dialects: Iterable[Dialect], name: str, mask: Callable[[bytes], bytes]
 ) -> tuple[tuple[bytes, bytes], ...]:
     """The header fields of a request that was sent for a credential, as anybody may see them.
 
-    Whatever stands where a credential may be sent is replaced, also a secret too short for ``mask`` to look for.
+    Whatever stands where one of these dialects may send a credential is replaced, also a secret too short for ``mask``
+    to look for.
     """
-    hidden = _hidden(dialect)
+    hidden = frozenset[bytes]().union(*map(_hidden, dialects))
     return tuple((key, _masked(value, name) if key.lower() in hidden else mask(value)) for key, value in fields)
 
 
