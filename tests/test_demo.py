@@ -157,7 +157,7 @@ def test_the_pool_file_is_one_that_we_accept_ourselves() -> None:
     """The demonstration's pool file has no error and nothing that `understudy check` would warn about."""
     text = demo.pool_yaml(4711)
     warnings: list[object] = []
-    pool = parse(text, Path("pool.yaml"), demo.environment(), DIALECTS.keys(), warnings)  # type: ignore[arg-type] # only its emptiness counts
+    pool = parse(text, Path("pool.yaml"), demo.environment(), DIALECTS, warnings)  # type: ignore[arg-type] # only its emptiness counts
     assert warnings == []
     assert lint(pool) == []
     for dialect, model in MODELS.items():
