@@ -205,7 +205,7 @@ def test_our_own_answer_is_in_the_tools_dialect(name: str, status: int, retry_af
     assert response.headers.get("retry-after") == (None if retry_after is None else str(retry_after))
     assert response.headers.get("x-should-retry") == ("false" if retry_after is None else None)
     document = json.loads(response.content or b"")
-    said = document.get("error", document)
-    assert (said if isinstance(said, str) else said["message"]) == "understudy: no\n- a m1: why"
+    error = document.get("error", document)
+    assert (error if isinstance(error, str) else error["message"]) == "understudy: no\n- a m1: why"
     assert response.headers["content-length"] == str(len(response.content or b""))
     assert OWN_MARK in response.headers

@@ -605,7 +605,7 @@ def test_the_vendors_own_clients(place: tuple[Proxy, Upstream, Upstream]) -> Non
         [sys.executable, "-c", CLIENTS, *(play.alias for play in plays)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         env={
             "HTTPS_PROXY": f"http://127.0.0.1:{place[0].port}",
