@@ -45,6 +45,9 @@ class Journal(Protocol):
     def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:
         """A released stream ended in an error."""
 
+    def sent_to_http(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was refused, so that the tool makes its calls over plain HTTP."""
+
 
 @dataclass
 class Kept:

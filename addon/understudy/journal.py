@@ -54,6 +54,14 @@ class FlowJournal:
         logger.warning(line)
         _note(flow, line)
 
+    def sent_to_http(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was refused, so that the tool makes its calls over plain HTTP."""
+        where = printable(f"{flow.request.pretty_host}{flow.request.path.partition('?')[0]}")
+        line = f"{where}: WebSocket answered with 426, the tool goes on over HTTP"
+        logger.info(line)
+        _note(flow, line)
+        flow.metadata["understudy"] = {"upgrade": "refused"}
+
 
 def _note(flow: http.HTTPFlow, line: str) -> None:
     """Add to the flow's comment. mitmweb folds line breaks, so a mark stands between the parts."""

@@ -19,6 +19,10 @@ ECHOED = (
     "look at the upstream, it should not do that"
 )
 INTERNAL = "understudy: internal error, this call was given up: see the proxy's log, and report what it says"
+NO_WEBSOCKET = (
+    "understudy: a call over a WebSocket cannot be replayed: send it as a plain HTTP request to the same path, "
+    "as this tool does by itself after a 426"
+)
 MARK = "x-understudy"
 """Header on every answer of our own."""
 
@@ -31,6 +35,15 @@ def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
     else:
         headers["x-should-retry"] = "false"
     return http.Response.make(refuse.status, dialect.error_body(refuse.status, refuse.message), headers)
+
+
+def no_websocket(dialect: Dialect) -> http.Response:
+    """426 for a WebSocket where calls are made: the one answer after which Codex goes to plain HTTP at once (O07).
+
+    RFC 9110 section 15.5.22 wants the protocol to use in ``Upgrade``, and section 7.8 that in ``Connection``.
+    """
+    headers = {"content-type": "application/json", MARK: "answer", "upgrade": "HTTP/1.1", "connection": "upgrade"}
+    return http.Response.make(426, dialect.error_body(426, NO_WEBSOCKET), headers)
 
 
 def prepare(
