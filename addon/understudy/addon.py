@@ -32,6 +32,7 @@ from understudy.install import install
 from understudy.journal import FlowJournal
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Upstream
+from understudy.presence import Presence
 from understudy.refusal import duration
 from understudy.yamlnodes import RuleError
 
@@ -54,6 +55,7 @@ class Understudy:
         self.library = RuleLibrary()
         self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
         self.uninstall: Callable[[], None] = lambda: None
+        self.presence = Presence()
         self._watching: asyncio.Task[None] | None = None
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -104,6 +106,7 @@ class Understudy:
 
     def running(self) -> None:
         """Say at once what would otherwise be said at the first call, and look after the rule folders."""
+        self.announce()
         self._watching = asyncio.get_running_loop().create_task(self._watch_rules(), name="understudy rules")
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
@@ -112,6 +115,7 @@ class Understudy:
         """Leave mitmproxy as it was."""
         if self._watching is not None:
             self._watching.cancel()
+        self.presence.withdraw()
         self.uninstall()
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
@@ -143,9 +147,14 @@ class Understudy:
             raise exceptions.OptionsError(f"understudy: the rules of pool_rules cannot be used\n{error}") from None
         logger.info(f"understudy: {len(self.library.ruleset.rules)} rules")
 
+    def announce(self) -> None:
+        """Let ``understudy run`` find this proxy: listeners and pool may have changed."""
+        self.presence.tell(self.engine.snapshot, self._servers(), ctx.options.confdir)
+
     async def _watch_rules(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
+            self.announce()
             try:
                 ruleset = self.library.refresh()
             except RuleError as error:
