@@ -34,7 +34,7 @@ BEGIN, END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 def bundles(ca: Path, environ: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Write the bundles and return which variable names which file. Raises OSError.
 
-    ``ca`` must hold a certificate. ``environ`` is the tool's environment as it is now; ``folder`` is where the files go.
+    ``ca`` must hold a certificate; ``environ`` is the environment as it is now; ``folder`` is where the files go.
     """
     own = certificates(ca.read_bytes())
     if not own:

@@ -155,11 +155,10 @@ os.execv(sys.argv[1], sys.argv[1:])
 TERMINAL = """
 import os, signal, sys
 names = {signal.SIGINT: "INT", signal.SIGWINCH: "WINCH", signal.SIGCONT: "CONT"}
-for number in names:
-    signal.signal(number, lambda number, frame: print(names[number], os.get_terminal_size().columns, flush=True))
+signal.pthread_sigmask(signal.SIG_BLOCK, names)
 print([os.isatty(n) for n in (0, 1, 2)], os.tcgetpgrp(0) == os.getpgrp() == os.getpid(), flush=True)
 while True:
-    signal.pause()
+    print(names[signal.sigwait(names)], os.get_terminal_size().columns, flush=True)
 """
 
 
