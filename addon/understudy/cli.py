@@ -57,9 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("check", help="say what the proxy would say about a pool file")
     command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
     command.set_defaults(run=check)
+    command = commands.add_parser("init", help="write a pool file from the API keys in the environment, by name only")
+    command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
+    command.set_defaults(run=init)
     for name, function, text in (
         ("run", run, "start a tool that goes through the proxy: understudy run -- COMMAND ..."),
         ("env", env, "print what a shell has to set to go through the running proxy"),
+        ("doctor", doctor, "say what keeps a tool from being served, and what to do: understudy doctor -- COMMAND"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument(
@@ -79,6 +83,13 @@ def known_dialects() -> Collection[str]:
     return DIALECTS.keys()
 
 
+def init(arguments: argparse.Namespace) -> int:
+    """``understudy init [FILE]``: a first pool file."""
+    from understudy import initpool  # here: only what the command needs is loaded
+
+    return initpool.init(arguments.file, os.environ)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """``understudy run [--pool FILE] -- COMMAND ...``: become the command, with the proxy in its environment."""
     from understudy import run as runner  # here: only what the command needs is loaded
@@ -94,6 +105,13 @@ def env(arguments: argparse.Namespace) -> int:
     from understudy import run as runner  # here: only what the command needs is loaded
 
     return runner.env(arguments.pool)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """``understudy doctor [--pool FILE] [-- COMMAND]``: what is missing, each with the mend."""
+    from understudy import doctor as examiner  # here: only what the command needs is loaded
+
+    return examiner.doctor(arguments.pool, arguments.tool, os.environ)
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -322,3 +322,27 @@ def test_env_without_a_proxy_says_how_to_start_one(bare_home: Home) -> None:
     done = bare_home.understudy("env")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"no proxy is running: start one with `understudy web`" in done.stderr
+
+
+def test_the_doctor_finds_a_real_proxy(home: Home, tmp_path: Path) -> None:
+    """In a tool's own environment nothing is missing; in a bare one it says how to get there."""
+    inside = home.understudy("run", "--", sys.executable, "-m", "understudy.cli", "doctor", "--", "sh")
+    assert inside.returncode == 0, inside.stdout.decode()
+    assert b"ok:      this shell leads to the proxy" in inside.stdout
+    bare = home.understudy("doctor")
+    assert bare.returncode == 0
+    assert b"ok:      a proxy runs at " in bare.stdout
+    assert b"note:    this shell does not lead to the proxy" in bare.stdout
+    assert not [secret for secret in SECRETS.values() if secret.encode() in inside.stdout + bare.stdout]
+
+
+def test_from_nothing_to_an_answer(bare_home: Home) -> None:
+    """`understudy init`, then `understudy run`: what a new user does, with keys in the environment only."""
+    keys = {"OPENAI_API_KEY": SECRETS["a"], "OPENAI_API_KEY_WORK": SECRETS["b"]}
+    made = bare_home.understudy("init", **keys)
+    assert made.returncode == 0
+    assert b"OPENAI_API_KEY_WORK is the credential openai-work" in made.stdout
+    assert bare_home.understudy("check", **keys).returncode == 0
+    done = bare_home.understudy("run", "--", "sh", "-c", "echo $HTTPS_PROXY", **keys)
+    assert done.stdout.startswith(b"http://127.0.0.1:")
+    assert not [secret for secret in keys.values() if secret in bare_home.pool_path.read_text()]
