@@ -182,5 +182,5 @@ def _nothing(path: Path) -> str:
     known = ", ".join(dict.fromkeys(vendor.variable for vendor in VENDORS))
     return (
         f"understudy init: no API key in the environment, so nothing was written to {path}: set one, and run this "
-        f"again. Several of one vendor have a number or a word behind them, as in OPENAI_API_KEY_WORK. Known are {known}"
+        f"again. A number or a word may follow, as in OPENAI_API_KEY_WORK. Known are {known}"
     )

@@ -51,9 +51,11 @@ class Home:
         self.pool_path.touch(mode=0o600)
         self.pool_path.write_text(text)
 
-    def understudy(self, *words: str, stdin: bytes = b"", **extra: str) -> subprocess.CompletedProcess[bytes]:
+    def understudy(
+        self, *words: str, stdin: bytes = b"", extra: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run one command to its end. Raises TimeoutExpired after a minute."""
-        environ = {**self.environ, **extra}
+        environ = {**self.environ, **(extra or {})}
         return subprocess.run(
             [*UNDERSTUDY, *words], input=stdin, env=environ, cwd=self.path, capture_output=True, timeout=60, check=False
         )

@@ -339,10 +339,10 @@ def test_the_doctor_finds_a_real_proxy(home: Home, tmp_path: Path) -> None:
 def test_from_nothing_to_an_answer(bare_home: Home) -> None:
     """`understudy init`, then `understudy run`: what a new user does, with keys in the environment only."""
     keys = {"OPENAI_API_KEY": SECRETS["a"], "OPENAI_API_KEY_WORK": SECRETS["b"]}
-    made = bare_home.understudy("init", **keys)
+    made = bare_home.understudy("init", extra=keys)
     assert made.returncode == 0
     assert b"OPENAI_API_KEY_WORK is the credential openai-work" in made.stdout
-    assert bare_home.understudy("check", **keys).returncode == 0
-    done = bare_home.understudy("run", "--", "sh", "-c", "echo $HTTPS_PROXY", **keys)
+    assert bare_home.understudy("check", extra=keys).returncode == 0
+    done = bare_home.understudy("run", "--", "sh", "-c", "echo $HTTPS_PROXY", extra=keys)
     assert done.stdout.startswith(b"http://127.0.0.1:")
     assert not [secret for secret in keys.values() if secret in bare_home.pool_path.read_text()]
