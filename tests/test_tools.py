@@ -93,3 +93,26 @@ def test_this_very_process_is_seen() -> None:
             assert tools.stale_processes(name, "http://127.0.0.1:1") == [stale.pid]
         finally:
             stale.kill()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there a login cannot be seen")
+def test_a_key_for_claude_code_without_a_login(tmp_path: Path) -> None:
+    """It gets one that never leaves this machine, and only where it has none and a route would serve it."""
+    claude, environ = Path("/bin/claude"), {"HOME": str(tmp_path)}
+    (tmp_path / ".claude.json").write_text("{}")
+    assert tools.made_up_key(claude, ["anthropic"], environ) == {"ANTHROPIC_API_KEY": "<understudy:none>"}
+    assert tools.made_up_key(Path("/bin/codex"), ["anthropic"], environ) == {}
+    assert tools.made_up_key(claude, ["openai"], environ) == {}
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK"):
+        assert tools.made_up_key(claude, ["anthropic"], environ | {name: "x"}) == {}
+    (tmp_path / ".claude.json").write_text('{"oauthAccount": {}}')
+    assert tools.made_up_key(claude, ["anthropic"], environ) == {}
+    (tmp_path / ".claude.json").unlink()
+    (tmp_path / ".claude").mkdir()
+    (tmp_path / ".claude" / "settings.json").write_text('{"apiKeyHelper": "x"}')
+    assert tools.made_up_key(claude, ["anthropic"], environ) == {}
+    (tmp_path / ".claude" / "settings.json").unlink()
+    (tmp_path / ".claude" / ".credentials.json").touch()
+    assert tools.made_up_key(claude, ["anthropic"], environ) == {}
+    elsewhere = environ | {"CLAUDE_CONFIG_DIR": str(tmp_path / "elsewhere")}
+    assert tools.made_up_key(claude, ["anthropic"], elsewhere) == {"ANTHROPIC_API_KEY": "<understudy:none>"}

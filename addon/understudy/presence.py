@@ -11,6 +11,7 @@ from typing import Any
 from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import RegularMode, UpstreamMode
 
+from understudy.dialects import DIALECTS
 from understudy.engine import Snapshot
 from understudy.runtime import Announcement, Running
 
@@ -42,6 +43,7 @@ class Presence:
                 ca=str(ca),
                 pool=snapshot.pool.path,
                 hosts=snapshot.sites.hosts,
+                dialects=tuple(filter(snapshot.pool.has_route_for, DIALECTS)),
                 companion=COMPANION in os.environ,
             )
         try:

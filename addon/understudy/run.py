@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from understudy import runtime, toolenv
+from understudy import runtime, toolenv, tools
 from understudy.config import ConfigError, default_pool_path, load
 from understudy.probe import ProbeError, probe
 from understudy.runtime import Running
@@ -45,7 +45,7 @@ def run(pool: Path | None, command: Sequence[str]) -> int:
     try:
         program = _program(command[0])
         running = running_proxy(pool, os.environ) or start(pool, os.environ)
-        environ = environment(running, os.environ)
+        environ = environment(running, os.environ) | tools.made_up_key(Path(program), running.dialects, os.environ)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
@@ -67,9 +67,9 @@ def run(pool: Path | None, command: Sequence[str]) -> int:
 def env(pool: Path | None) -> int:
     """Print the lines that make a shell do the same."""
     try:
-        running = running_proxy(pool, os.environ)
+        running = running_proxy(pool, os.environ, companions=False)
         if running is None:
-            raise RunError("no proxy is running: start one with `understudy web` or `understudy dump`")
+            raise RunError("no proxy runs that stays: start one with `understudy web` or `understudy dump`")
         changes = toolenv.variables(running, os.environ, runtime.runtime_folder(os.environ))
     except (RunError, OSError) as error:
         print(f"understudy env: {error}", file=sys.stderr)
@@ -92,17 +92,17 @@ def _program(command: str) -> str:
     raise RunError(f"there is no command {command}: install it, or say where it is", NOT_FOUND)
 
 
-def running_proxy(pool: Path | None, environ: Mapping[str, str], *, use: bool = True) -> Running | None:
+def running_proxy(pool: Path | None, environ: Mapping[str, str], *, companions: bool = True) -> Running | None:
     """The last proxy started that is proven to be there, with this pool file if one is named; None without one.
 
-    ``use``: enter this very process as a user of it, so that a proxy that ends with its users stays.
+    ``companions``: also one that ends with its users; this very process is then entered as one of them.
     """
     for running in runtime.running_proxies(environ):
-        if pool is not None and running.pool != str(pool.absolute()):
+        if (pool is not None and running.pool != str(pool.absolute())) or (running.companion and not companions):
             continue
         with contextlib.suppress(ProbeError):
             probe(running)
-            if not (use and running.companion) or runtime.join(running, os.getpid()):
+            if not running.companion or runtime.join(running, os.getpid()):
                 return running
     return None
 

@@ -8,10 +8,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.secrets import placeholder
+
+NO_KEY = placeholder("none")
+"""A key for a tool that starts with none. What carries a placeholder is served from the pool, or not sent at all."""
 NODE_WITH_PROXY = ((22, 21), (24, 0))
 """The releases of Node.js from which on NODE_USE_ENV_PROXY works, in the 22 and in the 24 line."""
 
@@ -44,6 +49,11 @@ TOOLS: Mapping[str, Tool] = {
     "node": Tool(NODE, own_proxy=False),
 }
 
+CLAUDE_LOGINS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_")
+"""Beginnings of variables by which Claude Code is logged in, or goes to another vendor."""
+CLAUDE_SIGNS = (b"apiKeyHelper", b"primaryApiKey", b"oauthAccount", b"ANTHROPIC_", b"CLAUDE_CODE_USE_")
+"""The same in its settings."""
+
 
 def tool_of(program: Path) -> Tool:
     """What is known of a program; of one in JavaScript that is not listed, what its runtime does."""
@@ -51,6 +61,29 @@ def tool_of(program: Path) -> Tool:
     if known is not None:
         return known
     return TOOLS["node"] if interpreter(program) == "node" else Tool()
+
+
+def made_up_key(program: Path, dialects: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """A key for Claude Code, which does not even start without a login, where it has none and the pool can serve it.
+
+    Not on macOS, where its login is in the keychain and cannot be seen: a key would take its place.
+    """
+    if program.name != "claude" or "anthropic" not in dialects or sys.platform == "darwin":
+        return {}
+    if any(name.startswith(CLAUDE_LOGINS) for name in environ):
+        return {}
+    home = Path(environ.get("HOME", ""))
+    folder = Path(environ.get("CLAUDE_CONFIG_DIR", home / ".claude"))
+    if (folder / ".credentials.json").exists():
+        return {}
+    for settings in (home / ".claude.json", folder / ".claude.json", folder / "settings.json"):
+        try:
+            content = settings.read_bytes()
+        except OSError:
+            continue
+        if any(sign in content for sign in CLAUDE_SIGNS):
+            return {}
+    return {"ANTHROPIC_API_KEY": NO_KEY}
 
 
 def interpreter(program: Path) -> str:

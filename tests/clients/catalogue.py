@@ -29,11 +29,12 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Program:
-    """``command`` is what is run, ``env`` what it needs beyond a key."""
+    """``command`` is what is run, ``env`` what it needs beyond a key; ``login`` False: it has not even a key."""
 
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    login: bool = True
 
     @property
     def installed(self) -> bool:
@@ -59,6 +60,12 @@ PROMPT = "Reply with one word."
 PROGRAMS = (
     _cli("claude", "-p", PROMPT),
     _cli("codex", "exec", "--skip-git-repo-check", PROMPT),
+    Program("claude, no login", (str(NODE_MODULES / ".bin" / "claude"), "-p", PROMPT), login=False),
+    Program(
+        "codex, no login",
+        (str(NODE_MODULES / ".bin" / "codex"), "exec", "--skip-git-repo-check", PROMPT),
+        login=False,
+    ),
     _cli("gemini", "-p", PROMPT, env={"GEMINI_CLI_TRUST_WORKSPACE": "true"}),
     _cli("opencode", "run", "-m", "openai/gpt-5", PROMPT),
     Program(
@@ -101,4 +108,4 @@ def environment(program: Program, home: Path) -> dict[str, str]:
     temporary = home / "tmp"
     temporary.mkdir(exist_ok=True)
     bare = {"HOME": str(home), "PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TERM": "dumb"}
-    return {**bare, "TMPDIR": str(temporary), "LANG": "C.UTF-8", **KEYS, **program.env}
+    return {**bare, "TMPDIR": str(temporary), "LANG": "C.UTF-8", **(KEYS if program.login else {}), **program.env}

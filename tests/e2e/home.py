@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,13 +69,17 @@ class Home:
         """The proxies that run here."""
         return runtime.running_proxies(self.environ)
 
-    def wait_ended(self, pid: int, timeout: float = 20.0) -> None:
-        """Wait until a process has ended. Raises TimeoutError."""
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
+        """Wait until a condition holds. Raises TimeoutError."""
         deadline = time.monotonic() + timeout
-        while not runtime.has_ended(pid):
+        while not condition():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"process {pid} is still there")
+                raise TimeoutError(f"not in {timeout} s")
             time.sleep(0.02)
+
+    def wait_ended(self, pid: int) -> None:
+        """Wait until a process has ended. Raises TimeoutError."""
+        self.wait_for(lambda: runtime.has_ended(pid))
 
     def close(self) -> None:
         """End the proxies that are left, which a test that failed may leave behind."""

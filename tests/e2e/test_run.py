@@ -37,14 +37,20 @@ print(urllib.request.urlopen(request, timeout=20).read().decode())
 """A tool that knows nothing of proxies but what the environment says."""
 
 
+POOL = {"SECRET_A": SECRETS["a"], "SECRET_B": SECRETS["b"], "SECRET_C": SECRETS["claude-a"]}
+
+
 def pool(upstream: Upstream) -> str:
     """Two candidates over plain HTTP on this machine."""
     return f"""
-upstreams: {{main: {{dialect: openai, url: "{upstream.plain_url}/v1"}}}}
+upstreams:
+  main: {{dialect: openai, url: "{upstream.plain_url}/v1"}}
+  claude: {{dialect: anthropic, url: "{upstream.plain_url}"}}
 credentials:
+  c: {{upstream: claude, secret: {{env: SECRET_C}}}}
   a: {{upstream: main, secret: {{env: SECRET_A}}}}
   b: {{upstream: main, secret: {{env: SECRET_B}}}}
-routes: {{default: [a, b]}}
+routes: {{default: [a, b, c]}}
 """
 
 
@@ -57,7 +63,7 @@ def upstream_here(authority: Authority) -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, confdir: Path, upstream_here: Upstream) -> Iterator[Home]:
     """A home with a pool file, and a tool in it that keeps its proxy running for all tests here."""
-    made = Home(tmp_path_factory.mktemp("home"), confdir, {"SECRET_A": SECRETS["a"], "SECRET_B": SECRETS["b"]})
+    made = Home(tmp_path_factory.mktemp("home"), confdir, POOL)
     made.write_pool(pool(upstream_here))
     try:
         with made.begin(["run", "--", "cat"]) as first:
@@ -73,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, confdir: Path, upstream_here:
 @pytest.fixture
 def bare_home(tmp_path: Path, confdir: Path) -> Iterator[Home]:
     """A home where nothing runs."""
-    made = Home(tmp_path, confdir, {"SECRET_A": SECRETS["a"], "SECRET_B": SECRETS["b"]})
+    made = Home(tmp_path, confdir, POOL)
     yield made
     made.close()
 
@@ -88,6 +94,31 @@ def test_a_tool_goes_through_the_pool(home: Home, upstream_here: Upstream) -> No
     assert upstream_here.credentials == [SECRETS["a"], SECRETS["b"]]
     assert home.proxies() == before
     assert len(before) == 1
+
+
+CLAUDE = f"""#!{sys.executable}
+import json, os, urllib.error, urllib.request
+def ask(path):
+    headers = {{"x-api-key": os.environ["ANTHROPIC_API_KEY"], "content-type": "application/json"}}
+    body = json.dumps({{"model": "run-3", "max_tokens": 9, "messages": []}}).encode()
+    request = urllib.request.Request("https://api.anthropic.com" + path, body, headers)
+    try:
+        return urllib.request.urlopen(request, timeout=20).status
+    except urllib.error.HTTPError as error:
+        return error.code
+print(os.environ["ANTHROPIC_API_KEY"], ask("/v1/messages"), ask("/api/event_logging/v2/batch"))
+"""
+"""In the place of Claude Code: it does not start without a key, and makes other calls with it as well."""
+
+
+def test_claude_code_needs_no_login(home: Home, upstream_here: Upstream) -> None:
+    """A pool file is enough: its calls are served, and the key that it was given goes nowhere."""
+    upstream_here.on(SECRETS["claude-a"], json_reply(200, {"type": "message", "content": []}))
+    (home.path / "claude").write_text(CLAUDE)
+    (home.path / "claude").chmod(0o700)
+    done = home.understudy("run", "--", "./claude")
+    assert (done.stdout, done.stderr) == (b"<understudy:none> 200 400\n", b"")
+    assert not [seen for seen in upstream_here.seen if "understudy" in str(seen.headers) + seen.path]
 
 
 def test_no_secret_is_in_the_log_or_the_folder(home: Home, upstream_here: Upstream) -> None:
@@ -197,17 +228,20 @@ def test_the_terminal_is_the_tools(home: Home) -> None:
         (["run", "--", "./script"], 126, b"cannot be started"),
     ],
 )
-def test_a_tool_that_cannot_be_started(bare_home: Home, words: list[str], status: int, said: bytes) -> None:
-    """As env(1) has it, and before a proxy is started for nothing where that can be known."""
-    (bare_home.path / "plain").touch(mode=0o600)
-    (bare_home.path / "script").write_text("#!/no/such/interpreter\n")
-    (bare_home.path / "script").chmod(0o700)
-    bare_home.write_pool("upstreams: {}\n")
-    done = bare_home.understudy(*words)
+def test_a_tool_that_cannot_be_started(home: Home, words: list[str], status: int, said: bytes) -> None:
+    """As env(1) has it."""
+    (home.path / "plain").touch(mode=0o600)
+    (home.path / "script").write_text("#!/no/such/interpreter\n")
+    (home.path / "script").chmod(0o700)
+    done = home.understudy(*words)
     assert done.returncode == status
     assert said in done.stderr
-    for proxy in bare_home.proxies():
-        bare_home.wait_ended(proxy.pid)
+
+
+def test_no_proxy_is_started_for_a_tool_that_is_not_there(bare_home: Home, upstream_here: Upstream) -> None:
+    bare_home.write_pool(pool(upstream_here))
+    assert bare_home.understudy("run", "--", "no-such-tool").returncode == 127
+    assert bare_home.log == ""
 
 
 def test_without_a_pool_file_it_says_what_to_do(bare_home: Home) -> None:
@@ -314,14 +348,21 @@ def test_env_makes_a_shell_do_the_same(home: Home, upstream_here: Upstream) -> N
     upstream_here.on(SECRETS["b"], json_reply(200, {"answer": "from b"}))
     script = f'eval "$({sys.executable} -m understudy.cli env)"; exec {sys.executable} -c "$CALL" env-1'
     environ = {**home.environ, "CALL": CALL}
-    done = subprocess.run(["sh", "-c", script], env=environ, cwd=home.path, capture_output=True, timeout=60, check=True)
+    with home.begin(["dump", "-p", "0"], stdout=subprocess.DEVNULL) as proxy:
+        try:
+            home.wait_for(lambda: any(not running.companion for running in home.proxies()))
+            done = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, timeout=60, check=True)
+        finally:
+            proxy.terminate()
     assert b'"answer"' in done.stdout
+    assert all(running.companion for running in home.proxies())
 
 
-def test_env_without_a_proxy_says_how_to_start_one(bare_home: Home) -> None:
-    done = bare_home.understudy("env")
+def test_env_without_a_proxy_says_how_to_start_one(home: Home) -> None:
+    """One that ends with the tool that it was started for will not do for a shell."""
+    done = home.understudy("env")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert b"no proxy is running: start one with `understudy web`" in done.stderr
+    assert b"no proxy runs that stays: start one with `understudy web`" in done.stderr
 
 
 def test_the_doctor_finds_a_real_proxy(home: Home, tmp_path: Path) -> None:
