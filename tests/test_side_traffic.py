@@ -26,7 +26,7 @@ SITES = Sites(POOL)
     "host",
     [
         "auth.openai.com", "ab.chatgpt.com", "platform.claude.com", "oauth2.googleapis.com", "play.googleapis.com",
-        "api.github.com", "github.com", "raw.githubusercontent.com", "registry.npmjs.org", "models.opencode.ai",
+        "api.github.com", "github.com", "raw.githubusercontent.com", "models.opencode.ai",
         "data.cline.bot", "otel.cline.bot",
     ],
 )  # fmt: skip
