@@ -19,6 +19,8 @@ from understudy import runtime
 
 INTERVAL = 0.3
 """Seconds between two looks at who is still there."""
+LAST = 10.0
+"""Seconds that the proxy has to end in good order."""
 
 
 def main() -> int:
@@ -52,7 +54,8 @@ def _watch(me: int) -> None:
     while True:
         if not runtime.users(me, os.environ) and runtime.farewell(me, os.environ):
             os.kill(me, signal.SIGTERM)
-            return
+            time.sleep(LAST)
+            os._exit(1)  # only reached when mitmproxy could not end itself
         time.sleep(INTERVAL)
 
 

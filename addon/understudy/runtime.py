@@ -190,7 +190,8 @@ def _read(path: Path) -> Running | None:
                 folder=str(path.parent),
             )
         if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            path.unlink()
+            for left in (path, *path.parent.glob(f"{path.stem}.user.*")):
+                left.unlink()
         return None
 
 
