@@ -11,13 +11,14 @@ import pytest
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.test import taddons
 
-from understudy import cli
+from understudy import cli, toolenv, trust
 from understudy.addon import Understudy
 from understudy.dialects import DIALECTS, Dialect
 from understudy.journal import FAULT, MARKERS, OTHER, REPLAYED
 from understudy.metrics import Metrics
 from understudy.pool import Budget, Mode
 from understudy.rules import Label
+from understudy.runtime import Running
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -98,6 +99,15 @@ def test_every_budget_is_documented_with_its_default() -> None:
     """Each limit of the budget stands in the README with the value it has."""
     for field in dataclasses.fields(Budget):
         assert re.search(rf"`{field.name}` \({field.default:g}\b", README), field.name
+
+
+def test_every_variable_of_a_tool_is_documented(tmp_path: Path) -> None:
+    """Whatever `understudy run` may set or unset for a tool is said."""
+    ca = tmp_path / "ca.pem"
+    ca.write_text("-----BEGIN CERTIFICATE-----\nCA\n-----END CERTIFICATE-----\n")
+    changes = toolenv.variables(Running(1, 1, str(ca)), dict.fromkeys(trust.ONLY_IF_SET, ""), tmp_path)
+    assert len(changes) >= 16
+    assert [name for name in changes if f"`{name}`" not in README] == []
 
 
 def test_there_is_an_unreleased_section() -> None:

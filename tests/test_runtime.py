@@ -64,7 +64,8 @@ def test_what_a_killed_proxy_left_is_ignored_and_removed(environ: dict[str, str]
     )
     killed = subprocess.run([sys.executable, "-c", code], env={**os.environ, **environ}, check=False)
     assert killed.returncode < 0
-    assert [each.name for each in folder.iterdir()] == [f"{os.getpid()}.proxy"]
+    runtime.enter(folder, os.getpid(), 4711)
+    assert {each.name for each in folder.iterdir()} == {f"{os.getpid()}.proxy", f"{os.getpid()}.user.4711"}
     assert runtime.running_proxies(environ) == []
     assert list(folder.iterdir()) == []
 

@@ -86,6 +86,10 @@ class Silent:
         """Remember that a stream ended badly."""
         self.told.append(-1)
 
+    def sent_to_http(self, flow: http.HTTPFlow) -> None:
+        """Remember that a WebSocket was refused."""
+        self.told.append(426)
+
 
 class Core:
     """mitmproxy's HTTP layer for one HTTP/1.1 client, with hooks that complete at once and a clock that is set."""
@@ -539,3 +543,73 @@ def test_without_an_engine_streams_are_plain(cores: list[Core]) -> None:
     assert server.address == ("192.0.2.1", 443)
     assert b"Bearer tool" in core.sent["192.0.2.1"]
     assert all(isinstance(stream, HttpStream) for stream in core.layer.streams.values())
+
+
+def upgrade(core: Core, path: str, method: str = "GET", host: str = "api.openai.com") -> None:
+    """The opening handshake of a WebSocket."""
+    core.feed(
+        events.DataReceived(
+            core.client,
+            f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer tool-own-secret\r\n"
+            "Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode(),
+        )
+    )
+
+
+def test_o07_a_websocket_where_calls_are_made_is_answered_with_426(cores: list[Core]) -> None:
+    """O07: answered at once and in the log, with nothing opened or sent; the same connection then takes the call."""
+    core = Core(Budget())
+    cores.append(core)
+    upgrade(core, "/v1/responses")
+    assert core.to_client.startswith(b"HTTP/1.1 426 ")
+    head = core.to_client.lower().partition(b"\r\n\r\n")[0]
+    assert b"\r\nupgrade: http/1.1" in head  # RFC 9110 section 15.5.22
+    assert b"\r\nconnection: upgrade" in head
+    assert (core.opening, core.sent, core.closed) == ([], {}, [])
+    assert core.journal.told == [426]
+    [flow] = {id(hook.args()[0]): hook.args()[0] for hook in core.hooks}.values()
+    assert "tool-own-secret" not in str(flow.get_state())
+    core.ask(stream=False)
+    core.receive(core.opened(), OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [
+        ("/v1/realtime?model=gpt-realtime", "api.openai.com"),
+        ("/v1/responses/input_tokens", "api.openai.com"),
+        ("/v1/responses/more", "api.openai.com"),
+        ("/v1/responses", "elsewhere.test"),
+        ("/v1/messages", "api.anthropic.com"),  # no route of that dialect
+    ],
+)
+def test_o07_every_other_websocket_passes_untouched(cores: list[Core], path: str, host: str) -> None:
+    """O07: Realtime, other paths, other hosts and dialects without a route keep their upgrade and their credential."""
+    core = Core(Budget())
+    cores.append(core)
+    core.client.sni = host
+    upgrade(core, path, host=host)
+    assert core.opened().address == ("192.0.2.1", 443)
+    sent = core.sent["192.0.2.1"]
+    assert sent.startswith(f"GET {path} HTTP/1.1\r\n".encode())
+    assert b"Bearer tool-own-secret" in sent
+    assert b"upgrade: websocket" in sent.lower()
+    assert core.to_client == b""
+    assert core.journal.told == []
+
+
+def test_o07_only_a_get_opens_a_websocket(cores: list[Core]) -> None:
+    """A call that offers an upgrade, as some HTTP libraries do, is a call."""
+    core = Core(Budget())
+    cores.append(core)
+    body = b'{"model": "gpt-x", "input": "hi"}'
+    core.feed(
+        events.DataReceived(
+            core.client,
+            b"POST /v1/responses HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"content-length: %d\r\n\r\n" % len(body) + body,
+        )
+    )
+    assert core.opened().address == ("u0.test", 80)

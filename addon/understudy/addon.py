@@ -36,6 +36,7 @@ from understudy.inspection import Inspection
 from understudy.install import install
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Pool, Upstream
+from understudy.presence import Presence
 from understudy.secretstream import Fetch
 from understudy.statekeeper import StateKeeper
 from understudy.target import ControlError
@@ -65,6 +66,7 @@ class Understudy:
         )
         self.journal = self.inspection.journal
         self.uninstall: Callable[[], None] = lambda: None
+        self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
         self.control = Control(self.engine, self.reload, self.closed)
         self.server = ControlServer(answers(self.control))
@@ -142,6 +144,7 @@ class Understudy:
 
     def running(self) -> None:
         """Say at once what would otherwise be said at the first call, and look after the rule folders."""
+        self.announce()
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._watch_rules(), name="understudy rules"),
@@ -155,6 +158,7 @@ class Understudy:
         """Leave mitmproxy as it was."""
         for task in self._tasks:
             task.cancel()
+        self.presence.withdraw()
         self.server.close()
         self.uninstall()
         self.keeper.close()
@@ -208,9 +212,14 @@ class Understudy:
             raise exceptions.OptionsError(f"understudy: the rules of pool_rules cannot be used\n{error}") from None
         logger.info(f"understudy: {len(self.library.ruleset.rules)} rules")
 
+    def announce(self) -> None:
+        """Let ``understudy run`` find this proxy: listeners and pool may have changed."""
+        self.presence.tell(self.engine.snapshot, self._servers(), ctx.options.confdir)
+
     async def _watch_rules(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
+            self.announce()
             for name in self.engine.identities.look():
                 logger.info(f"understudy: the secret of {name} has changed: its suspensions are void")
             try:

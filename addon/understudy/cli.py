@@ -1,7 +1,8 @@
 """The command ``understudy``: what a person can ask without a running proxy.
 
 Each sub-command is one function that takes its parsed arguments and returns the exit status, and one line in
-``_parser``. Exit status: 0 all is well, 1 a file has problems, 2 the command was used wrongly or names no file.
+``_parser``; ``arguments.tool`` is what stands after ``--``. Exit status: 0 all is well, 1 there are problems, 2 the
+command was used wrongly or names no file.
 """
 
 from __future__ import annotations
@@ -35,10 +36,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         from understudy.launch import launch  # here: mitmproxy takes a second to load
 
         return launch(PROGRAMS[words[0]], words[1:])
+    words, tool = _split(words)
     arguments = _parser().parse_args(words)
+    arguments.tool = tool
     status = arguments.run(arguments)
     assert isinstance(status, int)
     return status
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Our own words, and the command of a tool: everything after the first ``--`` of ``run`` and ``doctor``."""
+    if words and words[0] in ("run", "doctor") and "--" in words:
+        place = words.index("--")
+        return words[:place], words[place + 1 :]
+    return words, []
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +59,19 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("check", help="say what the proxy would say about a pool file")
     command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
     command.set_defaults(run=check)
+    command = commands.add_parser("init", help="write a pool file from the API keys in the environment, by name only")
+    command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
+    command.set_defaults(run=init)
+    for name, function, text in (
+        ("run", run, "start a tool that goes through the proxy: understudy run -- COMMAND ..."),
+        ("env", env, "print what a shell has to set to go through the running proxy"),
+        ("doctor", doctor, "say what keeps a tool from being served, and what to do: understudy doctor -- COMMAND"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument(
+            "--pool", type=Path, metavar="FILE", help="default: the proxy that runs, else the usual file"
+        )
+        command.set_defaults(run=function)
     rulecommands.add(commands)
     controlcommands.add(commands)
     for name, program in PROGRAMS.items():
@@ -60,6 +84,37 @@ def known_dialects() -> Mapping[str, Dialect]:
     from understudy.dialects import DIALECTS  # here: starting the command should not load what it may not need
 
     return DIALECTS
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """``understudy init [FILE]``: a first pool file."""
+    from understudy import initpool  # here: only what the command needs is loaded
+
+    return initpool.init(arguments.file, os.environ)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``understudy run [--pool FILE] -- COMMAND ...``: become the command, with the proxy in its environment."""
+    from understudy import run as runner  # here: only what the command needs is loaded
+
+    if not arguments.tool:
+        print("understudy run: which tool? write `understudy run -- COMMAND ...`", file=sys.stderr)
+        return 2
+    return runner.run(arguments.pool, arguments.tool)
+
+
+def env(arguments: argparse.Namespace) -> int:
+    """``understudy env [--pool FILE]``: the same as lines for a shell."""
+    from understudy import run as runner  # here: only what the command needs is loaded
+
+    return runner.env(arguments.pool)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """``understudy doctor [--pool FILE] [-- COMMAND]``: what is missing, each with the mend."""
+    from understudy import doctor as examiner  # here: only what the command needs is loaded
+
+    return examiner.doctor(arguments.pool, arguments.tool, os.environ)
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -103,3 +158,7 @@ def _described(choice: Choice) -> str:
     if isinstance(secret, CommandSecret):
         note = f", secret from {secret}, which was not run"
     return f"{choice.credential.name}: {model} at {upstream.url} ({upstream.dialect}){note}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -95,7 +95,8 @@ class Intake:
     """A request that we have a hand in. ``recognised`` None: not a call, or one that nothing here could serve.
 
     ``orphan``: it carries the placeholder of a saved flow, so it is served from the pool or not sent at all.
-    ``host`` and ``port``: where the tool meant it to go.
+    ``host`` and ``port``: where the tool meant it to go. ``upgrade``: it asks for a WebSocket where calls are made,
+    which is answered and not sent at all (O07).
     """
 
     snapshot: Snapshot
@@ -104,6 +105,7 @@ class Intake:
     orphan: bool = False
     host: str = ""
     port: int = 0
+    upgrade: bool = False
 
     @property
     def is_call(self) -> bool:
@@ -182,9 +184,13 @@ class Engine:
         orphan = rewrite.carries_placeholder(request)
         if snapshot is None or not snapshot.sites.pooled(host, port):
             return Intake(snapshot or self._empty, None, Stash(), orphan) if orphan else None
-        recognised = snapshot.sites.recognise(host, port, request.method, request.path)
+        upgrade = asks_for_websocket(request)
+        recognised = snapshot.sites.recognise(host, port, "POST" if upgrade else request.method, request.path)
+        if upgrade and recognised is not None and recognised.endpoint.kind is not Kind.GENERATING:
+            recognised = None
         if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name):
-            return Intake(snapshot, recognised, rewrite.mask(request, recognised.dialect, spared), orphan, host, port)
+            stash = rewrite.mask(request, recognised.dialect, spared)
+            return Intake(snapshot, recognised, stash, orphan, host, port, upgrade)
         values = rewrite.mask_query(request, snapshot.sites.dialects_at(host, port))
         return Intake(snapshot, None, Stash((), values), orphan) if values or orphan else None
 
@@ -346,6 +352,11 @@ class Engine:
         if called and (origin := _foreign_page(client, request)):
             return NO_BROWSER.format(origin=origin)
         return ""
+
+
+def asks_for_websocket(request: http.Request) -> bool:
+    """Whether this is the opening handshake of a WebSocket (RFC 6455 section 4.1)."""
+    return request.method == "GET" and "websocket" in request.headers.get("upgrade", "").lower()
 
 
 def _asked_for(exchange: Exchange) -> tuple[str, str, str]:

@@ -18,7 +18,7 @@ from understudy import facts as known
 from understudy.engine import Plan
 from understudy.exchange import Exchange
 from understudy.facts import Facts
-from understudy.pool import Candidate
+from understudy.pool import Candidate, printable
 from understudy.refusal import duration
 from understudy.rules import Label
 from understudy.steps import Attempt, Outcome
@@ -97,6 +97,14 @@ class FlowJournal:
                 self._hopeful[exchange] = (outcome.attempt.number, made)
                 made = None
         self.show(made, flow)
+
+    def sent_to_http(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was refused, so that the tool makes its calls over plain HTTP."""
+        where = printable(f"{flow.request.pretty_host}{flow.request.path.partition('?')[0]}")
+        line = f"{where}: WebSocket answered with 426, the tool goes on over HTTP"
+        logger.info(line)
+        _note(flow, line)
+        flow.metadata["understudy"] = {"upgrade": "refused"}
 
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""

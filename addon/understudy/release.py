@@ -21,6 +21,10 @@ ECHOED = (
     "look at the upstream, it should not do that"
 )
 INTERNAL = "understudy: internal error, this call was given up: see the proxy's log, and report what it says"
+NO_WEBSOCKET = (
+    "understudy: a call over a WebSocket cannot be replayed: send it as a plain HTTP request to the same path, "
+    "as this tool does by itself after a 426"
+)
 
 
 def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
@@ -37,6 +41,15 @@ def last_refusal(refusal: Refusal) -> http.Response:
     """What somebody else was told a moment ago, where nobody can be asked and nothing else could be said (F17)."""
     headers = {"content-type": refusal.content_type, OWN_MARK: "answer", "x-should-retry": "false"}
     return http.Response.make(refusal.status, refusal.body, headers)
+
+
+def no_websocket(dialect: Dialect) -> http.Response:
+    """426 for a WebSocket where calls are made: the one answer after which Codex goes to plain HTTP at once (O07).
+
+    RFC 9110 section 15.5.22 wants the protocol to use in ``Upgrade``, and section 7.8 that in ``Connection``.
+    """
+    headers = {"content-type": "application/json", OWN_MARK: "answer", "upgrade": "HTTP/1.1", "connection": "upgrade"}
+    return http.Response.make(426, dialect.error_body(426, NO_WEBSOCKET), headers)
 
 
 def prepare(

@@ -32,6 +32,8 @@ class RuntimeFolderError(OSError):
 class Running:
     """A proxy that runs: where it listens, the CA that it signs with, its pool file, and the hosts it looks into.
 
+    ``dialects``: those that it has a route for.
+
     ``companion``: it was started by ``understudy run`` and ends with the last program that uses it.
     """
 
@@ -40,6 +42,7 @@ class Running:
     ca: str
     pool: str = ""
     hosts: tuple[str, ...] = ()
+    dialects: tuple[str, ...] = ()
     companion: bool = False
     folder: str = field(default="", compare=False)
     """Where its file was found."""
@@ -182,11 +185,13 @@ def _read(path: Path) -> Running | None:
                 ca=str(document["ca"]),
                 pool=str(document.get("pool", "")),
                 hosts=tuple(map(str, document.get("hosts", ()))),
+                dialects=tuple(map(str, document.get("dialects", ()))),
                 companion=document.get("companion") is True,
                 folder=str(path.parent),
             )
         if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            path.unlink()
+            for left in (path, *path.parent.glob(f"{path.stem}.user.*")):
+                left.unlink()
         return None
 
 

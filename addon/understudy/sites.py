@@ -69,6 +69,11 @@ class Sites:
         hosts = sorted({*self._on_any_port, *(f"{host}:{port}" for host, port in self._on_port), *patterns})
         return f"<Sites {' '.join(hosts)}>"
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names and addresses of all pooled hosts, without ports."""
+        return tuple(sorted({*self._on_any_port, *(host for host, _ in self._on_port)}))
+
     def pooled(self, host: str, port: int) -> bool:
         """Whether connections to this host and port are looked into."""
         return bool(self._at(host, port))

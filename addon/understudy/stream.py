@@ -138,8 +138,8 @@ class ReplayStream(PassingStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
-        self.plan = engine.plan(intake, request)
-        if self.plan is None and not intake.orphan:
+        self.plan = None if intake.upgrade else engine.plan(intake, request)
+        if self.plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
             return
@@ -156,6 +156,11 @@ class ReplayStream(PassingStream):
             return
         if self.flow.response:
             yield from self.respond(self.flow.response)
+            return
+        if intake.upgrade:
+            if self.journal is not None:
+                self.journal.sent_to_http(self.flow)
+            yield from self.respond(release.no_websocket(intake.dialect))
             return
         if self.plan is not None and before != (request.data.content, request.data.path, request.data.host):
             self.plan = engine.plan(intake, request)

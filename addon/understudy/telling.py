@@ -29,6 +29,9 @@ class Journal(Protocol):
     def observed(self, flow: http.HTTPFlow, facts: Facts) -> None:
         """What came of it."""
 
+    def sent_to_http(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was refused, so that the tool makes its calls over plain HTTP."""
+
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of this attempt goes to the tool; 0: an answer of our own does."""
 

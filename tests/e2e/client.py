@@ -250,6 +250,10 @@ class Connection:
         """HTTP/1.1 only: send more of what ``send_raw`` began."""
         self._socket.sendall(data)
 
+    def receive_raw(self) -> bytes:
+        """HTTP/1.1 only: what comes in next, as it is; b"" at the end of the connection."""
+        return self._socket.recv(65536)
+
     def request(self, method: str, path: str, headers: Headers = (), body: bytes = b"") -> Response:
         """Send a request and read its reply to the end."""
         return self.send(method, path, headers, body).finish()

@@ -267,9 +267,9 @@ class Stage:
         names = {secret: name for name, secret in SECRETS.items()}
         return [names.get(one.credential, one.credential) for one in self.seen(model)]
 
-    def connect(self, api: Api, *, http2: bool = False, via: Via = Via.CONNECT) -> Connection:
-        """A tool's connection through the proxy to the vendor's own name."""
-        return Connection(self.proxy.port, HOSTS[api.dialect], ca=self.proxy.ca, http2=http2, via=via)
+    def connect(self, api: Api, *, http2: bool = False, via: Via = Via.CONNECT, url: str = "") -> Connection:
+        """A tool's connection through the proxy, to the vendor's own name unless ``url`` says another."""
+        return Connection(self.proxy.port, url or HOSTS[api.dialect], ca=self.proxy.ca, http2=http2, via=via)
 
     def call(
         self,

@@ -142,7 +142,8 @@ class Responses(OpenAI):
 
     @override
     def plain(self, model: str, text: str) -> Json:
-        return self._response(model, "completed", [self._message(text)])
+        usage = {"input_tokens": 5, "output_tokens": PIECES, "total_tokens": 5 + PIECES}
+        return {**self._response(model, "completed", [self._message(text)]), "incomplete_details": None, "usage": usage}
 
     def _events(self, datas: list[Json]) -> list[Event]:
         return [Event({**data, "sequence_number": number}, str(data["type"])) for number, data in enumerate(datas)]

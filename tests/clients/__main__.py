@@ -1,0 +1,229 @@
+"""`scripts/test --clients`: every program x every failure of the first candidate, with understudy and without.
+
+With: `understudy run -- PROGRAM`, and a pool file over two vendors of this machine, of which the first fails. Without:
+mitmproxy alone, which leads the vendors' names to the first one. A cell says `ok` and after how many seconds, and how
+many model calls the first vendor saw, when the program ended well with the second vendor's answer; else `fails` with
+its exit status, or `> N s` when it was still trying and was ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from clients.catalogue import PROGRAMS, Program, environment
+from clients.install import install
+from clients.vendors import FAILURES, FIRST, NONE, SECOND, call_of, fails, speaks
+from e2e.authority import Authority
+from e2e.behaviours import Seen
+from e2e.home import UNDERSTUDY, Home
+from e2e.proxy import NotStartedError, Proxy, make_confdir
+from e2e.upstream import Upstream
+from understudy import toolenv
+from understudy.runtime import Running
+
+BOUND = 120.0
+"""Seconds after which a program is ended: with understudy it needs a fraction of that, unless the machine is busy."""
+LONGER = 20.0
+"""How much longer than without a failure a program may try without understudy before it is ended. Seconds."""
+FIRST_EVENT = 3
+"""`first_event` of the pool file, in seconds, so that a silent vendor does not hold the matrix up for 45."""
+REDIRECT = Path(__file__).with_name("redirect.py")
+
+
+def pool_yaml(first: Upstream, second: Upstream) -> str:
+    """Two candidates for every dialect. They are at loopback, so plain HTTP will do."""
+    lines, names = ["upstreams:"], []
+    for dialect, base in {"openai": "/v1", "anthropic": "", "gemini": ""}.items():
+        for number, upstream in enumerate((first, second), 1):
+            lines.append(f'  {dialect}-{number}: {{dialect: {dialect}, url: "{upstream.plain_url}{base}"}}')
+            names.append(f"{dialect}-{number}")
+    lines.append("credentials:")
+    lines += [f"  {name}: {{upstream: {name}, secret: {{env: POOL_{name[-1]}}}}}" for name in names]
+    lines += ["routes:", f"  default: [{', '.join(names)}]", f"budget: {{first_event: {FIRST_EVENT}}}", ""]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How one run of a program ended."""
+
+    good: bool
+    seconds: float
+    text: str
+    output: str
+
+
+class Table:
+    """What all cells need: a CA, a folder."""
+
+    def __init__(self, folder: Path, record: Path | None) -> None:
+        self.folder = folder
+        self.record = record
+        self.authority = Authority(folder)
+        self.confdir = make_confdir(folder / "confdir")
+
+    @contextmanager
+    def stage(self, failure: str) -> Iterator[tuple[Upstream, Upstream, Path]]:
+        """Two vendors, the first of which fails, and a home folder."""
+        with (
+            Upstream(self.authority) as first,
+            Upstream(self.authority) as second,
+            tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as home,
+        ):
+            first.on(lambda seen: True, fails(FAILURES[failure]))
+            second.on(lambda seen: True, speaks(SECOND))
+            yield first, second, Path(home)
+
+    def with_understudy(self, program: Program, failure: str, bound: float) -> Cell:
+        """One cell of the first table. The proxy is there already, so that the seconds are the program's own."""
+        with self.stage(failure) as (first, second, path):
+            home = Home(path, self.confdir, {"POOL_1": "sk-pool-1-0123456789", "POOL_2": "sk-pool-2-0123456789"})
+            home.write_pool(pool_yaml(first, second))
+            try:
+                with home.begin(["run", "--", "cat"]) as holder:
+                    assert holder.stdin is not None and holder.stdout is not None
+                    holder.stdin.write(b"up\n")
+                    holder.stdin.flush()
+                    holder.stdout.readline()
+                    command = [*UNDERSTUDY, "run", "--", *program.command]
+                    environ = {**home.environ, **environment(program, path)}
+                    return run(command, environ, path, bound, first, FIRST if failure == NONE else SECOND)
+            finally:
+                home.close()
+
+    def without(self, program: Program, failure: str, bound: float) -> Cell:
+        """One cell of the second table."""
+        with self.stage(failure) as (first, _, path), ExitStack() as stack:
+            # Lazy, for the vendors' own names lead nowhere here.
+            scripts = ["-s", str(REDIRECT), "--set", "connection_strategy=lazy"]
+            vendor = {"VENDOR_PORT": str(first.plain_port)}
+            proxy_folder = path / "proxy"
+            proxy_folder.mkdir()
+            proxy = stack.enter_context(Proxy(proxy_folder, self.confdir, addon=False, extra_args=scripts, env=vendor))
+            environ = environment(program, path)
+            running = Running(proxy.pid, proxy.port, str(proxy.ca))
+            environ = toolenv.applied(toolenv.variables(running, environ, proxy_folder), environ)
+            cell = run(program.command, environ, path, bound, first, FIRST)
+            if self.record is not None:
+                write_down(self.record / f"{program.name.replace('/', '-')}.json", first.seen)
+            return cell
+
+
+def write_down(path: Path, requests: Sequence[Seen]) -> None:
+    """Keep what a program sent, for tests/e2e/shapes; to be reduced by hand to what matters."""
+    told = [
+        {"method": seen.method, "path": seen.path, "headers": seen.headers, "body": seen.body.decode("latin-1")}
+        for seen in requests
+    ]
+    path.write_text(json.dumps(told, indent=1))
+
+
+def run(
+    command: Sequence[str], environ: dict[str, str], home: Path, bound: float, first: Upstream, answer: str
+) -> Cell:
+    """Run a program to its end or to the bound, and say how that went. ``answer``: what it should say."""
+    begun = time.monotonic()
+    with (home / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environ, cwd=home, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            status: int | None = process.wait(bound)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            # What it started as well: the session is its own. The proxy of `understudy run` has another one.
+            kill_group(process.pid)
+            process.wait()
+    seconds = time.monotonic() - begun
+    said = (home / "output").read_text(errors="replace")
+    calls = sum(call_of(seen) is not None for seen in first.seen)
+    good = status == 0 and answer in said
+    how = "ok" if good else f"> {bound:.0f} s" if status is None else f"fails ({status})"
+    text = f"{how}, {calls}" if status is None else f"{how} {seconds:.0f} s, {calls}"
+    return Cell(good, seconds, text, said)
+
+
+def kill_group(group: int) -> None:
+    """End whatever a program left in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def row(
+    program: Program,
+    failures: Sequence[str],
+    cell: Callable[[Program, str, float], Cell],
+    pool: Executor,
+    longer: float,
+) -> list[Cell]:
+    """All cells of a program: first the one without a failure, which says how long a turn takes."""
+
+    def started(failure: str, bound: float) -> Cell:
+        try:
+            return cell(program, failure, bound)
+        except NotStartedError:
+            return Cell(False, 0.0, "no proxy", "the proxy did not start")
+
+    usual = started(NONE, BOUND)
+    bound = min(BOUND, usual.seconds + longer)
+    others = pool.map(lambda failure: usual if failure == NONE else started(failure, bound), failures)
+    return list(others)
+
+
+def main() -> int:
+    """Run the matrix, print both tables, and return 1 when a cell with understudy is not as promised."""
+    parser = argparse.ArgumentParser(prog="scripts/test --clients", description=__doc__)
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="programs with this in their name")
+    parser.add_argument("--failure", action="append", choices=FAILURES, help="these failures only")
+    parser.add_argument("--jobs", type=int, default=2, help="cells at a time")
+    parser.add_argument("--no-install", action="store_true", help="take what is installed")
+    parser.add_argument("--skip", choices=["with", "without"], help="leave one of the two tables out")
+    parser.add_argument("--show", action="store_true", help="print what the programs said")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep what the programs send without understudy")
+    arguments = parser.parse_args()
+    missing = [] if arguments.no_install else install()
+    programs = [each for each in PROGRAMS if not arguments.only or any(text in each.name for text in arguments.only)]
+    failures = arguments.failure or list(FAILURES)
+    bad = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ThreadPoolExecutor(arguments.jobs) as pool:
+        table = Table(Path(folder), arguments.record)
+        for kind, cell in {"with": table.with_understudy, "without": table.without}.items():
+            if kind == arguments.skip:
+                continue
+            print(f"\n{kind} understudy: result, seconds, model calls that the first candidate saw\n", flush=True)
+            print(f"| program | {' | '.join(failures)} |\n|{'---|' * (len(failures) + 1)}", flush=True)
+            for program in programs:
+                if not program.installed:
+                    print(f"| {program.name} | {' | '.join(['not installed'] * len(failures))} |", flush=True)
+                    continue
+                cells = row(program, failures, cell, pool, LONGER if kind == "without" else BOUND)
+                print(f"| {program.name} | {' | '.join(each.text for each in cells)} |", flush=True)
+                if kind == "with":
+                    bad += [
+                        (program.name, failure) for failure, each in zip(failures, cells, strict=True) if not each.good
+                    ]
+                if arguments.show:
+                    print("\n".join(each.output for each in cells), flush=True)
+    for name in missing:
+        print(f"not installable: {name}")
+    for name, failure in bad:
+        print(f"not as promised: {name} x {failure}")
+    return 1 if bad or missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

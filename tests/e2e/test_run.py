@@ -1,0 +1,389 @@
+"""`understudy run` and `env` with real processes: the tool keeps its terminal, streams, signals and exit status."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from understudy import runtime
+from understudy.probe import ProbeError, probe
+from understudy.run import running_proxy
+from understudy.runtime import Announcement, Running
+
+from .authority import Authority
+from .behaviours import json_reply
+from .home import Home
+from .stage import CHAT, SECRETS, TOOL, refusal
+from .upstream import Upstream
+
+CALL = f"""
+import json, sys, urllib.request
+body = json.dumps({{"model": sys.argv[1], "messages": []}}).encode()
+headers = {{"authorization": "Bearer {TOOL}", "content-type": "application/json"}}
+request = urllib.request.Request("https://api.openai.com/v1/chat/completions", body, headers)
+print(urllib.request.urlopen(request, timeout=20).read().decode())
+"""
+"""A tool that knows nothing of proxies but what the environment says."""
+
+
+POOL = {"SECRET_A": SECRETS["a"], "SECRET_B": SECRETS["b"], "SECRET_C": SECRETS["claude-a"]}
+
+
+def pool(upstream: Upstream) -> str:
+    """Two candidates over plain HTTP on this machine."""
+    return f"""
+upstreams:
+  main: {{dialect: openai, url: "{upstream.plain_url}/v1"}}
+  claude: {{dialect: anthropic, url: "{upstream.plain_url}"}}
+credentials:
+  c: {{upstream: claude, secret: {{env: SECRET_C}}}}
+  a: {{upstream: main, secret: {{env: SECRET_A}}}}
+  b: {{upstream: main, secret: {{env: SECRET_B}}}}
+routes: {{default: [a, b, c]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def upstream_here(authority: Authority) -> Iterator[Upstream]:
+    with Upstream(authority) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, confdir: Path, upstream_here: Upstream) -> Iterator[Home]:
+    """A home with a pool file, and a tool in it that keeps its proxy running for all tests here."""
+    made = Home(tmp_path_factory.mktemp("home"), confdir, POOL)
+    made.write_pool(pool(upstream_here))
+    try:
+        with made.begin(["run", "--", "cat"]) as first:
+            assert first.stdin is not None and first.stdout is not None
+            first.stdin.write(b"up\n")
+            first.stdin.flush()
+            assert first.stdout.readline() == b"up\n"
+            yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def bare_home(tmp_path: Path, confdir: Path) -> Iterator[Home]:
+    """A home where nothing runs."""
+    made = Home(tmp_path, confdir, POOL)
+    yield made
+    made.close()
+
+
+def test_a_tool_goes_through_the_pool(home: Home, upstream_here: Upstream) -> None:
+    """A tool that honours the usual variables gets the second candidate's answer, and the proxy is shared."""
+    upstream_here.on(SECRETS["a"], refusal(CHAT, "run-1"))
+    upstream_here.on(SECRETS["b"], json_reply(200, {"answer": "from b"}))
+    before = home.proxies()
+    done = home.understudy("run", "--", sys.executable, "-c", CALL, "run-1")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b'{"answer": "from b"}', b"")
+    assert upstream_here.credentials == [SECRETS["a"], SECRETS["b"]]
+    assert home.proxies() == before
+    assert len(before) == 1
+
+
+CLAUDE = f"""#!{sys.executable}
+import json, os, urllib.error, urllib.request
+def ask(path):
+    headers = {{"x-api-key": os.environ["ANTHROPIC_API_KEY"], "content-type": "application/json"}}
+    body = json.dumps({{"model": "run-3", "max_tokens": 9, "messages": []}}).encode()
+    request = urllib.request.Request("https://api.anthropic.com" + path, body, headers)
+    try:
+        return urllib.request.urlopen(request, timeout=20).status
+    except urllib.error.HTTPError as error:
+        return error.code
+print(os.environ["ANTHROPIC_API_KEY"], ask("/v1/messages"), ask("/api/event_logging/v2/batch"))
+"""
+"""In the place of Claude Code: it does not start without a key, and makes other calls with it as well."""
+
+
+def test_claude_code_needs_no_login(home: Home, upstream_here: Upstream) -> None:
+    """A pool file is enough: its calls are served, and the key that it was given goes nowhere."""
+    upstream_here.on(SECRETS["claude-a"], json_reply(200, {"type": "message", "content": []}))
+    (home.path / "claude").write_text(CLAUDE)
+    (home.path / "claude").chmod(0o700)
+    done = home.understudy("run", "--", "./claude")
+    assert (done.stdout, done.stderr) == (b"<understudy:none> 200 400\n", b"")
+    assert not [seen for seen in upstream_here.seen if "understudy" in str(seen.headers) + seen.path]
+
+
+def test_no_secret_is_in_the_log_or_the_folder(home: Home, upstream_here: Upstream) -> None:
+    """R07: neither the pool's nor the tool's, after a failover."""
+    upstream_here.on(SECRETS["a"], json_reply(401, {"error": {"message": f"Incorrect API key {SECRETS['a']}"}}))
+    upstream_here.on(SECRETS["b"], json_reply(200, {"answer": "from b"}))
+    home.understudy("run", "--", sys.executable, "-c", CALL, "run-2")
+    assert "model_unsupported" in home.log or "credential_rejected" in home.log
+    for path in runtime.runtime_folder(home.environ).iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+        content = path.read_bytes()
+        assert not [secret for secret in (*SECRETS.values(), TOOL) if secret.encode() in content]
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 7", 7), ("exit 0", 0), ("kill -TERM $$", -15), ("kill -KILL $$", -9)]
+)
+def test_the_exit_status_is_the_tools(home: Home, script: str, status: int) -> None:
+    """Also where a signal ended it, which a shell shows as 128 and the signal's number."""
+    assert home.understudy("run", "--", "sh", "-c", script).returncode == status
+
+
+def test_a_shell_sees_128_and_the_signal(home: Home) -> None:
+    command = [sys.executable, "-m", "understudy.cli", "run", "--", "sh", "-c", "kill -TERM $$"]
+    script = '"$@"; exit $?'
+    done = subprocess.run(["sh", "-c", script, "-", *command], env=home.environ, timeout=60, check=False)
+    assert done.returncode == 128 + 15
+
+
+def test_streams_and_arguments_pass_untouched(home: Home) -> None:
+    """Bytes in, bytes out, arguments with spaces and dashes, and not a word of ours."""
+    data = bytes(range(256)) * 1000
+    done = home.understudy("run", "--", "sh", "-c", 'cat; printf "%s|" "$@" >&2', "-", "a b", "--", "-x", stdin=data)
+    assert (done.stdout, done.stderr, done.returncode) == (data, b"a b|--|-x|", 0)
+
+
+def test_signals_reach_the_tool(home: Home) -> None:
+    """What is sent to the process of `understudy run` is sent to the tool: they are one process."""
+    script = "trap 'echo got USR1' USR1; trap 'echo got TERM; exit 3' TERM; echo ready $$; while :; do sleep 0.05; done"
+    with home.begin(["run", "--", "sh", "-c", script]) as tool:
+        assert tool.stdout is not None
+        assert tool.stdout.readline() == f"ready {tool.pid}\n".encode()
+        tool.send_signal(signal.SIGUSR1)
+        assert tool.stdout.readline() == b"got USR1\n"
+        tool.send_signal(signal.SIGTERM)
+        assert tool.stdout.readline() == b"got TERM\n"
+        assert tool.wait(20) == 3
+
+
+def test_nothing_is_ignored_on_the_tools_behalf(home: Home) -> None:
+    """Python ignores SIGPIPE for itself: a tool must not inherit that."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("this system does not tell which signals are ignored")
+    own = subprocess.run(["grep", "SigIgn", str(status)], capture_output=True, check=True, timeout=60)
+    assert home.understudy("run", "--", "grep", "SigIgn", str(status)).stdout == own.stdout
+
+
+IN_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+TERMINAL = """
+import os, signal, sys
+names = {signal.SIGINT: "INT", signal.SIGWINCH: "WINCH", signal.SIGCONT: "CONT"}
+signal.pthread_sigmask(signal.SIG_BLOCK, names)
+print([os.isatty(n) for n in (0, 1, 2)], os.tcgetpgrp(0) == os.getpgrp() == os.getpid(), flush=True)
+while True:
+    print(names[signal.sigwait(names)], os.get_terminal_size().columns, flush=True)
+"""
+
+
+def test_the_terminal_is_the_tools(home: Home) -> None:
+    """Foreground, size, Ctrl-C, stopping and going on after it are between terminal and tool."""
+    terminal, inside = pty.openpty()
+    run = [sys.executable, "-m", "understudy.cli", "run", "--", sys.executable, "-c", TERMINAL]
+    command = [sys.executable, "-c", IN_A_TERMINAL, *run]
+    environ = home.environ
+    tool = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, env=environ, cwd=home.path)
+    os.close(inside)
+    with os.fdopen(terminal, "rb", 0) as output:
+        try:
+            assert output.readline().strip() == b"[True, True, True] True"
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, b"\x28\x00\x7b\x00\x00\x00\x00\x00")
+            assert output.readline().strip() == b"WINCH 123"
+            os.write(terminal, b"\x03")
+            assert output.readline().strip().removeprefix(b"^C") == b"INT 123"
+            # A session leader alone in its terminal is an orphaned group, which Ctrl-Z does not stop: so by hand.
+            tool.send_signal(signal.SIGSTOP)
+            assert os.WIFSTOPPED(os.waitpid(tool.pid, os.WUNTRACED)[1])
+            tool.send_signal(signal.SIGCONT)
+            assert output.readline().strip() == b"CONT 123"
+        finally:
+            tool.kill()
+            tool.wait()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["run"], 2, b"which tool?"),
+        (["run", "--"], 2, b"which tool?"),
+        (["run", "--", "no-such-tool"], 127, b"there is no command no-such-tool"),
+        (["run", "--", "./plain"], 126, b"cannot be executed"),
+        (["run", "--", "./script"], 126, b"cannot be started"),
+    ],
+)
+def test_a_tool_that_cannot_be_started(home: Home, words: list[str], status: int, said: bytes) -> None:
+    """As env(1) has it."""
+    (home.path / "plain").touch(mode=0o600)
+    (home.path / "script").write_text("#!/no/such/interpreter\n")
+    (home.path / "script").chmod(0o700)
+    done = home.understudy(*words)
+    assert done.returncode == status
+    assert said in done.stderr
+
+
+def test_no_proxy_is_started_for_a_tool_that_is_not_there(bare_home: Home, upstream_here: Upstream) -> None:
+    bare_home.write_pool(pool(upstream_here))
+    assert bare_home.understudy("run", "--", "no-such-tool").returncode == 127
+    assert bare_home.log == ""
+
+
+def test_without_a_pool_file_it_says_what_to_do(bare_home: Home) -> None:
+    done = bare_home.understudy("run", "--", "true")
+    assert done.returncode == 1
+    assert b"there is no pool file at " in done.stderr
+    assert b"understudy init" in done.stderr
+    assert bare_home.proxies() == []
+
+
+def test_problems_of_the_pool_file_are_told_with_their_lines(bare_home: Home) -> None:
+    bare_home.write_pool("upstreams:\n  x: {dialect: opnai, url: https://x.test}\n")
+    done = bare_home.understudy("run", "--", "true")
+    assert done.returncode == 1
+    assert f"{bare_home.pool_path}:2: ".encode() in done.stderr
+
+
+def test_a_proxy_that_does_not_start_is_told_with_its_last_words(bare_home: Home, upstream_here: Upstream) -> None:
+    """Here its own configuration is broken."""
+    bare_home.write_pool(pool(upstream_here))
+    (bare_home.path / ".mitmproxy").unlink()
+    (bare_home.path / ".mitmproxy").mkdir()
+    (bare_home.path / ".mitmproxy" / "config.yaml").write_text("proxy_debug: true\n")
+    done = bare_home.understudy("run", "--", "true")
+    assert done.returncode == 1
+    assert b"the proxy did not start:" in done.stderr
+    assert b"proxy_debug prints everything" in done.stderr
+
+
+def test_the_last_user_ends_the_proxy(bare_home: Home, upstream_here: Upstream) -> None:
+    """The first tool may end before the second; with the second the proxy that was started ends, and leaves nothing."""
+    bare_home.write_pool(pool(upstream_here))
+    with bare_home.begin(["run", "--", "cat"]) as first:
+        assert first.stdin is not None and first.stdout is not None
+        first.stdin.write(b"up\n")
+        first.stdin.flush()
+        first.stdout.readline()
+        [proxy] = bare_home.proxies()
+        with bare_home.begin(["run", "--", "cat"]) as second:
+            assert second.stdin is not None and second.stdout is not None
+            second.stdin.write(b"up\n")
+            second.stdin.flush()
+            second.stdout.readline()
+            first.kill()
+            first.wait()
+            probe(proxy)
+            assert bare_home.proxies() == [proxy]
+    bare_home.wait_ended(proxy.pid)
+    folder = runtime.runtime_folder(bare_home.environ)
+    assert not [each.name for each in folder.iterdir() if each.suffix != ".pem" and each.name != "run.log"]
+
+
+def test_the_proxy_is_not_the_tools_child(home: Home) -> None:
+    """A tool that waits for its children must not find one that it did not start."""
+    done = home.understudy("run", "--", sys.executable, "-c", "import os; os.waitpid(-1, 0)")
+    assert b"ChildProcessError" in done.stderr
+
+
+# -- who is trusted --------------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_somebody_else_took_over_is_not_used(home: Home, authority: Authority, tmp_path: Path) -> None:
+    """Whoever listens has to show a certificate of the proxy's own CA: silence, HTTP and another CA do not do."""
+    [proxy] = home.proxies()
+    environ = {"HOME": str(tmp_path)}
+    announcement = Announcement(environ)
+    with Upstream(authority) as stranger:
+        for port in (stranger.plain_port, stranger.tls_port, _free_port()):
+            announcement.tell(Running(os.getpid(), port, proxy.ca))
+            assert [each.port for each in runtime.running_proxies(environ)] == [port]
+            assert running_proxy(None, environ) is None
+    announcement.tell(Running(os.getpid(), proxy.port, str(authority.path)))
+    with pytest.raises(ProbeError, match="not of its own CA"):
+        probe(runtime.running_proxies(environ)[0])
+    announcement.tell(Running(os.getpid(), proxy.port, proxy.ca))
+    assert running_proxy(None, environ) is not None
+    assert running_proxy(tmp_path / "another.yaml", environ) is None
+    announcement.withdraw()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_hosts_outside_the_pool_are_not_decrypted(home: Home, upstream_here: Upstream, authority: Authority) -> None:
+    """O06: telemetry, logins and updates go to hosts of their own, and those see their own TLS."""
+    [proxy] = home.proxies()
+    with socket.create_connection(("127.0.0.1", proxy.port), 20) as connection:
+        connection.sendall(f"CONNECT localhost:{upstream_here.tls_port} HTTP/1.1\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        context = ssl.create_default_context(cafile=str(authority.path))  # the proxy's CA would not do
+        with context.wrap_socket(connection, server_hostname="localhost") as tls:
+            tls.sendall(b"POST /telemetry HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")
+            assert tls.recv(100).startswith(b"HTTP/1.1 ")
+
+
+# -- for a shell -----------------------------------------------------------------------------------------------------
+
+
+def test_env_makes_a_shell_do_the_same(home: Home, upstream_here: Upstream) -> None:
+    upstream_here.on(SECRETS["a"], json_reply(200, {"answer": "from a"}))
+    upstream_here.on(SECRETS["b"], json_reply(200, {"answer": "from b"}))
+    script = f'eval "$({sys.executable} -m understudy.cli env)"; exec {sys.executable} -c "$CALL" env-1'
+    environ = {**home.environ, "CALL": CALL}
+    with home.begin(["dump", "-p", "0"], stdout=subprocess.DEVNULL) as proxy:
+        try:
+            home.wait_for(lambda: any(not running.companion for running in home.proxies()))
+            done = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, timeout=60, check=True)
+        finally:
+            proxy.terminate()
+    assert b'"answer"' in done.stdout
+    assert all(running.companion for running in home.proxies())
+
+
+def test_env_without_a_proxy_says_how_to_start_one(home: Home) -> None:
+    """One that ends with the tool that it was started for will not do for a shell."""
+    done = home.understudy("env")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"no proxy runs that stays: start one with `understudy web`" in done.stderr
+
+
+def test_the_doctor_finds_a_real_proxy(home: Home, tmp_path: Path) -> None:
+    """In a tool's own environment nothing is missing; in a bare one it says how to get there."""
+    inside = home.understudy("run", "--", sys.executable, "-m", "understudy.cli", "doctor", "--", "sh")
+    assert inside.returncode == 0, inside.stdout.decode()
+    assert b"ok:      this shell leads to the proxy" in inside.stdout
+    bare = home.understudy("doctor")
+    assert bare.returncode == 0
+    assert b"ok:      a proxy runs at " in bare.stdout
+    assert b"note:    this shell does not lead to the proxy" in bare.stdout
+    assert not [secret for secret in SECRETS.values() if secret.encode() in inside.stdout + bare.stdout]
+
+
+def test_from_nothing_to_an_answer(bare_home: Home) -> None:
+    """`understudy init`, then `understudy run`: what a new user does, with keys in the environment only."""
+    keys = {"OPENAI_API_KEY": SECRETS["a"], "OPENAI_API_KEY_WORK": SECRETS["b"]}
+    made = bare_home.understudy("init", extra=keys)
+    assert made.returncode == 0
+    assert b"OPENAI_API_KEY_WORK is the credential openai-work" in made.stdout
+    assert bare_home.understudy("check", extra=keys).returncode == 0
+    done = bare_home.understudy("run", "--", "sh", "-c", "echo $HTTPS_PROXY", extra=keys)
+    assert done.stdout.startswith(b"http://127.0.0.1:")
+    assert not [secret for secret in keys.values() if secret in bare_home.pool_path.read_text()]
