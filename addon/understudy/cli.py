@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from understudy import __version__, rulecommands
+from understudy import __version__, replaycommands, rulecommands
 from understudy.config import ConfigError, Problem, default_pool_path, lint, load
 from understudy.pool import Choice, Pool, Route, specificity
 
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
     command.set_defaults(run=check)
     rulecommands.add(commands)
+    replaycommands.add(commands)
     for name, program in PROGRAMS.items():
         commands.add_parser(name, help=f"start {program} with the addon, on loopback; takes its arguments")
     return parser

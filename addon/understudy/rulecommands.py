@@ -64,7 +64,7 @@ _LABELS = [label for label in Label if label not in (Label.OK, Label.UNKNOWN)]
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    loaded = _load(arguments.rules)
+    loaded = load_rules(arguments.rules)
     if loaded is None:
         return 1
     for rule in Ruleset(*loaded).rules:
@@ -93,7 +93,7 @@ def _test(arguments: argparse.Namespace) -> int:
             wanted.add(path.relative_to(folder).with_suffix("").as_posix())
         if folder.resolve() != shipped_folder().resolve() and folder not in folders:
             folders.append(folder)
-    loaded = _load(folders)
+    loaded = load_rules(folders)
     if loaded is None:
         return 1
     ruleset = Ruleset(*loaded)
@@ -108,7 +108,7 @@ def _test(arguments: argparse.Namespace) -> int:
 
 
 def _judge(arguments: argparse.Namespace) -> int:
-    loaded = _load(arguments.rules)
+    loaded = load_rules(arguments.rules)
     if loaded is None:
         return 1
     replies = _replies(arguments)
@@ -209,7 +209,7 @@ def _replies(arguments: argparse.Namespace) -> list[Saved] | None:
     return [saved if saved.reply.host else replace(saved, reply=replace(saved.reply, host=host)) for saved in found]
 
 
-def _load(folders: Sequence[Path]) -> list[tuple[Speaker, ...]] | None:
+def load_rules(folders: Sequence[Path]) -> list[tuple[Speaker, ...]] | None:
     """The rules of these folders and the shipped ones; None when something is wrong, which is then said."""
     loaded, problems = [], []
     for folder in (*folders, shipped_folder()):

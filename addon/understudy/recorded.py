@@ -1,0 +1,251 @@
+"""From saved flows to recorded calls: what a tool asked for, and every reply that was recorded for it.
+
+A flow that understudy recorded says so in its metadata: the attempts of an exchange are flows of
+their own, linked with the tool's flow by the exchange's id. A flow of any other recorder is a call with one attempt.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+from understudy.dialects import DIALECTS
+from understudy.dialects.base import Call, Endpoint, Kind, Progress
+from understudy.flowfile import SavedFlow, SavedReply
+from understudy.hold import Held, Hold, Secret, Tail
+from understudy.masks import Masks
+from understudy.pool import Candidate, Credential, Pool, Upstream
+from understudy.reply import Fault, FaultKind, Reply
+from understudy.rules import Label, Ruleset
+from understudy.sites import Recognised, Sites
+
+LONGEST = 3600.0
+"""Seconds that a recorded reply may have taken; more is a clock that was set meanwhile."""
+OWN_ANSWER = "x-understudy"
+_NEVER_SENT = (FaultKind.CONNECT, FaultKind.TLS)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAttempt:
+    """One recorded reply. ``credential`` and ``model`` say whose, "" where the recorder did not know.
+
+    ``reply`` None: real output, or a reply that needs no decision. ``seconds``: until the reply was there.
+    ``complete``: its end was seen. ``ended_badly``: what a live stream ended in after it was released.
+    """
+
+    number: int
+    flow: int
+    credential: str
+    model: str
+    status: int
+    reply: Reply | None
+    seconds: float
+    complete: bool = False
+    ended_badly: Reply | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether it was a real answer."""
+        return self.reply is None or self.complete
+
+    @property
+    def size(self) -> int:
+        """Bytes that this keeps in memory, roughly."""
+        return 1000 + (len(self.reply.body) if self.reply is not None else 0)
+
+
+@dataclass
+class RecordedCall:
+    """A model call of a tool with what was recorded for it.
+
+    ``facts``: what understudy noted, empty where another recorder wrote the file. ``own``: understudy answered itself.
+    """
+
+    file: str
+    flow: int
+    id: str
+    began: float
+    host: str
+    recognised: Recognised
+    call: Call
+    status: int
+    own: bool
+    gone: bool
+    facts: Mapping[str, Any] = field(repr=False)
+    comment: str = field(repr=False)
+    attempts: list[RecordedAttempt] = field(default_factory=list)
+
+    @property
+    def exchange(self) -> str:
+        """The id of the exchange, "" where none is known."""
+        return text_of(self.facts, "exchange")
+
+    @property
+    def size(self) -> int:
+        """Bytes that this call keeps in memory, roughly."""
+        return 1000 + sum(each.size for each in self.attempts)
+
+
+class Recorder:
+    """Makes recorded calls of saved flows. ``masks`` learns every credential that is seen."""
+
+    def __init__(self, pool: Pool, ruleset: Ruleset, masks: Masks) -> None:
+        self.pool = pool
+        self.sites = Sites(pool)
+        self.ruleset = ruleset
+        self.masks = masks
+        self.secret = _MaskedAlways("client", "", masks)
+
+    def read(self, flow: SavedFlow, file: str = "") -> RecordedCall | RecordedAttempt | None:
+        """What one flow is; None when it is no model call that anybody here would know."""
+        self.masks.learn(flow.headers, flow.path)
+        if flow.reply is not None:
+            self.masks.learn(flow.reply.headers)
+        facts = flow.facts
+        attempt = number_of(facts, "attempt")
+        found = self._recognise(flow)
+        if found is None:
+            return None
+        recognised, call = found
+        if attempt:
+            return self._attempt(flow, recognised, call, attempt)
+        reply = flow.reply
+        own = reply is not None and any(name.lower() == OWN_ANSWER for name, _ in reply.headers)
+        gone = flow.reply is None and _is_gone(flow)
+        made = RecordedCall(
+            file,
+            flow.number,
+            flow.id,
+            flow.began,
+            flow.host,
+            recognised,
+            call,
+            reply.status if reply is not None else 0,
+            own,
+            gone,
+            facts,
+            flow.comment,
+        )
+        number = number_of(facts, "answer") or number_of(facts, "attempts") or 1
+        if not own and (read := self._attempt(flow, recognised, call, number)) is not None:
+            made.attempts.append(read)
+        return made
+
+    def _recognise(self, flow: SavedFlow) -> tuple[Recognised, Call] | None:
+        facts = flow.facts
+        recognised = self.sites.recognise(flow.host, flow.port, flow.method, flow.path)
+        dialect = DIALECTS.get(text_of(facts, "dialect"))
+        if recognised is None and dialect is not None:
+            # A call that understudy served, by a pool that named more hosts than this one.
+            recognised = Recognised(dialect, Endpoint(text_of(facts, "endpoint"), Kind.GENERATING), "", "")
+        if recognised is None:
+            return None
+        if alias := text_of(facts, "alias"):
+            call = Call(alias, facts.get("streamed") is True)
+            if "streamed" in facts:
+                return recognised, call
+        content_type, tail = flow.header("content-type"), recognised.tail
+        read = recognised.dialect.read(tail, recognised.query, content_type, flow.body)
+        return (recognised, replace(read, alias=alias or read.alias)) if read else None
+
+    def _attempt(self, flow: SavedFlow, recognised: Recognised, call: Call, number: int) -> RecordedAttempt | None:
+        """The reply of a flow, as it is held and judged when it comes over the wire; None when there is none."""
+        facts, saved = flow.facts, flow.reply
+        credential, model = text_of(facts, "credential"), text_of(facts, "model")
+        hold = Hold(recognised, call, self._candidate(flow, recognised, credential, model or call.alias), self.secret)
+        if saved is None:
+            if _is_gone(flow) or not flow.error:
+                return None
+            fault = _fault(flow)
+            return RecordedAttempt(number, flow.number, credential, model, 0, hold.fault(fault), _seconds(flow, 0.0))
+        at = saved.began if hold.success or not saved.ended else saved.ended
+        reply, complete, ended_badly = self._held(hold, saved, "" if _is_gone(flow) else flow.error)
+        return RecordedAttempt(
+            number, flow.number, credential, model, saved.status, reply, _seconds(flow, at), complete, ended_badly
+        )
+
+    def _held(self, hold: Hold, saved: SavedReply, error: str) -> tuple[Reply | None, bool, Reply | None]:
+        held = hold.start(saved.status, saved.headers)
+        if saved.body is None and hold.success:
+            return None, False, None  # a live stream that was not kept: it had begun
+        if held is Held.MORE:
+            held = hold.data(saved.body or b"")
+        cut = Fault(FaultKind.CUT, error, sent=True) if error else None
+        if held is Held.MORE and cut is not None:
+            return hold.fault(cut), False, None
+        if held is Held.MORE:
+            held = hold.end()
+        if held is Held.REPLY or (held is Held.BOUND and hold.status in (401, 403)):
+            reply = hold.reply()
+            if self.ruleset.judge(reply).label is not Label.OK:
+                return reply, False, None
+            # Nothing of it is asked for again, and a long file has thousands of these.
+            return replace(reply, body=b"", headers=()), True, None
+        if cut is not None:
+            return None, False, hold.fault(cut)
+        if not hold.live:
+            return None, True, None
+        tail = Tail()
+        tail.append(saved.tail or saved.body or b"")
+        progress, event = tail.last(hold)
+        if progress is Progress.ERROR and event is not None:
+            return None, False, hold.ending(event)
+        return None, progress is Progress.DONE, None
+
+    def _candidate(self, flow: SavedFlow, recognised: Recognised, credential: str, model: str) -> Candidate:
+        """Who was asked then, so that rules see the host and the model that the reply is about."""
+        known = self.pool.credentials.get(credential)
+        if known is not None and known.upstream.dialect == recognised.dialect.name:
+            return Candidate(known, model)
+        upstream = Upstream("recorded", recognised.dialect.name, "https", flow.host, flow.port)
+        return Candidate(Credential(credential or "recorded", upstream, _NoSecret()), model)
+
+
+@dataclass(frozen=True, slots=True)
+class _MaskedAlways(Secret):
+    """Masks every credential that was seen, in a reply that is held."""
+
+    masks: Masks = field(default_factory=Masks, repr=False)
+
+    def mask[T: (str, bytes)](self, text: T) -> T:
+        return self.masks.mask(text)
+
+
+class _NoSecret:
+    """The source of a credential that only stands in a record."""
+
+    def reveal(self) -> NoReturn:
+        raise ValueError("a recorded call has no secret")
+
+
+def _is_gone(flow: SavedFlow) -> bool:
+    """Whether the tool went away, which says nothing about anybody."""
+    words = flow.error.lower()
+    return flow.facts.get("label") == "cancelled" or "client disconnect" in words or "tool went away" in words
+
+
+def _fault(flow: SavedFlow) -> Fault:
+    kind, _, message = flow.error.partition(": ")
+    if kind in list(FaultKind):
+        return Fault(FaultKind(kind), message, sent=FaultKind(kind) not in _NEVER_SENT)
+    guessed = FaultKind.CLOSED if flow.connected else FaultKind.CONNECT
+    return Fault(guessed, flow.error, sent=guessed is FaultKind.CLOSED)
+
+
+def _seconds(flow: SavedFlow, until: float) -> float:
+    seconds = until - flow.began if until and flow.began else 0.0
+    return min(max(0.0, seconds), LONGEST) if math.isfinite(seconds) else 0.0
+
+
+def text_of(facts: Mapping[str, Any], key: str) -> str:
+    """A text among the facts; "" when there is none. A file can say anything."""
+    value = facts.get(key)
+    return value[:200] if isinstance(value, str) else ""
+
+
+def number_of(facts: Mapping[str, Any], key: str) -> int:
+    """A number from 1 among the facts; 0 when there is none."""
+    value = facts.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1000 else 0

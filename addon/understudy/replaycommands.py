@@ -1,0 +1,42 @@
+"""``understudy replay`` and ``understudy explain``: what saved flows say, and what would have happened with them.
+
+Exit status as for the other commands: 0 all is well, 1 a file has problems, 2 used wrongly or nothing found.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Add both to the sub-commands of ``understudy``."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--pool", type=Path, metavar="FILE", help="default: the one the proxy would use")
+    shared.add_argument(
+        "--rules", action="append", default=[], type=Path, metavar="FOLDER", help="as pool_rules; may be repeated"
+    )
+    command = commands.add_parser(
+        "replay", parents=[shared], help="say what the pool and the rules of now would have made of saved flows"
+    )
+    command.add_argument("files", nargs="+", metavar="FILE", help="a flow dump of mitmproxy or a HAR; - is stdin")
+    command.add_argument("--json", action="store_true", help="one JSON object per call, and one for the sum")
+    command.add_argument("--only-errors", action="store_true", help="only the calls in which an error plays a part")
+    command.set_defaults(run=_replay)
+    command = commands.add_parser("explain", parents=[shared], help="tell one saved call as a story")
+    command.add_argument("file", metavar="FILE", help="a flow dump of mitmproxy or a HAR; - is stdin")
+    command.add_argument("flow", nargs="?", metavar="FLOW", help="its number, its id or the beginning of its id")
+    command.set_defaults(run=_explain)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from understudy.playback import replay  # here: mitmproxy takes a second to load
+
+    return replay(arguments)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from understudy.playback import explain  # here, too
+
+    return explain(arguments)
