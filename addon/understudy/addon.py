@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import command, connection, ctx, exceptions, tls
+from mitmproxy import command, connection, ctx, exceptions, flow, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layer, server_hooks
 from mitmproxy.proxy.mode_servers import ServerInstance
@@ -28,6 +28,7 @@ from understudy.attempts import Abandoned
 from understudy.capacity import close_socket, lift_connection_limit
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
+from understudy.flowcommands import FlowCommands
 from understudy.install import install
 from understudy.journal import FlowJournal
 from understudy.library import INTERVAL, RuleLibrary
@@ -53,6 +54,7 @@ class Understudy:
         self.journal = FlowJournal()
         self.library = RuleLibrary()
         self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
+        self.addons = [FlowCommands(lambda: self.library.folders, lambda: self.engine.ruleset, self._in_view)]
         self.uninstall: Callable[[], None] = lambda: None
         self._watching: asyncio.Task[None] | None = None
         self._ours: dict[str, tuple[object, object]] = {}
@@ -233,6 +235,10 @@ class Understudy:
         # The options last: reading one costs more than all the rest, and every request asks.
         beyond = any(not _is_loopback(address[0]) for address in server.listen_addrs)
         return beyond and not (ctx.options.pool_allow_remote or ctx.options.proxyauth)
+
+    @staticmethod
+    def _in_view() -> Sequence[flow.Flow]:
+        return list(ctx.master.addons.get("view") or ())
 
     def _upstreams(self) -> list[Upstream]:
         return list(self.engine.snapshot.pool.upstreams.values()) if self.engine.snapshot else []

@@ -78,6 +78,10 @@ class SavedFlow:
         """The first value of a header of the request, named in lower case."""
         return next((value for key, value in self.headers if key.lower() == name), "")
 
+    def is_called(self, wanted: str) -> bool:
+        """Whether somebody who writes this means the flow: its number, its id or the beginning of its id."""
+        return self.number == int(wanted) if wanted.isdecimal() and len(wanted) < 8 else self.id.startswith(wanted)
+
 
 def is_flow_file(head: bytes) -> bool:
     """Whether a file that begins like this is a dump or may be a HAR."""

@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 from cachetools import LRUCache
 
 from understudy.dialects.base import AUTH_HEADERS
-from understudy.flowfile import Pairs
+from understudy.flowfile import Pairs, SavedFlow
 from understudy.secrets import SHORTEST_MASKED, has_placeholder, mask, veil
 
 SECRET_HEADERS = AUTH_HEADERS | {"cookie", "set-cookie", "proxy-authorization"}
@@ -54,9 +54,20 @@ class Masks:
         for secret in credentials_in(headers, path):
             self._known[secret] = None
 
+    def learn_flow(self, flow: SavedFlow) -> None:
+        """Remember what a flow carries on either way."""
+        self.learn(flow.headers, flow.path)
+        if flow.reply is not None:
+            self.learn(flow.reply.headers)
+
+    @property
+    def known(self) -> list[str]:
+        """Longest first: one may begin with another."""
+        return sorted(self._known, key=len, reverse=True)
+
     def mask[T: (str, bytes)](self, text: T) -> T:
         """Put the placeholder wherever one of them stands, also encoded (see :func:`secrets.mask`)."""
-        for secret in sorted(self._known, key=len, reverse=True):  # one may begin with another
+        for secret in self.known:
             text = mask(text, secret, self.name)
         return text
 

@@ -25,7 +25,7 @@ from understudy.played import Played
 from understudy.pool import Pool, printable
 from understudy.progress import Progress
 from understudy.recorded import RecordedCall, Recorder
-from understudy.rulecommands import load_rules
+from understudy.rulearguments import load_rules
 from understudy.rules import Ruleset
 from understudy.story import listing, story
 from understudy.whatif import WhatIf
@@ -141,7 +141,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
     def watched() -> Iterator[SavedFlow]:
         for flow in setting.flows(arguments.file):
-            if is_wanted(flow, wanted) and len(seen) < 2:
+            if flow.is_called(wanted) and len(seen) < 2:
                 seen[flow.number] = flow
             yield flow
 
@@ -170,11 +170,6 @@ def explain(arguments: argparse.Namespace) -> int:
         what = f"there is no flow {wanted!r} in it"
     print(f"understudy: {file}: {what}: see `understudy explain {file}`", file=sys.stderr)
     return status or 2
-
-
-def is_wanted(flow: SavedFlow, wanted: str) -> bool:
-    """Whether a flow is the one that somebody names by number, by id or by the beginning of its id."""
-    return flow.number == int(wanted) if wanted.isdecimal() and len(wanted) < 8 else flow.id.startswith(wanted)
 
 
 def _list(setting: _Setting, file: str) -> int:

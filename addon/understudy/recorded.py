@@ -100,9 +100,7 @@ class Recorder:
 
     def read(self, flow: SavedFlow, file: str = "") -> RecordedCall | RecordedAttempt | None:
         """What one flow is; None when it is no model call that anybody here would know."""
-        self.masks.learn(flow.headers, flow.path)
-        if flow.reply is not None:
-            self.masks.learn(flow.reply.headers)
+        self.masks.learn_flow(flow)
         facts = flow.facts
         attempt = number_of(facts, "attempt")
         found = self._recognise(flow)
