@@ -60,10 +60,13 @@ def write_draft(text: str, folder: Path, identity: str) -> Path:
         for place in (folder, file.parent):
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
             check_folder_is_private(place)
-        with open(file, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as written:
-            written.write(text)
     except ConfigError as error:
         raise NewRuleError(str(error)) from None
+    except OSError as error:
+        raise NewRuleError(f"{place} cannot be a rule folder ({error.strerror})") from None
+    try:
+        with open(file, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as written:
+            written.write(text)
     except FileExistsError:
         raise NewRuleError(f"{file} is there already: choose another id") from None
     except OSError as error:

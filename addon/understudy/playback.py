@@ -32,6 +32,9 @@ from understudy.whatif import WhatIf
 from understudy.whatifreport import failed_somewhere, json_of, lines_of
 from understudy.whatifsum import Summary
 
+SEEN = 10
+"""How many flows are told that one beginning of an id could mean."""
+
 
 class _Offline(dict[str, str]):
     """The environment that a pool file's secrets come from, where nobody will ever ask for one."""
@@ -141,7 +144,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
     def watched() -> Iterator[SavedFlow]:
         for flow in setting.flows(arguments.file):
-            if flow.is_called(wanted) and len(seen) < 2:
+            if flow.is_called(wanted) and len(seen) < SEEN:
                 seen[flow.number] = flow
             yield flow
 
@@ -160,8 +163,8 @@ def explain(arguments: argparse.Namespace) -> int:
     status = setting.status()
     file = arguments.file
     if len(seen) > 1:
-        numbers = " and ".join(f"#{number}" for number in seen)
-        what = f"{numbers} both begin with {wanted!r}: write more of the id, or the number"
+        numbers = ", ".join(f"#{number}" for number in seen)
+        what = f"more than one id begins with {wanted!r} ({numbers}): write more of it, or the number"
     elif seen:
         (flow,) = seen.values()
         where = setting.masks.clean(printable(f"{flow.method} {flow.host}{flow.path.partition('?')[0]}"))

@@ -23,6 +23,8 @@ from understudy.sites import Recognised, Sites
 
 LONGEST = 3600.0
 """Seconds that a recorded reply may have taken; more is a clock that was set meanwhile."""
+PIECE = 16 * 1024
+"""Bytes in which a recorded body is read: most are decided by the first."""
 OWN_ANSWER = "x-understudy"
 _NEVER_SENT = (FaultKind.CONNECT, FaultKind.TLS)
 
@@ -168,8 +170,9 @@ class Recorder:
         held = hold.start(saved.status, saved.headers)
         if saved.body is None and hold.success:
             return None, False, None  # a live stream that was not kept: it had begun
-        if held is Held.MORE:
-            held = hold.data(saved.body or b"")
+        for at in range(0, len(saved.body or b""), PIECE):
+            if held is Held.MORE and saved.body is not None:
+                held = hold.data(saved.body[at : at + PIECE])
         cut = Fault(FaultKind.CUT, error, sent=True) if error else None
         if held is Held.MORE and cut is not None:
             return hold.fault(cut), False, None
@@ -178,7 +181,7 @@ class Recorder:
         if held is Held.REPLY or (held is Held.BOUND and hold.status in (401, 403)):
             reply = hold.reply()
             if self.ruleset.judge(reply).label is not Label.OK:
-                return reply, False, None
+                return replace(reply), False, None  # without what judging has kept of it
             # Nothing of it is asked for again, and a long file has thousands of these.
             return replace(reply, body=b"", headers=()), True, None
         if cut is not None:

@@ -6,6 +6,9 @@ Exit status as for the other commands: 0 all is well, 1 a file has problems, 2 u
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +36,24 @@ def add(commands: Any) -> None:
 def _replay(arguments: argparse.Namespace) -> int:
     from understudy.playback import replay  # here: mitmproxy takes a second to load
 
-    return replay(arguments)
+    return _until_nobody_reads(replay, arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
     from understudy.playback import explain  # here, too
 
-    return explain(arguments)
+    return _until_nobody_reads(explain, arguments)
+
+
+def _until_nobody_reads(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a command that may say a lot: `| head` and Ctrl-C end it without a traceback."""
+    try:
+        status = run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at its end.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -95,8 +95,8 @@ def _then(call: RecordedCall) -> Iterator[str]:
 def _judged(call: RecordedCall, ruleset: Ruleset) -> Iterator[str]:
     """The recorded replies by the rules of now; in one word where they say what they said then."""
     verdicts = [ruleset.judge(each.reply) if each.reply is not None else OUTPUT for each in call.attempts]
-    noted = [(each.label, each.rule) for each in noted_attempts(call)]
-    if noted and noted == [(verdict.label.value, verdict.rule) for verdict in verdicts]:
+    noted = [_said(each.label, each.rule) for each in noted_attempts(call)]
+    if noted and noted == [_said(verdict.label, verdict.rule) for verdict in verdicts]:
         yield "  the same"
         return
     for attempt, verdict in zip(call.attempts, verdicts, strict=True):
@@ -123,7 +123,12 @@ def _nearly(attempt: RecordedAttempt, ruleset: Ruleset) -> Iterator[str]:
 
 def _is_the_same(played: Played) -> bool:
     """Whether even the rules are the ones that spoke then."""
-    noted = [(str(each), each.label, each.rule) for each in noted_attempts(played.call)]
+    noted = [(str(each), *_said(each.label, each.rule)) for each in noted_attempts(played.call)]
     outcomes = [each.outcome for each in played.tried]
-    found = [(str(each.attempt.candidate), each.verdict.label.value, each.verdict.rule) for each in outcomes]
+    found = [(str(each.attempt.candidate), *_said(each.verdict.label, each.verdict.rule)) for each in outcomes]
     return bool(noted) and not differs(played) and noted == found
+
+
+def _said(label: str, rule: str) -> tuple[str, str]:
+    """Label and rule; how an answer was known to be one depends on what is kept of it."""
+    return (str(label), rule if label != Label.OK else "")

@@ -55,7 +55,7 @@ class Summary:
 
     def _note_unknown(self, evidence: str, name: str) -> None:
         # Request ids and times make the same error look different each time.
-        kind = re.sub(r"(?<!HTTP )[\w-]*\d[\w-]*", "…", evidence)
+        kind = re.sub(r"(?<!HTTP )\b[\w-]*\d[\w-]*", "…", evidence)
         if kind not in self.unknown and len(self.unknown) >= KINDS:
             kind = "others"
         count, first = self.unknown.get(kind, (0, name))
