@@ -12,7 +12,7 @@ from mitmproxy import http
 from decisions import NOW, candidate, route
 from savedflows import LIMITED, MISSING, ODD, attempt, flow, noted, pool_of, recorder, values
 from test_whatif import POOL, play
-from understudy.happened import differs, failed_then, noted_attempts, noted_skips, then
+from understudy.happened import differs, failed_then, noted_attempts, noted_skips, noted_waits, then
 from understudy.recorded import RecordedCall
 
 OLD = {"route": "gpt-5", "alias": "gpt-5", "attempts": 1, "credential": "work", "model": "m1"}
@@ -40,8 +40,9 @@ def call_of(saved: http.HTTPFlow) -> RecordedCall:
             "work m1 rate_limited; understudy answered itself with HTTP 429",
             True,
         ),
-        (REPLAYED[1], "work m1 model_unsupported, home m1 ok; the tool got HTTP 200", False),
-        (flow(facts=OLD), "attempt 1 by work m1; the tool got HTTP 200", False),
+        (REPLAYED[1], "work m1 model_unsupported, home m1 ok; the tool got HTTP 200 of home m1", False),
+        (flow(facts=OLD), "the tool got HTTP 200 of work m1", False),
+        (flow(facts={**OLD, "attempts": 3}), "3 attempts; the tool got HTTP 200 of work m1", False),
     ],
 )
 def test_what_happened_in_words(saved: http.HTTPFlow, told: str, failed: bool) -> None:
@@ -93,6 +94,11 @@ def test_skips_and_suspensions_are_told_as_they_were_noted() -> None:
     assert noted_attempts(call)[0].suspended == "candidate home m1 for 10m, as retry-after said"
 
 
+def test_waits_are_told_with_the_attempt_that_they_came_before() -> None:
+    facts = noted(("home", "ok"), waits=[{"before": 1, "seconds": 4.94, "why": "all are suspended"}, {"seconds": "x"}])
+    assert noted_waits(call_of(flow(facts=facts))) == [(1, "4.9s: all are suspended")]
+
+
 def test_a_file_cannot_speak_to_the_terminal() -> None:
     facts = noted(("home", "ok"), skipped=[{"credential": "a\x1b[2J", "model": "b\nc", "why": "\u202e"}])
     facts["tried"][0]["evidence"] = "one\ntwo\x07"
@@ -115,6 +121,7 @@ JUNK = st.recursive(
 @given(tried=JUNK, skipped=JUNK)
 def test_whatever_was_noted_there_are_words_for_it(tried: Any, skipped: Any) -> None:
     call = call_of(flow())
-    call.facts = {"tried": tried, "skipped": skipped}
+    call.facts = {"tried": tried, "skipped": skipped, "waits": skipped}
     assert then(call)
+    assert isinstance(noted_waits(call), list)
     assert isinstance(noted_skips(call), list)

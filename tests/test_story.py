@@ -37,7 +37,7 @@ def test_a_rescue_that_would_happen_again() -> None:
         "  asked    work m1: model_unsupported by general/model_unsupported; candidate work m1 suspended for 10m",
         "           HTTP 404: model_not_found: The model `gpt-5` does not exist",
         "  asked    home m1: ok",
-        "  the tool got HTTP 200",
+        "  the tool got HTTP 200 of home m1",
         "",
         "With pool.yaml and the rules of now:",
         "  route gpt-5: 1 work m1, 2 home m1",
@@ -88,6 +88,17 @@ def test_a_call_without_a_route() -> None:
     assert "  no route serves it: it passes with the tool's own credential" in lines
 
 
+def test_a_wait_stands_where_it_was() -> None:
+    """Who is asked after a wait was out of rotation until then, and that is told."""
+    facts = noted(("work", "ok"), waits=[{"before": 1, "seconds": 4.94, "why": "every candidate is suspended"}])
+    lines = told([flow(facts=facts)])
+    assert lines.index("  waited   4.9s: every candidate is suspended") + 1 == lines.index("  asked    work m1: ok")
+    limited = flow(429, LIMITED, headers={"retry-after": "6"}, facts={**noted(("work", "x")), "attempts": 1})
+    lines = told([limited, flow(at=NOW + 4)], pool_of(route(candidate("work"))))
+    steps = [line.split()[0] for line in lines[-4:]]
+    assert steps == ["skipped", "waited", "asked", "answered"]
+
+
 def test_earlier_versions_tell_it_in_the_comment() -> None:
     saved = flow(facts={"route": "gpt-5", "alias": "gpt-5", "attempts": 2, "credential": "home", "model": "m1"})
     saved.comment = "1/2 work m1: overloaded\x1b → 2/2 home m1: answered"
@@ -96,7 +107,7 @@ def test_earlier_versions_tell_it_in_the_comment() -> None:
     assert lines[at + 1 : at + 4] == [
         "  1/2 work m1: overloaded\\x1b",
         "  2/2 home m1: answered",
-        "  the tool got HTTP 200",
+        "  the tool got HTTP 200 of home m1",
     ]
 
 

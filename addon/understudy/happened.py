@@ -59,6 +59,15 @@ def noted_skips(call: RecordedCall) -> list[tuple[str, str]]:
     return [(f"{_word(each, 'credential')} {_word(each, 'model')}", _word(each, "why")) for each in skipped]
 
 
+def noted_waits(call: RecordedCall) -> list[tuple[int, str]]:
+    """The waits then, as understudy noted them: before which attempt, and how long and why in words."""
+    return [
+        (number_of(each, "before"), f"{span}: {_word(each, 'why')}")
+        for each in _mappings(call.facts.get("waits"))
+        if (span := _span(each.get("seconds"), "{:.1f}s"))
+    ]
+
+
 def was_noted(call: RecordedCall) -> bool:
     """Whether understudy itself recorded this call."""
     return bool(call.facts)
@@ -67,9 +76,8 @@ def was_noted(call: RecordedCall) -> bool:
 def then(call: RecordedCall) -> str:
     """What happened, in words: who was tried, and what the tool got."""
     tried = [f"{each} {each.label}" for each in noted_attempts(call)]
-    if not tried and (credential := _word(call.facts, "credential")):
-        attempts = number_of(call.facts, "attempts") or 1
-        tried = [f"attempt {attempts} by {credential} {_word(call.facts, 'model')}"]
+    if not tried and (attempts := number_of(call.facts, "attempts")) > 1:
+        tried = [f"{attempts} attempts"]
     return "; ".join([*([", ".join(tried)] if tried else []), got(call)])
 
 
@@ -78,7 +86,10 @@ def got(call: RecordedCall) -> str:
     if call.own:
         return f"understudy answered itself with HTTP {call.status}"
     if call.status:
-        return f"the tool got HTTP {call.status}"
+        credential = _word(call.facts, "credential")
+        return f"the tool got HTTP {call.status}" + (
+            f" of {credential} {_word(call.facts, 'model')}" if credential else ""
+        )
     return "the tool went away" if call.gone else "the tool got no reply"
 
 
@@ -111,10 +122,17 @@ def differs(played: Played) -> bool:
 
 
 def _suspended(found: object) -> str:
-    if not isinstance(found, dict) or not isinstance(seconds := found.get("seconds"), int | float):
+    if not isinstance(found, dict) or not (span := _span(found.get("seconds"))):
         return ""
     hint = f", as {_word(found, 'hint')} said" if found.get("hint") else ""
-    return f"{_word(found, 'what')} for {duration(min(max(seconds, 0.0), 1e9))}{hint}" if seconds == seconds else ""
+    return f"{_word(found, 'what')} for {span}{hint}"
+
+
+def _span(seconds: object, form: str = "") -> str:
+    """A time span from a file in words; "" when it is none."""
+    if not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
+        return ""
+    return form.format(seconds) if form else duration(seconds)
 
 
 def _mappings(found: object) -> Iterator[Mapping[str, Any]]:

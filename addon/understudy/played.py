@@ -135,13 +135,14 @@ class Notes:
             and member not in (*outcomes, asked.candidate)
             and selector.suspension_of(member) is None
         ]
-        said = iter(exchange.outcomes)
+        said, waited = iter(exchange.outcomes), isinstance(next(iter(self.trail), None), Wait)
         return Played(
             call,
             end,
             exchange.lineup.route.pattern,
             tuple(map(str, members[:LISTED])),
-            tuple(skip for name, skip in self.skipped.items() if name not in spoke),
+            # Whoever is asked after all, because nobody else is there, was not skipped; after a wait it was until then.
+            tuple(skip for name, skip in self.skipped.items() if waited or name not in spoke),
             tuple(each if isinstance(each, Wait) else Tried(next(said), *each) for each in self.trail),
             answer,
             refusal,

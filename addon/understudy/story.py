@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from understudy.explain import near_misses
-from understudy.happened import differs, got, noted_attempts, noted_skips, was_noted
+from understudy.happened import differs, got, noted_attempts, noted_skips, noted_waits, was_noted
 from understudy.played import End, Played
 from understudy.pool import printable
 from understudy.recorded import RecordedAttempt, RecordedCall
@@ -76,7 +76,9 @@ def _then(call: RecordedCall) -> Iterator[str]:
     else:
         yield "What happened, as understudy noted it:"
     yield from (f"  skipped  {name}: {why}" for name, why in noted_skips(call))
+    waits = noted_waits(call)
     for each in tried:
+        yield from (f"  waited   {why}" for before, why in waits if before == each.number)
         again = " again" if each.again else ""
         if each.label == Label.OK:
             yield f"  asked    {each}{again}: ok"
