@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from understudy.flowfile import SavedFlow
-from understudy.recorded import RecordedAttempt, RecordedCall, Recorder, text_of
+from understudy.flowtraits import text_of
+from understudy.recorded import RecordedAttempt, RecordedCall, Recorder
 
 WINDOW = 1000
 """How many calls are looked ahead, and for how many exchanges attempts wait for their call."""

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from understudy.flowtraits import number_of, text_of
 from understudy.played import End, Played
 from understudy.pool import printable
-from understudy.recorded import RecordedCall, number_of, text_of
+from understudy.recorded import RecordedCall
 from understudy.refusal import duration
 
 MOST = 50

@@ -6,14 +6,16 @@ their own, linked with the tool's flow by the exchange's id. A flow of any other
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
+from mitmproxy import http
+
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call, Endpoint, Kind, Progress
 from understudy.flowfile import SavedFlow, SavedReply
+from understudy.flowtraits import fault_of, is_gone, number_of, request_of, seconds_until, text_of
 from understudy.hold import Held, Hold, Secret, Tail
 from understudy.masks import Masks
 from understudy.pool import Candidate, Credential, Pool, Upstream
@@ -21,12 +23,9 @@ from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label, Ruleset
 from understudy.sites import Recognised, Sites
 
-LONGEST = 3600.0
-"""Seconds that a recorded reply may have taken; more is a clock that was set meanwhile."""
 PIECE = 16 * 1024
 """Bytes in which a recorded body is read: most are decided by the first."""
 OWN_ANSWER = "x-understudy"
-_NEVER_SENT = (FaultKind.CONNECT, FaultKind.TLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ class RecordedCall:
     host: str
     recognised: Recognised
     call: Call
+    request: http.Request = field(repr=False)  # with whatever the tool sent as its credential
     status: int
     own: bool
     gone: bool
@@ -87,7 +87,7 @@ class RecordedCall:
     @property
     def size(self) -> int:
         """Bytes that this call keeps in memory, roughly."""
-        return 1000 + sum(each.size for each in self.attempts)
+        return 1000 + len(self.request.data.content or b"") + sum(each.size for each in self.attempts)
 
 
 class Recorder:
@@ -113,7 +113,7 @@ class Recorder:
             return self._attempt(flow, recognised, call, attempt)
         reply = flow.reply
         own = reply is not None and any(name.lower() == OWN_ANSWER for name, _ in reply.headers)
-        gone = flow.reply is None and _is_gone(flow)
+        gone = flow.reply is None and is_gone(flow)
         made = RecordedCall(
             file,
             flow.number,
@@ -122,6 +122,7 @@ class Recorder:
             flow.host,
             recognised,
             call,
+            request_of(flow),
             reply.status if reply is not None else 0,
             own,
             gone,
@@ -156,14 +157,16 @@ class Recorder:
         credential, model = text_of(facts, "credential"), text_of(facts, "model")
         hold = Hold(recognised, call, self._candidate(flow, recognised, credential, model or call.alias), self.secret)
         if saved is None:
-            if _is_gone(flow) or not flow.error:
+            if is_gone(flow) or not flow.error:
                 return None
-            fault = _fault(flow)
-            return RecordedAttempt(number, flow.number, credential, model, 0, hold.fault(fault), _seconds(flow, 0.0))
+            fault = fault_of(flow)
+            return RecordedAttempt(
+                number, flow.number, credential, model, 0, hold.fault(fault), seconds_until(flow, 0.0)
+            )
         at = saved.began if hold.success or not saved.ended else saved.ended
-        reply, complete, ended_badly = self._held(hold, saved, "" if _is_gone(flow) else flow.error)
+        reply, complete, ended_badly = self._held(hold, saved, "" if is_gone(flow) else flow.error)
         return RecordedAttempt(
-            number, flow.number, credential, model, saved.status, reply, _seconds(flow, at), complete, ended_badly
+            number, flow.number, credential, model, saved.status, reply, seconds_until(flow, at), complete, ended_badly
         )
 
     def _held(self, hold: Hold, saved: SavedReply, error: str) -> tuple[Reply | None, bool, Reply | None]:
@@ -219,34 +222,3 @@ class _NoSecret:
 
     def reveal(self) -> NoReturn:
         raise ValueError("a recorded call has no secret")
-
-
-def _is_gone(flow: SavedFlow) -> bool:
-    """Whether the tool went away, which says nothing about anybody."""
-    words = flow.error.lower()
-    return flow.facts.get("label") == "cancelled" or "client disconnect" in words or "tool went away" in words
-
-
-def _fault(flow: SavedFlow) -> Fault:
-    kind, _, message = flow.error.partition(": ")
-    if kind in list(FaultKind):
-        return Fault(FaultKind(kind), message, sent=FaultKind(kind) not in _NEVER_SENT)
-    guessed = FaultKind.CLOSED if flow.connected else FaultKind.CONNECT
-    return Fault(guessed, flow.error, sent=guessed is FaultKind.CLOSED)
-
-
-def _seconds(flow: SavedFlow, until: float) -> float:
-    seconds = until - flow.began if until and flow.began else 0.0
-    return min(max(0.0, seconds), LONGEST) if math.isfinite(seconds) else 0.0
-
-
-def text_of(facts: Mapping[str, Any], key: str) -> str:
-    """A text among the facts; "" when there is none. A file can say anything."""
-    value = facts.get(key)
-    return value[:200] if isinstance(value, str) else ""
-
-
-def number_of(facts: Mapping[str, Any], key: str) -> int:
-    """A number from 1 among the facts; 0 when there is none."""
-    value = facts.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1000 else 0

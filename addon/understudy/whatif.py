@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from understudy.engine import Engine, Intake, Plan
+from understudy.engine import Engine, Intake
 from understudy.played import End, Notes, Played
 from understudy.pool import Candidate, Pool, printable
 from understudy.recorded import RecordedAttempt, RecordedCall
@@ -108,13 +108,13 @@ class WhatIf:
 
     def _exchange(self, call: RecordedCall) -> Generator[float, None, Played]:
         """One call, from its first step to its last; yields the times at which it wants to go on."""
-        snapshot, recognised = self.engine.snapshot, call.recognised
+        snapshot = self.engine.snapshot
         assert snapshot is not None
-        route = snapshot.pool.route(call.call.alias, recognised.dialect.name)
-        if route is None:
+        intake = Intake(snapshot, call.recognised, Stash())
+        plan = self.engine.plan(intake, call.request)
+        if plan is None:
             return Played(call, End.UNROUTED)
-        plan = Plan(recognised, call.call, route)
-        exchange = self.engine.exchange(Intake(snapshot, recognised, Stash()), plan, {})
+        exchange = self.engine.exchange(intake, plan, {})
         notes = Notes(exchange, snapshot, self.clock)
         if not call.attempts:
             return notes.end(call, End.UNRECORDED)
