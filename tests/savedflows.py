@@ -14,12 +14,13 @@ from mitmproxy import io as flows
 from mitmproxy.addons.savehar import SaveHar
 
 from decisions import NOW
-from understudy.flowfile import SavedFlow, flow_values, read_flows
+from understudy.flowfile import flow_values, read_flows
 from understudy.masks import Masks
 from understudy.pool import Pool, Route
 from understudy.recorded import Recorder
 from understudy.rulefolder import shipped
 from understudy.rules import Ruleset
+from understudy.savedflow import SavedFlow
 
 SECRET = "sk-live-0123456789abcdefABCDEF+/"
 """What the tool really sent, with characters that URL encoding changes."""

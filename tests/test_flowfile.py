@@ -17,9 +17,9 @@ from mitmproxy.test import tflow
 
 from decisions import NOW
 from savedflows import MISSING, OK, dump, flow, har, read, values
-from understudy import flowfile
 from understudy.flowfile import FlowFileError, read_flows
 from understudy.reply import MAX_TEXT
+from understudy.savedflow import TAIL
 
 
 @pytest.mark.parametrize("write", [dump, har], ids=["dump", "har"])
@@ -69,12 +69,13 @@ def test_a_long_body_keeps_its_beginning_and_its_end() -> None:
     assert saved.reply is not None
     assert saved.reply.body == body[:MAX_TEXT]
     assert saved.reply.tail.endswith(b"the end")
-    assert len(saved.reply.tail) == flowfile.TAIL
+    assert len(saved.reply.tail) == TAIL
 
 
 def test_flows_of_other_kinds_are_counted() -> None:
     saved = read(dump(tflow.ttcpflow(), flow(), tflow.tdnsflow(), flow(0, error="Connection refused")))
     assert [(each.number, each.error) for each in saved] == [(2, ""), (4, "Connection refused")]
+    assert [each.broke for each in saved] == [0, NOW + 1]
 
 
 def test_what_understudy_noted_is_read() -> None:

@@ -91,6 +91,15 @@ def test_the_end_of_a_long_stream_is_seen() -> None:
     assert only(flow(200, STREAM * 30_000 + ERROR, streamed=True)).ended_badly is not None
 
 
+def test_a_stream_is_decided_when_it_begins_and_the_rest_when_it_has_ended() -> None:
+    live, plain = flow(200, STREAM + DONE, streamed=True, took=60), flow(took=60)
+    for saved in (live, plain):
+        assert saved.response is not None
+        saved.response.timestamp_start = NOW + 2
+    assert [only(live).seconds, only(plain).seconds] == [2, 60]
+    assert only(flow(0, error="server closed connection", took=9)).seconds == 9
+
+
 def test_a_stream_that_was_not_kept_had_begun() -> None:
     saved = flow(200, STREAM, streamed=True)
     assert saved.response is not None

@@ -10,9 +10,9 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from understudy.flowfile import SavedFlow
 from understudy.flowtraits import text_of
 from understudy.recorded import RecordedAttempt, RecordedCall, Recorder
+from understudy.savedflow import SavedFlow
 
 WINDOW = 1000
 """How many calls are looked ahead, and for how many exchanges attempts wait for their call."""

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from mitmproxy import command, exceptions, flow, http, types
 
-from understudy.flowfile import SavedFlow, flow_values
+from understudy.flowfile import flow_values
 from understudy.masks import Masks
 from understudy.newrule import NewRuleError, failed, find_matches, make_draft, with_masks, write_draft
 from understudy.replyfile import of_flow
 from understudy.ruledraft import DraftError
 from understudy.rules import Label, Ruleset
+from understudy.savedflow import SavedFlow
 
 LOOKED_AT = 5000
 """Flows of the view that a draft is tried on, the newest ones."""

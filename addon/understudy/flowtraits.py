@@ -8,8 +8,8 @@ from typing import Any
 
 from mitmproxy import http
 
-from understudy.flowfile import SavedFlow
 from understudy.reply import Fault, FaultKind
+from understudy.savedflow import SavedFlow
 
 LONGEST = 3600.0
 """Seconds that a recorded reply may have taken; more is a clock that was set meanwhile."""

@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 from cachetools import LRUCache
 
 from understudy.dialects.base import AUTH_HEADERS
-from understudy.flowfile import Pairs, SavedFlow
+from understudy.savedflow import Pairs, SavedFlow
 from understudy.secrets import SHORTEST_MASKED, has_placeholder, mask, veil
 
 SECRET_HEADERS = AUTH_HEADERS | {"cookie", "set-cookie", "proxy-authorization"}

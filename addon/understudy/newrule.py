@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from understudy.config import ConfigError, check_folder_is_private
-from understudy.flowfile import SavedFlow
 from understudy.masks import Masks
 from understudy.reply import Reply
 from understudy.replyfile import Saved, of_flow
 from understudy.ruledraft import draft
 from understudy.rulefile import parse_rule
 from understudy.rules import Label, Ruleset, Speaker
+from understudy.savedflow import SavedFlow
 
 SHOWN = 20
 """How many other replies are named that a draft matches."""

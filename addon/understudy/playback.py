@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from understudy.arrange import Arrangement, Counts
 from understudy.config import ConfigError, default_pool_path, load
 from understudy.dialects import DIALECTS
-from understudy.flowfile import FlowFileError, SavedFlow, read_flows
+from understudy.flowfile import FlowFileError, read_flows
 from understudy.masks import Masks
 from understudy.played import Played
 from understudy.pool import Pool, printable
@@ -27,6 +27,7 @@ from understudy.progress import Progress
 from understudy.recorded import RecordedCall, Recorder
 from understudy.rulearguments import load_rules
 from understudy.rules import Ruleset
+from understudy.savedflow import SavedFlow
 from understudy.story import listing, story
 from understudy.whatif import WhatIf
 from understudy.whatifreport import failed_somewhere, json_of, lines_of

@@ -14,13 +14,13 @@ from mitmproxy import http
 
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call, Endpoint, Kind, Progress
-from understudy.flowfile import SavedFlow, SavedReply
 from understudy.flowtraits import fault_of, is_gone, number_of, request_of, seconds_until, text_of
 from understudy.hold import Held, Hold, Secret, Tail
 from understudy.masks import Masks
 from understudy.pool import Candidate, Credential, Pool, Upstream
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label, Ruleset
+from understudy.savedflow import SavedFlow, SavedReply
 from understudy.sites import Recognised, Sites
 
 PIECE = 16 * 1024
@@ -159,14 +159,13 @@ class Recorder:
         if saved is None:
             if is_gone(flow) or not flow.error:
                 return None
-            fault = fault_of(flow)
-            return RecordedAttempt(
-                number, flow.number, credential, model, 0, hold.fault(fault), seconds_until(flow, 0.0)
-            )
-        at = saved.began if hold.success or not saved.ended else saved.ended
-        reply, complete, ended_badly = self._held(hold, saved, "" if is_gone(flow) else flow.error)
+            reply, seconds = hold.fault(fault_of(flow)), seconds_until(flow, flow.broke)
+            return RecordedAttempt(number, flow.number, credential, model, 0, reply, seconds)
+        held, complete, ended_badly = self._held(hold, saved, "" if is_gone(flow) else flow.error)
+        # A live stream is decided when it begins, everything else when all of it is there.
+        at = saved.began if hold.live and held is None else saved.ended or saved.began
         return RecordedAttempt(
-            number, flow.number, credential, model, saved.status, reply, seconds_until(flow, at), complete, ended_badly
+            number, flow.number, credential, model, saved.status, held, seconds_until(flow, at), complete, ended_badly
         )
 
     def _held(self, hold: Hold, saved: SavedReply, error: str) -> tuple[Reply | None, bool, Reply | None]:

@@ -15,10 +15,11 @@ from typing import Any
 
 from understudy.dialects import DIALECTS
 from understudy.encoding import Decoder
-from understudy.flowfile import DUMP, FlowFileError, SavedFlow, read_flows
+from understudy.flowfile import DUMP, FlowFileError, read_flows
 from understudy.masks import credentials_in
 from understudy.reply import MAX_TEXT, Reply
 from understudy.rulefile import EXAMPLE_KEYS
+from understudy.savedflow import SavedFlow
 from understudy.secrets import mask, veil
 
 LARGEST = 256 * 1024 * 1024

@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from understudy.flowfile import FlowFileError, SavedFlow, read_flows
+from understudy.flowfile import FlowFileError, read_flows
 from understudy.masks import Masks
 from understudy.newrule import NewRuleError, check_identity, failed, find_matches, make_draft, with_masks, write_draft
 from understudy.replyfile import HEAD, Saved, holds_flows, of_flow
 from understudy.rulearguments import load_rules, replies_in, usage
 from understudy.ruledraft import DraftError
+from understudy.savedflow import SavedFlow
 
 
 def new(arguments: argparse.Namespace) -> int:
