@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from mitmproxy import http
 
@@ -21,8 +21,11 @@ from understudy.pool import Candidate, Credential, Pool, Upstream
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label, Ruleset
 from understudy.savedflow import SavedFlow, SavedReply
+from understudy.secrets import EnvSecret
 from understudy.sites import Recognised, Sites
 
+NO_SECRET = EnvSecret("RECORDED", {"RECORDED": "recorded"})
+"""The source of a credential that only stands in a record."""
 PIECE = 16 * 1024
 """Bytes in which a recorded body is read: most are decided by the first."""
 OWN_ANSWER = "x-understudy"
@@ -203,7 +206,7 @@ class Recorder:
         if known is not None and known.upstream.dialect == recognised.dialect.name:
             return Candidate(known, model)
         upstream = Upstream("recorded", recognised.dialect.name, "https", flow.host, flow.port)
-        return Candidate(Credential(credential or "recorded", upstream, _NoSecret()), model)
+        return Candidate(Credential(credential or "recorded", upstream, NO_SECRET), model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +217,3 @@ class _MaskedAlways(Secret):
 
     def mask[T: (str, bytes)](self, text: T) -> T:
         return self.masks.mask(text)
-
-
-class _NoSecret:
-    """The source of a credential that only stands in a record."""
-
-    def reveal(self) -> NoReturn:
-        raise ValueError("a recorded call has no secret")
