@@ -65,7 +65,7 @@ def test_replay_says_it_for_each_call_and_in_sum(name: str, tmp_path: Path, caps
     out, err = capsys.readouterr()
     assert err == ""
     assert "#1" in out
-    assert "asked    work m1: model_unsupported by general/model_unsupported, suspended 10m" in out
+    assert "asked    work m1: model_unsupported by general/model_unsupported, suspended 1" in out
     assert "skipped  work m1" in out
     assert "2 flows: 2 model calls, 0 others" in out
 

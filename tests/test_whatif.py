@@ -181,8 +181,10 @@ def test_an_answer_of_our_own() -> None:
 
 
 def test_with_everybody_suspended_for_long_it_is_refused() -> None:
+    """W02: nobody comes back in time."""
     pool = pool_of(route(WORK, HOME, budget=Budget(wait=0)))
-    saved = [flow(404, MISSING), flow(404, MISSING, at=NOW + 2), flow(at=NOW + 4)]
+    long = {"retry-after": "600"}
+    saved = [flow(429, LIMITED, headers=long), flow(429, LIMITED, headers=long, at=NOW + 2), flow(at=NOW + 4)]
     played = play(saved, pool)
     assert [each.end for each in played] == [End.OPEN, End.FAILED, End.REFUSED]
 
