@@ -226,16 +226,20 @@ def test_flows_without_times_are_played_in_a_row() -> None:
     assert [labels(each)[0][0] for each in play(timeless)] == ["work", "home", "home"]
 
 
-def test_what_is_under_way_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 10: a file whose replies never end does not fill the memory."""
-    monkeypatch.setattr(module, "MOST_AT_ONCE", 3)
-    whatif = WhatIf(POOL, rules())
-    saved = (flow(at=NOW, took=3000) for _ in range(20))
-    calls = Arrangement(recorder(POOL)).calls(values(*saved))
-    most = 0
-    for _ in whatif.play(calls):
-        most = max(most, len(whatif._agenda))
-    assert most <= 3
+@pytest.mark.parametrize(("limit", "value"), [("MOST_AT_ONCE", 3), ("MOST_BYTES", 4000)])
+def test_what_is_under_way_is_bounded(limit: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 10: neither replies that never end nor one that all others wait for fill the memory."""
+    monkeypatch.setattr(module, limit, value)
+    for took in ([3000.0] * 20, [3000.0, *[0.0] * 19]):
+        whatif = WhatIf(POOL, rules())
+        saved = (flow(at=NOW + at, took=each) for at, each in enumerate(took))
+        most, told = 0, []
+        for played in whatif.play(Arrangement(recorder(POOL)).calls(values(*saved))):
+            most = max(most, len(whatif._agenda) + len(whatif._over))
+            told.append(played.call.flow)
+        assert most <= 4
+        assert sorted(told) == list(range(1, 21))
+        assert whatif._held == 0
 
 
 def test_it_is_the_same_each_time() -> None:

@@ -63,6 +63,7 @@ class _Setting:
     recorder: Recorder
     problems: list[str]
     """What is wrong with the files, told at the end: what came before it is good."""
+    bar: Progress | None = None
 
     def flows(self, name: str) -> Iterator[SavedFlow]:
         """The flows of a file, with a bar while a large one is read."""
@@ -71,18 +72,24 @@ class _Setting:
             with contextlib.ExitStack() as opened:
                 file = sys.stdin.buffer if name == "-" else opened.enter_context(open(name, "rb"))
                 size = 0 if name == "-" else os.fstat(file.fileno()).st_size
-                progress = Progress(sys.stderr, size)
-                opened.callback(progress.clear)
-                for flow in read_flows(file, progress.at):
-                    if sys.stdout.isatty():
-                        progress.clear()
-                    yield flow
+                self.bar = Progress(sys.stderr, size)
+                opened.callback(self.bar.clear)
+                yield from read_flows(file, self.bar.at)
         except (OSError, FlowFileError) as error:
             self.problems.append(f"{name}: {error.strerror if isinstance(error, OSError) else error}")
 
     def say(self, text: str) -> None:
         """Print a text in which nothing is left that is a secret, or looks like one."""
-        print(self.masks.clean(text))
+        self._print(self.masks.clean(text))
+
+    def say_as_json(self, value: object) -> None:
+        """The same for a value, on one line."""
+        self._print(json.dumps(self.masks.clean_all(value), ensure_ascii=False))
+
+    def _print(self, text: str) -> None:
+        if self.bar is not None and sys.stdout.isatty():
+            self.bar.clear()
+        print(text)
 
     def status(self) -> int:
         """Tell the problems; the exit status."""
@@ -110,7 +117,7 @@ def _setting(arguments: argparse.Namespace, *, needs_pool: bool) -> _Setting | i
 
 
 def replay(arguments: argparse.Namespace) -> int:
-    """``understudy replay``: see the README, "What would have happened"."""
+    """``understudy replay``: see the README, "Saved flows"."""
     setting = _setting(arguments, needs_pool=True)
     if isinstance(setting, int):
         return setting
@@ -123,18 +130,18 @@ def replay(arguments: argparse.Namespace) -> int:
         if arguments.only_errors and not failed_somewhere(played):
             continue
         if arguments.json:
-            print(json.dumps(setting.masks.clean_all(json_of(played)), ensure_ascii=False))
+            setting.say_as_json(json_of(played))
         else:
             setting.say("\n".join(lines_of(played, several=len(files) > 1)))
     if arguments.json:
-        print(json.dumps(setting.masks.clean_all(summary.as_json()), ensure_ascii=False))
+        setting.say_as_json(summary.as_json())
     else:
         setting.say("\n".join(["", *summary.lines()]) if sum(summary.ends.values()) else "\n".join(summary.lines()))
     return setting.status()
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """``understudy explain``: see the README, "What would have happened"."""
+    """``understudy explain``: see the README, "Saved flows"."""
     setting = _setting(arguments, needs_pool=False)
     if isinstance(setting, int):
         return setting

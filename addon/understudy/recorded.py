@@ -1,7 +1,7 @@
 """From saved flows to recorded calls: what a tool asked for, and every reply that was recorded for it.
 
-A flow that understudy recorded says so in its metadata: the attempts of an exchange are flows of
-their own, linked with the tool's flow by the exchange's id. A flow of any other recorder is a call with one attempt.
+A flow that understudy recorded says so in its metadata: the attempts of an exchange are flows of their own, linked with
+the tool's flow by the exchange's id. A flow of any other recorder is a call with one attempt.
 """
 
 from __future__ import annotations

@@ -28,7 +28,10 @@ from understudy.rules import Ruleset
 from understudy.steps import Attempt, Refuse, Release, Step, Wait
 
 MOST_AT_ONCE = 10_000
-"""Exchanges that are under way at the same moment; a file with more has no usable times."""
+"""Exchanges that are under way at the same moment, and those that wait for an earlier one to end; a file with more has
+no usable times."""
+MOST_BYTES = 64 * 1024 * 1024
+"""What they may keep in memory, roughly."""
 REMEMBERED_ANSWERS = 200
 """Times of answers that are remembered for each candidate."""
 
@@ -60,8 +63,8 @@ class WhatIf:
         self.engine = Engine(self.ruleset, clock=self.clock, random=Random(self.seed))
         self.engine.use(self.pool)
         self._agenda: list[tuple[float, int, Generator[float, None, Played]]] = []
-        self._begun = self._told = 0
-        self._over: dict[int, Played] = {}
+        self._begun = self._told = self._held = 0
+        self._over: list[tuple[int, Played]] = []
         self._answers: dict[tuple[str, str], list[float]] = {}
 
     def witness(self, calls: Iterable[RecordedCall]) -> Iterator[RecordedCall]:
@@ -78,10 +81,13 @@ class WhatIf:
             yield call
 
     def play(self, calls: Iterable[RecordedCall]) -> Iterator[Played]:
-        """Play calls that come in the order in which they began, and hand them out in that order."""
+        """Play calls that come in the order in which they began, and hand them out in that order, if they are not
+        too many for it.
+        """
         for call in calls:
             self._until(call.began)
-            while len(self._agenda) >= MOST_AT_ONCE:
+            self._held += call.size
+            while self._agenda and self._is_full():
                 self._until(self._agenda[0][0])
             heapq.heappush(self._agenda, (self.clock.now, self._begun, self._exchange(call)))
             self._begun += 1
@@ -90,6 +96,9 @@ class WhatIf:
         self._until(math.inf)
         yield from self._ended()
 
+    def _is_full(self) -> bool:
+        return len(self._agenda) + len(self._over) >= MOST_AT_ONCE or self._held > MOST_BYTES
+
     def _until(self, moment: float) -> None:
         while self._agenda and self._agenda[0][0] <= moment:
             due, number, running = heapq.heappop(self._agenda)
@@ -97,13 +106,15 @@ class WhatIf:
             try:
                 heapq.heappush(self._agenda, (next(running), number, running))
             except StopIteration as end:
-                self._over[number] = end.value
+                heapq.heappush(self._over, (number, end.value))
         if moment < math.inf:
             self.clock.reach(moment)
 
     def _ended(self) -> Iterator[Played]:
-        while (played := self._over.pop(self._told, None)) is not None:
-            self._told += 1
+        while self._over and (self._over[0][0] <= self._told or self._is_full()):
+            number, played = heapq.heappop(self._over)
+            self._told = max(self._told, number + 1)
+            self._held -= played.call.size
             yield played
 
     def _exchange(self, call: RecordedCall) -> Generator[float, None, Played]:
