@@ -101,7 +101,7 @@ class Recorder:
         self.sites = Sites(pool)
         self.ruleset = ruleset
         self.masks = masks
-        self.secret = _MaskedAlways("client", "", masks)
+        self.secret = _MaskedAlways("client", "", masks=masks)
 
     def read(self, flow: SavedFlow, file: str = "") -> RecordedCall | RecordedAttempt | None:
         """What one flow is; None when it is no model call that anybody here would know."""
