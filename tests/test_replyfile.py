@@ -75,7 +75,7 @@ def test_har(content: dict[str, str]) -> None:
     saved = only(har(status=404, headers=[{"name": "x", "value": "y"}], content=content))
     assert (saved.reply.dialect, saved.reply.model, saved.reply.streamed) == ("openai", "acme-1", True)
     assert (saved.reply.host, saved.reply.status, json.loads(saved.reply.body)) == ("relay.example", 404, ERROR)
-    assert saved.where == "entry 1: POST relay.example/openai/v1/chat/completions"
+    assert saved.where == "flow 1: POST relay.example/openai/v1/chat/completions"
     assert SECRET not in repr(saved)
     assert SECRET not in saved.masked(saved.reply.text)
 

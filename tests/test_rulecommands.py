@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from savedflows import SECRET as KEY
+from savedflows import dump, flow, har
 from understudy import cli
 from understudy.rulefile import parse_rule
 from understudy.rulefolder import shipped
@@ -207,6 +209,65 @@ def test_new_refuses_what_no_rule_can_be_made_of(
     arguments = ["rules", "new", saved(tmp_path, body, status, ""), "--label", "overloaded", "--id", "acme/seat"]
     assert cli.main(arguments) == 1
     assert "no rule can be made of this reply" in capsys.readouterr().err
+
+
+def test_new_makes_a_draft_of_a_flow_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """R07: chosen by number or id, with what else it matches, and no secret of any flow in it."""
+    flows = [
+        flow(418, {"error": {"message": f"Seat 1 is not staffed today, {KEY}"}}),
+        flow(418, {"error": {"message": f"Seat 2 is not staffed today, {KEY}"}}, sent={"authorization": "none"}),
+        flow(404, {"error": {"message": "Not here"}}),
+        flow(),
+        flow(0, error="refused"),
+    ]
+    for name, data in (("saved.mitm", dump(*flows)), ("saved.har", har(*flows))):
+        source = tmp_path / name
+        source.write_bytes(data)
+        arguments = ["rules", "new", str(source), "2", "--label", "overloaded", "--id", "acme/seat"]
+        assert cli.main([*arguments, "--folder", str(tmp_path / name[6:])]) == 0
+        out, err = capsys.readouterr()
+        file = tmp_path / name[6:] / "acme" / "seat.yaml"
+        lines = out.splitlines()
+        assert lines[0] == f"{file}: a draft; finish it, then run `understudy rules test {file.parent.parent}`"
+        assert lines[1] == "it was made of flow 2: POST api.openai.com/v1/chat/completions"
+        assert lines[2] == f"it also matches 1 of the 2 other failed replies in {source}, which are judged without it:"
+        assert lines[3].startswith("  flow 1: POST api.openai.com/v1/chat/completions: unknown by builtin/unknown: ")
+        assert "Seat 2 is not staffed today" in file.read_text()
+        assert KEY not in out + err + file.read_text()
+    assert cli.main([*arguments[:2], str(tmp_path / "saved.mitm"), flows[0].id[:20], *arguments[4:]]) == 0
+    out, err = capsys.readouterr()
+    assert parse_rule(out, "x", "acme/seat").status == "draft"
+    assert "Seat 1" in out
+    assert "it was made of flow 1" in err
+    assert cli.main([*arguments[:2], str(tmp_path / "saved.mitm"), *arguments[4:]]) == 0
+    assert "it was made of flow 3" in capsys.readouterr().err, "the last one that failed"
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted", "told"),
+    [
+        ("saved.mitm", "7", "there is no flow '7' in it"),
+        ("saved.mitm", "", "more than one id begins with ''"),
+        ("saved.mitm", "2", "flow 2 has no reply: refused by"),
+        ("good.mitm", None, "no reply in it has failed"),
+        ("cut.mitm", None, "this flow dump cannot be read from flow 2 on"),
+        ("reply.json", "1", "FLOW is for a FILE that is a dump or a HAR"),
+        ("none.mitm", "1", "none.mitm: No such file or directory"),
+    ],
+)
+def test_new_says_which_flow_it_did_not_find(
+    file: str, wanted: str | None, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = dump(flow(404, REFUSAL), flow(0, error=f"refused by {KEY}"))
+    for name, data in (("saved.mitm", both), ("good.mitm", dump(flow())), ("cut.mitm", both[:-9])):
+        (tmp_path / name).write_bytes(data)
+    saved(tmp_path, ODD)
+    arguments = ["rules", "new", str(tmp_path / file), "--label", "overloaded", "--id", "acme/seat"]
+    assert cli.main([*arguments[:3], *([] if wanted is None else [wanted]), *arguments[3:]]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert told in err
+    assert KEY not in err
 
 
 @pytest.mark.parametrize("identity", ["acme", "../x/y", "a/b/c", "a/", "a/b.c"])

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import connection, ctx, exceptions, http, tls
+from mitmproxy import connection, ctx, exceptions, flow, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layer, server_hooks
 from mitmproxy.proxy.mode_servers import ServerInstance
@@ -32,6 +32,7 @@ from understudy.controlanswer import answers
 from understudy.controlserver import ControlServer
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
+from understudy.flowcommands import FlowCommands
 from understudy.inspection import Inspection
 from understudy.install import install
 from understudy.library import INTERVAL, RuleLibrary
@@ -65,6 +66,7 @@ class Understudy:
             lambda attempt, tool: flowlist.show(ctx.master, attempt, tool), lambda: self.engine.suspensions
         )
         self.journal = self.inspection.journal
+        self.addons = [FlowCommands(lambda: self.library.folders, lambda: self.engine.ruleset, self._in_view)]
         self.uninstall: Callable[[], None] = lambda: None
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
@@ -304,6 +306,10 @@ class Understudy:
         # The options last: reading one costs more than all the rest, and every request asks.
         beyond = any(not _is_loopback(address[0]) for address in server.listen_addrs)
         return beyond and not (ctx.options.pool_allow_remote or ctx.options.proxyauth)
+
+    @staticmethod
+    def _in_view() -> Sequence[flow.Flow]:
+        return list(ctx.master.addons.get("view") or ())
 
     def _upstreams(self) -> list[Upstream]:
         return list(self.engine.snapshot.pool.upstreams.values()) if self.engine.snapshot else []

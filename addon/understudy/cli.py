@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from understudy import __version__, controlcommands, rulecommands
+from understudy import __version__, controlcommands, replaycommands, rulecommands
 from understudy.commandsecret import CommandSecret
 from understudy.config import ConfigError, Problem, default_pool_path, lint, load
 from understudy.dialects.base import Dialect
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=function)
     rulecommands.add(commands)
     controlcommands.add(commands)
+    replaycommands.add(commands)
     for name, program in PROGRAMS.items():
         commands.add_parser(name, help=f"start {program} with the addon, on loopback; takes its arguments")
     return parser

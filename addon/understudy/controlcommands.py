@@ -1,4 +1,4 @@
-"""``understudy status|explain|pick|suspend|resume|reload``: the commands of a running proxy, from the shell.
+"""``understudy status|pick|suspend|resume|reload``: the commands of a running proxy, from the shell.
 
 Exit status as for the other commands: 0 done, 1 the proxy says why not, 2 used wrongly, or there is no proxy to ask.
 """
@@ -22,15 +22,12 @@ NO_PROXY = (
 
 def add(commands: Any) -> None:
     """Add them to the sub-commands of ``understudy``."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="write the result as JSON")
-    common.add_argument("--pid", type=int, metavar="PID", help="which proxy, where several are running")
+    common = which_proxy()
     alias = argparse.ArgumentParser(add_help=False)
     alias.add_argument("words", nargs="+", metavar="ALIAS [DIALECT]", help="what the tool asks for")
     forms = "`CREDENTIAL MODEL`, `credential NAME`, `upstream NAME`"
     for name, parents, text in (
         ("status", [common], "what a running proxy has suspended, until when and why"),
-        ("explain", [common, alias], "who can answer for an alias, who is skipped, why, and what clears it"),
         ("pick", [common, alias], "who would serve an alias now"),
         ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
         ("resume", [common], "put it back"),
@@ -44,6 +41,14 @@ def add(commands: Any) -> None:
         elif name == "resume":
             command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
         command.set_defaults(run=run, command=name)
+
+
+def which_proxy() -> argparse.ArgumentParser:
+    """What every command to a running proxy takes."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="write the result as JSON")
+    common.add_argument("--pid", type=int, metavar="PID", help="which proxy, where several are running")
+    return common
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,28 +6,28 @@ body. What a saved request carried as a credential is remembered only so that it
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from understudy.dialects import DIALECTS
-from understudy.dialects.base import AUTH_HEADERS
 from understudy.encoding import Decoder
+from understudy.flowfile import DUMP, FlowFileError, read_flows
+from understudy.masks import credentials_in
 from understudy.reply import MAX_TEXT, Reply
 from understudy.rulefile import EXAMPLE_KEYS
+from understudy.savedflow import SavedFlow
 from understudy.secrets import mask, veil
 
 LARGEST = 256 * 1024 * 1024
 """Bytes of a file that is read."""
 
-_SECRET_HEADERS = AUTH_HEADERS | {"cookie", "proxy-authorization"}
-_SECRET_QUERY = ("key", "api_key", "api-key", "access_token", "token")
+HEAD = 64
+"""Bytes that tell what kind of file it is."""
+_HAR = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*\"log\"\s*:\s*\{")
 _KINDS = {"generating", "auxiliary"}
 
 
@@ -61,9 +61,17 @@ def read_replies(data: bytes, status: int = 400, model: str = "") -> list[Saved]
     return [saved if saved.reply.model else replace(saved, reply=replace(saved.reply, model=model)) for saved in found]
 
 
+def holds_flows(head: bytes) -> bool:
+    """Whether a file that begins like this is a dump or a HAR, and no example and no body."""
+    return DUMP.match(head) is not None or _HAR.match(head) is not None
+
+
 def _read(data: bytes, status: int) -> Iterator[Saved]:
-    if re.match(rb"\d{1,12}:", data):
-        yield from _flows(data)
+    if holds_flows(data):
+        try:
+            yield from filter(None, map(of_flow, read_flows(io.BytesIO(data))))
+        except FlowFileError as error:
+            raise ReplyFileError(str(error)) from None
         return
     text = data.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:5] == b"HTTP/":
@@ -74,8 +82,6 @@ def _read(data: bytes, status: int) -> Iterator[Saved]:
     except (ValueError, RecursionError):
         document = None
     match document:
-        case {"log": {"entries": list(entries)}}:
-            yield from _har(entries)
         case {"status": int(), **rest} if not isinstance(document["status"], bool) and set(rest) <= set(EXAMPLE_KEYS):
             yield _example(document)
         case _ if data.strip():
@@ -133,76 +139,19 @@ def _decoded(body: bytes, encoding: str) -> bytes:
     return body[:MAX_TEXT] if decoder.failed else decoded
 
 
-def _har(entries: Iterable[Any]) -> Iterator[Saved]:
-    for number, entry in enumerate(entries, 1):
-        match entry:
-            case {"request": {"url": str(url)} as request, "response": {"status": int(status)} as response}:
-                content = response.get("content")
-                post = request.get("postData")
-                body = str(post.get("text") or "") if isinstance(post, dict) else ""
-                yield _exchange(
-                    f"entry {number}",
-                    method=str(request.get("method")),
-                    url=url,
-                    sent=_pairs(request.get("headers")),
-                    body=body.encode("utf-8", "replace"),
-                    reply=Reply(
-                        status if 0 <= status <= 599 else 0,
-                        headers=tuple(_pairs(response.get("headers"))),
-                        body=_content(content) if isinstance(content, dict) else b"",
-                    ),
-                )
-
-
-def _pairs(headers: object) -> list[tuple[str, str]]:
-    found = [item for item in headers if isinstance(item, dict)] if isinstance(headers, list) else []
-    return [(str(item.get("name")), str(item.get("value"))) for item in found]
-
-
-def _content(content: Mapping[str, Any]) -> bytes:
-    text = content.get("text")
-    if not isinstance(text, str):
-        return b""
-    if content.get("encoding") == "base64":
-        try:
-            return base64.b64decode(text)[:MAX_TEXT]
-        except (binascii.Error, ValueError):
-            return b""
-    return text.encode("utf-8", "replace")[:MAX_TEXT]
-
-
-def _flows(data: bytes) -> Iterator[Saved]:
-    from mitmproxy import exceptions, http  # here: mitmproxy takes a second to load
-    from mitmproxy import io as flows
-
-    try:
-        for number, flow in enumerate(flows.FlowReader(io.BytesIO(data)).stream(), 1):
-            if isinstance(flow, http.HTTPFlow) and flow.response is not None:
-                headers = flow.response.headers.items(multi=True)
-                reply = Reply(flow.response.status_code, headers=tuple(headers))
-                yield _exchange(
-                    f"flow {number}",
-                    method=flow.request.method,
-                    url=flow.request.pretty_url,
-                    sent=list(flow.request.headers.items(multi=True)),
-                    body=flow.request.get_content(strict=False) or b"",
-                    reply=replace(reply, body=(flow.response.get_content(strict=False) or b"")[:MAX_TEXT]),
-                )
-    except exceptions.FlowReadException as error:
-        raise ReplyFileError(f"this flow dump cannot be read: {error}") from None
-
-
-def _exchange(where: str, *, method: str, url: str, sent: list[tuple[str, str]], body: bytes, reply: Reply) -> Saved:
-    """A reply whose request is known: that says dialect, endpoint and model."""
-    parts = urlsplit(url)
-    secrets = [word for name, value in sent if name.lower() in _SECRET_HEADERS for word in re.split(r"[\s;,=]+", value)]
-    secrets += [value for name, value in parse_qsl(parts.query) if name.lower() in _SECRET_QUERY]
-    content_type = next((value for name, value in sent if name.lower() == "content-type"), "")
-    reply = replace(reply, host=parts.hostname or "")
-    for dialect in _likely(parts.hostname or "", sent):
-        for tail in _tails(parts.path):
-            endpoint = dialect.endpoint(method, tail)
-            call = dialect.read(tail, parts.query, content_type, body) if endpoint else None
+def of_flow(flow: SavedFlow) -> Saved | None:
+    """The reply of a saved flow; what it was asked for says dialect, endpoint and model. None when it has no reply."""
+    if flow.reply is None:
+        return None
+    path, _, query = flow.path.partition("?")
+    where = f"flow {flow.number}: {flow.method} {flow.host}{path}"
+    secrets = (*credentials_in(flow.headers, flow.path), *credentials_in(flow.reply.headers, ""))
+    model = flow.facts.get("model")
+    reply = Reply(flow.reply.status, headers=flow.reply.headers, body=flow.reply.body or b"", host=flow.host)
+    for dialect in _likely(flow.host, flow.headers):
+        for tail in _tails(path):
+            endpoint = dialect.endpoint(flow.method, tail)
+            call = dialect.read(tail, query, flow.header("content-type"), flow.body) if endpoint else None
             if endpoint and call:
                 reply = replace(
                     reply,
@@ -210,11 +159,12 @@ def _exchange(where: str, *, method: str, url: str, sent: list[tuple[str, str]],
                     endpoint=endpoint.name,
                     kind=endpoint.kind.value,
                     alias=call.alias,
-                    model=call.alias,
+                    # What understudy asked the upstream for, where it recorded the flow.
+                    model=model if isinstance(model, str) and model else call.alias,
                     streamed=call.streamed,
                 )
-                return Saved(reply, f"{where}: {method} {parts.hostname}{parts.path}", tuple(filter(None, secrets)))
-    return Saved(reply, f"{where}: {method} {parts.hostname}{parts.path}", tuple(filter(None, secrets)))
+                return Saved(reply, where, secrets)
+    return Saved(reply, where, secrets)
 
 
 def _likely(host: str, sent: Iterable[tuple[str, str]]) -> list[Any]:

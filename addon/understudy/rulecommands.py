@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,11 @@ from understudy.explain import faults, near_misses
 from understudy.hints import read_hint
 from understudy.ladder import seconds_of
 from understudy.refusal import duration
-from understudy.replyfile import LARGEST, ReplyFileError, Saved, read_replies
-from understudy.ruledraft import DraftError, draft
-from understudy.rulefolder import load_folder, shipped_folder
-from understudy.rules import Label, Ruleset, Speaker, Status, Verdict
-from understudy.yamlnodes import RuleError
+from understudy.replyfile import Saved
+from understudy.rulearguments import load_rules, replies_in, usage
+from understudy.rulefolder import shipped_folder
+from understudy.rulenew import new
+from understudy.rules import Label, Ruleset, Status, Verdict
 
 
 def add(commands: Any) -> None:
@@ -57,15 +55,15 @@ def add(commands: Any) -> None:
     command.add_argument("--id", required=True, metavar="VENDOR/NAME", help="such as acme/model_unsupported")
     command.add_argument("--source", default="", metavar="URL", help="where it is documented or was reported")
     command.add_argument("--folder", type=Path, help="your rule folder; without it the draft is printed")
-    command.add_argument("--number", type=int, default=0, metavar="N", help="which reply of the file (the last)")
-    command.set_defaults(run=_new)
+    command.add_argument("flow", nargs="?", metavar="FLOW", help="of a dump or HAR: number or id (last that failed)")
+    command.set_defaults(run=new)
 
 
 _LABELS = [label for label in Label if label not in (Label.OK, Label.UNKNOWN)]
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    loaded = _load(arguments.rules)
+    loaded = load_rules(arguments.rules)
     if loaded is None:
         return 1
     for rule in Ruleset(*loaded).rules:
@@ -82,7 +80,7 @@ def _show(arguments: argparse.Namespace) -> int:
                 print(f"# {file}")
                 print(file.read_text("utf-8", "replace"), end="")
                 return 0
-    return _usage(f"there is no rule {arguments.id!r}: see `understudy rules list`")
+    return usage(f"there is no rule {arguments.id!r}: see `understudy rules list`")
 
 
 def _test(arguments: argparse.Namespace) -> int:
@@ -94,7 +92,7 @@ def _test(arguments: argparse.Namespace) -> int:
             wanted.add(path.relative_to(folder).with_suffix("").as_posix())
         if folder.resolve() != shipped_folder().resolve() and folder not in folders:
             folders.append(folder)
-    loaded = _load(folders)
+    loaded = load_rules(folders)
     if loaded is None:
         return 1
     ruleset = Ruleset(*loaded)
@@ -109,10 +107,10 @@ def _test(arguments: argparse.Namespace) -> int:
 
 
 def _judge(arguments: argparse.Namespace) -> int:
-    loaded = _load(arguments.rules)
+    loaded = load_rules(arguments.rules)
     if loaded is None:
         return 1
-    replies = _replies(arguments)
+    replies = replies_in(arguments)
     if replies is None:
         return 2
     ruleset = Ruleset(*loaded)
@@ -161,69 +159,3 @@ def described(verdict: Verdict, saved: Saved) -> str:
     else:
         parts.append("nothing suspended")
     return ", ".join(parts)
-
-
-def _new(arguments: argparse.Namespace) -> int:
-    replies = _replies(arguments)
-    if replies is None:
-        return 2
-    vendor, slash, name = arguments.id.partition("/")
-    if not slash or not all(part.replace("_", "").replace("-", "").isalnum() for part in (vendor, name)):
-        return _usage(f"{arguments.id!r} is no id: write VENDOR/NAME, with letters, digits, - and _")
-    if not 0 <= arguments.number <= len(replies):
-        return _usage(f"the file has {len(replies)} replies")
-    try:
-        text = draft(replies[arguments.number - 1], arguments.id, arguments.label, arguments.source)
-    except DraftError as error:
-        print(f"no rule can be made of this reply: {error}", file=sys.stderr)
-        return 1
-    if arguments.folder is None:
-        print(text, end="")
-        return 0
-    file = arguments.folder / f"{arguments.id}.yaml"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with file.open("x", encoding="utf-8") as written:
-            file.chmod(0o600)
-            written.write(text)
-    except FileExistsError:
-        return _usage(f"{file} is there already: choose another id")
-    except OSError as error:
-        return _usage(f"{file} cannot be written ({error.strerror})")
-    print(f"{file}: a draft; finish it, then run `understudy rules test {arguments.folder}`")
-    return 0
-
-
-def _replies(arguments: argparse.Namespace) -> list[Saved] | None:
-    try:
-        if arguments.file in (None, "-"):
-            data = sys.stdin.buffer.read(LARGEST)
-        else:
-            with open(arguments.file, "rb") as file:
-                data = file.read(LARGEST)
-        found = read_replies(data, arguments.status, arguments.model)
-    except (OSError, ReplyFileError) as error:
-        what = error.strerror if isinstance(error, OSError) else str(error)
-        _usage(f"{arguments.file or 'the input'}: {what}")
-        return None
-    host = arguments.host.lower()
-    return [saved if saved.reply.host else replace(saved, reply=replace(saved.reply, host=host)) for saved in found]
-
-
-def _load(folders: Sequence[Path]) -> list[tuple[Speaker, ...]] | None:
-    """The rules of these folders and the shipped ones; None when something is wrong, which is then said."""
-    loaded, problems = [], []
-    for folder in (*folders, shipped_folder()):
-        try:
-            loaded.append(load_folder(folder, private=folder != shipped_folder()))
-        except RuleError as error:
-            problems.append(str(error))
-    if problems:
-        print("\n".join(problems), file=sys.stderr)
-        return None
-    return loaded
-
-
-def _usage(text: str) -> int:
-    print(f"understudy rules: {text}", file=sys.stderr)
-    return 2

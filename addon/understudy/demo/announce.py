@@ -15,6 +15,7 @@ machine, and nothing leaves it. In another terminal, try:
 LOOK = """\
 Look at the log here, and in mitmweb at the comment and the marker of each flow: they say which candidate refused, why,
 and who answered. Ask the same again: the suspended candidate is skipped.{web}
+Started with -w FILE, the flows are saved as well, and `understudy explain FILE` tells each call as a story.
 
 To use your own credentials, write {pool}: the README shows how.
 """
