@@ -206,6 +206,22 @@ class Suspensions:
                 self._clear(key)
         return lifted
 
+    def make_due(self, key: Key) -> Suspension | None:
+        """End a running suspension early, by hand and unproven: the next request that gets there is its probe.
+
+        Returns what is half-open from now on, None when nothing was running.
+        """
+        with self._cache.timer as now:
+            self.expire()
+            running = self._cache.pop(key, None)
+            if running is None:
+                return None
+            due = replace(running, until=min(running.until, now))
+            self._half_open[key] = due
+            _bound(self._half_open)
+            self._tell(key, False)
+        return due
+
     def renew(self, credential: str, *, rejected_only: bool = False) -> None:
         """The credential has changed: what was learnt with the old one is void, and late results of it count no more.
 
