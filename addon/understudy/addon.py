@@ -7,6 +7,7 @@ the layer's business, and the hooks only make it possible.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ipaddress
 import logging
 import math
@@ -31,13 +32,14 @@ from understudy.commands import Commands
 from understudy.control import Control
 from understudy.controlanswer import answers
 from understudy.controlserver import ControlServer
+from understudy.counting import CountingJournal
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
 from understudy.install import install
-from understudy.journal import FlowJournal
 from understudy.library import INTERVAL, RuleLibrary
 from understudy.pool import Pool, Upstream
 from understudy.statekeeper import StateKeeper
+from understudy.tallies import Tallies
 from understudy.target import ControlError
 from understudy.yamlnodes import RuleError
 
@@ -57,13 +59,15 @@ class Understudy:
     name = "understudy"
 
     def __init__(self) -> None:
-        self.journal = FlowJournal()
         self.library = RuleLibrary()
         self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
+        self.tallies = Tallies(self.engine.clock)
+        self.journal = CountingJournal(self.tallies)
         self.uninstall: Callable[[], None] = lambda: None
         self.keeper = StateKeeper(self.engine.suspensions)
-        self.control = Control(self.engine, self.reload, self.closed)
+        self.control = Control(self.engine, self.reload, self.closed, self.tallies)
         self.server = ControlServer(answers(self.control))
+        self.leave_web: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -124,6 +128,12 @@ class Understudy:
             loop.create_task(self.keeper.keep(), name="understudy state"),
         ]
         self.let_control()
+        if (web := getattr(ctx.master, "app", None)) is not None:
+            from understudy import webpage  # here: mitmdump has no use for a web server
+
+            self.leave_web()
+            self.leave_web = webpage.serve(web, self.control, self.metrics, self._theme)
+            logger.info(f"understudy: the pool page is {webpage.PATH} at mitmweb's address")
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
 
@@ -132,6 +142,7 @@ class Understudy:
         for task in self._tasks:
             task.cancel()
         self.server.close()
+        self.leave_web()
         self.uninstall()
         self.keeper.close()
         for name, (before, ours) in self._ours.items():
@@ -257,6 +268,22 @@ class Understudy:
         """The upstreams that get no secret as this proxy is set up, each with the reason."""
         via = any(isinstance(server.mode, UpstreamMode) for server in self._servers())
         return self.engine.blocked(pool, via=via, insecure=ctx.options.ssl_insecure)
+
+    def metrics(self) -> tuple[bytes, str]:
+        """Metrics as Prometheus text, and its type. Raises LookupError with what to do when there are none."""
+        try:
+            kind = importlib.import_module("understudy.metrics").CONTENT_TYPE
+        except ImportError:
+            raise LookupError("metrics need the Prometheus client library: pip install 'understudy[metrics]'") from None
+        counted = getattr(getattr(self, "inspection", None), "metrics", None)
+        if counted is None:
+            raise LookupError("no metrics are collected: set pool_metrics=true")
+        return counted.render(), kind
+
+    @staticmethod
+    def _theme() -> str:
+        """The one that mitmweb is set to; before 12.3 it has none."""
+        return str(getattr(ctx.options, "web_theme", "system"))
 
     def _servers(self) -> Sequence[ServerInstance[Any]]:
         return list(ctx.master.addons.get("proxyserver").servers)
