@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mitmproxy import exceptions
 from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.options import Options
 from mitmproxy.proxy.layers.http import HttpLayer
 from mitmproxy.test import taddons
+from mitmproxy.tools.web.master import WebMaster
 
 from understudy.addon import Understudy, _is_loopback
 from understudy.keys import Suspension, key_of
@@ -234,3 +238,37 @@ def test_adding_it_again_works(here: taddons.context) -> None:
 def test_what_is_loopback(host: str, loopback: bool) -> None:
     """O10: whatever is not certain to be loopback can be reached by strangers."""
     assert _is_loopback(host) is loopback
+
+
+def test_metrics_say_what_is_missing(addon: Understudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the library, and without the option, whoever asks is told what to do; with both there is text."""
+    monkeypatch.setitem(sys.modules, "understudy.metrics", None)
+    with pytest.raises(LookupError, match=r"pip install 'understudy\[metrics\]'"):
+        addon.metrics()
+    monkeypatch.setitem(sys.modules, "understudy.metrics", types.SimpleNamespace(CONTENT_TYPE="text/plain"))
+    monkeypatch.setattr(addon, "inspection", types.SimpleNamespace(metrics=None), raising=False)
+    with pytest.raises(LookupError, match="set pool_metrics=true"):
+        addon.metrics()
+    counted = types.SimpleNamespace(render=lambda: b"understudy_requests_total 1")
+    monkeypatch.setattr(addon, "inspection", types.SimpleNamespace(metrics=counted))
+    assert addon.metrics() == (b"understudy_requests_total 1", "text/plain")
+
+
+def test_the_pool_page_is_there_with_mitmweb_and_leaves_with_the_addon(pool_file: Path) -> None:
+    """Only in mitmweb, and without a trace afterwards."""
+
+    async def start() -> None:
+        web = WebMaster(Options(), with_termlog=False)
+        before = list(web.app.default_router.rules)
+        with taddons.context(loadcore=False, options=web.options) as here:
+            here.master.app = web.app
+            here.master.addons.add(Proxyserver(), addon := Understudy())
+            addon.running()
+            assert len(web.app.default_router.rules) == len(before) + 1
+            addon.running()
+            assert len(web.app.default_router.rules) == len(before) + 1
+            assert addon._theme() in ("system", "light", "dark")
+            here.master.addons.remove(addon)
+            assert web.app.default_router.rules == before
+
+    asyncio.run(start())

@@ -42,7 +42,8 @@ class Web(AsyncHTTPTestCase):
         self.theme = "system"
         self.counted: tuple[bytes, str] | LookupError = LookupError("no metrics are collected")
         self.remove = webpage.serve(self.master.app, self.desk.control, self.metrics, lambda: self.theme)
-        return self.master.app
+        application: Application = self.master.app
+        return application
 
     def metrics(self) -> tuple[bytes, str]:
         if isinstance(self.counted, LookupError):

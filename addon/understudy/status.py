@@ -172,7 +172,9 @@ def _by_turns(lineup: Lineup) -> Iterator[Candidate]:
 def _standing(
     place: int, member: Candidate, request: Request, lineup: Lineup, selector: Selector, tally: Tally, now: float
 ) -> Standing:
-    entries = (entry_of(selector.suspensions, key, now) for key in keys_of(member))
+    suspensions = selector.suspensions
+    held = (key for key in keys_of(member) if suspensions.is_held(key))  # mostly none, and there may be thousands
+    entries = (entry_of(suspensions, key, now) for key in held)
     because = tuple(entry for entry in entries if entry is not None)
     states = {entry.state for entry in because}
     ranked = (State.SUSPENDED, State.PROBING, State.HALF_OPEN)

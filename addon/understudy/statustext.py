@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from understudy.poolview import Overview
 from understudy.refusal import duration
@@ -18,7 +18,12 @@ from understudy.verdict import Scope
 
 def as_json(result: Result) -> str:
     """The result as one line of JSON; several results of the same kind are below ``results``."""
-    return json.dumps(asdict(result))
+    return json.dumps(result, default=_fields)
+
+
+def _fields(value: Any) -> dict[str, object]:
+    """A value of ours; several times faster than ``asdict``, and there may be thousands."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def as_lines(result: Result, prefix: str) -> list[str]:

@@ -96,6 +96,10 @@ class Suspensions:
         self.expire()
         return list(self._blocked | self._half_open.keys())
 
+    def is_held(self, key: Key) -> bool:
+        """Whether anything is held against the key: it is suspended, half-open or being probed."""
+        return key in self._blocked or key in self._half_open
+
     def is_blocked(self, key: Key) -> bool:
         """Whether the key cannot be picked: suspended, or being probed."""
         return key in self._blocked

@@ -60,7 +60,7 @@ class _Ours(app.RequestHandler):
 
     @override
     def set_default_headers(self) -> None:
-        super().set_default_headers()
+        super().set_default_headers()  # type: ignore[no-untyped-call]
         self.set_header("Cache-Control", "no-store")
 
 
