@@ -52,6 +52,8 @@ def printable(text: str, most: int = 200) -> str:
 
     Line breaks could forge lines, escape sequences speak to the terminal, and lone surrogates cannot even be printed.
     """
+    if len(text) <= most and text.isprintable():
+        return text  # nearly always, and every call asks
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:most])
 
 

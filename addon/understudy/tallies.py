@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 from understudy.exchange import Exchange
-from understudy.keys import key_of
 from understudy.pool import printable
-from understudy.rules import Label, Scope
-from understudy.steps import Outcome
+from understudy.rules import Label
+from understudy.select import Lineup
+from understudy.steps import Outcome, Request
 
 MOST_CANDIDATES = 2000
 """How many candidates are counted; the one that was asked least recently is forgotten."""
@@ -64,7 +64,7 @@ class Tried:
     seconds: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Told:
     """An exchange on the time line; ``flow`` is the id of the tool's flow. ``more``: how many attempts are left out.
 
@@ -79,12 +79,64 @@ class Told:
     dialect: str
     streamed: bool
     generating: bool
-    tried: tuple[Tried, ...] = ()
+    tried: tuple[Tried, ...]
+    more: int
+    answer: int | None
+    released: float | None
+    ended: str
+    under_way: bool
+
+
+@dataclass(slots=True)
+class _Noted:
+    """What a call leaves behind; told only when somebody looks, for every call has to pay for what is noted."""
+
+    flow: str
+    started: float
+    lineup: Lineup
+    request: Request
+    judged: list[tuple[Outcome, float]]
+    """Each with the time of its verdict."""
     more: int = 0
     answer: int | None = None
-    released: float | None = None
+    released: float = 0.0
     ended: str = ""
     under_way: bool = True
+
+    def told(self) -> Told:
+        return Told(
+            self.flow,
+            self.started,
+            self.lineup.route.pattern,
+            printable(self.request.alias),
+            self.lineup.dialect,
+            self.request.streamed,
+            self.request.generating,
+            tuple(self._tried(outcome, at) for outcome, at in self.judged),
+            self.more,
+            self.answer,
+            None if self.answer is None else _span(self.started, self.released),
+            self.ended,
+            self.under_way,
+        )
+
+    def _tried(self, outcome: Outcome, at: float) -> Tried:
+        attempt, verdict = outcome.attempt, outcome.verdict
+        candidate = attempt.candidate
+        return Tried(
+            attempt.number,
+            self.lineup.bit(candidate).bit_length(),
+            candidate.credential.name,
+            printable(candidate.model),
+            candidate.upstream.name,
+            outcome.status,
+            verdict.label.value,
+            verdict.rule,
+            printable(verdict.evidence, 500),
+            attempt.repeat,
+            _span(self.started, attempt.begun),
+            _span(attempt.begun, at),
+        )
 
 
 class Tallies:
@@ -94,8 +146,8 @@ class Tallies:
         self.clock = clock
         self.version = 0
         self._tallies: dict[tuple[str, str], Tally] = {}
-        self._exchanges: deque[Told] = deque(maxlen=MOST_EXCHANGES)
-        self._known: WeakKeyDictionary[Exchange, Told] = WeakKeyDictionary()
+        self._exchanges: deque[_Noted] = deque(maxlen=MOST_EXCHANGES)
+        self._known: WeakKeyDictionary[Exchange, _Noted] = WeakKeyDictionary()
 
     # -- questions -----------------------------------------------------------------------------------------------
 
@@ -106,7 +158,7 @@ class Tallies:
     def exchanges(self) -> tuple[Told, ...]:
         """The last exchanges, the latest first."""
         self._look()
-        return tuple(reversed(self._exchanges))
+        return tuple(noted.told() for noted in reversed(self._exchanges))
 
     def state(self) -> tuple[int, int]:
         """Differs from an earlier one when there is something new to tell."""
@@ -115,9 +167,9 @@ class Tallies:
     def _look(self) -> int:
         """Note whose tools went away, which nobody tells; returns how many exchanges are still under way."""
         count = 0
-        for exchange, told in list(self._known.items()):
-            told.under_way = told.under_way and exchange.is_under_way
-            count += told.under_way
+        for exchange, noted in list(self._known.items()):
+            noted.under_way = noted.under_way and exchange.is_under_way
+            count += noted.under_way
         return count
 
     # -- what happens --------------------------------------------------------------------------------------------
@@ -128,89 +180,56 @@ class Tallies:
 
     def released(self, flow: str, exchange: Exchange, number: int) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
-        told = self._catch_up(flow, exchange)
-        told.answer, told.released, told.under_way = number, _since(exchange.started, self.clock()), False
+        noted = self._catch_up(flow, exchange)
+        noted.answer, noted.released, noted.under_way = number, self.clock(), False
 
     def ended_badly(self, flow: str, exchange: Exchange, outcome: Outcome) -> None:
         """A released stream ended in an error: its candidate has not answered after all."""
-        told = self._catch_up(flow, exchange)
-        told.ended = outcome.verdict.label.value
+        noted = self._catch_up(flow, exchange)
+        noted.ended = outcome.verdict.label.value
         if exchange.request.generating:
             candidate = outcome.attempt.candidate
             key = (candidate.credential.name, candidate.model)
             tally = self._tallies.get(key, UNTRIED)
             self._tallies[key] = replace(tally, answered=max(0, tally.answered - 1))
-            self._count(outcome)
+            self._count(outcome, self.clock())
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
-    def _catch_up(self, flow: str, exchange: Exchange) -> Told:
+    def _catch_up(self, flow: str, exchange: Exchange) -> _Noted:
         """Add the attempts that have been judged since the last time."""
         self.version += 1
-        told = self._known.get(exchange)
-        if told is None:
-            told = self._begin(flow, exchange)
+        noted = self._known.get(exchange)
+        if noted is None:
+            noted = _Noted(flow, exchange.started, exchange.lineup, exchange.request, [])
+            self._known[exchange] = noted
+            self._exchanges.append(noted)
         outcomes, now = exchange.outcomes, self.clock()
         # The next attempt, if there is one, began when the last one was judged.
         judged = min(now, exchange.attempt.begun) if exchange.attempt is not None else now
-        for outcome in outcomes[len(told.tried) + told.more :]:
+        for outcome in outcomes[len(noted.judged) + noted.more :]:
             if exchange.request.generating:
-                self._count(outcome)
-            if len(told.tried) < MOST_ATTEMPTS:
+                self._count(outcome, now)
+            if len(noted.judged) < MOST_ATTEMPTS:
                 # Only the latest one has just been judged; what came before it was never sent.
-                ended = judged if outcome is outcomes[-1] else outcome.attempt.begun
-                told.tried += (_tried(exchange, outcome, ended),)
+                noted.judged.append((outcome, judged if outcome is outcomes[-1] else outcome.attempt.begun))
             else:
-                told.more += 1
-        return told
+                noted.more += 1
+        return noted
 
-    def _begin(self, flow: str, exchange: Exchange) -> Told:
-        lineup, request = exchange.lineup, exchange.request
-        told = Told(
-            flow,
-            exchange.started,
-            lineup.route.pattern,
-            printable(request.alias),
-            lineup.dialect,
-            request.streamed,
-            request.generating,
-        )
-        self._known[exchange] = told
-        self._exchanges.append(told)
-        return told
-
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome, now: float) -> None:
         candidate, label = outcome.attempt.candidate, outcome.verdict.label
         key = (candidate.credential.name, candidate.model)
         tally = self._tallies.pop(key, UNTRIED)
         if label is Label.OK:
-            tally = replace(tally, answered=tally.answered + 1, last_answered=self.clock())
+            tally = Tally(tally.answered + 1, tally.failed, now, tally.last_failed)
         else:
             failed = {**tally.failed, label.value: tally.failed.get(label.value, 0) + 1}
-            tally = replace(tally, failed=failed, last_failed=self.clock())
+            tally = Tally(tally.answered, failed, tally.last_answered, now)
         self._tallies[key] = tally
         if len(self._tallies) > MOST_CANDIDATES:
             del self._tallies[next(iter(self._tallies))]
 
 
-def _since(start: float, now: float) -> float:
-    return round(max(0.0, now - start), 3)
-
-
-def _tried(exchange: Exchange, outcome: Outcome, ended: float) -> Tried:
-    attempt, verdict = outcome.attempt, outcome.verdict
-    candidate = attempt.candidate
-    return Tried(
-        attempt.number,
-        exchange.lineup.mask(key_of(candidate, Scope.CANDIDATE)).bit_length(),
-        candidate.credential.name,
-        printable(candidate.model),
-        candidate.upstream.name,
-        outcome.status,
-        verdict.label.value,
-        verdict.rule,
-        printable(verdict.evidence, 500),
-        attempt.repeat,
-        _since(exchange.started, attempt.begun),
-        _since(attempt.begun, ended),
-    )
+def _span(start: float, end: float) -> float:
+    return round(max(0.0, end - start), 3)
