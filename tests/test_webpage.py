@@ -24,7 +24,6 @@ from understudy.keys import Key, Suspension
 from understudy.poolview import PoolView
 from understudy.verdict import Label, Scope
 
-PASSWORD = {"Authorization": "Bearer open"}
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -53,10 +52,13 @@ class Web(AsyncHTTPTestCase):
     def runTest(self) -> None:
         """What ``unittest`` needs to make one."""
 
-    def ask(self, path: str, method: str = "GET", *, body: str | None = None, **headers: str) -> HTTPResponse:
-        """Send a request with the password, and with these headers on top."""
-        sent = {**PASSWORD, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        sent = {name: value for name, value in sent.items() if value}
+    def ask(
+        self, path: str, method: str = "GET", *, password: str = "open", body: str | None = None, **headers: str
+    ) -> HTTPResponse:
+        """Send a request with the password, in the one way that every release of mitmweb knows, and these headers."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if password:
+            path += f"{'&' if '?' in path else '?'}token={password}"
         return self.fetch(path, method=method, body=body, headers=sent, follow_redirects=False)
 
     def page(self) -> tuple[str, str]:
@@ -99,25 +101,23 @@ def web() -> Iterator[Web]:
 @pytest.mark.parametrize("path", ["", "/", "/pool.json", "/pool.js", "/pool.css", "/pool.svg", "/metrics"])
 def test_without_the_login_nothing_is_served(web: Web, path: str) -> None:
     """Law 12: as for all of mitmweb; the page itself offers mitmweb's login form."""
-    response = web.ask(f"/understudy{path}", Authorization="")
+    response = web.ask(f"/understudy{path}", password="")
     assert response.code == 403
     assert b"work" not in response.body
     assert (b"password" in response.body) is (path in ("", "/"))
-    assert web.ask(f"/understudy{path}", Authorization="Bearer wrong").code == 403
+    assert web.ask(f"/understudy{path}", password="wrong").code == 403
 
 
 def test_the_login_form_leads_to_the_page(web: Web) -> None:
     """The cookie that it gives opens everything."""
-    form = web.ask("/understudy", Authorization="")
+    form = web.ask("/understudy", password="")
     found = re.search(rb'name="_xsrf" value="([^"]+)"', form.body)
     assert found is not None
     cookie = form.headers.get_list("set-cookie")[0].partition(";")[0]
-    logged_in = web.ask(
-        "/understudy", "POST", body=f"token=open&_xsrf={found[1].decode()}", Cookie=cookie, Authorization=""
-    )
+    logged_in = web.ask("/understudy", "POST", body=f"token=open&_xsrf={found[1].decode()}", Cookie=cookie, password="")
     assert (logged_in.code, b"pool.js" in logged_in.body) == (200, True)
     own = next(value for value in logged_in.headers.get_list("set-cookie") if "auth" in value).partition(";")[0]
-    assert web.ask("/understudy/pool.json", Cookie=own, Authorization="").code == 200
+    assert web.ask("/understudy/pool.json", Cookie=own, password="").code == 200
 
 
 def test_the_page_has_no_inline_script_and_takes_nothing_from_elsewhere(web: Web) -> None:
@@ -229,7 +229,7 @@ def test_what_a_command_says_is_wrong_is_told(web: Web) -> None:
         ({}, 403),  # no token at all
         ({"X_XSRFToken": "0" * 32}, 403),  # one that is not the cookie's
         ({"Cookie": "_xsrf=" + "0" * 32 + "; _mitmproxy_xsrf=" + "0" * 32}, 403),  # a cookie without its proof
-        ({"Authorization": "", "TOKEN": "own"}, 403),  # the token, but nobody who is logged in
+        ({"password": "", "TOKEN": "own"}, 403),  # the token, but nobody who is logged in
         ({"TOKEN": "own", "Content_Type": "text/plain"}, 400),  # what a form elsewhere can send
     ],
 )
@@ -281,6 +281,19 @@ def test_what_is_unchanged_is_not_worked_out_again(web: Web, monkeypatch: pytest
 
     monkeypatch.setattr(PoolView, "overview", fail)
     assert web.data(version) is None
+
+
+@pytest.mark.parametrize(
+    ("mitmweb", "page"),
+    [
+        ("http://127.0.0.1:8081/?token=abc", "http://127.0.0.1:8081/understudy?token=abc"),
+        ("http://[::1]:8081/", "http://[::1]:8081/understudy"),
+        ("", "/understudy"),
+    ],
+)
+def test_where_the_page_is(mitmweb: str, page: str) -> None:
+    """The link that is logged can be clicked, as mitmweb's own."""
+    assert webpage.address(mitmweb) == page
 
 
 def test_the_files_of_the_page_are_part_of_the_package() -> None:

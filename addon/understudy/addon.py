@@ -133,7 +133,7 @@ class Understudy:
 
             self.leave_web()
             self.leave_web = webpage.serve(web, self.control, self.metrics, self._theme)
-            logger.info(f"understudy: the pool page is {webpage.PATH} at mitmweb's address")
+            logger.info(f"understudy: the pool page is {webpage.address(str(getattr(ctx.master, 'web_url', '/')))}")
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
 

@@ -137,6 +137,12 @@ class _Metrics(_Ours):
         self.write(text)
 
 
+def address(web_url: str) -> str:
+    """Where the page is, of a mitmweb at this address; with the token, if that has one."""
+    before, slash, query = web_url.rpartition("/")
+    return f"{before}{PATH}{query}" if slash else PATH
+
+
 def serve(application: Application, control: Control, metrics: Metrics, theme: Callable[[], str]) -> Callable[[], None]:
     """Add the page to a running mitmweb; returns what takes it out again."""
     own = {"desk": Desk(control, answers(control, PLACE), metrics, theme)}
