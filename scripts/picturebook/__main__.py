@@ -164,15 +164,14 @@ def content_view(proxy: Proxy, browser: Browser, path: Path) -> str:
 
 
 def pool_page(proxy: Proxy, browser: Browser, path: Path, scheme: str = "light") -> str:
-    """The pool page, with the story of the first exchange open."""
-    browser.size(1120, 980)
+    """The pool page, from the top to the last exchanges."""
+    browser.size(1080, 940)
     browser.scheme(scheme)
     browser.open(f"{proxy.web}/understudy?token={proxy.token}")
     browser.wait("document.querySelectorAll('.exchange').length > 3")
     # Where a pool file usually is, instead of a folder that is gone tomorrow.
     browser.run("document.querySelector('#place').textContent = '~/.config/understudy/pool.yaml'")
-    browser.run("[...document.querySelectorAll('.exchange')].at(-1).open = true")
-    browser.picture(path, whole=True)
+    browser.picture(path)
     return ""
 
 
