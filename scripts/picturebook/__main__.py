@@ -165,7 +165,7 @@ def content_view(proxy: Proxy, browser: Browser, path: Path) -> str:
 
 def pool_page(proxy: Proxy, browser: Browser, path: Path, scheme: str = "light") -> str:
     """The pool page, from the top to the last exchanges."""
-    browser.size(1080, 940)
+    browser.size(1080, 1140)
     browser.scheme(scheme)
     browser.open(f"{proxy.web}/understudy?token={proxy.token}")
     browser.wait("document.querySelectorAll('.exchange').length > 3")
