@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from mitmproxy import exceptions
 from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.options import Options
 from mitmproxy.proxy.layers.http import HttpLayer
 from mitmproxy.test import taddons
+from mitmproxy.tools.web.master import WebMaster
 
 from understudy.addon import Understudy, _is_loopback
 from understudy.keys import Suspension, key_of
@@ -234,3 +236,34 @@ def test_adding_it_again_works(here: taddons.context) -> None:
 def test_what_is_loopback(host: str, loopback: bool) -> None:
     """O10: whatever is not certain to be loopback can be reached by strangers."""
     assert _is_loopback(host) is loopback
+
+
+def test_metrics_say_what_is_missing(addon: Understudy) -> None:
+    """What the page serves as metrics, or why there is nothing."""
+    with pytest.raises(LookupError, match="set pool_metrics=true"):
+        addon.metrics()
+    addon.inspection.count(wanted=True, port=0)
+    text, kind = addon.metrics()
+    assert b"understudy_requests_total" in text
+    assert kind.startswith("text/plain")
+    addon.inspection.count(wanted=False, port=0)
+
+
+def test_the_pool_page_is_there_with_mitmweb_and_leaves_with_the_addon(pool_file: Path) -> None:
+    """Only in mitmweb, and without a trace afterwards."""
+
+    async def start() -> None:
+        web = WebMaster(Options(), with_termlog=False)
+        before = list(web.app.default_router.rules)
+        with taddons.context(loadcore=False, options=web.options) as here:
+            here.master.app = web.app
+            here.master.addons.add(Proxyserver(), addon := Understudy())
+            addon.running()
+            assert len(web.app.default_router.rules) == len(before) + 1
+            addon.running()
+            assert len(web.app.default_router.rules) == len(before) + 1
+            assert addon._theme() in ("system", "light", "dark")
+            here.master.addons.remove(addon)
+            assert web.app.default_router.rules == before
+
+    asyncio.run(start())

@@ -36,6 +36,7 @@ def test_o04_the_commands_with_their_arguments(here: taddons.context) -> None:
         "pool.pick": "pool.pick alias dialect -> str[]",
         "pool.suspend": "pool.suspend *what -> str[]",
         "pool.resume": "pool.resume *what -> str[]",
+        "pool.probe": "pool.probe *what -> str[]",
         "pool.reload": "pool.reload  -> str[]",
         "pool.json": "pool.json name *words -> str",
     }
@@ -52,6 +53,9 @@ def test_o04_by_command(here: taddons.context, desk: Desk) -> None:
         "gpt-5 (openai): home gpt-5 would be asked (route gpt-5)"
     ]  # fmt: skip
     assert "`pool.resume work gpt-5`" in "".join(execute("pool.explain gpt-5"))
+    assert execute("pool.probe work gpt-5") == [
+        "candidate work gpt-5 is asked again by the next request; it was by hand"
+    ]
     assert len(execute("pool.resume all")) == 2
     execute("pool.reload")
     assert desk.reloads == 1

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from decisions import NOW, OTHER, RULES, Clock, Steady, credential
-from understudy.control import Control, Outcome, Resumed, Several, Suspended
+from decisions import NOW, OTHER, RULES, Clock, Steady, credential, reply
+from understudy.control import Control
 from understudy.controlanswer import answers
 from understudy.engine import Engine
 from understudy.exchange import Exchange
 from understudy.keys import Key, Suspension, key_of
 from understudy.ladder import Rung
 from understudy.pool import Candidate, Choice, Pool, Route, Strategy
+from understudy.results import Outcome, Resumed, Several, Suspended
 from understudy.status import MOST_CANDIDATES, MOST_ENTRIES, Explanation, State
 from understudy.statustext import as_json, as_lines, clock_time
 from understudy.steps import Attempt, Refuse, Request, Wait
+from understudy.tallies import Tallies
 from understudy.target import ControlError
 from understudy.verdict import Label, Scope
 
@@ -46,7 +48,8 @@ class Desk:
             self.engine.use(pool)
         self.closed: Mapping[str, str] = {}
         self.reloads = 0
-        self.control = Control(self.engine, self.reload, lambda pool: self.closed)
+        self.tallies = Tallies(self.clock)
+        self.control = Control(self.engine, self.reload, lambda pool: self.closed, self.tallies)
 
     def reload(self) -> None:
         self.reloads += 1
@@ -385,6 +388,59 @@ def test_what_is_no_longer_in_the_pool_can_be_resumed(desk: Desk) -> None:
     assert desk.text("resume credential gone").startswith("credential gone is back")
 
 
+# -- probe -----------------------------------------------------------------------------------------------------------
+
+
+def test_o04_probe_lets_the_next_request_ask(desk: Desk) -> None:
+    """O04: one request finds out, the others use the next candidate meanwhile; what covers it is due as well."""
+    desk.suspend("work")
+    desk.suspend("work", scope=Scope.CREDENTIAL, label=Label.QUOTA_EXHAUSTED)
+    assert desk.asked("gpt-5") == "home"
+    assert desk.text("probe work/gpt-5").splitlines() == [
+        "candidate work gpt-5 is asked again by the next request; it was model_unsupported by general/rule",
+        "credential work is asked again by the next request; it was quota_exhausted by general/rule",
+    ]
+    states = [entry.state for entry in desk.run("status").entries]
+    assert states == [State.HALF_OPEN, State.HALF_OPEN]
+    exchange, step = desk.begin("gpt-5")
+    assert isinstance(step, Attempt) and step.candidate.credential is WORK
+    assert desk.asked("gpt-5") == "home"
+    exchange.judge(reply(Label.MODEL_UNSUPPORTED), desk.clock.now)
+    assert desk.run("status").entries[-1].state is State.SUSPENDED
+
+
+def test_probe_of_what_is_free_changes_nothing(desk: Desk) -> None:
+    """And says so."""
+    assert desk.text("probe work gpt-5") == "candidate work gpt-5 is not suspended: requests ask it anyway"
+    assert desk.asked("gpt-5") == "work"
+
+
+# -- what is counted -------------------------------------------------------------------------------------------------
+
+
+def test_o04_explain_and_status_tell_what_was_counted(desk: Desk) -> None:
+    """O04: how often each candidate answered and why not, and the last exchanges; in text and in JSON."""
+    exchange, _ = desk.begin("gpt-5")
+    desk.clock.now += 2
+    exchange.judge(reply(Label.RATE_LIMITED, retry_after="60"), desk.clock.now)
+    desk.tallies.tried("flow-1", exchange)
+    desk.clock.now += 1
+    exchange.accept()
+    desk.tallies.released("flow-1", exchange, 2)
+    assert "   answered 0, failed 1 (rate_limited 1)" in desk.text("explain gpt-5").splitlines()
+    at = clock_time(NOW + 3, NOW)
+    assert f"   answered 1 (last {at})" in desk.text("explain gpt-5").splitlines()
+    status = json.loads(as_json(desk.run("status")))
+    (told,) = status["exchanges"]
+    assert (told["flow"], told["alias"], told["answer"], told["released"]) == ("flow-1", "gpt-5", 2, 3.0)
+    assert [(tried["credential"], tried["label"], tried["seconds"]) for tried in told["tried"]] == [
+        ("work", "rate_limited", 2.0),
+        ("home", "ok", 1.0),
+    ]
+    (route,) = [route for route in status["routes"] if route["pattern"] == "gpt-5"]
+    assert [each["tally"]["answered"] for each in route["lineups"][0]["candidates"]] == [0, 1, 0]
+
+
 # -- errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -402,6 +458,8 @@ def test_what_is_no_longer_in_the_pool_can_be_resumed(desk: Desk) -> None:
         ("suspend work gpt-5 soon", "`soon` is no time"),
         ("resume", "or `all`"),
         ("resume work gpt-5 60", "too many words"),
+        ("probe", "what? Write `CREDENTIAL MODEL`"),
+        ("probe work gpt-5 60", "too many words"),
         ("reload now", "write `reload`"),
     ],
 )
@@ -412,7 +470,7 @@ def test_errors_say_what_exists(desk: Desk, words: str, answer: str) -> None:
     assert answer in str(error.value)
 
 
-@pytest.mark.parametrize("words", ["explain gpt-5", "pick gpt-5", "suspend work gpt-5"])
+@pytest.mark.parametrize("words", ["explain gpt-5", "pick gpt-5", "suspend work gpt-5", "probe work gpt-5"])
 def test_without_a_pool(words: str) -> None:
     """There is nobody to speak of."""
     with pytest.raises(ControlError, match="there is no pool"):
@@ -429,7 +487,7 @@ def test_reload(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["status", "explain gpt-5", "pick gpt-5", "suspend home gpt-5", "resume all", "reload"]
+    "words", ["status", "explain gpt-5", "pick gpt-5", "suspend home gpt-5", "resume all", "probe work gpt-5", "reload"]
 )
 def test_o04_everything_is_json_as_well_and_no_secret_is_in_it(desk: Desk, words: str) -> None:
     """O04, R06: the same facts for programs; neither text nor JSON knows a secret."""
@@ -473,10 +531,10 @@ def test_a_time_beyond_the_calendar() -> None:
 def test_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Lines and result, or an error; what goes wrong inside is told as well, without its text (law 8)."""
     answer = answers(desk.control)
-    reply = answer("suspend", ["work", "gpt-5"], "bob")
-    assert reply["result"]["entry"]["evidence"] == "asked for by bob in a shell"
-    assert "`understudy resume work gpt-5` ends it" in reply["lines"][0]
-    assert json.loads(json.dumps(reply))
+    said = answer("suspend", ["work", "gpt-5"], "bob")
+    assert said["result"]["entry"]["evidence"] == "asked for by bob in a shell"
+    assert "`understudy resume work gpt-5` ends it" in said["lines"][0]
+    assert json.loads(json.dumps(said))
     assert set(answer("resume", [], "bob")) == {"error"}
 
     def fail(self: Control, *_: object) -> Several[Explanation]:

@@ -129,7 +129,7 @@ def test_whatever_it_writes_can_be_used(environ: dict[str, str]) -> None:
         text = initpool.pool_text(found)
         pool = config.parse(text, Path("/pool.yaml"), environ, DIALECTS)
         assert set(pool.credentials) == {each.name for each in found}
-        assert {each.vendor.dialect for each in found} == set(pool._dialects)
+        assert {each.vendor.dialect for each in found} == {each.dialect for each in pool.upstreams.values()}
 
 
 def test_every_vendor_is_of_a_known_dialect() -> None:

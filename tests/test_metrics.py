@@ -16,6 +16,7 @@ from decisions import Stage, candidate, reply, route, upstream
 from test_journal import Told
 from understudy import inspection, metrics
 from understudy.inspection import Inspection
+from understudy.journal import FlowJournal
 from understudy.metrics import Metrics
 from understudy.pool import Budget
 from understudy.rules import Label
@@ -108,7 +109,7 @@ def test_aliases_are_no_labels() -> None:
 @pytest.fixture
 def looked() -> Inspection:
     """Nothing is counted yet."""
-    return Inspection(lambda attempt, tool: None, list)
+    return Inspection(FlowJournal(), lambda attempt, tool: None, list)
 
 
 def test_counting_begins_and_ends_by_option(looked: Inspection) -> None:
@@ -174,7 +175,7 @@ def test_served_on_loopback(looked: Inspection) -> None:
             head, body = await get(port, path, host)
             assert head.startswith(b"HTTP/1.1 404"), (path, host)
             assert b"understudy" not in body
-        busy = Inspection(lambda attempt, tool: None, list)
+        busy = Inspection(FlowJournal(), lambda attempt, tool: None, list)
         with pytest.raises(ValueError, match=rf"pool_metrics_port: {port} cannot be used .*name a free port"):
             busy.count(wanted=False, port=port)
         looked.close()

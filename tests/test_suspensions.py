@@ -212,3 +212,35 @@ def test_a_suspension_without_end_is_possible() -> None:
     stage.suspend(A, math.inf)
     stage.clock.now += 1e9
     assert stage.suspensions.resume(KEY) is not None
+
+
+def test_what_is_made_due_is_half_open_and_not_free() -> None:
+    """O04: it can be picked, one probe at a time, and a success clears it."""
+    clock, ear = Clock(), Ear()
+    kept = Suspensions(clock)
+    kept.listeners.add(ear)
+    assert kept.make_due(KEY) is None
+    kept.suspend(suspension(600, label=Label.OVERLOADED))
+    clock.now += 10
+    due = kept.make_due(KEY)
+    assert due is not None and due.until == clock.now
+    assert (kept.get(KEY), kept.half_open(KEY)) == (None, due)
+    assert ear.heard == [(KEY, True), (KEY, False)]
+    assert kept.make_due(KEY) is None
+    first, second = kept.ticket(), kept.ticket()
+    kept.begin_probe(A, first)
+    assert kept.is_probed(KEY, second)
+    kept.end_probe(first)
+    kept.prove(A, second)
+    assert kept.half_open(KEY) is None
+
+
+def test_a_probe_that_is_refused_suspends_anew_after_being_made_due() -> None:
+    """Law 3: what was made due is not remembered as longer than it is."""
+    clock = Clock()
+    kept = Suspensions(clock)
+    kept.suspend(suspension(600))
+    kept.make_due(KEY)
+    again = kept.suspend(suspension(5, since=clock.now))
+    assert again is not None and again.until == NOW + 5
+    assert kept.half_open(KEY) is None

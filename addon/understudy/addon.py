@@ -30,6 +30,7 @@ from understudy.commands import Commands
 from understudy.control import Control
 from understudy.controlanswer import answers
 from understudy.controlserver import ControlServer
+from understudy.counting import CountingJournal
 from understudy.dialects import DIALECTS
 from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
 from understudy.flowcommands import FlowCommands
@@ -40,6 +41,7 @@ from understudy.pool import Pool, Upstream
 from understudy.presence import Presence
 from understudy.secretstream import Fetch
 from understudy.statekeeper import StateKeeper
+from understudy.tallies import Tallies
 from understudy.target import ControlError
 from understudy.telling import Abandoned
 from understudy.yamlnodes import RuleError
@@ -62,16 +64,20 @@ class Understudy:
     def __init__(self) -> None:
         self.library = RuleLibrary()
         self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
+        self.tallies = Tallies(self.engine.clock)
         self.inspection = Inspection(
-            lambda attempt, tool: flowlist.show(ctx.master, attempt, tool), lambda: self.engine.suspensions
+            CountingJournal(self.tallies),
+            lambda attempt, tool: flowlist.show(ctx.master, attempt, tool),
+            lambda: self.engine.suspensions,
         )
         self.journal = self.inspection.journal
         self.addons = [FlowCommands(lambda: self.library.folders, lambda: self.engine.ruleset, self._in_view)]
         self.uninstall: Callable[[], None] = lambda: None
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
-        self.control = Control(self.engine, self.reload, self.closed)
+        self.control = Control(self.engine, self.reload, self.closed, self.tallies)
         self.server = ControlServer(answers(self.control))
+        self.leave_web: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -153,6 +159,12 @@ class Understudy:
             loop.create_task(self.keeper.keep(), name="understudy state"),
         ]
         self.let_control()
+        if (web := getattr(ctx.master, "app", None)) is not None:
+            from understudy import webpage  # here: mitmdump has no use for a web server
+
+            self.leave_web()
+            self.leave_web = webpage.serve(web, self.control, self.metrics, self._theme)
+            logger.info(f"understudy: the pool page is {webpage.address(str(getattr(ctx.master, 'web_url', '/')))}")
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
 
@@ -162,6 +174,7 @@ class Understudy:
             task.cancel()
         self.presence.withdraw()
         self.server.close()
+        self.leave_web()
         self.uninstall()
         self.keeper.close()
         self.inspection.close()
@@ -297,6 +310,18 @@ class Understudy:
         """The upstreams that get no secret as this proxy is set up, each with the reason."""
         via = any(isinstance(server.mode, UpstreamMode) for server in self._servers())
         return self.engine.blocked(pool, via=via, insecure=ctx.options.ssl_insecure)
+
+    def metrics(self) -> tuple[bytes, str]:
+        """Metrics as Prometheus text, and its type. Raises LookupError with what to do when there are none."""
+        counted = self.inspection.metrics
+        if counted is None:
+            raise LookupError("no metrics are collected: set pool_metrics=true (it needs `understudy[metrics]`)")
+        return counted.render(), counted.content_type
+
+    @staticmethod
+    def _theme() -> str:
+        """The one that mitmweb is set to; before 12.3 it has none."""
+        return str(getattr(ctx.options, "web_theme", "system"))
 
     def _servers(self) -> Sequence[ServerInstance[Any]]:
         return list(ctx.master.addons.get("proxyserver").servers)

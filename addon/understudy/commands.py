@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mitmproxy import command, exceptions
 
-from understudy.control import Control, Result
+from understudy.control import Control
+from understudy.results import Result
 from understudy.statustext import as_json, as_lines
 from understudy.target import ControlError
 
@@ -44,6 +45,11 @@ class Commands:
     def resume(self, *what: str) -> Sequence[str]:
         """Put CREDENTIAL MODEL, credential NAME or upstream NAME with all that is behind it back, or all."""
         return self._lines("resume", *what)
+
+    @command.command("pool.probe")
+    def probe(self, *what: str) -> Sequence[str]:
+        """Let the next request find out whether CREDENTIAL MODEL, credential NAME or upstream NAME is back."""
+        return self._lines("probe", *what)
 
     @command.command("pool.reload")
     def reload(self) -> Sequence[str]:

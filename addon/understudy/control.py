@@ -1,4 +1,4 @@
-"""What the owner can ask of a running proxy, and tell it: status, explain, pick, suspend, resume, reload.
+"""What the owner can ask of a running proxy, and tell it: status, explain, pick, suspend, resume, probe, reload.
 
 One place for mitmproxy's commands and for the shell: words in, plain values out. Errors are ``ControlError``.
 """
@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 from understudy.engine import Engine, Snapshot
 from understudy.exchange import Exchange
 from understudy.fields import suggestion
 from understudy.keys import BY_HAND, Key, Suspension
 from understudy.pool import Pool, Route, printable
+from understudy.poolview import Overview, PoolView
 from understudy.renewal import own_name
-from understudy.status import Entry, Explanation, Overview, entry_of, explain, overview
+from understudy.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
+from understudy.status import Explanation, entry_of, explain
 from understudy.steps import Attempt, Refuse, Request, Wait
+from understudy.tallies import Tallies
 from understudy.target import FORMS, ControlError, take_seconds, take_target
 from understudy.verdict import Label, Scope
 
@@ -25,75 +26,23 @@ HOUR = 3600.0
 """How long a suspension by hand lasts when nothing is said."""
 
 
-class Outcome(StrEnum):
-    """What would happen to a request."""
-
-    SENT = "sent"
-    WAITS = "waits"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """What would happen to a request for this alias now. ``reason``: why it waits, or our own answer's text."""
-
-    alias: str
-    dialect: str
-    route: str
-    outcome: Outcome
-    credential: str = ""
-    model: str = ""
-    seconds: float = 0.0
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspended:
-    """``entry``: what holds now. ``kept``: it was suspended before, and for longer, so that nothing has changed."""
-
-    entry: Entry
-    now: float
-    kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """``entries``: what was lifted. ``left``: what still keeps the target out of rotation."""
-
-    target: str
-    now: float
-    entries: tuple[Entry, ...]
-    left: tuple[Entry, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    """The pool that is in use now."""
-
-    pool: str
-    routes: int
-    credentials: int
-
-
-@dataclass(frozen=True, slots=True)
-class Several[T]:
-    """One result for each dialect in which a route takes the alias."""
-
-    results: tuple[T, ...]
-
-
-type Result = Overview | Several[Explanation] | Several[Pick] | Suspended | Resumed | Reloaded
-
-
 class Control:
     """The commands of one engine.
 
     ``reload`` reads the pool file again, and raises ControlError. ``closed(pool)`` tells which upstreams may get no
-    secret as the proxy is set up now, and why.
+    secret as the proxy is set up now, and why. ``tallies``: what is counted.
     """
 
-    def __init__(self, engine: Engine, reload: Callable[[], None], closed: Callable[[Pool], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        reload: Callable[[], None],
+        closed: Callable[[Pool], Mapping[str, str]],
+        tallies: Tallies,
+    ) -> None:
         self.engine = engine
+        self.tallies = tallies
+        self.view = PoolView(engine, tallies, closed)
         self._reload = reload
         self._closed = closed
         self._commands: Mapping[str, Callable[[Sequence[str], str], Result]] = {
@@ -101,6 +50,7 @@ class Control:
             "explain": lambda words, who: self.explain(*_count(words, 1, 2, "explain ALIAS [DIALECT]")),
             "suspend": self.suspend,
             "resume": lambda words, who: self.resume(words),
+            "probe": lambda words, who: self.probe(words),
             "reload": lambda words, who: self.reload(*_count(words, 0, 0, "reload")),
             "pick": lambda words, who: self.pick(*_count(words, 1, 2, "pick ALIAS [DIALECT]")),
         }
@@ -114,16 +64,20 @@ class Control:
     # -- questions -----------------------------------------------------------------------------------------------
 
     def status(self) -> Overview:
-        """Everything that is out of rotation."""
-        pool = self.engine.snapshot.pool if self.engine.snapshot else Pool()
-        return overview(self.engine.suspensions, pool.path, pool.state)
+        """Everything that is out of rotation, every route, and the last exchanges."""
+        return self.view.overview()
 
     def explain(self, alias: str, dialect: str = "") -> Several[Explanation]:
         """Who can answer for an alias, who cannot, why, and until when."""
         snapshot = self._snapshot()
         return Several(
             tuple(
-                explain(self._request(snapshot, alias), snapshot.selector.lineup(route, alias, each), snapshot.selector)
+                explain(
+                    self._request(snapshot, alias),
+                    snapshot.selector.lineup(route, alias, each),
+                    snapshot.selector,
+                    self.tallies,
+                )
                 for each, route in self._routes(snapshot, alias, dialect)
             )
         )
@@ -187,6 +141,18 @@ class Control:
             suspensions.resume(each)
         left = [entry for each in above if (entry := entry_of(suspensions, each, now)) is not None]
         return Resumed(target, now, tuple(entries), tuple(left))
+
+    def probe(self, words: Sequence[str]) -> Probed:
+        """Let the next request ask a target early: it and what covers it are half-open from now on, and not free."""
+        suspensions, pool = self.engine.suspensions, self._snapshot().pool
+        key, rest = take_target(words, pool, suspensions.known())
+        if rest:
+            raise ControlError(f"too many words: write {FORMS}")
+        now, keys = self.engine.clock(), [key, *_above(key, pool)]
+        entries = [entry for each in keys if (entry := entry_of(suspensions, each, now)) is not None]
+        for each in keys:
+            suspensions.make_due(each)
+        return Probed(str(key), now, tuple(entries))
 
     def reload(self) -> Reloaded:
         """Read the pool file again; with an error the last good pool stays in use."""

@@ -1,4 +1,4 @@
-"""From a command that came in over the socket to the reply: text for people, and the same as values for programs."""
+"""From a command, out of a shell or from the pool page, to its reply: text for people, and values for programs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from understudy.target import ControlError
 logger = logging.getLogger("understudy")
 
 
-def answers(control: Control) -> Answer:
-    """How a control answers the shell."""
+def answers(control: Control, place: str = "in a shell") -> Answer:
+    """How a control answers somebody who asks from there."""
 
     def answer(command: str, words: Sequence[str], who: str) -> Mapping[str, Any]:
         try:
-            result = control.run(command, words, f"{who} in a shell")
+            result = control.run(command, words, f"{who} {place}")
         except ControlError as error:
             return {"error": str(error)}
         except Exception as error:

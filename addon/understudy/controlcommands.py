@@ -1,4 +1,4 @@
-"""``understudy status|pick|suspend|resume|reload``: the commands of a running proxy, from the shell.
+"""``understudy status|pick|suspend|resume|probe|reload``: the commands of a running proxy, from the shell.
 
 Exit status as for the other commands: 0 done, 1 the proxy says why not, 2 used wrongly, or there is no proxy to ask.
 """
@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
         ("pick", [common, alias], "who would serve an alias now"),
         ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
         ("resume", [common], "put it back"),
+        ("probe", [common], "let the next request find out whether it is back"),
         ("reload", [common], "have the proxy read its pool file again"),
     ):
         command = commands.add_parser(name, parents=parents, help=text)
@@ -38,6 +39,8 @@ def add(commands: Any) -> None:
             command.add_argument(
                 "words", nargs="+", metavar="WHAT [TIME]", help=f"{forms}; seconds, 10m, 2h or 1d (1h)"
             )
+        elif name == "probe":
+            command.add_argument("words", nargs="+", metavar="WHAT", help=forms)
         elif name == "resume":
             command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
         command.set_defaults(run=run, command=name)

@@ -72,6 +72,11 @@ class Exchange:
         return self.started + self.budget.seconds
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether an attempt or a wait goes on; neither does once there is an answer, or the tool went away."""
+        return self.attempt is not None or self._wait is not None
+
+    @property
     def best(self) -> int:
         """The number of the attempt whose real reply is the most hopeful one so far; 0 without one."""
         hopeful = [outcome for outcome in self.outcomes if outcome.releasable]
@@ -274,7 +279,7 @@ class Exchange:
         ticket = ticket or self.suspensions.ticket()
         if self.request.generating:
             self.suspensions.begin_probe(candidate, ticket)
-        self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket)
+        self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket, now)
         return self.attempt
 
     def _judged(self, reply: Reply) -> Verdict:

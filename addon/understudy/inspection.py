@@ -23,8 +23,8 @@ NO_LIBRARY = "pool_metrics needs the Prometheus client library: pip install 'und
 class Inspection:
     """One per addon. ``show`` puts an attempt's flow where flows are looked at; ``running`` are the suspensions."""
 
-    def __init__(self, show: Show, running: Callable[[], Iterable[Suspension]]) -> None:
-        self.journal = FlowJournal()
+    def __init__(self, journal: FlowJournal, show: Show, running: Callable[[], Iterable[Suspension]]) -> None:
+        self.journal = journal
         self.journal.show = show
         self.running = running
         self.metrics: Metrics | None = None

@@ -88,6 +88,8 @@ class Metrics:
             if "failing" in facts and tried[facts["answer"] - 1]["label"] == "ok":
                 self._failover.labels(route).observe(facts["released"] - facts["failing"])
 
+    content_type = CONTENT_TYPE
+
     def render(self) -> bytes:
         """All of it as text; its type is ``CONTENT_TYPE``. To be called in the thread of the proxy."""
         return generate_latest(self.registry)

@@ -15,6 +15,7 @@ from understudy.pool import Candidate, Strategy, printable
 from understudy.select import Lineup, Selector
 from understudy.steps import Request
 from understudy.suspensions import Suspensions
+from understudy.tallies import UNTRIED, Tallies, Tally
 from understudy.verdict import Scope
 
 MOST_ENTRIES = 1000
@@ -60,17 +61,6 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """Everything that is out of rotation, the earliest due first. ``more``: how many are left out."""
-
-    pool: str
-    state_file: str
-    now: float
-    entries: tuple[Entry, ...]
-    more: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """A candidate of a route. ``place``: in the order in which they are asked, from 1."""
 
@@ -82,6 +72,7 @@ class Standing:
     state: State
     because: tuple[Entry, ...]
     note: str = ""
+    tally: Tally = UNTRIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +126,22 @@ def _entry(suspension: Suspension, state: State, now: float) -> Entry:
     )
 
 
-def overview(suspensions: Suspensions, pool: str, state_file: str) -> Overview:
-    """Everything that is out of rotation."""
+def held(suspensions: Suspensions) -> tuple[tuple[Entry, ...], int]:
+    """Everything that is out of rotation, the earliest due first, and how many of it are left out."""
     now = suspensions.clock()
     found = [held for key in suspensions.known() if (held := suspensions.get(key) or suspensions.half_open(key))]
     found.sort(key=lambda item: item.until)
     entries = (entry_of(suspensions, each.key, now) for each in found[:MOST_ENTRIES])
     told = tuple(entry for entry in entries if entry is not None)
-    return Overview(pool, state_file, now, told, max(0, len(found) - MOST_ENTRIES))
+    return told, max(0, len(found) - MOST_ENTRIES)
 
 
-def explain(request: Request, lineup: Lineup, selector: Selector) -> Explanation:
+def explain(request: Request, lineup: Lineup, selector: Selector, tallies: Tallies) -> Explanation:
     """Who can answer for an alias, who cannot, and why."""
     now = selector.suspensions.clock()
     selector.suspensions.expire()
     candidates = tuple(
-        _standing(place, member, request, lineup, selector, now)
+        _standing(place, member, request, lineup, selector, tallies.of(member.credential.name, member.model), now)
         for place, member in enumerate(_in_order(lineup), start=1)
     )
     left_out = len(lineup.members) - len(candidates)
@@ -179,9 +170,11 @@ def _by_turns(lineup: Lineup) -> Iterator[Candidate]:
 
 
 def _standing(
-    place: int, member: Candidate, request: Request, lineup: Lineup, selector: Selector, now: float
+    place: int, member: Candidate, request: Request, lineup: Lineup, selector: Selector, tally: Tally, now: float
 ) -> Standing:
-    entries = (entry_of(selector.suspensions, key, now) for key in keys_of(member))
+    suspensions = selector.suspensions
+    held = (key for key in keys_of(member) if suspensions.is_held(key))  # mostly none, and there may be thousands
+    entries = (entry_of(suspensions, key, now) for key in held)
     because = tuple(entry for entry in entries if entry is not None)
     states = {entry.state for entry in because}
     ranked = (State.SUSPENDED, State.PROBING, State.HALF_OPEN)
@@ -200,4 +193,5 @@ def _standing(
         state,
         because,
         note,
+        tally,
     )

@@ -28,6 +28,7 @@ class Attempt:
     ``repeat``: it was tried before in this exchange. ``refresh``: its secret was rejected, so that it has to be fetched
     anew first; where that yields no other one, say :meth:`Exchange.unsendable`. ``early``: it is suspended, and asked
     all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
+    ``begun``: the reading of the clock when it was decided.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Attempt:
     refresh: bool = False
     early: bool = False
     ticket: int = field(default=0, compare=False)
+    begun: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,10 @@ class Suspensions:
         self.expire()
         return list(self._blocked | self._half_open.keys())
 
+    def is_held(self, key: Key) -> bool:
+        """Whether anything is held against the key: it is suspended, half-open or being probed."""
+        return key in self._blocked or key in self._half_open
+
     def is_blocked(self, key: Key) -> bool:
         """Whether the key cannot be picked: suspended, or being probed."""
         return key in self._blocked
@@ -205,6 +209,22 @@ class Suspensions:
             if lifted is not None:
                 self._clear(key)
         return lifted
+
+    def make_due(self, key: Key) -> Suspension | None:
+        """End a running suspension early, by hand and unproven: the next request that gets there is its probe.
+
+        Returns what is half-open from now on, None when nothing was running.
+        """
+        with self._cache.timer as now:
+            self.expire()
+            running = self._cache.pop(key, None)
+            if running is None:
+                return None
+            due = replace(running, until=min(running.until, now))
+            self._half_open[key] = due
+            _bound(self._half_open)
+            self._tell(key, False)
+        return due
 
     def renew(self, credential: str, *, rejected_only: bool = False) -> None:
         """The credential has changed: what was learnt with the old one is void, and late results of it count no more.

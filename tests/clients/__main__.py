@@ -51,7 +51,8 @@ def pool_yaml(first: Upstream, second: Upstream) -> str:
             names.append(f"{dialect}-{number}")
     lines.append("credentials:")
     lines += [f"  {name}: {{upstream: {name}, secret: {{env: POOL_{name[-1]}}}}}" for name in names]
-    lines += ["routes:", f"  default: [{', '.join(names)}]", f"budget: {{first_event: {FIRST_EVENT}}}", ""]
+    limits = f"budget: {{first_event: {FIRST_EVENT}, silence: {FIRST_EVENT}}}"
+    lines += ["routes:", f"  default: [{', '.join(names)}]", limits, ""]
     return "\n".join(lines)
 
 

@@ -105,6 +105,15 @@ def test_o04_list_explain_suspend_and_resume_from_the_shell(play: Stage, shell: 
     ]
     assert explained["candidates"][0]["because"][0]["label"] == "model_unsupported"
     assert shell("pick", alias, "openai") == (0, f"{alias} (openai): b {alias} would be asked (route pair-*)\n")
+    told = shell.json("status")
+    assert [each["pattern"] for each in told["routes"]][:2] == ["default", "pair-*"]
+    (exchange,) = [each for each in told["exchanges"] if each["alias"] == alias]
+    assert [(tried["credential"], tried["label"]) for tried in exchange["tried"]] == [
+        ("a", "model_unsupported"),
+        ("b", "ok"),
+    ]
+    assert "answered 1 (last " in shell("explain", alias, "openai")[1]
+    assert shell("probe", "a", alias)[1].startswith(f"candidate a {alias} is asked again by the next request")
     status, said = shell("resume", "a", alias)
     assert (status, f"candidate a {alias} is back; it was model_unsupported" in said) == (0, True)
     play.play(alias, {"a": CHAT.answers(), "b": CHAT.answers()})
@@ -257,6 +266,7 @@ def test_o04_over_mitmwebs_api(mitmdump: StartProxy, upstream: Upstream, other_u
         "pool.pick",
         "pool.suspend",
         "pool.resume",
+        "pool.probe",
         "pool.reload",
         "pool.json",
     } <= set(listed)

@@ -213,15 +213,18 @@ def test_f10_a_feature(taught: Stage, stream: bool) -> None:
         ([("retry-after", "120")], "suspended 2m"),
         ([("retry-after-ms", "90000")], "suspended 90s|suspended 1m30s|suspended 2m"),
         ([("retry-after", "1555200")], "suspended 30m"),
-        ([("retry-after", "-5")], "suspended 1s"),
-        ([("retry-after", "nan")], "suspended 1s"),
-        ([("retry-after", "Mon, 01 Jan 2001 00:00:00 GMT")], "suspended 1s"),
+        ([("retry-after", "-5")], "suspended 2s"),
+        ([("retry-after", "nan")], "suspended 2s"),
+        ([("retry-after", "Mon, 01 Jan 2001 00:00:00 GMT")], "suspended 2s"),
     ],
     ids=["seconds", "milliseconds", "days", "negative", "nan", "past"],
 )
 @both_forms
 def test_l01_l03_a_limit(taught: Stage, headers: list[tuple[str, str]], told: str, stream: bool) -> None:
-    """L01, L03: suspended as long as the reply says where that can be believed, and B answers at once."""
+    """L01, L03: suspended as long as the reply says where that can be believed, and B answers at once.
+
+    What is not believed is 1 s with up to 10 % on top, which is told rounded up.
+    """
     alias = taught.alias("pair")
     taught.play(alias, {"a": json_reply(400, error("slow"), headers), "b": whole(CHAT, stream=stream)})
     assert taught.call(CHAT, alias, stream=stream).status == 200

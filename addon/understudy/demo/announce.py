@@ -33,7 +33,12 @@ class Announce:
         print(HEAD, flush=True)
         for title, command in demo.curl_lines(addresses[0][1], str(ca)):
             print(f"  # {title}\n  {command}\n", flush=True)
-        web = f" mitmweb: {ctx.master.web_url}" if hasattr(ctx.master, "web_url") else ""
+        web = ""
+        if hasattr(ctx.master, "web_url"):
+            from understudy import webpage  # here: mitmdump has no use for a web server
+
+            page = webpage.address(ctx.master.web_url)
+            web = f"\n\nmitmweb: {ctx.master.web_url}\nWho is free, who is suspended and why, live: {page}"
         print(LOOK.format(web=web, pool="~/.config/understudy/pool.yaml"), flush=True)
 
 

@@ -1,0 +1,453 @@
+// The pool page: asks for pool.json while it is seen, and shows what has changed. Whatever comes from outside (aliases,
+// evidence, names) is only ever set as text.
+"use strict";
+
+const EVERY = 2000; // milliseconds between two looks
+const AFTER_TROUBLE = 5000;
+const SHOWN_FREE = 8; // free candidates of a lineup that are shown at once
+const SUSPEND = [["10m", "10 minutes"], ["1h", "1 hour"], ["8h", "8 hours"], ["1d", "1 day"]];
+const TONES = {
+  ok: "good",
+  rate_limited: "warning", quota_exhausted: "warning",
+  overloaded: "danger", credential_rejected: "danger",
+  model_unsupported: "info", capability_unsupported: "info", context_exceeded: "info",
+};
+const STATES = { free: "good", suspended: "danger", "half-open": "warning", probing: "info", unusable: "neutral" };
+
+const find = (selector) => document.querySelector(selector);
+const token = find("meta[name=xsrf-token]").content;
+const unfolded = new Set(); // the lineups that are shown whole
+const kept = new Map(); // what was drawn last, by name: {json, element}
+
+let pool = null;
+let ahead = 0; // seconds that the proxy's clock is ahead of ours
+let timer = 0;
+let asking = false;
+
+// -- making elements ------------------------------------------------------------------------------------------------
+
+function make(name, properties = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (key in element) element[key] = value;
+    else element.setAttribute(key, value);
+  }
+  element.append(...children.filter((child) => child !== "" && child !== null && child !== undefined));
+  return element;
+}
+
+/** The element that was drawn for this name before, if it would look the same; so focus and open folds survive. */
+function keep(name, data, draw) {
+  const json = JSON.stringify(data);
+  const before = kept.get(name);
+  if (before && before.json === json) {
+    before.used = true;
+    return before.element;
+  }
+  const element = draw();
+  if (before && before.element.open) element.open = true;
+  kept.set(name, { json, element, used: true });
+  return element;
+}
+
+/** Make these the children of an element, and touch nothing that is in its place already. */
+function arrange(parent, children) {
+  children.forEach((child, place) => {
+    if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
+  });
+  while (parent.children.length > children.length) parent.lastElementChild.remove();
+}
+
+// -- times ----------------------------------------------------------------------------------------------------------
+
+const now = () => Date.now() / 1000 + ahead;
+
+function span(seconds) {
+  if (seconds < 1) return `${Math.max(0, Math.round(seconds * 1000))} ms`;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  return rough(seconds);
+}
+
+function rough(seconds) {
+  const left = Math.max(0, Math.ceil(seconds));
+  const units = [[86400, "d"], [3600, "h"], [60, "m"]];
+  for (const [size, unit] of units) {
+    if (left < size) continue;
+    const smaller = { d: [3600, "h"], h: [60, "m"], m: [1, "s"] }[unit];
+    const rest = Math.floor((left % size) / smaller[0]);
+    return `${Math.floor(left / size)}${unit}${rest ? ` ${rest}${smaller[1]}` : ""}`;
+  }
+  return `${left}s`;
+}
+
+function clock(at) {
+  const moment = new Date(at * 1000);
+  const today = moment.toDateString() === new Date(now() * 1000).toDateString();
+  const time = moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  return today ? time : `${moment.toLocaleDateString([], { month: "short", day: "numeric" })}, ${time}`;
+}
+
+/** A time that goes on by itself; `kind`: "until" counts down, "ago" up. */
+function ticking(at, kind) {
+  const element = make("time", { title: clock(at) });
+  element.dataset.at = at;
+  element.dataset.kind = kind;
+  return tick(element);
+}
+
+function tick(element) {
+  const at = Number(element.dataset.at);
+  const text = element.dataset.kind === "until" ? rough(at - now()) : `${rough(now() - at)} ago`;
+  if (element.textContent !== text) element.textContent = text;
+  return element;
+}
+
+let wasDue = 0;
+function tickAll() {
+  let due = 0;
+  for (const element of document.querySelectorAll("time[data-at]")) {
+    tick(element);
+    due += element.dataset.kind === "until" && Number(element.dataset.at) <= now();
+  }
+  if (due > wasDue) look();
+  wasDue = due;
+}
+
+// -- routes ---------------------------------------------------------------------------------------------------------
+
+function pill(text, tone, ...more) {
+  return make("span", { className: `pill ${tone}` }, text, ...more);
+}
+
+function drawEntry(entry) {
+  const whose = entry.scope === "candidate" ? "" : `${entry.scope} ${entry.name}`;
+  const words = [entry.scope, entry.name, ...(entry.model ? [entry.model] : [])];
+  const target = words.join(" ");
+  const when = entry.state === "suspended"
+    ? [ticking(entry.until, "until"), " left"]
+    : ["due ", ticking(entry.until, "ago")];
+  const facts = [`since ${clock(entry.since)}`];
+  if (entry.hint) facts.push(`the reply said so: ${entry.hint}`);
+  else if (entry.step) facts.push(`step ${entry.step} of ${entry.steps}`);
+  const reason = entry.rule === "by hand"
+    ? [make("b", {}, "by hand")]
+    : [make("b", {}, entry.label), " by ", make("code", {}, entry.rule)];
+  return make("div", { className: "entry" },
+    make("p", {}, whose ? make("span", { className: "whose" }, whose) : "", ...reason,
+      make("span", { className: "when" }, ...when), make("small", {}, facts.join(" · "))),
+    make("div", { className: "actions" },
+      entry.state === "suspended"
+        ? make("button", { type: "button", title: `Let the next request ask ${target}`, "aria-label": `Probe ${target}`,
+          onclick: () => change("probe", words) }, "Probe") : "",
+      make("button", { type: "button", title: `Put ${target} back`, "aria-label": `Resume ${target}`,
+        onclick: () => change("resume", words) }, "Resume")),
+    entry.evidence ? make("p", { className: "evidence" }, entry.evidence) : "");
+}
+
+function drawCounts(tally) {
+  const failed = Object.entries(tally.failed);
+  const number = failed.reduce((sum, [, count]) => sum + count, 0);
+  const labels = failed.map(([label, count]) => `${count} ${label}`).join(", ");
+  return make("div", { className: "tally" },
+    make("span", { className: tally.answered ? "good" : "none", title: "answered" }, `✓ ${tally.answered}`),
+    make("span", { className: number ? "bad" : "none", title: labels || "failed" }, `✗ ${number}`),
+    tally.last_answered === null
+      ? make("small", {}, "no answer yet")
+      : make("small", {}, "answered ", ticking(tally.last_answered, "ago")),
+    labels ? make("small", { className: "labels" }, labels) : "");
+}
+
+function drawSuspend(standing) {
+  const words = standing.model ? ["candidate", standing.credential, standing.model] : ["credential", standing.credential];
+  const select = make("select", { "aria-label": `Suspend ${words.join(" ")}`, title: `Suspend ${words.join(" ")} for`,
+    onchange: () => {
+      const time = select.value;
+      select.selectedIndex = 0;
+      if (time) change("suspend", [...words, time]);
+    } },
+    make("option", { value: "" }, "Suspend"),
+    ...SUSPEND.map(([value, text]) => make("option", { value }, `for ${text}`)));
+  return select;
+}
+
+function drawStanding(standing) {
+  const suspended = standing.because.some((entry) => entry.state === "suspended");
+  return make("div", { className: `standing ${standing.state}` },
+    make("span", { className: "number" }, `${standing.place}`),
+    make("div", { className: "who" },
+      make("b", {}, standing.credential),
+      standing.model ? make("code", {}, standing.model)
+        : make("span", { className: "any" }, "whatever model is asked for"),
+      make("small", { title: standing.url }, standing.upstream)),
+    make("div", { className: "state" }, pill(standing.state, STATES[standing.state])),
+    drawCounts(standing.tally),
+    make("div", { className: "actions" }, suspended ? "" : drawSuspend(standing)),
+    standing.note ? make("p", { className: "note" }, standing.note) : "",
+    ...standing.because.map(drawEntry));
+}
+
+function drawLineup(name, lineup, titled) {
+  const shown = [];
+  let free = 0;
+  for (const standing of lineup.candidates) {
+    if (standing.state === "free") free += 1;
+    if (standing.state !== "free" || free <= SHOWN_FREE || unfolded.has(name)) {
+      const own = `${name} ${standing.credential} ${standing.model}`;
+      shown.push(keep(own, standing, () => drawStanding(standing)));
+    }
+  }
+  const hidden = lineup.candidates.length - shown.length;
+  const element = keep(`${name} (all)`, titled, () => make("div", { className: "lineup" }));
+  const rest = [];
+  if (titled) {
+    const title = lineup.alias ? [make("b", {}, lineup.alias)] : [make("span", {}, "no call yet")];
+    rest.push(keep(`${name} (title)`, [lineup.alias, lineup.dialect], () =>
+      make("h3", {}, ...title, make("small", {}, lineup.dialect))));
+  }
+  rest.push(...shown);
+  if (hidden) {
+    rest.push(keep(`${name} (rest)`, hidden, () => make("button", { type: "button", className: "rest",
+      onclick: () => { unfolded.add(name); draw(); } }, `Show ${hidden} more that are free`)));
+  }
+  if (lineup.more) {
+    rest.push(keep(`${name} (more)`, lineup.more, () =>
+      make("p", { className: "rest" }, `and ${lineup.more} more candidates`)));
+  }
+  arrange(element, rest);
+  return element;
+}
+
+function drawRoute(route) {
+  const name = `route ${route.pattern}`;
+  const titled = route.lineups.length > 1 || route.lineups.some((lineup) => lineup.alias !== route.pattern);
+  const element = keep(name, route.pattern, () => make("article", { className: "card" }));
+  const title = keep(`${name} (title)`, [route.pattern, route.strategy, titled], () =>
+    make("h2", {}, route.pattern, make("small", {}, titled ? route.strategy
+      : `${route.strategy} · ${route.lineups[0]?.dialect ?? ""}`)));
+  const lineups = route.lineups.map((lineup) =>
+    drawLineup(`${name} ${lineup.dialect} ${lineup.alias}`, lineup, titled));
+  const more = route.more ? [keep(`${name} (more)`, route.more, () =>
+    make("p", { className: "rest" }, `and ${route.more} more aliases`))] : [];
+  arrange(element, [title, ...lineups, ...more]);
+  return element;
+}
+
+// -- exchanges ------------------------------------------------------------------------------------------------------
+
+const tone = (tried) => TONES[tried.label] ?? "neutral";
+const named = (tried) => `${tried.credential} ${tried.model}`;
+
+function drawSegments(told) {
+  const segments = [];
+  let end = 0;
+  for (const tried of told.tried) {
+    const gap = tried.after - end;
+    if (gap > 0.1) segments.push(drawSegment(gap, "wait", "waited", "", `waited ${span(gap)}`));
+    segments.push(drawSegment(tried.seconds, tone(tried), tried.credential, tried.label,
+      `${named(tried)}: ${tried.label} by ${tried.rule}, HTTP ${tried.status || "–"}, ${span(tried.seconds)}`));
+    end = tried.after + tried.seconds;
+  }
+  if (told.answer === 0) segments.push(drawSegment(0, "own", "understudy", "answered itself", "an answer of our own"));
+  else if (told.under_way) segments.push(drawSegment(0, "wait", "going on", "", "the next attempt is under way"));
+  return make("div", { className: "segments" }, ...segments);
+}
+
+function drawSegment(seconds, tone, who, label, title) {
+  const element = make("div", { className: `segment ${tone}`, title }, make("b", {}, who),
+    label ? make("span", {}, label) : "", seconds ? make("small", {}, span(seconds)) : "");
+  element.style.flexGrow = Math.max(0.05, Math.sqrt(seconds));
+  return element;
+}
+
+function answeredBy(told) {
+  if (told.answer === null) {
+    return told.under_way ? pill("under way", "info") : pill("the tool went away", "neutral");
+  }
+  if (told.answer === 0) return pill("answered by understudy", "neutral");
+  const tried = told.tried[told.answer - 1];
+  if (!tried) return pill(`answered by attempt ${told.answer}`, "neutral");
+  if (told.ended) return pill(`${tried.credential}, then ${told.ended}`, "danger");
+  return tried.label === "ok"
+    ? pill(`answered by ${tried.credential}`, "good")
+    : pill(`${tried.label} of ${tried.credential} released`, tone(tried));
+}
+
+function drawTried(tried) {
+  return make("tr", {},
+    make("td", {}, `${tried.number}`),
+    make("td", { className: "brief" },
+      make("b", {}, tried.credential), " ", make("code", {}, tried.model), tried.again ? " again" : ""),
+    make("td", { className: "brief" }, pill(tried.label, tone(tried))),
+    make("td", { className: "brief" }, make("code", {}, tried.rule)),
+    make("td", { className: "brief" }, tried.status ? `HTTP ${tried.status}` : "no reply"),
+    make("td", { className: "brief seconds" }, span(tried.seconds)),
+    make("td", { className: "evidence" }, tried.evidence));
+}
+
+function drawExchange(told) {
+  const traits = [told.dialect, told.streamed ? "streamed" : "", told.generating ? "" : "auxiliary"];
+  return make("details", { className: told.tried.length > 1 ? "exchange many" : "exchange" },
+    make("summary", {},
+      make("time", {}, clock(told.time)),
+      make("span", { className: "asked" }, make("b", {}, told.alias),
+        told.route === told.alias ? "" : make("small", {}, `route ${told.route}`)),
+      answeredBy(told),
+      make("small", { className: "total" }, told.released === null ? "" : span(told.released)),
+      drawSegments(told)),
+    make("div", { className: "story" },
+      make("table", {}, make("tbody", {}, ...told.tried.map(drawTried))),
+      make("p", {},
+        told.more ? `and ${told.more} more attempts · ` : "",
+        `${traits.filter(Boolean).join(", ")} · `,
+        make("a", { href: `/#/flows/${encodeURIComponent(told.flow)}/comment` }, "open the flow"))));
+}
+
+const isEventful = (told) =>
+  told.tried.length + told.more !== 1 || told.ended || told.under_way || told.tried[0].label !== "ok";
+
+// -- the page -------------------------------------------------------------------------------------------------------
+
+function drawHead() {
+  const states = new Map(); // the candidate's state, each counted once
+  for (const route of pool.routes) {
+    for (const lineup of route.lineups) {
+      for (const standing of lineup.candidates) states.set(`${standing.credential} ${standing.model}`, standing.state);
+    }
+  }
+  const counts = new Map();
+  for (const state of states.values()) counts.set(state, (counts.get(state) ?? 0) + 1);
+  const shown = Object.keys(STATES).filter((state) => counts.get(state));
+  find("#place").textContent = pool.pool || "There is no pool file: write one, or set pool_file.";
+  arrange(find("#counts"), shown.map((state) => keep(`count ${state}`, counts.get(state), () =>
+    make("li", {}, make("b", {}, `${counts.get(state)}`), pill(state, STATES[state])))));
+  document.title = counts.get("suspended") ? `(${counts.get("suspended")}) pool · understudy` : "pool · understudy";
+}
+
+function drawOthers() {
+  const covered = new Set();
+  for (const route of pool.routes) {
+    for (const lineup of route.lineups) {
+      for (const standing of lineup.candidates) {
+        for (const entry of standing.because) covered.add(`${entry.scope} ${entry.name} ${entry.model}`);
+      }
+    }
+  }
+  const others = pool.entries.filter((entry) => !covered.has(`${entry.scope} ${entry.name} ${entry.model}`));
+  const rows = others.map((entry) => keep(`other ${entry.scope} ${entry.name} ${entry.model}`, entry, () =>
+    make("div", { className: "other" },
+      make("div", { className: "who" }, make("b", {}, `${entry.scope} ${entry.name}`), make("code", {}, entry.model)),
+      make("div", { className: "state" }, pill(entry.state, STATES[entry.state])),
+      drawEntry(entry))));
+  if (pool.more) {
+    rows.push(keep("others (more)", pool.more, () => make("p", { className: "rest" }, `and ${pool.more} more`)));
+  }
+  find("#others").hidden = rows.length === 0;
+  arrange(find("#others .card"), rows);
+}
+
+function drawExchanges() {
+  const wanted = find("#eventful").checked ? pool.exchanges.filter(isEventful) : pool.exchanges;
+  const rows = wanted.map((told) => keep(`exchange ${told.flow} ${told.time}`, told, () => drawExchange(told)));
+  if (!rows.length) {
+    const text = pool.exchanges.length
+      ? "Every call was answered by the candidate that was asked first."
+      : "No call has come in yet. Point a tool at the proxy, and its calls show up here.";
+    rows.push(keep("exchanges (none)", text, () => make("p", { className: "rest" }, text)));
+  }
+  arrange(find("#exchanges .card"), rows);
+}
+
+function draw() {
+  for (const drawn of kept.values()) drawn.used = false;
+  drawHead();
+  const routes = pool.routes.map(drawRoute);
+  if (pool.more_routes) {
+    routes.push(keep("routes (more)", pool.more_routes, () =>
+      make("p", { className: "rest" }, `and ${pool.more_routes} more routes`)));
+  }
+  arrange(find("#routes"), routes);
+  drawOthers();
+  drawExchanges();
+  for (const [name, drawn] of kept) if (!drawn.used) kept.delete(name);
+}
+
+function say(lines, tone) {
+  find("#said").replaceChildren(make("p", { className: tone }, ...lines.flatMap((line) => [line, make("br")])));
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => find("#said").replaceChildren(), 8000);
+}
+
+function trouble(text, link) {
+  const place = find("#trouble");
+  place.hidden = !text;
+  place.replaceChildren(text, link ? make("a", { href: link[0] }, link[1]) : "");
+  find("#live").className = text ? "lost" : "on";
+  find("#live span").textContent = text ? "not connected" : "live";
+}
+
+// -- talking to the proxy -------------------------------------------------------------------------------------------
+
+async function look() {
+  if (asking || document.hidden) return;
+  asking = true;
+  clearTimeout(timer);
+  let again = EVERY;
+  try {
+    const since = pool ? `?since=${encodeURIComponent(pool.version)}` : "";
+    const response = await fetch(`/understudy/pool.json${since}`, { cache: "no-store" });
+    if (response.status === 403) {
+      trouble("mitmweb was started anew and asks for its token again. ", ["/understudy", "Log in"]);
+      again = AFTER_TROUBLE;
+    } else if (response.ok) {
+      if (response.status !== 204) {
+        pool = await response.json();
+        ahead = pool.now - Date.now() / 1000;
+        draw();
+      }
+      trouble("");
+    } else {
+      trouble(`The proxy answers ${response.status}: look at its log.`);
+      again = AFTER_TROUBLE;
+    }
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    trouble("The proxy does not answer; trying again.");
+    again = AFTER_TROUBLE;
+  } finally {
+    asking = false;
+    if (!document.hidden) timer = setTimeout(look, again);
+  }
+}
+
+async function change(command, words) {
+  try {
+    const response = await fetch("/understudy/control", {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-XSRFToken": token },
+      body: JSON.stringify({ command, words }),
+    });
+    const type = response.headers.get("Content-Type") ?? "";
+    const said = type.startsWith("application/json") ? await response.json() : {};
+    if (response.ok) say(said.lines, "good");
+    else say((said.error ?? `That was refused (${response.status}): load the page again.`).split("\n"), "bad");
+  } catch (error) {
+    say(["The proxy does not answer."], "bad");
+  }
+  await look();
+}
+
+let ticker = 0;
+function wake() {
+  clearInterval(ticker);
+  clearTimeout(timer);
+  if (document.hidden) return;
+  ticker = setInterval(tickAll, 1000);
+  look();
+}
+
+document.addEventListener("visibilitychange", wake);
+find("#reload").addEventListener("click", () => change("reload", []));
+find("#eventful").addEventListener("change", () => pool && draw());
+trouble("");
+wake();

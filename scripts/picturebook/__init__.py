@@ -1,0 +1,1 @@
+"""Pictures of what people see, for the README."""

@@ -1,0 +1,293 @@
+"""The pool page in a real mitmweb: over HTTP as anybody can test it, and in a real browser where one is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from .authority import Authority
+from .behaviours import json_reply
+from .browser import Browser, executable
+from .client import Response, request
+from .proxy import Proxy
+from .stage import CHAT, ENVIRONMENT, SECRETS, TOOL, Stage, crashes, pool_yaml, refusal
+from .test_commands import free_port
+from .test_secrets import leaks
+from .upstream import Upstream
+
+EVIL = "<img src=x onerror=window.hacked=1>"
+EVERYTHING = {**SECRETS, "tool": TOOL}
+
+needs_browser = pytest.mark.skipif(
+    executable() is None,
+    reason="no Chromium on the PATH (Debian: apt-get install chromium); the rest is tested without",
+)
+
+
+@dataclass
+class Web:
+    """A mitmweb with the page, and what plays before it."""
+
+    stage: Stage
+    address: str
+
+    def get(self, path: str, *, token: str = "open") -> Response:
+        """A page or data of it."""
+        headers = [("authorization", f"Bearer {token}")] if token else []
+        return request(None, f"{self.address}{path}", "GET", headers)
+
+    def data(self) -> Any:
+        """What the page is told."""
+        return self.get("/understudy/pool.json").json
+
+    def refused(self, prefix: str = "pair") -> str:
+        """A call that A refuses and B answers; the refusal echoes the secret. Returns the alias."""
+        alias = self.stage.alias(prefix)
+        echo = f"The model `{alias}` does not exist for {SECRETS['a']}."
+        body = {"error": {"message": echo, "type": "invalid_request_error", "param": None, "code": "model_not_found"}}
+        self.stage.play(alias, {"a": json_reply(400, body), "b": CHAT.answers()})
+        assert self.stage.call(CHAT, alias).status == 200
+        return alias
+
+    def state(self, alias: str) -> str:
+        """Where A stands for an alias."""
+        entries = [each for each in self.data()["entries"] if (each["name"], each["model"]) == ("a", alias)]
+        return entries[0]["state"] if entries else "free"
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory, confdir: Any, authority: Authority) -> Iterator[Web]:
+    """One mitmweb for all of these, its password is "open"."""
+    with Upstream(authority) as main, Upstream(authority, alpn=["http/1.1"]) as other:
+        with Proxy(
+            tmp_path_factory.mktemp("page"),
+            confdir,
+            trusted=authority.path,
+            env=ENVIRONMENT,
+            pool_yaml=pool_yaml(main, other),
+            program="mitmweb",
+            verbosity="debug",
+            settings={"web_password": "open", "web_port": str(free_port())},
+        ) as proxy:
+            web = Web(Stage(proxy, main, other), proxy.web_url.partition("?")[0].rstrip("/"))
+            yield web
+            assert not crashes(proxy)
+        assert leaks(proxy.log_text(), EVERYTHING) == []
+
+
+# -- without a browser -----------------------------------------------------------------------------------------------
+
+
+def test_o04_the_page_and_its_data_are_behind_mitmwebs_login(web: Web) -> None:
+    """O04, law 12: served to who is logged in, and to nobody else."""
+    for path in ("/understudy", "/understudy/pool.json", "/understudy/pool.js", "/understudy/metrics"):
+        assert web.get(path, token="").status == 403, path
+        assert web.get(path).status == (404 if path.endswith("metrics") else 200), path
+    alias = web.refused()
+    assert web.state(alias) == "suspended"
+
+
+def test_o04_buttons_over_http_need_the_token(web: Web) -> None:
+    """O04: a change needs the cookie and its proof, as everything in mitmweb does."""
+    alias, address = web.refused(), f"{web.address}/understudy/control"
+    token = ("authorization", "Bearer open")
+    body: dict[str, object] = {"command": "resume", "words": ["candidate", "a", alias]}
+    xsrf = "0123456789abcdef" * 2
+    cookie = ("cookie", f"_mitmproxy_xsrf={xsrf}; _xsrf={xsrf}")
+    assert request(None, address, "POST", [token], body).status == 403
+    assert request(None, address, "POST", [token, cookie], body).status == 403
+    assert request(None, address, "POST", [cookie, ("x-xsrftoken", xsrf)], body).status == 403
+    assert web.state(alias) == "suspended"
+    response = request(None, address, "POST", [token, cookie, ("x-xsrftoken", xsrf)], body)
+    assert response.status == 200
+    assert response.json["lines"][0].startswith(f"candidate a {alias} is back")  # type: ignore[index]
+    assert web.state(alias) == "free"
+
+
+def test_o05_the_time_line_tells_each_attempt_and_its_flow(web: Web) -> None:
+    """O05: who was asked, what came of it, and which flow of mitmweb it is; streamed and plain."""
+    for stream in (False, True):
+        alias = web.stage.alias("pair")
+        good = CHAT.streams() if stream else CHAT.answers()
+        web.stage.play(alias, {"a": refusal(CHAT, alias), "b": good})
+        assert web.stage.call(CHAT, alias, stream=stream).status == 200
+        told = next(each for each in web.data()["exchanges"] if each["alias"] == alias)
+        assert (told["route"], told["streamed"], told["answer"]) == ("pair-*", stream, 2)
+        assert [(each["credential"], each["label"]) for each in told["tried"]] == [
+            ("a", "model_unsupported"),
+            ("b", "ok"),
+        ]
+        flows = web.get("/flows").json
+        assert isinstance(flows, list)
+        (flow,) = [each for each in flows if each["id"] == told["flow"]]
+        assert flow["comment"].startswith("1/2 a ")
+
+
+def test_r07_no_secret_in_anything_that_is_served(web: Web) -> None:
+    """R06, R07: in plain, base64 or URL-encoded; the upstream echoes one in its refusal."""
+    alias = web.refused()
+    data = web.get("/understudy/pool.json").body
+    assert alias.encode() in data
+    assert b"The model" in data
+    pages = [web.get(f"/understudy{path}").body for path in ("", "/pool.js", "/pool.css", "/metrics")]
+    assert [leaks(each, EVERYTHING) for each in (data, *pages)] == [[]] * 5
+
+
+# -- in a browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all of these."""
+    with Browser() as running:
+        running.size(1280, 900)
+        yield running
+
+
+@pytest.fixture
+def page(web: Web, browser: Browser) -> Iterator[Browser]:
+    """The page, logged in and loaded; nothing may be wrong with it at the end."""
+    browser.console.clear()
+    browser.requests.clear()
+    browser.responses.clear()
+    browser.open(f"{web.address}/understudy?token=open")
+    browser.wait("document.querySelectorAll('article').length > 0")
+    yield browser
+    assert browser.console == []
+    elsewhere = [each["url"] for each in browser.requests if not each["url"].startswith(web.address)]
+    assert elsewhere == []
+
+
+def row(alias: str, credential: str = "a") -> str:
+    """A selector's worth of script: the row of a candidate."""
+    return (
+        "[...document.querySelectorAll('.standing')].find((row) => row.querySelector('b').textContent === "
+        f"{json.dumps(credential)} && row.querySelector('code')?.textContent === {json.dumps(alias)})"
+    )
+
+
+def press(page: Browser, alias: str, button: str) -> None:
+    """Press a button in the row of A."""
+    page.wait(f"{row(alias)} !== undefined")
+    page.run(f"{row(alias)}.querySelector({json.dumps(f'button[aria-label^={button}]')}).id = 'pressed'")
+    page.click("#pressed")
+
+
+@needs_browser
+def test_the_page_is_live_and_its_buttons_work(web: Web, page: Browser) -> None:
+    """O04: what happens shows up by itself; suspend, probe, resume and reload do what they say."""
+    alias = web.refused()
+    page.wait(f"{row(alias)}?.querySelector('.pill').textContent === 'suspended'")
+    assert re.search(rf"{alias}\s+route pair-\*\s+answered by b", page.text())
+    assert re.search(r"1?\dm( \d+s)? left", page.run(f"{row(alias)}.innerText"))
+    press(page, alias, "Probe")
+    page.wait(f"{row(alias)}.querySelector('.pill').textContent === 'half-open'")
+    assert web.state(alias) == "half-open"
+    press(page, alias, "Resume")
+    page.wait(f"({row(alias)})?.querySelector('.pill').textContent === 'free'")
+    assert web.state(alias) == "free"
+    page.run(f"{row(alias)}.querySelector('select').id = 'chosen'")
+    page.choose("#chosen", "8h")
+    page.wait(f"{row(alias)}.querySelector('.pill').textContent === 'suspended'")
+    assert re.search(r"by hand\s+(8h|7h 59m) left", page.run(f"{row(alias)}.innerText"))
+    assert "is suspended by hand for 8h" in page.run("document.querySelector('#said').innerText")
+    page.click("#reload")
+    page.wait("document.querySelector('#said').innerText.includes('are in use')")
+
+
+@needs_browser
+def test_what_comes_from_outside_is_only_text(web: Web, page: Browser) -> None:
+    """An alias and an error text that are markup are shown as they are."""
+    body = {"error": {"message": EVIL, "type": "invalid_request_error", "code": "model_not_found"}}
+    web.stage.play(EVIL, {"a": json_reply(404, body), "b": CHAT.answers()})
+    assert web.stage.call(CHAT, EVIL).status == 200
+    page.wait(f"document.body.innerText.includes({json.dumps(EVIL)})")
+    page.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert page.text().count(EVIL) > 3
+    assert page.run("document.querySelectorAll('main img').length") == 0
+    assert page.run("window.hacked") is None
+
+
+@needs_browser
+def test_r07_no_secret_in_the_page_or_in_what_it_asks_for(web: Web, page: Browser) -> None:
+    """R07: not in the document, nor in a reply that the browser got."""
+    alias = web.refused()
+    page.wait(f"document.body.innerText.includes({json.dumps(alias)})")
+    bodies = [page.body(each["requestId"]) for each in page.responses if each["status"] == 200]
+    assert any(alias in body for body in bodies)
+    assert leaks("\n".join([page.run("document.documentElement.outerHTML"), *bodies]), EVERYTHING) == []
+
+
+@needs_browser
+def test_a_hidden_page_asks_for_nothing(web: Web, page: Browser) -> None:
+    """Only a page that is seen costs anything; seen again, it looks at once."""
+    hide = "Object.defineProperty(document, 'hidden', {{configurable: true, get: () => {}}});"
+    tell = "document.dispatchEvent(new Event('visibilitychange'));"
+    page.run(hide.format("true") + tell)
+    page.wait("asking === false")
+    before = len(page.requests)
+    alias = web.refused()
+    # Everything that would ask while the page is hidden, without waiting for its time to come.
+    page.run("look().then(() => tickAll())")
+    assert len(page.requests) == before
+    page.run(hide.format("false") + tell)
+    page.wait(f"document.body.innerText.includes({json.dumps(alias)})")
+
+
+@needs_browser
+def test_a_fold_and_the_focus_survive_news(web: Web, page: Browser) -> None:
+    """What somebody reads or is about to press stays where it is."""
+    first = web.refused()
+    page.wait(f"document.querySelector('.exchange .asked b').textContent === {json.dumps(first)}")
+    page.run("document.querySelector('.exchange').open = true; document.querySelector('#reload').focus()")
+    second = web.refused()
+    page.wait(f"document.querySelector('.exchange .asked b').textContent === {json.dumps(second)}")
+    assert page.run("[...document.querySelectorAll('.exchange')].map((each) => each.open).slice(0, 2)") == [False, True]
+    assert page.run("document.activeElement.id") == "reload"
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_follows_the_users_colours_and_fits_a_phone(web: Web, page: Browser, scheme: str) -> None:
+    """Readable in both; on a phone nothing has to be scrolled sideways."""
+    web.refused()
+    page.scheme(scheme)
+    page.size(390, 844, phone=True)
+    page.wait("document.querySelectorAll('.exchange').length > 0")
+    page.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert page.run("document.documentElement.scrollWidth") == 390
+    shade = page.run("getComputedStyle(document.body).backgroundColor")
+    assert shade == {"light": "rgb(255, 255, 255)", "dark": "rgb(30, 30, 30)"}[scheme]
+    assert (
+        page.run("parseFloat(getComputedStyle(document.querySelector('.standing button, .standing select')).height)")
+        > 28
+    )
+    page.size(1280, 900)
+
+
+@needs_browser
+def test_a_proxy_that_is_gone_is_told(web: Web, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The page says so and keeps what it knows; so it does when the login is void."""
+    with Proxy(
+        tmp_path_factory.mktemp("gone"),
+        web.stage.proxy.confdir,
+        env=ENVIRONMENT,
+        pool_yaml=web.stage.proxy.pool_path.read_text(),
+        program="mitmweb",
+        settings={"web_password": "open", "web_port": str(free_port())},
+    ) as proxy:
+        address = proxy.web_url.partition("?")[0]
+        browser.open(f"{address}understudy?token=open")
+        browser.wait("document.querySelectorAll('article').length > 0")
+        browser.send("Network.clearBrowserCookies")
+        browser.wait("document.querySelector('#trouble').innerText.includes('asks for its token again')")
+        os.kill(proxy.pid, 9)
+        proxy.stop()
+        browser.wait("look() && document.querySelector('#trouble').innerText.includes('does not answer')")
+        assert browser.run("document.querySelectorAll('article').length") > 0
