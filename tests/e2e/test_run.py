@@ -129,6 +129,8 @@ def test_no_secret_is_in_the_log_or_the_folder(home: Home, upstream_here: Upstre
     assert "model_unsupported" in home.log or "credential_rejected" in home.log
     for path in runtime.runtime_folder(home.environ).iterdir():
         assert path.stat().st_mode & 0o077 == 0
+        if not path.is_file():
+            continue  # the socket of the commands
         content = path.read_bytes()
         assert not [secret for secret in (*SECRETS.values(), TOOL) if secret.encode() in content]
 
