@@ -181,7 +181,7 @@ def test_o05_mitmproxys_own_filters_find_attempts(room: Room) -> None:
     assert matching(flows, "~marker electric_plug & ~e") == [1]
     assert matching(flows, "~marker performing_arts") == [2]
     assert matching(flows, "~hq understudy:b") == [1]
-    assert flows[0].comment == f"1/3 a {alias}: rate_limited by general/rate_limited, suspended 20s"
+    assert flows[0].comment == f"1/3 a {alias}: rate_limited by general/rate_limited, suspended 45s"
     assert facts(flows[0])["suspended"]["what"] == f"candidate a {alias}"
 
 
