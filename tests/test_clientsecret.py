@@ -11,8 +11,9 @@ from mitmproxy import http
 
 from decisions import Clock, Source
 from understudy.clientsecret import REMEMBERED, ClientSecret, Owners, Place, why_barred
-from understudy.engine import TOOL, Engine
+from understudy.engine import Engine
 from understudy.exchange import Exchange
+from understudy.memory import TOOL
 from understudy.pool import Choice, Credential, Pool, Route, Upstream
 from understudy.rulefolder import shipped
 from understudy.secrets import SecretError
@@ -176,7 +177,7 @@ def test_where_there_is_none_the_pool_is_left(headers: Mapping[str, str], reason
 def test_what_the_tools_own_account_knows_stays_with_it() -> None:
     """P04: a file that the tool uploaded itself is known to no account of the pool."""
     by = engine()
-    by.bindings.learn(["file-0123456789abcdefghijkl"], TOOL)
+    by.memory.bindings.learn(["file-0123456789abcdefghijkl"], TOOL)
     own = {"authorization": f"Bearer {OWN}"}
     assert names(opened(by, own, more=',"file":"file-0123456789abcdefghijkl"')) == ["own"]
     assert names(opened(by, own, more=',"file":"file-zyxwvutsrqponmlkjihgfe"')) == ["own", "work"]
@@ -192,7 +193,7 @@ def test_what_came_from_a_tools_own_stays_with_it_when_its_login_is_renewed() ->
     """P04: another token of the same tool is another credential to us, and still the account that knows."""
     by = engine()
     opened(by, {"authorization": "Bearer the-first-token-0123"})
-    by.bindings.learn(["resp_0123456789abcdefghij"], "own")
+    by.memory.bindings.learn(["resp_0123456789abcdefghij"], "own")
     more = ',"previous_response_id":"resp_0123456789abcdefghij"'
     assert names(opened(by, {"authorization": "Bearer the-next-token-0123"}, more=more)) == ["own~2"]
 

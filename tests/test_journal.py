@@ -16,9 +16,9 @@ from understudy import facts as known
 from understudy.conversation import Conversation
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call
-from understudy.engine import Plan
 from understudy.exchange import Exchange
 from understudy.journal import FlowJournal
+from understudy.memory import Plan
 from understudy.pool import Budget, Route
 from understudy.reply import FaultKind, Reply
 from understudy.rules import Label, Scope

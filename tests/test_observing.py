@@ -12,9 +12,10 @@ from decisions import NOW, Clock, Source
 from understudy.conversation import Conversation
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call
-from understudy.engine import Engine, Intake, Plan
+from understudy.engine import Engine, Intake
 from understudy.hold import Secret
 from understudy.keys import Suspension, key_of
+from understudy.memory import Plan
 from understudy.observing import Observation
 from understudy.pool import Budget, Choice, Credential, Mode, Pool, Route, Upstream
 from understudy.rewrite import Stash

@@ -23,10 +23,11 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from understudy.attempts import STALL_LIMIT
 from understudy.border import CONNECT_LIMIT
 from understudy.commandsecret import CommandSecret
-from understudy.engine import Engine, Plan
+from understudy.engine import Engine
 from understudy.exchange import Exchange
 from understudy.facts import Facts
 from understudy.install import install
+from understudy.memory import Plan
 from understudy.pool import Budget, Choice, Credential, Pool, Route, SecretSource, Upstream
 from understudy.rulefolder import shipped
 from understudy.secrets import SecretError

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -24,7 +23,7 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
-from understudy import config, flowlist, tunnel
+from understudy import config, flowlist, options, tunnel
 from understudy.capacity import close_socket, lift_connection_limit
 from understudy.commands import Commands
 from understudy.control import Control
@@ -32,7 +31,7 @@ from understudy.controlanswer import answers
 from understudy.controlserver import ControlServer
 from understudy.counting import CountingJournal
 from understudy.dialects import DIALECTS
-from understudy.engine import CONNECT_LIMIT, NO_REMOTE, Engine
+from understudy.engine import NO_REMOTE, Engine
 from understudy.flowcommands import FlowCommands
 from understudy.inspection import Inspection
 from understudy.install import install
@@ -49,7 +48,6 @@ from understudy.yamlnodes import RuleError
 logger = logging.getLogger("understudy")
 
 UPLOAD = re.compile(r"/files(?:\?|$)")
-DECRYPT = ("pooled", "all")
 NO_DEBUG = (
     "proxy_debug prints everything that is sent, secrets included, so it cannot be used together with a pool: "
     "leave it off, and look at the flows instead"
@@ -85,42 +83,8 @@ class Understudy:
 
     def load(self, loader: Loader) -> None:
         """Add the options and put the layer in place."""
-        loader.add_option(
-            "pool_file", str, "", "The pool file. Default: understudy/pool.yaml in the user's configuration folder."
-        )
-        loader.add_option(
-            "pool_rules", Sequence[str], [], "More folders of rules, asked before the shipped ones in this order."
-        )
-        loader.add_option(
-            "pool_decrypt", str, "pooled", "Which TLS connections are looked into.", choices=list(DECRYPT)
-        )
-        loader.add_option(
-            "pool_allow_remote",
-            bool,
-            False,
-            "Spend pool credentials on requests that come in over a listener beyond loopback without proxyauth.",
-        )
-        loader.add_option(
-            "pool_keep_streams", int, 0, "Bytes of each live stream that are kept for inspection; 0 keeps none."
-        )
-        loader.add_option(
-            "pool_connect_timeout",
-            str,
-            f"{CONNECT_LIMIT:g}",
-            "Seconds for a connection to an upstream, TLS included, before the next candidate is tried.",
-        )
-        loader.add_option("pool_control", bool, True, "Let `understudy status` and the like ask this proxy.")
+        options.add(loader)
         loader.master.commands.collect_commands(Commands(self.control))
-        loader.add_option(
-            "pool_attempt_flows", bool, True, "Show and save attempts that the tool did not get as flows of their own."
-        )
-        loader.add_option(
-            "pool_journal", str, "", "Append one JSON object per pooled call to this file; '-' is standard output."
-        )
-        loader.add_option("pool_metrics", bool, False, "Collect metrics for Prometheus (needs understudy[metrics]).")
-        loader.add_option(
-            "pool_metrics_port", int, 0, "Collect metrics and serve them at http://127.0.0.1:PORT/metrics; 0: do not."
-        )
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
@@ -142,7 +106,7 @@ class Understudy:
         except ValueError as problem:
             raise exceptions.OptionsError(str(problem)) from None
         if "pool_connect_timeout" in updated:
-            self.engine.connect_limit = _seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
+            self.engine.connect_limit = options.seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
             self.read_rules()
         if "pool_file" in updated:
@@ -289,8 +253,11 @@ class Understudy:
 
     def response(self, flow: http.HTTPFlow) -> None:
         """Files that a tool uploads by itself live in its own account."""
-        if flow.request.method == "POST" and UPLOAD.search(flow.request.path):
-            self.engine.learn_upload(flow.request, flow.response)
+        if flow.request.method != "POST" or not UPLOAD.search(flow.request.path):
+            return
+        snapshot = self.engine.snapshot
+        if snapshot is not None and snapshot.sites.pooled(flow.request.host, flow.request.port):
+            self.engine.memory.learn_upload(flow.response)
 
     async def understudy_secret(self, fetch: Fetch) -> None:
         """A request waits for the secret that a command prints; the others go on."""
@@ -338,17 +305,6 @@ class Understudy:
 
     def _upstreams(self) -> list[Upstream]:
         return list(self.engine.snapshot.pool.upstreams.values()) if self.engine.snapshot else []
-
-
-def _seconds(option: str, written: str) -> float:
-    """A time span above 0. mitmproxy's options know no fractions, so this one is a text. Raises OptionsError."""
-    try:
-        seconds = float(written)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise exceptions.OptionsError(f"{option} is {written!r}, which is no number of seconds: write one such as 10")
-    return seconds
 
 
 @lru_cache(maxsize=64)

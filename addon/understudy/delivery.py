@@ -31,9 +31,10 @@ from understudy.actions import DEFAULTS, Next
 from understudy.attemptflow import attempt_flow
 from understudy.border import BorderStream
 from understudy.dialects.base import Progress
-from understudy.engine import Intake, Plan
+from understudy.engine import Intake
 from understudy.exchange import Exchange
 from understudy.hold import Hold, Secret, Tail
+from understudy.memory import Plan
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.replyedit import FramesToEvents, ReplyEdit
 from understudy.rules import Label
@@ -156,14 +157,14 @@ class DeliveryStream(BorderStream):
         """What later requests should know of this reply; ``body``: what there is of it, fit for the tool."""
         assert self.exchange is not None and self.plan is not None and self.hold is not None
         outcome = self.exchange.outcomes[step.attempt - 1]
-        label, engine = outcome.verdict.label, self.engine_now
+        label, memory = outcome.verdict.label, self.engine_now.memory
         if label is Label.OK:
-            engine.learn(self.plan, outcome.attempt.candidate, bytes(self.hold.body))
-            engine.ended(self.exchange, self.plan, self.flow.request, answered=True)
+            memory.learn(self.plan, outcome.attempt.candidate, bytes(self.hold.body))
+            memory.ended(self.exchange, self.plan, self.flow.request, answered=True)
         elif DEFAULTS[label].next is not Next.NOBODY:
-            engine.ended(self.exchange, self.plan, self.flow.request, answered=False)
+            memory.ended(self.exchange, self.plan, self.flow.request, answered=False)
         if label is Label.MODEL_UNSUPPORTED:
-            engine.remember_refusal(self.exchange, response, body)
+            memory.remember_refusal(self.exchange, response, body)
 
     def withhold(self, held: list[events.Event], step: Release) -> CommandGenerator[None]:
         """A reply that must not go out, because the secret in it cannot be masked."""
@@ -228,7 +229,7 @@ class DeliveryStream(BorderStream):
         progress, event = tail.last(self.hold)
         if progress is Progress.DONE:
             self.exchange.succeeded()
-            self.engine_now.learn(self.plan, self.hold.candidate, tail.content())
+            self.engine_now.memory.learn(self.plan, self.hold.candidate, tail.content())
         elif progress is Progress.ERROR and event is not None:
             self.remember(self.hold.ending(event))
         yield from ()
@@ -259,8 +260,8 @@ class DeliveryStream(BorderStream):
             assert self.plan is not None
             if self.journal is not None:
                 self.journal.released(self.flow, self.exchange, 0)
-            self.engine_now.ended(self.exchange, self.plan, self.flow.request, answered=False)
-            answer = self.engine_now.last_refusal(self.exchange) if step.refused else None
+            self.engine_now.memory.ended(self.exchange, self.plan, self.flow.request, answered=False)
+            answer = self.engine_now.memory.last_refusal(self.exchange) if step.refused else None
         yield commands.Log(step.message, WARNING)
         yield from self.respond(
             release.last_refusal(answer) if answer else release.own_answer(self.intake.dialect, step)

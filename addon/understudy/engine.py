@@ -10,23 +10,20 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from random import Random
 from urllib.parse import urlsplit
 
-from cachetools import LRUCache
 from mitmproxy import connection, http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from understudy import conversation, rewrite
-from understudy.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
 from understudy.clientsecret import NOBODY, Client, Owners, Place, own_credentials
-from understudy.conversation import Conversation
 from understudy.dialects import DIALECTS
-from understudy.dialects.base import Call, Dialect, Kind
+from understudy.dialects.base import Dialect, Kind
 from understudy.exchange import Exchange
+from understudy.memory import TOOL, Memory, Plan
 from understudy.modellist import Listing, listing_of
-from understudy.pool import Candidate, Credential, Pool, Route
+from understudy.pool import Credential, Pool
 from understudy.renewal import Identities, own_name
 from understudy.rewrite import Stash
 from understudy.rules import Ruleset
@@ -57,25 +54,6 @@ ONLY_OBSERVED = (
     "understudy: this request carries the placeholder of a saved flow and its route only observes, so there is nothing "
     "to send: set `mode: enforce` on the route {route}"
 )
-
-
-TOOL = "the tool"
-"""Who owns what the tool has uploaded with its own credential; no credential can have this name."""
-UPLOAD_REPLY = 64 * 1024
-"""Bytes of the reply to an upload that are read for the name of the file."""
-REFUSAL_LIMIT = 64 * 1024
-"""Bytes of a refusal's body; a longer one is not kept."""
-REFUSALS = 256
-"""How many refusals of a model are kept, one an alias."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A real refusal of a model as the tool got it, for those who ask while nobody can be asked (F17)."""
-
-    status: int
-    content_type: str
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +96,6 @@ class Intake:
         return self.recognised.dialect if self.recognised else DIALECTS["openai"]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A call that has a route."""
-
-    recognised: Recognised
-    call: Call
-    route: Route
-    conversation: Conversation
-    owner: str = ""
-    """The credential that alone knows what the call refers to, "" when any may serve it; TOOL: the tool's own (P04)."""
-
-
 @dataclass
 class Engine:
     """What the layer asks. ``is_remote(client)`` tells whether a stranger could have sent this request."""
@@ -150,19 +116,14 @@ class Engine:
     def __post_init__(self) -> None:
         self.suspensions = Suspensions(self.clock)
         self.identities = Identities(self.suspensions)
-        self.sessions = Sessions(self.clock, Pool.affinity)
-        self.bindings = Bindings(self.clock)
-        self.rounds = Rounds(self.clock)
-        self.refusals: LRUCache[tuple[str, str, str], Refusal] = LRUCache(maxsize=REFUSALS)
+        self.memory = Memory(self.clock)
         self.owners = Owners()
         self.snapshot: Snapshot | None = None
         self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
 
     def use(self, pool: Pool) -> None:
         """Work on this pool from the next request on. Suspensions of what is still there stay."""
-        before = self.snapshot.pool.affinity if self.snapshot else Pool.affinity
-        if pool.affinity != before:
-            self.sessions = Sessions(self.clock, pool.affinity)
+        self.memory.use(pool)
         self.identities.use(pool)
         selector = Selector(self.suspensions)
         own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
@@ -211,8 +172,8 @@ class Engine:
         if route is None:
             return None
         body = rewrite.decoded_body(request) or b""
-        said = conversation.read(request.headers.fields, body, marks=bool(self.bindings))
-        owner = self.bindings.owner(said.marks)
+        said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
+        owner = self.memory.bindings.owner(said.marks)
         if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
@@ -244,7 +205,8 @@ class Engine:
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
-        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), self.random, self.sessions)
+        chance, sessions = self.random, self.memory.sessions
+        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions)
 
     def shadow(self, intake: Intake, plan: Plan, request: http.Request) -> Exchange:
         """The exchange as it would begin now, over a copy of the suspensions: whatever it does is forgotten."""
@@ -293,42 +255,8 @@ class Engine:
             session=plan.conversation.session,
             bound_to=owner,
             barred=client.barred,
-            spent=self._spent(plan, request),
+            spent=self.memory.spent(plan, request),
         )
-
-    def _spent(self, plan: Plan, request: http.Request) -> Spent:
-        if not self.rounds:
-            return NOTHING_SPENT
-        return self.rounds.spent(_fingerprint(plan, request), counted=plan.conversation.is_retry)
-
-    def learn(self, plan: Plan, candidate: Candidate, reply: bytes) -> None:
-        """Remember what only this candidate's account will know later (P04). ``reply``: a decoded body, or its end."""
-        if plan.recognised.endpoint.name.startswith("responses"):
-            self.bindings.learn(conversation.marks_in(reply), candidate.credential.name)
-
-    def learn_upload(self, request: http.Request, response: http.Response | None) -> None:
-        """The tool has uploaded a file with its own credential: only this knows the file (P04)."""
-        if response is None or not 200 <= response.status_code < 300 or self.snapshot is None:
-            return
-        if self.snapshot.sites.pooled(request.host, request.port) and response.data.content:
-            self.bindings.learn(conversation.marks_in(response.data.content[:UPLOAD_REPLY]), TOOL)
-
-    def ended(self, exchange: Exchange, plan: Plan, request: http.Request, *, answered: bool) -> None:
-        """The tool has an answer, or an error that it may come back with: its next round shares the budget (W04)."""
-        if not answered:
-            self.rounds.failed(_fingerprint(plan, request), exchange.spent)
-        elif self.rounds:
-            self.rounds.answered(_fingerprint(plan, request))
-
-    def remember_refusal(self, exchange: Exchange, response: http.Response, body: bytes) -> None:
-        """A refusal of the model reaches a tool: others can be told the same (F17)."""
-        if len(body) <= REFUSAL_LIMIT and not response.headers.get("content-encoding"):
-            refusal = Refusal(response.status_code, response.headers.get("content-type", "application/json"), body)
-            self.refusals[_asked_for(exchange)] = refusal
-
-    def last_refusal(self, exchange: Exchange) -> Refusal | None:
-        """The last refusal that somebody got who asked for the same."""
-        return self.refusals.get(_asked_for(exchange))
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:
         """Upstreams that may get no secret on this connection, each with the reason (law 8).
@@ -357,18 +285,6 @@ class Engine:
 def asks_for_websocket(request: http.Request) -> bool:
     """Whether this is the opening handshake of a WebSocket (RFC 6455 section 4.1)."""
     return request.method == "GET" and "websocket" in request.headers.get("upgrade", "").lower()
-
-
-def _asked_for(exchange: Exchange) -> tuple[str, str, str]:
-    return exchange.lineup.route.pattern, exchange.lineup.dialect, exchange.lineup.alias
-
-
-def _fingerprint(plan: Plan, request: http.Request) -> bytes:
-    """What is the same in a request and the tool's own retries of it, and hardly ever in two others."""
-    found = blake2b(request.data.content or b"", digest_size=16)
-    for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias):
-        found.update(b"\0" + part.encode("utf-8", "surrogateescape"))
-    return found.digest()
 
 
 def _foreign_page(client: connection.Client, request: http.Request) -> str:

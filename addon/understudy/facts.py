@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.dialects.base import Call
-from understudy.engine import Plan
 from understudy.exchange import Exchange
 from understudy.keys import Suspension, key_of
+from understudy.memory import Plan
 from understudy.pool import Candidate, Mode, printable
 from understudy.refusal import duration
 from understudy.rules import Scope

@@ -15,9 +15,9 @@ from weakref import WeakKeyDictionary
 from mitmproxy import http
 
 from understudy import facts as known
-from understudy.engine import Plan
 from understudy.exchange import Exchange
 from understudy.facts import Facts
+from understudy.memory import Plan
 from understudy.pool import Candidate, printable
 from understudy.refusal import duration
 from understudy.rules import Label

@@ -14,10 +14,10 @@ from mitmproxy import http
 from understudy import facts as known
 from understudy.clientsecret import ClientSecret
 from understudy.dialects.base import Progress
-from understudy.engine import Plan
 from understudy.exchange import Exchange
 from understudy.facts import Facts
 from understudy.hold import Held, Hold, Secret, Tail
+from understudy.memory import Plan
 from understudy.pool import Candidate, Credential, Upstream
 from understudy.refusal import duration
 from understudy.reply import Fault, FaultKind, Reply

@@ -28,8 +28,9 @@ from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResp
 
 from understudy import release, rewrite
 from understudy.attempts import AttemptStream
-from understudy.engine import Engine, Intake, Plan
+from understudy.engine import Engine, Intake
 from understudy.hold import Secret
+from understudy.memory import Plan
 from understudy.observing import CLIENT, Observation
 from understudy.pool import Mode
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from understudy.dialects.base import Dialect
-from understudy.engine import Refusal
 from understudy.hold import Hold, Secret
+from understudy.memory import Refusal
 from understudy.refusal import RETRY_HORIZON
 from understudy.rules import OWN_MARK
 from understudy.steps import Refuse, Release

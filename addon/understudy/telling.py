@@ -8,9 +8,9 @@ from typing import Protocol
 from mitmproxy import http
 from mitmproxy.proxy import commands
 
-from understudy.engine import Plan
 from understudy.exchange import Exchange
 from understudy.facts import Facts
+from understudy.memory import Plan
 from understudy.steps import Attempt, Outcome, Step
 
 

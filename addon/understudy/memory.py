@@ -1,0 +1,114 @@
+"""What is remembered from one call to the next: sessions, who knows what, rounds of the same request, last refusals.
+
+Nothing of it decides whether a secret may go somewhere, and all of it is bounded (see ``affinity``). The exchange asks
+for sessions, the engine for the rest; the layer tells how calls ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from cachetools import LRUCache
+from mitmproxy import http
+
+from understudy.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
+from understudy.conversation import Conversation, marks_in
+from understudy.dialects.base import Call
+from understudy.exchange import Exchange
+from understudy.pool import Candidate, Pool, Route
+from understudy.sites import Recognised
+
+TOOL = "the tool"
+"""Who owns what the tool has uploaded with its own credential; no credential can have this name."""
+UPLOAD_REPLY = 64 * 1024
+"""Bytes of the reply to an upload that are read for the name of the file."""
+REFUSAL_LIMIT = 64 * 1024
+"""Bytes of a refusal's body; a longer one is not kept."""
+REFUSALS = 256
+"""How many refusals of a model are kept, one an alias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A real refusal of a model as the tool got it, for those who ask while nobody can be asked (F17)."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A call that has a route."""
+
+    recognised: Recognised
+    call: Call
+    route: Route
+    conversation: Conversation
+    owner: str = ""
+    """The credential that alone knows what the call refers to, "" when any may serve it; TOOL: the tool's own (P04)."""
+
+
+class Memory:
+    """One per engine; it outlives pools. ``clock`` is that of the suspensions, in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.sessions = Sessions(clock, Pool.affinity)
+        self.bindings = Bindings(clock)
+        self.rounds = Rounds(clock)
+        self.refusals: LRUCache[tuple[str, str, str], Refusal] = LRUCache(maxsize=REFUSALS)
+        self._affinity = Pool.affinity
+
+    def use(self, pool: Pool) -> None:
+        """Another pool is in use: it may say how long sessions are remembered."""
+        if pool.affinity != self._affinity:
+            self._affinity = pool.affinity
+            self.sessions = Sessions(self.clock, pool.affinity)
+
+    def spent(self, plan: Plan, request: http.Request) -> Spent:
+        """What earlier rounds of this request have used up."""
+        if not self.rounds:
+            return NOTHING_SPENT
+        return self.rounds.spent(_fingerprint(plan, request), counted=plan.conversation.is_retry)
+
+    def learn(self, plan: Plan, candidate: Candidate, reply: bytes) -> None:
+        """Remember what only this candidate's account will know later (P04). ``reply``: a decoded body, or its end."""
+        if plan.recognised.endpoint.name.startswith("responses"):
+            self.bindings.learn(marks_in(reply), candidate.credential.name)
+
+    def learn_upload(self, response: http.Response | None) -> None:
+        """The tool has uploaded a file with its own credential: only this knows the file (P04)."""
+        if response is not None and 200 <= response.status_code < 300 and response.data.content:
+            self.bindings.learn(marks_in(response.data.content[:UPLOAD_REPLY]), TOOL)
+
+    def ended(self, exchange: Exchange, plan: Plan, request: http.Request, *, answered: bool) -> None:
+        """The tool has an answer, or an error that it may come back with: its next round shares the budget (W04)."""
+        if not answered:
+            self.rounds.failed(_fingerprint(plan, request), exchange.spent)
+        elif self.rounds:
+            self.rounds.answered(_fingerprint(plan, request))
+
+    def remember_refusal(self, exchange: Exchange, response: http.Response, body: bytes) -> None:
+        """A refusal of the model reaches a tool: others can be told the same (F17)."""
+        if len(body) <= REFUSAL_LIMIT and not response.headers.get("content-encoding"):
+            refusal = Refusal(response.status_code, response.headers.get("content-type", "application/json"), body)
+            self.refusals[_asked_for(exchange)] = refusal
+
+    def last_refusal(self, exchange: Exchange) -> Refusal | None:
+        """The last refusal that somebody got who asked for the same."""
+        return self.refusals.get(_asked_for(exchange))
+
+
+def _asked_for(exchange: Exchange) -> tuple[str, str, str]:
+    return exchange.lineup.route.pattern, exchange.lineup.dialect, exchange.lineup.alias
+
+
+def _fingerprint(plan: Plan, request: http.Request) -> bytes:
+    """What is the same in a request and the tool's own retries of it, and hardly ever in two others."""
+    found = blake2b(request.data.content or b"", digest_size=16)
+    for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias):
+        found.update(b"\0" + part.encode("utf-8", "surrogateescape"))
+    return found.digest()

@@ -1,0 +1,61 @@
+"""The options that the addon adds to mitmproxy. What they mean is the addon's business, and the README's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mitmproxy import exceptions
+from mitmproxy.addonmanager import Loader
+
+from understudy.engine import CONNECT_LIMIT
+
+DECRYPT = ("pooled", "all")
+
+
+def add(loader: Loader) -> None:
+    """Add all of them."""
+    loader.add_option(
+        "pool_file", str, "", "The pool file. Default: understudy/pool.yaml in the user's configuration folder."
+    )
+    loader.add_option(
+        "pool_rules", Sequence[str], [], "More folders of rules, asked before the shipped ones in this order."
+    )
+    loader.add_option("pool_decrypt", str, "pooled", "Which TLS connections are looked into.", choices=list(DECRYPT))
+    loader.add_option(
+        "pool_allow_remote",
+        bool,
+        False,
+        "Spend pool credentials on requests that come in over a listener beyond loopback without proxyauth.",
+    )
+    loader.add_option(
+        "pool_keep_streams", int, 0, "Bytes of each live stream that are kept for inspection; 0 keeps none."
+    )
+    loader.add_option(
+        "pool_connect_timeout",
+        str,
+        f"{CONNECT_LIMIT:g}",
+        "Seconds for a connection to an upstream, TLS included, before the next candidate is tried.",
+    )
+    loader.add_option("pool_control", bool, True, "Let `understudy status` and the like ask this proxy.")
+    loader.add_option(
+        "pool_attempt_flows", bool, True, "Show and save attempts that the tool did not get as flows of their own."
+    )
+    loader.add_option(
+        "pool_journal", str, "", "Append one JSON object per pooled call to this file; '-' is standard output."
+    )
+    loader.add_option("pool_metrics", bool, False, "Collect metrics for Prometheus (needs understudy[metrics]).")
+    loader.add_option(
+        "pool_metrics_port", int, 0, "Collect metrics and serve them at http://127.0.0.1:PORT/metrics; 0: do not."
+    )
+
+
+def seconds(option: str, written: str) -> float:
+    """A time span above 0. mitmproxy's options know no fractions, so this one is a text. Raises OptionsError."""
+    try:
+        found = float(written)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < math.inf:
+        raise exceptions.OptionsError(f"{option} is {written!r}, which is no number of seconds: write one such as 10")
+    return found
