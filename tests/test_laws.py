@@ -597,7 +597,7 @@ TestLaws.settings = settings(
 )
 
 
-@pytest.mark.parametrize("first", range(0, int(os.environ.get("LAWS_EXAMPLES", "400")), 100))
+@pytest.mark.parametrize("first", range(0, int(os.environ.get("LAWS_EXAMPLES", "100")), 100))
 def test_the_laws_hold_in_long_games(first: int) -> None:
     """Laws 1 to 7 after each of 60 moves, in games of many requests over few candidates."""
     for seed in range(first, first + 100):
