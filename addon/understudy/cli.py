@@ -39,7 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, tool = _split(words)
     arguments = _parser().parse_args(words)
     arguments.tool = tool
-    status = arguments.run(arguments)
+    try:
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has read enough. Python would complain once more when it flushes at its end.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 1
+    except KeyboardInterrupt:
+        return 130
     assert isinstance(status, int)
     return status
 

@@ -30,12 +30,11 @@ def show(master: Master, attempt: http.HTTPFlow | None, tool: http.HTTPFlow) -> 
         if attempt is None:
             return
         for name in RECORDERS:
-            if name == "dumper" and master.options.flow_detail < PRINTED_FROM:
-                continue
             recorder = master.addons.get(name)
-            if recorder is not None:
-                # Both end the same way; a flow without a response has to be told as an error.
-                (recorder.response if attempt.response is not None else recorder.error)(attempt)
+            if recorder is None or (name == "dumper" and master.options.flow_detail < PRINTED_FROM):
+                continue
+            # Both end the same way; a flow without a response has to be told as an error.
+            (recorder.response if attempt.response is not None else recorder.error)(attempt)
     except Exception as error:
         # To look at a call must never cost it.
         logger.error(f"understudy: an attempt cannot be shown: {error!r}")

@@ -6,9 +6,7 @@ Exit status as for the other commands: 0 all is well, 1 a file has problems, 2 u
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +44,7 @@ def add(commands: Any) -> None:
 def _replay(arguments: argparse.Namespace) -> int:
     from understudy.playback import replay  # here: mitmproxy takes a second to load
 
-    return _until_nobody_reads(replay, arguments)
+    return replay(arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -59,18 +57,4 @@ def _explain(arguments: argparse.Namespace) -> int:
     arguments.file, arguments.flow = named, arguments.words[1] if len(arguments.words) == 2 else None
     from understudy.playback import explain  # here, too
 
-    return _until_nobody_reads(explain, arguments)
-
-
-def _until_nobody_reads(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
-    """Run a command that may say a lot: `| head` and Ctrl-C end it without a traceback."""
-    try:
-        status = run(arguments)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:
-        # Python would complain once more when it flushes at its end.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return explain(arguments)

@@ -305,7 +305,10 @@ class Stage:
         return connection.send("POST", path or own, all_headers, content)
 
 
-CRASHES = ("mitmproxy has crashed", "Traceback", "understudy: internal error", "Unhandled error")
+CRASHES = (
+    *("mitmproxy has crashed", "Traceback", "understudy: internal error", "Unhandled error"),
+    *("an attempt cannot be shown", "an exchange cannot be counted"),
+)
 
 
 def crashes(proxy: Proxy, since: int = 0) -> list[str]:

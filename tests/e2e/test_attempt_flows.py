@@ -430,6 +430,7 @@ def test_o05_mitmweb_and_har_show_attempts(
     assert f"2  b {alias}  200 ok by builtin/output" in shown["text"]
     assert "onetwo" in lines
     proxy.stop()
+    assert not crashes(proxy)
     entries = json.loads(har.read_text())["log"]["entries"]
     assert [entry["response"]["status"] for entry in entries] == [404, 200, 400, 200]
     # Comments and metadata have no place in mitmproxy's HAR files; whose credential it was tells them apart.
