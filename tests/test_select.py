@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisions import OTHER, Stage, candidate, credential, route
+from decisions import OTHER, Stage, candidate, credential, reply, route
 from understudy import select as module
 from understudy.keys import Key, key_of
-from understudy.pool import Choice, Route, Strategy
+from understudy.pool import Candidate, Choice, Route, Strategy
 from understudy.rules import Label, Scope
 from understudy.select import Selector
 from understudy.steps import Attempt, Wait
@@ -220,3 +222,78 @@ def test_a_lineup_shows_who_is_free() -> None:
     stage.suspend(A)
     assert repr(stage.lineup(route(A, B))) == "Lineup(gpt-5: b m1)"
     assert stage.lineup(route(A, B)).mask(Key(Scope.CREDENTIAL, "nobody")) == 0
+
+
+def weighted(*weights: int, priorities: tuple[int, ...] = ()) -> tuple[Route, list[Candidate]]:
+    """A weighted route, and its candidates in order."""
+    members = [candidate(f"w{number}") for number in range(len(weights))]
+    ranks = priorities or (1,) * len(weights)
+    choices = [
+        Choice(member.credential, member.model, priority=rank, weight=weight)
+        for member, rank, weight in zip(members, ranks, weights, strict=True)
+    ]
+    return Route("gpt-5", tuple(choices), Strategy.WEIGHTED), members
+
+
+@pytest.mark.parametrize("weights", [(5, 1, 1), (3, 1), (1, 2, 3, 4), (7,), (2, 2, 2)])
+def test_p01_weights_are_met_exactly_and_spread_out(weights: tuple[int, ...]) -> None:
+    """P01: over 10,000 picks each has its share, exactly so in every round, and nobody waits longer than need be."""
+    on, members = weighted(*weights)
+    lineup, total = Stage().lineup(on), sum(weights)
+    rounds = 10_000 // total
+    picks = [lineup.pick() for _ in range(rounds * total)]
+    for start in range(0, len(picks), total):
+        once = picks[start : start + total]
+        assert [once.count(member) for member in members] == list(weights)
+    for member, weight in zip(members, weights, strict=True):
+        places = [place for place, picked in enumerate(picks) if picked == member]
+        longest = max(after - before for before, after in pairwise(places)) if len(places) > 1 else 1
+        assert longest <= 2 * total / weight
+
+
+def test_p01_weights_hold_among_those_that_are_left() -> None:
+    """P01: one is suspended: the others share in proportion, and it gets no arrears when it is back."""
+    on, members = weighted(4, 2, 1)
+    stage = Stage()
+    lineup = stage.lineup(on)
+    stage.suspend(members[0], 60)
+    picks = [lineup.pick() for _ in range(300)]
+    assert [picks.count(member) for member in members] == [0, 200, 100]
+    stage.clock.now += 60
+    stage.suspensions.expire()
+    picks = [lineup.pick() for _ in range(700)]
+    shares = [picks.count(member) for member in members]
+    assert all(abs(share - wanted) <= 3 for share, wanted in zip(shares, (400, 200, 100), strict=True)), shares
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_p01_a_tier_is_asked_only_while_the_one_before_has_nobody(strategy: Strategy) -> None:
+    """P01: priority goes before strategy, whatever the order in the file."""
+    on, members = weighted(1, 1, 1, 1, priorities=(2, 1, 2, 1))
+    stage = Stage()
+    lineup = stage.lineup(replace(on, strategy=strategy))
+    first, second = {members[1], members[3]}, {members[0], members[2]}
+    assert {lineup.pick() for _ in range(4)} <= first
+    stage.suspend(members[1])
+    assert {lineup.pick() for _ in range(4)} == {members[3]}
+    stage.suspend(members[3])
+    assert {lineup.pick() for _ in range(4)} <= second
+    stage.suspensions.resume(key_of(members[1], Scope.CANDIDATE))
+    assert lineup.pick() == members[1]
+
+
+def test_p01_turns_are_right_when_exchanges_overlap() -> None:
+    """P01: 10,000 picks by exchanges that are under way at the same time, some of which go on to the next."""
+    on, members = weighted(3, 2, 1)
+    stage, counts = Stage(), dict.fromkeys(members, 0)
+    open_now = [stage.open(on) for _ in range(60)]
+    for _ in range(9_940):
+        exchange, step = open_now.pop(0)
+        assert isinstance(step, Attempt)
+        counts[step.candidate] += 1
+        exchange.judge(reply(Label.OK), stage.now)
+        open_now.append(stage.open(on))
+    for _, step in open_now:
+        assert isinstance(step, Attempt)
+        counts[step.candidate] += 1
+    assert [round(counts[member] / 10_000 * 6, 2) for member in members] == [3.0, 2.0, 1.0]

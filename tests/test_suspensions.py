@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -244,3 +245,12 @@ def test_a_probe_that_is_refused_suspends_anew_after_being_made_due() -> None:
     again = kept.suspend(suspension(5, since=clock.now))
     assert again is not None and again.until == NOW + 5
     assert kept.half_open(KEY) is None
+
+
+def test_what_is_confirmed_is_the_same_but_for_its_order() -> None:
+    """Every field is carried over, those to come included."""
+    full = Suspension(KEY, NOW, NOW + 9, Label.OVERLOADED, "rule", "evidence", "hint", "a m1", 3, 2, 1)
+    assert all(getattr(full, each.name) for each in fields(full))
+    assert full.confirmed(7) == full
+    assert full.confirmed(7) == replace(full, order=7)
+    assert full.confirmed(7).order == 7

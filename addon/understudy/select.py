@@ -32,6 +32,8 @@ class Lineup:
         """Where the round robin of a tier and weight goes on."""
         self._credit: dict[tuple[int, int], int] = {}
         """What a tier and weight is owed, see :meth:`_weighted`."""
+        self._parted: tuple[int, int, dict[int, int], dict[int, int]] = (0, 0, {}, {})
+        """Who was free at the last pick, and what :meth:`_part` made of it: mostly the same are free again."""
         self._blocked: dict[Scope, int] = dict.fromkeys(Scope, 0)
         self._positions: dict[Key, list[int]] = {}
         self._tiers: dict[int, dict[int, int]] = {}
@@ -99,20 +101,26 @@ class Lineup:
             return None
         if self.route.strategy is Strategy.ORDERED:
             return self.members[_lowest(free)]
+        if free != self._parted[0]:
+            self._parted = (free, *self._part(free))
+        _, priority, here, shares = self._parted
+        weight = self._weighted(priority, shares, advance) if len(here) > 1 else next(iter(here))
+        return self._turn((priority, weight), here[weight], advance)
+
+    def _part(self, free: int) -> tuple[int, dict[int, int], dict[int, int]]:
+        """The first tier with a free member, its free members by weight, and what each weight is owed in a turn."""
         for priority, weights in self._tiers.items():
             here = {weight: found for weight, bits in weights.items() if (found := bits & free)}
             if here:
-                weight = self._weighted(priority, here, advance) if len(here) > 1 else next(iter(here))
-                return self._turn((priority, weight), here[weight], advance)
+                return priority, here, {weight: weight * bits.bit_count() for weight, bits in here.items()}
         raise AssertionError("a free member that is in no tier")
 
-    def _weighted(self, priority: int, free: Mapping[int, int], advance: bool) -> int:
+    def _weighted(self, priority: int, shares: Mapping[int, int], advance: bool) -> int:
         """Smooth weighted round robin among the weights of a tier: the one that is owed most.
 
         Each turn every weight is owed its share, weight times members, and the one that is taken pays for all. Over as
         many turns as the weights of all members add up to, each member has as many as its weight says, spread out.
         """
-        shares = {weight: weight * bits.bit_count() for weight, bits in free.items()}
         owed = {weight: self._credit.get((priority, weight), 0) + share for weight, share in shares.items()}
         chosen = max(owed, key=lambda weight: (owed[weight], weight))
         if advance:

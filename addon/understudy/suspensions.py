@@ -137,7 +137,7 @@ class Suspensions:
             running = self._cache.get(key)
             kept = running if running is not None and running.until >= suspension.until else suspension
             # The newer refusal counts for what a late success may still undo.
-            suspension = replace(kept, order=next(self._orders))
+            suspension = kept.confirmed(next(self._orders))
             if suspension.until <= now or (running is None and len(self._cache) >= LIMIT):
                 return None
             self._cache[key] = suspension

@@ -13,6 +13,8 @@ from understudy.select import Selector
 from understudy.suspensions import Suspensions
 
 COUNTS = (10, 1_000, 10_000)
+WEIGHTS = 5
+"""How many different weights there are."""
 PICK = at_most(20.0, "< 20 us")
 ALIAS, DIALECT = "model", "openai"
 
@@ -41,7 +43,11 @@ def picking(rounds: int, picks: int = 2000) -> Iterator[Row]:
 
 def _selector(count: int, strategy: Strategy, suspended: int) -> tuple[Selector, Route]:
     upstream = Upstream("main", DIALECT, "https", "upstream.example", 443)
-    choices = [Choice(Credential(f"credential-{number}", upstream, NoSecret())) for number in range(count)]
+    weights = WEIGHTS if strategy is Strategy.WEIGHTED else 1
+    choices = [
+        Choice(Credential(f"credential-{number}", upstream, NoSecret()), weight=1 + number % weights)
+        for number in range(count)
+    ]
     route = Route(ALIAS, tuple(choices), strategy)
     suspensions = Suspensions(time.time)
     selector = Selector(suspensions)

@@ -15,7 +15,7 @@ from .authority import Authority
 from .behaviours import Break, encoded, json_reply, silent, sse
 from .client import End, request
 from .proxy import Proxy, StartProxy
-from .stage import APIS, CHAT, ENVIRONMENT, GEMINI, SECRETS, TOOL, Stage, data, pool_yaml, refusal
+from .stage import APIS, CHAT, ENVIRONMENT, GEMINI, SECRETS, TOOL, Stage, crashes, data, pool_yaml, refusal
 from .test_secrets import free_port, leaks
 from .upstream import Upstream
 
