@@ -174,8 +174,9 @@ class Control:
     def _routes(snapshot: Snapshot, alias: str, dialect: str) -> list[tuple[str, Route]]:
         pool = snapshot.pool
         dialects = sorted({each.dialect for each in pool.upstreams.values()})
-        if dialect and dialect not in dialects:
-            raise ControlError(f"no upstream speaks `{printable(dialect)}`: {suggestion(dialect, dialects)}")
+        known = {*dialects, *(relative for each in pool.upstreams.values() for relative in each.relatives)}
+        if dialect and dialect not in known:
+            raise ControlError(f"no upstream speaks `{printable(dialect)}`: {suggestion(dialect, known)}")
         wanted = [dialect] if dialect else dialects
         found = [(each, route) for each in wanted if (route := pool.route(alias, each)) is not None]
         if not found:

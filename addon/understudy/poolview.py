@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from understudy.engine import Engine, Snapshot
 from understudy.pool import Pool, Route, Strategy, is_glob, printable
 from understudy.reach import dialects as dialects_of
+from understudy.reach import spoken
 from understudy.select import Lineup
 from understudy.status import Entry, Explanation, explain, held
 from understudy.steps import Request
@@ -105,10 +106,10 @@ class PoolView:
     def _route(self, snapshot: Snapshot, route: Route, asked: _Asked, blocked: Mapping[str, str]) -> RouteView:
         lineups, more = [], 0
         for dialect in sorted(dialects_of(route)):
-            if not _is_open(route):
-                aliases: Sequence[str] = [route.pattern]
-            else:
-                aliases = asked.get((route.pattern, dialect), ())
+            called: Sequence[str] = asked.get((route.pattern, dialect), ())
+            if dialect not in spoken(route) and not called:
+                continue  # a relative could be served as well, and nobody has asked in it
+            aliases = called if _is_open(route) else [route.pattern]
             for alias in aliases[:MOST_ALIASES]:
                 lineup = snapshot.selector.lineup(route, alias, dialect)
                 lineups.append(self._explain(snapshot, lineup, blocked))
