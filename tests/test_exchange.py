@@ -12,7 +12,7 @@ from understudy.exchange import Exchange
 from understudy.keys import Key, key_of
 from understudy.pool import Budget, Candidate, Strategy
 from understudy.repeats import JITTER
-from understudy.reply import FaultKind
+from understudy.reply import FaultKind, Reply
 from understudy.rules import Label, Scope, Then
 from understudy.select import Selector
 from understudy.steps import Attempt, Refuse, Release, Wait
@@ -724,6 +724,19 @@ def test_an_error_that_was_judged_before_its_release_is_not_judged_again() -> No
     before = stage.suspended()
     assert played.exchange.failed_after_release(died, stage.now) is None
     assert stage.suspended() == before == {key(A): 5.0, key(B): SHORT_STEP}
+
+
+def test_another_understudys_answer_is_nobodys_failure() -> None:
+    """Point 5 of the policy: its candidates are out, not ours: the next is asked, and nothing is suspended."""
+    stage = Stage()
+    said = Reply(
+        503, headers=(("X-Understudy", "answer"), ("Retry-After", "9")), body=b'{"error": {"message": "busy"}}'
+    )
+    played = stage.answer(route(A, B), [said, OK])
+    assert played.sent == [A, B]
+    assert played.exchange.outcomes[0].verdict.rule == "builtin/understudy"
+    assert stage.suspended() == {}
+    assert stage.answer(route(A, B), [said, said]).released == 1
 
 
 # -- illegal moves -----------------------------------------------------------------------------------------------

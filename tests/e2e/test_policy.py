@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from .stage import (
     refusal,
     whole,
 )
-from .test_ends import limited, overloaded
+from .test_ends import limited, overloaded, spend
 from .upstream import Upstream
 
 both_forms = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
@@ -68,15 +67,6 @@ def short(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Au
         with Proxy(tmp_path_factory.mktemp("short"), confdir, **options) as proxy:  # type: ignore[arg-type]
             yield Stage(proxy, main, other)
             assert not crashes(proxy)
-
-
-def spend(stage: Stage, seconds: float) -> None:
-    """Let this much time pass, measured by the proxy itself."""
-    alias = stage.alias("patient")
-    stage.play(alias, {"a": [limited(seconds), CHAT.answers()]})
-    begun = time.monotonic()
-    assert stage.call(CHAT, alias).status == 200
-    assert time.monotonic() - begun >= seconds
 
 
 def held(gate: Gate, api: Api = CHAT) -> Behaviour:
