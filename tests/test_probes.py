@@ -271,6 +271,20 @@ def test_f16_a_late_success_of_an_old_secret_lifts_nothing() -> None:
     assert set(stage.suspended()) == {key(A)}
 
 
+def test_f16_a_late_success_of_an_old_secret_proves_nothing_about_what_is_half_open() -> None:
+    """F16: the limits of the account stay, and with them the need to find out whether it is back."""
+    stage = Stage()
+    half_open(stage)
+    probe, step = stage.open(ON)
+    assert step == Attempt(1, A)
+    stage.suspensions.renew("a", rejected_only=True)
+    probe.judge(OK, stage.now)
+    probe.succeeded()
+    assert stage.suspensions.half_open(key(A)) is not None
+    assert stage.answer(ON, [OK]).sent == [A]
+    assert stage.suspensions.half_open(key(A)) is None
+
+
 def test_f16_another_secret_takes_its_suspensions_along() -> None:
     """F16: what was learnt with the old one is void; another token of the same account is still out of quota."""
     stage = Stage()
