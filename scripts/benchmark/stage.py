@@ -16,7 +16,6 @@ from benchmark.caller import Caller
 from benchmark.processes import ROOT, BenchmarkError, Processes, free_ports, resident_kib
 
 ADDON = ROOT / "addon" / "understudy" / "main.py"
-TOOL = ROOT / "tests" / "e2e" / "tool.py"
 """Runs mitmdump and ends it when this process is gone, however that came about."""
 
 BARE_SCRIPT = '''"""Lets event streams through as they come. Without this a bare mitmproxy buffers them whole."""
@@ -152,7 +151,7 @@ class Stage:
 
     def _start_proxy(self, name: str, *arguments: str) -> Proxy:
         calls, streams = free_ports(2)
-        command = [sys.executable, str(TOOL), "mitmdump", "--listen-host", "127.0.0.1"]
+        command = [sys.executable, "-m", "benchmark.program", "mitmdump", "--listen-host", "127.0.0.1"]
         for listener, target in ((calls, self.ports.calls), (streams, self.ports.streams)):
             command += ["--mode", f"reverse:http://127.0.0.1:{target}@{listener}"]
         settings = {
@@ -164,7 +163,8 @@ class Stage:
         for option, value in settings.items():
             command += ["--set", f"{option}={value}"]
         log = f"{name}.log"
-        process = self.processes.start([*command, *arguments], log=log, environment=SECRETS)
+        environment = {**SECRETS, "PYTHONPATH": str(ROOT / "scripts")}
+        process = self.processes.start([*command, *arguments], log=log, environment=environment)
         for port in (calls, streams):
             self.processes.wait_for_port(process, port, log)
         return Proxy(name, process, calls, streams)
