@@ -167,8 +167,10 @@ class Proxy:
             return regex.search(text, start)
 
         with self._changed:
-            match = self._changed.wait_for(lambda: found() or self._ended, timeout)
-            if not isinstance(match, re.Match) and (match := found()) is None:
+            match = self._changed.wait_for(lambda: found() or self._ended, timeout) or None
+            if isinstance(match, bool):  # the program ended, perhaps between the search and its last lines
+                match = found()
+            if match is None:
                 raise TimeoutError(f"nothing like {regex.pattern!r} in:\n{self._text()}")
             return match
 
