@@ -6,6 +6,7 @@ Written on sockets, h11 and h2 instead of an HTTP library, which would retry, de
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import ssl
@@ -173,8 +174,7 @@ class Connection:
             elif port is not None and via is Via.SOCKS5:
                 _socks5(self._socket, host, target_port)
             if self._url.scheme == "https":
-                context = ssl.create_default_context(cafile=ca)
-                context.set_alpn_protocols(["h2"] if http2 else ["http/1.1"])
+                context = _tls(ca, "h2" if http2 else "http/1.1")
                 self._socket = context.wrap_socket(self._socket, server_hostname=host)
             self._http1 = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
             self._http2: h2.connection.H2Connection | None = None
@@ -363,6 +363,14 @@ def path_of(url: str) -> str:
     """Path and query of a URL."""
     parts = urlsplit(url)
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+@functools.cache
+def _tls(ca: Path | None, protocol: str) -> ssl.SSLContext:
+    # Kept, as reading the certificates costs more than a handshake. A session's CA files do not change.
+    context = ssl.create_default_context(cafile=ca)
+    context.set_alpn_protocols([protocol])
+    return context
 
 
 def _address(url: SplitResult) -> tuple[str, int]:

@@ -19,6 +19,9 @@ def no_crash(stage: Stage) -> Iterator[None]:
     before = len(stage.proxy.log_text())
     yield
     assert not crashes(stage.proxy, before)
+    # The bodies of all tests together would fill the memory, and every look at what was seen goes through them.
+    stage.main.forget()
+    stage.other.forget()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ class Process:
         self._said = b""
         self._code: int | None = None
         self._stdin = stdin_ours
-        self.stdout = os.fdopen(stdout_ours, encoding="utf-8", errors="replace")
+        self.stdout = os.fdopen(stdout_ours, "rb")
         socket.send_fds(server, [json.dumps(start).encode() + b"\n"], [stdin, stdout, teller.fileno()])
         for descriptor in (stdin, stdout):
             os.close(descriptor)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mitmproxy import certs, flow, io
+from mitmproxy import certs, flow
+from mitmproxy.io import FlowReader
 
 from .launch import BARE, launcher
 
@@ -17,6 +20,8 @@ ADDON = ROOT / "addon" / "understudy" / "main.py"
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+LONGEST_MATCH = 1 << 16
+"""How much of the log is searched again when there is more of it: what a pattern looks for may have begun before."""
 
 LISTENING = re.compile(r"listening at .*?:(\d+)")
 WEB = re.compile(r"Web server listening at (\S+)")
@@ -106,15 +111,33 @@ class Proxy:
 
     def _read(self) -> None:
         with self.log_path.open("w", encoding="utf-8") as log:
-            for line in self._process.stdout:
-                log.write(line)
+            for lines in self._lines():
+                log.write(lines)
                 log.flush()
                 with self._changed:
-                    self._output.append(line)
+                    self._output.append(lines)
                     self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def _lines(self) -> Iterator[str]:
+        # As many whole lines as there are at once, as each telling wakes those who search the log.
+        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+        rest = ""
+        while data := self._process.stdout.read1(1 << 16):
+            lines, end, begun = decoder.decode(data).rpartition("\n")
+            if end:
+                yield rest + lines + end
+                rest = ""
+            rest += begun
+        if rest := rest + decoder.decode(b"", final=True):
+            yield rest
+
+    def _text(self) -> str:
+        if len(self._output) > 1:
+            self._output[:] = ["".join(self._output)]
+        return self._output[0] if self._output else ""
 
     def _await_start(self, pattern: re.Pattern[str]) -> str:
         try:
@@ -130,19 +153,25 @@ class Proxy:
     def log_text(self) -> str:
         """Everything the program has printed so far, both outputs."""
         with self._changed:
-            return "".join(self._output)
+            return self._text()
 
     def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float = 10.0) -> re.Match[str]:
         """Wait until the output matches. Raises TimeoutError after ``timeout`` seconds, or when the program ended."""
         regex = re.compile(pattern)
+        searched = 0
 
         def found() -> re.Match[str] | None:
-            return regex.search("".join(self._output))
+            nonlocal searched
+            text, start = self._text(), max(0, searched - LONGEST_MATCH)
+            searched = len(text)
+            return regex.search(text, start)
 
         with self._changed:
-            self._changed.wait_for(lambda: found() or self._ended, timeout)
-            if (match := found()) is None:
-                raise TimeoutError(f"nothing like {regex.pattern!r} in:\n{''.join(self._output)}")
+            match = self._changed.wait_for(lambda: found() or self._ended, timeout) or None
+            if isinstance(match, bool):  # the program ended, perhaps between the search and its last lines
+                match = found()
+            if match is None:
+                raise TimeoutError(f"nothing like {regex.pattern!r} in:\n{self._text()}")
             return match
 
     @property
@@ -171,7 +200,7 @@ class Proxy:
         """Stop, and return the saved flows."""
         self.stop()
         with self.flow_path.open("rb") as file:
-            return list(io.FlowReader(file).stream())
+            return list(FlowReader(file).stream())
 
 
 StartProxy = Callable[..., Proxy]
