@@ -385,13 +385,13 @@ def test_exit_codes_are_the_programs_own(tmp_path: Path, confdir: Path) -> None:
 
     for argument, said, code in (("--version", "Mitmproxy: ", 0), ("--no-such-option", "unrecognized arguments", 1)):
         process = start(argument)
-        assert said in process.stdout.read()
+        assert said.encode() in process.stdout.read()
         assert process.wait(10) == code
         assert process.poll() == code
         process.close()
     for number, code in ((signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)):
         process = start()
-        assert any("listening" in line for line in process.stdout)
+        assert any(b"listening" in line for line in process.stdout)
         assert process.poll() is None
         with pytest.raises(TimeoutError):
             process.wait(0.01)
