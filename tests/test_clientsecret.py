@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from mitmproxy import http
 
 from decisions import Clock, Source
+from understudy import rewrite
 from understudy.clientsecret import REMEMBERED, ClientSecret, Owners, Place, why_barred
+from understudy.dialects import DIALECTS
 from understudy.engine import Engine
 from understudy.exchange import Exchange
 from understudy.memory import TOOL
@@ -207,3 +210,64 @@ def test_advice_and_reasons_hold_nothing_of_the_credential() -> None:
     exchange = opened(engine(), {"authorization": f"Bearer {OWN}"})
     assert set(exchange.request.barred) == {"away"}
     assert OWN not in repr((exchange, exchange.request, exchange.lineup))
+
+
+LOGINS = {
+    "codex": (
+        Upstream("login", "openai", "https", "chatgpt.com", 443, "/backend-api/codex"),
+        Upstream("api", "openai", "https", "api.openai.com", 443, "/v1"),
+        "/responses",
+        {"chatgpt-account-id": "acc-1", "x-codex-routing-hint": "model=m1"},
+        {"chatgpt-account-id"},
+        "authorization",
+    ),
+    "copilot": (
+        Upstream("login", "openai", "https", "api.githubcopilot.com", 443, ""),
+        Upstream("api", "openai", "https", "api.openai.com", 443, "/v1"),
+        "/chat/completions",
+        {"copilot-integration-id": "cli", "x-client-session-id": "s-1"},
+        {"copilot-integration-id"},
+        "authorization",
+    ),
+    "claude": (
+        Upstream("login", "anthropic", "https", "api.anthropic.com", 443),
+        Upstream("api", "anthropic", "https", "gateway.example", 443, "/anthropic"),
+        "/v1/messages",
+        {"anthropic-beta": "oauth-2025-04-20,context-1m", "anthropic-version": "2023-06-01"},
+        set(),
+        "x-api-key",
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", LOGINS)
+def test_a_login_goes_first_on_its_own_host_and_a_key_of_the_pool_takes_over(tool: str) -> None:
+    """R03, R05: a ChatGPT login of Codex, Copilot, a Claude subscription: the login as it came, the key without it."""
+    login, api, path, headers, identity, place = LOGINS[tool]
+    login = replace(login, relatives=DIALECTS[login.dialect].relatives)
+    own, key = Credential("own", login, ClientSecret()), Credential("key", api, Source("sk-key-of-the-pool-0123"))
+    route = Route("*", (Choice(own), Choice(key, "m2")))
+    by = Engine(shipped(), clock=Clock())
+    by.use(Pool({each.name: each for each in (login, api)}, {each.name: each for each in (own, key)}, {"*": route}))
+    sent_headers = {"authorization": f"Bearer {OWN}", "content-type": "application/json", **headers}
+    request = http.Request.make("POST", f"https://{login.host}{login.base_path}{path}", b'{"model":"m1"}')
+    request.headers.update(sent_headers)
+    intake = by.take(request, login.host, 443)
+    assert intake is not None
+    plan = by.plan(intake, request)
+    assert plan is not None
+    exchange = by.exchange(intake, plan, request, {})
+    first, second = exchange.lineup.members
+    assert names(exchange) == ["own", "key"]
+    mine = rewrite.build(request, plan.recognised, plan.call, first, "", intake.stash)
+    assert (mine.host, mine.path) == (login.host, login.base_path + path)
+    assert {name: mine.headers[name] for name in sent_headers} == sent_headers
+    theirs = rewrite.build(request, plan.recognised, plan.call, second, key.secret.reveal())
+    assert (theirs.host, theirs.path) == (api.host, api.base_path + path)
+    assert key.secret.reveal() in theirs.headers[place]
+    assert theirs.get_text() == '{"model":"m2"}'
+    assert not identity & {name.lower() for name in theirs.headers}
+    assert OWN not in str(theirs.headers.fields)
+    assert "oauth" not in theirs.headers.get("anthropic-beta", "")
+    if tool == "codex":
+        assert theirs.headers["x-codex-routing-hint"] == "model=m2"
