@@ -48,7 +48,7 @@ ROUTES = f"""
   claude-session-*: {{candidates: [claude-a, claude-b], budget: {{wait: 0}}, actions: {SOON}}}
   bound-*: {{candidates: [a, b], budget: {{wait: 0}}, actions: {SOON}}}
   pair-*: {{candidates: [a, b], budget: {{wait: 0}}}}
-  whole-*: {{candidates: [a, b], hold: complete, budget: {{wait: 0, idle: 0.4}}, actions: {SOON}}}
+  whole-*: {{candidates: [a, x], hold: complete, budget: {{wait: 0, idle: 0.4}}, actions: {SOON}}}
   last-*: {{candidates: [a], hold: complete, budget: {{idle: 0.4}}}}
   quiet-*: {{candidates: [a, b], budget: {{wait: 0, silence: 0.4, first_output: 0.4, first_event: 30}}}}
   weighted-*: {{candidates: [{{credential: a, weight: 3}}, b], strategy: weighted}}
@@ -163,31 +163,34 @@ def broken_off(how: Break | Gate) -> Behaviour:
 @both_versions
 @pytest.mark.parametrize("how", [Break.CLOSE, Break.RESET, Gate()], ids=["cut", "reset", "silent"])
 def test_s12_what_breaks_off_in_the_middle_is_replayed(short: Stage, http2: bool, how: Break | Gate) -> None:
-    """S12: cut or silent after output: B's whole answer, nothing of A's."""
+    """S12: cut or silent after output: B's whole answer, nothing of A's.
+
+    B is at another upstream: what a reset connection does to others that share it is not this test's business.
+    """
     alias = short.alias("whole")
-    short.play(alias, {"a": broken_off(how), "b": CHAT.streams()})
+    short.play(alias, {"a": broken_off(how), "x": CHAT.streams()})
     response = short.call(CHAT, alias, stream=True, http2=http2)
     assert (response.status, response.end) == (200, End.CLEAN)
     assert response.body == b"".join((*CHAT.lifecycle, *CHAT.events))
-    assert short.order(alias) == ["a", "b"]
+    assert short.order(alias) == ["a", "x"]
     short.main.wait(lambda seen: all(one.cancelled or one.finished for one in seen if one.json.get("model") == alias))
 
 
 def test_s12_an_end_without_its_terminal_event_is_no_end(short: Stage) -> None:
     """S12: proven complete, or not released: the transport ended cleanly, the stream did not."""
     alias = short.alias("whole")
-    short.play(alias, {"a": sse(*CHAT.lifecycle, CHAT.events[0]), "b": CHAT.streams()})
+    short.play(alias, {"a": sse(*CHAT.lifecycle, CHAT.events[0]), "x": CHAT.streams()})
     response = short.call(CHAT, alias, stream=True)
     assert response.body == b"".join((*CHAT.lifecycle, *CHAT.events))
-    assert short.order(alias) == ["a", "b"]
+    assert short.order(alias) == ["a", "x"]
 
 
 def test_s12_an_error_after_output_is_replayed(short: Stage) -> None:
     """S12, S03: what could only be passed on live can be replayed here."""
     alias = short.alias("whole")
-    short.play(alias, {"a": sse(*CHAT.lifecycle, CHAT.events[0], CHAT.error_event), "b": CHAT.streams()})
+    short.play(alias, {"a": sse(*CHAT.lifecycle, CHAT.events[0], CHAT.error_event), "x": CHAT.streams()})
     assert short.call(CHAT, alias, stream=True).body == b"".join((*CHAT.lifecycle, *CHAT.events))
-    assert short.order(alias) == ["a", "b"]
+    assert short.order(alias) == ["a", "x"]
 
 
 def test_s12_some_servers_end_without_done(short: Stage) -> None:
@@ -203,7 +206,7 @@ def test_s12_over_the_bound_it_is_live(short: Stage, http2: bool) -> None:
     """S12: beyond 8 MiB the reply is released from there, whole and in order, and never mixed with another."""
     alias, gate = short.alias("whole"), Gate()
     long = data({"choices": [{"index": 0, "delta": {"content": "x" * 1_000_000}}]})
-    short.play(alias, {"a": sse(*[long] * 9, gate, *CHAT.events), "b": CHAT.streams()})
+    short.play(alias, {"a": sse(*[long] * 9, gate, *CHAT.events), "x": CHAT.streams()})
     received = b""
     with short.connect(CHAT, http2=http2) as connection:
         sent = short.send(connection, CHAT, alias, stream=True)
