@@ -6,22 +6,22 @@ import json
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ..edit import read_json_model, set_json_members, write_json_model
+from ..edit import set_json_members
 from ..pool import Upstream
 from .base import (
     AUTH_HEADERS,
     Asked,
-    Call,
-    Dialect,
     Endpoint,
     Kind,
     ModelList,
     Progress,
     StreamEvent,
     Written,
+    bearer,
     has_content,
     read_json,
 )
+from .bodymodel import BodyModelDialect
 
 OAUTH_PREFIX = "sk-ant-oat"
 """How the token of a subscription login begins; API keys begin with ``sk-ant-api``."""
@@ -42,7 +42,7 @@ _ERROR_TYPES = {
 }
 
 
-class Anthropic(Dialect):
+class Anthropic(BodyModelDialect):
     """Sources: the Anthropic API documentation, "Streaming messages", "Errors" and "Workspaces"."""
 
     name = "anthropic"
@@ -64,16 +64,6 @@ class Anthropic(Dialect):
         "/v1/messages/count_tokens": Endpoint("messages/count_tokens", Kind.AUXILIARY),
     }
 
-    def endpoint(self, method: str, tail: str) -> Endpoint | None:
-        return self._endpoints.get(tail) if method == "POST" else None
-
-    def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
-        alias, streamed = read_json_model(body)
-        return Call(alias, streamed) if alias else None
-
-    def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
-        return tail, write_json_model(body, model)
-
     def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
         # A relative has the version in the body, the streaming in the path, and need not send the header.
         members = {"anthropic_version": None, "model": model, **({"stream": True} if asked.call.streamed else {})}
@@ -83,7 +73,7 @@ class Anthropic(Dialect):
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
         # The header follows from the secret, never from where the tool had its own: SDKs send either kind as bearer.
         if secret.startswith(OAUTH_PREFIX):
-            return (("authorization", f"Bearer {secret}"),)
+            return bearer(secret)
         return (("x-api-key", secret),)
 
     def clean_headers(self, headers: Mapping[str, str], secret: str = "") -> tuple[tuple[str, str], ...]:

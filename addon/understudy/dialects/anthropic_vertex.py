@@ -9,7 +9,7 @@ from urllib.parse import quote
 from ..edit import read_json_model, set_json_members, write_json_model
 from ..pool import Upstream
 from .anthropic import Anthropic
-from .base import Asked, Call, Endpoint, Written, without_parameters
+from .base import Asked, Call, Endpoint, Written, bearer, without_parameters
 from .gemini import GOOGLE_IDENTITY, GOOGLE_QUERY
 from .vertex import HOSTS, PROJECT, check_project, publisher_model
 
@@ -72,7 +72,7 @@ class AnthropicVertex(Anthropic):
         return Written(f"/publishers/anthropic/models/{quote(model, safe='@')}:{action}", query, body)
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {secret}"),)
+        return bearer(secret)
 
     def check(self, base_path: str, api_version: str) -> tuple[str, str] | None:
         return super().check(base_path, api_version) or check_project(base_path)

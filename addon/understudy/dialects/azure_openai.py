@@ -7,11 +7,9 @@ from contextlib import suppress
 from typing import ClassVar
 from urllib.parse import quote
 
-from ..edit import read_json_model, write_json_model
-from ..forms import read_multipart_model, write_multipart_model
 from ..pool import Upstream
-from .base import Asked, Call, Endpoint, Written, path_model, with_parameter, without_parameters
-from .openai import OpenAI, is_form, put_model
+from .base import Asked, Call, Endpoint, Written, bearer, path_model, with_parameter, without_parameters
+from .openai import OpenAI, put_model, read_body_model, write_body_model
 
 _VERSION = frozenset({"api-version"})
 _PATH = re.compile(r"(?:/openai)?(?:/(?P<v1>v1)|/deployments/(?P<name>[^/?#\s]+))?/(?P<endpoint>[a-z][a-z_/]*)")
@@ -51,7 +49,7 @@ class AzureOpenAI(OpenAI):
         match = _PATH.fullmatch(tail)
         if match is None:
             return None
-        in_body, streamed = read_multipart_model(content_type, body) if is_form(content_type) else read_json_model(body)
+        in_body, streamed = read_body_model(content_type, body)
         alias = path_model(match["name"]) if match["name"] else in_body
         return Call(alias, streamed) if alias else None
 
@@ -83,7 +81,7 @@ class AzureOpenAI(OpenAI):
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
         # A token of Entra ID is a JWT; a key of the resource is hexadecimal or base62.
-        return (("authorization", f"Bearer {secret}"),) if secret.startswith("eyJ") else (("api-key", secret),)
+        return bearer(secret) if secret.startswith("eyJ") else (("api-key", secret),)
 
     def check(self, base_path: str, api_version: str) -> tuple[str, str] | None:
         if base_path.endswith("/v1"):
@@ -99,7 +97,5 @@ class AzureOpenAI(OpenAI):
 def _named(content_type: str, body: bytes, model: str) -> bytes:
     """The body with its model replaced where it names one: the path names it already."""
     with suppress(ValueError):
-        return (
-            write_multipart_model(content_type, body, model) if is_form(content_type) else write_json_model(body, model)
-        )
+        return write_body_model(content_type, body, model)
     return body

@@ -48,6 +48,11 @@ def with_parameter(query: str, name: str, value: str) -> str:
     return f"{query}&{added}" if query else added
 
 
+def bearer(secret: str) -> tuple[tuple[str, str], ...]:
+    """The header that carries a secret as a bearer token (RFC 6750), as ``credential_headers`` returns it."""
+    return (("authorization", f"Bearer {secret}"),)
+
+
 def read_json(data: bytes) -> object | None:
     """Parse JSON from the wire; None for whatever is not JSON in UTF-8. Never raises."""
     try:

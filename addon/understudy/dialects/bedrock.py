@@ -20,6 +20,7 @@ from .base import (
     Progress,
     StreamEvent,
     Written,
+    bearer,
     has_content,
     read_json,
 )
@@ -85,7 +86,7 @@ class Bedrock(Dialect):
         return Written(f"/model/{quote(model, safe='')}/{action}", "", set_json_members(asked.body, members), headers)
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {secret}"),)
+        return bearer(secret)
 
     def progress(self, event: StreamEvent) -> Progress:
         if event.name == "exception":

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from ..edit import read_json_model, write_json_model
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, ModelList, Progress, StreamEvent, has_content, read_json
+from .base import AUTH_HEADERS, Endpoint, Kind, ModelList, Progress, StreamEvent, bearer, has_content, read_json
+from .bodymodel import BodyModelDialect
 
 _BOOKKEEPING = frozenset({"type", "role"})
 _LIFECYCLE = frozenset({"message-start", "content-end", "tool-call-end", "citation-end"})
 
 
-class Cohere(Dialect):
+class Cohere(BodyModelDialect):
     """Sources: Cohere's API reference, "Chat (v2)", "Embed (v2)", "Rerank (v2)", "Errors"; "A guide to streaming
     responses".
     """
@@ -32,18 +32,8 @@ class Cohere(Dialect):
         f"/v2/{name}": Endpoint(name, Kind.GENERATING) for name in ("chat", "embed", "rerank")
     }
 
-    def endpoint(self, method: str, tail: str) -> Endpoint | None:
-        return self._endpoints.get(tail) if method == "POST" else None
-
-    def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
-        alias, streamed = read_json_model(body)
-        return Call(alias, streamed) if alias else None
-
-    def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
-        return tail, write_json_model(body, model)
-
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {secret}"),)
+        return bearer(secret)
 
     def progress(self, event: StreamEvent) -> Progress:
         if event.data.strip() == b"[DONE]":

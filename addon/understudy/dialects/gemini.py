@@ -21,6 +21,7 @@ from .base import (
     Progress,
     StreamEvent,
     Written,
+    bearer,
     has_content,
     path_model,
     read_json,
@@ -134,7 +135,7 @@ class Gemini(Dialect):
 def credential_of(secret: str, *, otherwise: str) -> tuple[tuple[str, str], ...]:
     """The header for a secret of Google's: keys begin with ``AIza`` or ``AQ.``, tokens of an account with ``ya29.``."""
     kind = "key" if secret.startswith(("AIza", "AQ.")) else "bearer" if secret.startswith("ya29.") else otherwise
-    return (("x-goog-api-key", secret),) if kind == "key" else (("authorization", f"Bearer {secret}"),)
+    return (("x-goog-api-key", secret),) if kind == "key" else bearer(secret)
 
 
 def without_model(body: bytes) -> bytes:

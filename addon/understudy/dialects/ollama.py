@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from ..edit import read_json_member, read_json_model, write_json_model
-from .base import AUTH_HEADERS, Call, Dialect, Endpoint, Kind, ModelList, Progress, StreamEvent, has_content, read_json
+from ..edit import read_json_member, read_json_model
+from .base import (
+    AUTH_HEADERS,
+    Call,
+    Endpoint,
+    Kind,
+    ModelList,
+    Progress,
+    StreamEvent,
+    bearer,
+    has_content,
+    read_json,
+)
+from .bodymodel import BodyModelDialect
 
 _STREAMING = frozenset({"/api/chat", "/api/generate"})
 _BOOKKEEPING = frozenset({"model", "created_at", "role", "remote_model", "remote_host", "done_reason", "context"})
 
 
-class Ollama(Dialect):
+class Ollama(BodyModelDialect):
     """Sources: Ollama's API documentation, "Generate a chat completion", "Generate a response", "Generate embeddings",
     "Streaming" and "Errors"; "Cloud" for ollama.com and its bearer keys.
     """
@@ -40,18 +52,12 @@ class Ollama(Dialect):
         f"/api/{name}": Endpoint(name, Kind.GENERATING) for name in ("chat", "generate", "embed", "embeddings")
     }
 
-    def endpoint(self, method: str, tail: str) -> Endpoint | None:
-        return self._endpoints.get(tail) if method == "POST" else None
-
     def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
         alias, _ = read_json_model(body)
         return Call(alias, tail in _STREAMING and read_json_member(body, "stream") is not False) if alias else None
 
-    def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
-        return tail, write_json_model(body, model)
-
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {secret}"),)
+        return bearer(secret)
 
     def progress(self, event: StreamEvent) -> Progress:
         document = read_json(event.data)

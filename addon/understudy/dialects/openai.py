@@ -12,17 +12,18 @@ from .base import (
     AUTH_HEADERS,
     Asked,
     Call,
-    Dialect,
     Endpoint,
     Kind,
     ModelList,
     Progress,
     StreamEvent,
     Written,
+    bearer,
     has_content,
     read_json,
     without_parameters,
 )
+from .bodymodel import BodyModelDialect
 
 _GENERATING = (
     "chat/completions",
@@ -68,7 +69,7 @@ _BOOKKEEPING = frozenset(
 )
 
 
-class OpenAI(Dialect):
+class OpenAI(BodyModelDialect):
     """Sources: the OpenAI API reference, "Authentication", "Streaming events" and "Error codes"; for what compatible
     servers add, OpenRouter's errors inside a choice and vLLM's ``"object": "error"``; for logins, what Codex and the
     Copilot CLI were seen to send.
@@ -104,25 +105,19 @@ class OpenAI(Dialect):
         **{f"/{name}": Endpoint(name, Kind.AUXILIARY) for name in _AUXILIARY},
     }
 
-    def endpoint(self, method: str, tail: str) -> Endpoint | None:
-        return self._endpoints.get(tail) if method == "POST" else None
-
     def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
-        form = is_form(content_type)
-        alias, streamed = read_multipart_model(content_type, body) if form else read_json_model(body)
+        alias, streamed = read_body_model(content_type, body)
         return Call(alias, streamed) if alias else None
 
     def write_model(self, tail: str, content_type: str, body: bytes, model: str) -> tuple[str, bytes]:
-        if is_form(content_type):
-            return tail, write_multipart_model(content_type, body, model)
-        return tail, write_json_model(body, model)
+        return tail, write_body_model(content_type, body, model)
 
     def write(self, asked: Asked, model: str, upstream: Upstream) -> Written:
         query = without_parameters(asked.query, frozenset({"api-version"}))
         return Written(f"/{asked.endpoint.name}", query, put_model(asked.content_type, asked.body, model))
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {secret}"),)
+        return bearer(secret)
 
     def progress(self, event: StreamEvent) -> Progress:
         if event.data.strip() == b"[DONE]":
@@ -163,14 +158,26 @@ class OpenAI(Dialect):
 _WEIGHT = (Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR)
 
 
+def read_body_model(content_type: str, body: bytes) -> tuple[str | None, bool]:
+    """The alias that a body, JSON or a form, names (None without one), and whether it asks for a stream."""
+    return read_multipart_model(content_type, body) if _is_form(content_type) else read_json_model(body)
+
+
+def write_body_model(content_type: str, body: bytes, model: str) -> bytes:
+    """The body with its model replaced. Raises ValueError where :func:`read_body_model` finds none."""
+    if _is_form(content_type):
+        return write_multipart_model(content_type, body, model)
+    return write_json_model(body, model)
+
+
 def put_model(content_type: str, body: bytes, model: str) -> bytes:
     """The body naming this model, whether it named one before or not. Raises ValueError when it cannot be read."""
-    if is_form(content_type):
+    if _is_form(content_type):
         return set_multipart_model(content_type, body, model)
     return set_json_members(body, {"model": model})
 
 
-def is_form(content_type: str) -> bool:
+def _is_form(content_type: str) -> bool:
     """Whether a Content-Type names a form with files."""
     return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
 
