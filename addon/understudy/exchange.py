@@ -160,10 +160,8 @@ class Exchange:
         Raises RuntimeError when no attempt is under way; nothing has changed then.
         """
         attempt = self._take_attempt("judge")
-        verdict = self._judged(reply)
-        default = action(verdict, reply.fault)
-        hint = read_hint(reply, now) if default.hint_cap else None
-        failure = Failure(attempt, verdict, default, hint, reply.fault, now)
+        failure = self._failure(attempt, reply, now)
+        verdict, default = failure.verdict, failure.default
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
         if reply.fault is None:
@@ -237,13 +235,11 @@ class Exchange:
         if not self._released or self.outcomes[self._released - 1].verdict.label is not Label.OK:
             return None
         released = self.outcomes[self._released - 1].attempt
-        verdict = self._judged(reply)
-        default = action(verdict, reply.fault)
-        if default.scope is None:
+        failure = self._failure(released, reply, now)
+        if failure.default.scope is None:
             return None
-        hint = read_hint(reply, now) if default.hint_cap else None
-        suspension = self._lessons.learn(Failure(released, verdict, default, hint, reply.fault, now))
-        return Outcome(released, verdict, reply.status, suspension, default.hope, reply.fault)
+        suspension = self._lessons.learn(failure)
+        return Outcome(released, failure.verdict, reply.status, suspension, failure.default.hope, reply.fault)
 
     def cancelled(self) -> None:
         """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""
@@ -281,6 +277,13 @@ class Exchange:
             self.suspensions.begin_probe(candidate, ticket)
         self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket, now)
         return self.attempt
+
+    def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:
+        """What a reply means for its attempt, should that have failed."""
+        verdict = self._judged(reply)
+        default = action(verdict, reply.fault)
+        hint = read_hint(reply, now) if default.hint_cap else None
+        return Failure(attempt, verdict, default, hint, reply.fault, now)
 
     def _judged(self, reply: Reply) -> Verdict:
         """The verdict, with what the route says about its label on top of what its rule does."""

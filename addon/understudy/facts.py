@@ -11,20 +11,16 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.dialects.base import Call
 from understudy.exchange import Exchange
-from understudy.keys import Suspension, key_of
+from understudy.keys import Suspension
 from understudy.memory import Plan
-from understudy.pool import Candidate, Mode, printable
-from understudy.refusal import duration
+from understudy.pool import Candidate, printable
+from understudy.refusal import LISTED, duration
 from understudy.rules import Scope
-from understudy.sites import Recognised
 from understudy.steps import Outcome
 
 KEY = "understudy"
 """Where it stands in a flow's metadata."""
-LISTED = 20
-"""How many candidates are listed."""
 NOTED_WAITS = 50
 """More waits than this no exchange should have; they are not listed."""
 
@@ -32,18 +28,11 @@ type Facts = dict[str, Any]
 """Keys: see the README, "What a flow knows"."""
 
 
-def begin(exchange: Exchange, recognised: Recognised, call: Call, mode: Mode, now: float) -> Facts:
+def begin(exchange: Exchange, plan: Plan, now: float) -> Facts:
     """What is known before the first attempt. ``now`` is a Unix time."""
     members = exchange.lineup.members
-    facts: Facts = {
-        "exchange": os.urandom(6).hex(),
-        "time": round(now, 3),
-        "route": exchange.lineup.route.pattern,
-        "alias": printable(exchange.request.alias),
-        "dialect": recognised.dialect.name,
-        "endpoint": recognised.endpoint.name,
-        "streamed": call.streamed,
-        "mode": mode.value,
+    facts = {
+        **_asked(plan, now),
         "candidates": [str(member) for member in members[:LISTED]],
         "of": len(members),
         "attempts": 0,
@@ -57,7 +46,16 @@ def begin(exchange: Exchange, recognised: Recognised, call: Call, mode: Mode, no
 def observe(plan: Plan, shadow: Exchange | None, now: float) -> Facts:
     """What is known of a call that is only observed, before its reply is there."""
     if shadow is not None:
-        return begin(shadow, plan.recognised, plan.call, plan.route.mode, now)
+        return begin(shadow, plan, now)
+    return {
+        **_asked(plan, now),
+        "attempts": 0,
+        "tried": [],
+    }
+
+
+def _asked(plan: Plan, now: float) -> Facts:
+    """What a call asks for, under an id of its own."""
     return {
         "exchange": os.urandom(6).hex(),
         "time": round(now, 3),
@@ -67,8 +65,6 @@ def observe(plan: Plan, shadow: Exchange | None, now: float) -> Facts:
         "endpoint": plan.recognised.endpoint.name,
         "streamed": plan.call.streamed,
         "mode": plan.route.mode.value,
-        "attempts": 0,
-        "tried": [],
     }
 
 
@@ -98,7 +94,7 @@ def why_suspended(suspension: Suspension, now: float) -> str:
 
 def place(exchange: Exchange, candidate: Candidate) -> int:
     """The place of a candidate among those of its route, from 1."""
-    return exchange.lineup.mask(key_of(candidate, Scope.CANDIDATE)).bit_length()
+    return exchange.lineup.bit(candidate).bit_length()
 
 
 def tried(exchange: Exchange, outcome: Outcome) -> Facts:

@@ -68,7 +68,7 @@ class FlowJournal:
 
     def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
         """A call is about to be answered from the pool."""
-        facts = known.begin(exchange, plan.recognised, plan.call, plan.route.mode, self.clock())
+        facts = known.begin(exchange, plan, self.clock())
         flow.metadata[known.KEY] = self._facts[exchange] = facts
 
     def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:

@@ -10,12 +10,9 @@ from understudy.engine import Snapshot
 from understudy.exchange import Exchange
 from understudy.keys import Suspension
 from understudy.recorded import RecordedAttempt, RecordedCall
-from understudy.refusal import duration
+from understudy.refusal import LISTED, duration
 from understudy.rules import Label, Scope
 from understudy.steps import Attempt, Outcome, Refuse, Release, Wait
-
-LISTED = 20
-"""How many candidates are listed."""
 
 
 class End(StrEnum):
