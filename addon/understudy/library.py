@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from understudy.rulefolder import Stamp, load_folder, shipped_folder, stamp
+from understudy.rulefolder import Stamp, load_folder, load_shipped, shipped_folder, stamp
 from understudy.rules import Ruleset, Speaker
 from understudy.yamlnodes import Problem, RuleError
 
@@ -22,8 +22,6 @@ class RuleLibrary:
 
     def __init__(self) -> None:
         self.folders: tuple[Path, ...] = ()
-        # The shipped rules take half of the time to start, and nobody changes them: read again only if somebody did.
-        self._shipped: tuple[Stamp, tuple[Speaker, ...]] | None = None
         self._stamps = self._stamp(())
         self.ruleset = self._load(())
 
@@ -59,16 +57,9 @@ class RuleLibrary:
             except RuleError as error:
                 problems += error.problems
         try:
-            loaded.append(self._load_shipped())
+            loaded.append(load_shipped())
         except RuleError as error:
             problems += error.problems
         if problems:
             raise RuleError(problems)
         return Ruleset(*loaded)
-
-    def _load_shipped(self) -> tuple[Speaker, ...]:
-        folder = shipped_folder()
-        now = stamp(folder)
-        if self._shipped is None or self._shipped[0] != now:
-            self._shipped = now, load_folder(folder)
-        return self._shipped[1]

@@ -7,6 +7,7 @@ the program and as safe as the program is.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +96,18 @@ def shipped_folder() -> Path:
 
 def shipped() -> Ruleset:
     """The rules that come with understudy."""
-    return Ruleset(load_folder(shipped_folder()))
+    return Ruleset(load_shipped())
+
+
+def load_shipped() -> tuple[Speaker, ...]:
+    """The rules that come with understudy, read once and again only when somebody changes one. Raises RuleError."""
+    folder = shipped_folder()
+    return _load_unless_known(folder, stamp(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_unless_known(folder: Path, _state: Stamp) -> tuple[Speaker, ...]:
+    return load_folder(folder)
 
 
 def _check_private(file: Path, folder: Path) -> None:

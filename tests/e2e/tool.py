@@ -1,9 +1,9 @@
-"""Runs mitmproxy's programs: imports mitmproxy once, and forks a process for every start that is asked for.
+"""Runs mitmproxy's programs: imports what they import once, and forks a process for every start that is asked for.
 
 Importing takes nearly all of a start, so ``launch.py`` keeps one of these for the test session. A forked process is
 the program itself in every respect: arguments, environment, folder, standard streams, signals and exit code are its
-own, the interpreter goes on to the program's entry point and ends with it, and the addon is not imported before
-mitmproxy loads it.
+own, the interpreter goes on to the program's entry point and ends with it. Of the addon the modules are there and the
+shipped rules are read; the script is run, and everything else made, when mitmproxy loads it.
 
 Standard input is a socket. It brings a line of JSON for each start, with three descriptors: the program's standard
 input, its output, and a socket on which its process id and in the end its exit code are told. When the other end is
@@ -23,8 +23,10 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
+ADDON = Path(__file__).resolve().parents[2] / "addon"
 HARMLESS = frozenset({"HOME"})
 """Asked for by sysconfig, which finds out where packages of the user's own would be. An environment has none."""
 
@@ -142,6 +144,11 @@ if __name__ == "__main__":
     # The latter two because the programs would import them first thing.
     from mitmproxy.tools import dump, main, web  # noqa: F401
 
+    sys.path.insert(0, str(ADDON))
+    from understudy import addon, rulefolder  # noqa: F401
+
+    rulefolder.load_shipped()
+    sys.path.remove(str(ADDON))
     os.environ.__class__ = plain
     gc.collect()
     gc.freeze()  # what is shared with the programs stays shared: no collection writes to it
