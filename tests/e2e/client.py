@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import select
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
@@ -198,6 +199,15 @@ class Connection:
     def close(self) -> None:
         """Go away."""
         self._socket.close()
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether another request can be sent: every reply has come to its end, and nothing unasked has come since."""
+        if any(stream.end is not End.CLEAN for stream in self._streams.values()):
+            return False
+        if self._http2 is None and self._http1.our_state is h11.DONE and self._http1.their_state is h11.DONE:
+            return not select.select([self._socket], [], [], 0)[0]
+        return self._http2 is not None and not select.select([self._socket], [], [], 0)[0]
 
     @property
     def certificate(self) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import re
 import signal
@@ -86,6 +87,8 @@ class Proxy:
             arguments += ["--set", f"{name}={value}"]
         if addon:
             arguments += ["-s", str(ADDON)]
+        self.before_stop = contextlib.ExitStack()
+        """What its tools have to do before it ends."""
         self._output: list[str] = []
         self._ended = False
         self._changed = threading.Condition()
@@ -186,6 +189,7 @@ class Proxy:
 
     def stop(self) -> int:
         """End the process, politely first; return its exit code. May be called again."""
+        self.before_stop.close()
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_SECONDS)

@@ -7,6 +7,7 @@ Tests that suspend a credential or an upstream start a proxy for themselves.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -245,6 +246,8 @@ class Stage:
         self.proxy = proxy
         self.main = main
         self.other = other
+        self._idle: dict[tuple[str, bool], list[Connection]] = {}
+        proxy.before_stop.callback(self._go_away)
 
     def alias(self, prefix: str = "model") -> str:
         """An alias that no other test uses."""
@@ -281,11 +284,26 @@ class Stage:
         headers: Sequence[tuple[str, str]] = (),
         path: str = "",
         body: bytes | None = None,
+        anew: bool = False,
     ) -> Response:
-        """One call of a tool, read to its end."""
-        with self.connect(api, http2=http2) as connection:
+        """One call of a tool, read to its end.
+
+        On a connection that an earlier call has left, as most tools do; making one is most of the proxy's work.
+        ``anew``: on one of its own, where it matters that neither side is kept.
+        """
+        idle = self._idle.setdefault((api.dialect, http2), [])
+        connection = (None if anew else _usable(idle)) or self.connect(api, http2=http2)
+        try:
             sent = self.send(connection, api, alias, stream=stream, headers=headers, path=path, body=body)
-            return sent.finish()
+            response = sent.finish()
+        except BaseException:
+            connection.close()
+            raise
+        if anew or not connection.is_reusable:
+            connection.close()
+        else:
+            idle.append(connection)
+        return response
 
     def send(
         self,
@@ -303,6 +321,20 @@ class Stage:
         content = json.dumps(asked).encode() if body is None else body
         all_headers = [("content-type", "application/json"), api.header(TOOL), *headers]
         return connection.send("POST", path or own, all_headers, content)
+
+    def _go_away(self) -> None:
+        for connections in self._idle.values():
+            while connections:
+                connections.pop().close()
+
+
+def _usable(idle: list[Connection]) -> Connection | None:
+    """Take one that is still good from the kept connections. Calls may be made by several threads."""
+    with contextlib.suppress(IndexError):
+        while not (connection := idle.pop()).is_reusable:
+            connection.close()
+        return connection
+    return None
 
 
 CRASHES = (

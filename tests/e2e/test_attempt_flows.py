@@ -410,7 +410,7 @@ def test_o05_mitmweb_and_har_show_attempts(
     stage = Stage(proxy, upstream, other_upstream)
     alias = stage.alias()
     stage.play(alias, {"gemini-a": refusal(GEMINI, alias), "gemini-b": GEMINI.answers()})
-    assert stage.call(GEMINI, alias).status == 200
+    assert stage.call(GEMINI, alias, anew=True).status == 200
     web = proxy.web_url.partition("?")[0].rstrip("/")
     headers = [("authorization", "Bearer open")]
     listed = json.loads(request(None, f"{web}/flows", "GET", headers).body)
@@ -420,7 +420,7 @@ def test_o05_mitmweb_and_har_show_attempts(
     # The reply as text, below the story.
     alias = stage.alias("pair")
     stage.play(alias, {"a": refusal(CHAT, alias), "b": CHAT.streams()})
-    assert stage.call(CHAT, alias, stream=True).status == 200
+    assert stage.call(CHAT, alias, stream=True, anew=True).status == 200
     listed = json.loads(request(None, f"{web}/flows", "GET", headers).body)
     (tool,) = [each for each in listed if each["marked"] == "🎭" and alias in each["comment"]]
     shown = json.loads(request(None, f"{web}/flows/{tool['id']}/response/content/auto.json", "GET", headers).body)

@@ -97,7 +97,7 @@ def test_o04_list_explain_suspend_and_resume_from_the_shell(play: Stage, shell: 
     assert play.call(CHAT, alias).status == 200
     status, said = shell("status")
     assert status == 0
-    assert re.search(rf"candidate a {alias}: model_unsupported by general/\w+, for another (10m|9m\d+s)", said), said
+    assert re.search(rf"candidate a {alias}: model_unsupported by general/\w+, for another (1[01]m|9m\d+s)", said), said
     explained = shell.json("explain", alias, "openai")["results"][0]
     assert [(each["credential"], each["state"]) for each in explained["candidates"]] == [
         ("a", "suspended"),
