@@ -61,7 +61,7 @@ def sent(
     asked.data.content, asked.headers["content-length"] = body, str(len(body))
     recognised = Sites(pool_of(at)).recognise(asked.host, 443, "POST", asked.path)
     assert recognised is not None
-    call = rewrite.read_call(asked, recognised)
+    call = rewrite.read_call(asked, recognised, rewrite.decoded_body(asked))
     assert call is not None
     candidate = Candidate(Credential("a", at, Source(secret), own), model or call.alias)
     made = rewrite.build(asked, recognised, call, candidate, secret)

@@ -67,7 +67,7 @@ def signed(source: AwsKeys | AwsProfile, body: bytes = b'{"messages":[]}') -> ht
     asked = http.Request.make("POST", f"https://{HOST}/model/a%3A0/converse?x=1", body, headers)
     recognised = Sites(pool()).recognise(HOST, 443, "POST", asked.path)
     assert recognised is not None
-    call = rewrite.read_call(asked, recognised)
+    call = rewrite.read_call(asked, recognised, rewrite.decoded_body(asked))
     assert call is not None
     return rewrite.build(asked, recognised, call, Candidate(Credential("a", AT, source), "b:0"), source.reveal())
 

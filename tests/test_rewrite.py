@@ -59,7 +59,7 @@ def request(
 def recognise(asked: http.Request) -> tuple[Recognised, Call]:
     recognised = SITES.recognise(asked.host, 443, "POST", asked.path)
     assert recognised is not None
-    call = rewrite.read_call(asked, recognised)
+    call = rewrite.read_call(asked, recognised, rewrite.decoded_body(asked))
     assert call is not None
     return recognised, call
 
@@ -241,8 +241,8 @@ def test_a_body_that_cannot_be_read_is_not_a_call() -> None:
     asked = request(body=b"garbage", headers={"content-encoding": "gzip"})
     recognised = SITES.recognise("api.openai.com", 443, "POST", asked.path)
     assert recognised is not None
-    assert rewrite.read_call(asked, recognised) is None
     assert rewrite.decoded_body(asked) is None
+    assert rewrite.read_call(asked, recognised, None) is None
     candidate = Candidate(Credential("a", CORP, Source()), "other")
     with pytest.raises(ValueError, match="cannot be decoded"):
         rewrite.build(asked, recognised, Call("gpt-5", False), candidate, SECRET)

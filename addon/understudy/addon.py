@@ -69,7 +69,6 @@ class Understudy:
             lambda: self.engine.suspensions,
         )
         self.journal = self.inspection.journal
-        self.addons = [FlowCommands(lambda: self.library.folders, lambda: self.engine.ruleset, self._in_view)]
         self.uninstall: Callable[[], None] = lambda: None
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
@@ -84,7 +83,10 @@ class Understudy:
     def load(self, loader: Loader) -> None:
         """Add the options and put the layer in place."""
         options.add(loader)
+        # Not as addons of their own: mitmproxy asks every addon at every hook.
         loader.master.commands.collect_commands(Commands(self.control))
+        flow_commands = FlowCommands(lambda: self.library.folders, lambda: self.engine.ruleset, self._in_view)
+        loader.master.commands.collect_commands(flow_commands)
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)

@@ -165,13 +165,13 @@ class Engine:
         """Look at the request when its body is in; None when it names no alias or no route serves it."""
         if intake.recognised is None:
             return None
-        call = rewrite.read_call(request, intake.recognised)
-        if call is None:
+        body = rewrite.decoded_body(request)
+        call = rewrite.read_call(request, intake.recognised, body)
+        if body is None or call is None:
             return None
         route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
         if route is None:
             return None
-        body = rewrite.decoded_body(request) or b""
         said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
         owner = self.memory.bindings.owner(said.marks)
         if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
@@ -184,7 +184,7 @@ class Engine:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
         snapshot = self.snapshot
         recognised = snapshot.sites.recognise(host, port, request.method, request.path) if snapshot else None
-        call = rewrite.read_call(request, recognised) if recognised else None
+        call = rewrite.read_call(request, recognised, rewrite.decoded_body(request)) if recognised else None
         if snapshot is None or recognised is None or call is None:
             return ""
         pool, dialect = snapshot.pool, recognised.dialect.name

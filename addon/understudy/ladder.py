@@ -17,7 +17,7 @@ HOUR = 3600.0
 JITTER = 0.1
 """The most that is added to a step, as a share of it, so that not all candidates come back at the same instant."""
 LIMIT = 100_000
-"""The most ladders that are remembered; the one that was climbed longest ago is forgotten first."""
+"""The most keys whose ladders are remembered; what was climbed longest ago is forgotten first."""
 
 
 def doubling(first: float, cap: float) -> tuple[float, ...]:
@@ -44,37 +44,36 @@ class Ladders[K]:
     """The rungs that keys have reached, by label."""
 
     def __init__(self) -> None:
-        self._rungs: dict[tuple[K, Label], Rung] = {}
+        self._rungs: dict[K, dict[Label, Rung]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._rungs)
+    def __contains__(self, key: K) -> bool:
+        return key in self._rungs
 
     def __iter__(self) -> Iterator[tuple[K, Label, Rung]]:
         """Every rung that was reached."""
-        return ((key, label, rung) for (key, label), rung in self._rungs.items())
+        return ((key, label, rung) for key, rungs in self._rungs.items() for label, rung in rungs.items())
 
     def next_step(self, key: K, label: Label, ticket: int, now: float) -> int | None:
         """The step that a failure reaches; None when it belongs to the window of the last one.
 
         ``ticket``: the order of the attempt that failed.
         """
-        rung = self._rungs.get((key, label))
+        rung = self._rungs.get(key, {}).get(label)
         if rung is None:
             return 0
         return None if ticket < rung.order or now < rung.until else rung.step + 1
 
     def climb(self, key: K, label: Label, rung: Rung) -> None:
         """A failure was counted."""
-        self._rungs.pop((key, label), None)
-        self._rungs[key, label] = rung
+        rungs = self._rungs[key] = self._rungs.pop(key, {})
+        rungs[label] = rung
         if len(self._rungs) > LIMIT:
             del self._rungs[next(iter(self._rungs))]
 
     def standing(self, key: K) -> dict[Label, Rung]:
         """Where a key stands, by label."""
-        return {label: rung for label in Label if (rung := self._rungs.get((key, label))) is not None}
+        return dict(self._rungs.get(key, {}))
 
     def forget(self, key: K) -> None:
         """A real success: the next failure is a first one."""
-        for label in Label:
-            self._rungs.pop((key, label), None)
+        self._rungs.pop(key, None)

@@ -117,9 +117,8 @@ def reveal(request: http.Request, stash: Stash) -> http.Request:
     return revealed
 
 
-def read_call(request: http.Request, recognised: Recognised) -> Call | None:
-    """Alias and stream flag of a recognised request; None when the body cannot be read."""
-    body = decoded_body(request)
+def read_call(request: http.Request, recognised: Recognised, body: bytes | None) -> Call | None:
+    """Alias and stream flag of a recognised request with this :func:`decoded_body`; None when it cannot be read."""
     if body is None:
         return None
     content_type = request.headers.get("content-type", "")

@@ -18,7 +18,8 @@ from understudy.rulefile import read_rule
 from understudy.rules import Ruleset, Speaker
 from understudy.yamlnodes import FileError, Problem, RuleError
 
-YAML, PYTHON = (".yaml", ".yml"), (".py",)
+PYTHON = ".py"
+RULES, HIDDEN = (".yaml", ".yml", PYTHON), (".", "__")
 MOST_FILES = 2000
 
 type Stamp = tuple[tuple[str, int, int, int], ...]
@@ -56,32 +57,35 @@ def load_folder(path: str | Path, *, private: bool = False) -> tuple[Speaker, ..
 def load_file(file: Path, folder: Path) -> Speaker:
     """The rule in one file of a folder. Raises RuleError."""
     identity = file.relative_to(folder).with_suffix("").as_posix()
-    if file.suffix in PYTHON:
+    if file.suffix == PYTHON:
         return load_python_rule(file, identity)
     return read_rule(file, identity)
 
 
 def rule_files(folder: Path) -> list[Path]:
     """The files below a folder that are rules, sorted: by suffix, and neither hidden nor in a hidden folder."""
-    found = []
+    return sorted(map(Path, _rule_paths(folder)))
+
+
+def _rule_paths(folder: Path) -> list[str]:
+    """The same as texts, in no order: somebody looks once a second, and paths are expensive."""
+    found: list[str] = []
     for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        for name in names:
-            if name.endswith((*YAML, *PYTHON)) and not name.startswith((".", "__")):
-                found.append(Path(root, name))
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        found += [os.path.join(root, name) for name in names if name.endswith(RULES) and not name.startswith(HIDDEN)]
         if len(found) > MOST_FILES:
             what = f"there are more than {MOST_FILES} rule files"
             raise RuleError([Problem(str(folder), 1, what, "name the folder that holds the rules")])
-    return sorted(found)
+    return found
 
 
 def stamp(folder: Path) -> Stamp:
     """What changes when a file of a folder is changed, added or taken away. Never raises."""
     found = []
     try:
-        for file in rule_files(folder):
-            status = file.stat()
-            found.append((str(file), status.st_mtime_ns, status.st_size, status.st_ino))
+        for path in sorted(_rule_paths(folder)):
+            status = os.stat(path)
+            found.append((path, status.st_mtime_ns, status.st_size, status.st_ino))
     except (OSError, RuleError):
         found.append((str(folder), -1, len(found), 0))
     return tuple(found)

@@ -168,12 +168,13 @@ class Suspensions:
 
         Nothing that is newer than the attempt is touched (laws 3 and 4). Returns the running suspension it lifted.
         """
-        if not (self._blocked or self._half_open or self.ladders):
+        keys = [key for key in keys_of(candidate) if key in self.ladders or self.is_held(key)]
+        if not keys:
             return None  # the common case, and every success asks
         lifted = None
         with self._cache.timer:
             self.expire()
-            for key in keys_of(candidate):
+            for key in keys:
                 running = self._cache.get(key)
                 last = running or self._half_open.get(key)
                 if self.is_stale(candidate, key, ticket) or (last is not None and ticket < last.order):
