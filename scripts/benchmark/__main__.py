@@ -28,8 +28,9 @@ from benchmark.processes import BenchmarkError, Processes
 from benchmark.stage import Stage, temporary_parent
 from benchmark.state import state
 from benchmark.streams import streams
+from benchmark.work import work
 
-PARTS = ("calls", "streams", "failover", "picking", "state", "memory")
+PARTS = ("calls", "streams", "failover", "work", "picking", "state", "memory")
 LONGEST = 600
 """Seconds after which a run that hangs is ended."""
 
@@ -81,6 +82,8 @@ def _measure(stage: Stage, parts: list[str] | tuple[str, ...], effort: Effort) -
         if "failover" in parts:
             yield from failover(stage, pair, effort.failovers)
         stage.stop_pair(pair)
+    if "work" in parts:
+        yield from work(stage, effort.work_rounds)
     if "picking" in parts:
         yield from picking(effort.pick_rounds)
     if "state" in parts:

@@ -24,6 +24,7 @@ class Unit(Enum):
     MILLISECONDS = "ms"
     MICROSECONDS = "us"
     KIB = "KiB"
+    COUNT = ""
 
     def text(self, value: float) -> str:
         """A figure of this unit as one reads it; times come in microseconds."""
@@ -36,6 +37,8 @@ class Unit(Enum):
                 return f"{value:.1f} us"
             case Unit.KIB:
                 return f"{value:,.0f} KiB"
+            case Unit.COUNT:
+                return f"{value:,.0f}"
 
 
 @dataclass(frozen=True, slots=True)

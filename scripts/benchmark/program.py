@@ -9,6 +9,9 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
+
+from benchmark.counter import COUNT_FILE, count_into
 
 
 def _end_with_parent() -> None:
@@ -22,5 +25,7 @@ if __name__ == "__main__":
     from mitmproxy.tools import main
 
     program = sys.argv.pop(1)
+    if file := os.environ.get(COUNT_FILE):
+        count_into(Path(file))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.exit(getattr(main, program)())

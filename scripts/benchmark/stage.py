@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmark import messages
 from benchmark.caller import Caller
+from benchmark.counter import COUNT_FILE
 from benchmark.processes import ROOT, BenchmarkError, Processes, free_ports, resident_kib
 
 ADDON = ROOT / "addon" / "understudy" / "main.py"
@@ -127,11 +128,15 @@ class Stage:
         self.processes.wait_for_port(self.processes.start(command, log="nginx.log"), port, "nginx.log")
         return port
 
-    def start_pair(self) -> Pair:
-        """Start a bare mitmdump and one with the addon. Raises BenchmarkError when one does not do what it is to."""
+    def start_pair(self, *, counted: bool = False) -> Pair:
+        """Start a bare mitmdump and one with the addon; ``counted``: see ``counter.py``.
+
+        Raises BenchmarkError when one does not do what it is to.
+        """
+        addon = ("-s", str(ADDON), "--set", f"pool_file={self.folder / 'pool.yaml'}")
         pair = Pair(
-            self._start_proxy("bare", "-s", str(self.folder / "stream.py")),
-            self._start_proxy("understudy", "-s", str(ADDON), "--set", f"pool_file={self.folder / 'pool.yaml'}"),
+            self._start_proxy("bare", "-s", str(self.folder / "stream.py"), counted=counted),
+            self._start_proxy("understudy", *addon, counted=counted),
         )
         # A proxy without its addon would be measured just as well.
         for proxy, alias in ((pair.bare, messages.JSON_ALIAS), (pair.ours, messages.PAIR_PREFIX + "check")):
@@ -149,7 +154,11 @@ class Stage:
         for proxy in pair:
             self.processes.stop(proxy.process)
 
-    def _start_proxy(self, name: str, *arguments: str) -> Proxy:
+    def count_file(self, name: str) -> Path:
+        """Where a proxy that counts leaves the number."""
+        return self.folder / f"{name}.count"
+
+    def _start_proxy(self, name: str, *arguments: str, counted: bool) -> Proxy:
         calls, streams = free_ports(2)
         command = [sys.executable, "-m", "benchmark.program", "mitmdump", "--listen-host", "127.0.0.1"]
         for listener, target in ((calls, self.ports.calls), (streams, self.ports.streams)):
@@ -164,6 +173,8 @@ class Stage:
             command += ["--set", f"{option}={value}"]
         log = f"{name}.log"
         environment = {**SECRETS, "PYTHONPATH": str(ROOT / "scripts")}
+        if counted:
+            environment[COUNT_FILE] = str(self.count_file(name))
         process = self.processes.start([*command, *arguments], log=log, environment=environment)
         for port in (calls, streams):
             self.processes.wait_for_port(process, port, log)
