@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from mitmproxy import http
@@ -163,6 +165,44 @@ def test_a_repeat_that_is_not_recorded_is_open() -> None:
     assert played.asked is not None
     assert played.asked.repeat
     assert played.free == ("home m1",)
+
+
+STORED = "resp_0123456789abcdef"
+STORED_STREAM = (
+    b'data: {"type":"response.output_text.delta","delta":"Hello"}\n\n'
+    b'data: {"type":"response.completed","response":{"id":"' + STORED.encode() + b'"}}\n\n'
+)
+
+
+@pytest.mark.parametrize("answer", [{"id": STORED, "object": "response", "output": []}, STORED_STREAM])
+def test_what_lives_in_one_account_is_asked_of_that_account(answer: object) -> None:
+    """P04: the next turn stays with the account that has the first one, though the favourite is free again."""
+    stored: dict[str, Any] = {"path": "/v1/responses", "streamed": isinstance(answer, bytes)}
+    notes = {"endpoint": "responses", "streamed": stored["streamed"]}
+    first = flow(200, answer, facts=noted(("work", "rate_limited"), ("home", "ok"), **notes), **stored)
+    refused = attempt(1, "work", "rate_limited", 429, LIMITED, headers={"retry-after": "20"}, path="/v1/responses")
+    second = flow(200, answer, at=NOW + 60, facts=noted(("home", "ok"), exchange="def", **notes), **stored)
+    second.request.text = json.dumps({"model": "gpt-5", "previous_response_id": STORED})
+    other = flow(200, answer, at=NOW + 61, facts=noted(("work", "ok"), exchange="ghi", **notes), **stored)
+    assert [labels(played) for played in play([refused, first, second, other])] == [
+        [("work", "rate_limited"), ("home", "ok")],
+        [("home", "ok")],
+        [("work", "ok")],
+    ]
+
+
+@pytest.mark.parametrize(("text", "asked"), [("hi", 1), ("something else", 2)])
+def test_the_tools_own_retry_shares_the_budget(text: str, asked: int) -> None:
+    """W04: two attempts are one request's; the same request again has one, another one has its own."""
+    names = ("one", "two", "three", "four")
+    pool = pool_of(route(*map(candidate, names), budget=Budget(attempts=2)))
+    saved, minute = [], {"retry-after": "60"}
+    for exchange, (first, second), at in (("abc", names[:2], NOW), ("def", names[2:], NOW + 5)):
+        limits = [(first, "rate_limited"), (second, "rate_limited")]
+        saved.append(attempt(1, *limits[0], 429, LIMITED, at=at, exchange=exchange, headers=minute))
+        saved.append(flow(429, LIMITED, at=at, facts=noted(*limits, exchange=exchange), headers=minute))
+        saved[-1].request.text = json.dumps({"model": "gpt-5", "input": "hi" if at == NOW else text})
+    assert [len(labels(played)) for played in play(saved, pool)] == [2, asked]
 
 
 def test_nothing_that_a_rule_knows_is_released() -> None:

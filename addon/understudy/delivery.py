@@ -27,14 +27,13 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 
 from understudy import release, replyedit
-from understudy.actions import DEFAULTS, Next
 from understudy.attemptflow import attempt_flow
 from understudy.border import BorderStream
 from understudy.dialects.base import Progress
 from understudy.engine import Intake
 from understudy.exchange import Exchange
 from understudy.hold import Hold, Secret, Tail
-from understudy.memory import Plan
+from understudy.memory import Plan, marks_of
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.replyedit import FramesToEvents, ReplyEdit
 from understudy.rules import Label
@@ -159,10 +158,8 @@ class DeliveryStream(BorderStream):
         outcome = self.exchange.outcomes[step.attempt - 1]
         label, memory = outcome.verdict.label, self.engine_now.memory
         if label is Label.OK:
-            memory.learn(self.plan, outcome.attempt.candidate, bytes(self.hold.body))
-            memory.ended(self.exchange, self.plan, self.flow.request, answered=True)
-        elif DEFAULTS[label].next is not Next.NOBODY:
-            memory.ended(self.exchange, self.plan, self.flow.request, answered=False)
+            memory.learn(outcome.attempt.candidate, marks_of(self.plan.recognised, bytes(self.hold.body)))
+        memory.ended(self.exchange, self.plan, self.flow.request, label)
         if label is Label.MODEL_UNSUPPORTED:
             memory.remember_refusal(self.exchange, response, body)
 
@@ -229,7 +226,7 @@ class DeliveryStream(BorderStream):
         progress, event = tail.last(self.hold)
         if progress is Progress.DONE:
             self.exchange.succeeded()
-            self.engine_now.memory.learn(self.plan, self.hold.candidate, tail.content())
+            self.engine_now.memory.learn(self.hold.candidate, marks_of(self.plan.recognised, tail.content()))
         elif progress is Progress.ERROR and event is not None:
             self.remember(self.hold.ending(event))
         yield from ()
@@ -260,7 +257,7 @@ class DeliveryStream(BorderStream):
             assert self.plan is not None
             if self.journal is not None:
                 self.journal.released(self.flow, self.exchange, 0)
-            self.engine_now.memory.ended(self.exchange, self.plan, self.flow.request, answered=False)
+            self.engine_now.memory.ended(self.exchange, self.plan, self.flow.request, None)
             answer = self.engine_now.memory.last_refusal(self.exchange) if step.refused else None
         yield commands.Log(step.message, WARNING)
         yield from self.respond(

@@ -6,19 +6,21 @@ for sessions, the engine for the rest; the layer tells how calls ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from cachetools import LRUCache
 from mitmproxy import http
 
+from understudy.actions import DEFAULTS, Next
 from understudy.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
 from understudy.conversation import Conversation, marks_in
 from understudy.dialects.base import Call
 from understudy.exchange import Exchange
 from understudy.pool import Candidate, Pool, Route
 from understudy.sites import Recognised
+from understudy.verdict import Label
 
 TOOL = "the tool"
 """Who owns what the tool has uploaded with its own credential; no credential can have this name."""
@@ -74,21 +76,23 @@ class Memory:
             return NOTHING_SPENT
         return self.rounds.spent(_fingerprint(plan, request), counted=plan.conversation.is_retry)
 
-    def learn(self, plan: Plan, candidate: Candidate, reply: bytes) -> None:
-        """Remember what only this candidate's account will know later (P04). ``reply``: a decoded body, or its end."""
-        if plan.recognised.endpoint.name.startswith("responses"):
-            self.bindings.learn(marks_in(reply), candidate.credential.name)
+    def learn(self, candidate: Candidate, marks: Iterable[str]) -> None:
+        """Remember that only this candidate's account will know these later (P04); see :func:`marks_of`."""
+        self.bindings.learn(marks, candidate.credential.name)
 
     def learn_upload(self, response: http.Response | None) -> None:
         """The tool has uploaded a file with its own credential: only this knows the file (P04)."""
         if response is not None and 200 <= response.status_code < 300 and response.data.content:
             self.bindings.learn(marks_in(response.data.content[:UPLOAD_REPLY]), TOOL)
 
-    def ended(self, exchange: Exchange, plan: Plan, request: http.Request, *, answered: bool) -> None:
-        """The tool has an answer, or an error that it may come back with: its next round shares the budget (W04)."""
-        if not answered:
+    def ended(self, exchange: Exchange, plan: Plan, request: http.Request, label: Label | None) -> None:
+        """The tool has a reply with this label, None: an answer of our own.
+
+        With an error that has nothing to do with its request it may come back: that round shares the budget (W04).
+        """
+        if label is None or DEFAULTS[label].next is not Next.NOBODY:
             self.rounds.failed(_fingerprint(plan, request), exchange.spent)
-        elif self.rounds:
+        elif label is Label.OK and self.rounds:
             self.rounds.answered(_fingerprint(plan, request))
 
     def remember_refusal(self, exchange: Exchange, response: http.Response, body: bytes) -> None:
@@ -100,6 +104,11 @@ class Memory:
     def last_refusal(self, exchange: Exchange) -> Refusal | None:
         """The last refusal that somebody got who asked for the same."""
         return self.refusals.get(_asked_for(exchange))
+
+
+def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
+    """What only the account of a good reply will know later. ``reply``: a decoded body, or its end."""
+    return marks_in(reply) if recognised.endpoint.name.startswith("responses") else ()
 
 
 def _asked_for(exchange: Exchange) -> tuple[str, str, str]:

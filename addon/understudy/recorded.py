@@ -17,6 +17,7 @@ from understudy.dialects.base import Call, Endpoint, Kind, Progress
 from understudy.flowtraits import fault_of, is_gone, number_of, request_of, seconds_until, text_of
 from understudy.hold import Held, Hold, Secret, Tail
 from understudy.masks import Masks
+from understudy.memory import marks_of
 from understudy.pool import Candidate, Credential, Pool, Upstream
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.rules import Label, Ruleset
@@ -36,7 +37,8 @@ class RecordedAttempt:
     """One recorded reply. ``credential`` and ``model`` say whose, "" where the recorder did not know.
 
     ``reply`` None: real output, or a reply that needs no decision. ``seconds``: until the reply was there.
-    ``complete``: its end was seen. ``ended_badly``: what a live stream ended in after it was released.
+    ``complete``: its end was seen. ``ended_badly``: what a live stream ended in after it was released. ``marks``: what
+    only the account that it came from will know later.
     """
 
     number: int
@@ -48,6 +50,7 @@ class RecordedAttempt:
     seconds: float
     complete: bool = False
     ended_badly: Reply | None = None
+    marks: tuple[str, ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -57,7 +60,7 @@ class RecordedAttempt:
     @property
     def size(self) -> int:
         """Bytes that this keeps in memory, roughly."""
-        return 1000 + (len(self.reply.body) if self.reply is not None else 0)
+        return 1000 + 150 * len(self.marks) + (len(self.reply.body) if self.reply is not None else 0)
 
 
 @dataclass
@@ -164,41 +167,43 @@ class Recorder:
                 return None
             reply, seconds = hold.fault(fault_of(flow)), seconds_until(flow, flow.broke)
             return RecordedAttempt(number, flow.number, credential, model, 0, reply, seconds)
-        held, complete, ended_badly = self._held(hold, saved, "" if is_gone(flow) else flow.error)
+        read = self._read(hold, saved, "" if is_gone(flow) else flow.error)
         # A live stream is decided when it begins, everything else when all of it is there.
-        at = saved.began if hold.live and held is None else saved.ended or saved.began
+        at = saved.began if hold.live and read.reply is None else saved.ended or saved.began
+        seconds, marks = seconds_until(flow, at), marks_of(recognised, read.content)
         return RecordedAttempt(
-            number, flow.number, credential, model, saved.status, held, seconds_until(flow, at), complete, ended_badly
+            number, flow.number, credential, model, saved.status, read.reply, seconds, read.complete, read.broke, marks
         )
 
-    def _held(self, hold: Hold, saved: SavedReply, error: str) -> tuple[Reply | None, bool, Reply | None]:
+    def _read(self, hold: Hold, saved: SavedReply, error: str) -> _Read:
         held = hold.start(saved.status, saved.headers)
         if saved.body is None and hold.success:
-            return None, False, None  # a live stream that was not kept: it had begun
+            return _Read(None)  # a live stream that was not kept: it had begun
         for at in range(0, len(saved.body or b""), PIECE):
             if held is Held.MORE and saved.body is not None:
                 held = hold.data(saved.body[at : at + PIECE])
         cut = Fault(FaultKind.CUT, error, sent=True) if error else None
         if held is Held.MORE and cut is not None:
-            return hold.fault(cut), False, None
+            return _Read(hold.fault(cut))
         if held is Held.MORE:
             held = hold.end()
         if held is Held.REPLY or (held is Held.BOUND and hold.status in (401, 403)):
             reply = hold.reply()
             if self.ruleset.judge(reply).label is not Label.OK:
-                return replace(reply), False, None  # without what judging has kept of it
+                return _Read(replace(reply))  # without what judging has kept of it
             # Nothing of it is asked for again, and a long file has thousands of these.
-            return replace(reply, body=b"", headers=()), True, None
+            return _Read(replace(reply, body=b"", headers=()), True, content=bytes(hold.body))
         if cut is not None:
-            return None, False, hold.fault(cut)
+            return _Read(None, broke=hold.fault(cut))
         if not hold.live:
-            return None, True, None
+            return _Read(None, True, content=bytes(hold.body))
         tail = Tail()
         tail.append(saved.tail or saved.body or b"")
         progress, event = tail.last(hold)
         if progress is Progress.ERROR and event is not None:
-            return None, False, hold.ending(event)
-        return None, progress is Progress.DONE, None
+            return _Read(None, broke=hold.ending(event))
+        done = progress is Progress.DONE
+        return _Read(None, done, content=tail.content() if done else b"")
 
     def _candidate(self, flow: SavedFlow, recognised: Recognised, credential: str, model: str) -> Candidate:
         """Who was asked then, so that rules see the host and the model that the reply is about."""
@@ -207,6 +212,17 @@ class Recorder:
             return Candidate(known, model)
         upstream = Upstream("recorded", recognised.dialect.name, "https", flow.host, flow.port)
         return Candidate(Credential(credential or "recorded", upstream, NO_SECRET), model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A recorded reply as it would have been held; see :class:`RecordedAttempt`. ``content``: of a good one, decoded;
+    of a stream its end."""
+
+    reply: Reply | None
+    complete: bool = False
+    broke: Reply | None = None
+    content: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from random import Random
 
 from understudy.engine import Engine, Intake
+from understudy.exchange import Exchange
+from understudy.memory import Plan
 from understudy.played import End, Notes, Played
 from understudy.pool import Candidate, Pool, printable
 from understudy.recorded import RecordedAttempt, RecordedCall
 from understudy.refusal import duration
 from understudy.rewrite import Stash
-from understudy.rules import Ruleset
+from understudy.rules import Label, Ruleset
 from understudy.steps import Attempt, Refuse, Release, Step, Wait
 
 MOST_AT_ONCE = 10_000
@@ -154,9 +156,20 @@ class WhatIf:
                     yield self.clock.now + step.seconds
                     step = exchange.resume(self.clock())
                 case Release():
-                    return notes.released(call, step)
+                    return self._remembered(exchange, plan, notes.released(call, step))
                 case Refuse():
-                    return notes.end(call, End.REFUSED, refusal=step)
+                    return self._remembered(exchange, plan, notes.end(call, End.REFUSED, refusal=step))
+
+    def _remembered(self, exchange: Exchange, plan: Plan, played: Played) -> Played:
+        """Take note of what later calls should know of this one, as on the wire."""
+        memory, answer, label = self.engine.memory, played.answer, None
+        if answer is not None:
+            label = answer.verdict.label
+            if label is Label.OK:
+                memory.learn(answer.attempt.candidate, played.tried[answer.attempt.number - 1].recorded.marks)
+        if played.call.request.data.content:  # without it, one request cannot be told from another
+            memory.ended(exchange, plan, played.call.request, label)
+        return played
 
     def _witness(self, candidate: Candidate, left: list[RecordedAttempt]) -> str:
         good = [f"{each.credential} {printable(each.model)}" for each in left if each.answered and each.credential]
