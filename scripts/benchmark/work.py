@@ -1,10 +1,14 @@
-"""Bytecode instructions of a call that needs no replay: how much work it is, whatever else the machine is doing."""
+"""Bytecode instructions of a call that needs no replay, and of an event of a stream that has been released.
+
+How much work that is, whatever else the machine is doing.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from benchmark import messages
 from benchmark.counter import BEGIN, END
@@ -15,6 +19,10 @@ from benchmark.stage import Proxy, Stage
 CALLS = 40
 WARM_UP = 200
 CONNECTIONS = 2
+SHORT, LONG = 50, 150
+"""Events of two streams: what is more in the longer one is the events'."""
+PACE = 50.0
+"""Events per second: slow enough that a proxy which counts gets each of them alone."""
 ANSWER_SECONDS = 10.0
 
 
@@ -23,21 +31,31 @@ def work(stage: Stage, rounds: int) -> Iterator[Row]:
     pair = stage.start_pair(counted=True)
     for proxy in pair:
         make_calls(stage, proxy, WARM_UP)
-    counts: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for proxy, found in zip(pair, counts, strict=True):
-            found.append(per_call(stage, proxy))
+        read_stream(stage, proxy, SHORT)
+    for name, measure in (("JSON: instructions of a call", per_call), ("SSE: instructions of an event", per_event)):
+        counts: tuple[list[float], list[float]] = ([], [])
+        for _ in range(rounds):
+            for proxy, found in zip(pair, counts, strict=True):
+                found.append(measure(stage, proxy))
+        yield compare(name, Unit.COUNT, *counts)
     stage.stop_pair(pair)
-    yield compare("JSON: bytecode instructions of a call", Unit.COUNT, *counts)
 
 
 def per_call(stage: Stage, proxy: Proxy) -> float:
-    """The instructions of a call, without those that timers run in the same time."""
-    begun = time.monotonic()
-    busy = counted(stage, proxy, lambda: make_calls(stage, proxy, CALLS))
-    took = time.monotonic() - begun
-    idle = counted(stage, proxy, lambda: time.sleep(took))
-    return (busy - idle) / CALLS
+    """The instructions of a call."""
+    return counted(stage, proxy, lambda: make_calls(stage, proxy, CALLS)) / CALLS
+
+
+def per_event(stage: Stage, proxy: Proxy) -> float:
+    """The instructions of an event in the middle of a stream."""
+    long, short = (counted(stage, proxy, partial(read_stream, stage, proxy, events)) for events in (LONG, SHORT))
+    return (long - short) / (LONG - SHORT)
+
+
+def read_stream(stage: Stage, proxy: Proxy, events: int) -> None:
+    """One stream of so many events."""
+    body = messages.stream_body(events, PACE)
+    stage.ask_client(do="streams", port=proxy.streams, body=body, streams=1, events=events, repeat=1, stagger=0)
 
 
 def make_calls(stage: Stage, proxy: Proxy, count: int) -> None:
@@ -47,7 +65,15 @@ def make_calls(stage: Stage, proxy: Proxy, count: int) -> None:
 
 
 def counted(stage: Stage, proxy: Proxy, do: Callable[[], None]) -> int:
-    """The instructions that a proxy runs meanwhile."""
+    """The instructions that a proxy runs for this, without those that timers run in the same time."""
+    begun = time.monotonic()
+    busy = count_during(stage, proxy, do)
+    took = time.monotonic() - begun
+    return busy - count_during(stage, proxy, lambda: time.sleep(took))
+
+
+def count_during(stage: Stage, proxy: Proxy, do: Callable[[], None]) -> int:
+    """All instructions that a proxy runs meanwhile."""
     file = stage.count_file(proxy.name)
     file.unlink(missing_ok=True)
     os.kill(proxy.process.pid, BEGIN)
