@@ -53,7 +53,7 @@ class Sabotaged:
         try:
             if self.tool is None:
                 # To the upstream's own name, so that what goes out as the tool sent it arrives somewhere.
-                self.tool = Connection(proxy.port, self.stage.main.tls_url, ca=proxy.ca, http2=http2, timeout=8)
+                self.tool = Connection(proxy.port, self.stage.main.tls_url, ca=proxy.ca, http2=http2)
             response = self.tool.request("POST", path, [("content-type", "application/json"), *headers], body)
         except CUT as cut:
             if kept is None and not isinstance(cut, ConnectionError):
@@ -215,7 +215,7 @@ def test_o08_an_exception_while_the_tool_goes_away(sabotaged: Sabotaged, label: 
     alias = stage.alias("pair")
     stage.play(alias, {"a": silent()})
     path, body = CHAT.ask(alias, True)
-    with Connection(proxy.port, stage.main.tls_url, ca=proxy.ca, http2=http2, timeout=8) as tool:
+    with Connection(proxy.port, stage.main.tls_url, ca=proxy.ca, http2=http2) as tool:
         tool.send("POST", path, [CHAT.header(TOOL)], json.dumps(body).encode())
         stage.main.wait(lambda _: bool(stage.seen(alias)))
         sabotaged.arm(label)

@@ -46,7 +46,7 @@ ROUTES = f"""
   soon-*: {{candidates: [a, b], budget: {{wait: 0}}, actions: {SOON}}}
   session-*: {{candidates: [a, b], budget: {{wait: 0, patience: 0}}, actions: {SOON}}}
   claude-session-*: {{candidates: [claude-a, claude-b], budget: {{wait: 0}}, actions: {SOON}}}
-  bound-*: {{candidates: [a, b], budget: {{wait: 0}}, actions: {SOON}}}
+  bound-*: {{candidates: [a, b], budget: {{wait: 0}}, actions: {{overloaded: {{retry_same: 0}}}}}}
   pair-*: {{candidates: [a, b], budget: {{wait: 0}}}}
   whole-*: {{candidates: [a, x], hold: complete, budget: {{wait: 0, idle: 0.4}}, actions: {SOON}}}
   last-*: {{candidates: [a], hold: complete, budget: {{idle: 0.4}}}}
