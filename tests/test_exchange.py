@@ -173,9 +173,10 @@ def test_a_rule_can_ask_for_one_repeat_only() -> None:
 
 def test_a_rule_can_keep_a_reply_from_being_replayed_or_have_it_replayed() -> None:
     stage = Stage()
-    assert stage.answer(route(A, B), [reply(Label.RATE_LIMITED, then=Then(replay=False))]).sent == [A]
     assert stage.answer(route(A, B), [reply(Label.UNKNOWN, then=Then(replay=True)), OK]).sent == [A, B]
     assert stage.suspended() == {}
+    assert stage.answer(route(A, B), [reply(Label.RATE_LIMITED, then=Then(replay=False))]).sent == [A]
+    assert list(stage.suspended()) == [key(A)], "the next call need not find out as well"
 
 
 # -- token counts ------------------------------------------------------------------------------------------------
@@ -379,9 +380,16 @@ def test_the_owner_can_rule_out_replays_after_the_request_was_sent() -> None:
     answer = exchange.judge(fault(FaultKind.CLOSED, sent=True), stage.now)
     assert isinstance(answer, Refuse)
     assert answer.status == 503
+    assert list(stage.suspended()) == [key(A, Scope.UPSTREAM)], "the next call goes elsewhere"
+    stage = Stage()
     again = stage.exchange(route(A, C), replay_after_sent=False)
     again.begin(stage.now)
     assert again.judge(fault(FaultKind.CONNECT, sent=False), stage.now) == Attempt(2, C)
+    idle = stage.exchange(route(B), replay_after_sent=False)
+    idle.begin(stage.now)
+    before = stage.suspended()
+    idle.judge(fault(FaultKind.CLOSED, sent=True, reused=True), stage.now)
+    assert stage.suspended() == before
 
 
 def test_only_a_streamed_request_with_somewhere_else_to_go_is_cut_for_silence() -> None:

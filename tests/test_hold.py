@@ -337,21 +337,48 @@ def test_an_error_at_the_end_is_seen() -> None:
     assert (reply.status, reply.event) == (200, "error")
 
 
-@pytest.mark.parametrize("size", [1, 100, 5000, TAIL_LIMIT + 1, 100_000])
+@pytest.mark.parametrize("size", [100, 5000, TAIL_LIMIT + 1, 3 * TAIL_LIMIT])
 def test_the_tail_is_bounded_and_keeps_the_end(size: int) -> None:
-    """Law 10: 8 KiB and at most one chunk more, however the stream came."""
-    stream = chat(content="x" * 100) * 400 + event("[DONE]")
+    """Law 10: 256 KiB and at most one chunk more, however the stream came."""
+    stream = chat(content="x" * 100) * 4000 + event("[DONE]")
     kept = tail(*(stream[at : at + size] for at in range(0, len(stream), size)))
     assert kept._size < TAIL_LIMIT + size
     assert kept.last(live())[0] is Progress.DONE
 
 
+@pytest.mark.parametrize("size", [500, 20_000, 200_000, TAIL_LIMIT, 2 * TAIL_LIMIT])
+def test_a_long_last_event_is_seen(size: int) -> None:
+    """F14: OpenAI's last event repeats tools, instructions and the output, or is a picture; nothing else is as long."""
+    response = {"id": "resp_1", "status": "completed", "tools": [{"description": "d" * size}]}
+    last = event({"type": "response.completed", "response": response}, "response.completed")
+    held = hold("responses")
+    held.start(200, SSE)
+    before = event({"type": "response.output_text.delta", "delta": "Hi"}, "response.output_text.delta") * 3000
+    for chunks in ([before, last], [(before + last)[at : at + 1400] for at in range(0, len(before + last), 1400)]):
+        assert tail(*chunks).last(held)[0] is Progress.DONE
+
+
+def test_the_end_of_an_array_is_seen() -> None:
+    """F14: Gemini without alt=sse: the last element says that it is over."""
+    element = {"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]}
+    last = {"candidates": [{"content": {"parts": [{"text": "."}]}, "finishReason": "STOP"}]}
+    held = hold("gemini")
+    held.start(200, [("content-type", "application/json")])
+    held.data(b"[" + json.dumps(element, indent=2).encode())
+    assert held.live
+    for elements, progress in (([element, last], Progress.DONE), ([last, element], Progress.LIFECYCLE)):
+        whole = "[" + "\n,\r\n".join(json.dumps(each, indent=2) for each in elements) + "\n]\n"
+        assert (tail(whole.encode()).last(held)[0] is Progress.DONE) is (progress is Progress.DONE)
+        assert tail(whole.encode()[:-3]).last(held)[0] is not Progress.DONE
+
+
 def test_a_quoted_end_is_not_the_end() -> None:
     """S04: the model spoke of the end of a stream; wherever the kept bytes begin, that is no terminal event."""
-    for padding in range(TAIL_LIMIT - 60, TAIL_LIMIT):
+    after = chat(content="x")
+    for padding in range(TAIL_LIMIT - 60 - len(after), TAIL_LIMIT):
         text = "event: error data: [DONE]" + "x" * padding
-        assert tail(chat(content=text)).last(live())[0] is Progress.LIFECYCLE
+        assert tail(chat(content=text), after).last(live())[0] is not Progress.DONE
         delta = event(
             {"type": "content_block_delta", "delta": {"text": text.replace("[DONE]", '{"type": "message_stop"}')}}
         )
-        assert tail(delta).last(live("anthropic"))[0] is Progress.LIFECYCLE
+        assert tail(delta, delta[-100:] + after).last(live("anthropic"))[0] is not Progress.DONE

@@ -21,7 +21,7 @@ from .dialects.base import StreamEvent, read_json
 
 TYPE = "application/vnd.amazon.eventstream"
 LARGEST = 256 * 1024
-"""The longest message that is read, in bytes."""
+"""The longest message that is read, in bytes, unless somebody wants more."""
 _PRELUDE = 12
 _SHORTEST = 16
 _SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
@@ -58,7 +58,8 @@ class Message:
 class MessageReader:
     """Split anywhere, the messages are the same. ``overflow``: one was too long; ``failed``: it is no such stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LARGEST) -> None:
+        self.limit = limit
         self.overflow = False
         self.failed = False
         self._buffer = bytearray()
@@ -79,7 +80,7 @@ class MessageReader:
         while len(self._buffer) >= _PRELUDE:
             total, size, check = struct.unpack_from(">III", self._buffer)
             sound = crc32(self._buffer[:8]) == check and _SHORTEST + size <= total
-            self.failed, self.overflow = not sound, sound and total > LARGEST
+            self.failed, self.overflow = not sound, sound and total > self.limit
             if self.failed or self.overflow:
                 self._buffer.clear()
                 return

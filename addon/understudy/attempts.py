@@ -163,7 +163,7 @@ class AttemptStream(SecretStream):
         left = self.exchange.deadline - now
         if not hold.success:
             left = min(left, STALL_LIMIT, budget.first_event)  # an error that stalls is not worth that long
-        elif hold.is_held_whole and hold.has_output:
+        elif hold.is_held_whole and hold.has_begun:
             left = min(left, budget.idle)
         elif hold.live:
             left = min(left, self.exchange.first_output_limit(now) - (now - self.sent_at))
@@ -175,7 +175,7 @@ class AttemptStream(SecretStream):
         self.held.append(event)
         if isinstance(event, ResponseData):
             yield from self.on_held(self.hold.data(event.data))
-            if self.server_state == self.state_held_body and self.hold.is_held_whole and self.hold.has_output:
+            if self.server_state == self.state_held_body and self.hold.is_held_whole and self.hold.has_begun:
                 yield from self.wake_in(self.patience_with(self.hold))
         elif isinstance(event, ResponseEndOfMessage):
             yield from self.on_held(self.hold.end())
@@ -234,6 +234,6 @@ class AttemptStream(SecretStream):
         assert self.exchange is not None
         if not hold.success:
             return "the reply stalled"
-        if hold.is_held_whole and hold.has_output:
-            return "the stream paused in the middle"
+        if hold.is_held_whole and hold.has_begun:
+            return "the reply paused in the middle"
         return "no output in time" if hold.live and self.exchange.budget.first_output else ""

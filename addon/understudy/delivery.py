@@ -129,11 +129,8 @@ class DeliveryStream(BorderStream):
         self.sent = None
         if self.journal is not None:
             self.journal.released(self.flow, self.exchange, step.attempt)
-        verdict = self.exchange.outcomes[step.attempt - 1].verdict
         self.hold = hold
         self.note(step, head.response, edited)
-        if complete and hold.success and not hold.live and verdict.label is Label.OK:
-            self.exchange.succeeded()
         head.response.stream = live or hold.live
         self.server_state = self.state_wait_for_response_headers
         yield from HttpStream.state_wait_for_response_headers(self, head)
@@ -224,12 +221,19 @@ class DeliveryStream(BorderStream):
         assert self.hold is not None
         assert self.exchange is not None and self.plan is not None
         progress, event = tail.last(self.hold)
-        if progress is Progress.DONE:
+        if not self.hold.live:
+            self.proven()
+        elif progress is Progress.DONE:
             self.exchange.succeeded()
             self.engine_now.memory.learn(self.hold.candidate, marks_of(self.plan.recognised, tail.content()))
         elif progress is Progress.ERROR and event is not None:
             self.remember(self.hold.ending(event))
         yield from ()
+
+    def proven(self) -> None:
+        """A reply that is no stream of events has come to its end: all of it was there (law 4)."""
+        if self.exchange is not None and self.hold is not None and self.hold.success:
+            self.exchange.succeeded()
 
     def remember(self, reply: Reply) -> None:
         """A released stream failed: nothing is replayed, but its candidate pays."""
@@ -276,6 +280,8 @@ class DeliveryStream(BorderStream):
 
     @override
     def send_response(self, already_streamed: bool = False) -> CommandGenerator[None]:
+        if not already_streamed:
+            self.proven()
         yield from super().send_response(already_streamed)
         if self.server_state == self.state_errored:
             # Another addon killed the flow when it saw the whole response.

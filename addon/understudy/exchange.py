@@ -56,6 +56,7 @@ class Exchange:
         self._wait: tuple[float, float, str] | None = None  # since when, until when, why
         self._again: Attempt | None = None
         """Whom the wait is for, with the ticket to go on with; None: for anybody."""
+        self._ticket = 0  # that of the latest attempt
         self._released = 0  # the number of the attempt whose reply the tool gets
         self._chooser = Chooser(request, lineup, selector, sessions)
         self._lessons = Lessons(self.suspensions, request, random)
@@ -167,6 +168,10 @@ class Exchange:
         if reply.fault is None:
             self._lessons.confirm(attempt.candidate, refusals=verdict.label is not Label.MODEL_UNSUPPORTED)
         if not self._goes_on(verdict, default, reply.fault):
+            stale = reply.fault is not None and reply.fault.reused  # closed while idle, which says nothing
+            if verdict.label is not Label.OK and default.scope is not None and not stale:
+                # That it is not replayed is no reason to ask the same candidate next time.
+                self.outcomes[-1] = outcome = replace(outcome, suspension=self._lessons.learn(failure))
             self.suspensions.end_probe(attempt.ticket)
             if verdict.label is Label.OK:
                 self._chooser.take_seat(attempt.candidate)
@@ -214,9 +219,10 @@ class Exchange:
         """The current attempt goes out with another secret than those before it: what it finds out is newer."""
         attempt = self._take_attempt("renewed")
         self.suspensions.end_probe(attempt.ticket)
-        self.attempt = replace(attempt, ticket=self.suspensions.ticket())
+        self._ticket = self.suspensions.ticket()
+        self.attempt = replace(attempt, ticket=self._ticket)
         if self.request.generating:
-            self.suspensions.begin_probe(attempt.candidate, self.attempt.ticket)
+            self.suspensions.begin_probe(attempt.candidate, self._ticket)
 
     def succeeded(self) -> None:
         """The released reply was proven complete: it resumes exactly its own candidate (law 4)."""
@@ -243,9 +249,8 @@ class Exchange:
 
     def cancelled(self) -> None:
         """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""
-        for attempt in (self.attempt, self._again):
-            if attempt is not None:
-                self.suspensions.end_probe(attempt.ticket)
+        # Not that of the attempt under way: there may be none, if an exception came in between.
+        self.suspensions.end_probe(self._ticket)
         self.attempt = self._again = self._wait = None
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -272,7 +277,7 @@ class Exchange:
     ) -> Attempt:
         repeat = self._chooser.send(candidate)
         self._sent += 1
-        ticket = ticket or self.suspensions.ticket()
+        self._ticket = ticket = ticket or self.suspensions.ticket()
         if self.request.generating:
             self.suspensions.begin_probe(candidate, ticket)
         self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket, now)

@@ -19,7 +19,7 @@ from understudy.pool import Candidate, HoldUntil
 from understudy.reply import Fault, FaultKind, Reply
 from understudy.secrets import mask
 from understudy.sites import Recognised
-from understudy.streamevents import EventReader, StreamKind, kind_of, last_events
+from understudy.streamevents import EventReader, StreamKind, is_one_piece, kind_of, last_events
 
 COMPLETE_LIMIT = 8 * 1024 * 1024
 """Bytes of a reply that is held until its end."""
@@ -29,8 +29,8 @@ STREAM_LIMIT = 256 * 1024
 """Bytes of a held stream."""
 EVENT_LIMIT = 64
 """Events of a held stream."""
-TAIL_LIMIT = 8 * 1024
-"""Bytes kept of the end of a released stream."""
+TAIL_LIMIT = 256 * 1024
+"""Bytes kept of the end of a released stream: OpenAI's last event repeats instructions, tools and the whole output."""
 LAST_EVENTS = 4
 """Events that are read of it: the terminal one, and what vendors put around it."""
 
@@ -124,6 +124,11 @@ class Hold:
         return self.until is HoldUntil.COMPLETE and self.success
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there is anything of the reply itself: real output of a stream, a byte of another body."""
+        return self.has_output or (not self.live and len(self.body) > 0)
+
+    @property
     def success(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status < 300
@@ -144,7 +149,7 @@ class Hold:
         self._decoder = Decoder(self._encoding, self._limit)
         self._may_be_array = self.success and is_json and self.call.streamed
         if self.live:
-            self._reader = EventReader(content_type)
+            self._reader = self._event_reader(content_type)
         return Held.MORE
 
     def data(self, data: bytes) -> Held:
@@ -157,7 +162,7 @@ class Hold:
             self._may_be_array = False
             if first == b"[":
                 self.live, self.framing = True, StreamKind.JSON
-                self._reader = EventReader("application/json")
+                self._reader = self._event_reader("application/json")
                 decoded = bytes(self.body)
         if self._reader is None:
             return Held.BOUND if self.outgrown else Held.MORE
@@ -178,6 +183,9 @@ class Hold:
         elif self.live or (self._may_be_array and not self._decoder.failed):
             self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
         return Held.REPLY
+
+    def _event_reader(self, content_type: str) -> EventReader:
+        return EventReader(content_type, max(self._limit, STREAM_LIMIT))
 
     def goes_on_as(self, dialect: Dialect) -> None:
         """From here on the stream goes to the tool as server-sent events of this dialect."""
@@ -253,11 +261,17 @@ class Tail:
         return b"".join(self._chunks)[-TAIL_LIMIT:]
 
     def last(self, hold: Hold) -> tuple[Progress, StreamEvent | None]:
-        """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing."""
+        """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing.
+
+        An event that is longer than what was kept is DONE: an error never is, and a picture comes last.
+        """
         if hold.encoded:
             return Progress.LIFECYCLE, None
+        content = self.content()
+        if len(content) == TAIL_LIMIT and is_one_piece(hold.framing, content):
+            return Progress.DONE, None
         found: tuple[Progress, StreamEvent | None] = (Progress.LIFECYCLE, None)
-        for event in last_events(hold.framing, b"".join(self._chunks)[-TAIL_LIMIT:], LAST_EVENTS):
+        for event in last_events(hold.framing, content, LAST_EVENTS):
             progress = hold.dialect.progress(event)
             if progress is Progress.ERROR:
                 return progress, event

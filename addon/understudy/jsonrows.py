@@ -7,7 +7,7 @@ import re
 from .dialects.base import StreamEvent
 
 LIMIT = 256 * 1024
-"""The most bytes that are kept of an unfinished event."""
+"""The most bytes that are kept of an unfinished event, unless somebody wants more."""
 
 _BETWEEN = re.compile(rb"[ \t\r\n,\xef\xbb\xbf]*")  # white space, commas, and a byte order mark at the very start
 _OUTSIDE_STRING = re.compile(rb'["{}\[\]]')
@@ -17,7 +17,8 @@ _INSIDE_STRING = re.compile(rb'["\\]')
 class JsonReader:
     """A JSON array, or a row of JSON objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
         self.overflow = False
         self.failed = False
         self._element = bytearray()  # the beginning of an unfinished element
@@ -44,7 +45,7 @@ class JsonReader:
                     found.append((False, gap))
                 continue
             end = self._skip(data, at)
-            if len(self._element) + end - at > LIMIT:
+            if len(self._element) + end - at > self.limit:
                 self.overflow = True
                 found.append((False, self.rest()))
                 break

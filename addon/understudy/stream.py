@@ -247,6 +247,9 @@ class ReplayStream(PassingStream):
         with suppress(Exception):
             yield from self.cancel()
         with suppress(Exception):
+            if self.exchange is not None:
+                self.exchange.cancelled()
+        with suppress(Exception):
             self.finish()
         if not started and self.intake is not None and self.intake.is_call:
             self.server_state = self.state_pause

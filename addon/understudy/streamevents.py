@@ -2,8 +2,8 @@
 
 Four forms exist: server-sent events (WHATWG HTML, section 9.2), a row of JSON objects such as Ollama's lines, Gemini's
 JSON array, one element per event, when the tool did not ask for ``alt=sse``, and Amazon's binary messages. The reader
-only looks; what goes to the tool are the upstream's own bytes. It holds no more than ``LIMIT`` bytes: an event that is
-larger ends the reading, and with it the hold.
+only looks; what goes to the tool are the upstream's own bytes. It holds no more than its limit: an event that is larger
+ends the reading, and with it the hold.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from . import amazonframes
 from .dialects.base import StreamEvent
 from .jsonrows import LIMIT, JsonReader
 
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+_LAST_MESSAGES = 8 * 1024
+"""Bytes in which Amazon's last messages are: they are short, and looking for them is slow."""
 
 
 class StreamKind(StrEnum):
@@ -52,17 +53,17 @@ class EventReader:
     """Bytes in, events out: split anywhere, the events are the same.
 
     A type that names no stream is read as a JSON array or a row of JSON objects.
-    ``overflow``: an event was larger than ``LIMIT``. ``failed``: the bytes are no stream of this kind. After either
-    nothing more is read.
+    ``limit``: the most bytes of one event. ``overflow``: one was larger. ``failed``: the bytes are no stream of this
+    kind. After either nothing more is read.
     """
 
-    def __init__(self, content_type: str) -> None:
+    def __init__(self, content_type: str, limit: int = LIMIT) -> None:
         self.kind = kind_of(content_type) or StreamKind.JSON
-        self._reader: _SseReader | JsonReader | _AmazonReader = _READERS[self.kind]()
+        self._reader: _SseReader | JsonReader | _AmazonReader = _READERS[self.kind](limit)
 
     @property
     def overflow(self) -> bool:
-        """Whether an event was larger than ``LIMIT``."""
+        """Whether an event was larger than the limit."""
         return self._reader.overflow
 
     @property
@@ -80,7 +81,8 @@ class EventReader:
 
 
 class _SseReader:
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
         self.overflow = False
         self.failed = False
         self._line = bytearray()  # the beginning of an unfinished line
@@ -120,7 +122,7 @@ class _SseReader:
         return events
 
     def _too_much(self, more: int) -> bool:
-        if self._size + more > LIMIT:
+        if self._size + more > self.limit:
             self.overflow = True
             self._line.clear()
             self._data.clear()
@@ -146,8 +148,8 @@ class _SseReader:
 
 
 class _AmazonReader:
-    def __init__(self) -> None:
-        self._messages = amazonframes.MessageReader()
+    def __init__(self, limit: int) -> None:
+        self._messages = amazonframes.MessageReader(limit)
 
     @property
     def overflow(self) -> bool:
@@ -164,7 +166,7 @@ class _AmazonReader:
         return []
 
 
-_READERS: Mapping[StreamKind, Callable[[], _SseReader | JsonReader | _AmazonReader]] = {
+_READERS: Mapping[StreamKind, Callable[[int], _SseReader | JsonReader | _AmazonReader]] = {
     StreamKind.SSE: _SseReader,
     StreamKind.JSON: JsonReader,
     StreamKind.AMAZON: _AmazonReader,
@@ -174,10 +176,40 @@ _READERS: Mapping[StreamKind, Callable[[], _SseReader | JsonReader | _AmazonRead
 def last_events(kind: StreamKind, data: bytes, most: int) -> list[StreamEvent]:
     """The last few events of a stream, of which only the last bytes are left."""
     if kind is StreamKind.AMAZON:
-        return [message.event for message in amazonframes.last_messages(data)][-most:]
+        return [message.event for message in amazonframes.last_messages(data[-_LAST_MESSAGES:])][-most:]
+    data = data.rstrip()
     if kind is StreamKind.JSON:
-        # Lines: the end of a JSON array has no line that is an object by itself, and says nothing.
-        return [StreamEvent("", line) for line in data.rstrip().split(b"\n")[-most:]]
+        if data.endswith(b"]"):
+            return _last_of_array(data)
+        return [StreamEvent("", line) for line in data.rsplit(b"\n", most)[-most:]]
     # Reading all of the blocks would cost more than passing them on did.
-    blocks = _BLANK_LINE.split(data.rstrip())[-most:]
+    blocks: list[bytes] = []
+    while len(blocks) < most and (at := _last_blank_line(data)) >= 0:
+        blocks.insert(0, data[at:].lstrip(b"\r\n"))
+        data = data[:at]
+    if len(blocks) < most:
+        blocks.insert(0, data)
     return _SseReader().feed(b"\n\n".join([*blocks, b""]))
+
+
+def is_one_piece(kind: StreamKind, data: bytes) -> bool:
+    """Whether the last bytes of a stream belong to a single event, whose beginning is not among them."""
+    data = data.rstrip()
+    match kind:
+        case StreamKind.SSE:
+            return _last_blank_line(data) < 0
+        case StreamKind.JSON:
+            return not data.endswith(b"]") and b"\n" not in data
+        case StreamKind.AMAZON:
+            return False
+
+
+def _last_blank_line(data: bytes) -> int:
+    return max(map(data.rfind, (b"\n\n", b"\n\r\n", b"\r\r")))
+
+
+def _last_of_array(data: bytes) -> list[StreamEvent]:
+    """The last element of an array that has come to its end, if each begins on a line of its own, as Gemini's do."""
+    body = data[:-1].rstrip()
+    at = max(body.rfind(b"\n{"), body.rfind(b"[{"))
+    return [StreamEvent("", body[at + 1 :])] if at >= 0 else []
