@@ -225,7 +225,8 @@ class DeliveryStream(BorderStream):
             self.proven()
         elif progress is Progress.DONE:
             self.exchange.succeeded()
-            self.engine_now.memory.learn(self.hold.candidate, marks_of(self.plan.recognised, tail.content()))
+            said = event.data if event is not None else tail.content()
+            self.engine_now.memory.learn(self.hold.candidate, marks_of(self.plan.recognised, said))
         elif progress is Progress.ERROR and event is not None:
             self.remember(self.hold.ending(event))
         yield from ()

@@ -202,8 +202,8 @@ class Recorder:
         progress, event = tail.last(hold)
         if progress is Progress.ERROR and event is not None:
             return _Read(None, broke=hold.ending(event))
-        done = progress is Progress.DONE
-        return _Read(None, done, content=tail.content() if done else b"")
+        said = event.data if event is not None else tail.content()
+        return _Read(None, True, content=said) if progress is Progress.DONE else _Read(None)
 
     def _candidate(self, flow: SavedFlow, recognised: Recognised, credential: str, model: str) -> Candidate:
         """Who was asked then, so that rules see the host and the model that the reply is about."""
@@ -217,7 +217,7 @@ class Recorder:
 @dataclass(frozen=True, slots=True)
 class _Read:
     """A recorded reply as it would have been held; see :class:`RecordedAttempt`. ``content``: of a good one, decoded;
-    of a stream its end."""
+    of a stream its last event."""
 
     reply: Reply | None
     complete: bool = False

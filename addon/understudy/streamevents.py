@@ -183,7 +183,7 @@ def last_events(kind: StreamKind, data: bytes, most: int) -> list[StreamEvent]:
             return _last_of_array(data)
         return [StreamEvent("", line) for line in data.rsplit(b"\n", most)[-most:]]
     # Reading all of the blocks would cost more than passing them on did.
-    blocks: list[bytes] = []
+    data, blocks = _with_line_feeds(data), list[bytes]()
     while len(blocks) < most and (at := _last_blank_line(data)) >= 0:
         blocks.insert(0, data[at:].lstrip(b"\r\n"))
         data = data[:at]
@@ -197,15 +197,26 @@ def is_one_piece(kind: StreamKind, data: bytes) -> bool:
     data = data.rstrip()
     match kind:
         case StreamKind.SSE:
-            return _last_blank_line(data) < 0
+            return _last_blank_line(_with_line_feeds(data)) < 0
         case StreamKind.JSON:
             return not data.endswith(b"]") and b"\n" not in data
         case StreamKind.AMAZON:
             return False
 
 
+def _with_line_feeds(data: bytes) -> bytes:
+    return data if b"\n" in data else data.replace(b"\r", b"\n")
+
+
 def _last_blank_line(data: bytes) -> int:
-    return max(map(data.rfind, (b"\n\n", b"\n\r\n", b"\r\r")))
+    """Where the line before the last empty one ends, -1 without any. Lines are long: from one end to the one before."""
+    at = data.rfind(b"\n")
+    while at >= 0:
+        before = data.rfind(b"\n", 0, at)
+        if before >= 0 and data[before + 1 : at] in (b"", b"\r"):
+            return before
+        at = before
+    return -1
 
 
 def _last_of_array(data: bytes) -> list[StreamEvent]:
