@@ -107,7 +107,7 @@ class Memory:
 
 
 def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
-    """What only the account of a good reply will know later. ``reply``: a decoded body, or the last event of a stream."""
+    """What only the account of a good reply will know later. ``reply``: its decoded body, or its last event."""
     return marks_in(reply) if recognised.endpoint.name.startswith("responses") else ()
 
 
