@@ -28,7 +28,7 @@ from understudy.exchange import Exchange
 from understudy.facts import Facts
 from understudy.install import install
 from understudy.memory import Plan
-from understudy.pool import Budget, Choice, Credential, Pool, Route, SecretSource, Upstream
+from understudy.pool import Budget, Choice, Credential, Mode, Pool, Route, SecretSource, Upstream
 from understudy.rulefolder import shipped
 from understudy.secrets import SecretError
 from understudy.secretstream import UnderstudySecretHook
@@ -599,6 +599,20 @@ def test_o07_every_other_websocket_passes_untouched(cores: list[Core], path: str
     assert b"upgrade: websocket" in sent.lower()
     assert core.to_client == b""
     assert core.journal.told == []
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ADVISE])
+def test_o07_where_routes_only_observe_a_websocket_passes_untouched(cores: list[Core], mode: Mode) -> None:
+    """O07: observing means to touch nothing, and an upgrade does not say which route its calls would have."""
+    core = Core(Budget())
+    cores.append(core)
+    routes = {name: replace(each, mode=mode) for name, each in core.pool.routes.items()}
+    core.engine.use(replace(core.pool, routes=routes))
+    upgrade(core, "/v1/responses")
+    core.opened()
+    assert b"Bearer tool-own-secret" in core.sent["192.0.2.1"]
+    assert b"upgrade: websocket" in core.sent["192.0.2.1"].lower()
+    assert (core.to_client, core.journal.told) == (b"", [])
 
 
 def test_o07_only_a_get_opens_a_websocket(cores: list[Core]) -> None:
