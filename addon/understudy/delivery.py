@@ -161,7 +161,7 @@ class DeliveryStream(BorderStream):
             memory.learn(outcome.attempt.candidate, marks_of(self.plan.recognised, bytes(self.hold.body)))
         memory.ended(self.exchange, self.plan, self.flow.request, label)
         if label is Label.MODEL_UNSUPPORTED:
-            memory.remember_refusal(self.exchange, response, body)
+            memory.remember_refusal(self.exchange, response, release.decoded(body, self.hold))
 
     def withhold(self, held: list[events.Event], step: Release) -> CommandGenerator[None]:
         """A reply that must not go out, because the secret in it cannot be masked."""

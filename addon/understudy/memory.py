@@ -34,7 +34,7 @@ REFUSALS = 256
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A real refusal of a model as the tool got it, for those who ask while nobody can be asked (F17)."""
+    """A real refusal of a model as the tool got it, decoded, for those who ask while nobody can be asked (F17)."""
 
     status: int
     content_type: str
@@ -96,8 +96,8 @@ class Memory:
             self.rounds.answered(_fingerprint(plan, request))
 
     def remember_refusal(self, exchange: Exchange, response: http.Response, body: bytes) -> None:
-        """A refusal of the model reaches a tool: others can be told the same (F17)."""
-        if len(body) <= REFUSAL_LIMIT and not response.headers.get("content-encoding"):
+        """A refusal of the model reaches a tool: others can be told the same (F17). ``body``: decoded, secrets masked."""
+        if len(body) <= REFUSAL_LIMIT:
             refusal = Refusal(response.status_code, response.headers.get("content-type", "application/json"), body)
             self.refusals[_asked_for(exchange)] = refusal
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from .authority import Authority
-from .behaviours import Behaviour, Break, Gate, json_reply, sse
+from .behaviours import Behaviour, Break, Gate, encoded, json_reply, sse
 from .client import End
 from .conftest import Perform
 from .proxy import Proxy
@@ -29,6 +29,7 @@ from .stage import (
     Stage,
     crashes,
     data,
+    filled,
     pool_yaml,
     refusal,
     whole,
@@ -148,6 +149,25 @@ def test_f17_the_last_refusal_is_told_to_the_others(stage: Stage, api: Api, stre
         assert (again.status, again.body) == (first.status, first.body)
         assert (again.header("x-understudy"), again.header("x-should-retry")) == ("answer", "false")
     assert stage.order(alias) == sent * 2
+
+
+@pytest.mark.parametrize("echo", [False, True], ids=["silent", "echo"])
+@both_forms
+def test_f17_a_compressed_refusal_is_told_to_the_others(stage: Stage, echo: bool, stream: bool) -> None:
+    """F17, R06: the others get it as it reads, without an encoding and without an echoed secret."""
+    alias = stage.alias("pair")
+    status, said = CHAT.refusal[0], filled(CHAT.refusal[1], alias)
+    assert isinstance(said, dict)
+    for name in ("a", "b"):
+        stage.play(alias, {name: encoded(status, {**said, "key": SECRETS[name] if echo else "yours"}, "gzip")})
+    for _ in range(2):
+        assert stage.call(CHAT, alias, stream=stream).status == status
+    assert stage.order(alias) == ["a", "b"] * 2
+    again = stage.call(CHAT, alias, stream=stream)
+    assert (again.status, again.header("content-encoding")) == (status, "")
+    assert again.json == {**said, "key": "<understudy:a>" if echo else "yours"}
+    assert again.header("x-understudy") == "answer"
+    assert stage.order(alias) == ["a", "b"] * 2
 
 
 # -- S12: held to the end ----------------------------------------------------------------------------------------
