@@ -122,11 +122,8 @@ class Core:
             proxy_mode=ProxyMode.parse("transparent"),
             state=ConnectionState.OPEN,
         )
-        self.context = context.Context(client, opts)
-        self.context.server.address = ("192.0.2.1", 443)
         self.client = client
-        client.sni = "api.openai.com"
-        self.layer = HttpLayer(self.context, HTTPMode.transparent)
+        self.options = opts
         self.opening: list[commands.OpenConnection] = []
         self.alarms: list[tuple[float, Alarm]] = []
         self.hooks: list[commands.StartHook] = []
@@ -135,7 +132,27 @@ class Core:
         """Hooks for secrets: they end when a test says so."""
         self.to_client = b""
         self.sent: dict[str, bytes] = {}
+        self.come_in()
+
+    def come_in(self) -> None:
+        """The tool's connection is there."""
+        self.context = context.Context(self.client, self.options)
+        self.context.server.address = ("192.0.2.1", 443)
+        self.client.sni = "api.openai.com"
+        self.layer = HttpLayer(self.context, HTTPMode.transparent)
         self.feed(events.Start())
+
+    def come_back(self) -> None:
+        """The tool has left, and is there again on another connection."""
+        self.client = connection.Client(
+            peername=("127.0.0.1", 2),
+            sockname=("127.0.0.1", 8080),
+            timestamp_start=self.now,
+            proxy_mode=self.client.proxy_mode,
+            state=ConnectionState.OPEN,
+        )
+        self.to_client = b""
+        self.come_in()
 
     def feed(self, event: events.Event) -> None:
         """Hand the layer an event and do what it then wants."""
@@ -390,6 +407,34 @@ def test_the_client_leaves_during_a_pause(cores: list[Core]) -> None:
     assert core.opening == []
     assert core.sent == before
     assert len(core.engine.suspensions) == 0
+
+
+def test_w04_a_tool_that_gives_up_shares_its_budget_with_its_next_round(cores: list[Core]) -> None:
+    """W04: it hangs up on a silent candidate and comes back on another connection: one attempt is left of two."""
+    core = start(cores, Budget(attempts=2, wait=0), credentials=3)
+    core.opened()
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    core.come_back()
+    core.ask(stream=False)
+    core.opened("refused")
+    assert core.opening == []
+    assert core.to_client.startswith(b"HTTP/1.1 503 ")
+
+
+def test_w04_a_tool_that_stops_a_stream_was_answered(cores: list[Core]) -> None:
+    """W04: the user pressed Escape and asks the same again: that is a new request, with a budget of its own."""
+    core = start(cores, Budget(attempts=2, wait=0), credentials=3, stream=True)
+    server = core.opened()
+    output = b'data: {"choices": [{"index": 0, "delta": {"content": "one"}}]}\n\n'
+    core.receive(server, STREAM_HEAD + chunk(output))
+    assert b"one" in core.to_client
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    core.come_back()
+    core.ask(stream=True)
+    core.opened("refused")
+    assert len(core.opening) == 1
 
 
 def test_nothing_outlives_its_request(cores: list[Core]) -> None:

@@ -92,8 +92,9 @@ class DeliveryStream(BorderStream):
 
     def abandon(self) -> None:
         """The tool went away: nothing is learnt of an attempt that is under way, but it is shown."""
-        assert self.exchange is not None
+        assert self.exchange is not None and self.plan is not None
         attempt = self.exchange.attempt
+        self.engine_now.memory.left(self.exchange, self.plan, self.flow.request)
         self.exchange.cancelled()
         if attempt is not None and self.journal is not None:
             fault = Fault(FaultKind.CUT, "cancelled, the tool went away", sent=self.upstream_id is not None)
