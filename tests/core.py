@@ -110,11 +110,8 @@ class Core:
             proxy_mode=ProxyMode.parse("transparent"),
             state=ConnectionState.OPEN,
         )
-        self.context = context.Context(client, opts)
-        self.context.server.address = ("192.0.2.1", 443)
         self.client = client
-        client.sni = "api.openai.com"
-        self.layer = HttpLayer(self.context, HTTPMode.transparent)
+        self.options = opts
         self.opening: list[commands.OpenConnection] = []
         self.alarms: list[tuple[float, Alarm]] = []
         self.hooks: list[commands.StartHook] = []
@@ -123,7 +120,27 @@ class Core:
         """Hooks for secrets: they end when a test says so."""
         self.to_client = b""
         self.sent: dict[str, bytes] = {}
+        self.come_in()
+
+    def come_in(self) -> None:
+        """The tool's connection is there."""
+        self.context = context.Context(self.client, self.options)
+        self.context.server.address = ("192.0.2.1", 443)
+        self.client.sni = "api.openai.com"
+        self.layer = HttpLayer(self.context, HTTPMode.transparent)
         self.feed(events.Start())
+
+    def come_back(self) -> None:
+        """The tool has left, and is there again on another connection."""
+        self.client = connection.Client(
+            peername=("127.0.0.1", 2),
+            sockname=("127.0.0.1", 8080),
+            timestamp_start=self.now,
+            proxy_mode=self.client.proxy_mode,
+            state=ConnectionState.OPEN,
+        )
+        self.to_client = b""
+        self.come_in()
 
     def feed(self, event: events.Event) -> None:
         """Hand the layer an event and do what it then wants."""

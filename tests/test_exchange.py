@@ -745,6 +745,24 @@ def test_another_understudys_answer_is_nobodys_failure() -> None:
     assert played.exchange.outcomes[0].verdict.rule == "builtin/understudy"
     assert stage.suspended() == {}
     assert stage.answer(route(A, B), [said, said]).released == 1
+    assert stage.suspended() == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "retry"),
+    [
+        *[(503, "5", True), (429, "60", True), (503, "0", True)],
+        *[(503, "61", False), (429, "", False), (503, "-1", False), (503, "9" * 5000, False), (400, "5", False)],
+    ],
+)
+def test_another_understudy_may_ask_for_another_round(status: int, retry_after: str, retry: bool) -> None:
+    """Law 6: its 429 or 503 that names a time within a minute can be cured by a later try; nobody is suspended."""
+    stage = Stage()
+    headers = (("X-Understudy", "answer"), *([("Retry-After", retry_after)] if retry_after else []))
+    said = Reply(status, headers=headers, body=b'{"error": {"message": "busy"}}')
+    assert stage.answer(route(A, B), [said, said]).end == Release(1, final=True, retry=retry)
+    assert stage.suspended() == {}
+    assert stage.answer(route(A, B), [REFUSAL, said]).released == (2 if retry else 1)
 
 
 # -- illegal moves -----------------------------------------------------------------------------------------------

@@ -106,6 +106,19 @@ def test_aliases_are_no_labels() -> None:
     assert len(found) < 30
 
 
+def test_tools_are_no_labels() -> None:
+    """However many tools come with a login of their own, it is one credential of the pool file."""
+    stage, told = Stage(), []
+    for number in range(1, 51):
+        own = candidate("own" if number == 1 else f"own~{number}")
+        on = route(own, B, pattern="default", budget=Budget(wait=0))
+        told.append(Told(stage, on, [reply(Label.RATE_LIMITED, retry_after="20"), reply(Label.OK)]))
+    found = counted(stage, *told)
+    assert found["understudy_attempts_total{credential=own,label=rate_limited}"] == 50
+    assert found["understudy_suspensions_total{credential=own,label=rate_limited}"] == 50
+    assert not [name for name in found if "~" in name]
+
+
 @pytest.fixture
 def looked() -> Inspection:
     """Nothing is counted yet."""

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.pool import Candidate, Choice, Credential, Pool, Route, Upstream, glob_regex, is_glob, specificity
+from understudy.pool import (
+    Candidate,
+    Choice,
+    Credential,
+    Mode,
+    Pool,
+    Route,
+    Upstream,
+    glob_regex,
+    is_glob,
+    specificity,
+)
 
 
 class Secret:
@@ -80,6 +93,18 @@ def test_a_route_without_the_dialect_is_passed_over() -> None:
     assert answering(both, "claude-4", "gemini") is None
     assert both.has_route_for("anthropic")
     assert not both.has_route_for("gemini")
+
+
+def test_a_dialect_is_enforced_by_one_route_that_does() -> None:
+    """`mode: observe` and `advise` serve a dialect without enforcing anything in it."""
+    observed = Route("gpt-5", (Choice(WORK),), mode=Mode.OBSERVE)
+    advised = Route("default", (Choice(WORK), Choice(TEAM)), mode=Mode.ADVISE)
+    watching = Pool(routes={"gpt-5": observed, "default": advised})
+    assert watching.has_route_for("openai")
+    assert not watching.has_route_for("openai", enforced=True)
+    mixed = Pool(routes={"gpt-5": replace(observed, mode=Mode.ENFORCE), "default": advised})
+    assert mixed.has_route_for("openai", enforced=True)
+    assert not mixed.has_route_for("anthropic", enforced=True)
 
 
 def test_candidates_are_of_the_calls_dialect_in_order_and_each_once() -> None:

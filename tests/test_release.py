@@ -15,7 +15,7 @@ from mitmproxy import http
 from decisions import NOW, candidate
 from understudy.dialects import DIALECTS, Call
 from understudy.hold import Held, Hold, Secret
-from understudy.release import own_answer, prepare
+from understudy.release import decoded, own_answer, prepare
 from understudy.rules import OWN_MARK
 from understudy.sites import Recognised
 from understudy.steps import Refuse, Release
@@ -164,6 +164,19 @@ def test_a_compressed_body_without_an_echo_stays_compressed(encoding: str, pack:
     assert body == packed
     assert response.headers["content-encoding"] == encoding
     assert response.headers["content-length"] == str(len(packed))
+
+
+@pytest.mark.parametrize(("said", "told"), [(BODY, BODY), (ECHO, MASKED)], ids=["plain", "echo"])
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_what_others_are_told_is_decoded_and_masked(encoding: str, said: bytes, told: bytes) -> None:
+    """F17, R06: a refusal is remembered as it reads, and without the secret, however it came."""
+    hold = held()
+    packed = gzip.compress(said) if encoding else said
+    hold.start(404, [("content-type", "application/json"), ("content-encoding", encoding)])
+    hold.data(packed)
+    fit = prepare(http.Response.make(404), packed, hold, Release(1), complete=True)
+    assert fit is not None
+    assert decoded(fit, hold) == told
 
 
 def test_a_body_that_is_still_coming_loses_its_length_with_the_echo() -> None:

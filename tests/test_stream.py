@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import override
 
@@ -19,7 +20,7 @@ from understudy.attempts import STALL_LIMIT
 from understudy.border import CONNECT_LIMIT
 from understudy.commandsecret import CommandSecret
 from understudy.install import install
-from understudy.pool import Budget, SecretSource
+from understudy.pool import Budget, Mode, SecretSource
 from understudy.secrets import SecretError
 from understudy.secretstream import UnderstudySecretHook
 from understudy.stream import ReplayStream
@@ -212,6 +213,34 @@ def test_the_client_leaves_during_a_pause(cores: list[Core]) -> None:
     assert core.opening == []
     assert core.sent == before
     assert len(core.engine.suspensions) == 0
+
+
+def test_w04_a_tool_that_gives_up_shares_its_budget_with_its_next_round(cores: list[Core]) -> None:
+    """W04: it hangs up on a silent candidate and comes back on another connection: one attempt is left of two."""
+    core = start(cores, Budget(attempts=2, wait=0), credentials=3)
+    core.opened()
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    core.come_back()
+    core.ask(stream=False)
+    core.opened("refused")
+    assert core.opening == []
+    assert core.to_client.startswith(b"HTTP/1.1 503 ")
+
+
+def test_w04_a_tool_that_stops_a_stream_was_answered(cores: list[Core]) -> None:
+    """W04: the user pressed Escape and asks the same again: that is a new request, with a budget of its own."""
+    core = start(cores, Budget(attempts=2, wait=0), credentials=3, stream=True)
+    server = core.opened()
+    output = b'data: {"choices": [{"index": 0, "delta": {"content": "one"}}]}\n\n'
+    core.receive(server, STREAM_HEAD + chunk(output))
+    assert b"one" in core.to_client
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    core.come_back()
+    core.ask(stream=True)
+    core.opened("refused")
+    assert len(core.opening) == 1
 
 
 def test_nothing_outlives_its_request(cores: list[Core]) -> None:
@@ -421,6 +450,20 @@ def test_o07_every_other_websocket_passes_untouched(cores: list[Core], path: str
     assert b"upgrade: websocket" in sent.lower()
     assert core.to_client == b""
     assert core.journal.told == []
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ADVISE])
+def test_o07_where_routes_only_observe_a_websocket_passes_untouched(cores: list[Core], mode: Mode) -> None:
+    """O07: observing means to touch nothing, and an upgrade does not say which route its calls would have."""
+    core = Core(Budget())
+    cores.append(core)
+    routes = {name: replace(each, mode=mode) for name, each in core.pool.routes.items()}
+    core.engine.use(replace(core.pool, routes=routes))
+    upgrade(core, "/v1/responses")
+    core.opened()
+    assert b"Bearer tool-own-secret" in core.sent["192.0.2.1"]
+    assert b"upgrade: websocket" in core.sent["192.0.2.1"].lower()
+    assert (core.to_client, core.journal.told) == (b"", [])
 
 
 def test_o07_only_a_get_opens_a_websocket(cores: list[Core]) -> None:

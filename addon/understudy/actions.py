@@ -78,4 +78,6 @@ def action(verdict: Verdict, fault: Fault | None = None) -> Default:
         return replace(default, scope=FAULT_SCOPE[fault.kind], repeat=fault.reused)
     if then.scope is not None:
         default = replace(default, scope=then.scope)
+    if then.hope is not None:
+        default = replace(default, hope=then.hope)
     return replace(default, steps=(then.seconds,)) if then.seconds is not None else default

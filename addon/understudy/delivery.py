@@ -92,8 +92,9 @@ class DeliveryStream(BorderStream):
 
     def abandon(self) -> None:
         """The tool went away: nothing is learnt of an attempt that is under way, but it is shown."""
-        assert self.exchange is not None
+        assert self.exchange is not None and self.plan is not None
         attempt = self.exchange.attempt
+        self.engine_now.memory.left(self.exchange, self.plan, self.flow.request)
         self.exchange.cancelled()
         if attempt is not None and self.journal is not None:
             fault = Fault(FaultKind.CUT, "cancelled, the tool went away", sent=self.upstream_id is not None)
@@ -158,7 +159,7 @@ class DeliveryStream(BorderStream):
             memory.learn(outcome.attempt.candidate, marks_of(self.plan.recognised, bytes(self.hold.body)))
         memory.ended(self.exchange, self.plan, self.flow.request, label)
         if label is Label.MODEL_UNSUPPORTED:
-            memory.remember_refusal(self.exchange, response, body)
+            memory.remember_refusal(self.exchange, response, release.decoded(body, self.hold))
 
     def withhold(self, held: list[events.Event], step: Release) -> CommandGenerator[None]:
         """A reply that must not go out, because the secret in it cannot be masked."""

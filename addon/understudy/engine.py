@@ -139,6 +139,7 @@ class Engine:
     def take(self, request: http.Request, host: str, port: int, spared: str = "") -> Intake | None:
         """Look at a request when its headers are in: mask the credential of a call that a route could serve.
 
+        A WebSocket shows no alias, so it is ours where any route of its dialect is more than an observer.
         ``spared``: see :func:`rewrite.mask`.
         """
         snapshot = self.snapshot
@@ -149,7 +150,7 @@ class Engine:
         recognised = snapshot.sites.recognise(host, port, "POST" if upgrade else request.method, request.path)
         if upgrade and recognised is not None and recognised.endpoint.kind is not Kind.GENERATING:
             recognised = None
-        if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name):
+        if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name, enforced=upgrade):
             stash = rewrite.mask(request, recognised.dialect, spared)
             return Intake(snapshot, recognised, stash, orphan, host, port, upgrade)
         values = rewrite.mask_query(request, snapshot.sites.dialects_at(host, port))

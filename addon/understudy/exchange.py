@@ -89,6 +89,18 @@ class Exchange:
         before = self.request.spent
         return Spent(before.attempts + self._sent, before.waited + self.waited)
 
+    def spent_at(self, now: float) -> Spent:
+        """The same in the middle of it: a wait for anybody counts for as long as it has lasted."""
+        spent = self.spent
+        if self._wait is None or self._again is not None:
+            return spent
+        return replace(spent, waited=spent.waited + max(0.0, now - self._wait[0]))
+
+    @property
+    def is_released(self) -> bool:
+        """Whether a reply was found for the tool."""
+        return self._released > 0
+
     def may_begin(self, now: float) -> bool:
         """Whether the budget allows another attempt."""
         return self._sent < self.budget.attempts and now < self.deadline

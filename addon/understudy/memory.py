@@ -34,7 +34,7 @@ REFUSALS = 256
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A real refusal of a model as the tool got it, for those who ask while nobody can be asked (F17)."""
+    """A real refusal of a model as the tool got it, decoded, for those who ask while nobody can be asked (F17)."""
 
     status: int
     content_type: str
@@ -95,9 +95,18 @@ class Memory:
         elif label is Label.OK and self.rounds:
             self.rounds.answered(_fingerprint(plan, request))
 
+    def left(self, exchange: Exchange, plan: Plan, request: http.Request) -> None:
+        """The tool goes away. Unless it has a reply, what was sent for it counts as after an error (W04).
+
+        To be told before ``exchange.cancelled()``: of a wait that is under way, so much counts as has gone by.
+        """
+        spent = exchange.spent_at(self.clock())
+        if not exchange.is_released and spent.attempts > exchange.request.spent.attempts:
+            self.rounds.failed(_fingerprint(plan, request), spent)
+
     def remember_refusal(self, exchange: Exchange, response: http.Response, body: bytes) -> None:
-        """A refusal of the model reaches a tool: others can be told the same (F17)."""
-        if len(body) <= REFUSAL_LIMIT and not response.headers.get("content-encoding"):
+        """A refusal of the model reaches a tool: others can be told the same (F17). ``body``: decoded and masked."""
+        if len(body) <= REFUSAL_LIMIT:
             refusal = Refusal(response.status_code, response.headers.get("content-type", "application/json"), body)
             self.refusals[_asked_for(exchange)] = refusal
 

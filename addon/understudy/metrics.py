@@ -1,8 +1,8 @@
 """Metrics as Prometheus text, through the well-kept client library: the optional extra ``understudy[metrics]``.
 
 What is counted comes from the facts of each exchange when it is over. Labels are what the owner has written (routes,
-credentials) and our own words (labels, modes, scopes), so their number is bounded; aliases are the tools' to choose and
-are never a label. No secret is anywhere near: facts hold none.
+credentials) and our own words (labels, modes, scopes), so their number is bounded: aliases are the tools' to choose and
+are never a label, and several tools' own credentials are one. No secret is anywhere near: facts hold none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from understudy.facts import Facts
 from understudy.keys import Suspension
+from understudy.renewal import own_name
 from understudy.rules import Scope
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -73,11 +74,11 @@ class Metrics:
         tried = facts["tried"]
         self._requests.labels(route, mode, _answer(facts)).inc()
         for entry in tried:
-            self._attempts.labels(entry["credential"], entry["label"]).inc()
+            self._attempts.labels(own_name(entry["credential"]), entry["label"]).inc()
             self._verdicts.labels(mode, entry["label"]).inc()
         for entry in (*tried, *([facts["ended"]] if "ended" in facts else ())):
             if "suspended" in entry:
-                self._suspensions.labels(entry["credential"], entry["label"]).inc()
+                self._suspensions.labels(own_name(entry["credential"]), entry["label"]).inc()
         if "observed" in facts:
             self._verdicts.labels(mode, facts["observed"]["label"]).inc()
         if len(tried) > 1:

@@ -7,7 +7,7 @@ snapshot, and a request works on the snapshot it started with (law 11 of the des
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -298,12 +298,20 @@ class Pool:
         default = self.routes.get("default")
         return default if default is not None and default.serves(dialect) else None
 
-    def has_route_for(self, dialect: str) -> bool:
-        """Whether any route could serve a call of this dialect."""
-        return dialect in self._dialects
+    def has_route_for(self, dialect: str, *, enforced: bool = False) -> bool:
+        """Whether any route could serve a call of this dialect; ``enforced``: one with ``mode: enforce``."""
+        return dialect in (self._enforced_dialects if enforced else self._dialects)
 
     @cached_property
     def _dialects(self) -> frozenset[str]:
-        choices = (choice for route in self.routes.values() for choice in route.choices)
-        upstreams = {choice.credential.upstream for choice in choices}
-        return frozenset(name for upstream in upstreams for name in (upstream.dialect, *upstream.relatives))
+        return _dialects_of(self.routes.values())
+
+    @cached_property
+    def _enforced_dialects(self) -> frozenset[str]:
+        return _dialects_of(route for route in self.routes.values() if route.mode is Mode.ENFORCE)
+
+
+def _dialects_of(routes: Iterable[Route]) -> frozenset[str]:
+    """The dialects in which any of these routes could serve a call."""
+    upstreams = {choice.credential.upstream for route in routes for choice in route.choices}
+    return frozenset(name for upstream in upstreams for name in (upstream.dialect, *upstream.relatives))

@@ -89,6 +89,11 @@ def prepare(
     return masked
 
 
+def decoded(body: bytes, hold: Hold) -> bytes:
+    """What :func:`prepare` has made fit for the tool, without a content encoding."""
+    return hold.secret.mask(bytes(hold.body)) if hold.encoded else body
+
+
 def masked_fields(fields: tuple[tuple[bytes, bytes], ...], secret: Secret) -> tuple[tuple[bytes, bytes], ...]:
     """Header fields of a reply without an echo of the secret; the same tuple where there is none."""
     values = b"\n".join(value for _, value in fields)

@@ -11,6 +11,7 @@ Laws of this module:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -134,6 +135,8 @@ class Rule:
 
 OWN_MARK = "x-understudy"
 """The header on every answer that an understudy gives itself, so that nobody takes it for an upstream's failure."""
+OWN_HOPE = 2
+"""Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
 _NOTHING_SAID = (ErrorInfo(),)
 
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
@@ -155,10 +158,16 @@ def _settled(reply: Reply) -> Verdict | None:
         return None if failed else Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
-        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", Then(replay=True))
+        then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
+        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then)
     if reply.status < 400:
         return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}")
     return None
+
+
+def _names_its_return(reply: Reply) -> bool:
+    """Whether another understudy asks for another round, as it does within a minute and in whole seconds only (W09)."""
+    return reply.status in (429, 503) and re.fullmatch("[1-5]?[0-9]|60", reply.header("retry-after")) is not None
 
 
 @dataclass(frozen=True, init=False)

@@ -38,6 +38,7 @@ class Then:
     retry_same: int | None = None  # how often the same candidate is sent again first
     scope: Scope | None = None
     seconds: float | None = None  # how long to suspend when the reply does not say
+    hope: int | None = None  # how likely a later try cures it; not for rule files to say
 
 
 AS_USUAL = Then()

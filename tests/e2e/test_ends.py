@@ -103,6 +103,11 @@ def _limit(headers: dict[str, str] | None = None, **error: object) -> Behaviour:
     return json_reply(429, body, list((headers or {}).items()))
 
 
+def _gated_limit(gate: Gate, seconds: str = "") -> Behaviour:
+    error = {"error": {"message": "Too many requests", "type": "rate_limit_error"}}
+    return json_reply(429, error, [("retry-after", seconds)] if seconds else [], gate=gate)
+
+
 def _in(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
@@ -165,6 +170,44 @@ def test_l02_a_limit_without_a_hint(tight: Stage, http2: bool) -> None:
     assert tight.order(alias) == ["a", "b", "b", "a"]
 
 
+@both_forms
+def test_f15_a_shorter_hint_shortens_nothing(tight: Stage, stream: bool) -> None:
+    """F15: two calls meet A's limit, the later one with a shorter time: A stays out as long as the first one said."""
+    alias = tight.alias("pair")
+    long, short = Gate(), Gate()
+    good = whole(CHAT, stream=stream)
+    tight.play(alias, {"a": [_gated_limit(long, "1500"), _gated_limit(short, "20")], "b": [good, good, limited(1200)]})
+    with tight.connect(CHAT) as one, tight.connect(CHAT) as two:
+        first = tight.send(one, CHAT, alias, stream=stream)
+        long.wait_reached()
+        second = tight.send(two, CHAT, alias, stream=stream)
+        short.wait_reached()
+        for gate, sent in ((long, first), (short, second)):
+            gate.open()
+            assert sent.finish().status == 200
+    assert tight.call(CHAT, alias, stream=stream).status == 429
+    _, line, _ = own_lines(CHAT, tight.call(CHAT, alias, stream=stream))
+    assert line.startswith(f"- a {alias}: rate_limited by ")
+    assert "suspended for another 25m" in line or "another 24m" in line
+    assert tight.order(alias) == ["a", "a", "b", "b", "b"]
+
+
+@both_forms
+def test_f15_two_limits_in_one_window_count_once(tight: Stage, stream: bool) -> None:
+    """F15: two calls meet the same limit, which names no time: A is back after the first step, not the second."""
+    alias, gate = tight.alias("pair"), Gate()
+    good = whole(CHAT, stream=stream)
+    tight.play(alias, {"a": [_gated_limit(gate), _gated_limit(gate), good], "b": good})
+    with tight.connect(CHAT) as one, tight.connect(CHAT) as two:
+        sent = [tight.send(tool, CHAT, alias, stream=stream) for tool in (one, two)]
+        tight.main.wait(lambda seen: sum(each.json.get("model") == alias for each in seen) == 2)
+        gate.open()
+        assert [each.finish().status for each in sent] == [200, 200]
+    spend(tight, 1.2)  # a step of ours is up to a tenth longer; the second one is 2 s
+    assert tight.call(CHAT, alias, stream=stream).status == 200
+    assert tight.order(alias) == ["a", "a", "b", "b", "a"]
+
+
 @both_versions
 @both_forms
 def test_l13_a_short_limit_is_waited_out(tight: Stage, http2: bool, stream: bool) -> None:
@@ -225,6 +268,31 @@ def test_w04_the_budget_of_attempts(tight: Stage, http2: bool) -> None:
     assert tight.call(CHAT, skipped, http2=http2).status == 429
     assert tight.call(CHAT, skipped, http2=http2).status == 200
     assert tight.order(skipped) == ["a", "b", "c"]
+
+
+@both_forms
+def test_w04_a_tool_that_hangs_up_shares_its_budget(tight: Stage, stream: bool) -> None:
+    """W04: it gives a silent candidate up and asks the same again: one attempt is left of two, and B has no turn."""
+    alias = tight.alias("two")
+    tight.play(alias, {"a": [json_reply(200, CHAT.answer, gate=Gate()), refusal(CHAT, alias)], "b": CHAT.answers()})
+    with tight.connect(CHAT) as tool:
+        tight.send(tool, CHAT, alias, stream=stream)
+        tight.main.wait(lambda seen: any(one.json.get("model") == alias for one in seen))
+    tight.main.wait(lambda seen: all(one.cancelled for one in seen if one.json.get("model") == alias))
+    assert tight.call(CHAT, alias, stream=stream).status == 400
+    assert tight.order(alias) == ["a", "a"]
+
+
+def test_w04_a_tool_that_stops_a_stream_was_answered(tight: Stage) -> None:
+    """W04: whoever has seen output, stops it and asks the same again has a budget of its own."""
+    alias = tight.alias("two")
+    running = sse(*CHAT.lifecycle, CHAT.events[0], Gate())
+    tight.play(alias, {"a": [running, refusal(CHAT, alias)], "b": CHAT.streams()})
+    with tight.connect(CHAT) as tool:
+        assert tight.send(tool, CHAT, alias, stream=True).next_chunk()
+    tight.main.wait(lambda seen: all(one.cancelled for one in seen if one.json.get("model") == alias))
+    assert tight.call(CHAT, alias, stream=True).status == 200
+    assert tight.order(alias) == ["a", "a", "b"]
 
 
 @both_versions

@@ -189,6 +189,47 @@ def test_f10_capability_goes_to_another_model_only(stage: Stage) -> None:
     assert stage.order(same) == ["a"]
 
 
+def too_long(window: int) -> dict[str, object]:
+    """What a model says to a conversation that is longer than its window."""
+    message = f"This model's maximum context length is {window} tokens. However, your messages resulted in more."
+    return {"error": {"message": message, "type": "invalid_request_error", "code": "context_length_exceeded"}}
+
+
+@both_forms
+def test_l14_a_longer_context_is_another_models(stage: Stage, stream: bool) -> None:
+    """L14: only a candidate with another upstream model is tried, and nothing is suspended."""
+    alias, same = stage.alias("sub"), stage.alias("pair")
+    before = len(stage.order("substitute"))
+    stage.play("substitute", {"b": whole(CHAT, stream=stream)})
+    stage.play(alias, {"a": json_reply(400, too_long(8192))})
+    for _ in range(2):
+        assert good(CHAT, stage.call(CHAT, alias, stream=stream).body, stream=stream)
+    assert stage.order(alias) == ["a", "a"]
+    assert stage.order("substitute")[before:] == ["b", "b"]
+
+    stage.play(same, {"a": json_reply(400, too_long(8192)), "b": whole(CHAT, stream=stream)})
+    for _ in range(2):
+        response = stage.call(CHAT, same, stream=stream)
+        assert (response.status, response.json) == (400, too_long(8192))
+    assert stage.order(same) == ["a", "a"]
+
+
+@both_forms
+def test_l14_too_long_for_every_model(stage: Stage, stream: bool) -> None:
+    """L14: all refuse: the first error, which another round cannot cure; and still nothing is suspended."""
+    alias = stage.alias("sub")
+    before = len(stage.order("substitute"))
+    first = json.dumps(too_long(8192)).encode() + b"\n"
+    stage.play(alias, {"a": raw(400, [("content-type", "application/json")], first)})
+    stage.play("substitute", {"b": json_reply(400, too_long(4096))})
+    for _ in range(2):
+        response = stage.call(CHAT, alias, stream=stream)
+        assert (response.status, response.body) == (400, first)
+        assert response.header("x-should-retry") == "false"
+    assert stage.order(alias) == ["a", "a"]
+    assert stage.order("substitute")[before:] == ["b", "b"]
+
+
 def test_f11_200_with_an_error_object(stage: Stage) -> None:
     """F11: a 200 whose JSON is a top-level error is judged like an error."""
     alias = stage.alias()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from .authority import Authority
-from .behaviours import Behaviour, Break, Gate, json_reply, sse
+from .behaviours import Behaviour, Break, Gate, encoded, json_reply, sse
 from .client import End
 from .conftest import Perform
 from .proxy import Proxy
@@ -25,10 +25,12 @@ from .stage import (
     MESSAGES,
     RESPONSES,
     SECRETS,
+    TOOL,
     Api,
     Stage,
     crashes,
     data,
+    filled,
     pool_yaml,
     refusal,
     whole,
@@ -48,6 +50,7 @@ ROUTES = f"""
   claude-session-*: {{candidates: [claude-a, claude-b], budget: {{wait: 0}}, actions: {SOON}}}
   bound-*: {{candidates: [a, b], budget: {{wait: 0}}, actions: {{overloaded: {{retry_same: 0}}}}}}
   pair-*: {{candidates: [a, b], budget: {{wait: 0}}}}
+  skew-*: {{candidates: [a, b], budget: {{wait: 0}}, actions: {{model_unsupported: {{retry_same: 1}}}}}}
   whole-*: {{candidates: [a, x], hold: complete, budget: {{wait: 0, idle: 0.4}}, actions: {SOON}}}
   last-*: {{candidates: [a], hold: complete, budget: {{idle: 0.4}}}}
   quiet-*: {{candidates: [a, b], budget: {{wait: 0, silence: 0.4, first_output: 0.4, first_event: 30}}}}
@@ -72,6 +75,31 @@ def short(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Au
 def held(gate: Gate, api: Api = CHAT) -> Behaviour:
     """An answer that waits for its gate before its first byte."""
     return json_reply(200, api.answer, gate=gate)
+
+
+# -- F13: roll-out skew ------------------------------------------------------------------------------------------
+
+
+@both_forms
+def test_f13_a_refusal_that_is_gone_a_moment_later(short: Stage, stream: bool) -> None:
+    """F13: with `retry_same: 1` A is asked once more and answers; nothing is suspended, so it is asked first again."""
+    alias = short.alias("skew")
+    good = whole(CHAT, stream=stream)
+    short.play(alias, {"a": [refusal(CHAT, alias), good], "b": good})
+    for _ in range(2):
+        response = short.call(CHAT, alias, stream=stream)
+        assert (response.status, response.end) == (200, End.CLEAN)
+    assert short.order(alias) == ["a", "a", "a"]
+
+
+@both_forms
+def test_f13_a_refusal_that_stays(short: Stage, stream: bool) -> None:
+    """F13, law 2: once more and no more: then B answers, and A is suspended."""
+    alias = short.alias("skew")
+    short.play(alias, {"a": refusal(CHAT, alias), "b": whole(CHAT, stream=stream)})
+    for _ in range(2):
+        assert short.call(CHAT, alias, stream=stream).status == 200
+    assert short.order(alias) == ["a", "a", "b", "b"]
 
 
 # -- F14: half-open ----------------------------------------------------------------------------------------------
@@ -148,6 +176,25 @@ def test_f17_the_last_refusal_is_told_to_the_others(stage: Stage, api: Api, stre
         assert (again.status, again.body) == (first.status, first.body)
         assert (again.header("x-understudy"), again.header("x-should-retry")) == ("answer", "false")
     assert stage.order(alias) == sent * 2
+
+
+@pytest.mark.parametrize("echo", [False, True], ids=["silent", "echo"])
+@both_forms
+def test_f17_a_compressed_refusal_is_told_to_the_others(stage: Stage, echo: bool, stream: bool) -> None:
+    """F17, R06: the others get it as it reads, without an encoding and without an echoed secret."""
+    alias = stage.alias("pair")
+    status, said = CHAT.refusal[0], filled(CHAT.refusal[1], alias)
+    assert isinstance(said, dict)
+    for name in ("a", "b"):
+        stage.play(alias, {name: encoded(status, {**said, "key": SECRETS[name] if echo else "yours"}, "gzip")})
+    for _ in range(2):
+        assert stage.call(CHAT, alias, stream=stream).status == status
+    assert stage.order(alias) == ["a", "b"] * 2
+    again = stage.call(CHAT, alias, stream=stream)
+    assert (again.status, again.header("content-encoding")) == (status, "")
+    assert again.json == {**said, "key": "<understudy:a>" if echo else "yours"}
+    assert again.header("x-understudy") == "answer"
+    assert stage.order(alias) == ["a", "b"] * 2
 
 
 # -- S12: held to the end ----------------------------------------------------------------------------------------
@@ -270,6 +317,55 @@ def test_p01_weights_and_tiers(short: Stage) -> None:
     for _ in range(3):
         assert short.call(CHAT, tiers).status == 200
     assert short.order(tiers) == ["b", "c", "b", "c", "a"]
+
+
+@pytest.fixture(scope="module")
+def globs(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Authority) -> Iterator[Stage]:
+    """A stage with routes that overlap, and no default for the messages of Anthropic."""
+    routes = """
+  default: [c]
+  glob-*: [a]
+  glob-long-*: [b]
+  glob-long-exact: [x]
+  glob-claude-*: [claude-a]
+"""
+    with Upstream(authority) as main, Upstream(authority) as other:
+        options = {"trusted": authority.path, "env": ENVIRONMENT, "pool_yaml": pool_yaml(main, other, routes)}
+        with Proxy(tmp_path_factory.mktemp("globs"), confdir, **options) as proxy:  # type: ignore[arg-type]
+            yield Stage(proxy, main, other)
+            assert not crashes(proxy)
+
+
+@both_forms
+def test_p03_the_most_specific_glob_wins(globs: Stage, stream: bool) -> None:
+    """P03: a plain name, then the longest glob, then the shorter one, then `default`, if it speaks the dialect."""
+    claude = globs.alias("glob-claude")
+    expected = [
+        *[("glob-long-exact", CHAT, "x"), (globs.alias("glob-long"), CHAT, "b"), (globs.alias("glob"), CHAT, "a")],
+        *[(globs.alias(), CHAT, "c"), (claude, MESSAGES, "claude-a"), (claude, CHAT, "a")],
+    ]
+    for alias, api, name in expected:
+        before = len(globs.order(alias))
+        globs.play(alias, dict.fromkeys(("a", "b", "c", "x", "claude-a"), whole(api, stream=stream)))
+        assert globs.call(api, alias, stream=stream).status == 200
+        assert globs.order(alias)[before:] == [name]
+
+
+@both_forms
+def test_p03_an_alias_without_a_route_passes_untouched(globs: Stage, stream: bool) -> None:
+    """P03, law 9: neither glob nor default: it goes where the tool meant it to, with the tool's own key, and so does
+    what comes back."""
+    alias = globs.alias()
+    path, asked = MESSAGES.ask(alias, stream)
+    body = json.dumps(asked, indent=3).encode()
+    refused = refusal(MESSAGES, alias)
+    globs.main.on(lambda seen: seen.credential == TOOL and alias.encode() in seen.body, refused)
+    with globs.connect(MESSAGES, url=globs.main.tls_url) as tool:
+        response = globs.send(tool, MESSAGES, alias, stream=stream, path=path, body=body).finish()
+    assert (response.status, response.json) == (MESSAGES.refusal[0], filled(MESSAGES.refusal[1], alias))
+    assert (response.header("x-understudy"), response.header("x-should-retry")) == ("", "")
+    (seen,) = globs.seen(alias)
+    assert (seen.path, seen.body, seen.credential) == (path, body, TOOL)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from .behaviours import verbatim
+from .behaviours import Seen, verbatim
+from .conftest import Perform
 from .stage import RESPONSES, TOOL, Stage, whole
 
 HANDSHAKE = [
@@ -40,9 +41,8 @@ def test_o07_the_tool_goes_to_http_at_once(stage: Stage) -> None:
     assert TOOL not in log
 
 
-def test_o07_realtime_passes_untouched(stage: Stage) -> None:
-    """O07: a WebSocket that carries no such calls is opened with the tool's own credential, and speaks."""
-    path = f"/v1/realtime?model={stage.alias()}"
+def opened(stage: Stage, path: str) -> Seen:
+    """Open a WebSocket at the first upstream, hear it speak, and return what that has seen."""
     stage.main.on(lambda seen: seen.path == path, verbatim(ACCEPTED, TEXT))
     with stage.connect(RESPONSES, url=stage.main.tls_url) as tool:
         lines = [f"GET {path} HTTP/1.1", "host: localhost", *(f"{name}: {value}" for name, value in HANDSHAKE)]
@@ -53,4 +53,16 @@ def test_o07_realtime_passes_untouched(stage: Stage) -> None:
     assert received.startswith(b"HTTP/1.1 101 ")
     assert TEXT in received
     [seen] = [seen for seen in stage.main.seen if seen.path == path]
-    assert seen.credential == TOOL
+    return seen
+
+
+def test_o07_realtime_passes_untouched(stage: Stage) -> None:
+    """O07: a WebSocket that carries no such calls is opened with the tool's own credential, and speaks."""
+    assert opened(stage, f"/v1/realtime?model={stage.alias()}").credential == TOOL
+
+
+def test_o07_observing_touches_no_websocket(perform: Perform) -> None:
+    """O07: where routes only observe and advise, also one that carries calls is opened as the tool asked for it."""
+    stage = perform(routes="  gpt-*: {candidates: [a, b], mode: advise}\n  default: {candidates: [a], mode: observe}")
+    assert opened(stage, "/v1/responses").credential == TOOL
+    assert "WebSocket answered" not in stage.proxy.log_text()
