@@ -20,11 +20,13 @@ from typing import Any
 import pytest
 
 from .authority import Authority
-from .behaviours import json_reply
+from .behaviours import Gate, json_reply, sse
 from .client import request
 from .proxy import ROOT, Proxy, StartProxy
-from .stage import CHAT, ENVIRONMENT, SECRETS, TOOL, Stage, pool_yaml, refusal
+from .stage import CHAT, ENVIRONMENT, SECRETS, TOOL, Stage, filled, pool_yaml, refusal, whole
 from .upstream import Upstream
+
+both_forms = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 
 
 @dataclass
@@ -135,6 +137,43 @@ def test_o04_suspended_by_hand_is_skipped(play: Stage, shell: Shell) -> None:
     assert play.order(only) == []
     assert shell("resume", "credential", "a")[0] == 0
     assert alias not in shell("status")[1]
+
+
+@both_forms
+def test_f16_a_late_refusal_undoes_no_resume(play: Stage, shell: Shell, stream: bool) -> None:
+    """F16: A is resumed by hand while an attempt is under way; that A refuses it is older, and suspends nobody."""
+    alias, gate = play.alias("pair"), Gate()
+    refusing = json_reply(CHAT.refusal[0], filled(CHAT.refusal[1], alias), gate=gate)
+    good = whole(CHAT, stream=stream)
+    play.play(alias, {"a": [refusing, good], "b": good})
+    with play.connect(CHAT) as tool:
+        sent = play.send(tool, CHAT, alias, stream=stream)
+        gate.wait_reached()
+        for command in (("suspend", "a", alias, "20m"), ("resume", "a", alias)):
+            assert shell(*command)[0] == 0
+        gate.open()
+        assert sent.finish().status == 200
+    assert f"candidate a {alias}" not in shell("status")[1]
+    assert play.call(CHAT, alias, stream=stream).status == 200
+    assert play.order(alias) == ["a", "b", "a"]
+
+
+@both_forms
+def test_f16_a_late_success_undoes_no_suspension(play: Stage, shell: Shell, stream: bool) -> None:
+    """F16: A is suspended by hand while an attempt is under way; that it succeeds proves nothing newer."""
+    alias, gate = play.alias("pair"), Gate()
+    good = whole(CHAT, stream=stream)
+    slow = sse(*CHAT.lifecycle, gate, *CHAT.events) if stream else json_reply(200, CHAT.answer, gate=gate)
+    play.play(alias, {"a": [slow, good], "b": good})
+    with play.connect(CHAT) as tool:
+        sent = play.send(tool, CHAT, alias, stream=stream)
+        gate.wait_reached()
+        assert shell("suspend", "a", alias, "20m")[0] == 0
+        gate.open()
+        assert sent.finish().status == 200
+    assert f"candidate a {alias}: by hand" in shell("status")[1]
+    assert play.call(CHAT, alias, stream=stream).status == 200
+    assert play.order(alias) == ["a", "b"]
 
 
 def test_o04_errors_from_the_shell(play: Stage, shell: Shell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from .behaviours import (
 )
 from .client import Connection, End, Stream
 from .conftest import Perform
-from .proxy import Proxy
+from .proxy import Proxy, StartProxy
 from .stage import CHAT, ENVIRONMENT, Stage, crashes, faulty_pool, pool_yaml, whole
 from .upstream import Upstream
 
@@ -149,6 +150,25 @@ def test_l09_an_upstream_that_recovers_is_used_again(perform: Perform, upstream:
         assert stage.send(connection, CHAT, alias).finish().json == CHAT.answer
         assert stage.send(connection, CHAT, alias, stream=False).finish().status == 200
     assert stage.order(alias) == ["a", "a"]
+
+
+@both_forms
+def test_l11_when_nobody_can_be_reached(
+    mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream, stream: bool
+) -> None:
+    """L11: every upstream refuses the connection, and once more after a wait: that is this machine's network, which the
+    answer says, and costs both the first step of 5 s only."""
+    pool = pool_yaml(upstream, other_upstream, "  default: {candidates: [a, x], budget: {patience: 0}}")
+    for each in (upstream, other_upstream):
+        pool = pool.replace(each.tls_url, each.refused_url())
+    stage = Stage(mitmdump(pool_yaml=pool, env=ENVIRONMENT), upstream, other_upstream)
+    own = stage.call(CHAT, stage.alias(), stream=stream)
+    assert own.status == 503
+    assert 1 <= int(own.header("retry-after")) <= 6
+    assert "none of their upstreams can be reached from here" in own.body.decode()
+    log = stage.proxy.log_text()
+    assert len(re.findall("overloaded by builtin/fault, upstream suspended [56]s: connect", log)) == 4
+    assert not crashes(stage.proxy)
 
 
 @both_versions
