@@ -143,6 +143,9 @@ def test_hosts_that_are_not_intercepted(patient: Patient) -> None:
     patient.run_proxy(hosts=tuple(host for host in more(patient) if host != "api.openai.com"))
     [text] = patient.said()
     assert text.startswith("the proxy does not look into api.openai.com: use its command `pool.reload`")
+    patient.run_proxy(hosts=tuple(host for host in more(patient) if host != "*.openai.azure.com"))
+    [text] = patient.said()
+    assert text.startswith("the proxy does not look into *.openai.azure.com, or is an older understudy: ")
     patient.run_proxy(pool="/other.yaml")
     assert patient.said() == []
     assert any(f"`understudy run --pool {patient.pool}`" in text for text in patient.said(weight=Weight.NOTE))
@@ -154,6 +157,25 @@ def test_no_proxy_leads_round(patient: Patient, entry: str) -> None:
     patient.lead(NO_PROXY=f"localhost,127.0.0.1,{entry}")
     [text] = patient.said()
     assert text.startswith(f"NO_PROXY holds {entry}, which leads round the proxy for api.")
+
+
+@pytest.mark.parametrize("entry", ["mycorp.openai.azure.com", ".openai.azure.com", "api.business.githubcopilot.com"])
+def test_no_proxy_leads_round_for_a_pattern(patient: Patient, entry: str) -> None:
+    """The entry is named, and what it leads past."""
+    patient.run_proxy(hosts=more(patient))
+    patient.lead(no_proxy=f"localhost,{entry},storage.azure.com")
+    [text] = patient.said()
+    pattern = "api.*.githubcopilot.com" if "copilot" in entry else "*.openai.azure.com"
+    assert text.startswith(f"no_proxy holds {entry}, which leads round the proxy for {pattern}: ")
+
+
+@pytest.mark.parametrize("entry", ["mycorp.openai.azure.com", ".eu-west-1.amazonaws.com"])
+def test_no_proxy_leads_past_what_no_route_could_serve(patient: Patient, entry: str) -> None:
+    """A pool for Anthropic alone does not look there."""
+    patient.write(GOOD.replace("openai", "anthropic").replace(".com/v1", ".com"))
+    patient.run_proxy(hosts=more(patient))
+    patient.lead(NO_PROXY=entry)
+    assert patient.said() == []
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,16 @@ def test_a_running_proxy_is_found_until_it_ends(environ: dict[str, str]) -> None
     announcement.withdraw()
     assert runtime.running_proxies(environ) == []
     assert list(runtime.runtime_folder(environ).iterdir()) == []
+
+
+def test_patterns_stand_among_the_hosts(environ: dict[str, str]) -> None:
+    """So an older understudy reads them as hosts, and a newer one what an older proxy tells."""
+    announcement = Announcement(environ)
+    announcement.tell(replace(RUNNING, hosts=("api.openai.com", "*.openai.azure.com")))
+    [path] = runtime.runtime_folder(environ).glob("*.proxy")
+    assert json.loads(path.read_bytes())["hosts"] == ["api.openai.com", "*.openai.azure.com"]
+    assert [each.hosts for each in runtime.running_proxies(environ)] == [("api.openai.com", "*.openai.azure.com")]
+    announcement.withdraw()
 
 
 def test_what_changes_is_told_again(environ: dict[str, str]) -> None:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.dialects import DIALECTS, Kind
-from understudy.pool import Intercept, Pool, Upstream
+from understudy.pool import Choice, Credential, Intercept, Pool, Route, Upstream
+from understudy.secrets import EnvSecret
 from understudy.sites import Recognised, Sites, strip_auth_query, upstream_path
+from understudy.toolenv import no_proxy
 
 
 def upstream(name: str, dialect: str, host: str, base_path: str = "", port: int = 443) -> Upstream:
@@ -84,6 +86,37 @@ def test_other_hosts(host: str, port: int) -> None:
     assert not SITES.pooled(host, port)
     assert SITES.recognise(host, port, "POST", "/v1/chat/completions") is None
     assert SITES.dialects_at(host, port) == ()
+
+
+def routed(*upstreams: Upstream) -> Pool:
+    """A pool with a route to each of these."""
+    credentials = [Credential(each.name, each, EnvSecret("KEY", {"KEY": "k"})) for each in upstreams]
+    route = Route("default", tuple(Choice(each) for each in credentials))
+    return Pool({each.name: each for each in upstreams}, {each.name: each for each in credentials}, {"default": route})
+
+
+def test_hosts_end_with_the_patterns_that_a_route_could_serve() -> None:
+    """A pattern that no route could serve is not looked into, so it is not named either."""
+    assert SITES.hosts[0] == "::1"
+    assert not any("*" in host for host in SITES.hosts)
+    bedrock = upstream("aws", "bedrock", "bedrock-runtime.eu-west-1.amazonaws.com")
+    sites = Sites(routed(bedrock))
+    patterns = ("bedrock-runtime-fips.*.amazonaws.com", "bedrock-runtime.*.amazonaws.com")
+    assert sites.hosts[-2:] == patterns
+    assert sites.hosts == (*sorted(sites.hosts[:-2]), *patterns)
+    assert all(sites.pooled(host.replace("*", "us-east-1"), 443) for host in sites.hosts)
+
+
+@pytest.mark.parametrize("dialect", ["azure-openai", "bedrock", "openai", "vertex"])
+def test_no_proxy_loses_every_name_that_is_pooled(dialect: str) -> None:
+    """What leads round the proxy is judged by what the proxy looks into, patterns included."""
+    sites = Sites(routed(upstream("one", dialect, "llm.corp")))
+    names = [host.replace("*", "my-1") for host in sites.hosts]
+    assert len(names) > len(set(sites.hosts) & set(names))
+    for name in names:
+        assert sites.pooled(name, 443)
+        assert not sites.pooled(f"a.{name}", 443)
+        assert no_proxy({"NO_PROXY": f"{name},git.corp"}, sites.hosts) == no_proxy({"NO_PROXY": "git.corp"}, ())
 
 
 def test_an_international_name_has_one_spelling() -> None:

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from understudy import toolenv
 from understudy.runtime import Running
@@ -42,6 +44,66 @@ def test_no_proxy_leads_no_pooled_host_round(written: str, kept: str) -> None:
     expected = "localhost,127.0.0.1,::1" + (f",{kept}" if kept else "")
     assert toolenv.no_proxy({"NO_PROXY": written}, HOSTS) == expected
     assert toolenv.no_proxy({"no_proxy": written}, HOSTS) == expected
+
+
+PATTERNS = ("api.*.githubcopilot.com", "bedrock-runtime.*.amazonaws.com", "*.openai.azure.com", "*-ai.googleapis.com")
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("mycorp.openai.azure.com", False),
+        ("MyCorp.OpenAI.Azure.com:443", False),
+        (".openai.azure.com", False),
+        ("*.openai.azure.com", False),
+        ("openai.azure.com", False),
+        ("azure.com", False),
+        (".com", False),
+        ("*", False),
+        (".mycorp.openai.azure.com", False),
+        ("a.mycorp.openai.azure.com", True),
+        ("mycorp.azure.com", True),
+        (".blob.core.azure.com", True),
+        ("notopenai.azure.com", True),
+        ("bedrock-runtime.eu-west-1.amazonaws.com", False),
+        (".eu-west-1.amazonaws.com", False),
+        ("amazonaws.com", False),
+        ("s3.eu-west-1.amazonaws.com", True),
+        ("bedrock.eu-west-1.amazonaws.com", True),
+        ("api.business.githubcopilot.com", False),
+        ("business.githubcopilot.com", False),
+        ("proxy.business.githubcopilot.com", True),
+        ("europe-west1-ai.googleapis.com", False),
+        ("*-ai.googleapis.com", False),
+        ("*west1-ai.googleapis.com", False),
+        ("storage.googleapis.com", True),
+        ("10.0.0.0/8", True),
+        ("[fe80::1]:443", True),
+        (".", True),
+        ("git.corp", True),
+    ],
+)
+def test_no_proxy_leads_no_host_of_a_pattern_round(written: str, kept: bool) -> None:
+    expected = "localhost,127.0.0.1,::1" + (f",{written}" if kept else "")
+    assert toolenv.no_proxy({"NO_PROXY": written}, PATTERNS) == expected
+
+
+@pytest.mark.parametrize(("host", "covered"), [("eu-ai.corp", True), ("x.eu-ai.corp", True), ("ai.corp", False)])
+def test_a_star_without_a_dot_covers_what_ends_so(host: str, covered: bool) -> None:
+    """As Node.js reads it."""
+    assert toolenv.bypasses("*-ai.corp", host) is covered
+
+
+labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+
+
+@given(st.sampled_from(PATTERNS), labels, st.integers(0, 4), st.sampled_from(["", ".", "*."]))
+def test_whatever_covers_a_host_of_a_pattern_goes(pattern: str, label: str, cut: int, lead: str) -> None:
+    """Any end of any name that the pattern stands for, in any form."""
+    name = pattern.replace("*", label)
+    entry = lead + ".".join(name.split(".")[min(cut, name.count(".")) :])
+    assert toolenv.bypasses(entry, name)
+    assert toolenv.bypasses(entry, pattern)
 
 
 @pytest.fixture

@@ -156,7 +156,10 @@ def _not_intercepted(running: Running, pool: Pool) -> Iterator[Finding]:
         return
     for host in Sites(pool).hosts:
         if host not in running.hosts:
-            yield problem(f"the proxy does not look into {host}: use its command `pool.reload`, or start it again")
+            # An older understudy tells of no patterns, and `run` can then not see that NO_PROXY leads round them.
+            doubt = ", or is an older understudy" if "*" in host else ""
+            mend = "use its command `pool.reload`, or start it again"
+            yield problem(f"the proxy does not look into {host}{doubt}: {mend}")
 
 
 def _is_taken(port: int) -> bool:

@@ -240,6 +240,11 @@ def glob_regex(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(special.get(char) or re.escape(char) for char in pattern), re.DOTALL)
 
 
+def host_regex(pattern: str) -> re.Pattern[str]:
+    """The regular expression for hosts in which ``*`` stands for one label or a part of it, for ``fullmatch``."""
+    return re.compile("[a-z0-9-]+".join(re.escape(part) for part in pattern.split("*")))
+
+
 def specificity(pattern: str) -> tuple[int, int, int, int]:
     """Sort key of a route's name, the most specific last: ``default``, globs by literal characters, plain names."""
     if pattern == "default":

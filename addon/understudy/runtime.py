@@ -32,6 +32,8 @@ class RuntimeFolderError(OSError):
 class Running:
     """A proxy that runs: where it listens, the CA that it signs with, its pool file, and the hosts it looks into.
 
+    ``hosts``: as ``Sites.hosts`` names them, so the last ones may be patterns with a ``*``.
+
     ``dialects``: those that it has a route for.
 
     ``companion``: it was started by ``understudy run`` and ends with the last program that uses it.

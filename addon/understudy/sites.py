@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from .dialects import DIALECTS, Dialect, Endpoint
 from .dialects.base import without_parameters
-from .pool import Pool, Upstream
+from .pool import Pool, Upstream, host_regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Sites:
         self._patterns: list[tuple[re.Pattern[str], Site]] = []
         for site in _sites(pool):
             if "*" in site.host:
-                self._patterns.append((_pattern(site.host), site))
+                self._patterns.append((host_regex(site.host), site))
             elif site.port is None:
                 on_any_port.setdefault(site.host, []).append(site)
             else:
@@ -71,8 +71,9 @@ class Sites:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The names and addresses of all pooled hosts, without ports."""
-        return tuple(sorted({*self._on_any_port, *(host for host, _ in self._on_port)}))
+        """The names and addresses of all pooled hosts, without ports; at the end the patterns for further ones."""
+        names = {*self._on_any_port, *(host for host, _ in self._on_port)}
+        return (*sorted(names), *sorted({site.host for _, site in self._patterns}))
 
     def pooled(self, host: str, port: int) -> bool:
         """Whether connections to this host and port are looked into."""
@@ -154,10 +155,6 @@ def _dialect(name: str) -> Dialect:
     if name not in DIALECTS:
         raise ValueError(f"unknown dialect {name!r}, known are {', '.join(DIALECTS)}")
     return DIALECTS[name]
-
-
-def _pattern(host: str) -> re.Pattern[str]:
-    return re.compile("[a-z0-9-]+".join(re.escape(part) for part in host.split("*")))
 
 
 def _longest_first(sites: Iterable[Site]) -> tuple[Site, ...]:

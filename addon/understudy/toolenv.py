@@ -10,8 +10,10 @@ from __future__ import annotations
 import ipaddress
 import shlex
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 
+from understudy.pool import host_regex
 from understudy.runtime import Running
 from understudy.trust import bundles
 
@@ -63,7 +65,8 @@ def no_proxy(environ: Mapping[str, str], hosts: Iterable[str]) -> str:
 def bypasses(entry: str, host: str) -> bool:
     """Whether an entry of ``NO_PROXY`` covers a host: the name, a suffix with or without a dot, a network, or ``*``.
 
-    Tools differ in what they accept, so this is what any of them might take it for.
+    Tools differ in what they accept, so this is what any of them might take it for. A ``host`` that is a pattern is
+    covered when one of the hosts that it stands for is: calls to that one would go past the proxy.
     """
     entry = entry.strip().lower()
     if entry == "*":
@@ -74,8 +77,22 @@ def bypasses(entry: str, host: str) -> bool:
     except ValueError:
         pass
     name, _, port = entry.rpartition(":")
-    suffix = (name if port.isdecimal() and ":" not in name else entry).removeprefix("*").removeprefix(".")
-    return bool(suffix) and (host == suffix or host.endswith(f".{suffix}"))
+    name = name if port.isdecimal() and ":" not in name else entry
+    ending = name.removeprefix("*")
+    suffix = ending.removeprefix(".")
+    if "*" in host:
+        host = _nearest(host, suffix)
+    by_star = name != ending and host.endswith(ending)  # Node.js takes `*-east.corp` for whatever ends so
+    return bool(suffix) and (host == suffix or host.endswith(f".{suffix}") or by_star)
+
+
+def _nearest(pattern: str, suffix: str) -> str:
+    """The host of a pattern that a suffix covers if it covers any: with the suffix's own labels wherever they fit."""
+    own = pattern.split(".")[::-1]
+    wished = suffix.split(".")[::-1][: len(own)]
+    pairs = zip_longest(own, wished, fillvalue="")
+    nearest = [wish if host_regex(label).fullmatch(wish) else label.replace("*", "x") for label, wish in pairs]
+    return ".".join(reversed(nearest))
 
 
 def is_loopback(host: str) -> bool:

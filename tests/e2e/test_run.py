@@ -365,6 +365,20 @@ def test_env_makes_a_shell_do_the_same(home: Home, upstream_here: Upstream) -> N
     assert all(running.companion for running in home.proxies())
 
 
+def test_no_proxy_keeps_nothing_that_the_pool_looks_into(home: Home) -> None:
+    """Hosts of which the pool knows only the pattern included; the doctor names such an entry."""
+    kept, lost = (
+        "git.corp,s3.eu-west-1.amazonaws.com",
+        "api.openai.com,.openai.azure.com,api.business.githubcopilot.com",
+    )
+    done = home.understudy("run", "--", "sh", "-c", 'echo "$NO_PROXY $no_proxy"', extra={"NO_PROXY": f"{kept},{lost}"})
+    assert done.stdout.decode().split() == [f"localhost,127.0.0.1,::1,{kept}"] * 2
+    doctor = f'no_proxy="$no_proxy,mycorp.openai.azure.com" exec {sys.executable} -m understudy.cli doctor'
+    said = home.understudy("run", "--", "sh", "-c", doctor)
+    assert said.returncode == 1
+    assert b"no_proxy holds mycorp.openai.azure.com, which leads round the proxy for *.openai.azure.com" in said.stdout
+
+
 def test_env_without_a_proxy_says_how_to_start_one(home: Home) -> None:
     """One that ends with the tool that it was started for will not do for a shell."""
     done = home.understudy("env")
