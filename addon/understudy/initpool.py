@@ -7,46 +7,18 @@ the file says where to write the rest.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.config import ConfigError, default_pool_path, load
 from understudy.secrets import EnvSecret, SecretError
+from understudy.vendors import VENDORS, NotPlacedError, Vendor
 
-
-@dataclass(frozen=True, slots=True)
-class Vendor:
-    """A vendor that is known by the variable of its key. ``globs``: the names that only its models have."""
-
-    name: str
-    variable: str
-    dialect: str
-    url: str
-    globs: tuple[str, ...] = ()
-
-
-VENDORS = (
-    Vendor("openai", "OPENAI_API_KEY", "openai", "https://api.openai.com/v1", ("gpt-*", "o1*", "o3*", "o4*")),
-    Vendor("anthropic", "ANTHROPIC_API_KEY", "anthropic", "https://api.anthropic.com", ("claude-*",)),
-    Vendor("gemini", "GEMINI_API_KEY", "gemini", "https://generativelanguage.googleapis.com", ("gemini-*",)),
-    Vendor("gemini", "GOOGLE_API_KEY", "gemini", "https://generativelanguage.googleapis.com", ("gemini-*",)),
-    Vendor("openrouter", "OPENROUTER_API_KEY", "openai", "https://openrouter.ai/api/v1", ("*/*",)),
-    Vendor("deepseek", "DEEPSEEK_API_KEY", "openai", "https://api.deepseek.com", ("deepseek-*",)),
-    Vendor("mistral", "MISTRAL_API_KEY", "openai", "https://api.mistral.ai/v1", ("*stral-*",)),
-    Vendor("xai", "XAI_API_KEY", "openai", "https://api.x.ai/v1", ("grok-*",)),
-    Vendor("moonshot", "MOONSHOT_API_KEY", "openai", "https://api.moonshot.ai/v1", ("kimi-*",)),
-    Vendor("zai", "ZAI_API_KEY", "openai", "https://api.z.ai/api/paas/v4", ("glm-*",)),
-    Vendor("dashscope", "DASHSCOPE_API_KEY", "openai", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
-    Vendor("groq", "GROQ_API_KEY", "openai", "https://api.groq.com/openai/v1"),
-    Vendor("together", "TOGETHER_API_KEY", "openai", "https://api.together.xyz/v1"),
-    Vendor("fireworks", "FIREWORKS_API_KEY", "openai", "https://api.fireworks.ai/inference/v1"),
-    Vendor("cerebras", "CEREBRAS_API_KEY", "openai", "https://api.cerebras.ai/v1"),
-    Vendor("perplexity", "PERPLEXITY_API_KEY", "openai", "https://api.perplexity.ai", ("sonar*",)),
-)
 SUFFIX = re.compile(r"_?([0-9]+)|_([A-Za-z0-9_]+)")
 """What may stand behind a vendor's variable: a number, or a word such as WORK."""
 NO_KEYS = frozenset({"FILE", "PATH", "URL", "BASE", "BASE_URL", "HELPER", "HELPER_TTL_MS", "CMD", "COMMAND", "NAME"})
@@ -113,15 +85,26 @@ def find(environ: Mapping[str, str]) -> tuple[list[Found], list[str]]:
         for variable, suffix in _variables(vendor, environ):
             try:
                 secret = EnvSecret(variable, environ).reveal()
-            except SecretError as error:
+                placed = vendor.placed(variable, secret, environ)
+            except (SecretError, NotPlacedError) as error:
                 doubtful.append(f"{error}")
                 continue
-            if other := seen.get((vendor.name, secret)):
+            if other := seen.get((placed.url, secret)):
                 doubtful.append(f"{variable} holds the same as {other}")
                 continue
-            seen[vendor.name, secret] = variable
-            found.append(Found(vendor, variable, _free_name(vendor.name, suffix, [each.name for each in found])))
+            seen[placed.url, secret] = variable
+            name = _free_name(vendor.name, suffix, [each.name for each in found])
+            found.append(Found(_upstream(placed, name, found), variable, name))
     return found, doubtful
+
+
+def _upstream(placed: Vendor, name: str, found: Iterable[Found]) -> Vendor:
+    """One upstream for each address: the first has the name of its vendor, a further one that of its credential."""
+    others = {each.vendor.name: each.vendor for each in found}
+    for other in others.values():
+        if (other.dialect, other.url) == (placed.dialect, placed.url):
+            return other
+    return replace(placed, name=name) if placed.name in others else placed
 
 
 def _variables(vendor: Vendor, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -150,7 +133,8 @@ def pool_text(found: Iterable[Found]) -> str:
     longest = max(len(each.name) for each in found)
     lines = ['# Written by `understudy init`. What may stand here: the README, "The pool file".', "upstreams:"]
     for name, vendor in vendors.items():
-        lines.append(f"  {name + ':':<{width + 1}} {{dialect: {vendor.dialect}, url: {vendor.url}}}")
+        version = f", api_version: {vendor.api_version}" if vendor.api_version else ""
+        lines.append(f"  {name + ':':<{width + 1}} {{dialect: {vendor.dialect}, url: {vendor.url}{version}}}")
     lines.append("credentials:")
     for each in found:
         source = f"secret: {{env: {each.variable}}}"
@@ -174,13 +158,24 @@ def _routes(found: list[Found], vendors: Mapping[str, Vendor]) -> Iterator[str]:
     example = found[0]
     stand_in = next((each for each in found[1:] if each.vendor.dialect == example.vendor.dialect), example)
     yield f"  # MODEL: [{example.name}, {{credential: {stand_in.name}, model: ANOTHER-MODEL}}]"
+    for giver, taker in _stand_ins([vendors[name] for name in first.values()]):
+        yield f"  # {taker} takes calls to {giver} too, under the same name: if it must not, take it out of `default`."
     yield "  # Every other model that a tool asks for:"
     yield f"  default: [{', '.join(name for vendor in first.values() for name in names[vendor])}]"
+
+
+def _stand_ins(vendors: list[Vendor]) -> Iterator[tuple[str, str]]:
+    """Which of these take the calls of which, though they speak another dialect: (whose calls, who takes them)."""
+    from understudy.dialects import DIALECTS  # here: starting the command should not load what it may not need
+
+    for giver, taker in itertools.permutations(vendors, 2):
+        if giver.dialect in DIALECTS[taker.dialect].relatives:
+            yield giver.name, taker.name
 
 
 def _nothing(path: Path) -> str:
     known = ", ".join(dict.fromkeys(vendor.variable for vendor in VENDORS))
     return (
-        f"understudy init: no API key in the environment, so nothing was written to {path}: set one, and run this "
-        f"again. A number or a word may follow, as in OPENAI_API_KEY_WORK. Known are {known}"
+        f"understudy init: no usable API key in the environment, so nothing was written to {path}: set one, and run "
+        f"this again. A number or a word may follow, as in OPENAI_API_KEY_WORK. Known are {known}"
     )
