@@ -158,7 +158,7 @@ class Proxy:
         with self._changed:
             return self._text()
 
-    def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float = 10.0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float = 30.0) -> re.Match[str]:
         """Wait until the output matches. Raises TimeoutError after ``timeout`` seconds, or when the program ended."""
         regex = re.compile(pattern)
         searched = 0

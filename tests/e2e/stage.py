@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .behaviours import Behaviour, Seen, json_reply, raw, sse
-from .client import Connection, Response, Stream, Via
+from .client import TIMEOUT, Connection, Response, Stream, Via
 from .proxy import Proxy
 from .upstream import Upstream
 
@@ -270,9 +270,12 @@ class Stage:
         names = {secret: name for name, secret in SECRETS.items()}
         return [names.get(one.credential, one.credential) for one in self.seen(model)]
 
-    def connect(self, api: Api, *, http2: bool = False, via: Via = Via.CONNECT, url: str = "") -> Connection:
+    def connect(
+        self, api: Api, *, http2: bool = False, via: Via = Via.CONNECT, url: str = "", timeout: float = TIMEOUT
+    ) -> Connection:
         """A tool's connection through the proxy, to the vendor's own name unless ``url`` says another."""
-        return Connection(self.proxy.port, url or HOSTS[api.dialect], ca=self.proxy.ca, http2=http2, via=via)
+        url = url or HOSTS[api.dialect]
+        return Connection(self.proxy.port, url, ca=self.proxy.ca, http2=http2, via=via, timeout=timeout)
 
     def call(
         self,

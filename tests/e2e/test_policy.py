@@ -447,7 +447,7 @@ def test_a_stampede_ends_with_what_is_under_way(perform: Perform) -> None:
     half = 250
     with contextlib.ExitStack() as stack:
         # 100 streams are what one HTTP/2 connection may have at a time.
-        sides = [stack.enter_context(stage.connect(CHAT, http2=True)) for _ in range(5)]
+        sides = [stack.enter_context(stage.connect(CHAT, http2=True, timeout=120)) for _ in range(5)]
         sent = [stage.send(sides[number % 5], CHAT, alias) for number in range(half)]
         stage.main.wait(lambda seen: sum(one.json.get("model") == alias for one in seen) == half)
         gate.open()

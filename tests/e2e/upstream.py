@@ -107,7 +107,7 @@ class Upstream:
         with self._changed:
             self._seen.clear()
 
-    def wait(self, condition: Callable[[list[Seen]], bool], timeout: float = 10.0) -> None:
+    def wait(self, condition: Callable[[list[Seen]], bool], timeout: float = 30.0) -> None:
         """Wait until a condition on the requests holds. Raises TimeoutError after ``timeout`` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self._seen), timeout):
