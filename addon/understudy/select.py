@@ -6,6 +6,7 @@ candidate, so that picking among ten thousand is a handful of machine-wide opera
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from weakref import WeakSet
 
@@ -30,8 +31,8 @@ class Lineup:
         self.everyone = (1 << len(self.members)) - 1
         self._cursors: dict[tuple[int, int], int] = {}
         """Where the round robin of a tier and weight goes on."""
-        self._credit: dict[tuple[int, int], int] = {}
-        """What a tier and weight is owed, see :meth:`_weighted`."""
+        self._credit: dict[int, dict[int, int]] = {}
+        """What each weight of a tier is owed, see :meth:`_weighted`."""
         self._parted: tuple[int, int, dict[int, int], dict[int, int]] = (0, 0, {}, {})
         """Who was free at the last pick, and what :meth:`_part` made of it: mostly the same are free again."""
         self._blocked: dict[Scope, int] = dict.fromkeys(Scope, 0)
@@ -88,7 +89,8 @@ class Lineup:
 
     def take_turns_of(self, other: Lineup) -> None:
         """Go on where the lineup of the same members is."""
-        self._cursors, self._credit = dict(other._cursors), dict(other._credit)
+        self._cursors = dict(other._cursors)
+        self._credit = {priority: dict(credit) for priority, credit in other._credit.items()}
 
     def pick(self, excluded: int = 0, *, advance: bool = True) -> Candidate | None:
         """The next available member, None when there is none.
@@ -121,11 +123,17 @@ class Lineup:
         Each turn every weight is owed its share, weight times members, and the one that is taken pays for all. Over as
         many turns as the weights of all members add up to, each member has as many as its weight says, spread out.
         """
-        owed = {weight: self._credit.get((priority, weight), 0) + share for weight, share in shares.items()}
-        chosen = max(owed, key=lambda weight: (owed[weight], weight))
+        credit = self._credit.setdefault(priority, {})
+        chosen, most, total = 0, -math.inf, 0
+        for weight, share in shares.items():  # a plain loop: every pick comes through here
+            owed = credit.get(weight, 0) + share
+            total += share
+            if owed > most or (owed == most and weight > chosen):
+                chosen, most = weight, owed
+            if advance:
+                credit[weight] = owed
         if advance:
-            owed[chosen] -= sum(shares.values())
-            self._credit.update({(priority, weight): owing for weight, owing in owed.items()})
+            credit[chosen] -= total
         return chosen
 
     def _turn(self, group: tuple[int, int], free: int, advance: bool) -> Candidate:
