@@ -221,10 +221,9 @@ class DeliveryStream(BorderStream):
         """How a released stream ended: its terminal event is a success, an error a fault of the candidate."""
         assert self.hold is not None
         assert self.exchange is not None and self.plan is not None
-        progress, event = tail.last(self.hold)
-        if not self.hold.live:
-            self.proven()
-        elif progress is Progress.DONE:
+        self.proven()
+        progress, event = tail.last(self.hold) if self.hold.live else (Progress.LIFECYCLE, None)
+        if progress is Progress.DONE:
             self.exchange.succeeded()
             said = event.data if event is not None else tail.content()
             self.engine_now.memory.learn(self.hold.candidate, marks_of(self.plan.recognised, said))
@@ -234,7 +233,8 @@ class DeliveryStream(BorderStream):
 
     def proven(self) -> None:
         """A reply that is no stream of events has come to its end: all of it was there (law 4)."""
-        if self.exchange is not None and self.hold is not None and self.hold.success:
+        hold = self.hold
+        if self.exchange is not None and hold is not None and hold.success and not hold.live:
             self.exchange.succeeded()
 
     def remember(self, reply: Reply) -> None:
