@@ -127,6 +127,17 @@ def test_a_call_without_replay_is_no_line(stage: Stage, caplog: pytest.LogCaptur
     assert told.flow.marked == ""
 
 
+def test_an_error_that_nobody_could_mend_is_a_line(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the only attempt failed, or what came is known to no rule: the tool has an error, and here is why."""
+    told = Told(stage, route(A), [reply(Label.MODEL_UNSUPPORTED, status=404)])
+    line = "1/1 a m1: released: model_unsupported by test/model_unsupported, suspended 10m: because"
+    assert lines(caplog) == [("INFO", line)]
+    assert told.flow.comment == line
+    caplog.clear()
+    Told(stage, route(B, C), [reply(Label.UNKNOWN, status=418)])
+    assert lines(caplog) == [("INFO", "1/2 b m1: released: unknown by test/unknown: because")]
+
+
 def test_a_replay_is_told_line_by_line(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     """Lines one can read aloud, at the level they deserve; waits, repeats and who waits for the owner."""
     replies = [

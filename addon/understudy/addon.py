@@ -152,7 +152,8 @@ class Understudy:
         """Load the pool file. Raises OptionsError with all its problems."""
         named = ctx.options.pool_file
         try:
-            path = Path(named).expanduser() if named else config.default_pool_path(os.environ)
+            # Absolute, because it is told to others, who are elsewhere.
+            path = Path(named).expanduser().absolute() if named else config.default_pool_path(os.environ)
             if not named and not path.exists():
                 logger.warning(f"understudy: no pool file at {path}, so nothing is pooled: write one, or set pool_file")
                 return

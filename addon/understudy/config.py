@@ -26,6 +26,11 @@ __all__ = [
 ]  # fmt: skip
 
 
+def init_command(named: Path | None) -> str:
+    """What writes the pool file that somebody named, or None: that at the usual place."""
+    return f"understudy init {shlex.quote(str(named))}" if named else "understudy init"
+
+
 def default_pool_path(environ: Mapping[str, str]) -> Path:
     """``understudy/pool.yaml`` in ``$XDG_CONFIG_HOME``, else in ``~/.config``; never relative.
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from understudy.controlclient import ControlClientError, ask, running
+from understudy.runtime import running_proxies
+from understudy.toolenv import OWN_PROXY
 
 NO_PROXY = (
     "no proxy of yours is running with understudy: start one with `understudy web` or `understudy dump`. "
@@ -63,17 +65,23 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"understudy: {error}", file=sys.stderr)
         return 2
     if "error" in reply:
-        print(json.dumps(reply) if arguments.json else f"understudy: {reply['error']}", file=sys.stderr)
+        told = f"understudy: {str(reply['error']).removeprefix('understudy: ')}"
+        print(json.dumps(reply) if arguments.json else told, file=sys.stderr)
         return 1
     print(json.dumps(reply.get("result"), indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
     return 0
 
 
 def _choose(pid: int | None) -> Path:
-    """The socket to ask. Raises ControlClientError, and OSError where there is no folder for sockets."""
+    """The socket to ask: of several proxies, that which this shell or tool was led to.
+
+    Raises ControlClientError, and OSError where there is no folder for sockets.
+    """
     if os.name != "posix":
         raise ControlClientError("this needs Unix domain sockets: use the commands in mitmproxy, such as pool.status")
     found = running(os.environ)
+    if pid is None and len(found) > 1 and (here := os.environ.get(OWN_PROXY)):
+        pid = next((each.pid for each in running_proxies(os.environ) if each.url == here and each.pid in found), None)
     if pid is None and len(found) == 1:
         return next(iter(found.values()))
     if pid in found:

@@ -89,7 +89,8 @@ def why_suspended(suspension: Suspension, now: float) -> str:
     due = duration(suspension.until - now)
     what = "" if suspension.key.scope == Scope.CANDIDATE else f"{suspension.key.scope} "
     why = f": {suspension.evidence}" if suspension.evidence else ""
-    return f"{what}suspended for {suspension.label} by {suspension.rule}, for another {due}{why}"
+    reason = suspension.reason if suspension.by_hand else f"for {suspension.reason}"
+    return f"{what}suspended {reason}, for another {due}{why}"
 
 
 def place(exchange: Exchange, candidate: Candidate) -> int:

@@ -61,6 +61,8 @@ class FlowJournal:
         self.show: Show = lambda attempt, tool: None
         self.listeners: list[Listener] = []
         self._facts: WeakKeyDictionary[Exchange, Facts] = WeakKeyDictionary()
+        self._described: WeakKeyDictionary[Exchange, int] = WeakKeyDictionary()
+        """The number of the latest attempt that has a line."""
         self._hopeful: WeakKeyDictionary[Exchange, tuple[int, http.HTTPFlow]] = WeakKeyDictionary()
         """The attempt that is released if nothing better comes, by its number."""
 
@@ -85,7 +87,8 @@ class FlowJournal:
         facts = self._facts_of(exchange)
         facts.setdefault("failing", self._since(facts))
         line = describe(exchange, outcome)
-        logger.log(logging.WARNING if outcome.verdict.label in ASKS_FOR_THE_OWNER else logging.INFO, line)
+        logger.log(_level(outcome), line)
+        self._described[exchange] = outcome.attempt.number
         _drafts(exchange, outcome)
         _note(flow, line)
         made = abandoned.record
@@ -119,13 +122,17 @@ class FlowJournal:
             candidate = outcome.attempt.candidate
             facts["answer"] = number
             facts["credential"], facts["model"] = candidate.credential.name, facts["tried"][number - 1]["model"]
-            good = outcome.verdict.label is Label.OK
-            line = f"{_place(exchange, outcome)} {candidate}: " + (
-                "answered" if good else f"released: {outcome.verdict.label}"
-            )
-            if attempts > 1 or not line.startswith("1/"):
-                # Most calls are answered by the first candidate. mitmproxy's handlers take every level, and then a
-                # line at debug level costs more than all else that is done here.
+            if outcome.verdict.label is Label.OK:
+                line = f"{_place(exchange, outcome)} {candidate}: answered"
+                if attempts > 1 or not line.startswith("1/"):
+                    # Most calls are answered by the first candidate. mitmproxy's handlers take every level, and then a
+                    # line at debug level costs more than all else that is done here.
+                    logger.info(line)
+            elif number > self._described.get(exchange, 0):
+                line = describe(exchange, outcome, before="released: ")
+                logger.log(_level(outcome), line)
+            else:
+                line = f"{_place(exchange, outcome)} {candidate}: released: {outcome.verdict.label}"
                 logger.info(line)
             _note(flow, line)
         else:
@@ -233,17 +240,22 @@ def _note(flow: http.HTTPFlow, line: str) -> None:
     flow.comment = f"{flow.comment} → {line}" if flow.comment else line
 
 
-def describe(exchange: Exchange, outcome: Outcome, *, evidence: bool = True) -> str:
+def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence: bool = True) -> str:
     """One line about an attempt: ``1/3 home gpt-5: rate_limited by general/rate_limited, suspended 20s: evidence``.
 
-    1/3 is the place of the candidate among those of the route.
+    1/3 is the place of the candidate among those of the route. ``before``: to be said before the label.
     """
     verdict, suspension = outcome.verdict, outcome.suspension
-    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {verdict.label} by {verdict.rule}"
+    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {before}{verdict.label} by {verdict.rule}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
         text += f", {what}suspended {duration(suspension.until - suspension.since)}"
     return f"{text}: {verdict.evidence}" if evidence and verdict.evidence else text
+
+
+def _level(outcome: Outcome) -> int:
+    """How loud the line of a failed attempt is."""
+    return logging.WARNING if outcome.verdict.label in ASKS_FOR_THE_OWNER else logging.INFO
 
 
 def _drafts(exchange: Exchange, outcome: Outcome) -> None:

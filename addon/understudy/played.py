@@ -154,4 +154,4 @@ def why_suspended(suspension: Suspension, now: float) -> str:
     what = "" if suspension.key.scope is Scope.CANDIDATE else f"its {suspension.key.scope} "
     why = f": {suspension.evidence}" if suspension.evidence else ""
     due = duration(suspension.until - now)
-    return f"{suspension.label} by {suspension.rule}, {what}suspended for another {due}{why}"
+    return f"{suspension.reason}, {what}suspended for another {due}{why}"

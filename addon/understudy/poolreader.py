@@ -122,6 +122,8 @@ class PoolReader(SecretReader):
         spoken = self.dialects[dialect]
         if host and (wrong := spoken.check(base_path, api_version)):
             self._add(value.line, *wrong)
+        if host and (wrong := _misplaced(spoken, host, base_path)):
+            self._add(table.entries["url"][1].line, *wrong)
         return Upstream(key.text, dialect, scheme, host, port, base_path, verify, api_version, spoken.relatives)
 
     def _credential(self, key: Scalar, value: Value) -> Credential | None:
@@ -294,3 +296,16 @@ class PoolReader(SecretReader):
                 self._add(item.line, "an `intercept` entry that is written twice", "remove one of them")
             found[intercept] = None
         return tuple(found)
+
+
+def _misplaced(dialect: Dialect, host: str, base_path: str) -> tuple[str, str] | None:
+    """What is wrong with a base URL that was copied with too much or too little behind its host."""
+    parts = base_path.split("/")
+    for at in range(1, len(parts)):
+        tail = "/" + "/".join(parts[at:])
+        if dialect.endpoint("POST", tail) is not None:
+            return "the url is that of one kind of call", f"end it before {tail}, where all calls begin"
+    known = [path for name, path in dialect.sites if name == host]
+    if known and base_path not in known:
+        return f"the calls of {host} are not below this path", f"write `url: https://{host}{known[0]}`"
+    return None

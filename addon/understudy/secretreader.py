@@ -51,7 +51,10 @@ class SecretReader(Collector):
                 raise Wrong("a secret is named here, never written here", _SECRET)
         try:
             if key.text == "env":
-                return EnvSecret(fields.text(item, "the name of an environment variable"), self.environ)
+                name = fields.text(item, "the name of an environment variable")
+                if name.startswith("$"):
+                    raise Wrong("a variable is named here, not expanded", "write its name alone, without the $")
+                return EnvSecret(name, self.environ)
             return self._file_secret(fields.text(item, "the path of a file"), item.line)
         except SecretError as error:
             write = "set it before the proxy starts" if key.text == "env" else "write the secret alone into that file"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
+import shlex
 import signal
 import socket
 import ssl
@@ -24,7 +26,7 @@ from understudy.runtime import Announcement, Running
 
 from .authority import Authority
 from .behaviours import json_reply
-from .home import Home
+from .home import UNDERSTUDY, Home
 from .stage import CHAT, SECRETS, TOOL, refusal
 from .upstream import Upstream
 
@@ -408,3 +410,27 @@ def test_from_nothing_to_an_answer(bare_home: Home) -> None:
     done = bare_home.understudy("run", "--", "sh", "-c", "echo $HTTPS_PROXY", extra=keys)
     assert done.stdout.startswith(b"http://127.0.0.1:")
     assert not [secret for secret in keys.values() if secret in bare_home.pool_path.read_text()]
+
+
+def test_a_proxy_with_a_relative_pool_file_is_used(bare_home: Home, upstream_here: Upstream) -> None:
+    """Whatever its pool file was called when it was started, it is that file; a tool's commands ask its own proxy."""
+    bare_home.write_pool(pool(upstream_here))
+    relative = str(bare_home.pool_path.relative_to(bare_home.path))
+    with bare_home.begin(["dump", "-p", "0", "--set", f"pool_file={relative}"], stdout=subprocess.DEVNULL) as proxy:
+        try:
+            bare_home.wait_for(lambda: bool(bare_home.proxies()))
+            [running] = bare_home.proxies()
+            assert running.pool == str(bare_home.pool_path)
+            with bare_home.begin(["dump", "-p", "0"], stdout=subprocess.DEVNULL) as other:
+                try:
+                    bare_home.wait_for(lambda: len(bare_home.proxies()) == 2)
+                    script = f"echo $HTTPS_PROXY; {shlex.join([*UNDERSTUDY, 'status', '--json'])}"
+                    told = bare_home.understudy("run", "--pool", relative, "--", "sh", "-c", script)
+                    url, _, status = told.stdout.partition(b"\n")
+                    assert url.decode() in [each.url for each in bare_home.proxies()], "none was started"
+                    assert json.loads(status)["pool"] == str(bare_home.pool_path)
+                    assert bare_home.understudy("status").returncode == 2, "nobody else knows which one is meant"
+                finally:
+                    other.terminate()
+        finally:
+            proxy.terminate()
