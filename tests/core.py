@@ -25,6 +25,8 @@ from understudy.secretstream import UnderstudySecretHook
 from understudy.steps import Attempt, Outcome
 from understudy.watch import Alarm
 
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
 
 class Known:
     """A secret that is just there."""
@@ -217,3 +219,8 @@ class Core:
 class _Loader:
     def __init__(self, opts: options.Options) -> None:
         self.add_option = opts.add_option
+
+
+def chunk(data: bytes) -> bytes:
+    """A part of a chunked body."""
+    return b"%x\r\n%s\r\n" % (len(data), data)

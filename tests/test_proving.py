@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from mitmproxy.connection import Server
 
-from core import Core
+from core import STREAM_HEAD, Core, chunk
 from understudy.conversation import marks_in
 from understudy.exchange import Exchange
 from understudy.hold import Hold
@@ -46,7 +46,7 @@ def responses_stream(core: Core, *, padding: int) -> None:
     """The first candidate answers with a stream as Codex gets it, which ends as it should."""
     core.post("/v1/responses", {"model": "gpt-x", "stream": True, "store": False, "input": "hi"})
     server = core.opened()
-    core.receive(server, b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    core.receive(server, STREAM_HEAD)
     reasoning = {"type": "reasoning", "id": "rs_0123456789", "encrypted_content": SEALED}
     response = {"id": "resp_0123456789abcdef", "output": [reasoning], "tools": [{"description": "d" * padding}]}
     for said in (
@@ -62,7 +62,7 @@ def responses_stream(core: Core, *, padding: int) -> None:
 def chunked(said: Mapping[str, object]) -> bytes:
     """An event of the Responses API, as a chunk."""
     event = f"event: {said['type']}\ndata: {json.dumps(said)}\n\n".encode()
-    return b"%x\r\n%s\r\n" % (len(event), event)
+    return chunk(event)
 
 
 @pytest.mark.parametrize("padding", [500, 20_000, 200_000])

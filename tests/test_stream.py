@@ -15,7 +15,7 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeadersHook, HttpResponseHook
 
-from core import Core
+from core import STREAM_HEAD, Core, chunk
 from understudy.attempts import STALL_LIMIT
 from understudy.border import CONNECT_LIMIT
 from understudy.commandsecret import CommandSecret
@@ -53,12 +53,6 @@ def start(
 
 
 OK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    """A part of a chunked body."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def test_transparent_mode_goes_by_the_name(cores: list[Core]) -> None:

@@ -26,9 +26,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def init_command(named: Path | None) -> str:
-    """What writes the pool file that somebody named, or None: that at the usual place."""
-    return f"understudy init {shlex.quote(str(named))}" if named else "understudy init"
+def no_pool_file(path: Path, named: Path | None) -> str:
+    """That a pool file is missing, and what writes one there. ``named`` None: ``path`` is the usual place."""
+    place = f" {shlex.quote(str(named))}" if named else ""
+    return f"there is no pool file at {path}: write one with `understudy init{place}`"
 
 
 def default_pool_path(environ: Mapping[str, str]) -> Path:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.controlclient import ControlClientError, ask, running
-from understudy.runtime import running_proxies
-from understudy.toolenv import OWN_PROXY
+from understudy.runtime import OWN_PROXY, running_proxies
 
 NO_PROXY = (
     "no proxy of yours is running with understudy: start one with `understudy web` or `understudy dump`. "

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from understudy import runtime, toolenv, tools, trust
-from understudy.config import ConfigError, Problem, default_pool_path, init_command, lint, load
+from understudy.config import ConfigError, Problem, default_pool_path, lint, load, no_pool_file
 from understudy.dialects import DIALECTS
 from understudy.pool import Pool
 from understudy.probe import ProbeError, probe
@@ -115,7 +115,7 @@ def _pool(file: Path | None, environ: Mapping[str, str]) -> tuple[Pool | None, l
     try:
         path = (file or default_pool_path(environ)).absolute()
         if not path.exists():
-            return None, [problem(f"there is no pool file at {path}: write one with `{init_command(file)}`")]
+            return None, [problem(no_pool_file(path, file))]
         pool = load(path, environ, DIALECTS, warnings)
     except ConfigError as error:
         return None, [problem(line) for line in str(error).splitlines()]

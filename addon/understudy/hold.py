@@ -149,7 +149,7 @@ class Hold:
         self._decoder = Decoder(self._encoding, self._limit)
         self._may_be_array = self.success and is_json and self.call.streamed
         if self.live:
-            self._reader = self._event_reader(content_type)
+            self._reader = EventReader(content_type, self._limit)
         return Held.MORE
 
     def data(self, data: bytes) -> Held:
@@ -162,7 +162,7 @@ class Hold:
             self._may_be_array = False
             if first == b"[":
                 self.live, self.framing = True, StreamKind.JSON
-                self._reader = self._event_reader("application/json")
+                self._reader = EventReader("application/json", self._limit)
                 decoded = bytes(self.body)
         if self._reader is None:
             return Held.BOUND if self.outgrown else Held.MORE
@@ -183,9 +183,6 @@ class Hold:
         elif self.live or (self._may_be_array and not self._decoder.failed):
             self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
         return Held.REPLY
-
-    def _event_reader(self, content_type: str) -> EventReader:
-        return EventReader(content_type, max(self._limit, STREAM_LIMIT))
 
     def goes_on_as(self, dialect: Dialect) -> None:
         """From here on the stream goes to the tool as server-sent events of this dialect."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from understudy import runtime, toolenv, tools
-from understudy.config import ConfigError, default_pool_path, init_command, load
+from understudy.config import ConfigError, default_pool_path, load, no_pool_file
 from understudy.probe import ProbeError, probe
 from understudy.runtime import Running
 
@@ -116,7 +116,7 @@ def start(pool: Path | None, environ: Mapping[str, str]) -> Running:
 
     path = (pool or default_pool_path(environ)).absolute()
     if not path.exists():
-        raise RunError(f"there is no pool file at {path}: write one with `{init_command(pool)}`")
+        raise RunError(no_pool_file(path, pool))
     load(path, environ, DIALECTS)
     log = log_path(environ)
     begin = log.stat().st_size if log.exists() else 0

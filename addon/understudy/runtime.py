@@ -22,6 +22,8 @@ from typing import IO, Any
 SUFFIX = ".proxy"
 """What the files of running proxies end in; before it stands the process id."""
 LARGEST = 1024 * 1024
+OWN_PROXY = "UNDERSTUDY_PROXY"
+"""Variable of the proxy that we have set: what tells it from one that the user needs to get out."""
 
 
 class RuntimeFolderError(OSError):

@@ -14,12 +14,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from understudy.pool import host_regex
-from understudy.runtime import Running
+from understudy.runtime import OWN_PROXY, Running
 from understudy.trust import bundles
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-OWN_PROXY = "UNDERSTUDY_PROXY"
-"""The proxy that we have set: what tells it from one that the user needs to get out."""
 
 
 def variables(running: Running, environ: Mapping[str, str], folder: Path) -> dict[str, str | None]:
