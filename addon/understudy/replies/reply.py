@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 from understudy.codec.body_text import ERROR_EVENTS, follow, parse
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo, find_errors
-from understudy.replies.wording import fold, spell
+from understudy.replies.wording import fold, spell, spell_out
 
 __all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Reply"]
 
@@ -125,6 +126,19 @@ class Reply:
             )
             for info in self.errors
         )
+
+    @cached_property
+    def heard(self) -> dict[str, Any]:
+        """For rules: what they heard in the texts of this reply (see ``listening``)."""
+        return {}
+
+    @cached_property
+    def _codes(self) -> dict[str, str]:
+        return {word.lower(): spell_out(word) for info in self.errors for word in (info.code, info.type) if word}
+
+    def spelled_out(self, code: str) -> str:
+        """A code or type of ``said`` as words: ``model not found`` for ``ModelNotFound`` and ``model_not_found``."""
+        return self._codes.get(code, "") or code
 
     def names_model(self) -> bool:
         """Whether an error's message or param names the requested upstream model or the alias, as vendors write it."""

@@ -20,7 +20,7 @@ _QUOTED = re.compile(
     r"\"(?:[^\"\\]|\\.){0,2000}\"|`[^`]{0,2000}`|(?<![a-z0-9])'(?:[^'\\]|\\.){0,2000}'(?![a-z0-9])|“[^”]{0,2000}”"
 )
 _VENDOR_BEFORE = re.compile(
-    r"(?:error|exception|provider|upstream|response|failed|returned|said|says|status|reason|[\"'](?:message|detail|msg)[\"'])"
+    r"(?:error|exception|provider|upstream|response|failed|returned|said|says|status|reason|metric|limit|[\"'](?:message|detail|msg)[\"'])"
     r"\W{0,8}$"
 )
 
@@ -108,3 +108,10 @@ def spell(model: str, alias: str) -> Names:
             if len(spelling) > 2:
                 (strong if re.search(r"[0-9/_-]", spelling) else weak).add(spelling)
     return Names(tuple(sorted(strong, key=len, reverse=True)), tuple(sorted(weak - strong, key=len, reverse=True)))
+
+
+@lru_cache(maxsize=1024)
+def spell_out(code: str) -> str:
+    """A code as words: ``ModelNotFound`` and ``model_not_found`` are ``model not found``. At most 200 characters."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9\u3400-\u9fff]+", " ", code[:200])
+    return " ".join(parted.split()).lower()

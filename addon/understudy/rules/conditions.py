@@ -14,10 +14,13 @@ from functools import partial
 
 from understudy.codec.patterns import compile_pattern, needles
 from understudy.replies import ErrorInfo, Reply
+from understudy.rules.phrases import PhraseError
+from understudy.rules.vocabulary import Vocabulary
 
 INFO_FIELDS = ("code", "type", "param", "message")
-MODIFIERS = ("contains", "re", "glob")
-PLACES = "status, code, type, param, message, text, header.<name> or json.<path>"
+CODE_OR_TYPE = "code-or-type"
+MODIFIERS = ("contains", "re", "glob", "says")
+PLACES = "status, code, type, code-or-type, param, message, text, header.<name> or json.<path>"
 
 type Test = Callable[[Reply, ErrorInfo], bool]
 """Whether a condition holds."""
@@ -77,8 +80,8 @@ class Condition:
         return False
 
 
-def read_line(key: str, values: Sequence[str]) -> Line:
-    """``key: values`` of a condition. Raises ConditionError."""
+def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = None) -> Line:
+    """``key: values`` of a condition; ``vocabulary`` is what ``says`` speaks. Raises ConditionError."""
     place, bar, modifier = key.partition("|")
     if bar and modifier not in MODIFIERS:
         known = ", ".join(MODIFIERS)
@@ -91,13 +94,69 @@ def read_line(key: str, values: Sequence[str]) -> Line:
         return Line(
             place, "", written, lambda reply, info: reply.status in wanted, lambda reply, info: str(reply.status)
         )
-    if place not in INFO_FIELDS and place != "text" and not re.fullmatch(r"(?:header|json)\.\S+", place):
+    if place not in (*INFO_FIELDS, CODE_OR_TYPE, "text") and not re.fullmatch(r"(?:header|json)\.\S+", place):
         raise ConditionError(f"the field `{place[:60]}` is not known", f"write {PLACES}")
+    if modifier == "says":
+        return _phrase_line(place, written, vocabulary or Vocabulary())
+    if place == CODE_OR_TYPE:
+        raise ConditionError(f"`{place}` takes only `says`", f"write `{place}|says`, or `code` and `type`")
     price = 1 if place in INFO_FIELDS[:3] else 2 if not bar or modifier == "contains" else 3
     if place not in INFO_FIELDS:
         price += 3
     test, read = _place_test(place, _value_test(modifier, written))
     return Line(place, modifier, written, test, read, price)
+
+
+def _phrase_line(place: str, written: tuple[str, ...], vocabulary: Vocabulary) -> Line:
+    """``message|says`` and its like: phrases of the vocabulary, all of which are heard in one pass (``listening``)."""
+    wanted = 0
+    for phrase in written:
+        try:
+            wanted |= vocabulary.listen(phrase)
+        except PhraseError as error:
+            raise ConditionError(f"`{phrase[:60]}`: {error.what}", error.write) from None
+    listener = vocabulary.listener
+
+    def hears(reply: Reply, text: str) -> bool:
+        if not text:
+            return False
+        memory = reply.heard
+        if memory.get("by") is not listener:
+            memory.clear()
+            memory["by"] = listener
+        heard = memory.get(text)
+        if heard is None:
+            heard = memory[text] = listener.hears(text)
+        return bool(heard & wanted)
+
+    if place == "message":
+        return Line(
+            place, "says", written, lambda reply, info: hears(reply, info.message), lambda reply, info: info.message, 1
+        )
+    if place == CODE_OR_TYPE:
+        return Line(
+            place,
+            "says",
+            written,
+            lambda reply, info: hears(reply, reply.spelled_out(info.code)) or hears(reply, reply.spelled_out(info.type)),
+            lambda reply, info: f"{reply.spelled_out(info.code)} {reply.spelled_out(info.type)}".strip(),
+            1,
+        )
+    if place in ("code", "type"):
+        # Written in capitals or with underscores, it is the same words; `said` has lost the capitals.
+        return Line(
+            place,
+            "says",
+            written,
+            lambda reply, info: hears(reply, reply.spelled_out(getattr(info, place))),
+            lambda reply, info: reply.spelled_out(getattr(info, place)),
+            1,
+        )
+    _, read = _place_test(place, lambda text: False)
+    return Line(place, "says", written, lambda reply, info: hears(reply, read(reply, info)[:_MOST_HEARD]), read, 5)
+
+
+_MOST_HEARD = 8192  # characters of a body, a header or a value that are listened to
 
 
 def _statuses(values: Sequence[str]) -> frozenset[int]:
