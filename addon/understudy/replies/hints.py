@@ -46,6 +46,14 @@ def read_hint(reply: Reply, now: float) -> Hint | None:
     return first
 
 
+def sent_at(reply: Reply) -> float:
+    """When a reply says that it was sent (Unix time); 0, which makes every date of it unbelievable, when it does not."""
+    try:
+        return max(0.0, parsedate_to_datetime(reply.header("date").strip()[:64]).timestamp())
+    except (ValueError, TypeError, IndexError, OverflowError, OSError):
+        return 0.0
+
+
 def _promises(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]:
     # OpenAI's clients read the header in milliseconds first, because it is the more exact one.
     yield _scaled(_number(reply.header("retry-after-ms")), 0.001), "retry-after-ms"

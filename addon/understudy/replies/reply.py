@@ -24,6 +24,24 @@ _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+def _chinese(body: bytes) -> str:
+    """A body that is called UTF-8, or nothing, and is GBK: what Chinese gateways send from a Windows server; else ""."""
+    if body.isascii():
+        return ""
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start > len(body) - 4:
+            return ""  # merely cut
+        try:
+            text = body.decode("gb18030")
+        except UnicodeDecodeError:
+            return ""
+        odd = sum(not char.isascii() for char in text)
+        return text if odd and sum("\u4e00" <= char <= "\u9fff" for char in text) > 0.8 * odd else ""
+    return ""
+
+
 class FaultKind(StrEnum):
     """Where the transport failed."""
 
@@ -80,6 +98,8 @@ class Reply:
         named = _CHARSET.search(self.header("content-type"))
         charset = named.group(1) if named else "utf-16" if body.startswith(_UTF_16) else "utf-8"
         try:
+            if charset.lower() in ("utf-8", "utf8") and (chinese := _chinese(body)):
+                return chinese
             return body.decode(charset, errors="replace").removeprefix("\ufeff")
         except (LookupError, ValueError, UnicodeError):
             return body.decode("utf-8", errors="replace").removeprefix("\ufeff")

@@ -63,8 +63,14 @@ def find_errors(text: str, parsed: object | None, *, succeeded: bool, event: str
     elif _looks_like_stream(text):
         for name, data in frames(text):
             yield from _unwrap(data) if name in ERROR_EVENTS or not succeeded else _failures(data)
+        if (told := _TOLD_IN_TEXT.match(text)) is not None:
+            yield from _unwrap(told[1][:MAX_PLAIN])
     elif lenient and not _looks_like_page(text) and text[:1] not in ("{", "["):
         yield from _unwrap(text[:MAX_PLAIN])
+
+
+_TOLD_IN_TEXT = re.compile(r"(?:\s*(?::[^\n]*|event:[^\n]*|id:[^\n]*)?\n)*data:\s*((?:error|exception)\b[^\n]+)", re.IGNORECASE)
+"""The first event of a stream is no JSON and says that it is an error."""
 
 
 def _unwrap(value: object, depth: int = 0) -> Iterator[ErrorInfo]:
@@ -83,6 +89,8 @@ def _unwrap(value: object, depth: int = 0) -> Iterator[ErrorInfo]:
                     inner = value.get(key)
                     if isinstance(inner, (dict, list)) or (key == "raw" and isinstance(inner, str)):
                         yield from _unwrap(inner, depth + 1)
+            if isinstance(inner := value.get("args"), dict) and ("error_type" in value or "errorType" in value):
+                yield from _unwrap(inner, depth + 1)  # not a tool's arguments: those of an exception
             yield from _own_error(value, depth)
 
 
@@ -155,6 +163,8 @@ def _embedded(message: str, depth: int) -> Iterator[ErrorInfo]:
     start = message.find("{")
     if start < 0 or ECHO_BEFORE.search(message, max(0, start - 80), start):
         return
+    if message.startswith('{\\"', start):
+        message = message.replace('\\"', '"').replace("\\\\", "\\")  # JSON that was quoted once more
     for _ in range(4):
         try:
             value, _end = json.JSONDecoder().raw_decode(message, start)

@@ -27,7 +27,8 @@ _VENDOR_BEFORE = re.compile(
 
 def fold(message: str) -> str:
     """Lower case, single spaces, bounded, without longer quoted passages, which repeat the request's words."""
-    text = " ".join(message[:MAX_MESSAGE].split()).lower().replace("\u2019", "'")
+    message = message[:MAX_MESSAGE]
+    text = " ".join((message if message.isascii() else repaired(message)).split()).lower().replace("\u2019", "'")
     if len(text) > HEAD + TAIL:
         text = f"{text[:HEAD]} {CUT} {text[-TAIL:]}"
     brace = text.find("{")
@@ -41,6 +42,37 @@ def fold(message: str) -> str:
         return CUT
 
     return _QUOTED.sub(drop, text) if any(quote in text for quote in "\"'`“") else text
+
+
+_MISREAD = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
+"""Two letters that a UTF-8 text becomes when somebody takes it for Latin-1 or Windows-1252."""
+
+
+def repaired(text: str) -> str:
+    """A text that a gateway has decoded with the wrong charset, decoded rightly; every other text as it is.
+
+    Only what cannot have been meant is touched: the whole text has to be valid UTF-8 when it is encoded again.
+    """
+    if len(_MISREAD.findall(text[:400])) < 2:
+        return text
+    for charset in ("latin-1", "cp1252"):
+        try:
+            return text.encode(charset).decode("utf-8")
+        except (UnicodeEncodeError, UnicodeDecodeError):
+            continue
+    # Windows-1252 leaves five bytes undefined; some decoders let them through as control characters.
+    mixed = b"".join(_byte(char) for char in text)
+    try:
+        return mixed.decode("utf-8") if mixed else text
+    except UnicodeDecodeError:
+        return text
+
+
+def _byte(char: str) -> bytes:
+    try:
+        return char.encode("cp1252")
+    except UnicodeEncodeError:
+        return bytes((ord(char),)) if ord(char) < 256 else b"\xff"
 
 
 # A name that is an ordinary word ("auto", "ollama") counts only in quotes or right behind "model".

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from understudy.codec.body_text import ERROR_EVENTS
 from understudy.model import AS_USUAL, ASKED, Label, Scope, Then, Verdict
-from understudy.replies import ErrorInfo, Reply
+from understudy.replies import ErrorInfo, Reply, read_hint, sent_at
 from understudy.rules.conditions import Condition, Test
 
 __all__ = [
@@ -150,7 +150,7 @@ _NOTHING_SAID = (ErrorInfo(),)
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
     b'"error', b'"Error', b'"base_resp"', b'"blockReason"', b'"code"', b'"success"', b'"failed"', b'"failure"',
-    b'"response.failed"', b'"ERROR"',
+    b'"response.failed"', b'"ERROR"', b"data: error", b"data:error", b"data: Error", b"data: exception",
 )  # fmt: skip
 
 
@@ -223,6 +223,7 @@ class Ruleset:
             return settled
         for rule in self._asked:
             if (verdict := rule.speak(reply)) is not None:
+                verdict = _with_hours(verdict, reply)
                 break
         else:
             verdict = Verdict(Label.UNKNOWN, "builtin/unknown", evidence_of(reply, 0), certain=False)
@@ -239,6 +240,24 @@ class Ruleset:
                 speaking = {rule.id for rule, _ in said}
                 return tuple(verdict for rule, verdict in said if not rule.vetoed_by & speaking)
         return ()
+
+
+HOURS = 3600.0
+"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour."""
+
+
+def _with_hours(verdict: Verdict, reply: Reply) -> Verdict:
+    """A rate limit whose reply states a wait of hours is an exhausted quota: of the model, where it names the model."""
+    if verdict.label is not Label.RATE_LIMITED or verdict.is_open:
+        return verdict
+    # Times of day count from the reply's own date, so that the verdict stays a function of the reply.
+    hint = read_hint(reply, sent_at(reply))
+    if hint is None or hint.seconds < HOURS:
+        return verdict
+    then = verdict.then
+    if then.scope is None and reply.names_model():
+        then = replace(then, scope=Scope.CANDIDATE)
+    return replace(verdict, label=Label.QUOTA_EXHAUSTED, then=then)
 
 
 _RANKS = {"general": 1, FALLBACK: 2}
