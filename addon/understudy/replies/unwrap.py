@@ -69,7 +69,9 @@ def find_errors(text: str, parsed: object | None, *, succeeded: bool, event: str
         yield from _unwrap(text[:MAX_PLAIN])
 
 
-_TOLD_IN_TEXT = re.compile(r"(?:\s*(?::[^\n]*|event:[^\n]*|id:[^\n]*)?\n)*data:\s*((?:error|exception)\b[^\n]+)", re.IGNORECASE)
+_TOLD_IN_TEXT = re.compile(
+    r"(?:\s*(?::[^\n]*|event:[^\n]*|id:[^\n]*)?\n)*data:\s*((?:error|exception)\b[^\n]+)", re.IGNORECASE
+)
 """The first event of a stream is no JSON and says that it is an error."""
 
 
@@ -195,7 +197,7 @@ def _failures(value: object) -> Iterator[ErrorInfo]:
 def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
     response, base, capital = fields.get("response"), fields.get("base_resp"), fields.get("Response")
     feedback, choices, delta = fields.get("promptFeedback"), fields.get("choices"), fields.get("delta")
-    code, text = fields.get("code"), fields.get("message") or fields.get("msg")
+    code, text, head = fields.get("code"), fields.get("message") or fields.get("msg"), fields.get("header")
     if _says_something(fields.get("error")):
         yield from _unwrap(fields["error"] if isinstance(fields["error"], dict | list) else fields)
     elif fields.get("type") == "error" or fields.get("object") == "error" or fields.get("error_code") not in _FINE:
@@ -205,6 +207,8 @@ def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
         yield ErrorInfo(type="response.failed")
     elif isinstance(base, dict) and base.get("status_code") not in _FINE:
         yield from _unwrap(base)
+    elif isinstance(head, dict) and head.get("code") not in _FINE and "payload" not in fields:
+        yield from _unwrap(head)  # iFlytek
     elif isinstance(capital, dict) and _says_something(capital.get("Error")):
         yield from _unwrap(capital["Error"])
     elif isinstance(feedback, dict) and isinstance(reason := feedback.get("blockReason"), str) and reason:

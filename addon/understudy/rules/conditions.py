@@ -19,7 +19,7 @@ from understudy.rules.vocabulary import Vocabulary
 
 INFO_FIELDS = ("code", "type", "param", "message")
 CODE_OR_TYPE = "code-or-type"
-MODIFIERS = ("contains", "re", "glob", "says")
+MODIFIERS = ("contains", "re", "glob", "says", "says-not")
 PLACES = "status, code, type, code-or-type, param, message, text, header.<name> or json.<path>"
 
 type Test = Callable[[Reply, ErrorInfo], bool]
@@ -96,8 +96,8 @@ def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = N
         )
     if place not in (*INFO_FIELDS, CODE_OR_TYPE, "text") and not re.fullmatch(r"(?:header|json)\.\S+", place):
         raise ConditionError(f"the field `{place[:60]}` is not known", f"write {PLACES}")
-    if modifier == "says":
-        return _phrase_line(place, written, vocabulary or Vocabulary())
+    if modifier in ("says", "says-not"):
+        return _phrase_line(place, modifier, written, vocabulary or Vocabulary())
     if place == CODE_OR_TYPE:
         raise ConditionError(f"`{place}` takes only `says`", f"write `{place}|says`, or `code` and `type`")
     price = 1 if place in INFO_FIELDS[:3] else 2 if not bar or modifier == "contains" else 3
@@ -107,7 +107,7 @@ def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = N
     return Line(place, modifier, written, test, read, price)
 
 
-def _phrase_line(place: str, written: tuple[str, ...], vocabulary: Vocabulary) -> Line:
+def _phrase_line(place: str, modifier: str, written: tuple[str, ...], vocabulary: Vocabulary) -> Line:
     """``message|says`` and its like: phrases of the vocabulary, all of which are heard in one pass (``listening``)."""
     wanted = 0
     for phrase in written:
@@ -129,31 +129,28 @@ def _phrase_line(place: str, written: tuple[str, ...], vocabulary: Vocabulary) -
             heard = memory[text] = listener.hears(text)
         return bool(heard & wanted)
 
+    read = _spelling(place)
+    if modifier == "says-not":
+        return Line(place, modifier, written, lambda reply, info: not hears(reply, read(reply, info)), read, 6)
     if place == "message":
-        return Line(
-            place, "says", written, lambda reply, info: hears(reply, info.message), lambda reply, info: info.message, 1
-        )
-    if place == CODE_OR_TYPE:
-        return Line(
-            place,
-            "says",
-            written,
-            lambda reply, info: hears(reply, reply.spelled_out(info.code)) or hears(reply, reply.spelled_out(info.type)),
-            lambda reply, info: f"{reply.spelled_out(info.code)} {reply.spelled_out(info.type)}".strip(),
-            1,
-        )
-    if place in ("code", "type"):
-        # Written in capitals or with underscores, it is the same words; `said` has lost the capitals.
-        return Line(
-            place,
-            "says",
-            written,
-            lambda reply, info: hears(reply, reply.spelled_out(getattr(info, place))),
-            lambda reply, info: reply.spelled_out(getattr(info, place)),
-            1,
-        )
+        return Line(place, modifier, written, lambda reply, info: hears(reply, info.message), read, 1)
+    price = 1 if place in INFO_FIELDS or place == CODE_OR_TYPE else 5
+    return Line(place, modifier, written, lambda reply, info: hears(reply, read(reply, info)), read, price)
+
+
+def _spelling(place: str) -> Callable[[Reply, ErrorInfo], str]:
+    """What a place says, in words: codes are spelled out, with a full stop between a code and a type."""
+    match place:
+        case "message":
+            return lambda reply, info: info.message
+        case "code":
+            return lambda reply, info: reply.spelled_out(info.code)
+        case "type":
+            return lambda reply, info: reply.spelled_out(info.type)
+        case "code-or-type":
+            return lambda reply, info: " . ".join(reply.spelled_out(word) for word in (info.code, info.type) if word)
     _, read = _place_test(place, lambda text: False)
-    return Line(place, "says", written, lambda reply, info: hears(reply, read(reply, info)[:_MOST_HEARD]), read, 5)
+    return lambda reply, info: read(reply, info)[:_MOST_HEARD]
 
 
 _MOST_HEARD = 8192  # characters of a body, a header or a value that are listened to

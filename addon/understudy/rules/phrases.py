@@ -285,7 +285,7 @@ _HEARD = re.compile(
     r"\{model\}"
     r"|['\"`\u201c\u2018<\[(][^\W_][\w.@:/+-]{0,119}['\"`\u201d\u2019>\])]"  # quoted: a name
     r"|https?://\S{1,500}"
-    r"|(?=[a-z_.@+-]{0,60}[0-9_@])[a-z0-9_](?:[a-z0-9_.@/+-]{0,119}[a-z0-9_+])?"  # a name, a number, a parameter
+    r"|(?=[a-z_.@+-]{0,60}[0-9_@])[a-z0-9_](?:[a-z0-9_.@+-]{0,119}[a-z0-9_+])?"  # a name, a number, a parameter
     r"|[a-z]+(?:'s(?![a-z]))?"
     r"|[\u3400-\u9fff]"
     rf"|[.;!?](?=\s|$)|[{_CHINESE_BREAKS}]"
