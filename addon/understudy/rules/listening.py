@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from understudy.rules.phrases import BREAKS, Choice, Ending, Gap, Kind, Label, Node, NoneOf, OneOf, Word, hear, kinds_of
+from understudy.rules.phrases import BREAKS, Choice, Ending, Gap, Kind, Label, Node, NoneOf, OneOf, Word, hear, is_parameter, kinds_of
 from understudy.rules.phrases import Sequence as InTurn
 
 MOST_SETS = 6000
@@ -28,6 +28,7 @@ class Symbol:
     name: bool = False
     number: bool = False
     endings: frozenset[str] = frozenset()
+    parameter: bool = False
     inside: bool = True
     """Whether it is a word, not an end of a sentence or of the text."""
 
@@ -55,6 +56,8 @@ def _fits(label: Label, symbol: Symbol) -> bool:
             return symbol.name
         case Kind("a-number"):
             return symbol.number
+        case Kind("a-parameter"):
+            return symbol.parameter
     return symbol.inside  # "*"
 
 
@@ -154,7 +157,7 @@ class Listener:
         self._start = self._graph.state()
         self._bits: dict[Node, int] = {}
         self._symbols: dict[str, Symbol] = {}
-        self._told_apart: dict[tuple[str, bool, bool, frozenset[str]], Symbol] = {}
+        self._told_apart: dict[tuple[str, bool, bool, frozenset[str], bool], Symbol] = {}
         self._words: set[str] | None = None
         self._endings: set[str] = set()
         self._first: tuple[dict[str, list[int]], list[int]] | None = None
@@ -231,7 +234,7 @@ class Listener:
             if self._words is None:
                 self._words, self._endings = self._alphabet()
             endings = frozenset(each for each in self._endings if word.endswith(each))
-            known = (word if word in self._words else "", name, number, endings)
+            known = (word if word in self._words else "", name, number, endings, is_parameter(word))
             symbol = self._told_apart.setdefault(known, Symbol(*known))
         if len(self._symbols) >= MOST_WORDS:
             self._symbols.clear()
@@ -290,4 +293,5 @@ def _alone(heard: str) -> Symbol:
     if heard in BREAKS:
         return BREAK
     word, name, number = kinds_of(heard)
-    return Symbol(word, name, number, frozenset(word[at:] for at, char in enumerate(word) if char == "_"))
+    endings = frozenset(word[at:] for at, char in enumerate(word) if char == "_")
+    return Symbol(word, name, number, endings, is_parameter(word))

@@ -4,7 +4,8 @@
 
 - words, in lower case; ``model(s)`` is either form. Chinese characters are words of their own;
 - ``(a|b c)`` one of several phrases, ``[a|b]`` one of them or nothing;
-- ``<name>`` a phrase of the vocabulary; ``<a-name>`` and ``<a-number>`` are what looks like a name or a number;
+- ``<name>`` a phrase of the vocabulary; ``<a-name>``, ``<a-number>`` and ``<a-parameter>`` (``top_p``) are
+  what looks like one;
 - ``*`` any one word, ``*_key`` one that ends so, ``...`` any words of the same sentence;
 - ``^`` the beginning and ``$`` the end of the text;
 - ``~(a|b)`` any one word but these, ``!(a|b)`` the same, or an end of the sentence or of the text.
@@ -18,7 +19,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-BUILT_IN = ("a-name", "a-number")
+BUILT_IN = ("a-name", "a-number", "a-parameter")
 LONGEST = 300
 """Characters of one phrase as it is written."""
 MOST_PARTS = 20_000
@@ -62,7 +63,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One word of a kind: ``*``, ``<a-name>``, ``<a-number>``, ``^`` or ``$``."""
+    """One word of a kind: ``*``, ``<a-name>``, ``<a-number>``, ``<a-parameter>``, ``^`` or ``$``."""
 
     name: str
 
@@ -312,6 +313,12 @@ def hear(text: str) -> list[str]:
 _QUOTES = "'\"`\u201c\u2018<[("
 _NAME_LIKE = re.compile(r"[0-9_@]")
 _NUMBER = re.compile(r"[0-9][0-9.,]*[km]?")
+_PARAMETER = re.compile(r"(?!model|deployment|engine|api_|account|key|error|not_)[a-z]+(?:_[a-z]+)+")
+
+
+def is_parameter(word: str) -> bool:
+    """Whether a word looks like a parameter of a request: ``top_p``, but not ``model_id`` or ``api_key``."""
+    return _PARAMETER.fullmatch(word) is not None
 
 
 def kinds_of(heard: str) -> tuple[str, bool, bool]:
