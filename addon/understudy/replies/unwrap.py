@@ -123,9 +123,15 @@ def _own_error(fields: dict[Any, Any], depth: int) -> Iterator[ErrorInfo]:
         message = parts[-1].message
         if parts[-1].code or parts[-1].type:  # the message was JSON itself: the outer code still belongs to it
             yield parts[-1]
+    if not code and _CODE_AS_MESSAGE.fullmatch(message):
+        code = message
     kind = "" if kind.lower() in ("error", "object") else kind
     if message or (code and code != "0") or (kind and depth):
         yield ErrorInfo(code, kind, _param(fields), message)
+
+
+_CODE_AS_MESSAGE = re.compile(r"[A-Za-z]{1,40}(?:_[A-Za-z]{1,40}){1,6}")
+"""A message that is nothing but a code: ``context_length_exceeded``."""
 
 
 def _first_word(fields: dict[Any, Any], keys: Iterable[str]) -> str:
