@@ -1,7 +1,7 @@
 """Keys of AWS: a request is not sent with them but signed by them (Signature Version 4), after it has been written.
 
 Sources: AWS, "Signature Version 4 for API requests"; botocore, which does the signing and reads profiles. It is an
-extra (``understudy[bedrock]``), because only this needs it.
+extra (``mitmproxy-understudy[bedrock]``), because only this needs it.
 
 A profile is named, never copied: its keys are read where AWS's own tools read them, again when those files change. Keys
 of a login that expire are renewed by botocore in a thread of their own, because that may call a server or a program.
@@ -26,7 +26,7 @@ EARLY = 10 * 60
 MOMENT = 0.3
 """Seconds that a request waits for keys that are read again: enough for a file, too short to hold anybody up."""
 MISSING = "AWS keys need botocore, which is not installed"
-INSTALL = "run `pip install 'understudy[bedrock]'`, or use an API key of Bedrock"
+INSTALL = "run `pip install 'mitmproxy-understudy[bedrock]'`, or use an API key of Bedrock"
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Metrics as Prometheus text, through the well-kept client library: the optional extra ``understudy[metrics]``.
+"""Metrics as Prometheus text, through its client library: the optional extra ``mitmproxy-understudy[metrics]``.
 
 What is counted comes from the facts of each exchange when it is over. Labels are what the owner has written (routes,
 credentials) and our own words (labels, modes, scopes), so their number is bounded: aliases are the tools' to choose and
