@@ -56,5 +56,5 @@ def test_the_installed_program_knows_the_shipped_rules(wheel: Path, tmp_path: Pa
         )
         imported, _, ran[name] = done.stdout.partition("\n")
         assert Path(imported).is_relative_to(place)
-    assert "openai/model_unsupported" in ran["wheel"]
+    assert "general/model_unsupported" in ran["wheel"]
     assert ran["wheel"] == ran["checkout"]
