@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support import skips
-from support.skips import NEVER_THERE, refused
+from tests.support import skips
+from tests.support.skips import NEVER_THERE, refused
 
 TESTS = Path(__file__).parent
 SKIPPING = """
@@ -40,8 +40,8 @@ MODULE = 'import pytest\npytest.importorskip("no_such_module_of_ours")\ndef test
 def run(folder: Path, *arguments: str, ci: str | None) -> tuple[int, str]:
     """Run pytest over a folder with our hooks alone. Returns its status and what it prints."""
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
-    environment |= {"PYTHONPATH": str(TESTS), "CI": ci or ""}
-    command = [sys.executable, "-m", "pytest", "-p", "support.skips", "-p", "no:cacheprovider", "-p", "no:anyio"]
+    environment |= {"PYTHONPATH": str(TESTS.parent), "CI": ci or ""}
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.skips", "-p", "no:cacheprovider", "-p", "no:anyio"]
     done = subprocess.run(
         [*command, "-rA", "--rootdir", str(folder), *arguments, str(folder)],
         env=environment,

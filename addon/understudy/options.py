@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mitmproxy import exceptions
 from mitmproxy.addonmanager import Loader
 
-from understudy.engine import CONNECT_LIMIT
+from understudy.proxy.engine import CONNECT_LIMIT
 
 DECRYPT = ("pooled", "all")
 

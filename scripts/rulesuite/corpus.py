@@ -17,9 +17,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from understudy.reply import Reply
-from understudy.rulefolder import load_folder, shipped
-from understudy.rules import Label, Ruleset
+from understudy.model.verdict import Label
+from understudy.replies.reply import Reply
+from understudy.rules.folders import load_folder, shipped
+from understudy.rules.ruleset import Ruleset
 
 DIALECTS = {"openai-chat": "openai", "openai-responses": "openai", "anthropic-messages": "anthropic", "other": ""}
 

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from understudy.reply import Reply
-from understudy.rulefolder import shipped
-from understudy.rules import Ruleset
+from understudy.replies.reply import Reply
+from understudy.rules.folders import shipped
+from understudy.rules.ruleset import Ruleset
 
 WORDS = "the request could not be served because of an odd thing that happened upstream, see the trace for more. "
 REFUSAL = "The model `acme-{n}` does not exist or you do not have access to it."

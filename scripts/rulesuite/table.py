@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from understudy.rulefolder import load_folder, shipped_folder
+from understudy.rules.folders import load_folder, shipped_folder
 
 MARK = "<!-- rules -->\n"
 

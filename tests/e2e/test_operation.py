@@ -134,14 +134,14 @@ def check_request(seen: Seen, sent: list[tuple[str, bytes]]) -> None:
 
 both_versions = pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
 GOING_AWAY = [
-    "understudy.exchange:Exchange.cancelled",
-    "understudy.stream:ReplayStream.client_gone",
-    "understudy.journal:FlowJournal.left",
-    "understudy.stream:ReplayStream.finish",
-    "understudy.border:BorderStream.cancel",
-    "understudy.border:BorderStream.forget_attempt",
-    "understudy.border:BorderStream.calm",
-    "understudy.watch:Watch.disarm",
+    "understudy.failover.exchange:Exchange.cancelled",
+    "understudy.proxy.stream:ReplayStream.client_gone",
+    "understudy.inspection.journal:FlowJournal.left",
+    "understudy.proxy.stream:ReplayStream.finish",
+    "understudy.proxy.upstream_connection:BorderStream.cancel",
+    "understudy.proxy.upstream_connection:BorderStream.forget_attempt",
+    "understudy.proxy.upstream_connection:BorderStream.calm",
+    "understudy.proxy.timeouts:Watch.disarm",
 ]
 """What runs when the tool goes away in the middle."""
 

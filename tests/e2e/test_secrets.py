@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from mitmproxy import contentviews, http
 
-from understudy.contentview import UnderstudyView
+from understudy.inspection.content_view import UnderstudyView
 
 from .authority import Authority
 from .behaviours import Seen, echo_credential, encoded, json_reply, raw, redirect, silent, sse

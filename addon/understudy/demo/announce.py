@@ -35,7 +35,7 @@ class Announce:
             print(f"  # {title}\n  {command}\n", flush=True)
         web = ""
         if hasattr(ctx.master, "web_url"):
-            from understudy import webpage  # here: mitmdump has no use for a web server
+            from understudy.control import page as webpage  # here: mitmdump has no use for a web server
 
             page = webpage.address(ctx.master.web_url)
             web = f"\n\nmitmweb: {ctx.master.web_url}\nWho is free, who is suspended and why, live: {page}"
