@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from mitmproxy import http
+
 from tests.control.test_control import POOL, Desk
 from understudy.control.status_text import as_json
 from understudy.model import Candidate, Choice, Credential, Pool, Route, Scope, key_of
@@ -65,3 +67,10 @@ def test_it_is_not_in_the_state_file() -> None:
     assert desk.asked("only") == ""
     stored = json.loads(encode(desk.engine.suspensions, [], urls_of(pool), desk.clock.now))
     assert (stored["suspensions"], stored["ladders"]) == ([], [])
+
+
+def test_the_line_to_add_names_a_credential_that_can_be_used() -> None:
+    """A call without a route: what the log says to write would otherwise not serve it."""
+    request = http.Request.make("POST", "https://api.openai.com/v1/chat/completions", b'{"model": "other"}')
+    assert '`"other": [work]`' in Desk().engine.advice(request, "api.openai.com", 443)
+    assert '`"other": [home]`' in Desk(lacking("work")).engine.advice(request, "api.openai.com", 443)
