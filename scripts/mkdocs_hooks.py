@@ -1,7 +1,7 @@
 """Hooks for mkdocs: the rule manual, which ships with the rules, becomes a page, and links to it lead to that page.
 
-In the repository `rules/README.md` lies beside the rules, so that it is part of the installed package. In the pages it is
-`rule-files.md`. A link that works on disk works in the built pages, too.
+In the repository `rules/README.md` lies beside the rules, so that it is part of the installed package. In the pages it
+is `rule-files.md`. A link that works on disk works in the built pages, too.
 """
 
 from __future__ import annotations
