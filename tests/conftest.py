@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from e2e.authority import Authority
-from e2e.proxy import Proxy, StartProxy, make_confdir
-from e2e.stage import ENVIRONMENT, Stage, pool_yaml
-from e2e.upstream import Upstream
+from tests.e2e.authority import Authority
+from tests.e2e.proxy import Proxy, StartProxy, make_confdir
+from tests.e2e.stage import ENVIRONMENT, Stage, pool_yaml
+from tests.e2e.upstream import Upstream
 
 # The same examples in every run, and no time limits: a run on a busy machine must end as one on an idle one.
 settings.register_profile("understudy", derandomize=True, deadline=None)

@@ -17,10 +17,10 @@ from mitmproxy.test import taddons
 from mitmproxy.tools.web.master import WebMaster
 
 from understudy.addon import Understudy, _is_loopback
-from understudy.keys import Suspension, key_of
-from understudy.pool import Candidate
-from understudy.rules import Label, Scope
-from understudy.stream import ReplayStream
+from understudy.model.pool import Candidate
+from understudy.model.suspension import Suspension, key_of
+from understudy.model.verdict import Label, Scope
+from understudy.proxy.stream import ReplayStream
 
 SECRET = "sk-unit-0123456789abcdef"
 POOL = """

@@ -28,12 +28,12 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 
-from understudy.border import BorderStream, PooledHttpConnection
-from understudy.http1 import HEAD_LIMIT, tame
-from understudy.pool import Upstream
-from understudy.secretstream import UnderstudySecretHook
-from understudy.stream import ReplayStream
-from understudy.telling import UnderstudyAttemptHook
+from understudy.model.pool import Upstream
+from understudy.proxy.http1 import HEAD_LIMIT, tame
+from understudy.proxy.listener import UnderstudyAttemptHook
+from understudy.proxy.secret_stream import UnderstudySecretHook
+from understudy.proxy.stream import ReplayStream
+from understudy.proxy.upstream_connection import BorderStream, PooledHttpConnection
 
 HTTP = "mitmproxy.proxy.layers.http"
 SIGNATURES = {

@@ -23,27 +23,27 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from OpenSSL import SSL
 
-from understudy import config, flowlist, options, tunnel
-from understudy.capacity import close_socket, lift_connection_limit
-from understudy.commands import Commands
-from understudy.control import Control
-from understudy.controlanswer import answers
-from understudy.controlserver import ControlServer
-from understudy.counting import CountingJournal
+from understudy import options
+from understudy.codec.yaml_nodes import RuleError
+from understudy.config import pool_file
+from understudy.control import ControlError, ControlServer
+from understudy.control.commands import Commands, FlowCommands
+from understudy.control.control import Control
+from understudy.control.presence import Presence
+from understudy.control.server import answers
 from understudy.dialects import DIALECTS
-from understudy.engine import NO_REMOTE, Engine
-from understudy.flowcommands import FlowCommands
-from understudy.inspection import Inspection
-from understudy.install import install
-from understudy.library import INTERVAL, RuleLibrary
-from understudy.pool import Pool, Upstream
-from understudy.presence import Presence
-from understudy.secretstream import Fetch
-from understudy.statekeeper import StateKeeper
-from understudy.tallies import Tallies
-from understudy.target import ControlError
-from understudy.telling import Abandoned
-from understudy.yamlnodes import RuleError
+from understudy.inspection import Tallies, flow_list
+from understudy.inspection.outlets import Inspection
+from understudy.inspection.tallies import CountingJournal
+from understudy.model import Pool, Upstream
+from understudy.proxy import tunnel
+from understudy.proxy.connection_limit import close_socket, lift_connection_limit
+from understudy.proxy.engine import NO_REMOTE, Engine
+from understudy.proxy.install import install
+from understudy.proxy.listener import Abandoned
+from understudy.proxy.secret_stream import Fetch
+from understudy.rules import INTERVAL, RuleLibrary
+from understudy.suspensions.persistence import StateKeeper
 
 logger = logging.getLogger("understudy")
 
@@ -65,7 +65,7 @@ class Understudy:
         self.tallies = Tallies(self.engine.clock)
         self.inspection = Inspection(
             CountingJournal(self.tallies),
-            lambda attempt, tool: flowlist.show(ctx.master, attempt, tool),
+            lambda attempt, tool: flow_list.show(ctx.master, attempt, tool),
             lambda: self.engine.suspensions,
         )
         self.journal = self.inspection.journal
@@ -126,11 +126,11 @@ class Understudy:
         ]
         self.let_control()
         if (web := getattr(ctx.master, "app", None)) is not None:
-            from understudy import webpage  # here: mitmdump has no use for a web server
+            from understudy.control import page  # here: mitmdump has no use for a web server
 
             self.leave_web()
-            self.leave_web = webpage.serve(web, self.control, self.metrics, self._theme)
-            logger.info(f"understudy: the pool page is {webpage.address(str(getattr(ctx.master, 'web_url', '/')))}")
+            self.leave_web = page.serve(web, self.control, self.metrics, self._theme)
+            logger.info(f"understudy: the pool page is {page.address(str(getattr(ctx.master, 'web_url', '/')))}")
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
 
@@ -153,18 +153,18 @@ class Understudy:
         named = ctx.options.pool_file
         try:
             # Absolute, because it is told to others, who are elsewhere.
-            path = Path(named).expanduser().absolute() if named else config.default_pool_path(os.environ)
+            path = Path(named).expanduser().absolute() if named else pool_file.default_pool_path(os.environ)
             if not named and not path.exists():
                 logger.warning(f"understudy: no pool file at {path}, so nothing is pooled: write one, or set pool_file")
                 return
-            warnings: list[config.Problem] = []
-            pool = config.load(path, os.environ, DIALECTS, warnings)
-        except config.ConfigError as error:
+            warnings: list[pool_file.Problem] = []
+            pool = pool_file.load(path, os.environ, DIALECTS, warnings)
+        except pool_file.ConfigError as error:
             raise exceptions.OptionsError(f"understudy: the pool file cannot be used\n{error}") from None
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
-        for warning in (*warnings, *config.lint(pool)):
+        for warning in (*warnings, *pool_file.lint(pool)):
             logger.warning(f"understudy: {warning}")
         counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials"
         logger.info(f"understudy: {counts} from {path}")
@@ -258,9 +258,11 @@ class Understudy:
         """Files that a tool uploads by itself live in its own account."""
         if flow.request.method != "POST" or not UPLOAD.search(flow.request.path):
             return
-        snapshot = self.engine.snapshot
+        snapshot, response = self.engine.snapshot, flow.response
+        if response is None or not 200 <= response.status_code < 300 or not response.data.content:
+            return
         if snapshot is not None and snapshot.sites.pooled(flow.request.host, flow.request.port):
-            self.engine.memory.learn_upload(flow.response)
+            self.engine.memory.learn_upload(response.data.content)
 
     async def understudy_secret(self, fetch: Fetch) -> None:
         """A request waits for the secret that a command prints; the others go on."""

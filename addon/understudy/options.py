@@ -1,4 +1,4 @@
-"""The options that the addon adds to mitmproxy. What they mean is the addon's business, and the README's."""
+"""The options that the addon adds to mitmproxy. What they mean: docs/operations.md, "Options"."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mitmproxy import exceptions
 from mitmproxy.addonmanager import Loader
 
-from understudy.engine import CONNECT_LIMIT
+from understudy.proxy.engine import CONNECT_LIMIT
 
 DECRYPT = ("pooled", "all")
 

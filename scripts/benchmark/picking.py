@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 
 from benchmark.figures import Row, Unit, alone, at_most
-from understudy.keys import Suspension, key_of
-from understudy.pool import Choice, Credential, Route, Strategy, Upstream
-from understudy.rules import Label, Scope
-from understudy.select import Selector
-from understudy.suspensions import Suspensions
+from understudy.failover.selection import Selector
+from understudy.model.pool import Choice, Credential, Route, Strategy, Upstream
+from understudy.model.suspension import Suspension, key_of
+from understudy.model.verdict import Label, Scope
+from understudy.suspensions.cache import Suspensions
 
 COUNTS = (10, 1_000, 10_000)
 WEIGHTS = 5

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from benchmark.figures import Row, Unit, alone, at_most
 from benchmark.picking import NoSecret
-from understudy.keys import Key, Suspension
-from understudy.ladder import Rung
-from understudy.pool import Credential, Pool, Upstream
-from understudy.rules import Label, Scope
-from understudy.statekeeper import StateKeeper
-from understudy.suspensions import Suspensions
+from understudy.model.pool import Credential, Pool, Upstream
+from understudy.model.suspension import Key, Suspension
+from understudy.model.verdict import Label, Scope
+from understudy.suspensions.cache import Suspensions
+from understudy.suspensions.ladder import Rung
+from understudy.suspensions.persistence import StateKeeper
 
 COUNT = 10_000
 LOAD = at_most(1_000_000.0, "< 1 s")

@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from e2e.browser import Browser, BrowserError, executable
+from tests.e2e.browser import Browser, BrowserError, executable
 from understudy import demo
 
 POOL = """\

@@ -22,16 +22,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clients.catalogue import PROGRAMS, Program, environment
-from clients.install import install
-from clients.vendors import FAILURES, FIRST, NONE, SECOND, call_of, fails, speaks
-from e2e.authority import Authority
-from e2e.behaviours import Seen
-from e2e.home import UNDERSTUDY, Home
-from e2e.proxy import NotStartedError, Proxy, make_confdir
-from e2e.upstream import Upstream
-from understudy import toolenv
-from understudy.runtime import Running
+from tests.clients.catalogue import PROGRAMS, Program, environment
+from tests.clients.install import install
+from tests.clients.vendors import FAILURES, FIRST, NONE, SECOND, call_of, fails, speaks
+from tests.e2e.authority import Authority
+from tests.e2e.behaviours import Seen
+from tests.e2e.home import UNDERSTUDY, Home
+from tests.e2e.proxy import NotStartedError, Proxy, make_confdir
+from tests.e2e.upstream import Upstream
+from understudy.cli import tool_environment
+from understudy.control.registry import Running
 
 BOUND = 120.0
 """Seconds after which a program is ended: with understudy it needs a fraction of that, unless the machine is busy."""
@@ -115,7 +115,7 @@ class Table:
             proxy = stack.enter_context(Proxy(proxy_folder, self.confdir, addon=False, extra_args=scripts, env=vendor))
             environ = environment(program, path)
             running = Running(proxy.pid, proxy.port, str(proxy.ca))
-            environ = toolenv.applied(toolenv.variables(running, environ, proxy_folder), environ)
+            environ = tool_environment.applied(tool_environment.variables(running, environ, proxy_folder), environ)
             cell = run(program.command, environ, path, bound, first, FIRST)
             if self.record is not None:
                 write_down(self.record / f"{program.name.replace('/', '-')}.json", first.seen)

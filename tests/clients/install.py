@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clients.catalogue import CACHE, SCRIPTS
+from tests.clients.catalogue import CACHE, SCRIPTS
 
 HERE = Path(__file__).parent
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from e2e.behaviours import Behaviour, Channel, Seen, drop_before_headers, json_reply, silent, sse
+from tests.e2e.behaviours import Behaviour, Channel, Seen, drop_before_headers, json_reply, silent, sse
 from understudy.demo.answers import (
     PIECES,
     Answers,

@@ -27,11 +27,15 @@ FAMILIES = "".join(sorted({promise[0] for promise in PROMISES}))
 PROMISE = re.compile(rf"(?<![A-Za-z0-9])[{FAMILIES}]\d\d(?![A-Za-z0-9])")
 SECTION = re.compile(r"(?:\bdesign|docs/architecture\.md),?\s+(?:section\s+)?(\d[a-z]?)\b", re.IGNORECASE)
 ABSENT = re.compile(
-    r"(?i:\b(?:of|in|by|see) the design\b|\b(?:design|acceptance|brief)\.md\b)|\b[Aa]cceptance(?: list|,? [A-Z]\d{0,2})\b"
+    r"(?i:\b(?:of|in|by|see) the design\b|\b(?:design|acceptance|brief)\.md\b)"
+    r"|\b[Aa]cceptance(?: list|,? [A-Z]\d{0,2})\b"
 )
 """A document that the repository does not hold."""
 QUOTED = re.compile(r'\b(design|README|(?:docs|rules)/[\w-]+\.md),\s+"([^"]+)"', re.IGNORECASE)
 """A chapter of a document, by its heading."""
+MODULE = re.compile(r"`([\w-]+(?:/[\w-]+)*\.py)`")
+FILES = {path for path in ROOT.rglob("*.py") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)}
+"""The Python files of the repository; environments of scripts are in folders with a dot."""
 LINKED = re.compile(r"\bdocs/([\w-]+)\.md(?:#([\w-]+))?")
 
 READ = {".py", ".md", ".yaml", ".yml", ".toml", ".sh", ""}
@@ -49,6 +53,11 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
+def is_file(path: Path, written: str) -> bool:
+    """Whether a path of the repository is what was written: its name, or its name with folders before it."""
+    return path.parts[-written.count("/") - 1 :] == tuple(written.split("/"))
+
+
 def dead(text: str) -> Iterator[str]:
     """The citations in a text that lead nowhere."""
     text = re.sub(r"\s*\n\s*(?:#+ )?", " ", text)
@@ -60,6 +69,7 @@ def dead(text: str) -> Iterator[str]:
     yield from (found[0] for found in SECTION.finditer(text) if found[1].lower() not in SECTIONS)
     yield from (found[0] for found in ABSENT.finditer(text))
     yield from (found[0] for found in QUOTED.finditer(text) if found[2] not in headings(found[1]))
+    yield from (found[0] for found in MODULE.finditer(text) if not any(is_file(path, found[1]) for path in FILES))
     for found in LINKED.finditer(text):
         there = headings(f"docs/{found[1]}.md")
         if not there or (found[2] and found[2] not in map(anchor, there)):
@@ -128,7 +138,9 @@ def test_no_citation_leads_nowhere(top: str) -> None:
     ["law 13", "laws 2\n# and 14", "Laws 1 to 20", "law 0", "F99: the tool sees", "design, section 9", "(design 5f)",
      "numbered as in the design", "law 11 of the\n    design", "see acceptance.md", "acceptance O07", "acceptance F, X",
      'design, "Holding a reply"',
-     'the README, "No such heading"', 'docs/streams.md, "No such heading"', "docs/none.md", "docs/streams.md#none",
+     'the README, "No such heading"', 'docs/streams.md, "No such heading"', "docs/none.md",
+     "``attemptflow.py`` shows", "`none/stream.py`",
+     "docs/streams.md#none",
      "docs/architecture.md, section 7"],
 )  # fmt: skip
 def test_a_citation_that_leads_nowhere_is_seen(text: str) -> None:
@@ -140,6 +152,7 @@ def test_a_citation_that_leads_nowhere_is_seen(text: str) -> None:
     "text",
     ["law 12", "laws 3 and 4", "Laws 1 to 7", "F01, W03", "design, section 5a", "docs/architecture.md, section 5",
      'docs/streams.md, "Hold complete"', "docs/streams.md#hold-complete", "RFC 9110, section 15.5.22", "UTF16", "AF01",
+     "``stream.py``", "`proxy/stream.py`",
      "by design", "redesign 9"],
 )  # fmt: skip
 def test_a_citation_that_leads_somewhere_is_none(text: str) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from understudy import runtime
-from understudy.runtime import Running
+from understudy.control import registry
+from understudy.control.registry import Running
 
 UNDERSTUDY = [sys.executable, "-m", "understudy.cli"]
 
@@ -67,7 +67,7 @@ class Home:
 
     def proxies(self) -> list[Running]:
         """The proxies that run here."""
-        return runtime.running_proxies(self.environ)
+        return registry.running_proxies(self.environ)
 
     def wait_for(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
         """Wait until a condition holds. Raises TimeoutError."""
@@ -79,7 +79,7 @@ class Home:
 
     def wait_ended(self, pid: int) -> None:
         """Wait until a process has ended. Raises TimeoutError."""
-        self.wait_for(lambda: runtime.has_ended(pid))
+        self.wait_for(lambda: registry.has_ended(pid))
 
     def close(self) -> None:
         """End the proxies that are left, which a test that failed may leave behind."""

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from understudy.encoding import decode_request
+from understudy.codec.content_encoding import decode_request
 
 from .behaviours import Seen, encoder_of, json_reply
 from .client import End

@@ -21,9 +21,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from frames import frame
-from understudy.amazonframes import TYPE as FRAMES
-from understudy.encoding import decode_request
+from tests.support.amazon_frames import frame
+from understudy.codec.amazon_frames import TYPE as FRAMES
+from understudy.codec.content_encoding import decode_request
 
 from .authority import Authority
 from .behaviours import Behaviour, Gate, Seen, chunks, encoded, json_reply, raw

@@ -413,8 +413,8 @@ def test_a_variable_that_would_come_too_late_is_refused(mitmdump: StartProxy, na
 
 RUN = """
 import pathlib, sys
-from e2e.launch import launcher
-from e2e.proxy import Proxy
+from tests.e2e.launch import launcher
+from tests.e2e.proxy import Proxy
 
 proxies = [Proxy(pathlib.Path(directory), pathlib.Path(sys.argv[1]), addon=False) for directory in sys.argv[2:]]
 print(launcher().pid, *(proxy.pid for proxy in proxies), flush=True)

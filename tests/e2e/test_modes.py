@@ -1,4 +1,4 @@
-"""Every way into the proxy: modes, client replay, tunnels; acceptance O06, and failover in each mode."""
+"""Every way into the proxy: modes, client replay, tunnels; O06, and failover in each mode."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from mitmproxy.proxy import commands, context, events
 from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 from mitmproxy.proxy.mode_specs import ProxyMode
 
-from understudy import config, rulefolder
+from understudy.config import pool_file
 from understudy.dialects import DIALECTS
-from understudy.engine import Engine
-from understudy.install import install
-from understudy.journal import FlowJournal
+from understudy.inspection.journal import FlowJournal
+from understudy.proxy.engine import Engine
+from understudy.proxy.install import install
+from understudy.rules import folders
 
 from .authority import Authority
 from .behaviours import json_reply
@@ -432,8 +433,8 @@ def transparent(tmp_path: Path) -> Iterator[HttpLayer]:
     client.sni, client.tls, client.alpn = "api.openai.com", True, b"http/1.1"
     where = context.Context(client, opts)
     where.server.address, where.server.tls = ("203.0.113.7", 443), True
-    engine = Engine(rulefolder.shipped())
-    engine.use(config.parse(TRANSPARENT_POOL, tmp_path / "pool.yaml", ENVIRONMENT, DIALECTS))
+    engine = Engine(folders.shipped())
+    engine.use(pool_file.parse(TRANSPARENT_POOL, tmp_path / "pool.yaml", ENVIRONMENT, DIALECTS))
     uninstall = install(engine, FlowJournal())
     yield HttpLayer(where, HTTPMode.transparent)
     uninstall()

@@ -1,4 +1,4 @@
-"""What goes wrong inside, and who may use the pool: acceptance O02, O08, O09, O10, and the 401 without a route."""
+"""What goes wrong inside, and who may use the pool: O02, O08, O09, O10, and the 401 without a route."""
 
 from __future__ import annotations
 
@@ -134,14 +134,14 @@ def check_request(seen: Seen, sent: list[tuple[str, bytes]]) -> None:
 
 both_versions = pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
 GOING_AWAY = [
-    "understudy.exchange:Exchange.cancelled",
-    "understudy.stream:ReplayStream.client_gone",
-    "understudy.journal:FlowJournal.left",
-    "understudy.stream:ReplayStream.finish",
-    "understudy.border:BorderStream.cancel",
-    "understudy.border:BorderStream.forget_attempt",
-    "understudy.border:BorderStream.calm",
-    "understudy.watch:Watch.disarm",
+    "understudy.failover.exchange:Exchange.cancelled",
+    "understudy.proxy.stream:ReplayStream.client_gone",
+    "understudy.inspection.journal:FlowJournal.left",
+    "understudy.proxy.stream:ReplayStream.finish",
+    "understudy.proxy.upstream_connection:BorderStream.cancel",
+    "understudy.proxy.upstream_connection:BorderStream.forget_attempt",
+    "understudy.proxy.upstream_connection:BorderStream.calm",
+    "understudy.proxy.timeouts:Watch.disarm",
 ]
 """What runs when the tool goes away in the middle."""
 
@@ -239,7 +239,7 @@ def test_o08_no_trace_holds_a_secret(sabotaged: Sabotaged) -> None:
 
 
 def test_a_401_without_a_route_names_the_line_to_add(sabotaged: Sabotaged) -> None:
-    """W07, design section 4: the tool's own 401 passes as it is, and the log says how to have the call served."""
+    """W07: the tool's own 401 passes as it is, and the log says how to have the call served (docs/inspection.md)."""
     proxy = sabotaged.stage.proxy
     body = b'{"model": "gpt-\\u00e4.1", "stream": true}'
     response = sabotaged.send("/v1/chat/completions", body, [CHAT.header(TOOL)], http2=False)

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from understudy import runtime
-from understudy.probe import ProbeError, probe
-from understudy.run import running_proxy
-from understudy.runtime import Announcement, Running
+from understudy.cli.probe import ProbeError, probe
+from understudy.cli.run import running_proxy
+from understudy.control import registry
+from understudy.control.registry import Announcement, Running
 
 from .authority import Authority
 from .behaviours import json_reply
@@ -131,7 +131,7 @@ def test_no_secret_is_in_the_log_or_the_folder(home: Home, upstream_here: Upstre
     home.understudy("run", "--", sys.executable, "-c", CALL, "run-2")
     assert "model_unsupported" in home.log or "credential_rejected" in home.log
     read = set()
-    for path in runtime.runtime_folder(home.environ).iterdir():
+    for path in registry.runtime_folder(home.environ).iterdir():
         with contextlib.suppress(FileNotFoundError):  # the proxy takes away the notes of tools that have ended
             assert path.stat().st_mode & 0o077 == 0
             if not path.is_file():
@@ -299,7 +299,7 @@ def test_the_last_user_ends_the_proxy(bare_home: Home, upstream_here: Upstream) 
             probe(proxy)
             assert bare_home.proxies() == [proxy]
     bare_home.wait_ended(proxy.pid)
-    folder = runtime.runtime_folder(bare_home.environ)
+    folder = registry.runtime_folder(bare_home.environ)
     assert not [each.name for each in folder.iterdir() if each.suffix != ".pem" and each.name != "run.log"]
 
 
@@ -320,11 +320,11 @@ def test_a_port_that_somebody_else_took_over_is_not_used(home: Home, authority: 
     with Upstream(authority) as stranger:
         for port in (stranger.plain_port, stranger.tls_port, _free_port()):
             announcement.tell(Running(os.getpid(), port, proxy.ca))
-            assert [each.port for each in runtime.running_proxies(environ)] == [port]
+            assert [each.port for each in registry.running_proxies(environ)] == [port]
             assert running_proxy(None, environ) is None
     announcement.tell(Running(os.getpid(), proxy.port, str(authority.path)))
     with pytest.raises(ProbeError, match="not of its own CA"):
-        probe(runtime.running_proxies(environ)[0])
+        probe(registry.running_proxies(environ)[0])
     announcement.tell(Running(os.getpid(), proxy.port, proxy.ca))
     assert running_proxy(None, environ) is not None
     assert running_proxy(tmp_path / "another.yaml", environ) is None

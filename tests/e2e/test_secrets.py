@@ -1,4 +1,4 @@
-"""No secret anywhere but on the wire to its own upstream, and nothing of the tool's own there: acceptance R."""
+"""No secret anywhere but on the wire to its own upstream, and nothing of the tool's own there: promises R01 to R10."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from mitmproxy import contentviews, http
 
-from understudy.contentview import UnderstudyView
+from understudy.inspection.content_view import UnderstudyView
 
 from .authority import Authority
 from .behaviours import Seen, echo_credential, encoded, json_reply, raw, redirect, silent, sse

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.catalogue import PROGRAMS
-from clients.vendors import FAILURES, SECOND, fails, speaks
+from tests.clients.catalogue import PROGRAMS
+from tests.clients.vendors import FAILURES, SECOND, fails, speaks
 
 from .client import End
 from .stage import CHAT, GEMINI, MESSAGES, SECRETS, Api, Stage

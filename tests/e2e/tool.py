@@ -145,9 +145,10 @@ if __name__ == "__main__":
     from mitmproxy.tools import dump, main, web  # noqa: F401
 
     sys.path.insert(0, str(ADDON))
-    from understudy import addon, rulefolder  # noqa: F401
+    from understudy import addon  # noqa: F401
+    from understudy.rules import folders
 
-    rulefolder.load_shipped()
+    folders.load_shipped()
     sys.path.remove(str(ADDON))
     os.environ.__class__ = plain
     gc.collect()

@@ -1,7 +1,7 @@
 """A demonstration without any account: a pool file, an upstream on loopback, and commands to try them with.
 
 Nothing leaves the machine: the commands name the vendors' hosts, but every candidate of the pool is the demonstration
-upstream.
+upstream. Start with ``upstream``.
 """
 
 from __future__ import annotations

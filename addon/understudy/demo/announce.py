@@ -17,7 +17,7 @@ Look at the log here, and in mitmweb at the comment and the marker of each flow:
 and who answered. Ask the same again: the suspended candidate is skipped.{web}
 Started with -w FILE, the flows are saved as well, and `understudy explain FILE` tells each call as a story.
 
-To use your own credentials, write {pool}: the README shows how.
+To use your own credentials, write {pool}: docs/getting-started.md shows how.
 """
 
 
@@ -35,7 +35,7 @@ class Announce:
             print(f"  # {title}\n  {command}\n", flush=True)
         web = ""
         if hasattr(ctx.master, "web_url"):
-            from understudy import webpage  # here: mitmdump has no use for a web server
+            from understudy.control import page as webpage  # here: mitmdump has no use for a web server
 
             page = webpage.address(ctx.master.web_url)
             web = f"\n\nmitmweb: {ctx.master.web_url}\nWho is free, who is suspended and why, live: {page}"

@@ -1,20 +1,36 @@
-"""The wire formats that understudy knows, by the name a pool file gives them."""
+"""Wire formats: which requests are calls, where the model name and the credential sit, how errors and events look.
+
+``DIALECTS`` has each by the name that a pool file gives it; ``base`` says what a dialect has to answer. The package
+never decides whether a reply is good: it only says what stands where. Start with ``base``, then ``openai``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from .anthropic import Anthropic
-from .anthropic_vertex import AnthropicVertex
-from .azure_openai import AzureOpenAI
-from .base import Asked, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, Written, read_json
-from .bedrock import Bedrock
-from .cohere import Cohere
-from .gemini import Gemini
-from .ollama import Ollama
-from .openai import OpenAI
-from .vertex import Vertex
+from understudy.dialects.anthropic import Anthropic
+from understudy.dialects.anthropic_vertex import AnthropicVertex
+from understudy.dialects.azure_openai import AzureOpenAI
+from understudy.dialects.base import (
+    AUTH_HEADERS,
+    Asked,
+    Call,
+    Dialect,
+    Endpoint,
+    Kind,
+    Progress,
+    StreamEvent,
+    Written,
+    read_json,
+    without_parameters,
+)
+from understudy.dialects.bedrock import Bedrock
+from understudy.dialects.cohere import Cohere
+from understudy.dialects.gemini import Gemini
+from understudy.dialects.ollama import Ollama
+from understudy.dialects.openai import OpenAI
+from understudy.dialects.vertex import Vertex
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
@@ -31,6 +47,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
 )
 
 __all__ = [
+    "AUTH_HEADERS",
     "DIALECTS",
     "Asked",
     "Call",
@@ -41,4 +58,5 @@ __all__ = [
     "StreamEvent",
     "Written",
     "read_json",
+    "without_parameters",
 ]

@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ..edit import set_json_members
-from ..pool import Upstream
-from .base import (
+from understudy.codec.json_edit import set_json_members
+from understudy.dialects.base import (
     AUTH_HEADERS,
     Asked,
     Endpoint,
@@ -21,7 +20,8 @@ from .base import (
     has_content,
     read_json,
 )
-from .bodymodel import BodyModelDialect
+from understudy.dialects.bodymodel import BodyModelDialect
+from understudy.model import Upstream
 
 OAUTH_PREFIX = "sk-ant-oat"
 """How the token of a subscription login begins; API keys begin with ``sk-ant-api``."""

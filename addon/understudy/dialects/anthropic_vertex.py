@@ -6,12 +6,12 @@ import re
 from typing import ClassVar
 from urllib.parse import quote
 
-from ..edit import read_json_model, set_json_members, write_json_model
-from ..pool import Upstream
-from .anthropic import Anthropic
-from .base import Asked, Call, Endpoint, Written, bearer, without_parameters
-from .gemini import GOOGLE_IDENTITY, GOOGLE_QUERY
-from .vertex import HOSTS, PROJECT, check_project, publisher_model
+from understudy.codec.json_edit import read_json_model, set_json_members, write_json_model
+from understudy.dialects.anthropic import Anthropic
+from understudy.dialects.base import Asked, Call, Endpoint, Written, bearer, without_parameters
+from understudy.dialects.gemini import GOOGLE_IDENTITY, GOOGLE_QUERY
+from understudy.dialects.vertex import HOSTS, PROJECT, check_project, publisher_model
+from understudy.model import Upstream
 
 VERSION = "vertex-2023-10-16"
 _COUNT = "count-tokens"

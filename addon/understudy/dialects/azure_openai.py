@@ -7,9 +7,18 @@ from contextlib import suppress
 from typing import ClassVar
 from urllib.parse import quote
 
-from ..pool import Upstream
-from .base import Asked, Call, Endpoint, Written, bearer, path_model, with_parameter, without_parameters
-from .openai import OpenAI, put_model, read_body_model, write_body_model
+from understudy.dialects.base import (
+    Asked,
+    Call,
+    Endpoint,
+    Written,
+    bearer,
+    path_model,
+    with_parameter,
+    without_parameters,
+)
+from understudy.dialects.openai import OpenAI, put_model, read_body_model, write_body_model
+from understudy.model import Upstream
 
 _VERSION = frozenset({"api-version"})
 _PATH = re.compile(r"(?:/openai)?(?:/(?P<v1>v1)|/deployments/(?P<name>[^/?#\s]+))?/(?P<endpoint>[a-z][a-z_/]*)")

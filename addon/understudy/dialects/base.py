@@ -8,7 +8,6 @@ translated. Bodies that come in here are decoded (no content encoding); nothing 
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,7 +16,9 @@ from enum import StrEnum
 from typing import ClassVar
 from urllib.parse import quote, unquote, unquote_plus
 
-from ..pool import Upstream
+from understudy.codec.events import StreamEvent as StreamEvent
+from understudy.codec.events import read_json as read_json
+from understudy.model import Upstream
 
 AUTH_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key"})
 """Every header that a tool is known to send a credential in. The kind of a credential does not follow from the name
@@ -51,15 +52,6 @@ def with_parameter(query: str, name: str, value: str) -> str:
 def bearer(secret: str) -> tuple[tuple[str, str], ...]:
     """The header that carries a secret as a bearer token (RFC 6750), as ``credential_headers`` returns it."""
     return (("authorization", f"Bearer {secret}"),)
-
-
-def read_json(data: bytes) -> object | None:
-    """Parse JSON from the wire; None for whatever is not JSON in UTF-8. Never raises."""
-    try:
-        document: object = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError):  # ValueError: syntax, encoding and integers of too many digits
-        return None
-    return document
 
 
 def has_content(value: object, besides: frozenset[str] = frozenset()) -> bool:
@@ -146,14 +138,6 @@ class ModelList:
     entry: Callable[[str], dict[str, object]]
     more: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
-    """One event of a stream: the SSE event name ("" without one) and the data, lines joined by a newline."""
-
-    name: str
-    data: bytes
 
 
 class Progress(StrEnum):

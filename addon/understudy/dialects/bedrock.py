@@ -7,10 +7,9 @@ import re
 from typing import ClassVar
 from urllib.parse import quote, unquote
 
-from ..edit import set_json_members
-from ..pool import Upstream
-from .anthropic import OAUTH_BETA, Anthropic
-from .base import (
+from understudy.codec.json_edit import set_json_members
+from understudy.dialects.anthropic import OAUTH_BETA, Anthropic
+from understudy.dialects.base import (
     AUTH_HEADERS,
     Asked,
     Call,
@@ -24,6 +23,7 @@ from .base import (
     has_content,
     read_json,
 )
+from understudy.model import Upstream
 
 VERSION = "bedrock-2023-05-31"
 SIGNATURE_HEADERS = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-region-set"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC
 from typing import ClassVar
 
-from ..edit import read_json_model, write_json_model
-from .base import Call, Dialect, Endpoint
+from understudy.codec.json_edit import read_json_model, write_json_model
+from understudy.dialects.base import Call, Dialect, Endpoint
 
 
 class BodyModelDialect(Dialect, ABC):

@@ -5,8 +5,18 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from .base import AUTH_HEADERS, Endpoint, Kind, ModelList, Progress, StreamEvent, bearer, has_content, read_json
-from .bodymodel import BodyModelDialect
+from understudy.dialects.base import (
+    AUTH_HEADERS,
+    Endpoint,
+    Kind,
+    ModelList,
+    Progress,
+    StreamEvent,
+    bearer,
+    has_content,
+    read_json,
+)
+from understudy.dialects.bodymodel import BodyModelDialect
 
 _BOOKKEEPING = frozenset({"type", "role"})
 _LIFECYCLE = frozenset({"message-start", "content-end", "tool-call-end", "citation-end"})

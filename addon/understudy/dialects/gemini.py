@@ -8,9 +8,8 @@ from contextlib import suppress
 from typing import ClassVar
 from urllib.parse import quote
 
-from ..edit import replace_json_strings, set_json_members
-from ..pool import Upstream
-from .base import (
+from understudy.codec.json_edit import replace_json_strings, set_json_members
+from understudy.dialects.base import (
     AUTH_HEADERS,
     Asked,
     Call,
@@ -26,6 +25,7 @@ from .base import (
     path_model,
     read_json,
 )
+from understudy.model import Upstream
 
 _PATH = re.compile(r"/v1(?:alpha|beta)?/models/(?P<name>[^/:?#\s]+?)(?::|%3[Aa])(?P<action>[A-Za-z]+)")
 _PLACES = (

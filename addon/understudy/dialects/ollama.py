@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from ..edit import read_json_member, read_json_model
-from .base import (
+from understudy.codec.json_edit import read_json_member, read_json_model
+from understudy.dialects.base import (
     AUTH_HEADERS,
     Call,
     Endpoint,
@@ -18,7 +18,7 @@ from .base import (
     has_content,
     read_json,
 )
-from .bodymodel import BodyModelDialect
+from understudy.dialects.bodymodel import BodyModelDialect
 
 _STREAMING = frozenset({"/api/chat", "/api/generate"})
 _BOOKKEEPING = frozenset({"model", "created_at", "role", "remote_model", "remote_host", "done_reason", "context"})

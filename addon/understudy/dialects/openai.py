@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from ..edit import read_json_model, set_json_members, write_json_model
-from ..forms import read_multipart_model, set_multipart_model, write_multipart_model
-from ..pool import Upstream
-from .base import (
+from understudy.codec.json_edit import read_json_model, set_json_members, write_json_model
+from understudy.codec.multipart import read_multipart_model, set_multipart_model, write_multipart_model
+from understudy.dialects.base import (
     AUTH_HEADERS,
     Asked,
     Call,
@@ -23,7 +22,8 @@ from .base import (
     read_json,
     without_parameters,
 )
-from .bodymodel import BodyModelDialect
+from understudy.dialects.bodymodel import BodyModelDialect
+from understudy.model import Upstream
 
 _GENERATING = (
     "chat/completions",

@@ -6,9 +6,9 @@ import re
 from typing import ClassVar
 from urllib.parse import quote
 
-from ..pool import Upstream
-from .base import Asked, Endpoint, Written, path_model
-from .gemini import Gemini, credential_of, without_model
+from understudy.dialects.base import Asked, Endpoint, Written, path_model
+from understudy.dialects.gemini import Gemini, credential_of, without_model
+from understudy.model import Upstream
 
 HOSTS = ("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "aiplatform.*.rep.googleapis.com")
 PROJECT = r"(?:/v1(?:beta1)?(?:/projects/[^/?#\s]+/locations/[^/?#\s]+)?)?"

@@ -1,0 +1,171 @@
+"""The command ``understudy``: what a person can ask without a running proxy.
+
+Each sub-command is one function that takes its parsed arguments and returns the exit status, and one line in
+``_parser``; ``arguments.tool`` is what stands after ``--``. Exit status: 0 all is well, 1 there are problems, 2 the
+command was used wrongly or names no file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from understudy import __version__
+from understudy.cli import control, replay, rules
+from understudy.codec.yaml_nodes import ConfigError, Problem
+from understudy.config import default_pool_path, lint, load
+from understudy.config.secrets import CommandSecret
+from understudy.dialects import Dialect
+from understudy.model import Choice, Mode, Pool, Route, specificity
+
+PROGRAMS = {"web": "mitmweb", "dump": "mitmdump"}
+"""Sub-commands that start a program of mitmproxy."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one sub-command and return its exit status; raises SystemExit as argparse does."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # An alias may hold characters that the terminal has not; that must not end in a traceback.
+            stream.reconfigure(errors="backslashreplace")
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in PROGRAMS:
+        # Everything after the command is mitmproxy's to read, options first of all.
+        from understudy.cli.launch import launch  # here: mitmproxy takes a second to load
+
+        return launch(PROGRAMS[words[0]], words[1:])
+    words, tool = _split(words)
+    arguments = _parser().parse_args(words)
+    arguments.tool = tool
+    try:
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has read enough. Python would complain once more when it flushes at its end.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    assert isinstance(status, int)
+    return status
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Our own words, and the command of a tool: everything after the first ``--`` of ``run`` and ``doctor``."""
+    if words and words[0] in ("run", "doctor") and "--" in words:
+        place = words.index("--")
+        return words[:place], words[place + 1 :]
+    return words, []
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="understudy", description="When a model cannot go on, its understudy does.")
+    parser.add_argument("--version", action="version", version=f"understudy {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    command = commands.add_parser("check", help="say what the proxy would say about a pool file")
+    command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
+    command.set_defaults(run=check)
+    command = commands.add_parser("init", help="write a pool file from the API keys in the environment, by name only")
+    command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
+    command.set_defaults(run=init)
+    for name, function, text in (
+        ("run", run, "start a tool that goes through the proxy: understudy run -- COMMAND ..."),
+        ("env", env, "print what a shell has to set to go through the running proxy"),
+        ("doctor", doctor, "say what keeps a tool from being served, and what to do: understudy doctor -- COMMAND"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument(
+            "--pool", type=Path, metavar="FILE", help="default: the proxy that runs, else the usual file"
+        )
+        command.set_defaults(run=function)
+    rules.add(commands)
+    control.add(commands)
+    replay.add(commands)
+    for name, program in PROGRAMS.items():
+        commands.add_parser(name, help=f"start {program} with the addon, on loopback; takes its arguments")
+    return parser
+
+
+def known_dialects() -> Mapping[str, Dialect]:
+    """The dialects that ``dialect:`` may name."""
+    from understudy.dialects import DIALECTS  # here: starting the command should not load what it may not need
+
+    return DIALECTS
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """``understudy init [FILE]``: a first pool file."""
+    from understudy.config import init_pool  # here: only what the command needs is loaded
+
+    return init_pool.init(arguments.file, os.environ)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``understudy run [--pool FILE] -- COMMAND ...``: become the command, with the proxy in its environment."""
+    from understudy.cli import run as runner  # here: only what the command needs is loaded
+
+    if not arguments.tool:
+        print("understudy run: which tool? write `understudy run -- COMMAND ...`", file=sys.stderr)
+        return 2
+    return runner.run(arguments.pool, arguments.tool)
+
+
+def env(arguments: argparse.Namespace) -> int:
+    """``understudy env [--pool FILE]``: the same as lines for a shell."""
+    from understudy.cli import run as runner  # here: only what the command needs is loaded
+
+    return runner.env(arguments.pool)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """``understudy doctor [--pool FILE] [-- COMMAND]``: what is missing, each with the mend."""
+    from understudy.cli import doctor as examiner  # here: only what the command needs is loaded
+
+    return examiner.doctor(arguments.pool, arguments.tool, os.environ)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """``understudy check [FILE]``: problems and warnings as ``path:line``, then what the pool file means."""
+    warnings: list[Problem] = []
+    try:
+        path: Path = arguments.file or default_pool_path(os.environ)
+        missing = not path.exists()
+        pool = load(path, os.environ, known_dialects(), warnings)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2 if missing else 1
+    for warning in warnings:
+        print(f"{warning} (warning)", file=sys.stderr)
+    for surprise in lint(pool):
+        print(f"{path}: {surprise} (warning)", file=sys.stderr)
+    print("\n".join(summary(pool)))
+    return 0
+
+
+def summary(pool: Pool) -> list[str]:
+    """The routes of a pool in the order in which they are asked, with their candidates; no secrets."""
+    counts = f"{len(pool.upstreams)} upstreams, {len(pool.credentials)} credentials, {len(pool.routes)} routes"
+    lines = [f"{pool.path}: {counts}"]
+    for route in sorted(pool.routes.values(), key=_order, reverse=True):
+        mode = "" if route.mode is Mode.ENFORCE else f", {route.mode}s only"
+        lines.append(f"  {route.pattern} ({route.strategy}, at most {route.budget.attempts} attempts{mode})")
+        lines.extend(f"    {_described(choice)}" for choice in route.choices)
+    return lines
+
+
+def _order(route: Route) -> tuple[int, int, int, int]:
+    return specificity(route.pattern)
+
+
+def _described(choice: Choice) -> str:
+    upstream = choice.credential.upstream
+    model = choice.model or "the alias as it is"
+    secret = choice.credential.secret
+    note = ", the tool's own credential" if secret.is_client else ""
+    if isinstance(secret, CommandSecret):
+        note = f", secret from {secret}, which was not run"
+    return f"{choice.credential.name}: {model} at {upstream.url} ({upstream.dialect}){note}"

@@ -1,0 +1,100 @@
+"""``understudy status|pick|suspend|resume|probe|reload``: the commands of a running proxy, from the shell.
+
+Exit status as for the other commands: 0 done, 1 the proxy says why not, 2 used wrongly, or there is no proxy to ask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from understudy.control import OWN_PROXY, ControlClientError, ask, running, running_proxies
+
+NO_PROXY = (
+    "no proxy of yours is running with understudy: start one with `understudy web` or `understudy dump`. "
+    "(One with pool_control=false, or with another XDG_RUNTIME_DIR, is not found.)"
+)
+
+
+def add(commands: Any) -> None:
+    """Add them to the sub-commands of ``understudy``."""
+    common = which_proxy()
+    alias = argparse.ArgumentParser(add_help=False)
+    alias.add_argument("words", nargs="+", metavar="ALIAS [DIALECT]", help="what the tool asks for")
+    forms = "`CREDENTIAL MODEL`, `credential NAME`, `upstream NAME`"
+    for name, parents, text in (
+        ("status", [common], "what a running proxy has suspended, until when and why"),
+        ("pick", [common, alias], "who would serve an alias now"),
+        ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
+        ("resume", [common], "put it back"),
+        ("probe", [common], "let the next request find out whether it is back"),
+        ("reload", [common], "have the proxy read its pool file again"),
+    ):
+        command = commands.add_parser(name, parents=parents, help=text)
+        if name == "suspend":
+            command.add_argument(
+                "words", nargs="+", metavar="WHAT [TIME]", help=f"{forms}; seconds, 10m, 2h or 1d (1h)"
+            )
+        elif name == "probe":
+            command.add_argument("words", nargs="+", metavar="WHAT", help=forms)
+        elif name == "resume":
+            command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
+        command.set_defaults(run=run, command=name)
+
+
+def which_proxy() -> argparse.ArgumentParser:
+    """What every command to a running proxy takes."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="write the result as JSON")
+    common.add_argument("--pid", type=int, metavar="PID", help="which proxy, where several are running")
+    return common
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask the running proxy, and print what it says."""
+    try:
+        path = _choose(arguments.pid)
+        reply = ask(path, arguments.command, getattr(arguments, "words", []))
+    except (ControlClientError, OSError) as error:
+        print(f"understudy: {error}", file=sys.stderr)
+        return 2
+    if "error" in reply:
+        told = f"understudy: {str(reply['error']).removeprefix('understudy: ')}"
+        print(json.dumps(reply) if arguments.json else told, file=sys.stderr)
+        return 1
+    print(json.dumps(reply.get("result"), indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
+    return 0
+
+
+def _choose(pid: int | None) -> Path:
+    """The socket to ask: of several proxies, that which this shell or tool was led to.
+
+    Raises ControlClientError, and OSError where there is no folder for sockets.
+    """
+    if os.name != "posix":
+        raise ControlClientError("this needs Unix domain sockets: use the commands in mitmproxy, such as pool.status")
+    found = running(os.environ)
+    if pid is None and len(found) > 1 and (here := os.environ.get(OWN_PROXY)):
+        pid = next((each.pid for each in running_proxies(os.environ) if each.url == here and each.pid in found), None)
+    if pid is None and len(found) == 1:
+        return next(iter(found.values()))
+    if pid in found:
+        return found[pid]
+    if not found:
+        raise ControlClientError(NO_PROXY)
+    listed = "\n".join(f"  --pid {each}  {_about(path)}" for each, path in sorted(found.items()))
+    what = "several proxies are running" if pid is None else f"there is no proxy with process id {pid}"
+    raise ControlClientError(f"{what}: say which one\n{listed}")
+
+
+def _about(path: Path) -> str:
+    """A proxy in a few words: its pool file."""
+    try:
+        result = ask(path, "status", []).get("result") or {}
+    except ControlClientError:
+        return "does not answer"
+    return str(result.get("pool") or "no pool")

@@ -1,0 +1,60 @@
+"""``understudy replay`` and ``understudy explain``: what saved flows say, and what would have happened with them.
+
+Exit status as for the other commands: 0 all is well, 1 a file has problems, 2 used wrongly or nothing found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from understudy.cli import control
+
+
+def add(commands: Any) -> None:
+    """Add both to the sub-commands of ``understudy``."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--pool", type=Path, metavar="FILE", help="default: the one the proxy would use")
+    shared.add_argument(
+        "--rules", action="append", default=[], type=Path, metavar="FOLDER", help="as pool_rules; may be repeated"
+    )
+    command = commands.add_parser(
+        "replay", parents=[shared], help="say what the pool and the rules of now would have made of saved flows"
+    )
+    command.add_argument("files", nargs="+", metavar="FILE", help="a flow dump of mitmproxy or a HAR; - is stdin")
+    command.add_argument("--json", action="store_true", help="one JSON object per call, and one for the sum")
+    command.add_argument("--only-errors", action="store_true", help="only the calls in which an error plays a part")
+    command.set_defaults(run=_replay)
+    command = commands.add_parser(
+        "explain",
+        parents=[shared, control.which_proxy()],
+        help="why an alias is served as it is by the running proxy; or tell a saved call as a story",
+    )
+    command.add_argument(
+        "words",
+        nargs="+",
+        metavar="ALIAS [DIALECT] | FILE [FLOW]",
+        help="what a tool asks for; or a dump or HAR (- is stdin), and a flow's number, id or beginning of its id",
+    )
+    command.set_defaults(run=_explain, command="explain")
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from understudy.whatif.runner import replay  # here: mitmproxy takes a second to load
+
+    return replay(arguments)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    named = arguments.words[0]
+    if named != "-" and not Path(named).is_file():
+        return control.run(arguments)
+    if len(arguments.words) > 2:
+        print(f"understudy: explain takes FILE and FLOW: {arguments.words[2]!r} is too much", file=sys.stderr)
+        return 2
+    arguments.file, arguments.flow = named, arguments.words[1] if len(arguments.words) == 2 else None
+    from understudy.whatif.runner import explain  # here, too
+
+    return explain(arguments)

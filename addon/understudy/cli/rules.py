@@ -1,0 +1,247 @@
+"""``understudy rules list|show|test|judge|new``: what people look at, try and write rules with."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from understudy.authoring import (
+    HEAD,
+    DraftError,
+    NewRuleError,
+    Saved,
+    check_identity,
+    failed,
+    find_matches,
+    holds_flows,
+    load_rules,
+    make_draft,
+    of_flow,
+    replies_in,
+    usage,
+    with_masks,
+    write_draft,
+)
+from understudy.failover import Next, action, duration
+from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
+from understudy.model import Label, Verdict
+from understudy.replies import read_hint
+from understudy.rules import Ruleset, Status, faults, near_misses, shipped_folder
+from understudy.suspensions import seconds_of
+
+
+def add(commands: Any) -> None:
+    """Add ``rules`` to the sub-commands of ``understudy``."""
+    rules = commands.add_parser("rules", help="list, show, test and write rules; judge a saved reply")
+    parts = rules.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    folders = argparse.ArgumentParser(add_help=False)
+    folders.add_argument(
+        "--rules", action="append", default=[], type=Path, metavar="FOLDER", help="as pool_rules; may be repeated"
+    )
+    reply = argparse.ArgumentParser(add_help=False)
+    reply.add_argument(
+        "file", nargs="?", metavar="FILE", help="an example, `curl -i` output, HAR, flow dump or body; default: stdin"
+    )
+    reply.add_argument("--status", type=int, default=400, help="the status of a body that comes without one (400)")
+    reply.add_argument("--model", default="", help="the upstream model that was asked for, where the file does not say")
+    reply.add_argument("--host", default="", help="the upstream's host, where the file does not say")
+
+    command = parts.add_parser("list", parents=[folders], help="every rule with its label, in the order of asking")
+    command.set_defaults(run=_list)
+    command = parts.add_parser("show", parents=[folders], help="the file of a rule")
+    command.add_argument("id", metavar="ID")
+    command.set_defaults(run=_show)
+    command = parts.add_parser("test", help="try every example against its rule and against the whole set")
+    command.add_argument("path", nargs="*", type=Path, metavar="PATH", help="folders or files (the shipped rules)")
+    command.set_defaults(run=_test)
+    command = parts.add_parser("judge", parents=[folders, reply], help="say what a saved reply means, and why")
+    command.set_defaults(run=_judge)
+    command = parts.add_parser("new", parents=[reply], help="write a draft of a rule from a saved reply")
+    known = ", ".join(_LABELS)
+    command.add_argument("--label", required=True, type=Label, choices=_LABELS, metavar="LABEL", help=known)
+    command.add_argument("--id", required=True, metavar="VENDOR/NAME", help="such as acme/model_unsupported")
+    command.add_argument("--source", default="", metavar="URL", help="where it is documented or was reported")
+    command.add_argument("--folder", type=Path, help="your rule folder; without it the draft is printed")
+    command.add_argument("flow", nargs="?", metavar="FLOW", help="of a dump or HAR: number or id (last that failed)")
+    command.set_defaults(run=new)
+
+
+_LABELS = [label for label in Label if label not in (Label.OK, Label.UNKNOWN)]
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    loaded = load_rules(arguments.rules)
+    if loaded is None:
+        return 1
+    for rule in Ruleset(*loaded).rules:
+        draft_mark = " (draft)" if rule.status is Status.DRAFT else ""
+        print(f"{rule.id:40} {', '.join(rule.labels)}{draft_mark}")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    for folder in (*arguments.rules, shipped_folder()):
+        for suffix in (".yaml", ".yml", ".py"):
+            file = folder / f"{arguments.id}{suffix}"
+            if file.resolve().is_relative_to(folder.resolve()) and file.is_file():
+                print(f"# {file}")
+                print(file.read_text("utf-8", "replace"), end="")
+                return 0
+    return usage(f"there is no rule {arguments.id!r}: see `understudy rules list`")
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    wanted: set[str] = set()
+    folders: list[Path] = []
+    for path in arguments.path:
+        folder = path.parent.parent if path.is_file() else path
+        if path.is_file():
+            wanted.add(path.relative_to(folder).with_suffix("").as_posix())
+        if folder.resolve() != shipped_folder().resolve() and folder not in folders:
+            folders.append(folder)
+    loaded = load_rules(folders)
+    if loaded is None:
+        return 1
+    ruleset = Ruleset(*loaded)
+    own = loaded[:-1] if folders else loaded
+    tested = [rule for rules in own for rule in rules if not wanted or rule.id in wanted]
+    problems = list(faults(ruleset, tuple(tested)))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    examples = sum(len(rule.matches) + len(rule.near_misses) for rule in tested)
+    print(f"{len(tested)} rules, {examples} examples, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    loaded = load_rules(arguments.rules)
+    if loaded is None:
+        return 1
+    replies = replies_in(arguments)
+    if replies is None:
+        return 2
+    ruleset = Ruleset(*loaded)
+    for number, saved in enumerate(replies):
+        if number:
+            print()
+        print(saved.masked("\n".join(judged(ruleset, saved))))
+    return 0
+
+
+def judged(ruleset: Ruleset, saved: Saved) -> list[str]:
+    """What is said about one reply, line by line."""
+    verdict = ruleset.judge(saved.reply)
+    lines = [saved.where] if saved.where else []
+    lines += [f"label:    {verdict.label}", f"rule:     {verdict.rule}", f"evidence: {verdict.evidence}"]
+    lines.append(f"action:   {described(verdict, saved)}")
+    lines += [f"draft:    {said}" for said in verdict.drafts]
+    voices = {voice.label: voice.rule for voice in ruleset.voices(saved.reply)}
+    if len(voices) > 1:
+        each = ", ".join(f"{rule} ({label})" for label, rule in voices.items())
+        lines.append(f"conflict: {each}: let one veto the other with `unless: {{rule: ...}}`")
+    for miss in near_misses(ruleset, saved.reply, verdict):
+        lines.append(f"nearly:   {miss.rule} ({', '.join(miss.labels)}): {miss.why}")
+    return lines
+
+
+def described(verdict: Verdict, saved: Saved) -> str:
+    """What a verdict leads to when no route says otherwise."""
+    default, then = action(verdict), verdict.then
+    goes_on = then.replay if then.replay is not None else default.next is not Next.NOBODY
+    if not goes_on:
+        parts = ["released as it is"]
+    elif default.next is Next.OTHER_MODEL:
+        parts = ["replayed to a candidate with another upstream model"]
+    else:
+        parts = ["replayed to the next candidate"]
+    if then.retry_same or (then.retry_same is None and default.repeat):
+        parts.insert(0, "the same candidate once more")
+    if default.scope is not None:
+        seconds = seconds_of(default.steps, 0)
+        hint = read_hint(saved.reply, time.time()) if default.hint_cap else None
+        if hint is not None:
+            seconds = min(hint.seconds, default.hint_cap)
+        stated = f" (stated by {hint.source})" if hint is not None else ""
+        parts.append(f"the {default.scope} suspended for {duration(seconds)}{stated}")
+    else:
+        parts.append("nothing suspended")
+    return ", ".join(parts)
+
+
+def new(arguments: argparse.Namespace) -> int:
+    """``understudy rules new``: see `rules/README.md`."""
+    folders = load_rules([arguments.folder] if arguments.folder is not None and arguments.folder.is_dir() else [])
+    if folders is None:
+        return 1
+    masks, again, chosen = Masks(), None, 0
+    try:
+        check_identity(arguments.id)
+        again = _flows_in(arguments.file)
+        if again is not None:
+            saved, chosen = _choose(again(), arguments.flow, masks)
+        else:
+            replies = replies_in(arguments)
+            if replies is None:
+                return 2
+            if arguments.flow is not None:
+                return usage("FLOW is for a FILE that is a dump or a HAR: leave it out")
+            saved = replies[-1]
+        text = make_draft(saved, arguments.id, arguments.label, arguments.source)
+        # What is on standard output without a folder is the draft and nothing else.
+        beside = sys.stdout if arguments.folder is not None else sys.stderr
+        if arguments.folder is None:
+            print(text, end="")
+        else:
+            file = write_draft(text, arguments.folder, arguments.id)
+            print(f"{file}: a draft; finish it, then run `understudy rules test {arguments.folder}`")
+        if again is not None:
+            others = (flow for flow in again() if flow.number != chosen)
+            found = find_matches(text, arguments.id, folders, others, masks)
+            said = [f"it was made of {saved.masked(saved.where)}", *found.lines(f"in {arguments.file}")]
+            print("\n".join(said), file=beside)
+    except DraftError as error:
+        print(f"no rule can be made of this reply: {error}", file=sys.stderr)
+        return 1
+    except NewRuleError as error:
+        return usage(str(error))
+    except (OSError, FlowFileError) as error:
+        return usage(f"{arguments.file}: {error.strerror if isinstance(error, OSError) else error}")
+    return 0
+
+
+def _flows_in(file: str | None) -> Callable[[], Iterator[SavedFlow]] | None:
+    """Reads the flows of a dump or a HAR, as often as it is called; None for a file of another kind. Raises OSError."""
+    if file in (None, "-"):
+        return None
+
+    def flows() -> Iterator[SavedFlow]:
+        with open(file, "rb") as opened:
+            yield from read_flows(opened)
+
+    with open(file, "rb") as opened:
+        return flows if holds_flows(opened.read(HEAD)) else None
+
+
+def _choose(flows: Iterable[SavedFlow], wanted: str | None, masks: Masks) -> tuple[Saved, int]:
+    """The reply that is wanted, the last that failed where none is named, and its number. Raises NewRuleError."""
+    found: dict[int, SavedFlow] = {}
+    for flow in flows:
+        masks.learn_flow(flow)
+        if flow.is_called(wanted) if wanted is not None else failed(flow):
+            if wanted is None:
+                found.clear()
+            if len(found) < 2:
+                found[flow.number] = flow
+    if not found:
+        raise NewRuleError(f"there is no flow {wanted!r} in it" if wanted is not None else "no reply in it has failed")
+    if len(found) > 1:
+        raise NewRuleError(f"more than one id begins with {wanted!r}: {', '.join(f'#{number}' for number in found)}")
+    (flow,) = found.values()
+    saved = of_flow(flow)
+    if saved is None:
+        raise NewRuleError(f"flow {flow.number} has no reply: {masks.clean(flow.error) or 'none was recorded'}")
+    return with_masks(saved, masks), flow.number

@@ -1,0 +1,22 @@
+"""Bytes in, values out: content encodings, JSON and form edits, frames of streams, YAML with line numbers, masks.
+
+Nothing here knows what a call, a candidate or an error is. Every function is bounded in time and in memory, because
+a peer chooses its input. The package never does network I/O; ``program`` alone leaves the process: it runs a command.
+
+There are no names to hand on: each module is one format. Start with ``json_edit`` to see how a request body is changed.
+"""
+
+__all__ = [
+    "amazon_frames",
+    "body_text",
+    "content_encoding",
+    "event_stream",
+    "events",
+    "file_permissions",
+    "json_edit",
+    "json_rows",
+    "masking",
+    "multipart",
+    "patterns",
+    "yaml_nodes",
+]

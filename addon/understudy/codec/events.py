@@ -1,0 +1,23 @@
+"""One event of a stream as a value, whatever framed it, and JSON from the wire."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One event of a stream: the SSE event name ("" without one) and the data, lines joined by a newline."""
+
+    name: str
+    data: bytes
+
+
+def read_json(data: bytes) -> object | None:
+    """Parse JSON from the wire; None for whatever is not JSON in UTF-8. Never raises."""
+    try:
+        document: object = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):  # ValueError: syntax, encoding and integers of too many digits
+        return None
+    return document

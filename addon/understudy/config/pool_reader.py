@@ -1,0 +1,315 @@
+"""A parsed pool file -> Pool: which keys there are, and how upstreams, credentials and routes refer to each other.
+
+It goes on after each problem, so that a person sees all of them at once. Its values are stand-ins where the file is
+wrong; ``config`` returns the pool only when there was no problem.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from understudy.codec.masking import shown
+from understudy.codec.yaml_nodes import Scalar, Table, Value
+from understudy.config import fields
+from understudy.config.fields import Wrong
+from understudy.config.secrets import aws
+from understudy.config.secrets.reader import SecretReader
+from understudy.config.unreachable_routes import unreachable
+from understudy.dialects import Dialect
+from understudy.model import (
+    Budget,
+    Choice,
+    Credential,
+    HoldUntil,
+    Intercept,
+    Label,
+    Mode,
+    Override,
+    Pool,
+    Route,
+    SecretError,
+    SecretSource,
+    SigningSource,
+    Source,
+    Strategy,
+    Upstream,
+    is_glob,
+)
+
+_CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
+
+
+class _NoSecret(Source):
+    """Stands in for a secret that could not be read, so that reading can go on."""
+
+    __slots__ = ()
+
+    def reveal(self) -> str:
+        raise SecretError("this secret could not be read")
+
+
+class PoolReader(SecretReader):
+    """Reads one pool file; ``problems`` and ``warnings`` grow while it does."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], dialects: Mapping[str, Dialect]) -> None:
+        super().__init__(path, environ)
+        self.dialects = dialects
+        self.upstreams: dict[str, Upstream | None] = {}
+        self.credentials: dict[str, Credential | None] = {}
+
+    def read(self, value: Value) -> Pool:
+        """Read the whole document."""
+        keys = (
+            *("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"),
+            *("affinity", "state", "models"),
+        )
+        document = self._table(value, keys, "write upstreams, credentials and routes")
+        for key, item in self._section(document, "upstreams"):
+            self.upstreams[key.text] = self._upstream(key, item)
+        for key, item in self._section(document, "credentials"):
+            self.credentials[key.text] = self._credential(key, item)
+        budget = self._field(document, "budget", lambda value: self._budget(value, Budget()), Budget())
+        routes: dict[str, Route] = {}
+        lines: dict[str, int] = {}
+        for key, item in self._section(document, "routes"):
+            routes[key.text], lines[key.text] = self._route(key, item, budget), key.line
+        for pattern, what, write in unreachable(routes.values()):
+            self._add(lines[pattern], what, write)
+        return Pool(
+            upstreams={name: upstream for name, upstream in self.upstreams.items() if upstream},
+            credentials={name: credential for name, credential in self.credentials.items() if credential},
+            routes=routes,
+            intercept=self._field(document, "intercept", self._intercepts, ()),
+            replay_after_sent=self._field(document, "replay_after_sent", fields.boolean, True),
+            unite_models=self._field(document, "models", self._models, False),
+            path=str(self.path),
+            affinity=self._field(document, "affinity", self._seconds_of_affinity, Pool.affinity),
+            state=self._field(document, "state", self._state, ""),
+        )
+
+    def _seconds_of_affinity(self, value: Value) -> float:
+        return fields.number(value, 0, 86400, "seconds")
+
+    def _state(self, value: Value) -> str:
+        table = self._table(value, ("file",), "write `{file: PATH}`", ("file",))
+        return self._field(table, "file", lambda value: str(self._place(fields.text(value, "the path of a file"))), "")
+
+    def _models(self, value: Value) -> bool:
+        found = fields.text(value, "what to do with lists of models")
+        if found not in ("union", "pass"):
+            raise Wrong(f"unknown `models` {shown(found)}", "write `union`, or `pass` to leave them as they are")
+        return found == "union"
+
+    def _dialect(self, value: Value) -> str:
+        dialect = fields.text(value, "a dialect")
+        if dialect not in self.dialects:
+            raise Wrong(f"unknown dialect {shown(dialect)}", self._suggestion(dialect, self.dialects))
+        return dialect
+
+    def _upstream(self, key: Scalar, value: Value) -> Upstream | None:
+        example = "write `{dialect: openai, url: https://api.example.com/v1}`"
+        table = self._table(value, ("dialect", "url", "verify", "api_version"), example, ("dialect", "url"))
+        dialect = self._field(table, "dialect", self._dialect, "")
+        scheme, host, port, base_path = self._field(table, "url", fields.url, ("https", "", 443, ""))
+        verify = self._field(table, "verify", fields.boolean, True)
+        api_version = self._field(table, "api_version", fields.version, "")
+        if scheme == "http" and not fields.is_loopback(host):
+            self._warn(table.entries["url"][1].line, "the secret travels in clear", "use https:// if the host has it")
+        if not verify:
+            line = table.entries["verify"][1].line
+            self._warn(line, "the secret goes to whoever answers for this host", "remove `verify: false` if you can")
+        if not dialect:
+            return None
+        spoken = self.dialects[dialect]
+        if host and (wrong := spoken.check(base_path, api_version)):
+            self._add(value.line, *wrong)
+        if host and (wrong := _misplaced(spoken, host, base_path)):
+            self._add(table.entries["url"][1].line, *wrong)
+        return Upstream(key.text, dialect, scheme, host, port, base_path, verify, api_version, spoken.relatives)
+
+    def _credential(self, key: Scalar, value: Value) -> Credential | None:
+        example = "write `{upstream: NAME, secret: {env: NAME}}`"
+        table = self._table(value, ("upstream", "secret", "headers"), example, ("upstream", "secret"))
+        no_secret: SecretSource = _NoSecret()
+        no_headers: tuple[tuple[str, str], ...] = ()
+        secret = self._field(table, "secret", self._secret, no_secret)
+        headers = self._field(table, "headers", self._headers, no_headers)
+        if secret.is_client and headers:
+            line = table.entries["headers"][0].line
+            self._add(line, "`headers` beside `secret: client`, which sends what the tool sent", "remove `headers`")
+        upstream = self._field(table, "upstream", lambda value: self._known(value, "upstream", self.upstreams), None)
+        if upstream is not None and isinstance(secret, SigningSource):
+            line = table.entries["secret"][1].line
+            with self._noting(line):
+                aws.check(upstream, secret)
+        return Credential(key.text, upstream, secret, headers) if upstream else None
+
+    def _known[T](self, value: Value, what: str, known: Mapping[str, T]) -> T:
+        found = fields.text(value, f"the name of the {what}")
+        if found not in known:
+            raise Wrong(f"unknown {what} {shown(found)}", self._suggestion(found, known))
+        return known[found]
+
+    def _headers(self, value: Value) -> tuple[tuple[str, str], ...]:
+        found: dict[str, str] = {}
+        for key, item in fields.table(value, "write `{name: value}`").entries.values():
+            with self._noting(key.line):
+                name, content = fields.header(key, item)
+                if name in found:
+                    raise Wrong(f"the header {name} is written twice", "keep one of them")
+                found[name] = content
+        return tuple(found.items())
+
+    def _budget(self, value: Value, base: Budget) -> Budget:
+        known = [each.name for each in dataclasses.fields(Budget)]
+        table = self._table(value, known, f"write a mapping of {', '.join(known)}")
+
+        def attempts(value: Value) -> int:
+            return fields.whole_number(value, 1, 32, "attempts")
+
+        def seconds(key: str, least: float, most: float, default: float) -> float:
+            return self._field(table, key, lambda value: fields.number(value, least, most, "seconds"), default)
+
+        return Budget(
+            attempts=self._field(table, "attempts", attempts, base.attempts),
+            seconds=seconds("seconds", 0.01, 3600, base.seconds),
+            wait=seconds("wait", 0, 3600, base.wait),
+            first_event=seconds("first_event", 0.01, 3600, base.first_event),
+            patience=seconds("patience", 0, 60, base.patience),
+            silence=seconds("silence", 0, 3600, base.silence),
+            first_output=seconds("first_output", 0, 3600, base.first_output),
+            idle=seconds("idle", 0.01, 3600, base.idle),
+        )
+
+    def _route(self, key: Scalar, value: Value, budget: Budget) -> Route:
+        if isinstance(value, Table):
+            keys = (
+                *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
+                "mode",
+            )
+            table = self._table(value, keys, _CANDIDATES, ("candidates",))
+        else:
+            table = Table(value.line, {"candidates": (key, value)})
+        strategy = self._field(
+            table, "strategy", lambda value: self._word(value, "strategy", Strategy), Strategy.ORDERED
+        )
+        no_choices: tuple[Choice, ...] = ()
+        choices = self._field(table, "candidates", lambda value: self._choices(key, value), no_choices)
+        if strategy is not Strategy.WEIGHTED and any(choice.weight != 1 for choice in choices):
+            self._add(
+                key.line, f"the weights of {shown(key.text)} do nothing", "add `strategy: weighted`, or remove them"
+            )
+        no_actions: tuple[tuple[str, Override], ...] = ()
+        return Route(
+            key.text,
+            choices,
+            strategy,
+            self._field(table, "budget", lambda value: self._budget(value, budget), budget),
+            self._field(table, "hold", lambda value: self._word(value, "hold", HoldUntil), HoldUntil.OUTPUT),
+            self._field(table, "affinity", fields.boolean, True),
+            self._field(table, "actions", self._actions, no_actions),
+            self._field(table, "restore_alias", fields.boolean, False),
+            self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
+        )
+
+    def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:
+        found = fields.text(value, f"a {what}")
+        if found not in known:
+            raise Wrong(f"unknown {what} {shown(found)}", self._suggestion(found, [*known]))
+        return known(found)
+
+    def _actions(self, value: Value) -> tuple[tuple[str, Override], ...]:
+        """What a route changes in the actions of labels: ``{rate_limited: {seconds: 60}}``."""
+        found: dict[str, Override] = {}
+        for key, item in fields.table(
+            value, "write `{LABEL: {replay: ..., retry_same: ..., seconds: ...}}`"
+        ).entries.values():
+            with self._noting(key.line):
+                if key.text not in Label:
+                    raise Wrong(f"unknown label {shown(key.text)}", self._suggestion(key.text, [*Label]))
+                found[key.text] = self._override(item)
+        return tuple(found.items())
+
+    def _override(self, value: Value) -> Override:
+        table = self._table(
+            value, ("replay", "retry_same", "seconds"), "write a mapping of replay, retry_same, seconds"
+        )
+        replay: bool | None = self._field(table, "replay", fields.boolean, None)
+        retry: int | None = self._field(
+            table, "retry_same", lambda item: fields.whole_number(item, 0, 1, "repeats"), None
+        )
+        seconds: float | None = self._field(
+            table, "seconds", lambda item: fields.number(item, 0, 604800, "seconds"), None
+        )
+        return Override(replay, retry, seconds)
+
+    def _choices(self, route: Scalar, value: Value) -> tuple[Choice, ...]:
+        items = fields.listing(value, _CANDIDATES).items
+        if not items:
+            raise Wrong("a route without candidates", _CANDIDATES)
+        choices: dict[tuple[str, str | None], Choice] = {}
+        for item in items:
+            with self._noting(item.line):
+                choice = self._choice(item)
+                if choice is None:
+                    continue
+                plain = None if is_glob(route.text) or route.text == "default" else route.text
+                identity = choice.credential.name, choice.model or plain
+                if identity in choices:
+                    raise Wrong(f"the candidate {choice.credential.name} is written twice", "remove one of them")
+                choices[identity] = choice
+        found = tuple(choices.values())
+        upstreams = {choice.credential.upstream.dialect: choice.credential.upstream for choice in found}
+        shared = any(all(each.serves(dialect) for each in upstreams.values()) for dialect in self.dialects)
+        if found and not shared and route.text != "default":
+            dialects = {choice.credential.upstream.dialect: choice.credential.name for choice in reversed(found)}
+            several = ", ".join(f"{dialect} ({dialects[dialect]})" for dialect in upstreams)
+            raise Wrong(
+                f"candidates of different dialects: {several}",
+                "keep one dialect and its relatives; only `default` may have more",
+            )
+        return found
+
+    def _choice(self, value: Value) -> Choice | None:
+        """One candidate; None when it cannot be told because its credential is wrong, which is reported there."""
+        if isinstance(value, Scalar):
+            credential = self._known(value, "credential", self.credentials)
+            return Choice(credential) if credential else None
+        table = self._table(value, ("credential", "model", "priority", "weight"), _CANDIDATES, ("credential",))
+        named = self._field(table, "credential", lambda value: self._known(value, "credential", self.credentials), None)
+        model = self._field(table, "model", lambda value: fields.text(value, "the upstream model"), None)
+        priority = self._field(table, "priority", lambda value: fields.whole_number(value, 1, 100, "a priority"), 1)
+        weight = self._field(table, "weight", lambda value: fields.whole_number(value, 1, 100, "a weight"), 1)
+        return Choice(named, model, priority, weight) if named else None
+
+    def _intercepts(self, value: Value) -> tuple[Intercept, ...]:
+        example = "write a list such as `[{host: llm.example.com, dialect: openai, base_path: /v1}]`"
+        found: dict[Intercept, None] = {}
+        for item in fields.listing(value, example).items:
+            table = self._table(item, ("host", "dialect", "base_path", "port"), example, ("host", "dialect"))
+            intercept = Intercept(
+                self._field(table, "host", fields.host, ""),
+                self._field(table, "dialect", self._dialect, ""),
+                self._field(table, "base_path", fields.base_path, ""),
+                self._field(table, "port", lambda value: fields.whole_number(value, 1, 65535, "a port"), None),
+            )
+            if intercept in found and intercept.host:
+                self._add(item.line, "an `intercept` entry that is written twice", "remove one of them")
+            found[intercept] = None
+        return tuple(found)
+
+
+def _misplaced(dialect: Dialect, host: str, base_path: str) -> tuple[str, str] | None:
+    """What is wrong with a base URL that was copied with too much or too little behind its host."""
+    parts = base_path.split("/")
+    for at in range(1, len(parts)):
+        tail = "/" + "/".join(parts[at:])
+        if dialect.endpoint("POST", tail) is not None:
+            return "the url is that of one kind of call", f"end it before {tail}, where all calls begin"
+    known = [path for name, path in dialect.sites if name == host]
+    if known and base_path not in known:
+        return f"the calls of {host} are not below this path", f"write `url: https://{host}{known[0]}`"
+    return None

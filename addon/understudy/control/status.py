@@ -1,0 +1,193 @@
+"""What is out of rotation and why, as plain values: for people, and as JSON for programs. Bounded, and without secrets.
+
+Times are Unix times, and seconds from now. Nothing here changes anything: no turn is taken, nothing is probed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from understudy.failover import DEFAULTS, Lineup, Request, Selector
+from understudy.inspection import UNTRIED, Tallies, Tally
+from understudy.model import Candidate, Key, Scope, Strategy, Suspension, keys_of, printable
+from understudy.suspensions import Suspensions
+
+MOST_ENTRIES = 1000
+"""How many suspensions are told; of more, their number."""
+MOST_CANDIDATES = 200
+"""How many candidates of a route are told; of more, their number."""
+
+
+class State(StrEnum):
+    """Where a candidate, or something that covers it, stands."""
+
+    FREE = "free"
+    SUSPENDED = "suspended"
+    HALF_OPEN = "half-open"  # due: the next request that gets there is the probe
+    PROBING = "probing"  # that request is under way
+    UNUSABLE = "unusable"  # it may not be used at all, see the note
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that is suspended, or was and has not been disproved yet.
+
+    ``seconds``: how long yet, 0 when it is due. ``step``: the step of the ladder, from 1, of ``steps``; 0 where the
+    reply or a hand named the time. ``resume``: the arguments of the command that clears it.
+    """
+
+    state: State
+    scope: Scope
+    name: str
+    model: str
+    label: str
+    rule: str
+    reason: str
+    evidence: str
+    since: float
+    until: float
+    seconds: float
+    hint: str
+    candidate: str
+    step: int
+    steps: int
+    resume: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A candidate of a route. ``place``: in the order in which they are asked, from 1."""
+
+    place: int
+    credential: str
+    model: str
+    upstream: str
+    url: str
+    state: State
+    because: tuple[Entry, ...]
+    note: str = ""
+    tally: Tally = UNTRIED
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Who can answer for an alias, in the order of asking. ``more``: how many are left out."""
+
+    alias: str
+    dialect: str
+    route: str
+    strategy: Strategy
+    now: float
+    candidates: tuple[Standing, ...]
+    more: int = 0
+
+
+def words_of(key: Key) -> tuple[str, ...]:
+    """How a person names this in a command."""
+    return (key.name, printable(key.model)) if key.scope is Scope.CANDIDATE else (key.scope.value, key.name)
+
+
+def entry_of(suspensions: Suspensions, key: Key, now: float) -> Entry | None:
+    """What is held against a key, None when there is nothing."""
+    running = suspensions.get(key)
+    if running is not None:
+        return _entry(running, State.SUSPENDED, now)
+    due = suspensions.half_open(key)
+    if due is None:
+        return None
+    return _entry(due, State.PROBING if suspensions.is_probed(key) else State.HALF_OPEN, now)
+
+
+def _entry(suspension: Suspension, state: State, now: float) -> Entry:
+    stated = bool(suspension.hint) or suspension.by_hand
+    return Entry(
+        state=state,
+        scope=suspension.key.scope,
+        name=suspension.key.name,
+        model=printable(suspension.key.model),
+        label=suspension.label.value,
+        rule=suspension.rule,
+        reason=suspension.reason,
+        evidence=printable(suspension.evidence, 500),
+        since=suspension.since,
+        until=suspension.until,
+        seconds=max(0.0, suspension.until - now),
+        hint=suspension.hint,
+        candidate=suspension.candidate,
+        step=0 if stated else suspension.step + 1,
+        steps=0 if stated else max(len(DEFAULTS[suspension.label].steps), suspension.step + 1),
+        resume=words_of(suspension.key),
+    )
+
+
+def held(suspensions: Suspensions) -> tuple[tuple[Entry, ...], int]:
+    """Everything that is out of rotation, the earliest due first, and how many of it are left out."""
+    now = suspensions.clock()
+    found = [held for key in suspensions.known() if (held := suspensions.get(key) or suspensions.half_open(key))]
+    found.sort(key=lambda item: item.until)
+    entries = (entry_of(suspensions, each.key, now) for each in found[:MOST_ENTRIES])
+    told = tuple(entry for entry in entries if entry is not None)
+    return told, max(0, len(found) - MOST_ENTRIES)
+
+
+def explain(request: Request, lineup: Lineup, selector: Selector, tallies: Tallies) -> Explanation:
+    """Who can answer for an alias, who cannot, and why."""
+    now = selector.suspensions.clock()
+    selector.suspensions.expire()
+    candidates = tuple(
+        _standing(place, member, request, lineup, selector, tallies.of(member.credential.name, member.model), now)
+        for place, member in enumerate(_in_order(lineup), start=1)
+    )
+    left_out = len(lineup.members) - len(candidates)
+    route = lineup.route
+    return Explanation(
+        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, now, candidates, left_out
+    )
+
+
+def _in_order(lineup: Lineup) -> Sequence[Candidate]:
+    if lineup.route.strategy is Strategy.ORDERED:
+        return lineup.members[:MOST_CANDIDATES]
+    return list(_by_turns(lineup))[:MOST_CANDIDATES]
+
+
+def _by_turns(lineup: Lineup) -> Iterator[Candidate]:
+    """Whoever can be picked, as the turns stand, then the others."""
+    passed = 0
+    for _ in range(MOST_CANDIDATES):
+        picked = lineup.pick(passed, advance=False)
+        if picked is None:
+            break
+        passed |= lineup.bit(picked)
+        yield picked
+    yield from lineup.members_of(lineup.everyone & ~passed)
+
+
+def _standing(
+    place: int, member: Candidate, request: Request, lineup: Lineup, selector: Selector, tally: Tally, now: float
+) -> Standing:
+    suspensions = selector.suspensions
+    held = (key for key in keys_of(member) if suspensions.is_held(key))  # mostly none, and there may be thousands
+    entries = (entry_of(suspensions, key, now) for key in held)
+    because = tuple(entry for entry in entries if entry is not None)
+    states = {entry.state for entry in because}
+    ranked = (State.SUSPENDED, State.PROBING, State.HALF_OPEN)
+    state = next((each for each in ranked if each in states), State.FREE)
+    note = request.why_not(member)
+    if note:
+        state = State.UNUSABLE
+    elif len(lineup.members) == 1 and because and selector.suspension_of(member, stated=True) is None:
+        note = "asked all the same: the route has no other candidate"
+    return Standing(
+        place,
+        member.credential.name,
+        printable(member.model),
+        member.upstream.name,
+        member.upstream.url,
+        state,
+        because,
+        note,
+        tally,
+    )

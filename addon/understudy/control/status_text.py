@@ -1,0 +1,163 @@
+"""The results of commands as lines that people read, and as JSON. Durations and clock times, never Unix times."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from understudy.control.pool_view import Overview
+from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
+from understudy.control.status import Entry, Explanation, Standing, State
+from understudy.failover import duration
+from understudy.inspection import Tally
+from understudy.model import Scope
+
+
+def as_json(result: Result) -> str:
+    """The result as one line of JSON; several results of the same kind are below ``results``."""
+    return json.dumps(result, default=_fields)
+
+
+def _fields(value: Any) -> dict[str, object]:
+    """A value of ours; several times faster than ``asdict``, and there may be thousands."""
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
+def as_lines(result: Result, prefix: str) -> list[str]:
+    """The result as text. ``prefix``: what stands before a command here, ``pool.`` or ``understudy ``."""
+    match result:
+        case Overview():
+            return list(_overview(result))
+        case Suspended():
+            return _suspended(result, prefix)
+        case Resumed():
+            return list(_resumed(result, prefix))
+        case Probed():
+            return list(_probed(result))
+        case Reloaded():
+            return [f"{result.pool}: {result.routes} routes over {result.credentials} credentials are in use"]
+        case Several(results=results):
+            return [line for each in results for line in _one(each, prefix)]
+
+
+def _one(result: Explanation | Pick, prefix: str) -> Sequence[str]:
+    return list(_explanation(result, prefix)) if isinstance(result, Explanation) else _pick(result)
+
+
+def _overview(result: Overview) -> Iterator[str]:
+    for entry in result.entries:
+        yield f"{_name(entry)}: {_held(entry, result.now)}"
+    if result.more:
+        yield f"and {result.more} more"
+    if not result.entries:
+        yield "nothing is suspended"
+
+
+def _name(entry: Entry) -> str:
+    return " ".join(filter(None, (entry.scope, entry.name, entry.model)))
+
+
+def _held(entry: Entry, now: float) -> str:
+    """What is held against it, until when, and where that comes from."""
+    due = f"{duration(entry.seconds)}, until {clock_time(entry.until, now)}"
+    match entry.state:
+        case State.PROBING:
+            text = f"a request finds out right now whether it is back; was {entry.reason}"
+        case State.HALF_OPEN:
+            text = f"due since {clock_time(entry.until, now)}, the next request is its probe; was {entry.reason}"
+        case _:
+            text = f"{entry.reason}, for another {due}"
+    text += f", since {clock_time(entry.since, now)}"
+    if entry.hint:
+        text += f" (the reply said so: {entry.hint})"
+    elif entry.step:
+        text += f" (step {entry.step} of {entry.steps})"
+    return f"{text}: {entry.evidence}" if entry.evidence else text
+
+
+def _explanation(result: Explanation, prefix: str) -> Iterator[str]:
+    count = len(result.candidates) + result.more
+    candidates = "1 candidate" if count == 1 else f"{count} candidates"
+    yield f"{result.alias} ({result.dialect}): route {result.route}, {result.strategy}, {candidates}"
+    for each in result.candidates:
+        yield from _standing(each, result.now, prefix)
+    if result.more:
+        yield f"and {result.more} more"
+
+
+def _standing(each: Standing, now: float, prefix: str) -> Iterator[str]:
+    note = f" ({each.note})" if each.note else ""
+    yield f"{each.place}. {each.credential} {each.model} at {each.url}: {each.state}{note}"
+    for entry in each.because:
+        whose = "" if entry.scope is Scope.CANDIDATE else f"{entry.scope} {entry.name}: "
+        yield f"   {whose}{_held(entry, now)}"
+        yield f"   cleared by {_cleared(entry, prefix)}"
+    if each.tally.answered or each.tally.failed:
+        yield f"   {_counted(each.tally, now)}"
+
+
+def _counted(tally: Tally, now: float) -> str:
+    """``answered 12 (last 14:03:20), failed 3 (rate_limited 2, overloaded 1)``."""
+    last = f" (last {clock_time(tally.last_answered, now)})" if tally.last_answered is not None else ""
+    text = f"answered {tally.answered}{last}"
+    if not tally.failed:
+        return text
+    labels = ", ".join(f"{label} {count}" for label, count in tally.failed.items())
+    return f"{text}, failed {sum(tally.failed.values())} ({labels})"
+
+
+def _cleared(entry: Entry, prefix: str) -> str:
+    by_hand = f"`{prefix}resume {shlex.join(entry.resume)}`"
+    match entry.state:
+        case State.PROBING | State.HALF_OPEN:
+            return f"a request that succeeds, or {by_hand}"
+        case _:
+            return f"time, then a request that succeeds, or {by_hand}"
+
+
+def _suspended(result: Suspended, prefix: str) -> list[str]:
+    entry = result.entry
+    until = f"for {duration(entry.seconds)}, until {clock_time(entry.until, result.now)}"
+    resume = f"`{prefix}resume {shlex.join(entry.resume)}` ends it"
+    if result.kept:
+        return [f"{_name(entry)} was suspended already, {entry.reason}, {until}, and that stays; {resume}"]
+    return [f"{_name(entry)} is suspended by hand {until}; {resume}"]
+
+
+def _resumed(result: Resumed, prefix: str) -> Iterator[str]:
+    for entry in result.entries:
+        yield f"{_name(entry)} is back; it was {entry.reason}"
+    if not result.entries:
+        yield "nothing is suspended" if result.target == "all" else f"{result.target} was not suspended"
+    for entry in result.left:
+        yield f"still in the way: {_name(entry)}, {entry.reason}; `{prefix}resume {shlex.join(entry.resume)}` ends it"
+
+
+def _probed(result: Probed) -> Iterator[str]:
+    for entry in result.entries:
+        yield f"{_name(entry)} is asked again by the next request; it was {entry.reason}"
+    if not result.entries:
+        yield f"{result.target} is not suspended: requests ask it anyway"
+
+
+def _pick(result: Pick) -> list[str]:
+    head = f"{result.alias} ({result.dialect}): "
+    match result.outcome:
+        case Outcome.SENT:
+            return [f"{head}{result.credential} {result.model} would be asked (route {result.route})"]
+        case Outcome.WAITS:
+            return [f"{head}the request would wait {duration(result.seconds)}: {result.reason} (route {result.route})"]
+        case Outcome.REFUSED:
+            return [f"{head}nobody would be asked (route {result.route})", *result.reason.splitlines()]
+
+
+def clock_time(at: float, now: float) -> str:
+    """A time of day on this machine; with the date unless it is today's."""
+    try:
+        moment, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return "a time beyond the calendar"
+    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,35 @@
+"""The decision machine of one request: whom to ask, what a reply costs, when to wait and when to stop.
+
+``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``actions`` and
+``penalties`` say what a label costs; ``selection`` and ``candidates`` who is asked; ``refusal`` writes our own answer.
+The package never does I/O and never reads a clock. Start with ``exchange``.
+"""
+
+from understudy.failover.actions import DEFAULTS, Next, action
+from understudy.failover.exchange import Exchange
+from understudy.failover.generations import Identities, own_name
+from understudy.failover.refusal import LISTED, RETRY_HORIZON, duration
+from understudy.failover.selection import Lineup, Selector
+from understudy.failover.steps import Attempt, Outcome, Refuse, Release, Request, Step, Wait
+
+__all__ = [
+    "DEFAULTS",
+    "LISTED",
+    "RETRY_HORIZON",
+    "Attempt",
+    "Exchange",
+    "Identities",
+    "Lineup",
+    "Next",
+    "Outcome",
+    "Refuse",
+    "Release",
+    "Request",
+    "Selector",
+    "Step",
+    "Wait",
+    "action",
+    "duration",
+    "memory",
+    "own_name",
+]

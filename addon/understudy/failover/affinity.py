@@ -1,0 +1,107 @@
+"""What belongs together over several requests: sessions of a tool, things that only one account knows, and retries.
+
+All of it is remembered for a bounded time and in bounded numbers, and none of it is needed for a request to be served.
+The clock is injected, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from cachetools import TLRUCache, TTLCache
+
+from understudy.failover.selection import Lineup
+from understudy.model import Budget, Candidate
+
+SESSIONS = 10_000
+BOUND = 50_000
+BOUND_SECONDS = 24 * 3600.0
+"""How long an id of a response or a file is remembered. Vendors keep them for days; a day's work is what it is for."""
+ROUNDS = 1_000
+RETRY_SECONDS = 30.0
+"""The same body again within this time is the tool's own retry."""
+COUNTED_RETRY_SECONDS = 120.0
+"""The same, where the tool itself says that it is a retry: SDKs sleep up to a minute in between."""
+
+
+class Sessions:
+    """Which candidate serves a session of a tool (P02): as long as it can, for the sake of the prompt cache."""
+
+    def __init__(self, clock: Callable[[], float], seconds: float) -> None:
+        self._seats: TTLCache[tuple[str, str, str, str], Candidate] = TTLCache(SESSIONS, seconds, timer=clock)
+
+    def seat(self, lineup: Lineup, session: str) -> Candidate | None:
+        """The candidate that answered this session last, None when there was none, or it is not in the lineup."""
+        if not session or not lineup.route.affinity:
+            return None
+        found = self._seats.get((lineup.route.pattern, lineup.dialect, lineup.alias, session))
+        return found if found is not None and lineup.bit(found) else None
+
+    def take_seat(self, lineup: Lineup, session: str, candidate: Candidate) -> None:
+        """This candidate has answered: the session stays with it from now on."""
+        if session and lineup.route.affinity:
+            self._seats[lineup.route.pattern, lineup.dialect, lineup.alias, session] = candidate
+
+
+class Bindings:
+    """Which credential knows a response, a file or an encrypted piece of reasoning (P04)."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._owners: TTLCache[str, str] = TTLCache(BOUND, BOUND_SECONDS, timer=clock)
+
+    def __bool__(self) -> bool:
+        return len(self._owners) > 0
+
+    def learn(self, marks: Iterable[str], credential: str) -> None:
+        """These came from this credential."""
+        for mark in marks:
+            self._owners[mark] = credential
+
+    def owner(self, marks: Iterable[str]) -> str:
+        """The credential that the first known of these came from, "" when none is known."""
+        return next((owner for mark in marks if (owner := self._owners.get(mark))), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What earlier rounds of the same request have used up: sendings, and seconds of waiting."""
+
+    attempts: int = 0
+    waited: float = 0.0
+
+    def left_of(self, budget: Budget) -> Budget:
+        """What is left of a budget; one attempt is always possible."""
+        if not self.attempts and not self.waited:
+            return budget
+        attempts, wait = max(1, budget.attempts - self.attempts), max(0.0, budget.wait - self.waited)
+        return replace(budget, attempts=attempts, wait=wait)
+
+
+NOTHING_SPENT = Spent()
+
+
+class Rounds:
+    """The tool's own retries of a request that failed, so that its budget and ours do not multiply."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._failed: TLRUCache[bytes, tuple[float, Spent]] = TLRUCache(
+            ROUNDS, ttu=lambda _key, _value, now: now + COUNTED_RETRY_SECONDS, timer=clock
+        )
+
+    def __bool__(self) -> bool:
+        return len(self._failed) > 0
+
+    def spent(self, fingerprint: bytes, *, counted: bool) -> Spent:
+        """What the rounds before this one have used up. ``counted``: the tool says itself that it is a retry."""
+        ended, spent = self._failed.get(fingerprint, (0.0, NOTHING_SPENT))
+        return spent if counted or abs(self.clock() - ended) <= RETRY_SECONDS else NOTHING_SPENT
+
+    def failed(self, fingerprint: bytes, spent: Spent) -> None:
+        """The round ended without an answer; ``spent`` is the sum over all rounds."""
+        self._failed[fingerprint] = (self.clock(), spent)
+
+    def answered(self, fingerprint: bytes) -> None:
+        """The request was answered: asked once more, it is a new one."""
+        self._failed.pop(fingerprint, None)

@@ -1,0 +1,81 @@
+"""What a change of the pool or of a secret means for what is suspended (F16, O03).
+
+Evidence is about an identity: an upstream, the headers of an account, a secret. Where that has changed, what was learnt
+before is void, and so are late results of what was sent before. What is not in the pool any more leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from understudy.model import Credential, Key, Pool, Scope, SecretError, fingerprint
+from understudy.suspensions import Suspensions
+
+type Identity = tuple[object, ...]
+
+
+def own_name(name: str) -> str:
+    """The credential's name in the pool file: several tools' own credentials are told apart as ``own``, ``own~2``."""
+    return name.partition("~")[0]
+
+
+class Identities:
+    """Which identity each credential of the pool had when it was last looked at."""
+
+    def __init__(self, suspensions: Suspensions) -> None:
+        self.suspensions = suspensions
+        self._pool: Pool | None = None
+        self._known: dict[str, Identity] = {}
+        self._fetched: dict[str, bytes] = {}
+
+    def use(self, pool: Pool) -> None:
+        """A pool is loaded, maybe in place of another."""
+        before, self._pool = self._pool, pool
+        known, self._known = self._known, {name: _identity(each) for name, each in pool.credentials.items()}
+        for name, identity in self._known.items():
+            if name in known and known[name] != identity:
+                self.suspensions.renew(name)
+
+        def is_there(key: Key) -> bool:
+            if key.scope is Scope.UPSTREAM:
+                return key.name in pool.upstreams and (
+                    before is None or before.upstreams.get(key.name) == pool.upstreams[key.name]
+                )
+            name = own_name(key.name)
+            return name in pool.credentials and (
+                key.scope is Scope.CREDENTIAL or any(route.means(name, key.model) for route in pool.routes.values())
+            )
+
+        self.suspensions.retain(is_there)
+
+    def saw(self, name: str, secret: str) -> bool:
+        """A credential whose secret is fetched goes out with this one; returns whether it is another than before.
+
+        It is another token of the same account: what was said about the old token is void, limits and quotas are not.
+        """
+        before, self._fetched[name] = self._fetched.get(name), fingerprint(secret)
+        if before is None or before == self._fetched[name]:
+            return False
+        self.suspensions.renew(name, rejected_only=True)
+        return True
+
+    def look(self) -> list[str]:
+        """Look at the secrets again; returns the credentials whose secret is another one now."""
+        changed = []
+        for name, each in self._pool.credentials.items() if self._pool else ():
+            if each.secret.is_client or each.secret.refreshable:
+                continue
+            identity = _identity(each)
+            if identity != self._known.get(name):
+                self._known[name] = identity
+                self.suspensions.renew(name)
+                changed.append(name)
+        return changed
+
+
+def _identity(credential: Credential) -> Identity:
+    secret, value = credential.secret, b""
+    if not (secret.is_client or secret.refreshable):
+        try:
+            value = fingerprint(secret.reveal())
+        except SecretError:
+            value = b"none"
+    return credential.upstream, credential.headers, repr(secret), value

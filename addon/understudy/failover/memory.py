@@ -1,0 +1,127 @@
+"""What is remembered from one call to the next: sessions, who knows what, rounds of the same request, last refusals.
+
+Nothing of it decides whether a secret may go somewhere, and all of it is bounded (see ``affinity``). The exchange asks
+for sessions, the engine for the rest; the layer tells how calls ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from cachetools import LRUCache
+
+from understudy.dialects import Call
+from understudy.failover.actions import DEFAULTS, Next
+from understudy.failover.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
+from understudy.failover.exchange import Exchange
+from understudy.model import Candidate, Label, Pool, Route
+from understudy.requests import Conversation, Recognised, marks_in
+
+TOOL = "the tool"
+"""Who owns what the tool has uploaded with its own credential; no credential can have this name."""
+UPLOAD_REPLY = 64 * 1024
+"""Bytes of the reply to an upload that are read for the name of the file."""
+REFUSAL_LIMIT = 64 * 1024
+"""Bytes of a refusal's body; a longer one is not kept."""
+REFUSALS = 256
+"""How many refusals of a model are kept, one an alias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A real refusal of a model as the tool got it, decoded, for those who ask while nobody can be asked (F17)."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A call that has a route."""
+
+    recognised: Recognised
+    call: Call
+    route: Route
+    conversation: Conversation
+    owner: str = ""
+    """The credential that alone knows what the call refers to, "" when any may serve it; TOOL: the tool's own (P04)."""
+
+
+class Memory:
+    """One per engine; it outlives pools. ``clock`` is that of the suspensions, in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.sessions = Sessions(clock, Pool.affinity)
+        self.bindings = Bindings(clock)
+        self.rounds = Rounds(clock)
+        self.refusals: LRUCache[tuple[str, str, str], Refusal] = LRUCache(maxsize=REFUSALS)
+        self._affinity = Pool.affinity
+
+    def use(self, pool: Pool) -> None:
+        """Another pool is in use: it may say how long sessions are remembered."""
+        if pool.affinity != self._affinity:
+            self._affinity = pool.affinity
+            self.sessions = Sessions(self.clock, pool.affinity)
+
+    def spent(self, plan: Plan, body: bytes) -> Spent:
+        """What earlier rounds of the request with this body have used up."""
+        if not self.rounds:
+            return NOTHING_SPENT
+        return self.rounds.spent(_fingerprint(plan, body), counted=plan.conversation.is_retry)
+
+    def learn(self, candidate: Candidate, marks: Iterable[str]) -> None:
+        """Remember that only this candidate's account will know these later (P04); see :func:`marks_of`."""
+        self.bindings.learn(marks, candidate.credential.name)
+
+    def learn_upload(self, reply: bytes) -> None:
+        """The tool has uploaded a file with its own credential, with this reply: only this knows the file (P04)."""
+        self.bindings.learn(marks_in(reply[:UPLOAD_REPLY]), TOOL)
+
+    def ended(self, exchange: Exchange, plan: Plan, body: bytes, label: Label | None) -> None:
+        """The tool has a reply with this label, None: an answer of our own.
+
+        With an error that has nothing to do with its request it may come back: that round shares the budget (W04).
+        """
+        if label is None or DEFAULTS[label].next is not Next.NOBODY:
+            self.rounds.failed(_fingerprint(plan, body), exchange.spent)
+        elif label is Label.OK and self.rounds:
+            self.rounds.answered(_fingerprint(plan, body))
+
+    def left(self, exchange: Exchange, plan: Plan, body: bytes) -> None:
+        """The tool goes away. Unless it has a reply, what was sent for it counts as after an error (W04).
+
+        To be told before ``exchange.cancelled()``: of a wait that is under way, so much counts as has gone by.
+        """
+        spent = exchange.spent_at(self.clock())
+        if not exchange.is_released and spent.attempts > exchange.request.spent.attempts:
+            self.rounds.failed(_fingerprint(plan, body), spent)
+
+    def remember_refusal(self, exchange: Exchange, refusal: Refusal) -> None:
+        """A refusal of the model reaches a tool: others can be told the same (F17)."""
+        if len(refusal.body) <= REFUSAL_LIMIT:
+            self.refusals[_asked_for(exchange)] = refusal
+
+    def last_refusal(self, exchange: Exchange) -> Refusal | None:
+        """The last refusal that somebody got who asked for the same."""
+        return self.refusals.get(_asked_for(exchange))
+
+
+def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
+    """What only the account of a good reply will know later. ``reply``: its decoded body, or its last event."""
+    return marks_in(reply) if recognised.endpoint.name.startswith("responses") else ()
+
+
+def _asked_for(exchange: Exchange) -> tuple[str, str, str]:
+    return exchange.lineup.route.pattern, exchange.lineup.dialect, exchange.lineup.alias
+
+
+def _fingerprint(plan: Plan, body: bytes) -> bytes:
+    """What is the same in a request and the tool's own retries of it, and hardly ever in two others."""
+    found = blake2b(body, digest_size=16)
+    for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias):
+        found.update(b"\0" + part.encode("utf-8", "surrogateescape"))
+    return found.digest()

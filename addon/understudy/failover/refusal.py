@@ -1,0 +1,128 @@
+"""Our own answer when nothing can be tried: the status that makes the tool do the right thing, and why, line by line.
+
+Own answers are 429 or 503 only when a retry within a minute can help, else 400: the one status that every tool gives
+up on after one try (law 6, W03, W09).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from understudy.failover.selection import Lineup, Selector
+from understudy.failover.steps import Outcome, Refuse, Request
+from understudy.model import Candidate, Label, Suspension, printable
+
+RETRY_HORIZON = 60.0
+"""Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
+OFFLINE = ", because none of their upstreams can be reached from here: check the network of this machine first"
+LISTED = 20
+"""How many candidates an answer lists."""
+LIMITS = (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
+CURABLE = 2
+"""From this hope on (see actions), another try soon may succeed although nothing is suspended."""
+
+
+def chances(
+    request: Request, lineup: Lineup, selector: Selector, outcomes: Sequence[Outcome], excluded: int
+) -> dict[Candidate, Suspension | None]:
+    """The members with which another round could end better, each with what it has to wait for.
+
+    Left out are those whose upstream may not be used, and of those that are free: the ones that would say the same
+    again, and the ones that this request does not get to (``excluded``, as bits).
+    """
+    last = {outcome.attempt.candidate: outcome for outcome in outcomes}
+    found: dict[Candidate, Suspension | None] = {}
+    for position, member in enumerate(lineup.members):
+        if request.why_not(member):
+            continue
+        suspension, said = _running(lineup, selector, member), last.get(member)
+        if suspension is None and (said.hope < CURABLE if said else excluded >> position & 1):
+            continue
+        found[member] = suspension
+    return found
+
+
+def earliest(found: Mapping[Candidate, Suspension | None]) -> float:
+    """When the first of the :func:`chances` comes; -inf: one is there now; inf: there is none."""
+    return min(map(_due, found.values()), default=math.inf)
+
+
+def refuse(
+    request: Request,
+    lineup: Lineup,
+    selector: Selector,
+    outcomes: Sequence[Outcome],
+    excluded: int,
+    now: float,
+) -> Refuse:
+    """Build the answer: status, text with one line per candidate and its true times, Retry-After in whole seconds."""
+    found = chances(request, lineup, selector, outcomes, excluded)
+    status, retry_after = 400, None
+    if found:
+        first = min(found.values(), key=_due)
+        seconds = max(0.0, first.until - now) if first else 0.0
+        if seconds <= RETRY_HORIZON:
+            status = 429 if first is not None and first.label in LIMITS else 503
+            retry_after = max(1, math.ceil(seconds))
+    lines = [
+        f"understudy: no candidate of route {lineup.route.pattern} can answer for {printable(request.alias)}"
+        + (OFFLINE if _is_offline(outcomes) else ""),
+        *(
+            _line(request, lineup, member, _running(lineup, selector, member), outcomes, excluded >> position & 1, now)
+            for position, member in enumerate(lineup.members[:LISTED])
+        ),
+    ]
+    if len(lineup.members) > LISTED:
+        lines.append(f"- and {len(lineup.members) - LISTED} more")
+    return Refuse(status, "\n".join(lines), retry_after)
+
+
+def _is_offline(outcomes: Sequence[Outcome]) -> bool:
+    """Whether several upstreams were tried and none was even reached (L11)."""
+    upstreams = {outcome.attempt.candidate.upstream.name for outcome in outcomes}
+    return len(upstreams) > 1 and all(outcome.is_unreachable for outcome in outcomes)
+
+
+def _running(lineup: Lineup, selector: Selector, member: Candidate) -> Suspension | None:
+    """What keeps a member out of rotation. An only candidate is kept out by nothing but a stated window (law 6)."""
+    stated = selector.suspension_of(member, stated=True) if len(lineup.members) == 1 else None
+    return stated or selector.suspension_of(member)
+
+
+def _due(suspension: Suspension | None) -> float:
+    return suspension.until if suspension else -math.inf
+
+
+def _line(
+    request: Request,
+    lineup: Lineup,
+    member: Candidate,
+    suspension: Suspension | None,
+    outcomes: Sequence[Outcome],
+    excluded: int,
+    now: float,
+) -> str:
+    name = f"- {member}"
+    if reason := request.why_not(member):
+        return f"{name}: {reason}"
+    if suspension is not None:
+        why = f": {suspension.evidence}" if suspension.evidence else ""
+        due = duration(suspension.until - now)
+        return f"{name}: {suspension.reason}, suspended for another {due}{why}"
+    for outcome in reversed(outcomes):
+        if outcome.attempt.candidate == member:
+            return f"{name}: {outcome.verdict.label} by {outcome.verdict.rule}: {outcome.verdict.evidence}"
+    if excluded:
+        return f"{name}: not tried, what another candidate said holds for it as well"
+    budget = lineup.route.budget
+    return f"{name}: not tried, the budget of {budget.attempts} attempts in {budget.seconds:g} s is spent"
+
+
+def duration(seconds: float) -> str:
+    """A time span as people read it: ``9s``, ``2m``, ``1h5m``."""
+    whole = max(0, math.ceil(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "m"), (rest if not hours else 0, "s")]
+    return "".join(f"{value}{unit}" for value, unit in parts if value) or "0s"

@@ -1,0 +1,205 @@
+"""Which candidate next: the first tier of priority that has one available, and in it the strategy of the route.
+
+A skipped candidate costs nothing (law 5), not even time: who is available is kept as the bits of an integer, one per
+candidate, so that picking among ten thousand is a handful of machine-wide operations and no loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from weakref import WeakSet
+
+from cachetools import LRUCache
+
+from understudy.model import Candidate, Choice, Key, Route, Scope, Strategy, Suspension, key_of, keys_of
+from understudy.suspensions import Suspensions
+
+LINEUPS = 1024
+"""How many lineups are remembered; an alias that was forgotten is laid out anew."""
+
+
+class Lineup:
+    """The candidates of one alias, in the order of their priorities, and which of them cannot be picked right now."""
+
+    def __init__(self, route: Route, alias: str, dialect: str, members: Mapping[Candidate, Choice]) -> None:
+        self.route, self.alias, self.dialect = route, alias, dialect
+        ranked = sorted(members.items(), key=lambda member: member[1].priority)
+        self.members = tuple(candidate for candidate, _ in ranked)
+        self.everyone = (1 << len(self.members)) - 1
+        self._cursors: dict[tuple[int, int], int] = {}
+        """Where the round robin of a tier and weight goes on."""
+        self._credit: dict[int, dict[int, int]] = {}
+        """What each weight of a tier is owed, see :meth:`_weighted`."""
+        self._parted: tuple[int, int, dict[int, int], dict[int, int]] = (0, 0, {}, {})
+        """Who was free at the last pick, and what :meth:`_part` made of it: mostly the same are free again."""
+        self._blocked: dict[Scope, int] = dict.fromkeys(Scope, 0)
+        self._positions: dict[Key, list[int]] = {}
+        self._tiers: dict[int, dict[int, int]] = {}
+        """Priority -> weight -> the members that have both, as bits."""
+        placed: dict[tuple[int, int], list[int]] = {}
+        for position, (member, choice) in enumerate(ranked):
+            weight = choice.weight if route.strategy is Strategy.WEIGHTED else 1
+            placed.setdefault((choice.priority, weight), []).append(position)
+            for key in keys_of(member):
+                self._positions.setdefault(key, []).append(position)
+        for (priority, weight), positions in placed.items():
+            self._tiers.setdefault(priority, {})[weight] = _bits(positions)
+
+    def __repr__(self) -> str:
+        free = self.available()
+        return f"Lineup({self.route.pattern}: {', '.join(str(m) for m in self.members_of(free))})"
+
+    @property
+    def keys(self) -> Iterable[Key]:
+        """Everything that can be suspended here."""
+        return self._positions.keys()
+
+    def mask(self, key: Key) -> int:
+        """The members that a key covers, as bits; 0 when it covers none."""
+        return _bits(self._positions.get(key, ()))
+
+    def bit(self, candidate: Candidate) -> int:
+        """The one member that is this candidate, as a bit; 0 when it is none."""
+        return self.mask(key_of(candidate, Scope.CANDIDATE))
+
+    def same_model(self, candidate: Candidate) -> int:
+        """The members with the same upstream model at the same upstream, as bits."""
+        wanted = (candidate.upstream.name, candidate.model)
+        return _bits([at for at, member in enumerate(self.members) if (member.upstream.name, member.model) == wanted])
+
+    def mark(self, key: Key, blocked: bool) -> None:
+        """Take note that a key cannot be picked, or can be again."""
+        bits = self.mask(key)
+        if blocked:
+            self._blocked[key.scope] |= bits
+        else:
+            self._blocked[key.scope] &= ~bits
+
+    def available(self) -> int:
+        """The members that can be picked: not suspended in any scope, and not being probed, as bits."""
+        blocked = self._blocked
+        return self.everyone & ~(blocked[Scope.CANDIDATE] | blocked[Scope.CREDENTIAL] | blocked[Scope.UPSTREAM])
+
+    def members_of(self, bits: int) -> list[Candidate]:
+        """The members behind these bits, in order."""
+        return [member for position, member in enumerate(self.members) if bits >> position & 1]
+
+    def take_turns_of(self, other: Lineup) -> None:
+        """Go on where the lineup of the same members is."""
+        self._cursors = dict(other._cursors)
+        self._credit = {priority: dict(credit) for priority, credit in other._credit.items()}
+
+    def pick(self, excluded: int = 0, *, advance: bool = True) -> Candidate | None:
+        """The next available member, None when there is none.
+
+        ``advance`` False leaves the turns as they are: a token count asks the candidate that the next generating call
+        would use.
+        """
+        free = self.available() & ~excluded
+        if not free:
+            return None
+        if self.route.strategy is Strategy.ORDERED:
+            return self.members[_lowest(free)]
+        if free != self._parted[0]:
+            self._parted = (free, *self._part(free))
+        _, priority, here, shares = self._parted
+        weight = self._weighted(priority, shares, advance) if len(here) > 1 else next(iter(here))
+        return self._turn((priority, weight), here[weight], advance)
+
+    def _part(self, free: int) -> tuple[int, dict[int, int], dict[int, int]]:
+        """The first tier with a free member, its free members by weight, and what each weight is owed in a turn."""
+        for priority, weights in self._tiers.items():
+            here = {weight: found for weight, bits in weights.items() if (found := bits & free)}
+            if here:
+                return priority, here, {weight: weight * bits.bit_count() for weight, bits in here.items()}
+        raise AssertionError("a free member that is in no tier")
+
+    def _weighted(self, priority: int, shares: Mapping[int, int], advance: bool) -> int:
+        """Smooth weighted round robin among the weights of a tier: the one that is owed most.
+
+        Each turn every weight is owed its share, weight times members, and the one that is taken pays for all. Over as
+        many turns as the weights of all members add up to, each member has as many as its weight says, spread out.
+        """
+        credit = self._credit.setdefault(priority, {})
+        chosen, most, total = 0, -math.inf, 0
+        for weight, share in shares.items():  # a plain loop: every pick comes through here
+            owed = credit.get(weight, 0) + share
+            total += share
+            if owed > most or (owed == most and weight > chosen):
+                chosen, most = weight, owed
+            if advance:
+                credit[weight] = owed
+        if advance:
+            credit[chosen] -= total
+        return chosen
+
+    def _turn(self, group: tuple[int, int], free: int, advance: bool) -> Candidate:
+        """Round robin among members of the same tier and weight."""
+        cursor = self._cursors.get(group, 0)
+        ahead = free >> cursor
+        position = cursor + _lowest(ahead) if ahead else _lowest(free)
+        if advance:
+            self._cursors[group] = (position + 1) % len(self.members)
+        return self.members[position]
+
+
+class Selector:
+    """Keeps the lineups and tells them what is suspended. One per pool snapshot."""
+
+    def __init__(self, suspensions: Suspensions) -> None:
+        self.suspensions = suspensions
+        self._lineups: LRUCache[tuple[str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
+        # A lineup that was forgotten here may still be in use by an exchange, which must not miss a change.
+        self._in_use: WeakSet[Lineup] = WeakSet()
+        suspensions.listeners.add(self)
+
+    def lineup(self, route: Route, alias: str, dialect: str, client: str = "") -> Lineup:
+        """The lineup of an alias on a route, for one dialect; ``client``: see :meth:`Route.members`."""
+        self.suspensions.expire()
+        key = (route.pattern, dialect, alias, client)
+        known = self._lineups.get(key)
+        if known is None or known.route is not route:
+            known = Lineup(route, alias, dialect, route.members(alias, dialect, client))
+            for each in known.keys:
+                if self.suspensions.is_blocked(each):
+                    known.mark(each, True)
+            self._lineups[key] = known
+            self._in_use.add(known)
+        return known
+
+    def changed(self, key: Key, blocked: bool) -> None:
+        """Listener for the suspensions."""
+        for lineup in self._in_use:
+            lineup.mark(key, blocked)
+
+    def suspension_of(self, candidate: Candidate, *, stated: bool = False) -> Suspension | None:
+        """The longest running suspension that covers a candidate, None without one.
+
+        ``stated``: of those only whose window the upstream itself named.
+        """
+        running = (item for item in self.suspensions_of(candidate) if item.stated or not stated)
+        return max(running, key=lambda item: item.until, default=None)
+
+    def suspensions_of(self, candidate: Candidate) -> list[Suspension]:
+        """All running suspensions that cover a candidate."""
+        return [item for key in keys_of(candidate) if (item := self.suspensions.get(key)) is not None]
+
+    def is_probed(self, candidate: Candidate, besides: int = 0) -> bool:
+        """Whether another attempt finds out right now whether this candidate is back."""
+        return any(self.suspensions.is_probed(key, besides) for key in keys_of(candidate))
+
+
+def _bits(positions: Sequence[int]) -> int:
+    """The integer with exactly these bits set. ``positions`` ascend."""
+    if len(positions) < 2:
+        return 1 << positions[0] if positions else 0
+    row = bytearray(positions[-1] // 8 + 1)
+    for position in positions:
+        row[position // 8] |= 1 << position % 8
+    return int.from_bytes(row, "little")
+
+
+def _lowest(bits: int) -> int:
+    """The position of the lowest bit that is set."""
+    return (bits & -bits).bit_length() - 1

@@ -1,0 +1,272 @@
+"""What happened, where people look: log lines one can read aloud, comments and markers, facts for machines.
+
+The journal is told by the layer and decides nothing. What it knows of an exchange is in ``facts.py``; each attempt that
+the tool did not get becomes a flow of its own (``attemptflow.py``), which ``flowlist.py`` shows and saves. An attempt
+that may still be released in the end is held back until that is known.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+from mitmproxy import http
+
+from understudy.failover import Attempt, Exchange, Outcome, duration
+from understudy.failover.memory import Plan
+from understudy.inspection.exchange_table import advised
+from understudy.model import Candidate, Label, printable
+from understudy.proxy import exchange_facts as known
+from understudy.proxy.exchange_facts import Facts
+from understudy.proxy.listener import Abandoned
+
+logger = logging.getLogger("understudy")
+
+REPLAYED = ":performing_arts:"
+"""Marker of a tool's flow that had more than one attempt, or was answered by understudy itself."""
+FAULT = ":electric_plug:"
+MARKERS = {
+    Label.MODEL_UNSUPPORTED: ":no_entry:",
+    Label.CAPABILITY_UNSUPPORTED: ":no_entry:",
+    Label.CONTEXT_EXCEEDED: ":no_entry:",
+    Label.CREDENTIAL_REJECTED: ":key:",
+    Label.RATE_LIMITED: ":hourglass:",
+    Label.QUOTA_EXHAUSTED: ":moneybag:",
+    Label.OVERLOADED: ":fire:",
+}
+"""Markers of attempts by label; ``FAULT`` where no reply came, ``OTHER`` for all others."""
+OTHER = ":question:"
+ASKS_FOR_THE_OWNER = (Label.CREDENTIAL_REJECTED, Label.QUOTA_EXHAUSTED)
+"""Labels that will not go away by themselves soon: their lines are warnings."""
+
+type Show = Callable[[http.HTTPFlow | None, http.HTTPFlow], None]
+"""Takes an attempt's flow, None when there is nothing new, and the tool's, whose comment has changed."""
+type Listener = Callable[[http.HTTPFlow, Facts], None]
+"""Takes the tool's flow and its facts when the exchange is over."""
+
+
+class FlowJournal:
+    """Writes to the log, to the flows, and tells its ``listeners`` of each exchange that is over.
+
+    ``show`` puts an attempt's flow where flows are looked at. ``clock`` gives Unix time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.show: Show = lambda attempt, tool: None
+        self.listeners: list[Listener] = []
+        self._facts: WeakKeyDictionary[Exchange, Facts] = WeakKeyDictionary()
+        self._described: WeakKeyDictionary[Exchange, int] = WeakKeyDictionary()
+        """The number of the latest attempt that has a line."""
+        self._hopeful: WeakKeyDictionary[Exchange, tuple[int, http.HTTPFlow]] = WeakKeyDictionary()
+        """The attempt that is released if nothing better comes, by its number."""
+
+    # -- what the layer tells ------------------------------------------------------------------------------------
+
+    def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
+        """A call is about to be answered from the pool."""
+        facts = known.begin(exchange, plan, self.clock())
+        flow.metadata[known.KEY] = self._facts[exchange] = facts
+
+    def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
+        """A pause begins."""
+        logger.info(f"waiting {seconds:.1f}s: {reason}")
+        facts = self._facts_of(exchange)
+        waits = facts.setdefault("waits", [])
+        if len(waits) < known.NOTED_WAITS:
+            waits.append({"before": len(exchange.outcomes) + 1, "seconds": round(seconds, 3), "why": reason})
+
+    def abandoned(self, abandoned: Abandoned) -> None:
+        """An attempt was not the one for the tool."""
+        flow, exchange, outcome = abandoned.flow, abandoned.exchange, abandoned.outcome
+        facts = self._facts_of(exchange)
+        facts.setdefault("failing", self._since(facts))
+        line = describe(exchange, outcome)
+        logger.log(_level(outcome), line)
+        self._described[exchange] = outcome.attempt.number
+        _drafts(exchange, outcome)
+        _note(flow, line)
+        made = abandoned.record
+        if made is not None:
+            _label(made, flow, facts, known.tried(exchange, outcome), describe(exchange, outcome, evidence=False))
+            made.marked = FAULT if outcome.status == 0 else MARKERS.get(outcome.verdict.label, OTHER)
+            if exchange.best == outcome.attempt.number:
+                self._publish(exchange, flow)
+                self._hopeful[exchange] = (outcome.attempt.number, made)
+                made = None
+        self.show(made, flow)
+
+    def sent_to_http(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was refused, so that the tool makes its calls over plain HTTP."""
+        where = printable(f"{flow.request.pretty_host}{flow.request.path.partition('?')[0]}")
+        line = f"{where}: WebSocket answered with 426, the tool goes on over HTTP"
+        logger.info(line)
+        _note(flow, line)
+        flow.metadata["understudy"] = {"upgrade": "refused"}
+
+    def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
+        """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
+        self._publish(exchange, flow, but=number)
+        facts = self._facts_of(exchange)
+        known.catch_up(facts, exchange)
+        attempts = len(exchange.outcomes)
+        facts["released"] = self._since(facts)
+        if number:
+            outcome = exchange.outcomes[number - 1]
+            _drafts(exchange, outcome)
+            candidate = outcome.attempt.candidate
+            facts["answer"] = number
+            facts["credential"], facts["model"] = candidate.credential.name, facts["tried"][number - 1]["model"]
+            if outcome.verdict.label is Label.OK:
+                line = f"{_place(exchange, outcome)} {candidate}: answered"
+                if attempts > 1 or not line.startswith("1/"):
+                    # Most calls are answered by the first candidate. mitmproxy's handlers take every level, and then a
+                    # line at debug level costs more than all else that is done here.
+                    logger.info(line)
+            elif number > self._described.get(exchange, 0):
+                line = describe(exchange, outcome, before="released: ")
+                logger.log(_level(outcome), line)
+            else:
+                line = f"{_place(exchange, outcome)} {candidate}: released: {outcome.verdict.label}"
+                logger.info(line)
+            _note(flow, line)
+        else:
+            facts["answer"] = 0
+            _note(flow, "understudy answered itself")
+        if attempts > 1 or not number:
+            flow.marked = flow.marked or REPLAYED
+            self._skipped_since(facts, exchange)
+
+    def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:
+        """A released stream ended in an error; the tool has seen it."""
+        line = f"{describe(exchange, outcome)} (after release, passed on as it was)"
+        logger.warning(line)
+        _note(flow, line)
+        self._facts_of(exchange)["ended"] = known.tried(exchange, outcome)
+
+    def left(self, flow: http.HTTPFlow, exchange: Exchange, attempt: Attempt, record: http.HTTPFlow | None) -> None:
+        """The tool went away during an attempt, which says nothing about its candidate."""
+        facts, candidate = self._facts_of(exchange), attempt.candidate
+        line = f"{_number(exchange, candidate, attempt.repeat)} {candidate}: cancelled, the tool went away"
+        logger.info(line)
+        _note(flow, line)
+        facts["cancelled"] = str(candidate)
+        if record is not None:
+            entry = {"number": attempt.number, "place": known.place(exchange, candidate), "label": "cancelled"}
+            _label(record, flow, facts, entry, line)
+        self.show(record, flow)
+
+    def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """The exchange is over. May be told twice."""
+        facts = self._facts.pop(exchange, None)
+        if facts is None:
+            return
+        self._publish(exchange, flow)
+        known.catch_up(facts, exchange)
+        facts["seconds"] = self._since(facts)
+        facts.setdefault("answer", None)
+        self._tell(flow, facts)
+
+    def observing(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """A call is passed on as it came, and only looked at."""
+        flow.metadata[known.KEY] = facts
+
+    def observed(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """What came of it; ``advise`` also says so in the flow."""
+        seen = facts.get("observed", {})
+        line = f"{facts['mode']} {facts['alias']} by route {facts['route']}: {seen.get('label', 'cancelled')}"
+        if seen:
+            line += f" by {seen['rule']}" + (f": {seen['evidence']}" if seen.get("evidence") else "")
+        if told := advised(facts.get("advice")):
+            line += f" (enforce would have {told})"
+            _note(flow, line)
+            if seen.get("label") not in ("ok", None):
+                flow.marked = flow.marked or REPLAYED
+        if seen.get("label") != "ok":
+            logger.info(line)
+        self._tell(flow, facts)
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _facts_of(self, exchange: Exchange) -> Facts:
+        # Without began() nobody looks at them; whoever is told only half must not fail for it.
+        return self._facts.setdefault(exchange, {"exchange": "", "time": self.clock(), "tried": []})
+
+    def _tell(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        for listener in self.listeners:
+            try:
+                listener(flow, facts)
+            except Exception as error:
+                # To write about a call must never cost it.
+                logger.error(f"understudy: an exchange cannot be told: {error!r}")
+
+    def _since(self, facts: Facts) -> float:
+        began: float = facts["time"]
+        return round(max(0.0, self.clock() - began), 4)
+
+    def _publish(self, exchange: Exchange, flow: http.HTTPFlow, but: int = 0) -> None:
+        """Show the attempt that was held back, unless it is the one that is released after all."""
+        number, made = self._hopeful.pop(exchange, (0, None))
+        if made is not None and number != but:
+            self.show(made, flow)
+
+    @staticmethod
+    def _skipped_since(facts: Facts, exchange: Exchange) -> None:
+        """Say also who was not picked for what this exchange itself has learnt."""
+        tried = {(entry["credential"], entry["model"]) for entry in facts["tried"]}
+        skipped = {(each["credential"], each["model"]): each for each in facts.get("skipped", ())}
+        for each in known.skipped(exchange):
+            if (name := (each["credential"], each["model"])) not in tried:
+                skipped.setdefault(name, each)
+        if skipped:
+            facts["skipped"] = list(skipped.values())
+
+
+def _label(record: http.HTTPFlow, tool: http.HTTPFlow, facts: Facts, entry: Facts, comment: str) -> None:
+    """Link an attempt's flow with the tool's."""
+    head = {"exchange": facts["exchange"], "attempt": entry["number"], "flow": tool.id}
+    routing = {key: facts[key] for key in ("route", "alias", "dialect", "endpoint", "streamed", "of") if key in facts}
+    record.metadata[known.KEY] = {**head, **routing, **entry}
+    record.comment = comment
+
+
+def _note(flow: http.HTTPFlow, line: str) -> None:
+    """Add to the flow's comment. mitmweb folds line breaks, so a mark stands between the parts."""
+    flow.comment = f"{flow.comment} → {line}" if flow.comment else line
+
+
+def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence: bool = True) -> str:
+    """One line about an attempt: ``1/3 home gpt-5: rate_limited by general/rate_limited, suspended 20s: evidence``.
+
+    1/3 is the place of the candidate among those of the route. ``before``: to be said before the label.
+    """
+    verdict, suspension = outcome.verdict, outcome.suspension
+    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {before}{verdict.label} by {verdict.rule}"
+    if suspension is not None:
+        what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
+        text += f", {what}suspended {duration(suspension.until - suspension.since)}"
+    return f"{text}: {verdict.evidence}" if evidence and verdict.evidence else text
+
+
+def _level(outcome: Outcome) -> int:
+    """How loud the line of a failed attempt is."""
+    return logging.WARNING if outcome.verdict.label in ASKS_FOR_THE_OWNER else logging.INFO
+
+
+def _drafts(exchange: Exchange, outcome: Outcome) -> None:
+    """Draft rules are logged and never acted on."""
+    for draft in outcome.verdict.drafts:
+        rule, _, label = draft.partition(": ")
+        place = f"{_place(exchange, outcome)} {outcome.attempt.candidate}"
+        logger.info(f"{place}: the draft {rule} would have said {label}, judged {outcome.verdict.label}")
+
+
+def _place(exchange: Exchange, outcome: Outcome) -> str:
+    return _number(exchange, outcome.attempt.candidate, outcome.attempt.repeat)
+
+
+def _number(exchange: Exchange, candidate: Candidate, repeat: bool) -> str:
+    place = known.place(exchange, candidate)
+    return f"{place}/{len(exchange.lineup.members)}{' again' if repeat else ''}"

@@ -1,0 +1,64 @@
+"""What the owner has, and what is said of a reply, as frozen values.
+
+``pool`` has upstreams, credentials, candidates and routes; ``verdict`` the labels and scopes of a judgement;
+``suspension`` what is out of rotation; ``secret`` what every source of a secret promises. The package never reads a
+file, a clock or a socket, and decides nothing. Start with ``pool``.
+"""
+
+from understudy.model.pool import (
+    Budget,
+    Candidate,
+    Choice,
+    Credential,
+    HoldUntil,
+    Intercept,
+    Mode,
+    Override,
+    Pool,
+    Route,
+    SecretSource,
+    Strategy,
+    Upstream,
+    host_regex,
+    is_glob,
+    printable,
+    specificity,
+)
+from understudy.model.secret import SecretError, SigningSource, Source, fingerprint
+from understudy.model.suspension import BY_HAND, Key, Suspension, key_of, keys_of
+from understudy.model.verdict import AS_USUAL, ASKED, Label, Scope, Then, Verdict
+
+__all__ = [
+    "ASKED",
+    "AS_USUAL",
+    "BY_HAND",
+    "Budget",
+    "Candidate",
+    "Choice",
+    "Credential",
+    "HoldUntil",
+    "Intercept",
+    "Key",
+    "Label",
+    "Mode",
+    "Override",
+    "Pool",
+    "Route",
+    "Scope",
+    "SecretError",
+    "SecretSource",
+    "SigningSource",
+    "Source",
+    "Strategy",
+    "Suspension",
+    "Then",
+    "Upstream",
+    "Verdict",
+    "fingerprint",
+    "host_regex",
+    "is_glob",
+    "key_of",
+    "keys_of",
+    "printable",
+    "specificity",
+]

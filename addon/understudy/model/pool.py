@@ -1,0 +1,322 @@
+"""What the owner has, as frozen values: upstreams, credentials, candidates, routes and the pool they form.
+
+Nothing here reads a file, a clock or the network, and nothing here imports the rest of the package: a pool is a
+snapshot, and a request works on the snapshot it started with (law 11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import Protocol
+
+
+class SecretSource(Protocol):
+    """Where a secret comes from. Its repr never shows the secret."""
+
+    @property
+    def is_client(self) -> bool:
+        """Whether this stands for whatever the tool itself sent."""
+        ...
+
+    @property
+    def refreshable(self) -> bool:
+        """Whether another try may find another secret, so that a rejected one is worth a refresh."""
+        ...
+
+    def reveal(self) -> str:
+        """Return the secret itself. Called at the last moment, by the layer that puts it on the wire."""
+        ...
+
+
+class Strategy(StrEnum):
+    """How a route picks among its candidates."""
+
+    ORDERED = "ordered"
+    ROUND_ROBIN = "round_robin"
+    WEIGHTED = "weighted"
+
+
+class HoldUntil(StrEnum):
+    """How long a reply is held before it is released."""
+
+    OUTPUT = "output"  # the first real output: the stream is live from there
+    COMPLETE = "complete"  # its end: what breaks off in the middle is replayed
+
+
+class Mode(StrEnum):
+    """How far understudy goes with the calls of a route."""
+
+    OBSERVE = "observe"  # judge and log, touch nothing
+    ADVISE = "advise"  # and say in the flow what enforce would have done
+    ENFORCE = "enforce"
+
+
+def printable(text: str, most: int = 200) -> str:
+    """A name that somebody else chose, fit for one line of a log: a tool may call its model what it likes.
+
+    Line breaks could forge lines, escape sequences speak to the terminal, and lone surrogates cannot even be printed.
+    """
+    if len(text) <= most and text.isprintable():
+        return text  # nearly all of them, and every request asks
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:most])
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty.
+
+    ``relatives``: further dialects whose calls can be written in its own.
+    """
+
+    name: str
+    dialect: str
+    scheme: str
+    host: str
+    port: int
+    base_path: str = ""
+    verify: bool = True
+    api_version: str = ""
+    relatives: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def serves(self, dialect: str) -> bool:
+        """Whether a call of this dialect can go here."""
+        return dialect == self.dialect or dialect in self.relatives
+
+    @property
+    def url(self) -> str:
+        """The base URL with its port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.base_path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A secret for one upstream, and the headers that belong to the same identity."""
+
+    name: str
+    upstream: Upstream
+    secret: SecretSource = field(compare=False)
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """(credential, upstream model): the unit that is picked and suspended."""
+
+    credential: Credential
+    model: str
+
+    @property
+    def upstream(self) -> Upstream:
+        """The upstream follows from the credential."""
+        return self.credential.upstream
+
+    def __str__(self) -> str:
+        return f"{self.credential.name} {printable(self.model)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One line of a route's ``candidates``. Without a ``model`` the alias keeps its name.
+
+    ``priority``: candidates of a higher number are picked only while none of a lower one is available. ``weight``: the
+    share of a candidate among those of its priority, with ``strategy: weighted``.
+    """
+
+    credential: Credential
+    model: str | None = None
+    priority: int = 1
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The limits of one exchange. All times in seconds.
+
+    ``attempts``: sendings in all. ``seconds``: no attempt or wait begins later than this after the request came in.
+    ``wait``: the longest wait for a candidate when all are suspended. ``first_event``: how long a streamed request may
+    stay without any byte of a reply while another candidate is left. ``patience``: a limit with a hint this short is
+    waited out on the same candidate, once. ``silence``: how long a request that is not streamed may stay without any
+    byte of a reply while another candidate is left; 0: for ever. ``first_output``: how long a stream may go on without
+    any real output, likewise. ``idle``: how long a stream that is held until its end (``hold: complete``) may pause.
+    """
+
+    attempts: int = 4
+    seconds: float = 55.0
+    wait: float = 30.0
+    first_event: float = 45.0
+    patience: float = 3.0
+    silence: float = 0.0
+    first_output: float = 0.0
+    idle: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What a route changes in the action of a label; None leaves it as it is.
+
+    ``replay``: whether the next candidate is tried. ``retry_same``: 1 to try the same one once more before.
+    ``seconds``: how long to suspend where the reply does not say, each time anew.
+    """
+
+    replay: bool | None = None
+    retry_same: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Alias, glob or ``default`` -> choices in order.
+
+    ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
+    labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
+    model.
+    """
+
+    pattern: str
+    choices: tuple[Choice, ...]
+    strategy: Strategy = Strategy.ORDERED
+    budget: Budget = Budget()
+    hold: HoldUntil = HoldUntil.OUTPUT
+    affinity: bool = True
+    actions: tuple[tuple[str, Override], ...] = ()
+    restore_alias: bool = False
+    mode: Mode = Mode.ENFORCE
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the route for aliases that have no route of their own."""
+        return self.pattern == "default"
+
+    def serves(self, dialect: str) -> bool:
+        """Whether any choice can serve a call of this dialect."""
+        return any(choice.credential.upstream.serves(dialect) for choice in self.choices)
+
+    def members(self, alias: str, dialect: str, client: str = "") -> dict[Candidate, Choice]:
+        """The candidates for this alias in this dialect, in order, each with its first choice.
+
+        ``client``: what is added to the name of the tool's own credential, where that is a candidate, to tell it from
+        another tool's.
+        """
+        found: dict[Candidate, Choice] = {}
+        for choice in self.choices:
+            credential = choice.credential
+            if credential.upstream.serves(dialect):
+                if client and credential.secret.is_client:
+                    credential = replace(credential, name=credential.name + client)
+                found.setdefault(Candidate(credential, choice.model or alias), choice)
+        return found
+
+    def candidates(self, alias: str, dialect: str) -> tuple[Candidate, ...]:
+        """The candidates for this alias in this dialect, in order, each once."""
+        return tuple(self.members(alias, dialect))
+
+    def means(self, credential: str, model: str) -> bool:
+        """Whether a candidate of this credential and upstream model can come from this route, for any alias."""
+        return any(
+            choice.credential.name == credential
+            and (choice.model == model if choice.model is not None else self._takes(model))
+            for choice in self.choices
+        )
+
+    def _takes(self, alias: str) -> bool:
+        if self.is_default:
+            return True
+        return bool(glob_regex(self.pattern).fullmatch(alias)) if is_glob(self.pattern) else self.pattern == alias
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a route's name is a glob. Only ``*`` and ``?`` are special: model names contain brackets."""
+    return "*" in pattern or "?" in pattern
+
+
+def glob_regex(pattern: str) -> re.Pattern[str]:
+    """The regular expression for a glob of ``*`` and ``?``; to be used with ``fullmatch``."""
+    special = {"*": ".*", "?": "."}
+    return re.compile("".join(special.get(char) or re.escape(char) for char in pattern), re.DOTALL)
+
+
+def host_regex(pattern: str) -> re.Pattern[str]:
+    """The regular expression for hosts in which ``*`` stands for one label or a part of it, for ``fullmatch``."""
+    return re.compile("[a-z0-9-]+".join(re.escape(part) for part in pattern.split("*")))
+
+
+def specificity(pattern: str) -> tuple[int, int, int, int]:
+    """Sort key of a route's name, the most specific last: ``default``, globs by literal characters, plain names."""
+    if pattern == "default":
+        return (0, 0, 0, 0)
+    if not is_glob(pattern):
+        return (2, 0, 0, 0)
+    literal = sum(char not in "*?" for char in pattern)
+    return (1, literal, pattern.count("?"), -pattern.count("*"))
+
+
+@dataclass(frozen=True, slots=True)
+class Intercept:
+    """A further host whose calls are looked at: ``intercept:`` in the pool file. ``port`` None means any."""
+
+    host: str
+    dialect: str
+    base_path: str = ""
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Everything a pool file says.
+
+    ``replay_after_sent``: whether a fault after the request was sent is replayed. ``state``: the file that keeps
+    suspensions over a restart, "" for none. ``affinity``: seconds for which a session is remembered. ``unite_models``:
+    whether the aliases stand in the lists of models that upstreams answer with.
+    """
+
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    intercept: tuple[Intercept, ...] = ()
+    replay_after_sent: bool = True
+    unite_models: bool = False
+    path: str = ""
+    state: str = ""
+    affinity: float = 3600.0
+
+    @cached_property
+    def _patterns(self) -> tuple[tuple[re.Pattern[str], Route], ...]:
+        globs = sorted((name for name in self.routes if is_glob(name)), key=specificity, reverse=True)
+        return tuple((glob_regex(name), self.routes[name]) for name in globs)
+
+    def route(self, alias: str, dialect: str) -> Route | None:
+        """The route of an alias: its own, else the most specific glob, else ``default``; None without one.
+
+        A route that has no candidate for calls of the dialect is passed over.
+        """
+        own = self.routes.get(alias) if alias != "default" else None
+        if own is not None and own.serves(dialect):
+            return own
+        for pattern, route in self._patterns:
+            if pattern.fullmatch(alias) and route.serves(dialect):
+                return route
+        default = self.routes.get("default")
+        return default if default is not None and default.serves(dialect) else None
+
+    def has_route_for(self, dialect: str, *, enforced: bool = False) -> bool:
+        """Whether any route could serve a call of this dialect; ``enforced``: one with ``mode: enforce``."""
+        return dialect in (self._enforced_dialects if enforced else self._dialects)
+
+    @cached_property
+    def _dialects(self) -> frozenset[str]:
+        return _dialects_of(self.routes.values())
+
+    @cached_property
+    def _enforced_dialects(self) -> frozenset[str]:
+        return _dialects_of(route for route in self.routes.values() if route.mode is Mode.ENFORCE)
+
+
+def _dialects_of(routes: Iterable[Route]) -> frozenset[str]:
+    """The dialects in which any of these routes could serve a call."""
+    upstreams = {choice.credential.upstream for route in routes for choice in route.choices}
+    return frozenset(name for upstream in upstreams for name in (upstream.dialect, *upstream.relatives))

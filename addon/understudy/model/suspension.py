@@ -1,0 +1,99 @@
+"""What can be taken out of rotation, and the value that says so: keys and suspensions.
+
+A candidate is named by its credential and the concrete upstream model, never by the alias (law 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from understudy.model.pool import Candidate, printable
+from understudy.model.verdict import Label, Scope
+
+BY_HAND = "by hand"
+"""The rule id of a suspension that a person asked for."""
+
+
+class Key(NamedTuple):
+    """What is suspended. ``model`` is empty unless the scope is a candidate."""
+
+    scope: Scope
+    name: str
+    model: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.name} {printable(self.model)}".rstrip()
+
+
+def key_of(candidate: Candidate, scope: Scope) -> Key:
+    """The key under which this candidate, its credential or its upstream is suspended."""
+    match scope:
+        case Scope.CANDIDATE:
+            return Key(scope, candidate.credential.name, candidate.model)
+        case Scope.CREDENTIAL:
+            return Key(scope, candidate.credential.name)
+        case Scope.UPSTREAM:
+            return Key(scope, candidate.upstream.name)
+
+
+def keys_of(candidate: Candidate) -> tuple[Key, Key, Key]:
+    """All keys that cover a candidate."""
+    return (
+        key_of(candidate, Scope.CANDIDATE),
+        key_of(candidate, Scope.CREDENTIAL),
+        key_of(candidate, Scope.UPSTREAM),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Out of rotation until ``until``, with the evidence. ``since`` and ``until`` are readings of the clock.
+
+    ``hint`` says where the reply itself named the time, "" where we chose it. ``candidate`` is the one whose reply it
+    was, ``generation`` how often its credential had changed by then, ``step`` the step of the ladder, from 0. ``order``
+    is the number of the latest failure that confirmed it.
+    """
+
+    key: Key
+    since: float
+    until: float
+    label: Label
+    rule: str
+    evidence: str = ""
+    hint: str = ""
+    candidate: str = ""
+    generation: int = 0
+    step: int = 0
+    order: int = field(default=0, compare=False)
+
+    def confirmed(self, order: int) -> Suspension:
+        """The same with another order. Written out, because ``replace`` takes several times as long."""
+        return Suspension(
+            self.key,
+            self.since,
+            self.until,
+            self.label,
+            self.rule,
+            self.evidence,
+            self.hint,
+            self.candidate,
+            self.generation,
+            self.step,
+            order,
+        )
+
+    @property
+    def stated(self) -> bool:
+        """Whether even a route with a single candidate keeps to it: the reply stated the window, or a hand did."""
+        return self.by_hand or (bool(self.hint) and self.label in (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED))
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person asked for it: then there is no reply behind it."""
+        return self.rule == BY_HAND
+
+    @property
+    def reason(self) -> str:
+        """What was said and by which rule, in a few words."""
+        return BY_HAND if self.by_hand else f"{self.label} by {self.rule}"

@@ -1,0 +1,89 @@
+"""An attempt that was not released, as a flow of its own: the request as it was sent, and what came back.
+
+It is made when the attempt is abandoned, never for a request that needs no replay. The secret is taken out here, before
+anything but the layer sees it: the header that carried it shows the placeholder of its credential, and a reply that
+echoes it is masked (law 8, R06).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+
+from mitmproxy import http
+from mitmproxy.connection import Server
+from mitmproxy.flow import Error
+
+from understudy.dialects import DIALECTS
+from understudy.model import Upstream
+from understudy.proxy import release
+from understudy.replies import Fault, Hold
+from understudy.requests import rewrite
+
+KEPT_BODY = 1024 * 1024
+"""Bytes of a rewritten request body that are kept for an attempt. One that was not rewritten costs nothing: it is the
+tool's own."""
+
+
+def attempt_flow(
+    flow: http.HTTPFlow,
+    sent: http.Request,
+    hold: Hold,
+    response: http.Response | None,
+    body: bytes,
+    *,
+    fault: Fault | None,
+    complete: bool,
+) -> http.HTTPFlow:
+    """The flow of an attempt of this tool's flow; ``response`` and ``body`` are what came back until now, as received.
+
+    ``fault``: what ended the attempt instead of a reply. ``complete``: whether the body is all there.
+    """
+    reached = fault is None or fault.sent
+    server = flow.server_conn if reached else _never_reached(hold.candidate.upstream, fault)
+    made = http.HTTPFlow(flow.client_conn, server)
+    made.request = _shown(sent, flow.request, hold)
+    if response is not None:
+        made.response = _masked(response, body, hold, complete=complete)
+    if fault is not None:
+        made.error = Error(hold.secret.mask(f"{fault.kind}: {fault.message}")[:500])
+    return made
+
+
+def _shown(sent: http.Request, original: http.Request, hold: Hold) -> http.Request:
+    # What the tool speaks, and what the upstream does.
+    dialects = {hold.dialect, DIALECTS.get(hold.candidate.upstream.dialect, hold.dialect)}
+    shown = http.Request.__new__(http.Request)
+    shown.data = copy.copy(sent.data)
+    shown.data.headers = http.Headers(
+        rewrite.shown_fields(sent.headers.fields, dialects, hold.secret.name, hold.secret.mask)
+    )
+    shown.data.path = hold.secret.mask(sent.data.path)
+    content = sent.data.content
+    if content is not None and content is not original.data.content and len(content) > KEPT_BODY:
+        shown.data.content = None
+    return shown
+
+
+def _masked(response: http.Response, body: bytes, hold: Hold, *, complete: bool) -> http.Response:
+    masked = http.Response.__new__(http.Response)
+    masked.data = copy.copy(response.data)
+    masked.data.headers = http.Headers(release.masked_fields(response.headers.fields, hold.secret))
+    decoded = bytes(hold.body) if hold.encoded else body
+    clean = hold.secret.mask(decoded)
+    if hold.encoded and (clean != decoded or not complete):
+        # Half of a compressed body could not be shown, and an echo must not be.
+        masked.data.headers.pop("content-encoding", None)
+        masked.data.content = clean
+    else:
+        masked.data.content = body if clean == decoded else clean
+    masked.data.timestamp_end = time.time()
+    masked.stream = False
+    return masked
+
+
+def _never_reached(upstream: Upstream, fault: Fault | None) -> Server:
+    server = Server(address=(upstream.host, upstream.port))
+    server.tls = upstream.scheme == "https"
+    server.error = fault.message if fault is not None else None
+    return server

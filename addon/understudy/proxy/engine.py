@@ -1,0 +1,303 @@
+"""From a request to an exchange: what the layer asks, answered from one snapshot of pool and rules.
+
+The engine holds what lives longer than a request: the snapshot, the suspensions, the listener rules. It reads no
+mitmproxy options itself; the addon sets its fields.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from urllib.parse import urlsplit
+
+from mitmproxy import connection, http
+from mitmproxy.proxy.mode_specs import ReverseMode
+
+from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
+from understudy.dialects import DIALECTS, Dialect, Kind
+from understudy.failover import Exchange, Identities, Request, Selector, own_name
+from understudy.failover.memory import TOOL, Memory, Plan
+from understudy.model import Credential, Pool
+from understudy.requests import Recognised, Sites, conversation, rewrite
+from understudy.requests.model_list import Listing, listing_of
+from understudy.requests.rewrite import Stash
+from understudy.rules import Ruleset
+from understudy.suspensions import Suspensions
+
+NO_PLAIN_VIA = "plain HTTP through an upstream proxy would show the secret to that proxy: use an https:// url"
+NO_INSECURE = "ssl_insecure is set, and a secret needs verified TLS: unset it, or give the upstream verify: false"
+NO_REMOTE = (
+    "understudy: this proxy listens beyond loopback and asks nobody for a password, so pool credentials are not used: "
+    "start it with --listen-host 127.0.0.1, set proxyauth, or set pool_allow_remote=true"
+)
+NO_BROWSER = (
+    "understudy: a web page from elsewhere ({origin}) sent this request, so pool credentials are not used: "
+    "call the proxy from a tool, not from a page"
+)
+CONNECT_LIMIT = 10.0
+"""Seconds for a connection with all its handshakes, unless an option says otherwise; mitmproxy sets no limit."""
+NO_HELP = (
+    "understudy: the tool's own credential was rejected (401) for {alias}, which has no route: "
+    "to have it served, add `{alias}: [{name}]` to the routes in {path}"
+)
+NO_ROUTE = "understudy: this request carries the placeholder of a saved flow and no route serves it, so it is not sent"
+
+ONLY_OBSERVED = (
+    "understudy: this request carries the placeholder of a saved flow and its route only observes, so there is nothing "
+    "to send: set `mode: enforce` on the route {route}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a request works on from start to end (law 11)."""
+
+    pool: Pool
+    sites: Sites
+    selector: Selector
+    ruleset: Ruleset
+    own: Mapping[str, tuple[Credential, ...]] = field(default_factory=dict)
+    """By route, the credentials that stand for the tool's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A request that we have a hand in. ``recognised`` None: not a call, or one that nothing here could serve.
+
+    ``orphan``: it carries the placeholder of a saved flow, so it is served from the pool or not sent at all.
+    ``host`` and ``port``: where the tool meant it to go. ``upgrade``: it asks for a WebSocket where calls are made,
+    which is answered and not sent at all (O07).
+    """
+
+    snapshot: Snapshot
+    recognised: Recognised | None
+    stash: Stash
+    orphan: bool = False
+    host: str = ""
+    port: int = 0
+    upgrade: bool = False
+
+    @property
+    def is_call(self) -> bool:
+        """Whether its body has to be looked at before anything is sent."""
+        return self.recognised is not None or self.orphan
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect to answer in."""
+        return self.recognised.dialect if self.recognised else DIALECTS["openai"]
+
+
+@dataclass
+class Engine:
+    """What the layer asks. ``is_remote(client)`` tells whether a stranger could have sent this request."""
+
+    ruleset: Ruleset
+    clock: Callable[[], float] = time.time
+    random: Random = field(default_factory=Random)
+    is_remote: Callable[[connection.Client], bool] = lambda client: False
+    unverified: set[str] = field(default_factory=set)
+    """Ids of server connections whose certificate was not checked."""
+    keep_stream: int = 0
+    """Bytes of a live stream that are kept for the content view."""
+    attempt_flows: bool = True
+    """Whether attempts that the tool did not get are made into flows."""
+    connect_limit: float = CONNECT_LIMIT
+    """Seconds for a connection with all its handshakes."""
+
+    def __post_init__(self) -> None:
+        self.suspensions = Suspensions(self.clock)
+        self.identities = Identities(self.suspensions)
+        self.memory = Memory(self.clock)
+        self.owners = Owners()
+        self.snapshot: Snapshot | None = None
+        self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
+
+    def use(self, pool: Pool) -> None:
+        """Work on this pool from the next request on. Suspensions of what is still there stay."""
+        self.memory.use(pool)
+        self.identities.use(pool)
+        selector = Selector(self.suspensions)
+        own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
+        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own)
+
+    def use_rules(self, ruleset: Ruleset) -> None:
+        """Judge by these rules from the next request on; what is under way keeps its own (law 11)."""
+        self.ruleset = ruleset
+        self._empty = replace(self._empty, ruleset=ruleset)
+        if self.snapshot is not None:
+            self.snapshot = replace(self.snapshot, ruleset=ruleset)
+
+    def take(self, request: http.Request, host: str, port: int, spared: str = "") -> Intake | None:
+        """Look at a request when its headers are in: mask the credential of a call that a route could serve.
+
+        A WebSocket shows no alias, so it is ours where any route of its dialect is more than an observer.
+        ``spared``: see :func:`rewrite.mask`.
+        """
+        snapshot = self.snapshot
+        orphan = rewrite.carries_placeholder(request)
+        if snapshot is None or not snapshot.sites.pooled(host, port):
+            return Intake(snapshot or self._empty, None, Stash(), orphan) if orphan else None
+        upgrade = asks_for_websocket(request)
+        recognised = snapshot.sites.recognise(host, port, "POST" if upgrade else request.method, request.path)
+        if upgrade and recognised is not None and recognised.endpoint.kind is not Kind.GENERATING:
+            recognised = None
+        if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name, enforced=upgrade):
+            stash = rewrite.mask(request, recognised.dialect, spared)
+            return Intake(snapshot, recognised, stash, orphan, host, port, upgrade)
+        values = rewrite.mask_query(request, snapshot.sites.dialects_at(host, port))
+        return Intake(snapshot, None, Stash((), values), orphan) if values or orphan else None
+
+    def listing(self, request: http.Request, host: str, port: int) -> Listing | None:
+        """Whether a request asks for a list of models that the pool's aliases belong into."""
+        if self.snapshot is None or not self.snapshot.pool.unite_models:
+            return None
+        return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
+
+    def plan(self, intake: Intake, request: http.Request) -> Plan | None:
+        """Look at the request when its body is in; None when it names no alias or no route serves it."""
+        if intake.recognised is None:
+            return None
+        body = rewrite.decoded_body(request)
+        call = rewrite.read_call(request, intake.recognised, body)
+        if body is None or call is None:
+            return None
+        route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
+        if route is None:
+            return None
+        said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
+        owner = self.memory.bindings.owner(said.marks)
+        if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
+            return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
+        if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
+            owner = ""
+        return Plan(intake.recognised, call, route, said, owner)
+
+    def advice(self, request: http.Request, host: str, port: int) -> str:
+        """What to write so that a call without a route is served; "" when this is no call, or has one."""
+        snapshot = self.snapshot
+        recognised = snapshot.sites.recognise(host, port, request.method, request.path) if snapshot else None
+        call = rewrite.read_call(request, recognised, rewrite.decoded_body(request)) if recognised else None
+        if snapshot is None or recognised is None or call is None:
+            return ""
+        pool, dialect = snapshot.pool, recognised.dialect.name
+        if pool.route(call.alias, dialect):
+            return ""
+        able = [
+            each.name
+            for each in pool.credentials.values()
+            if each.upstream.serves(dialect) and not each.secret.is_client
+        ]
+        name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
+        return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")
+
+    def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
+        """Begin the exchange of a call that has a route."""
+        snapshot = intake.snapshot
+        client, owner = self._own(intake, plan, request)
+        where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
+        asked = self._request(intake, plan, request, blocked, client, owner)
+        lineup = snapshot.selector.lineup(*where)
+        chance, sessions = self.random, self.memory.sessions
+        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions)
+
+    def shadow(self, intake: Intake, plan: Plan, request: http.Request) -> Exchange:
+        """The exchange as it would begin now, over a copy of the suspensions: whatever it does is forgotten."""
+        snapshot, suspensions = intake.snapshot, Suspensions(self.clock)
+        for running in self.suspensions:
+            suspensions.suspend(running)
+        client, owner = self._own(intake, plan, request)
+        where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
+        selector = Selector(suspensions)
+        lineup = selector.lineup(*where)
+        lineup.take_turns_of(snapshot.selector.lineup(*where))
+        asked = self._request(intake, plan, request, {}, client, owner)
+        return Exchange(asked, lineup, selector, snapshot.ruleset, self.clock(), self.random)
+
+    def _own(self, intake: Intake, plan: Plan, request: http.Request) -> tuple[Client, str]:
+        """The tool's own credential as far as it is a candidate, and the one that alone can serve the call, or ""."""
+        dialect, client, owner = plan.recognised.dialect.name, NOBODY, plan.owner
+        if own := [
+            each for each in intake.snapshot.own.get(plan.route.pattern, ()) if each.upstream.dialect == dialect
+        ]:
+            base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
+            meant = Place(request.scheme, intake.host, intake.port, base_path)
+            client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
+        if owner == TOOL:
+            owner = client.name
+        elif own_name(owner) in {each.name for each in own}:
+            # The tool's login may have been renewed since, which makes its credential another one, but not its account.
+            owner = own_name(owner) + client.suffix
+        return client, owner
+
+    def _request(
+        self,
+        intake: Intake,
+        plan: Plan,
+        request: http.Request,
+        blocked: Mapping[str, str],
+        client: Client,
+        owner: str,
+    ) -> Request:
+        return Request(
+            alias=plan.call.alias,
+            generating=plan.recognised.endpoint.kind is Kind.GENERATING,
+            streamed=plan.call.streamed,
+            blocked=blocked,
+            replay_after_sent=intake.snapshot.pool.replay_after_sent,
+            session=plan.conversation.session,
+            bound_to=owner,
+            barred=client.barred,
+            spent=self.memory.spent(plan, request.data.content or b""),
+        )
+
+    def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:
+        """Upstreams that may get no secret on this connection, each with the reason (law 8).
+
+        ``via``: there is an upstream proxy; ``insecure``: certificates are not checked.
+        """
+        reasons = {}
+        for upstream in pool.upstreams.values():
+            if upstream.scheme == "http" and via:
+                reasons[upstream.name] = NO_PLAIN_VIA
+            elif upstream.scheme == "https" and insecure and upstream.verify:
+                reasons[upstream.name] = NO_INSECURE
+        return reasons
+
+    def why_not(self, client: connection.Client, request: http.Request) -> str:
+        """Why the pool is not spent on this request (law 12); "" when it may be."""
+        if self.is_remote(client):
+            return NO_REMOTE
+        # A page can also call a regular proxy as if it were a server of its own name.
+        called = isinstance(client.proxy_mode, ReverseMode) or _is_proxy(client, request.host, request.port)
+        if called and (origin := _foreign_page(client, request)):
+            return NO_BROWSER.format(origin=origin)
+        return ""
+
+
+def asks_for_websocket(request: http.Request) -> bool:
+    """Whether this is the opening handshake of a WebSocket (RFC 6455 section 4.1)."""
+    return request.method == "GET" and "websocket" in request.headers.get("upgrade", "").lower()
+
+
+def _foreign_page(client: connection.Client, request: http.Request) -> str:
+    """The page that made a browser send this request to us, "" when none did or it is the proxy's own."""
+    origin = str(request.headers.get("origin", "")).strip()[:200]
+    if request.headers.get("sec-fetch-site", "").strip().lower() in ("cross-site", "same-site"):
+        return origin or "unknown origin"
+    if not origin:
+        return ""
+    try:
+        page = urlsplit(origin)
+        port = page.port or (443 if page.scheme == "https" else 80)
+    except ValueError:
+        return origin
+    return "" if _is_proxy(client, page.hostname or "", port) else origin
+
+
+def _is_proxy(client: connection.Client, host: str, port: int) -> bool:
+    """Whether this is the listener that the client came in by."""
+    return host in ("127.0.0.1", "localhost", "::1") and port == client.sockname[1]

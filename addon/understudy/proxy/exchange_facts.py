@@ -1,0 +1,136 @@
+"""What is known about an exchange, as plain data: ``flow.metadata["understudy"]`` of the tool's flow.
+
+It is all that the content view, the journal's file and the metrics know, so that a saved flow can be read later without
+the addon. Everything in it is bounded, can be written as JSON, and holds no secret: names, models, labels, rules, and
+evidence that is masked already. Times are Unix times, spans are seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from understudy.failover import LISTED, Exchange, Outcome, duration
+from understudy.failover.memory import Plan
+from understudy.model import Candidate, Scope, Suspension, printable
+
+KEY = "understudy"
+"""Where it stands in a flow's metadata."""
+NOTED_WAITS = 50
+"""More waits than this no exchange should have; they are not listed."""
+
+type Facts = dict[str, Any]
+"""Keys: see docs/inspection.md, "What a flow knows"."""
+
+
+def begin(exchange: Exchange, plan: Plan, now: float) -> Facts:
+    """What is known before the first attempt. ``now`` is a Unix time."""
+    members = exchange.lineup.members
+    facts = {
+        **_asked(plan, now),
+        "candidates": [str(member) for member in members[:LISTED]],
+        "of": len(members),
+        "attempts": 0,
+        "tried": [],
+    }
+    if found := skipped(exchange):
+        facts["skipped"] = found
+    return facts
+
+
+def observe(plan: Plan, shadow: Exchange | None, now: float) -> Facts:
+    """What is known of a call that is only observed, before its reply is there."""
+    if shadow is not None:
+        return begin(shadow, plan, now)
+    return {
+        **_asked(plan, now),
+        "attempts": 0,
+        "tried": [],
+    }
+
+
+def _asked(plan: Plan, now: float) -> Facts:
+    """What a call asks for, under an id of its own."""
+    return {
+        "exchange": os.urandom(6).hex(),
+        "time": round(now, 3),
+        "route": plan.route.pattern,
+        "alias": printable(plan.call.alias),
+        "dialect": plan.recognised.dialect.name,
+        "endpoint": plan.recognised.endpoint.name,
+        "streamed": plan.call.streamed,
+        "mode": plan.route.mode.value,
+    }
+
+
+def skipped(exchange: Exchange) -> list[Facts]:
+    """The candidates that are not picked as things stand, each with the reason."""
+    lineup, blocked = exchange.lineup, exchange.request.blocked
+    if not blocked and lineup.available() == lineup.everyone:
+        return []  # the common case: nothing is out of rotation
+    now = exchange.selector.suspensions.clock()
+    found: list[Facts] = []
+    for member in lineup.members[:LISTED]:
+        why = blocked.get(member.upstream.name, "")
+        if not why and (suspension := exchange.selector.suspension_of(member)) is not None:
+            why = why_suspended(suspension, now)
+        if why:
+            found.append({"credential": member.credential.name, "model": printable(member.model), "why": why})
+    return found
+
+
+def why_suspended(suspension: Suspension, now: float) -> str:
+    """``rate_limited by general/rate_limited, for another 20s: HTTP 429: slow down``."""
+    due = duration(suspension.until - now)
+    what = "" if suspension.key.scope == Scope.CANDIDATE else f"{suspension.key.scope} "
+    why = f": {suspension.evidence}" if suspension.evidence else ""
+    reason = suspension.reason if suspension.by_hand else f"for {suspension.reason}"
+    return f"{what}suspended {reason}, for another {due}{why}"
+
+
+def place(exchange: Exchange, candidate: Candidate) -> int:
+    """The place of a candidate among those of its route, from 1."""
+    return exchange.lineup.bit(candidate).bit_length()
+
+
+def tried(exchange: Exchange, outcome: Outcome) -> Facts:
+    """What an attempt came to."""
+    attempt, verdict, suspension = outcome.attempt, outcome.verdict, outcome.suspension
+    candidate = attempt.candidate
+    found: Facts = {
+        "number": attempt.number,
+        "place": place(exchange, candidate),
+        "credential": candidate.credential.name,
+        "model": printable(candidate.model),
+        "upstream": candidate.upstream.name,
+        "status": outcome.status,
+        "label": verdict.label.value,
+        "rule": verdict.rule,
+    }
+    if attempt.repeat:
+        found["again"] = True
+    if verdict.evidence:
+        found["evidence"] = verdict.evidence
+    if suspension is not None:
+        found["suspended"] = {
+            "what": str(suspension.key),
+            "seconds": round(suspension.until - suspension.since, 3),
+            "until": round(suspension.until, 3),
+        }
+        if suspension.hint:
+            found["suspended"]["hint"] = suspension.hint
+    return found
+
+
+def catch_up(facts: Facts, exchange: Exchange) -> None:
+    """Add the attempts that have been judged since."""
+    known = facts["tried"]
+    known += [tried(exchange, outcome) for outcome in exchange.outcomes[len(known) :]]
+    facts["attempts"] = len(known)
+
+
+def of(metadata: Mapping[Any, Any]) -> Facts | None:
+    """The facts in a flow's metadata; None when there are none, or nothing that we have written."""
+    found = metadata.get(KEY)
+    return found if isinstance(found, dict) and isinstance(found.get("exchange"), str) else None

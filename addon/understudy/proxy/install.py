@@ -1,0 +1,48 @@
+"""Puts the layer in place, for every mode and for client replay, and takes it out again without a trace.
+
+Two methods of mitmproxy's ``HttpLayer`` are replaced: the one that makes a stream, and the one that hands out events,
+so that alarms reach their watch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mitmproxy.proxy import events
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers.http import HttpLayer
+
+from understudy.proxy.engine import Engine
+from understudy.proxy.listener import Journal
+from understudy.proxy.stream import ReplayStream
+from understudy.proxy.timeouts import is_alarm_of, watch_of
+
+
+def install(engine: Engine, journal: Journal) -> Callable[[], None]:
+    """Make mitmproxy use :class:`ReplayStream`; returns what undoes it. Installing again replaces the engine."""
+    make_stream, handle_event = HttpLayer.make_stream, HttpLayer._handle_event
+    ReplayStream.engine, ReplayStream.journal = engine, journal
+    if getattr(make_stream, "understudy", False):
+        return lambda: None
+
+    def make_pooled_stream(self: HttpLayer, stream_id: int) -> CommandGenerator[None]:
+        self.streams[stream_id] = stream = ReplayStream(self.context.fork(), stream_id)
+        yield from self.event_to_child(stream, events.Start())
+
+    def handle_alarm(self: HttpLayer, event: events.Event) -> CommandGenerator[None]:
+        if is_alarm_of(self, event):
+            assert isinstance(event, events.Wakeup)
+            self.command_sources.pop(event.command, None)
+            return watch_of(self, engine.clock).ring_safely(self)
+        return handle_event(self, event)  # type: ignore[no-any-return]
+
+    make_pooled_stream.understudy = True  # type: ignore[attr-defined]
+    HttpLayer.make_stream = make_pooled_stream  # type: ignore[method-assign]
+    HttpLayer._handle_event = handle_alarm  # type: ignore[method-assign]
+
+    def uninstall() -> None:
+        HttpLayer.make_stream = make_stream  # type: ignore[method-assign]
+        HttpLayer._handle_event = handle_event  # type: ignore[method-assign]
+        ReplayStream.engine = ReplayStream.journal = None
+
+    return uninstall

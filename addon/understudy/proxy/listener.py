@@ -1,0 +1,65 @@
+"""Who is told what happens to a call: the journal, by the layer; and every addon, by a hook for attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from mitmproxy import http
+from mitmproxy.proxy import commands
+
+from understudy.failover import Attempt, Exchange, Outcome, Step
+from understudy.failover.memory import Plan
+from understudy.proxy.exchange_facts import Facts
+
+
+class Journal(Protocol):
+    """Who is told what happened."""
+
+    def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
+        """A call is about to be answered from the pool."""
+
+    def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
+        """A pause begins."""
+
+    def observing(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """A call is passed on as it came, and only looked at."""
+
+    def observed(self, flow: http.HTTPFlow, facts: Facts) -> None:
+        """What came of it."""
+
+    def sent_to_http(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was refused, so that the tool makes its calls over plain HTTP."""
+
+    def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
+        """The reply of this attempt goes to the tool; 0: an answer of our own does."""
+
+    def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:
+        """A released stream ended in an error."""
+
+    def left(self, flow: http.HTTPFlow, exchange: Exchange, attempt: Attempt, record: http.HTTPFlow | None) -> None:
+        """The tool went away during an attempt; ``record`` is the attempt as a flow."""
+
+    def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """The exchange is over. May be told twice."""
+
+
+@dataclass
+class Abandoned:
+    """An attempt whose reply is not the one that goes to the tool. ``step`` is what comes next.
+
+    ``record`` is the attempt as a flow of its own; None when ``pool_attempt_flows`` is off.
+    """
+
+    flow: http.HTTPFlow
+    exchange: Exchange
+    outcome: Outcome
+    step: Step
+    record: http.HTTPFlow | None = None
+
+
+@dataclass
+class UnderstudyAttemptHook(commands.StartHook):
+    """An attempt was abandoned. Addons can implement ``understudy_attempt(abandoned)``."""
+
+    abandoned: Abandoned

@@ -1,0 +1,179 @@
+"""Calls that are passed on as the tool sent them: those of a route that only observes, and keys in unrouted queries.
+
+The tool's own credential is on the wire and a placeholder in the flow (R04, R07): what mitmproxy sends is exchanged for
+a copy on its way out. An observed reply reaches the tool untouched; where it repeats the tool's own credential, the
+flow alone shows the placeholder. Nothing is held up: streams pass live, and all else as mitmproxy passes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from logging import ERROR
+from typing import Any
+
+from mitmproxy import http
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers.http import SendHttp
+from mitmproxy.proxy.layers.http._events import (
+    RequestHeaders,
+    RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+)
+from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResponseHook
+
+from understudy.failover.memory import Plan
+from understudy.model import Mode
+from understudy.proxy import release
+from understudy.proxy.attempts import AttemptStream
+from understudy.proxy.engine import Engine, Intake
+from understudy.proxy.observe_mode import CLIENT, Observation
+from understudy.replies import Secret
+from understudy.requests import rewrite
+
+
+@dataclass
+class Echo:
+    """A reply as it came, and what the flow shows of it."""
+
+    fields: tuple[tuple[bytes, bytes], ...]
+    shown_fields: tuple[tuple[bytes, bytes], ...]
+    content: bytes | None = None
+    shown_content: bytes | None = None
+
+
+class PassingStream(AttemptStream):
+    """One request of a tool, as far as it is passed on as it came."""
+
+    def __init__(self, context: Context, stream_id: int) -> None:
+        super().__init__(context, stream_id)
+        self.own: Secret | None = None
+        """The tool's own credential, when its call is observed."""
+        self.observation: Observation | None = None
+        self.echo: Echo | None = None
+
+    @property
+    def reveals(self) -> bool:
+        """Whether the flow hides something that has to be on the wire."""
+        if self.exchange is not None or self.intake is None:
+            return False
+        return self.own is not None or bool(self.intake.stash.query)
+
+    def observe(self, engine: Engine, intake: Intake, plan: Plan) -> CommandGenerator[None]:
+        """From now on this call is observed. What goes wrong with that is logged and costs nothing else."""
+        self.own = Secret(CLIENT, "", intake.stash.secrets)
+        request, clock = self.flow.request, engine.clock
+        try:
+            shadow, refused = None, ""
+            if plan.route.mode is Mode.ADVISE:
+                shadow = engine.shadow(intake, plan, request)
+                refused = engine.why_not(self.context.client, request)
+            ruleset = intake.snapshot.ruleset
+            self.observation = Observation(plan, self.own, request, ruleset, clock, shadow, refused)
+            if self.journal is not None:
+                self.journal.observing(self.flow, self.observation.facts)
+        except Exception as error:
+            yield from self.looked_away(error)
+
+    def looked_away(self, error: Exception) -> CommandGenerator[None]:
+        """Looking at a call failed: it goes on without."""
+        self.observation = None
+        yield commands.Log(f"understudy: cannot observe a call: {self.trace(error)}", ERROR)
+
+    def look(self, event: events.Event) -> CommandGenerator[None]:
+        """An event of an observed reply, before mitmproxy gets it."""
+        observation = self.observation
+        if observation is None:
+            return
+        try:
+            if isinstance(event, ResponseHeaders):
+                if observation.head(event.response):
+                    event.response.stream = True
+            elif isinstance(event, ResponseData):
+                observation.data(event.data)
+                self.keep(event.data)
+            elif isinstance(event, (ResponseEndOfMessage, ResponseProtocolError, RequestProtocolError)):
+                self.observation = None
+                if isinstance(event, ResponseEndOfMessage):
+                    facts = observation.end()
+                    self.show_kept()
+                elif isinstance(event, ResponseProtocolError):
+                    facts = observation.fault(event.message, sent=self.flow.server_conn.timestamp_tcp_setup is not None)
+                else:
+                    facts = observation.cancelled()
+                if self.journal is not None:
+                    self.journal.observed(self.flow, facts)
+        except Exception as error:
+            yield from self.looked_away(error)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a stream that passes live is kept here; with an option for it, mitmproxy keeps it all."""
+        response = self.flow.response
+        return response is not None and response.stream is True and not self.context.options.store_streamed_bodies
+
+    def keep(self, data: bytes) -> None:
+        """Keep what ``pool_keep_streams`` asks for."""
+        if self.keeps and len(self.response_body_buf) < self.engine_now.keep_stream:
+            self.response_body_buf += data
+
+    def show_kept(self) -> None:
+        """Put what was kept into the flow."""
+        if self.keeps and self.response_body_buf and self.flow.response is not None:
+            self.flow.response.data.content = bytes(self.response_body_buf)
+            self.response_body_buf.clear()
+
+    def on_the_wire(self, parent: CommandGenerator[None]) -> CommandGenerator[None]:
+        """mitmproxy's own way, with what the flow hides in what is sent."""
+        reply: Any = None
+        while True:
+            try:
+                command = parent.send(reply)
+            except StopIteration:
+                return
+            if isinstance(command, SendHttp):
+                self.reveal(command)
+            elif self.own is not None and isinstance(command, (HttpResponseHeadersHook, HttpResponseHook)):
+                self.hide(self.own, whole=isinstance(command, HttpResponseHook))
+            reply = yield command
+
+    def reveal(self, command: SendHttp) -> None:
+        """Exchange what is sent for what it was before the flow hid it."""
+        event, echo = command.event, self.echo
+        if isinstance(event, RequestHeaders) and self.intake is not None and (self.plan is None or self.own):
+            event.request = rewrite.reveal(event.request, self.intake.stash)
+        elif echo is None:
+            return
+        elif isinstance(event, ResponseHeaders) and event.response.headers.fields == echo.shown_fields:
+            response = http.Response.__new__(http.Response)
+            response.data = event.response.copy().data
+            response.data.headers = http.Headers(echo.fields)
+            event.response = response
+        elif isinstance(event, ResponseData) and event.data == echo.shown_content and echo.content is not None:
+            event.data = echo.content
+
+    def hide(self, own: Secret, *, whole: bool) -> None:
+        """Put the placeholder into the flow's reply before anybody sees it; ``whole``: its body is there as well."""
+        response = self.flow.response
+        if response is None:
+            return
+        fields = self.echo.fields if self.echo else response.headers.fields
+        shown = release.masked_fields(response.headers.fields, own)
+        content = response.data.content
+        decoded = (response.get_content(strict=False) or b"") if whole and content else b""
+        masked = own.mask(decoded)
+        if shown is response.headers.fields and masked == decoded:
+            return
+        response.headers = http.Headers(shown)
+        if masked != decoded:
+            response.headers.pop("content-encoding", None)
+            if "content-length" in response.headers:
+                response.headers["content-length"] = str(len(masked))
+            response.data.content = masked
+            self.echo = Echo(fields, response.headers.fields, content, masked)
+        else:
+            self.echo = Echo(fields, response.headers.fields)

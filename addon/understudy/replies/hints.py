@@ -1,0 +1,218 @@
+"""When a reply says that another try makes sense: headers, structured fields, sentences.
+
+Vendors promise the same thing in a dozen ways, and some promises are nonsense: negative, in the past, weeks away, not a
+number. What is nonsense is no hint; what is merely long is returned as it is, and the caller caps it. The most exact
+source wins: structured body fields and headers before words in a sentence.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from email.utils import parsedate_to_datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from understudy.replies.reply import Reply
+
+ABSURD = 366 * 86400.0
+"""Seconds. A promise beyond a year is a mistake (milliseconds taken for seconds, a timestamp taken for a duration)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """How long to wait, in seconds (> 0), and where that was written."""
+
+    seconds: float
+    source: str
+
+
+def read_hint(reply: Reply, now: float) -> Hint | None:
+    """The first believable promise of a reply; `now` is Unix time in seconds, for dates and absolute times."""
+    first: Hint | None = None
+    for seconds, source in _promises(reply, now):
+        if seconds is None or not math.isfinite(seconds) or not 0 < seconds <= ABSURD:
+            continue
+        if first is None:
+            first = Hint(seconds, source)
+            if source != "retry-after":
+                break
+        elif first.seconds < seconds < first.seconds + 1:
+            return Hint(seconds, source)  # the header was rounded down to whole seconds: a retry then comes too early
+        elif abs(first.seconds / 1000 - seconds) < 1:
+            return Hint(seconds, source)  # the header says in milliseconds what the body says in seconds
+    return first
+
+
+def _promises(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]:
+    # OpenAI's clients read the header in milliseconds first, because it is the more exact one.
+    yield _scaled(_number(reply.header("retry-after-ms")), 0.001), "retry-after-ms"
+    yield _retry_after(reply.header("retry-after"), now), "retry-after"
+    if reply.errors or not reply.succeeded:
+        yield from _body_fields(reply, now)
+        yield from _sentences(reply)
+    yield from _window_headers(reply, now)
+
+
+def _retry_after(value: str, now: float) -> float | None:
+    """RFC 9110, 10.2.3: seconds (also with a fraction, as some vendors send) or an HTTP date; a time in disguise."""
+    if (number := _number(value)) is not None:
+        return number if number <= ABSURD else _reset(value, now)
+    try:
+        moment = parsedate_to_datetime(value.strip()[:64])
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return _until(moment, now)
+
+
+def _window_headers(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]:
+    """Headers that describe a limit's window; they count only on a 429 and where it is clearly used up."""
+    if reply.status != 429:
+        return
+    # Anthropic's unified limit of subscriptions: Unix time in seconds of the reset.
+    if (moment := _number(reply.header("anthropic-ratelimit-unified-reset"))) is not None:
+        yield _reset(str(moment), now), "anthropic-ratelimit-unified-reset"
+    yield _number(reply.header("x-codex-primary-reset-after-seconds")), "x-codex-primary-reset-after-seconds"
+    for prefix in ("anthropic-ratelimit", "x-ratelimit"):
+        for what in ("requests", "tokens", "input-tokens", "output-tokens"):
+            left = f"{prefix}-remaining-{what}" if prefix == "x-ratelimit" else f"{prefix}-{what}-remaining"
+            reset = f"{prefix}-reset-{what}" if prefix == "x-ratelimit" else f"{prefix}-{what}-reset"
+            if _number(reply.header(left)) == 0 and (value := reply.header(reset)):
+                yield _duration_or_date(value, now), reset
+    if _number(reply.header("x-ratelimit-remaining")) == 0:
+        yield _reset(reply.header("x-ratelimit-reset"), now), "x-ratelimit-reset"
+
+
+_RESETS_IN = ("resets_in_seconds", "reset_seconds", "retry_after_seconds", "retry_after", "retryAfter")
+_RESETS_AT = ("resets_at", "reset_at", "resetsAt")
+
+
+def _body_fields(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]:
+    """Structured fields: Google's RetryInfo, Codex' resets_in_seconds and resets_at, gateways' retry_after."""
+    if not isinstance(reply.json, dict | list):
+        return
+    ids = reply.path("error.details.*.violations.*.quotaId")
+    if "PerDay" in str(ids):
+        # The delay beside it is that of the next try in the same minute (Gemini API, "Rate limits": requests per day
+        # start anew at midnight Pacific time).
+        yield _until_midnight(now), "quota-id"
+    delays = reply.path("error.details.*.retryDelay")
+    for delay in delays if isinstance(delays, list) else ():
+        yield _duration(delay) if isinstance(delay, str) else _protobuf(delay), "retry-info"
+    for place in ("error.", "response.error.", "detail.", "error.metadata.", ""):
+        for name in _RESETS_IN:
+            value = reply.path(place + name)
+            if value is not None:
+                number = _number(value)
+                yield _duration(value) if number is None else number, name
+        for name in _RESETS_AT:
+            value = reply.path(place + name)
+            if value is not None:
+                yield _reset_at(value, now), name
+    # OpenRouter puts the headers of its upstream into the body; the reset is Unix time in milliseconds.
+    moment = _number(reply.path("error.metadata.headers.X-RateLimit-Reset"))
+    if moment is not None:
+        yield moment / (1000 if moment > 1e11 else 1) - now, "x-ratelimit-reset"
+
+
+_TRY_AGAIN = re.compile(
+    r"\b(?:try again|retry|retry again|wait|resets?|available again)(?: after| in| for| at least| about| approximately)"
+    r"{0,2} ((?:\d+(?:\.\d+)? ?(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
+    r"[ ,]{0,2}(?:and )?){1,5}|(?:\d+(?:\.\d+)?(?:ms|d|h|m|s)){2,5})"
+)
+_CHINESE = re.compile(r"(\d+(?:\.\d+)?) ?(毫秒|秒|分钟|小时|天)[之以]?后.{0,4}?(?:重试|再试)")
+_SENTENCE = 4096  # characters of a message that are searched
+
+
+def _sentences(reply: Reply) -> Iterator[tuple[float | None, str]]:
+    for info in reply.errors:
+        text = info.message[:_SENTENCE].lower()
+        if found := _TRY_AGAIN.search(text):
+            yield _duration(found.group(1)), "message"
+        elif found := _CHINESE.search(text):
+            scale = {"毫秒": 0.001, "秒": 1, "分钟": 60, "小时": 3600, "天": 86400}[found.group(2)]
+            yield _scaled(_number(found.group(1)), scale), "message"
+
+
+_PART = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?(milliseconds?|msecs?|ms|s|m|h|d|sec|min|hr|day|hour|minute|second)")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration(value: object) -> float | None:
+    """Seconds in a text such as "1m3.5s", "38s", "174ms", "9 minutes and 3 seconds"."""
+    parts = _PART.findall(value[:100].lower()) if isinstance(value, str) else []
+    if not parts or str(value).lstrip().startswith("-"):
+        return None
+    total = 0.0
+    for number, unit in parts:
+        total += float(number) * (0.001 if unit.startswith(("ms", "milli")) else _UNITS[unit[0]])
+    return total
+
+
+def _protobuf(value: object) -> float | None:
+    """A protobuf Duration as some gateways write it: {"seconds": 20, "nanos": 0}."""
+    return _number(value.get("seconds")) if isinstance(value, dict) else None
+
+
+def _duration_or_date(value: str, now: float) -> float | None:
+    """`6m0s` (OpenAI) or an RFC 3339 date (Anthropic). A bare number is not clear: seconds, or a time?"""
+    if re.match(r"\d{4}-\d\d-\d\d[tT ]", value):
+        return _date(value, now)
+    return _duration(value) if _number(value) is None else None
+
+
+def _reset(value: str, now: float) -> float | None:
+    """A bare number is clear only when it is a time: Unix seconds or milliseconds near `now`."""
+    number = _number(value)
+    if number is None:
+        return _duration_or_date(value, now)
+    for moment in (number, number / 1000):
+        if now - ABSURD < moment < now + ABSURD and moment > ABSURD:
+            return moment - now
+    return None
+
+
+def _until_midnight(now: float) -> float:
+    """Seconds until the next midnight in California; an hour late in summer where the system knows no time zones."""
+    try:
+        zone: tzinfo = ZoneInfo("America/Los_Angeles")
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = timezone(timedelta(hours=-8))
+    try:
+        today = datetime.fromtimestamp(now, zone)
+        return datetime.combine(today.date() + timedelta(days=1), time.min, zone).timestamp() - now
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+
+
+def _reset_at(value: object, now: float) -> float | None:
+    return _reset(str(value), now) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+def _date(value: str, now: float) -> float | None:
+    try:
+        return _until(datetime.fromisoformat(value.strip()[:40].replace("z", "Z")), now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _until(moment: datetime, now: float) -> float | None:
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _number(value: object) -> float | None:
+    """A plain number, as number or text; None for everything else, booleans and hex included."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if abs(value) < 1e18 else None
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}(?:\.[0-9]{1,18})?\s*", value):
+        return float(value)
+    return None
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor

@@ -1,0 +1,157 @@
+"""A reply as it is judged: what came back on an attempt, parsed and unwrapped once, for every rule to look at.
+
+Where errors hide is `unwrap`'s business, how their words are evened out `wording`'s. Nothing here raises on any input,
+and everything is bounded.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from understudy.codec.body_text import ERROR_EVENTS, follow, parse
+from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo, find_errors
+from understudy.replies.wording import fold, spell
+
+__all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Reply"]
+
+MAX_TEXT = 1 << 20  # bytes of a body that are looked at
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class FaultKind(StrEnum):
+    """Where the transport failed."""
+
+    CONNECT = "connect"
+    TLS = "tls"
+    CLOSED = "closed"
+    SILENCE = "silence"
+    EMPTY = "empty"
+    CUT = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A transport fault: what came back instead of a reply."""
+
+    kind: FaultKind
+    message: str
+    sent: bool  # whether any byte of the request had been sent
+    reused: bool = False  # whether it happened on a kept-alive connection that had served a request before
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back on an attempt. Parsed parts are computed when first asked for and then kept."""
+
+    status: int
+    dialect: str = ""
+    endpoint: str = ""
+    kind: str = "generating"
+    host: str = ""
+    alias: str = ""
+    model: str = ""
+    streamed: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    event: str = ""
+    fault: Fault | None = None
+    truncated: bool = False
+
+    def header(self, name: str) -> str:
+        """The first value of a header, whatever its case; "" if it is absent."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), "")
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the status claims success, which an error inside may still contradict."""
+        return 200 <= self.status < 300
+
+    @cached_property
+    def text(self) -> str:
+        """The body as text, in the charset the reply names (else by its byte order mark, else UTF-8), never raising."""
+        body = self.body[:MAX_TEXT]
+        named = _CHARSET.search(self.header("content-type"))
+        charset = named.group(1) if named else "utf-16" if body.startswith(_UTF_16) else "utf-8"
+        try:
+            return body.decode(charset, errors="replace").removeprefix("\ufeff")
+        except (LookupError, ValueError, UnicodeError):
+            return body.decode("utf-8", errors="replace").removeprefix("\ufeff")
+
+    @cached_property
+    def folded_text(self) -> str:
+        """The first 64 Ki characters of the text in lower case with single spaces, for the few rules that need it."""
+        return " ".join(self.text[: 1 << 16].split()).lower()
+
+    @cached_property
+    def json(self) -> object | None:
+        """The parsed body, also when it was sent as a JSON string; None when it is not JSON."""
+        return parse(self.text)
+
+    @cached_property
+    def errors(self) -> tuple[ErrorInfo, ...]:
+        """The errors inside, the innermost first. Empty when the structure carries none.
+
+        A 2xx counts only where its structure says that it failed; words in it prove nothing.
+        """
+        found: dict[ErrorInfo, None] = {}
+        for info in find_errors(self.text, self.json, succeeded=self.succeeded, event=self.event):
+            found.setdefault(info)
+            if len(found) >= MAX_ERRORS:
+                break
+        return self._with_header_type(tuple(found))
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """The most telling error (the innermost), None when there is none."""
+        return self.errors[0] if self.errors else None
+
+    @cached_property
+    def said(self) -> tuple[ErrorInfo, ...]:
+        """`errors` as rules see them: lower case, single spaces, bounded.
+
+        In messages the requested upstream model stands as `{model}`, however the vendor spelled it, and longer quoted
+        passages are left out: they are echoes of the request.
+        """
+        names = spell(self.model, self.alias)
+        return tuple(
+            ErrorInfo(
+                info.code.lower(), info.type.lower(), info.param.lower(), names.put_placeholder(fold(info.message))[0]
+            )
+            for info in self.errors
+        )
+
+    def names_model(self) -> bool:
+        """Whether an error's message or param names the requested upstream model or the alias, as vendors write it."""
+        names = spell(self.model, self.alias)
+        return any("{model}" in info.message for info in self.said) or any(
+            names.put_placeholder(f"model {fold(info.param)}")[1] for info in self.errors if info.param
+        )
+
+    def path(self, dotted: str) -> object | None:
+        """The value at a dotted path of the JSON body; numbers index lists, `*` gathers all elements; None if absent.
+
+        A body that is an array with one element is entered by itself (Gemini wraps errors so).
+        """
+        return self.follow(tuple(dotted.split(".")))
+
+    def follow(self, keys: tuple[str, ...]) -> object | None:
+        """`path` with the keys already split."""
+        root = self.json
+        if isinstance(root, list) and len(root) == 1 and not keys[0].isdecimal() and keys[0] != "*":
+            root = root[0]
+        return follow(root, keys)
+
+    def _with_header_type(self, infos: tuple[ErrorInfo, ...]) -> tuple[ErrorInfo, ...]:
+        # Bedrock names the exception in a header only (AWS restJson1 protocol, "x-amzn-errortype").
+        name = self.header("x-amzn-errortype").partition(":")[0].strip() if self.headers else ""
+        if not name or self.succeeded:
+            return infos
+        return tuple(
+            ErrorInfo(info.code, info.type or name, info.param, info.message) for info in infos or (ErrorInfo(),)
+        )

@@ -1,0 +1,110 @@
+"""How rules see what an error says: lower case, single spaces, short, and with `{model}` for the requested model.
+
+Vendors spell the same model in many ways, and they quote pieces of the request. Both are evened out here, once, so that
+a rule is about the vendor's words and about nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from understudy.replies.unwrap import ECHO_BEFORE, MAX_MESSAGE
+
+HEAD, TAIL = 480, 160  # characters of a message that are judged: vendors say what is wrong first or last
+CUT = "..."  # what stands for something left out; ASCII, which keeps searching quick
+
+# Short passages are found as well, so that what stands between two quoted names is not taken for quoted itself.
+_QUOTED = re.compile(
+    r"\"(?:[^\"\\]|\\.){0,2000}\"|`[^`]{0,2000}`|(?<![a-z0-9])'(?:[^'\\]|\\.){0,2000}'(?![a-z0-9])|“[^”]{0,2000}”"
+)
+_VENDOR_BEFORE = re.compile(
+    r"(?:error|exception|provider|upstream|response|failed|returned|said|says|status|reason|[\"'](?:message|detail|msg)[\"'])"
+    r"\W{0,8}$"
+)
+
+
+def fold(message: str) -> str:
+    """Lower case, single spaces, bounded, without longer quoted passages, which repeat the request's words."""
+    text = " ".join(message[:MAX_MESSAGE].split()).lower().replace("\u2019", "'")
+    if len(text) > HEAD + TAIL:
+        text = f"{text[:HEAD]} {CUT} {text[-TAIL:]}"
+    brace = text.find("{")
+    if brace >= 0 and ECHO_BEFORE.search(text, max(0, brace - 80), brace):
+        text = f"{text[:brace]}{CUT}"  # arguments of a tool, a schema, a prompt
+
+    def drop(found: re.Match[str]) -> str:
+        passage = found.group()
+        if passage.count(" ") < 2 or not found.start() or _VENDOR_BEFORE.search(text, 0, found.start()):
+            return passage
+        return CUT
+
+    return _QUOTED.sub(drop, text) if any(quote in text for quote in "\"'`“") else text
+
+
+# A name that is an ordinary word ("auto", "ollama") counts only in quotes or right behind "model".
+_TOLD = ("model ", "model:", "model=", "model: ")
+_OPENING, _CLOSING = "`'\"<[\u2018\u201c", "`'\">]\u2019\u201d"
+_FOLDERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.:@-/")
+_INSIDE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+# A date or "latest" belongs to the name; what makes another name of it must not follow.
+_BEHIND = re.compile(r"(?:[-@]\d{8}|-\d{4}-\d{2}-\d{2}|-latest)?(?![a-z0-9_]|[-.:@/][a-z0-9])")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The spellings of one model name, the longest first."""
+
+    strong: tuple[str, ...]
+    weak: tuple[str, ...]
+
+    def put_placeholder(self, text: str) -> tuple[str, int]:
+        """The text (folded) with every mention, its folders and quotes, as `{model}`; and how many there were."""
+        pieces: list[str] = []
+        done = count = 0
+        for start, end in self._mentions(text):
+            if start < done:
+                continue
+            first = start
+            while start > done and text[start - 1] in _FOLDERS and (text[start - 1] == "/" or start < first):
+                start -= 1
+            if start > done and text[start - 1] in _OPENING:
+                start -= 1
+                end += end < len(text) and text[end] in _CLOSING
+            pieces += (text[done:start], "{model}")
+            done, count = end, count + 1
+        return ("".join((*pieces, text[done:])), count) if count else (text, 0)
+
+    def _mentions(self, text: str) -> list[tuple[int, int]]:
+        found: dict[int, int] = {}
+        for spelling in (*self.strong, *self.weak):
+            at = text.find(spelling)
+            while at >= 0:
+                behind = _BEHIND.match(text, at + len(spelling))
+                if behind and (not at or text[at - 1] not in _INSIDE) and self._counts(spelling, text, at):
+                    found[at] = max(found.get(at, 0), behind.end())
+                at = text.find(spelling, at + len(spelling))
+        return sorted(found.items())
+
+    def _counts(self, spelling: str, text: str, at: int) -> bool:
+        if spelling in self.strong:
+            return True
+        end = at + len(spelling)
+        quoted = text[at - 1 : at] in ("`", "'", '"', "“", "/") and text[end : end + 1] in ("`", "'", '"', "”")
+        return quoted or text.endswith(_TOLD, 0, at)
+
+
+@lru_cache(maxsize=256)
+def spell(model: str, alias: str) -> Names:
+    """A model name as vendors write it (in lower case): without folders, tags or a region."""
+    strong: set[str] = set()
+    weak: set[str] = set()
+    for name in (model[:200].lower(), alias[:200].lower()):
+        short = name.rpartition("/")[2]
+        spellings = {name, name.removeprefix("models/"), short, re.sub(r"\[\w+\]$|:(?!\d)[\w-]+$", "", short)}
+        spellings.add(re.sub(r"^(?:us|eu|apac|global)\.", "", short))
+        for spelling in spellings:
+            if len(spelling) > 2:
+                (strong if re.search(r"[0-9/_-]", spelling) else weak).add(spelling)
+    return Names(tuple(sorted(strong, key=len, reverse=True)), tuple(sorted(weak - strong, key=len, reverse=True)))

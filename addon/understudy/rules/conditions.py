@@ -1,0 +1,205 @@
+"""One line of a rule's condition -> a test of a reply, quick enough to run for every rule and every reply.
+
+A test sees a reply and one of its errors in lower case (`Reply.said`). It also keeps what was written and can say what
+it saw, so that people can be told why a rule kept silent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import translate
+from functools import partial
+
+from understudy.codec.patterns import compile_pattern, needles
+from understudy.replies import ErrorInfo, Reply
+
+INFO_FIELDS = ("code", "type", "param", "message")
+MODIFIERS = ("contains", "re", "glob")
+PLACES = "status, code, type, param, message, text, header.<name> or json.<path>"
+
+type Test = Callable[[Reply, ErrorInfo], bool]
+"""Whether a condition holds."""
+
+
+class ConditionError(ValueError):
+    """A line that means nothing: what is wrong, and what to write instead."""
+
+    def __init__(self, what: str, write: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.write = write
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a condition: ``message|contains: [a, b]``; the values are alternatives."""
+
+    place: str
+    modifier: str
+    values: tuple[str, ...]
+    test: Test = field(compare=False, repr=False)
+    read: Callable[[Reply, ErrorInfo], str] = field(compare=False, repr=False)
+    """What a reply has in this place, for people."""
+    price: int = 0
+    """How much it costs to try; the cheapest are tried first."""
+
+    def __str__(self) -> str:
+        name = f"{self.place}|{self.modifier}" if self.modifier else self.place
+        more = f" (or one of {len(self.values) - 1} more)" if len(self.values) > 1 else ""
+        value = self.values[0]
+        return f"{name}: {value if len(value) <= 60 else value[:57] + '...'}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """OR over alternatives, each the AND of its tests, the cheapest first. One alternative is about one error."""
+
+    alternatives: tuple[tuple[Test, ...], ...]
+    lines: tuple[tuple[Line, ...], ...] = ()
+    """The alternatives as they were written."""
+
+    @classmethod
+    def of(cls, alternatives: Sequence[Sequence[Line]]) -> Condition:
+        """From what was written."""
+        ordered = tuple(tuple(sorted(lines, key=lambda line: line.price)) for lines in alternatives)
+        return cls(tuple(tuple(line.test for line in lines) for lines in ordered), ordered)
+
+    def holds(self, reply: Reply, info: ErrorInfo) -> bool:
+        """Whether one alternative holds altogether."""
+        for tests in self.alternatives:  # plain loops: this is the innermost part of judging
+            for test in tests:
+                if not test(reply, info):
+                    break
+            else:
+                return True
+        return False
+
+
+def read_line(key: str, values: Sequence[str]) -> Line:
+    """``key: values`` of a condition. Raises ConditionError."""
+    place, bar, modifier = key.partition("|")
+    if bar and modifier not in MODIFIERS:
+        known = ", ".join(MODIFIERS)
+        raise ConditionError(f"the modifier `{modifier[:60]}` is not known", f"write one of {known}")
+    written = tuple(values)
+    if place == "status":
+        if bar:
+            raise ConditionError("`status` takes no modifier", "write numbers or a class such as 4xx")
+        wanted = _statuses(written)
+        return Line(
+            place, "", written, lambda reply, info: reply.status in wanted, lambda reply, info: str(reply.status)
+        )
+    if place not in INFO_FIELDS and place != "text" and not re.fullmatch(r"(?:header|json)\.\S+", place):
+        raise ConditionError(f"the field `{place[:60]}` is not known", f"write {PLACES}")
+    price = 1 if place in INFO_FIELDS[:3] else 2 if not bar or modifier == "contains" else 3
+    if place not in INFO_FIELDS:
+        price += 3
+    test, read = _place_test(place, _value_test(modifier, written))
+    return Line(place, modifier, written, test, read, price)
+
+
+def _statuses(values: Sequence[str]) -> frozenset[int]:
+    wanted: set[int] = set()
+    for value in values:
+        if re.fullmatch(r"[1-5]xx", value.lower()):
+            wanted.update(range(int(value[0]) * 100, int(value[0]) * 100 + 100))
+        elif re.fullmatch(r"[1-9]\d\d", value):
+            wanted.add(int(value))
+        else:
+            raise ConditionError(f"`{value[:60]}` is not a status", "write a number such as 404 or a class such as 4xx")
+    return frozenset(wanted)
+
+
+def _place_test(place: str, holds: Callable[[str], bool]) -> tuple[Test, Callable[[Reply, ErrorInfo], str]]:
+    match place:
+        case "code":
+            return lambda reply, info: holds(info.code), lambda reply, info: info.code
+        case "type":
+            return lambda reply, info: holds(info.type), lambda reply, info: info.type
+        case "param":
+            return lambda reply, info: holds(info.param), lambda reply, info: info.param
+        case "message":
+            return lambda reply, info: holds(info.message), lambda reply, info: info.message
+        case "text":
+            return lambda reply, info: holds(reply.folded_text), lambda reply, info: reply.folded_text
+    kind, _, name = place.partition(".")
+    if kind == "header":
+        return (
+            lambda reply, info: holds(reply.header(name).lower()),
+            lambda reply, info: reply.header(name).lower(),
+        )
+    keys = tuple(name.split("."))
+    return (
+        lambda reply, info: any(holds(text) for text in _leaves(reply.follow(keys))),
+        lambda reply, info: ", ".join(_leaves(reply.follow(keys))),
+    )
+
+
+def _value_test(modifier: str, values: Sequence[str]) -> Callable[[str], bool]:
+    """A test of one text in lower case. Several values are alternatives."""
+    match modifier:
+        case "":
+            wanted = frozenset(value.lower() for value in values)
+            return lambda text: text in wanted
+        case "contains":
+            return partial(_contains_one, tuple(value.lower() for value in values))
+        case "glob":
+            return _match_one([((), re.compile(translate(value.lower())).match) for value in values])
+    tries = []
+    for value in values:
+        try:
+            search = compile_pattern(value).search
+        except ValueError as error:
+            raise ConditionError(str(error), "write an expression without it") from None
+        tries.append((tuple(tuple(words) for words in needles(value)), search))
+    return _match_one(tries)
+
+
+type _Search = Callable[[str], re.Match[str] | None]
+type _Needles = tuple[tuple[str, ...], ...]
+
+
+def _contains_one(values: tuple[str, ...], text: str) -> bool:
+    for value in values:  # noqa: SIM110  a plain loop: this runs for every rule and every reply
+        if value in text:
+            return True
+    return False
+
+
+def _match_one(tries: Sequence[tuple[_Needles, _Search]]) -> Callable[[str], bool]:
+    """Whether one expression is found. Those whose necessary words are not in the text are not even started."""
+    empty = any(search("") is not None for _, search in tries)
+    every = tuple(tries)
+
+    def holds(text: str) -> bool:
+        if not text:
+            return empty
+        for needed, search in every:  # plain loops, as above
+            for words in needed:
+                for word in words:
+                    if word in text:
+                        break
+                else:
+                    break
+            else:
+                if search(text) is not None:
+                    return True
+        return False
+
+    return holds
+
+
+def _leaves(value: object | None) -> list[str]:
+    """The scalars that a path led to, as lower-case texts; nothing for what is absent, null or a mapping."""
+    match value:
+        case bool():
+            return ["true" if value else "false"]
+        case str() | float():
+            return [str(value).lower()]
+        case int() if abs(value) < 1 << 63:
+            return [str(value)]
+        case list():
+            return [leaf for item in value[:64] if not isinstance(item, list) for leaf in _leaves(item)]
+    return []

@@ -1,0 +1,188 @@
+"""Folders of rules: which files are rules, who may have written them, whether they fit together, and the rules in use.
+
+``RuleLibrary`` holds the folders that the owner named and the shipped one, and reads them again when a file changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from understudy.codec.file_permissions import check_file_is_private, check_folder_is_private
+from understudy.codec.yaml_nodes import FileError, Problem, RuleError
+from understudy.rules.python_rule import load_python_rule
+from understudy.rules.ruleset import Ruleset, Speaker
+from understudy.rules.yaml_rule import read_rule
+
+PYTHON = ".py"
+RULES, HIDDEN = (".yaml", ".yml", PYTHON), (".", "__")
+MOST_FILES = 2000
+
+type Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+def load_folder(path: str | Path, *, private: bool = False) -> tuple[Speaker, ...]:
+    """Every rule below a folder, by path. Raises RuleError that names everything wrong in any file.
+
+    ``private``: refuse folders and files that others can write.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "this is not a folder" if folder.exists() else "there is no such folder"
+        raise RuleError([Problem(str(folder), 1, what, "name a folder with <vendor>/<label>.yaml files")])
+    rules: dict[str, Speaker] = {}
+    problems: list[Problem] = []
+    for file in rule_files(folder):
+        try:
+            if private:
+                _check_private(file, folder)
+            rule = load_file(file, folder)
+        except FileError as error:
+            problems += error.problems
+            continue
+        if rule.id in rules:
+            what = f"two files make the rule {rule.id!r}"
+            problems.append(Problem(str(file), 1, what, "give one of them another name"))
+        rules[rule.id] = rule
+    problems += _dangling(rules, folder)
+    if problems:
+        raise RuleError(problems)
+    return tuple(rules.values())
+
+
+def load_file(file: Path, folder: Path) -> Speaker:
+    """The rule in one file of a folder. Raises RuleError."""
+    identity = file.relative_to(folder).with_suffix("").as_posix()
+    if file.suffix == PYTHON:
+        return load_python_rule(file, identity)
+    return read_rule(file, identity)
+
+
+def rule_files(folder: Path) -> list[Path]:
+    """The files below a folder that are rules, sorted: by suffix, and neither hidden nor in a hidden folder."""
+    return sorted(map(Path, _rule_paths(folder)))
+
+
+def _rule_paths(folder: Path) -> list[str]:
+    """The same as texts, in no order: somebody looks once a second, and paths are expensive."""
+    found: list[str] = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        found += [os.path.join(root, name) for name in names if name.endswith(RULES) and not name.startswith(HIDDEN)]
+        if len(found) > MOST_FILES:
+            what = f"there are more than {MOST_FILES} rule files"
+            raise RuleError([Problem(str(folder), 1, what, "name the folder that holds the rules")])
+    return found
+
+
+def stamp(folder: Path) -> Stamp:
+    """What changes when a file of a folder is changed, added or taken away. Never raises."""
+    found = []
+    try:
+        for path in sorted(_rule_paths(folder)):
+            status = os.stat(path)
+            found.append((path, status.st_mtime_ns, status.st_size, status.st_ino))
+    except (OSError, RuleError):
+        found.append((str(folder), -1, len(found), 0))
+    return tuple(found)
+
+
+def shipped_folder() -> Path:
+    """Where the rules are that come with understudy: beside the modules in a wheel, at the top of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "shipped_rules"
+    return inside if inside.is_dir() else package.parent.parent / "rules"
+
+
+def shipped() -> Ruleset:
+    """The rules that come with understudy."""
+    return Ruleset(load_shipped())
+
+
+def load_shipped() -> tuple[Speaker, ...]:
+    """The rules that come with understudy, read once and again only when somebody changes one. Raises RuleError."""
+    folder = shipped_folder()
+    return _load_unless_known(folder, stamp(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_unless_known(folder: Path, _state: Stamp) -> tuple[Speaker, ...]:
+    return load_folder(folder)
+
+
+def _check_private(file: Path, folder: Path) -> None:
+    check_file_is_private(file)
+    places = [folder, *(folder.joinpath(*file.relative_to(folder).parts[:n]) for n in range(1, _depth(file, folder)))]
+    for place in places:
+        check_folder_is_private(place)
+
+
+def _depth(file: Path, folder: Path) -> int:
+    return len(file.relative_to(folder).parts)
+
+
+def _dangling(rules: dict[str, Speaker], folder: Path) -> Iterator[Problem]:
+    """Vetoes that name no rule of the folder, or each other."""
+    for rule in rules.values():
+        for other in sorted(rule.vetoed_by):
+            path = str(folder / rule.id)
+            if other not in rules:
+                what = f"`unless` names the rule {other!r}, which is not in this folder"
+                yield Problem(f"{path}.yaml", 1, what, "name one that is, or remove it")
+            elif rule.id in rules[other].vetoed_by and rule.id <= other:
+                what = f"this rule and {other!r} veto each other"
+                yield Problem(f"{path}.yaml", 1, what, "keep one of the two vetoes")
+
+
+INTERVAL = 1.0
+"""Seconds between two looks."""
+
+
+class RuleLibrary:
+    """Folders of rules and the ruleset made of them. Raises RuleError when the shipped rules are broken."""
+
+    def __init__(self) -> None:
+        self.folders: tuple[Path, ...] = ()
+        self._stamps = self._stamp(())
+        self.ruleset = self._load(())
+
+    def use(self, folders: Sequence[str]) -> Ruleset:
+        """Work with these folders, the first one asked first. Raises RuleError; what was in use then stays."""
+        named = tuple(Path(folder).expanduser().absolute() for folder in folders if folder)
+        if len(set(named)) < len(named):
+            raise RuleError([Problem(str(named[-1]), 1, "a folder is named twice", "name it once")])
+        stamps = self._stamp(named)
+        self.ruleset = self._load(named)
+        self.folders, self._stamps = named, stamps
+        return self.ruleset
+
+    def refresh(self) -> Ruleset | None:
+        """The new ruleset when a file has changed, else None. Raises RuleError once for each broken state."""
+        # Stamped before reading: a file that is written meanwhile is read again at the next look.
+        stamps = self._stamp(self.folders)
+        if stamps == self._stamps:
+            return None
+        self._stamps = stamps
+        self.ruleset = self._load(self.folders)
+        return self.ruleset
+
+    def _stamp(self, folders: Sequence[Path]) -> tuple[Stamp, ...]:
+        return tuple(stamp(folder) for folder in (*folders, shipped_folder()))
+
+    def _load(self, folders: Sequence[Path]) -> Ruleset:
+        problems: list[Problem] = []
+        loaded: list[tuple[Speaker, ...]] = []
+        for folder in folders:
+            try:
+                loaded.append(load_folder(folder, private=True))
+            except RuleError as error:
+                problems += error.problems
+        try:
+            loaded.append(load_shipped())
+        except RuleError as error:
+            problems += error.problems
+        if problems:
+            raise RuleError(problems)
+        return Ruleset(*loaded)

@@ -1,0 +1,274 @@
+"""The memory of what is out of rotation: suspensions of candidates, credentials and upstreams, each until a time.
+
+Laws kept here: a suspension is keyed by the concrete upstream model, never by the alias, and is only ever lengthened
+until it expires, is resumed by hand, or is disproved (law 3). What has expired is half-open: one probe at a time, until
+a success disproves it or a failure suspends it anew. What is learnt from an attempt counts only against what is older
+than it: every attempt draws a ticket, and every change has a number from the same counter, because clocks jump (F16).
+Time comes from an injected clock, in seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Protocol
+from weakref import WeakSet
+
+from cachetools import TLRUCache
+
+from understudy.model import Candidate, Key, Label, Scope, Suspension, keys_of
+from understudy.suspensions.ladder import Ladders
+
+LIMIT = 100_000
+"""The most suspensions kept. At the limit a new one is dropped: evicting would revive a live one."""
+EARLY_PROBE = 30.0
+"""Seconds between two early probes of one candidate, where all candidates are suspended for model_unsupported."""
+
+
+class Listener(Protocol):
+    """Somebody who wants to know what comes and goes."""
+
+    def changed(self, key: Key, blocked: bool) -> None:
+        """A key was suspended or is being probed, or can be picked again."""
+
+
+def _until(_key: Key, suspension: Suspension, _now: float) -> float:
+    return suspension.until
+
+
+class Suspensions:
+    """The TTL cache of suspensions, and what has come out of it without being proven yet.
+
+    ``listeners`` are told of every key that is blocked or free again, for as long as somebody else keeps them alive: a
+    request may still work on the lineups of a pool that was replaced since (law 11).
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.listeners: WeakSet[Listener] = WeakSet()
+        self.ladders: Ladders[Key] = Ladders()
+        self.generations: Counter[str] = Counter()
+        """How often each credential has changed."""
+        self.version = 0
+        """Changes with every suspension that comes or goes."""
+        self._blocked: set[Key] = set()
+        """What the listeners know as blocked: suspended, or being probed."""
+        # An infinite size: a finite one evicts live suspensions. LIMIT bounds it instead.
+        self._cache: TLRUCache[Key, Suspension] = TLRUCache(maxsize=math.inf, ttu=_until, timer=clock)
+        self._half_open: dict[Key, Suspension] = {}
+        self._probes: dict[Key, int] = {}
+        self._early: dict[Key, float] = {}
+        self._orders = itertools.count(1)
+        self._cleared: dict[Key, int] = {}
+        """When a key was resumed by hand or proven, as an order."""
+        self._renewed: dict[str, int] = {}
+        """When a credential changed, as an order."""
+
+    def __len__(self) -> int:
+        with self._cache.timer:
+            self.expire()
+            return len(self._cache)
+
+    def __iter__(self) -> Iterator[Suspension]:
+        """The running suspensions, the earliest due first."""
+        with self._cache.timer:
+            self.expire()
+            running = [self._cache[key] for key in self._cache]
+        yield from sorted(running, key=lambda item: item.until)
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    def get(self, key: Key) -> Suspension | None:
+        """The running suspension of a key, or None."""
+        return self._cache.get(key)
+
+    def half_open(self, key: Key) -> Suspension | None:
+        """The suspension that has expired and that no success has disproved yet, or None."""
+        return self._half_open.get(key)
+
+    def known(self) -> list[Key]:
+        """Everything that is suspended, half-open or being probed."""
+        self.expire()
+        return list(self._blocked | self._half_open.keys())
+
+    def is_held(self, key: Key) -> bool:
+        """Whether anything is held against the key: it is suspended, half-open or being probed."""
+        return key in self._blocked or key in self._half_open
+
+    def is_blocked(self, key: Key) -> bool:
+        """Whether the key cannot be picked: suspended, or being probed."""
+        return key in self._blocked
+
+    def is_probed(self, key: Key, besides: int = 0) -> bool:
+        """Whether a probe of this key is under way, by another attempt than the one with this ticket."""
+        return self._probes.get(key, besides) != besides
+
+    def is_stale(self, candidate: Candidate, key: Key, ticket: int) -> bool:
+        """Whether something newer has cleared the key: a hand, a success, or another secret of its credential (F16)."""
+        return ticket < self._cleared.get(key, 0) or ticket < self._renewed.get(candidate.credential.name, 0)
+
+    def ticket(self) -> int:
+        """The order of an attempt that begins now."""
+        return next(self._orders)
+
+    # -- changes -------------------------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """Let go of what is due: it is half-open from then on. Costs next to nothing while nothing is."""
+        for key, suspension in self._cache.expire():
+            self._half_open[key] = suspension
+            _bound(self._half_open)
+            self._tell(key, False)
+
+    def suspend(self, suspension: Suspension) -> Suspension | None:
+        """Take something out of rotation; a running suspension that lasts longer keeps its end and its evidence.
+
+        Returns the suspension that now holds, None when there is none: it is due already, or there is no room.
+        """
+        key = suspension.key
+        # Time stands still meanwhile: the cache lets go of due entries by itself, and nobody would be told.
+        with self._cache.timer as now:
+            self.expire()
+            running = self._cache.get(key)
+            kept = running if running is not None and running.until >= suspension.until else suspension
+            # The newer refusal counts for what a late success may still undo.
+            suspension = kept.confirmed(next(self._orders))
+            if suspension.until <= now or (running is None and len(self._cache) >= LIMIT):
+                return None
+            self._cache[key] = suspension
+            self._half_open.pop(key, None)
+            self._probes.pop(key, None)
+            self._tell(key, True)
+        return suspension
+
+    def begin_probe(self, candidate: Candidate, ticket: int) -> None:
+        """An attempt begins: it takes the one probe of everything about the candidate that is half-open."""
+        if not self._half_open:
+            return
+        for key in keys_of(candidate):
+            if key in self._half_open and key not in self._probes:
+                self._probes[key] = ticket
+                self._tell(key, True)
+
+    def end_probe(self, ticket: int) -> None:
+        """The attempt has shown what it is worth, or was given up: its probes are free again either way (F14)."""
+        if not self._probes:
+            return
+        for key in [key for key, holder in self._probes.items() if holder == ticket]:
+            del self._probes[key]
+            self._tell(key, False)
+
+    def prove(self, candidate: Candidate, ticket: int) -> Suspension | None:
+        """A generating attempt ended well: it resumes its own candidate, and what had expired is back for good.
+
+        Nothing that is newer than the attempt is touched (laws 3 and 4). Returns the running suspension it lifted.
+        """
+        keys = [key for key in keys_of(candidate) if key in self.ladders or self.is_held(key)]
+        if not keys:
+            return None  # the common case, and every success asks
+        lifted = None
+        with self._cache.timer:
+            self.expire()
+            for key in keys:
+                running = self._cache.get(key)
+                last = running or self._half_open.get(key)
+                if self.is_stale(candidate, key, ticket) or (last is not None and ticket < last.order):
+                    continue
+                if running is not None:
+                    if key.scope is not Scope.CANDIDATE:
+                        continue
+                    lifted = running
+                if last is not None:
+                    self._clear(key)
+                else:
+                    self.ladders.forget(key)
+        return lifted
+
+    def begin_early_probe(self, key: Key) -> bool:
+        """Whether a candidate may be asked although it is suspended (F17); if so, the next time is 30 s from now."""
+        now, last = self.clock(), self._early.get(key)
+        if last is not None and abs(now - last) < EARLY_PROBE:
+            return False
+        self._early.pop(key, None)
+        self._early[key] = now
+        _bound(self._early)
+        return True
+
+    def resume(self, key: Key) -> Suspension | None:
+        """Put something back into rotation by hand; returns what was lifted, None if nothing was.
+
+        Attempts that began before change nothing about it any more.
+        """
+        with self._cache.timer:
+            self.expire()
+            lifted = self._cache.get(key) or self._half_open.get(key)
+            if lifted is not None:
+                self._clear(key)
+        return lifted
+
+    def make_due(self, key: Key) -> Suspension | None:
+        """End a running suspension early, by hand and unproven: the next request that gets there is its probe.
+
+        Returns what is half-open from now on, None when nothing was running.
+        """
+        with self._cache.timer as now:
+            self.expire()
+            running = self._cache.pop(key, None)
+            if running is None:
+                return None
+            due = replace(running, until=min(running.until, now))
+            self._half_open[key] = due
+            _bound(self._half_open)
+            self._tell(key, False)
+        return due
+
+    def renew(self, credential: str, *, rejected_only: bool = False) -> None:
+        """The credential has changed: what was learnt with the old one is void, and late results of it count no more.
+
+        ``rejected_only``: it is another token of the same account: only what was said about the token itself is void.
+        """
+        self.generations[credential] += 1
+        with self._cache.timer:
+            self.expire()
+            for key, known in [*self._cache.items(), *self._half_open.items()]:
+                about = key.scope is not Scope.UPSTREAM and key.name == credential
+                if about and (not rejected_only or known.label is Label.CREDENTIAL_REJECTED):
+                    self._clear(key)
+            self._renewed[credential] = next(self._orders)
+
+    def retain(self, wanted: Callable[[Key], bool]) -> None:
+        """Forget what is not wanted any more: what a reload has removed (O03)."""
+        with self._cache.timer:
+            self.expire()
+            for key in [*self._cache, *self._half_open]:
+                if not wanted(key):
+                    self._clear(key)
+
+    def _clear(self, key: Key) -> None:
+        """Nothing is held against the key any more, and nothing that is older than now will be."""
+        self._cleared.pop(key, None)
+        self._cleared[key] = next(self._orders)
+        _bound(self._cleared)
+        self._cache.pop(key, None)
+        self.ladders.forget(key)
+        self._half_open.pop(key, None)
+        self._probes.pop(key, None)
+        self._early.pop(key, None)
+        self._tell(key, False)
+
+    def _tell(self, key: Key, blocked: bool) -> None:
+        self.version += 1
+        if blocked is (key in self._blocked):
+            return
+        (self._blocked.add if blocked else self._blocked.discard)(key)
+        for listener in self.listeners:
+            listener.changed(key, blocked)
+
+
+def _bound[V](table: dict[Key, V]) -> None:
+    """What can be named by anybody must not grow for ever: the oldest entry goes."""
+    if len(table) > LIMIT:
+        del table[next(iter(table))]

@@ -1,0 +1,163 @@
+"""When the state file is read and written: read when a pool names it, written once a second while something changes.
+
+The event loop collects a few hundred suspensions at a time; encoding and writing is done by a thread of its own, one
+write after the other. At the end of the proxy the last state is written at once. Trouble with the file is told once,
+and costs nothing but the memory: it is never a reason not to serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from understudy.model import Key, Pool, Suspension
+from understudy.suspensions.cache import Suspensions
+from understudy.suspensions.snapshot import StateError, decode, encode, restore, urls_of
+from understudy.suspensions.state_file import StateFile
+
+logger = logging.getLogger("understudy")
+
+INTERVAL = 1.0
+"""Seconds between two writes."""
+AT_ONCE = 250
+"""How many suspensions are collected before others get their turn."""
+
+
+class StateKeeper:
+    """Keeps the suspensions of one engine in the state file of its pool, if that names one."""
+
+    def __init__(self, suspensions: Suspensions) -> None:
+        self.suspensions = suspensions
+        self._file: StateFile | None = None
+        self._pool = Pool()
+        self._urls = urls_of(self._pool)
+        self._written = 0
+        """The version of the suspensions that the file has."""
+        self._told = ""
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="understudy state")
+
+    def use(self, pool: Pool) -> None:
+        """Keep what is learnt in this pool's state file from now on; a file that was not in use yet is read first."""
+        path = Path(pool.state) if pool.state else None
+        before = self._file.path if self._file else None
+        if path != before:
+            self.write_now()
+        self._pool, self._urls = pool, urls_of(pool)
+        if path == before:
+            return
+        if self._file is not None:
+            self._file.let_go()
+        self._file, self._written, self._told = StateFile(path) if path else None, -1, ""
+        if self._file is not None:
+            self._read(self._file)
+
+    async def keep(self) -> None:
+        """Write whenever something has changed, for ever."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            await self.write_changes()
+
+    async def write_changes(self) -> None:
+        """Write if something has changed since the last time."""
+        file, version = self._file, self.suspensions.version
+        if file is None or version == self._written or not self._may_write(file):
+            return
+        running: list[Suspension] = []
+        keys = self.suspensions.known()
+        for start in range(0, len(keys), AT_ONCE):
+            running += self._running(keys[start : start + AT_ONCE])
+            await asyncio.sleep(0)
+        if self._file is file:
+            self._wrote(version, await asyncio.wrap_future(self._begin(file, running)))
+
+    def write_now(self) -> None:
+        """Write, and return when it is done."""
+        if self._file is not None and self._may_write(self._file):
+            running = self._running(self.suspensions.known())
+            self._wrote(self.suspensions.version, self._begin(self._file, running).result())
+
+    def close(self) -> None:
+        """The proxy ends: write for the last time."""
+        self.write_now()
+        self._thread.shutdown()
+        if self._file is not None:
+            self._file.let_go()
+            self._file = None
+
+    def _running(self, keys: list[Key]) -> list[Suspension]:
+        return [found for key in keys if (found := self.suspensions.get(key)) is not None]
+
+    def _begin(self, file: StateFile, running: list[Suspension]) -> Future[str]:
+        """Have the thread write; it gets nothing that changes meanwhile, and says what went wrong."""
+        ladders, urls, now = list(self.suspensions.ladders), self._urls, self.suspensions.clock()
+
+        def write() -> str:
+            try:
+                file.write(encode(running, ladders, urls, now))
+            except OSError as error:
+                return f"{file.path} cannot be written ({error.strerror}), so suspensions will not outlive this proxy"
+            return ""
+
+        return self._thread.submit(write)
+
+    def _wrote(self, version: int, trouble: str) -> None:
+        if trouble:
+            self._tell(trouble)
+        else:
+            self._written, self._told = version, ""
+
+    def _read(self, file: StateFile) -> None:
+        ours = self._may_write(file)
+        try:
+            content = file.read()
+            with _uncollected():
+                count = restore(decode(content), self._pool, self.suspensions) if content else 0
+        except OSError as error:
+            self._tell(f"{file.path} cannot be read ({error.strerror}): suspensions start empty")
+        except StateError as error:
+            kept = self._set_aside(file) if ours else "it stays as it is"
+            logger.warning(f"understudy: {file.path}: {error}: suspensions start empty, and {kept}")
+        else:
+            if count:
+                logger.info(f"understudy: {count} suspensions from {file.path}")
+
+    def _set_aside(self, file: StateFile) -> str:
+        try:
+            return f"it is called {file.set_aside(self.suspensions.clock())} now"
+        except OSError as error:
+            return f"it cannot be set aside ({error.strerror})"
+
+    def _may_write(self, file: StateFile) -> bool:
+        try:
+            if file.is_ours():
+                return True
+            self._tell(
+                f"{file.path} belongs to another proxy, so this one does not write it: give it a file of its own"
+            )
+        except OSError as error:
+            self._tell(
+                f"{file.path} cannot be locked ({error.strerror}), so it is not written: let its folder be yours"
+            )
+        return False
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._told:
+            self._told = trouble
+            logger.warning(f"understudy: {trouble}")
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Tens of thousands of small objects are made here, and all of them stay: to look at them now is for nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,178 @@
+"""What of the suspensions outlives the proxy, as values and as text: the running ones, and where the ladders stand.
+
+Every entry says to which upstream URL it belongs, so that a name that means something else by now brings nothing back.
+A rejected credential is not remembered: a restart is how a secret in the environment gets changed, and one attempt
+tells whether it was. Nor is what a proxy cannot recognise again: the tools' own credentials, and late results.
+
+The text is JSON, written entry by entry: one long call of the encoder would keep everything else from running.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from understudy.model import Key, Label, Pool, Scope, Suspension, printable
+from understudy.suspensions.cache import LIMIT, Suspensions
+from understudy.suspensions.ladder import Rung
+
+VERSION = 1
+LONGEST = 400 * 24 * 3600.0
+"""The longest suspension that is believed, in seconds: more than a hand may ask for."""
+MOST_TEXT = 1000
+"""Characters of a text that are read back."""
+
+type Standing = tuple[Key, Label, Rung]
+
+
+class StateError(ValueError):
+    """The text is not a state of this version. Says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a state file holds; each entry with the URL of its upstream."""
+
+    suspensions: tuple[tuple[Suspension, str], ...] = ()
+    ladders: tuple[tuple[Key, Label, Rung, str], ...] = ()
+
+
+def urls_of(pool: Pool) -> dict[tuple[bool, str], str]:
+    """The URL of each upstream and credential, by whether it is an upstream, and its name."""
+    upstreams = {(True, each.name): each.url for each in pool.upstreams.values()}
+    return upstreams | {
+        (False, each.name): each.upstream.url for each in pool.credentials.values() if not each.secret.is_client
+    }
+
+
+def _place(key: Key) -> tuple[bool, str]:
+    return key.scope is Scope.UPSTREAM, key.name
+
+
+def encode(
+    suspensions: Iterable[Suspension], ladders: Iterable[Standing], urls: dict[tuple[bool, str], str], now: float
+) -> bytes:
+    """The text of a state file."""
+    running = (_suspension(each, urls[_place(each.key)]) for each in suspensions if _counts(each.key, each.label, urls))
+    rungs = (
+        {**_key(key), "url": urls[_place(key)], "label": label, "step": rung.step, "until": rung.until}
+        for key, label, rung in ladders
+        if _counts(key, label, urls)
+    )
+    head = f'{{"version": {VERSION}, "written": {json.dumps(now)},\n'
+    return f'{head}"suspensions": [{_listed(running)}],\n"ladders": [{_listed(rungs)}]}}\n'.encode()
+
+
+def _counts(key: Key, label: Label, urls: dict[tuple[bool, str], str]) -> bool:
+    return label is not Label.CREDENTIAL_REJECTED and _place(key) in urls
+
+
+def _listed(entries: Iterator[dict[str, Any]]) -> str:
+    return ",".join(f"\n {json.dumps(entry)}" for entry in entries)
+
+
+def _key(key: Key) -> dict[str, Any]:
+    return {"scope": key.scope, "name": key.name, "model": key.model}
+
+
+def _suspension(each: Suspension, url: str) -> dict[str, Any]:
+    return {
+        **_key(each.key),
+        "url": url,
+        "since": each.since,
+        "until": each.until,
+        "label": each.label,
+        "rule": each.rule,
+        "evidence": each.evidence,
+        "hint": each.hint,
+        "candidate": each.candidate,
+        "step": each.step,
+    }
+
+
+def decode(content: bytes) -> Remembered:
+    """Read the text of a state file. Raises StateError, whatever the text is."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        raise StateError("this is not JSON") from None
+    if not isinstance(document, dict) or "version" not in document:
+        raise StateError("this is not a state file")
+    if document["version"] != VERSION:
+        raise StateError(f"this is of version {printable(str(document['version']), 20)}, not {VERSION}")
+    try:
+        suspensions = tuple(_read_suspension(each) for each in document["suspensions"])
+        ladders = tuple(_read_rung(each) for each in document["ladders"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise StateError(f"an entry is damaged ({printable(repr(error), 100)})") from None
+    return Remembered(suspensions[:LIMIT], ladders[:LIMIT])
+
+
+def _read_key(entry: dict[str, Any]) -> Key:
+    return Key(Scope(entry["scope"]), _text(entry["name"]), _text(entry["model"]))
+
+
+def _read_suspension(entry: dict[str, Any]) -> tuple[Suspension, str]:
+    since, until = _number(entry["since"]), _number(entry["until"])
+    suspension = Suspension(
+        _read_key(entry),
+        since,
+        until,
+        Label(entry["label"]),
+        _line(entry["rule"]),
+        _line(entry["evidence"]),
+        _line(entry["hint"]),
+        _line(entry["candidate"]),
+        step=_whole(entry["step"]),
+    )
+    return suspension, _text(entry["url"])
+
+
+def _read_rung(entry: dict[str, Any]) -> tuple[Key, Label, Rung, str]:
+    # Its order is that of nothing: every attempt of this process begins later.
+    rung = Rung(_whole(entry["step"]), 0, _number(entry["until"]))
+    return _read_key(entry), Label(entry["label"]), rung, _text(entry["url"])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _line(value: object) -> str:
+    text = _text(value)[:MOST_TEXT]
+    return text if text.isprintable() else printable(text, MOST_TEXT)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("no number")
+    return float(value)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10_000:
+        raise TypeError("no step")
+    return value
+
+
+def restore(remembered: Remembered, pool: Pool, suspensions: Suspensions) -> int:
+    """Suspend again what is still to be; returns how many. What runs already is only ever lengthened."""
+    now, urls, count = suspensions.clock(), urls_of(pool), 0
+    for suspension, url in remembered.suspensions:
+        believed = now < suspension.until <= now + LONGEST
+        if believed and urls.get(_place(suspension.key)) == url:
+            count += suspensions.suspend(suspension) is not None
+    reached = {(key, label) for key, label, _ in suspensions.ladders}
+    running = {each.key for each in suspensions}
+    for key, label, rung, url in remembered.ladders:
+        if urls.get(_place(key)) != url or (key, label) in reached:
+            continue
+        # The window of a rung without its suspension would swallow the next failure.
+        until = rung.until if key in running else min(rung.until, now)
+        suspensions.ladders.climb(key, label, Rung(rung.step, rung.order, until))
+    return count

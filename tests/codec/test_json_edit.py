@@ -1,0 +1,242 @@
+"""Minimal byte edits: the model name changes, every other byte stays."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy.codec.json_edit import (
+    append_json_items,
+    read_json_member,
+    read_json_model,
+    replace_json_strings,
+    set_json_members,
+    write_json_model,
+)
+
+DEEP = b'{"model": "a", "x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+HUGE_INTEGER = b'{"model": "a", "x": ' + b"9" * 10_000 + b"}"
+
+NOT_A_CALL = [
+    b"",
+    b"null",
+    b'"model"',
+    b'[{"model": "a"}]',
+    b"{",
+    b'{"model"}',
+    b'{"model": }',
+    b'{"model": "a"',
+    b'{"model": "a",}',
+    b'{"model": "a"} {}',
+    b'{"model": "a" "x": 1}',
+    b"{model: 1}",
+    b'{"model": 5}',
+    b'{"model": null}',
+    b'{"model": {"model": "a"}}',
+    b'{"messages": [{"model": "a"}]}',
+    b'{"model": "a", "x": "\xff"}',
+    '{"model": "a"}'.encode("utf-16"),
+    b"--x\r\n\r\n",
+    DEEP,
+    HUGE_INTEGER,
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"model":"a"}', '{"model":"NEW"}'),
+        (' {\n\t"model" \r\n:  "a" , "x":1 } \n', ' {\n\t"model" \r\n:  "NEW" , "x":1 } \n'),
+        ('{"x":1.0e+2,"y":-0,"z":1E400,"model":"a"}', '{"x":1.0e+2,"y":-0,"z":1E400,"model":"NEW"}'),
+        ('{"n":12345678901234567890123,"model":"a","m":0.10}', '{"n":12345678901234567890123,"model":"NEW","m":0.10}'),
+        ('{"b":1,"a":2,"b":3,"model":"a","b":4}', '{"b":1,"a":2,"b":3,"model":"NEW","b":4}'),
+        (
+            '{"x":{"model":"a"},"model":"a","y":[{"model":"a"}]}',
+            '{"x":{"model":"a"},"model":"NEW","y":[{"model":"a"}]}',
+        ),
+        (r'{"x":"\"model\":\"a\"","model":"a"}', r'{"x":"\"model\":\"a\"","model":"NEW"}'),
+        (r'{"x":"\\","model":"a"}', r'{"x":"\\","model":"NEW"}'),
+        (r'{"mod\u0065l":"a","x":{"model":"b"}}', r'{"mod\u0065l":"NEW","x":{"model":"b"}}'),
+        (r'{"model":"a\"\u00e9\\","x":"\u00e9\/é😀\ud800"}', r'{"model":"NEW","x":"\u00e9\/é😀\ud800"}'),
+        ('{"x":"é😀\u2028","model":"a","y":"ü"}', '{"x":"é😀\u2028","model":"NEW","y":"ü"}'),
+        ('\ufeff{"x":"é","model":"a"}', '\ufeff{"x":"é","model":"NEW"}'),
+        ('{"model":"first","stream":true,"model":"last"}', '{"model":"NEW","stream":true,"model":"NEW"}'),
+        ('{"model":null,"é":"ö","model":"last"}', '{"model":"NEW","é":"ö","model":"NEW"}'),
+        ('{"model":"","x":[]}', '{"model":"NEW","x":[]}'),
+    ],
+)
+def test_only_the_model_changes(before: str, after: str) -> None:
+    """R01: numbers, spacing, key order, duplicate keys, escapes, nested keys and a BOM survive."""
+    assert write_json_model(before.encode(), "NEW") == after.encode()
+
+
+_keys = st.sampled_from(["model", "mod", "stream", 'a"model"', "\\", "é", ""]) | st.text(max_size=4)
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just('"model": "x"'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    members=st.lists(st.tuples(_keys.filter(lambda key: key != "model"), _values), max_size=5),
+    alias=st.text(max_size=8),
+    model=st.text(max_size=8),
+    at=st.integers(0, 5),
+    ascii_only=st.booleans(),
+    space=st.sampled_from(["", " ", "\r\n\t"]),
+)
+def test_any_document_keeps_its_other_bytes(
+    members: list[tuple[str, object]], alias: str, model: str, at: int, ascii_only: bool, space: str
+) -> None:
+    """R01: whatever stands around it, in whatever spelling, stays to the byte."""
+
+    def body(name: str) -> bytes:
+        rest = [json.dumps(key) + space + ":" + json.dumps(value, ensure_ascii=ascii_only) for key, value in members]
+        rest.insert(at, f'"model":{space}{name}')
+        return f"{space}{{{space}{f'{space},{space}'.join(rest)}{space}}}{space}".encode()
+
+    before = body(json.dumps(alias, ensure_ascii=ascii_only))
+    assert write_json_model(before, model) == body(json.dumps(model))
+    assert read_json_model(before)[0] == alias
+
+
+@given(document=st.dictionaries(_keys, _values, max_size=5), alias=st.text(max_size=8))
+def test_writing_the_same_name_back_changes_nothing(document: dict[str, object], alias: str) -> None:
+    """R01: the identity edit is the identity on bytes."""
+    body = json.dumps({**document, "model": alias}).encode()
+    assert write_json_model(body, alias) == body
+
+
+@pytest.mark.parametrize("body", NOT_A_CALL, ids=lambda body: repr(body[:24]))
+def test_what_is_no_call_reads_as_none_and_cannot_be_written(body: bytes) -> None:
+    alias, _ = read_json_model(body)
+    assert alias is None
+    with pytest.raises(ValueError):
+        write_json_model(body, "new")
+    if body is DEEP or body is HUGE_INTEGER:
+        with pytest.raises(ValueError):
+            replace_json_strings(body, [("model",)], lambda value: "new")
+
+
+@given(body=st.binary(max_size=40) | st.text(alphabet='{}[]":,\\model tru1', max_size=40).map(str.encode))
+def test_hostile_bodies_never_raise_anything_else(body: bytes) -> None:
+    alias, _ = read_json_model(body)
+    try:
+        write_json_model(body, "new")
+    except ValueError:
+        assert alias is None
+    else:
+        assert alias is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model":"a","stream":true}', ("a", True)),
+        (b'{"model":"a","stream":false}', ("a", False)),
+        (b'{"model":"a","stream":1}', ("a", False)),
+        (b'{"model":"a","stream":"true"}', ("a", False)),
+        (b'{"stream":true,"model":"a","stream":false}', ("a", False)),
+        (b'{"model":"a","x":{"stream":true}}', ("a", False)),
+        (b'{"model":"a","model":"b"}', ("b", False)),
+        (b'{"stream":true}', (None, True)),
+        (b"{}", (None, False)),
+    ],
+)
+def test_alias_and_stream_flag(body: bytes, expected: tuple[str | None, bool]) -> None:
+    assert read_json_model(body) == expected
+
+
+def test_a_body_of_many_megabytes_is_edited() -> None:
+    """R09: a large body is rewritten like a small one."""
+    body = b'{"image":"' + b"A" * (8 << 20) + '","é":1,"model":"a"}'.encode()
+    assert write_json_model(body, "b") == body[:-4] + b'"b"}'
+
+
+def test_strings_at_nested_places() -> None:
+    body = '{ "model":"a", "q":"é", "requests":[ {"model":"a"},{"x":{"model":"a"}} ,{"model":"b"}, 5], "model":"a"}'
+    places = [("model",), ("requests", "*", "model"), ("missing", "model")]
+    edited = replace_json_strings(body.encode(), places, {"a": "NEW"}.get)
+    assert edited.decode() == (
+        '{ "model":"NEW", "q":"é", "requests":[ {"model":"NEW"},{"x":{"model":"a"}} ,{"model":"b"}, 5], "model":"NEW"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "members", "expected"),
+    [
+        ('{"a": 1}', {"model": "m"}, '{"model": "m", "a": 1}'),
+        ("{}", {"model": "m"}, '{"model": "m"}'),
+        (" { } ", {"model": "m", "v": "1"}, ' {"model": "m", "v": "1" } '),
+        ('{"model" : "a", "x":1.0}', {"model": "m"}, '{"model" : "m", "x":1.0}'),
+        ('{"model": 5, "x": [1 , 2], "model": null}', {"model": "m"}, '{"model": "m", "x": [1 , 2], "model": "m"}'),
+        ('{"model": "a", "x": 1}', {"model": None}, '{ "x": 1}'),
+        ('{"x": 1, "model": "a"}', {"model": None}, '{"x": 1}'),
+        ('{"x": 1,"model": "a" , "y":2}', {"model": None}, '{"x": 1 , "y":2}'),
+        ('{"model": "a"}', {"model": None}, "{}"),
+        ('{"model":"a" , "model":"b" , "x": "é"}', {"model": None}, '{ "x": "é"}'),
+        ('{"model":"a","stream":true,"x":1}', {"model": None, "stream": None, "v": "2"}, '{"v": "2", "x":1}'),
+        ('{"model":"a","stream":true}', {"model": None, "stream": None, "v": "2"}, '{"v": "2"}'),
+        ('{"x": {"model": "a"}, "y": "a, b"}', {"model": None}, '{"x": {"model": "a"}, "y": "a, b"}'),
+    ],
+)
+def test_members_are_set_and_removed(body: str, members: dict[str, object], expected: str) -> None:
+    """R01: what is not named keeps every byte."""
+    assert set_json_members(body.encode(), members) == expected.encode()
+    assert set_json_members(b"\xef\xbb\xbf" + body.encode(), members) == b"\xef\xbb\xbf" + expected.encode()
+
+
+NAMES = st.sampled_from(["model", "stream", "messages", "é", "v"])
+
+
+@given(
+    pairs=st.lists(
+        st.tuples(NAMES, st.one_of(st.none(), st.integers(), st.text(max_size=4), st.lists(st.text(max_size=2))))
+    ),
+    members=st.dictionaries(NAMES, st.one_of(st.none(), st.text(max_size=4)), max_size=3),
+    indent=st.sampled_from([None, 1]),
+)
+def test_members_mean_what_was_said(
+    pairs: list[tuple[str, object]], members: dict[str, object], indent: int | None
+) -> None:
+    """Whatever the object, repeated members too: the named ones are as wanted, and all others as they were."""
+    items = [f"{json.dumps(name)}: {json.dumps(value, indent=indent)}" for name, value in pairs]
+    body = ("{" + " , ".join(items) + "}").encode()
+    expected = {name: value for name, value in pairs if name not in members}
+    expected |= {name: value for name, value in members.items() if value is not None}
+    assert json.loads(set_json_members(body, members)) == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a"}', b'{"a": 1} x', DEEP, b"\xff"])
+def test_members_of_what_is_no_object(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        set_json_members(body, {"model": "m"})
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"data":[ {"id":"é"} ], "x":1.0}', '{"data":[ {"id":"é"} , {"id": "n"}, 5], "x":1.0}'),
+        ('{"data":[]}', '{"data":[{"id": "n"}, 5]}'),
+        ('{"data":5,"data":[1]}', '{"data":5,"data":[1, {"id": "n"}, 5]}'),
+    ],
+)
+def test_items_are_appended(body: str, expected: str) -> None:
+    assert append_json_items(body.encode(), "data", [{"id": "n"}, 5]) == expected.encode()
+    assert append_json_items(body.encode(), "data", []) == body.encode()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": {}}', b'{"data": [1}', DEEP])
+def test_items_need_an_array(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        append_json_items(body, "data", [1])
+
+
+def test_a_member_counts_as_its_last_value() -> None:
+    body = b'{"a": 1, "b": {"a": 2}, "a": [3]}'
+    assert (read_json_member(body, "a"), read_json_member(body, "c"), read_json_member(b"[", "a")) == ([3], None, None)
+    assert read_json_member(DEEP, "model") is None

@@ -1,0 +1,71 @@
+"""Which expressions a rule may hold, and which words they cannot do without."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from understudy.codec.patterns import compile_pattern, needles
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"(a+)+b",
+        r"(?:a*)*",
+        r"(?:\w+ )+x",
+        r"(a|b+)*",
+        r"((?:x{1,500})y)+",
+        r"(?=(a+)+)b",
+        r"(?:a+){2,}",
+        r"(?:(?>a+)b)*",
+        r"(unclosed",
+        "x" * 5000,
+    ],
+)
+def test_dangerous_or_broken_expressions_are_refused(expression: str) -> None:
+    with pytest.raises(ValueError, match=r"repetition|not a regular|more than"):
+        compile_pattern(expression)
+
+
+@pytest.mark.parametrize(
+    "expression", [r"a+b*", r"(?:a{1,3}b)+", r"(?:\w+ ){0,3}?x", r"[^.]{0,60}", r"(?<!a )\bmodel\b"]
+)
+def test_harmless_expressions_are_compiled(expression: str) -> None:
+    assert compile_pattern(expression).pattern == expression
+
+
+def test_capitals_in_an_expression_do_not_matter() -> None:
+    assert compile_pattern(r"Model \S+").search("the model x")
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        (r"\bmodels? (?:is|was) not found", [{" not found"}, {"model"}, {"is", "was"}]),
+        (r"(?:余额不足|欠费)", [{"余额不足", "欠费"}]),
+        (r"a.b", []),
+        (r"(?:model)?.*", []),
+        (r"\b(?:unknown|no such) (?:model|engine)", [{"unknown", "no such"}, {"model", "engine"}]),
+    ],
+)
+def test_necessary_words(expression: str, words: list[set[str]]) -> None:
+    assert list(needles(expression)) == words
+
+
+EXPRESSIONS = st.lists(
+    st.sampled_from(["model", "no ", r"\b", "(?:is|was) ", "(?:a|b)?", "[xy]", r"\d{1,3}", "不", "not"]), max_size=5
+).map("".join)
+
+
+@settings(deadline=None)
+@given(
+    EXPRESSIONS, st.lists(st.sampled_from(["model", "no ", "is ", "was ", "a", "x", "12", "不", "not"])).map("".join)
+)
+def test_necessary_words_never_hide_a_match(expression: str, text: str) -> None:
+    """Leaving an expression out because its words are missing is never a wrong answer."""
+    if not all(any(word in text for word in words) for words in needles(expression)):
+        assert re.search(expression, text) is None

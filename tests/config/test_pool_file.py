@@ -1,0 +1,797 @@
+"""The pool file: every mistake is told with its line and its cure, all at once, and never with a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import dedent
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from understudy.codec.file_permissions import check_file_is_private
+from understudy.codec.masking import shown
+from understudy.codec.yaml_nodes import ConfigError, Problem
+from understudy.config.fields import AUTH_HEADERS
+from understudy.config.pool_file import default_pool_path, lint, load, parse
+from understudy.dialects import DIALECTS
+from understudy.model.pool import Budget, Choice, HoldUntil, Intercept, Mode, Override, Pool, Route, Strategy
+
+ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
+HEAD = """\
+upstreams:
+  openai: {dialect: openai, url: https://api.openai.com/v1}
+  anthropic: {dialect: anthropic, url: https://api.anthropic.com}
+credentials:
+  work: {upstream: openai, secret: {env: WORK}}
+  home: {upstream: openai, secret: {env: WORK}}
+  team: {upstream: anthropic, secret: {env: TEAM}}
+"""
+
+
+def read(text: str, path: Path = Path("/pools/pool.yaml"), environ: Mapping[str, str] = ENVIRON) -> Pool:
+    return parse(text, path, environ, DIALECTS)
+
+
+def warnings_of(text: str, path: Path = Path("/pools/pool.yaml")) -> list[Problem]:
+    found: list[Problem] = []
+    parse(text, path, ENVIRON, DIALECTS, found)
+    return found
+
+
+def problems_of(text: str) -> tuple[Problem, ...]:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    return caught.value.problems
+
+
+def only_problem(text: str) -> Problem:
+    [problem] = problems_of(text)
+    return problem
+
+
+def routes(text: str) -> str:
+    return f"{HEAD}routes:\n  {text}\n"
+
+
+def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
+    (tmp_path / "home.txt").write_text("sk-home-secret\n")
+    (tmp_path / "home.txt").chmod(0o600)
+    text = dedent("""\
+        upstreams:
+          openai: {dialect: openai, url: https://API.openai.com/v1/}
+          lan: {dialect: openai, url: "http://127.0.0.1:11434", verify: no}
+          anthropic: {dialect: anthropic, url: "https://[::1]:8443/a/b"}
+        credentials:
+          work: {upstream: openai, secret: {env: WORK}, headers: {OpenAI-Organization: org-1, x-number: 4}}
+          home: {upstream: lan, secret: {file: home.txt}}
+          team: {upstream: anthropic, secret: {env: TEAM}}
+        routes:
+          gpt-5:
+            candidates: [work, {credential: home, model: llama3:8b, priority: 2, weight: 3}]
+            strategy: weighted
+            mode: observe
+            hold: complete
+            affinity: no
+            budget: {attempts: 2, patience: 0, silence: 300, first_output: 60, idle: 15.5}
+            actions:
+              model_unsupported: {retry_same: 1, seconds: 60}
+              unknown: {replay: true}
+          4: [work]
+          no: [home]
+          claude-*[1m]: [team]
+          default: [work, team]
+        budget: {seconds: 20.5, wait: 10}
+        intercept:
+          - {host: LLM.corp, dialect: openai, base_path: /gateway/v1/, port: 8443}
+          - {host: plain.example, dialect: anthropic}
+        replay_after_sent: false
+        affinity: 600
+        """)
+    pool = read(text, tmp_path / "pool.yaml")
+    openai, lan, anthropic = pool.upstreams.values()
+    assert (openai.scheme, openai.host, openai.port, openai.base_path) == ("https", "api.openai.com", 443, "/v1")
+    assert (lan.scheme, lan.port, lan.base_path, lan.verify) == ("http", 11434, "", False)
+    assert (anthropic.host, anthropic.port, anthropic.base_path, anthropic.verify) == ("::1", 8443, "/a/b", True)
+    work, home, team = pool.credentials.values()
+    assert work.headers == (("openai-organization", "org-1"), ("x-number", "4"))
+    assert [credential.secret.reveal() for credential in (work, home, team)] == [
+        "sk-work-secret-1",
+        "sk-home-secret",
+        "sk-team-secret-2",
+    ]
+    assert list(pool.routes) == ["gpt-5", "4", "no", "claude-*[1m]", "default"]
+    first = pool.routes["gpt-5"]
+    assert first.choices == (Choice(work), Choice(home, "llama3:8b", priority=2, weight=3))
+    assert (first.strategy, first.hold, first.affinity) == (Strategy.WEIGHTED, HoldUntil.COMPLETE, False)
+    assert first.mode is Mode.OBSERVE
+    assert first.budget == Budget(
+        attempts=2, seconds=20.5, wait=10, patience=0, silence=300, first_output=60, idle=15.5
+    )
+    assert first.actions == (
+        ("model_unsupported", Override(retry_same=1, seconds=60)),
+        ("unknown", Override(replay=True)),
+    )
+    assert pool.affinity == 600
+    assert pool.routes["4"].budget == Budget(seconds=20.5, wait=10)
+    assert pool.routes["default"].choices == (Choice(work), Choice(team))
+    assert pool.intercept == (
+        Intercept("llm.corp", "openai", "/gateway/v1", 8443),
+        Intercept("plain.example", "anthropic"),
+    )
+    assert pool.replay_after_sent is False
+    assert pool.path == str(tmp_path / "pool.yaml")
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    pool = read(routes("gpt-5: [work]"))
+    assert pool.routes["gpt-5"].budget == Budget()
+    assert pool.routes["gpt-5"].strategy is Strategy.ORDERED
+    assert (pool.routes["gpt-5"].hold, pool.routes["gpt-5"].affinity) == (HoldUntil.OUTPUT, True)
+    assert pool.routes["gpt-5"].mode is Mode.ENFORCE
+    assert pool.intercept == ()
+    assert pool.replay_after_sent
+
+
+def test_an_alias_of_yaml_is_followed() -> None:
+    pool = read(routes("gpt-5: &usual [work, home]\n  gpt-6: *usual"))
+    assert pool.routes["gpt-5"].choices == pool.routes["gpt-6"].choices
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
+    text = dedent("""\
+        upstreams:
+          openai: {dialect: openia, url: https://api.openai.com/v1}
+          anthropic: {dialect: anthropic, url: ftp://x, verfy: true}
+        credentials:
+          team: {upstream: anthropc, secret: {env: NOT_SET}}
+        routes:
+          claude: [taem]
+        bugdet: {}
+        """)
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert str(caught.value).splitlines() == [
+        "/pools/pool.yaml:2: unknown dialect 'openia': did you mean `openai`?",
+        "/pools/pool.yaml:3: not an http or https URL: write it such as https://api.example.com/v1",
+        "/pools/pool.yaml:3: unknown key 'verfy': did you mean `verify`?",
+        "/pools/pool.yaml:5: the environment variable 'NOT_SET' is not set: "
+        "set it before the proxy starts, or name another",
+        "/pools/pool.yaml:5: unknown upstream 'anthropc': did you mean `anthropic`?",
+        "/pools/pool.yaml:7: unknown credential 'taem': did you mean `team`?",
+        "/pools/pool.yaml:8: unknown key 'bugdet': did you mean `budget`?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "write"),
+    [
+        ("gpt-5: []", "a route without candidates", "write a list"),
+        ("gpt-5: work", "a text in place of a list", "write a list"),
+        ("gpt-5:", "nothing in place of a list", "write a list"),
+        ("gpt-5: {}", "the key `candidates` is missing", "add it"),
+        ("'': [work]", "the name in `routes` is missing", "add it"),
+        ("gpt-5: [work, home, work]", "the candidate work is written twice", "remove one"),
+        ("gpt-5: [work, {credential: work, model: gpt-5}]", "the candidate work is written twice", "remove one"),
+        ("gpt-5: [{model: gpt-5}]", "the key `credential` is missing", "add it"),
+        ("gpt-5: [{credential: work, model: [a]}]", "a list in place of the upstream model", "add it"),
+        ("gpt-5: [work, team]", "different dialects: openai (work), anthropic (team)", "only `default` may"),
+        (
+            "gpt-5: {candidates: [{credential: work, weight: 3}, home]}",
+            "the weights of 'gpt-5' do nothing",
+            "add `strategy: weighted`",
+        ),
+        ("gpt-5: [{credential: work, weight: 0}]", "'0' is out of bounds", "write a number of a weight from 1 to 100"),
+        ("gpt-5: [{credential: work, priority: first}]", "a text in place of a number", "a priority from 1 to 100"),
+        ("gpt-5: {candidates: [work], strategy: orderd}", "unknown strategy 'orderd'", "did you mean `ordered`?"),
+        ("gpt-5: {candidates: [work], hold: complet}", "unknown hold 'complet'", "did you mean `complete`?"),
+        ("gpt-5: {candidates: [work], mode: advice}", "unknown mode 'advice'", "did you mean `advise`?"),
+        ("gpt-5: {candidates: [work], affinity: 3}", "a number in place of true or false", "write true or false"),
+        ("gpt-5: {candidates: [work], actions: {limited: {}}}", "unknown label 'limited'", "rate_limited"),
+        (
+            "gpt-5: {candidates: [work], actions: {overloaded: {retry_same: 2}}}",
+            "'2' is out of bounds",
+            "write a number of repeats from 0 to 1",
+        ),
+        ("gpt-5: {candidates: [work], budget: {attempts: 0}}", "'0' is out of bounds", "from 1 to 32"),
+        ("gpt-5: {candidates: [work], budget: {attempts: 1.5}}", "1.5 is not a whole number", "whole number"),
+        ("gpt-5: {candidates: [work], budget: {seconds: 0}}", "'0' is out of bounds", "from 0.01 to 3600"),
+        ("gpt-5: {candidates: [work], budget: {wait: -1}}", "'-1' is not a plain decimal number", "from 0 to 3600"),
+        ("gpt-5: {candidates: [work], budget: {wait: .nan}}", "'.nan' is not a plain", "from 0 to 3600"),
+        ("gpt-5: {candidates: [work], budget: {wait: '3'}}", "a text in place of a number", "from 0 to 3600"),
+        ("gpt-5: {candidates: [work], budget: {patience: 1:30}}", "'1:30' is not a plain", "from 0 to 60"),
+        (
+            "gpt-5: {candidates: [work], budget: {idle: 0}}",
+            "'0' is out of bounds",
+            "write a number of seconds from 0.01",
+        ),
+        ("gpt-5: {candidates: [work], budget: 3}", "a number in place of a mapping", "write a mapping of attempts"),
+        ("a-*: [work]\n  a-**: [home]", "`a-**` is never reached: `a-*` takes all its aliases", "remove one"),
+        ("a?*: [work]\n  a*?: [home]", "`a*?` is never reached: `a?*` takes all its aliases", "remove one"),
+        ("'*': [work]\n  default: [home]", "`default` is never reached for openai: `*` takes every", "remove one"),
+        ("gpt-5: [work]\n  gpt-5: [home]", "the key 'gpt-5' is written twice", "keep this one or that of line 9"),
+        ("<<: {gpt-5: [work]}", "a merge key", "write the keys themselves"),
+        ("[a]: [work]", "a key that is a list or a mapping", "write a text as key"),
+        ("gpt-5: [!secret work]", "a YAML tag that is not supported", "write a plain value"),
+        ("gpt-5: !!set {work}", "a YAML tag that is not supported", "write a plain list or mapping"),
+    ],
+)
+def test_a_mistake_in_a_route_is_told_with_its_cure(text: str, what: str, write: str) -> None:
+    problems = [problem for problem in problems_of(routes(text)) if what in problem.what]
+    assert problems, problems_of(routes(text))
+    assert write in problems[0].write
+    assert problems[0].line == 9 + text.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "reached"),
+    [
+        ("a-*: [work]\n  a-**: [team]", "the dialects differ"),
+        ("'*': [work]\n  default: [team]", "the dialects differ"),
+        ("a?*: [work]\n  a*: [home]", "the wider one is asked later"),
+        ("a*: [work]\n  '*a': [home]", "neither contains the other"),
+        ("a*b: [work]\n  a*: [home]", "the wider one has fewer literal characters"),
+        ("'?': [work]\n  '??': [home]\n  default: [work]", "other lengths"),
+    ],
+)
+def test_globs_that_can_be_reached_are_accepted(text: str, reached: str) -> None:
+    assert read(routes(text)).routes, reached
+
+
+@given(st.lists(st.text("ab*?", min_size=1, max_size=4), min_size=2, max_size=4, unique=True))
+def test_a_glob_called_unreachable_is_one(patterns: list[str]) -> None:
+    """P03: of all aliases up to six characters, none reaches a glob that is refused."""
+    globs = [pattern for pattern in patterns if {"*", "?"} & set(pattern)]
+    text = HEAD + "routes:\n" + "".join(f"  '{pattern}': [work]\n" for pattern in globs)
+    refused: set[str] = set()
+    try:
+        read(text if globs else HEAD)
+    except ConfigError as error:
+        refused = {pattern for pattern in globs if any(f"`{pattern}` is never" in p.what for p in error.problems)}
+        assert refused
+    work = read(HEAD).credentials["work"]
+    pool = Pool(routes={glob: Route(glob, (Choice(work),)) for glob in globs})
+    aliases = [""]
+    for alias in aliases:
+        if len(alias) < 6:
+            aliases += [alias + char for char in "abc"]
+    reached = {route.pattern for alias in aliases if (route := pool.route(alias, "openai"))}
+    assert not reached & refused
+    if len(globs) <= 2:  # more of them can cover another one together; only pairs are compared
+        assert reached == set(globs) - refused
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("api.openai.com/v1", "not an http or https URL"),
+        ("ftp://api.openai.com", "not an http or https URL"),
+        ("'https://'", "not an http or https URL"),
+        ("https://user:sk-abcdef@api.openai.com", "a URL with user info"),
+        ("https://api.openai.com/v1?key=sk-abcdef", "a URL with a query or fragment"),
+        ("https://api.openai.com/v1#sk-abcdef", "a URL with a query or fragment"),
+        ("https://api.openai.com:99999/", "not a URL"),
+        ("https://api.openai.com:0/", "a URL with port 0"),
+        ("'https://[::1/'", "not a URL"),
+        ("https://api_!.openai.com", "not a host name"),
+        ("https://m\u00fcnchen.example", "not a host name"),
+        ("https://api.openai.com/a/../b", "not a base path"),
+        ("https://api.openai.com//v1", "not a base path"),
+        ('"https://api.openai.com/\\nv1"', "a URL has unprintable characters"),
+        ("https://api.openai.com", "the calls of api.openai.com are not below this path"),
+        ("https://llm.example/v1/chat/completions", "the url is that of one kind of call"),
+        ("https://llm.example/responses", "the url is that of one kind of call"),
+        ("4", "not an http or https URL"),
+        ("[]", "a list in place of a URL"),
+        ("", "a URL is missing"),
+    ],
+)
+def test_a_bad_url_is_told_without_repeating_it(url: str, what: str) -> None:
+    problem = only_problem(f"upstreams:\n  a:\n    dialect: openai\n    url: {url}\n")
+    assert problem.line == 4
+    assert what in problem.what
+    assert "sk-abcdef" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("secret", "what", "write"),
+    [
+        ("{command: pass show x}", "a text in place of a list", "[pass, show, claude/team]"),
+        ("{command: []}", "a command without a program", "[pass, show, claude/team]"),
+        ("{command: [pass, [sk-proj-0123456789abcdef]]}", "a list in place of a word of the command", "add it"),
+        ("{command: [pass], env: WORK}", "unknown key 'env'", "timeout"),
+        ("{command: [pass], tll: 5}", "unknown key 'tll'", "did you mean `ttl`?"),
+        ("{command: [pass], ttl: 0}", "'0' is out of bounds", "seconds from 1"),
+        ("{command: [pass], timeout: 1h}", "in place of a number", "seconds from 0.1 to 600"),
+        ("{ttl: 5}", "exactly one source", "{command: [PROGRAM, ARGUMENT]}"),
+        ("{env: NOT_SET}", "'NOT_SET' is not set", "set it"),
+        ("{env: EMPTY}", "'EMPTY' is empty", "set it"),
+        ("{env: TWO_LINES}", "a line break", "set it"),
+        ("{file: absent}", "cannot be read (No such file or directory)", "that file"),
+        ("{env: WORK, file: x}", "exactly one source", "{env: NAME}"),
+        ("{envv: WORK}", "exactly one source", "{env: NAME}"),
+        ("sk-proj-0123456789abcdef", "never written here", "{env: NAME}"),
+        ("{sk-proj-0123456789abcdef}", "exactly one source", "{env: NAME}"),
+        ("{env: sk-proj-0123456789abcdef}", "this is not the name of an environment variable", "set it"),
+        ("{file: sk-proj-0123456789abcdef}", "cannot be read", "that file"),
+        ("", "never written here", "{env: NAME}"),
+    ],
+)
+def test_a_secret_that_cannot_be_had(secret: str, what: str, write: str, tmp_path: Path) -> None:
+    """R07: not even a secret that was pasted in place of its name is repeated."""
+    upstreams = "upstreams:\n  a: {dialect: openai, url: https://x.example}\n"
+    text = f"{upstreams}credentials:\n  c:\n    upstream: a\n    secret: {secret}\n"
+    with pytest.raises(ConfigError) as caught:
+        read(text, tmp_path / "pool.yaml", {"EMPTY": " ", "TWO_LINES": "first-line\nsecond-line"})
+    [problem] = caught.value.problems
+    assert what in problem.what
+    assert write in problem.write
+    assert problem.line == 6
+    assert "0123456789" not in str(problem)
+    assert "second-line" not in str(problem)
+
+
+COMMAND = (
+    "upstreams:\n  a: {dialect: openai, url: https://x.example}\ncredentials:\n  c:\n    upstream: a\n    secret: "
+)
+
+
+def command_of(written: str, folder: Path, environ: Mapping[str, str] = ENVIRON) -> tuple[str, list[Problem]]:
+    """How the command of this secret names itself, and the warnings about it."""
+    found: list[Problem] = []
+    pool = parse(f"{COMMAND}{written}\n", folder / "pool.yaml", environ, DIALECTS, found)
+    return str(pool.credentials["c"].secret), found
+
+
+def program(path: Path, mode: int = 0o755) -> Path:
+    """A program that would leave a trace if it were run."""
+    path.write_text(f"#!/bin/sh\ntouch {path}.was-run\n")
+    path.chmod(mode)
+    return path
+
+
+def test_a_command_is_looked_for_and_never_run(tmp_path: Path) -> None:
+    """Law 12: reading a pool file runs nothing; a program that is not there is a warning, for it may come yet."""
+    helper = program(tmp_path / "helper")
+    environ = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    for written, name in (
+        ("{command: [helper, show, 5, no], ttl: 60, timeout: 5}", "helper show 5 no"),
+        ("{command: [./helper]}", f"{tmp_path}/helper"),
+        ("{command: [~/helper, ~/x]}", f"{tmp_path}/helper '~/x'"),
+    ):
+        described, warnings = command_of(written, tmp_path, environ)
+        assert described == f"the command {shown(name)}"
+        assert warnings == []
+    _, [missing] = command_of("{command: [no-such-program]}", tmp_path, environ)
+    assert (missing.line, missing.what) == (6, "there is no program 'no-such-program' that can be run")
+    helper.chmod(0o600)
+    assert len(command_of("{command: [./helper]}", tmp_path, environ)[1]) == 1, "not one that can be run"
+    assert list(tmp_path.iterdir()) == [helper]
+
+
+def test_a_program_that_others_can_change_is_told(tmp_path: Path) -> None:
+    """Law 12: whoever can change it can have whatever it prints."""
+    program(tmp_path / "helper", 0o775)
+    _, [warning] = command_of("{command: [./helper]}", tmp_path)
+    assert warning.what.startswith("others can change the program")
+    assert "chmod go-w" in warning.write
+
+
+def test_the_tools_own_takes_no_headers() -> None:
+    """It goes out as the tool sent it, so headers beside it would be a mistake."""
+    own = f"{HEAD}  own: {{upstream: openai, secret: client}}\n"
+    assert read(own).credentials["own"].secret.is_client
+    problem = only_problem(f"{HEAD}  own: {{upstream: openai, secret: client, headers: {{x: y}}}}\n")
+    assert (problem.line, problem.write) == (8, "remove `headers`")
+
+
+def test_small_models_that_only_the_tools_own_could_serve_are_no_surprise() -> None:
+    own = f"{HEAD}  own: {{upstream: openai, secret: client}}\n"
+    assert not [line for line in lint(read(f"{own}routes:\n  gpt-5: [own]\n")) if "neither" in line]
+    [line] = [line for line in lint(read(f"{own}routes:\n  gpt-5: [own, home]\n")) if "neither" in line]
+    assert "`default: [home]`" in line
+
+
+@pytest.mark.parametrize(
+    ("headers", "what"),
+    [
+        ("{Authorization: Bearer sk-abcdef}", "the header authorization carries a secret"),
+        ("{X-Api-Key: sk-abcdef}", "the header x-api-key carries a secret"),
+        ("{x-goog-api-key: sk-abcdef}", "the header x-goog-api-key carries a secret"),
+        ("{Cookie: sk-abcdef}", "the header cookie carries a secret"),
+        ("{Host: evil.example}", "the header host belongs to the proxy"),
+        ("{Transfer-Encoding: chunked}", "the header transfer-encoding belongs to the proxy"),
+        ("{'a b': c}", "'a b' is not a header name"),
+        ("{':path': c}", "':path' is not a header name"),
+        ('{a: "sk-abcdef\\r\\nx: y"}', "the value of the header a has unprintable"),
+        ('{a: "\\u0457"}', "the value of the header a has a character"),
+        ("{a: [b]}", "a list in place of the value of the header a"),
+        ("{a: 1, A: 2}", "the header a is written twice"),
+        ("[a]", "a list in place of a mapping"),
+    ],
+)
+def test_a_bad_header_is_told_without_repeating_its_value(headers: str, what: str) -> None:
+    problem = only_problem(HEAD + f"  last: {{upstream: openai, secret: {{env: WORK}}, headers: {headers}}}\n")
+    assert what in problem.what
+    assert problem.line == 8
+    assert "sk-abcdef" not in str(problem)
+
+
+def test_every_auth_header_of_every_dialect_is_refused_in_headers() -> None:
+    """R03: a header that carries a credential is filled from a secret source only."""
+    for dialect in DIALECTS.values():
+        assert dialect.auth_headers <= AUTH_HEADERS, dialect.name
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ("{host: 'https://llm.corp', dialect: openai}", "not a host name"),
+        ("{host: llm.corp, dialect: opnai}", "unknown dialect 'opnai'"),
+        ("{host: llm.corp}", "the key `dialect` is missing"),
+        ("{host: llm.corp, dialect: openai, base_path: v1}", "not a base path"),
+        ("{host: llm.corp, dialect: openai, port: 0}", "'0' is out of bounds"),
+        ("{host: 'fe80::1%eth0', dialect: openai}", "not a host name"),
+        ("llm.corp", "a text in place of a mapping"),
+    ],
+)
+def test_a_bad_intercept_entry(entry: str, what: str) -> None:
+    problem = only_problem(f"{HEAD}intercept:\n  - {entry}\n")
+    assert what in problem.what
+    assert problem.line == 9
+
+
+def test_a_repeated_intercept_entry_is_a_mistake() -> None:
+    entry = "{host: llm.corp, dialect: openai}"
+    assert only_problem(f"{HEAD}intercept: [{entry},\n  {entry}]\n").line == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("", 1, "the file is empty"),
+        ("# nothing\n", 1, "the file is empty"),
+        ("[]", 1, "a list in place of a mapping"),
+        ("upstreams: {}\nroutes: [", 2, "not valid YAML"),
+        ("upstreams:\n\ta: b\n", 2, "not valid YAML (a tab)"),
+        ("upstreams: {}\n---\nroutes: {}\n", 2, "not valid YAML"),
+        ("upstreams: {}\nroutes: *sk-abcdef\n", 2, "not valid YAML"),
+        ("upstreams: {}\nroutes: \x00\n", 2, "not valid YAML"),
+        ('a: "\\UFFFFFFFF"', 1, "not valid YAML"),
+        ("[" * 50_000, 1, "values are nested too deeply"),
+        ("upstreams: " + "[" * 40 + "]" * 40, 1, "values are nested too deeply"),
+        ("upstreams: &a [*a]", 1, "values are nested too deeply"),
+        ("#" * (1024 * 1024 + 1), 1, "the file is larger than 1048576 bytes"),
+        ("\u20ac" * (512 * 1024), 1, "the file is larger than 1048576 bytes"),
+    ],
+)
+def test_what_is_no_usable_yaml_is_told_with_its_line(text: str, line: int, what: str) -> None:
+    problem = only_problem(text)
+    assert what in problem.what
+    assert problem.line == line
+    assert "sk-abcdef" not in str(problem)
+
+
+def test_aliases_cannot_stand_for_billions_of_values() -> None:
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
+    )
+    assert any("more than 100000 values" in problem.what for problem in problems_of(bomb))
+
+
+def test_clear_text_and_unverified_upstreams_earn_a_warning() -> None:
+    text = dedent("""\
+        upstreams:
+          a: {dialect: openai, url: "http://llm.corp/v1"}
+          b: {dialect: openai, url: "http://localhost:11434/v1"}
+          c: {dialect: openai, url: "https://llm.corp/v1", verify: false}
+        """)
+    assert [(warning.line, warning.what) for warning in warnings_of(text)] == [
+        (2, "the secret travels in clear"),
+        (4, "the secret goes to whoever answers for this host"),
+    ]
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)])
+def test_a_secret_file_that_others_can_read_earns_a_warning(tmp_path: Path, mode: int, warned: bool) -> None:
+    (tmp_path / "secret").write_text("sk-in-a-file")
+    (tmp_path / "secret").chmod(mode)
+    text = f"{HEAD}  last: {{upstream: openai, secret: {{file: secret}}}}\n"
+    warnings = warnings_of(text, tmp_path / "pool.yaml")
+    assert [(warning.line, "chmod 600" in warning.write) for warning in warnings] == [(8, True)] * warned
+    assert "sk-in-a-file" not in str(warnings)
+
+
+def test_a_secret_file_below_the_home_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("sk-in-a-file")
+    text = f"{HEAD}  last: {{upstream: openai, secret: {{file: ~/secret}}}}\n"
+    pool = read(text, Path("/pools/pool.yaml"), {**ENVIRON, "HOME": str(tmp_path)})
+    assert pool.credentials["last"].secret.reveal() == "sk-in-a-file"
+
+
+def test_lint_tells_what_will_surprise() -> None:
+    text = routes("gpt-5: [work]").replace(
+        "credentials:", "  spare: {dialect: gemini, url: https://g.example}\ncredentials:"
+    )
+    assert [line.partition(":")[0] for line in lint(read(text))] == [
+        "the routes for the dialect openai have neither `default` nor a glob",
+        "the credential home is in no route",
+        "the credential team is in no route",
+        "the upstream spare has no credential",
+    ]
+    assert lint(read(routes("default: [work, home, team]"))) == []
+    assert lint(read(routes("gpt-*: [work, home]\n  default: [team]"))) == []
+    assert "no routes" in lint(read(HEAD))[0]
+
+
+# Where the file is, and who may have written it.
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    folder = tmp_path / "understudy"
+    folder.mkdir(mode=0o700)
+    path = folder / "pool.yaml"
+    path.write_text(routes("default: [work, home, team]"))
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"XDG_CONFIG_HOME": "/conf", "HOME": "/home/ann"}, "/conf/understudy/pool.yaml"),
+        ({"HOME": "/home/ann"}, "/home/ann/.config/understudy/pool.yaml"),
+        ({"XDG_CONFIG_HOME": "", "HOME": "/home/ann"}, "/home/ann/.config/understudy/pool.yaml"),
+        ({"XDG_CONFIG_HOME": ".", "HOME": "/home/ann"}, "/home/ann/.config/understudy/pool.yaml"),
+    ],
+)
+def test_the_default_place_is_in_the_users_configuration(environ: dict[str, str], expected: str) -> None:
+    assert default_pool_path(environ) == Path(expected)
+
+
+def test_the_default_place_is_never_the_working_directory(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O09: a pool file in the working directory is not picked up, whatever the environment says."""
+    monkeypatch.chdir(private.parent.parent)
+    for environ in ({}, {"HOME": "."}, {"HOME": ""}, {"XDG_CONFIG_HOME": "."}, {"XDG_CONFIG_HOME": "understudy"}):
+        place = default_pool_path(environ)
+        assert place.is_absolute()
+        assert private.parent.parent not in place.parents
+    monkeypatch.setenv("HOME", ".")
+    with pytest.raises(ConfigError, match="set HOME"):
+        default_pool_path({})
+
+
+def test_a_private_file_is_loaded(private: Path) -> None:
+    assert list(load(private, ENVIRON, DIALECTS).routes) == ["default"]
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_can_write_is_refused(private: Path, mode: int) -> None:
+    """O09: one that others can write is refused."""
+    private.chmod(mode)
+    with pytest.raises(ConfigError) as caught:
+        load(private, ENVIRON, DIALECTS)
+    assert str(caught.value) == f"{private}:1: this file can be written by others: run `chmod go-w {private}`"
+
+
+def test_a_folder_that_others_can_write_is_refused_unless_it_is_sticky(private: Path) -> None:
+    """O09: who can write the folder can put another file in its place."""
+    private.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match=re.escape(f"run `chmod go-w {private.parent}`")):
+        check_file_is_private(private)
+    private.parent.chmod(0o777 | stat.S_ISVTX)
+    check_file_is_private(private)
+
+
+def test_a_link_is_as_private_as_its_folder_and_its_target(private: Path, tmp_path: Path) -> None:
+    """O09: a symbolic link in a folder of others could be pointed elsewhere."""
+    public = tmp_path / "public folder"
+    public.mkdir()
+    link = public / "link.yaml"
+    link.symlink_to(private)
+    check_file_is_private(link)
+    public.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"its folder can be written by others: run `chmod go-w '.*public folder'`"):
+        check_file_is_private(link)
+    public.chmod(0o700)
+    private.chmod(0o666)
+    with pytest.raises(ConfigError, match="this file can be written by others"):
+        check_file_is_private(link)
+
+
+@pytest.mark.parametrize(("owner", "refused"), [(0, False), (1000, False), (1001, True)])
+def test_a_file_of_another_user_is_refused(
+    private: Path, monkeypatch: pytest.MonkeyPatch, owner: int, refused: bool
+) -> None:
+    """O09: the file must belong to the user or to root."""
+
+    def status(path: Path, **_: object) -> SimpleNamespace:
+        real = os.stat(path)
+        return SimpleNamespace(st_mode=real.st_mode, st_uid=1000 if path.suffix != ".yaml" else owner)
+
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(Path, "stat", status)
+    monkeypatch.setattr(Path, "resolve", lambda path, strict=False: path)
+    if refused:
+        with pytest.raises(ConfigError, match=f"belongs to another user: run `sudo chown 1000 {private}`"):
+            check_file_is_private(private)
+    else:
+        check_file_is_private(private)
+
+
+def test_what_is_no_readable_file_is_refused(private: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (tmp_path / "absent", tmp_path, tmp_path / "pipe", tmp_path / "loop", tmp_path / "nul\0byte"):
+        with pytest.raises(ConfigError) as caught:
+            load(path, ENVIRON, DIALECTS)
+        assert len(caught.value.problems) == 1
+    private.write_bytes(b"upstreams: {}\nroutes: \xff\n")
+    with pytest.raises(ConfigError, match=r"pool.yaml:2: this is not UTF-8: save"):
+        load(private, ENVIRON, DIALECTS)
+
+
+def test_a_byte_order_mark_is_no_mistake(private: Path) -> None:
+    private.write_bytes(b"\xef\xbb\xbf" + private.read_bytes())
+    assert load(private, ENVIRON, DIALECTS).routes
+
+
+# Hostile input.
+
+
+def one_outcome(text: str) -> None:
+    """A pool, or a ConfigError that reads as promised; nothing else."""
+    told = ""
+    try:
+        pool = read(text)
+        told = repr(pool) + "".join(lint(pool))
+    except ConfigError as error:
+        told = str(error)
+        unlike = [line for line in told.split("\n") if not re.fullmatch(r"/pools/pool\.yaml:[1-9][0-9]*: .+: .+", line)]
+        if unlike:
+            raise AssertionError(unlike) from error
+    assert not any(secret in told for secret in ENVIRON.values())
+
+
+@settings(deadline=None)
+@given(st.text() | st.text("{}[]:,-&*!|>'\"%@`#?<~ \n\tab0\\u", max_size=60))
+def test_arbitrary_text_is_a_pool_or_a_config_error(text: str) -> None:
+    one_outcome(text)
+
+
+SECTIONS = ["upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"]
+KEYS = ["dialect", "url", "verify", "upstream", "secret", "headers", "env", "file", "command", "candidates", "strategy"]
+MORE_KEYS = ["hold", "model", "credential", "attempts", "seconds", "wait", "host", "base_path", "port", "default", "*"]
+VALUES = [
+    "openai",
+    "work",
+    "WORK",
+    "client",
+    "ordered",
+    "https://api.openai.com/v1",
+    "4",
+    "~",
+    "../x",
+    "/dev/zero",
+    "/etc",
+]
+WORDS = st.sampled_from([*SECTIONS, *KEYS, *MORE_KEYS, *VALUES, "gpt-*", "true", "~root"])
+SCALARS = WORDS | st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.text(max_size=8)
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | SCALARS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(WORDS, TREES, max_size=4))
+def test_arbitrary_documents_are_a_pool_or_a_config_error(document: object) -> None:
+    one_outcome(yaml.safe_dump(document))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_good_file_with_one_subtree_replaced(data: st.DataObject) -> None:
+    """Reaches deeper than arbitrary documents do: everything else in the file is right."""
+    document = yaml.safe_load(routes("gpt-5: {candidates: [work, {credential: home, model: m}], budget: {wait: 1}}"))
+    node = document
+    while True:
+        key = data.draw(st.sampled_from(range(len(node)) if isinstance(node, list) else sorted(node)))
+        if not isinstance(node[key], dict | list) or data.draw(st.booleans()):
+            node[key] = data.draw(TREES)
+            break
+        node = node[key]
+    one_outcome(yaml.safe_dump(document))
+
+
+# -- dialects that are relatives ---------------------------------------------------------------------------------
+
+AZURE = """\
+upstreams:
+  openai: {dialect: openai, url: https://api.openai.com/v1}
+  azure: {dialect: azure-openai, url: "https://res.openai.azure.com%s"}
+credentials:
+  work: {upstream: openai, secret: {env: WORK}}
+  blue: {upstream: azure, secret: {env: TEAM}}
+routes:
+  gpt-5: [work, {credential: blue, model: dep}]
+"""
+
+
+def test_a_route_may_hold_relatives() -> None:
+    """Candidates of relatives are no mixture: their bodies say the same."""
+    pool = read(AZURE % "/openai/v1")
+    for dialect in ("openai", "azure-openai"):
+        route = pool.route("gpt-5", dialect)
+        assert route is not None
+        assert [str(each) for each in route.candidates("gpt-5", dialect)] == ["work gpt-5", "blue dep"]
+    assert pool.upstreams["azure"].api_version == ""
+    dated = AZURE.replace('azure.com%s"', 'azure.com/openai", api_version: 2024-10-21')
+    assert read(dated).upstreams["azure"].api_version == "2024-10-21"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what", "write"),
+    [
+        (AZURE % "/openai", 3, "an azure-openai upstream has no API version", "a url that ends in /openai/v1"),
+        (AZURE % '/openai/v1", api_version: "x', 3, "the v1 path takes no `api_version`", "remove it"),
+        (AZURE % '", api_version: "a/b', 3, "the API version 'a/b' has characters", "use only"),
+        (AZURE.replace("com/v1}", "com/v1, api_version: x}") % "/v1", 2, "knows no `api_version`", "remove it"),
+    ],
+)
+def test_what_an_upstream_lacks(text: str, line: int, what: str, write: str) -> None:
+    problem = next(each for each in problems_of(text) if what in each.what)
+    assert problem.line == line and write in problem.write
+
+
+GOOGLE = "upstreams: {v: {dialect: %s, url: https://us-central1-aiplatform.googleapis.com%s}}"
+
+
+@pytest.mark.parametrize("dialect", ["vertex", "anthropic-vertex"])
+@pytest.mark.parametrize(
+    ("base_path", "well"),
+    [
+        ("/v1/projects/p/locations/us-central1", True),
+        ("/gateway/v1beta1/projects/p/locations/global/", True),
+        ("/v1", True),
+        ("", False),
+        ("/v1/projects/p", False),
+        ("/v1/projects/p/locations/l/publishers/google", False),
+    ],
+)
+def test_an_upstream_on_vertex_names_its_project(dialect: str, base_path: str, well: bool) -> None:
+    text = GOOGLE % (dialect, base_path)
+    if well:
+        assert read(text).upstreams["v"].base_path == base_path.rstrip("/")
+    else:
+        assert "write `url: https://LOCATION-aiplatform" in only_problem(text).write
+
+
+def test_relatives_get_one_warning_between_them() -> None:
+    surprises = [each for each in lint(read(AZURE % "/openai/v1")) if "neither `default`" in each]
+    assert len(surprises) == 1 and "dialect azure-openai" in surprises[0]
+
+
+def test_a_glob_hides_a_relative() -> None:
+    text = AZURE % "/openai/v1" + "  a-*: [work]\n  a-**: [blue]\n"
+    assert "`a-**` is never reached" in only_problem(text).what
+
+
+def test_restore_alias_is_off_unless_said() -> None:
+    pool = read(routes("gpt-5: {candidates: [work], restore_alias: true}\n  gpt-4: [work]"))
+    assert pool.routes["gpt-5"].restore_alias and not pool.routes["gpt-4"].restore_alias
+    assert "in place of true or false" in only_problem(routes("a: {candidates: [work], restore_alias: 1}")).what
+
+
+def test_lists_of_models() -> None:
+    assert not read(HEAD).unite_models and not read(HEAD + "models: pass\n").unite_models
+    assert read(HEAD + "models: union\n").unite_models
+    assert only_problem(HEAD + "models: all\n").write == "write `union`, or `pass` to leave them as they are"

@@ -1,0 +1,139 @@
+"""Every route as it stands: which aliases are told, and how much."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.control.test_control import POOL, Desk
+from tests.support.decisions import credential, upstream
+from understudy.control import pool_view
+from understudy.control.pool_view import MOST_ALIASES, Overview
+from understudy.control.status import State
+from understudy.model.pool import Choice, Pool, Route
+
+CLAUDE = credential("claude", upstream("anthropic", "anthropic"))
+WORK, HOME = POOL.credentials["work"], POOL.credentials["home"]
+GLOBS = Pool(
+    upstreams={each.upstream.name: each.upstream for each in (WORK, CLAUDE)},
+    credentials={each.name: each for each in (WORK, HOME, CLAUDE)},
+    routes={
+        "gpt-*": Route("gpt-*", (Choice(WORK), Choice(HOME, "fixed"))),
+        "default": Route("default", (Choice(WORK), Choice(CLAUDE))),
+    },
+    path="/home/me/pool.yaml",
+)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A control over routes that take many aliases."""
+    return Desk(GLOBS)
+
+
+def told(desk: Desk) -> dict[str, list[tuple[str, str, list[str]]]]:
+    """Route -> dialect, alias, and each candidate with its state."""
+    overview = desk.run("status")
+    assert isinstance(overview, Overview)
+    return {
+        route.pattern: [
+            (each.dialect, each.alias, [f"{one.credential} {one.model} {one.state}" for one in each.candidates])
+            for each in route.lineups
+        ]
+        for route in overview.routes
+    }
+
+
+def call(desk: Desk, alias: str) -> None:
+    """A call that is answered."""
+    exchange, _ = desk.begin(alias)
+    exchange.accept()
+    desk.tallies.released("f", exchange, 1)
+
+
+def test_plain_aliases_have_their_candidates() -> None:
+    """One lineup each, with what holds for it."""
+    desk = Desk()
+    desk.suspend("work")
+    found = told(desk)
+    assert list(found) == ["gpt-5", "turns", "only"]
+    assert found["gpt-5"] == [
+        ("openai", "gpt-5", ["work gpt-5 suspended", "home gpt-5 free", "router openai/gpt-5 free"])
+    ]
+
+
+def test_a_glob_before_anything_was_asked(desk: Desk) -> None:
+    """As it is written, for each dialect; what holds for a whole credential is seen."""
+    assert told(desk) == {
+        "gpt-*": [("openai", "", ["work  free", "home fixed free"])],
+        "default": [("anthropic", "", ["claude  free"]), ("openai", "", ["work  free"])],
+    }
+    desk.run("suspend credential work")
+    assert told(desk)["gpt-*"][0][2][0] == "work  suspended"
+
+
+def test_a_glob_tells_the_aliases_that_were_asked_for_the_latest_first(desk: Desk) -> None:
+    """And those of which something is out of rotation."""
+    call(desk, "gpt-5")
+    call(desk, "gpt-6")
+    desk.suspend("work", "gpt-4")
+    desk.suspend("work", "other")
+    desk.suspend("home", "fixed")
+    found = told(desk)
+    assert [(alias, members) for _, alias, members in found["gpt-*"]] == [
+        ("gpt-6", ["work gpt-6 free", "home fixed suspended"]),
+        ("gpt-5", ["work gpt-5 free", "home fixed suspended"]),
+        ("gpt-4", ["work gpt-4 suspended", "home fixed suspended"]),
+    ]
+    assert [(dialect, alias) for dialect, alias, _ in found["default"]] == [("anthropic", ""), ("openai", "other")]
+
+
+def test_everything_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 10: aliases of a route, and candidates over all; what is left out is said."""
+    for number in range(MOST_ALIASES + 2):
+        call(desk, f"gpt-{number}")
+    overview = desk.run("status")
+    assert (len(overview.routes[0].lineups), overview.routes[0].more) == (MOST_ALIASES, 2)
+    monkeypatch.setattr(pool_view, "MOST_MEMBERS", 1)
+    overview = desk.run("status")
+    assert (len(overview.routes), overview.more_routes) == (1, 1)
+
+
+def test_without_a_pool() -> None:
+    """There is nothing to tell."""
+    overview = Desk(None).run("status")
+    assert (overview.pool, overview.routes, overview.exchanges) == ("", (), ())
+
+
+def test_a_version_says_whether_there_is_something_new(desk: Desk) -> None:
+    """Each of: a call, a suspension, its end by time, a reload, an upstream that may not be used any more."""
+    version = desk.control.view.version
+
+    seen = [version()]
+    assert version() == seen[0]
+    assert desk.run("status").version == seen[0]
+    call(desk, "gpt-5")
+    seen.append(version())
+    desk.suspend("work", seconds=10)
+    seen.append(version())
+    desk.clock.now += 11
+    seen.append(version())
+    desk.engine.use(Pool(GLOBS.upstreams, GLOBS.credentials, GLOBS.routes, path=GLOBS.path))
+    seen.append(version())
+    desk.closed = {"openai": "insecure"}
+    seen.append(version())
+    assert len(set(seen)) == len(seen)
+
+
+def test_what_may_not_be_used(desk: Desk) -> None:
+    """Law 8: told with its reason."""
+    desk.closed = {"openai": "ssl_insecure is set"}
+    candidate = desk.run("status").routes[0].lineups[0].candidates[0]
+    assert (candidate.state, candidate.note) == (State.UNUSABLE, "ssl_insecure is set")
+
+
+def test_to_look_changes_nothing(desk: Desk) -> None:
+    """No turn is taken and nothing is probed."""
+    desk.suspend("work", seconds=5)
+    desk.clock.now += 6
+    desk.run("status")
+    assert desk.asked("gpt-5") == "work"

@@ -1,0 +1,86 @@
+"""What is remembered from one call to the next: the last refusal, and what earlier rounds have used up."""
+
+from __future__ import annotations
+
+from tests.support.decisions import OTHER, Stage, candidate, reply, route
+from understudy.dialects import DIALECTS
+from understudy.dialects.base import Call
+from understudy.failover.affinity import NOTHING_SPENT, Spent
+from understudy.failover.memory import REFUSAL_LIMIT, Memory, Plan, Refusal
+from understudy.failover.steps import Attempt, Wait
+from understudy.model.pool import Budget, Route
+from understudy.model.verdict import Label
+from understudy.requests.conversation import Conversation
+from understudy.requests.sites import Recognised
+
+A, B = candidate("a"), candidate("b", at=OTHER)
+BODY = b'{"error": {"message": "no such model"}}'
+
+
+def plan(on: Route) -> Plan:
+    """A call that this route serves."""
+    openai = DIALECTS["openai"]
+    endpoint = openai.endpoint("POST", "/chat/completions")
+    assert endpoint is not None
+    return Plan(Recognised(openai, endpoint, "/chat/completions", ""), Call("gpt-5", False), on, Conversation())
+
+
+# -- F17 ---------------------------------------------------------------------------------------------------------
+
+
+def test_f17_a_refusal_is_told_as_it_reads() -> None:
+    """F17: its body is remembered, so that others can be told the same; one that is too long is not."""
+    stage = Stage()
+    memory, exchange = Memory(stage.clock), stage.exchange(route(A, B))
+    assert memory.last_refusal(exchange) is None
+    refusal = Refusal(404, "application/problem+json", BODY)
+    memory.remember_refusal(exchange, refusal)
+    assert memory.last_refusal(exchange) == refusal
+    memory.remember_refusal(exchange, Refusal(400, "text/plain", b"x" * (REFUSAL_LIMIT + 1)))
+    assert memory.last_refusal(exchange) == refusal
+
+
+# -- W04: a tool that gives up by itself -------------------------------------------------------------------------
+
+
+def test_w04_a_round_that_the_tool_gives_up_has_spent_what_it_sent() -> None:
+    """W04: the next round of the same request has what is left; that of another request has it all."""
+    stage, on, request = Stage(), route(A, B), b"one"
+    memory, call = Memory(stage.clock), plan(on)
+    exchange, _ = stage.open(on)
+    exchange.judge(reply(Label.MODEL_UNSUPPORTED), stage.now)
+    memory.left(exchange, call, request)
+    assert memory.spent(call, request) == Spent(2, 0.0)
+    assert memory.spent(call, b"two") == NOTHING_SPENT
+    again, _ = stage.open(on, spent=memory.spent(call, request))
+    memory.left(again, call, request)
+    assert memory.spent(call, request) == Spent(3, 0.0)
+
+
+def test_w04_a_wait_that_the_tool_gives_up_counts_as_far_as_it_went() -> None:
+    """W04: also the longest wait is shared; but without anything sent there is nothing to share."""
+    stage, request = Stage(), b"{}"
+    on = route(A, B, budget=Budget(patience=0))
+    memory, call = Memory(stage.clock), plan(on)
+    exchange, _ = stage.open(on)
+    limited = reply(Label.RATE_LIMITED, retry_after="20")
+    assert exchange.judge(limited, stage.now) == Attempt(2, B)
+    assert isinstance(exchange.judge(limited, stage.now), Wait)
+    stage.clock.now += 12
+    memory.left(exchange, call, request)
+    assert memory.spent(call, request) == Spent(2, 12.0)
+    waiting, step = stage.open(on)
+    assert isinstance(step, Wait)
+    other = b"another"
+    memory.left(waiting, call, other)
+    assert memory.spent(call, other) == NOTHING_SPENT
+
+
+def test_w04_a_stream_that_the_tool_has_was_answered() -> None:
+    """W04: whoever stops a stream that runs and asks the same again has a budget of its own."""
+    stage, on, request = Stage(), route(A, B), b"{}"
+    memory, call = Memory(stage.clock), plan(on)
+    exchange, _ = stage.open(on, streamed=True)
+    exchange.accept()
+    memory.left(exchange, call, request)
+    assert memory.spent(call, request) == NOTHING_SPENT

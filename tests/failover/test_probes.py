@@ -1,0 +1,382 @@
+"""What has expired is found out about by one attempt at a time, and what is late changes nothing that is newer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
+from understudy.failover.steps import Attempt, Release, Wait
+from understudy.model.pool import Budget, Candidate
+from understudy.model.suspension import Key, key_of
+from understudy.model.verdict import Label, Scope, Then
+from understudy.replies.reply import FaultKind
+
+A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
+ON = route(A, B)
+OK = reply(Label.OK)
+REFUSAL = reply(Label.MODEL_UNSUPPORTED)
+BUSY = reply(Label.OVERLOADED, then=Then(retry_same=0))
+SHORT, LONG, LONGEST = 600.0, 3600.0, 43200.0
+
+
+def key(of: Candidate, scope: Scope = Scope.CANDIDATE) -> Key:
+    return key_of(of, scope)
+
+
+def half_open(stage: Stage) -> None:
+    """A has refused, B has answered, and A's time is over."""
+    stage.answer(ON, [REFUSAL, OK])
+    stage.clock.now += SHORT
+
+
+def test_f14_exactly_one_probes_and_the_others_go_elsewhere() -> None:
+    """F14: of N simultaneous requests one probes A, the others use B; A works: back in rotation for all."""
+    stage = Stage()
+    half_open(stage)
+    opened = [stage.open(ON) for _ in range(5)]
+    assert [step.candidate for _, step in opened if isinstance(step, Attempt)] == [A, B, B, B, B]
+    probe, _ = opened[0]
+    assert probe.judge(OK, stage.now) == Release(1)
+    probe.succeeded()
+    assert [stage.open(ON)[1] for _ in range(3)] == [Attempt(1, A)] * 3
+
+
+def test_f14_a_refused_probe_climbs_the_ladder_and_a_success_takes_it_down() -> None:
+    """F14: probe refused: 1 h, then 12 h; a success: 10 min again."""
+    stage = Stage()
+    half_open(stage)
+    assert stage.answer(ON, [REFUSAL, OK]).sent == [A, B]
+    assert stage.suspended() == {key(A): LONG}
+    stage.clock.now += LONG
+    stage.answer(ON, [REFUSAL, OK])
+    assert stage.suspended() == {key(A): LONGEST}
+    stage.clock.now += LONGEST
+    assert stage.answer(ON, [OK]).sent == [A]
+    stage.answer(ON, [REFUSAL, OK])
+    assert stage.suspended() == {key(A): SHORT}
+
+
+@pytest.mark.parametrize("end", ["cancelled", "neutral", "unsendable", "released", "faulted"])
+def test_f14_the_slot_is_free_on_every_outcome(end: str) -> None:
+    """F14: probe cancelled, neutral, never sent, or begun to stream: the next one may probe."""
+    stage = Stage()
+    half_open(stage)
+    probe, step = stage.open(ON)
+    assert step == Attempt(1, A)
+    assert stage.open(ON)[1] == Attempt(1, B)
+    match end:
+        case "cancelled":
+            probe.cancelled()
+        case "neutral":
+            assert probe.judge(reply(Label.REQUEST_INVALID), stage.now) == Release(1)
+        case "unsendable":
+            probe.unsendable(Label.REQUEST_INVALID, "builtin/rewrite", "no model", stage.now)
+        case "released":
+            probe.accept()
+        case "faulted":
+            # What its upstream did says nothing about the model: the key of the candidate is half-open still.
+            probe.judge(fault(FaultKind.CLOSED), stage.now)
+            stage.clock.now += 5.0
+    assert stage.open(ON)[1] == Attempt(1, A)
+
+
+def test_f14_a_repeat_keeps_the_slot_of_its_probe() -> None:
+    """F14: while the overloaded probe pauses before its one repeat, nobody else probes."""
+    stage = Stage()
+    half_open(stage)
+    probe, _ = stage.open(ON)
+    step = probe.judge(reply(Label.OVERLOADED), stage.now)
+    assert isinstance(step, Wait)
+    assert stage.open(ON)[1] == Attempt(1, B)
+    stage.clock.now += step.seconds
+    again = probe.resume(stage.now)
+    assert again == Attempt(2, A, repeat=True)
+    assert stage.open(ON)[1] == Attempt(1, B)
+    probe.judge(OK, stage.now)
+    assert stage.open(ON)[1] == Attempt(1, A)
+
+
+def test_a_tool_that_goes_away_during_the_pause_of_its_probe_frees_the_slot() -> None:
+    """F14, L12: the wait is over for good, and so is the claim to the slot."""
+    stage = Stage()
+    half_open(stage)
+    probe, _ = stage.open(ON)
+    assert isinstance(probe.judge(reply(Label.OVERLOADED), stage.now), Wait)
+    probe.cancelled()
+    assert stage.open(ON)[1] == Attempt(1, A)
+
+
+def test_l08_an_upstream_is_probed_by_one_for_all_its_candidates() -> None:
+    """L08: one probe per window, whatever the credential; and it is asked again within 30 s of its recovery."""
+    stage = Stage()
+    there = [candidate(name, at=OTHER) for name in ("x", "y", "z")]
+    on = route(*there, A)
+    for seconds in (5.0, 10.0, 20.0, 30.0, 30.0):
+        assert stage.answer(on, [fault(), OK]).sent == [there[0], A]
+        assert stage.suspended() == {key(there[0], Scope.UPSTREAM): seconds}
+        assert stage.answer(on, [OK]).sent == [A]
+        stage.clock.now += seconds
+        probing, step = stage.open(on)
+        assert step == Attempt(1, there[0])
+        assert stage.open(on)[1] == Attempt(1, A)  # y and z are at the same upstream
+        probing.cancelled()
+    assert stage.answer(on, [OK]).sent == [there[0]]
+    assert stage.answer(on, [fault(), OK]).sent == [there[0], A]
+    assert stage.suspended() == {key(there[0], Scope.UPSTREAM): 5.0}
+
+
+def test_a_wait_for_somebody_elses_probe_ends_with_it() -> None:
+    """W01, F14: with nobody else to ask, the others wait for what the probe finds out, and no longer."""
+    stage = Stage()
+    on = route(A, B, budget=Budget(wait=10))
+    for each in (A, B):
+        stage.suspend(each, 5)
+    stage.clock.now += 5
+    first, second = stage.open(on), stage.open(on)
+    assert [first[1], second[1]] == [Attempt(1, A), Attempt(1, B)]
+    third, step = stage.open(on)
+    assert step == Wait(10.0, "every candidate is suspended")
+    assert not third.is_ready()
+    stage.clock.now += 3
+    assert third.resume(stage.now) == Wait(7.0, "every candidate is suspended")
+    first[0].judge(OK, stage.now)
+    assert third.is_ready()
+    assert third.resume(stage.now) == Attempt(1, A)
+
+
+def test_a_wait_ends_when_somebody_is_resumed_by_hand() -> None:
+    """Point 4 of the policy: the wait is for the earliest, and a hand is earlier."""
+    stage = Stage()
+    stage.suspend(A, 20)
+    stage.suspend(B, 25)
+    exchange, step = stage.open(ON)
+    assert step == Wait(20.0, "every candidate is suspended")
+    assert not exchange.is_ready()
+    stage.suspensions.resume(key(B))
+    assert exchange.is_ready()
+    assert exchange.resume(stage.now) == Attempt(1, B)
+
+
+def test_a_patient_wait_ends_when_its_candidate_is_resumed_by_hand() -> None:
+    stage = Stage()
+    exchange, _ = stage.open(ON)
+    assert isinstance(exchange.judge(reply(Label.RATE_LIMITED, retry_after="3"), stage.now), Wait)
+    assert not exchange.is_ready()
+    stage.suspensions.resume(key(A))
+    assert exchange.is_ready()
+    assert exchange.resume(stage.now) == Attempt(2, A, repeat=True)
+
+
+def test_a_wait_that_is_looked_at_too_early_goes_on() -> None:
+    """The alarm may ring a moment early: the rest is waited for, nothing is sent before its time."""
+    stage = Stage()
+    exchange, _ = stage.open(ON)
+    step = exchange.judge(reply(Label.RATE_LIMITED, retry_after="2"), stage.now)
+    assert step == Wait(2.0, "a m1: rate_limited, tried once more")
+    stage.clock.now += 1.996
+    rest = exchange.resume(stage.now)
+    assert isinstance(rest, Wait)
+    assert rest.seconds == pytest.approx(0.004, abs=1e-6)
+    stage.clock.now += 0.004
+    assert exchange.resume(stage.now) == Attempt(2, A, repeat=True)
+
+
+def test_l13_the_others_go_elsewhere_while_one_is_patient() -> None:
+    """L13: one waits the 2 s out and asks again; who comes meanwhile goes to B, and there is no rush at the end."""
+    stage = Stage()
+    patient, _ = stage.open(ON)
+    late, _ = stage.open(ON)
+    for each in (patient, late):
+        assert isinstance(each.judge(reply(Label.RATE_LIMITED, retry_after="2"), stage.now), Wait)
+    assert stage.open(ON)[1] == Attempt(1, B)
+    stage.clock.now += 2
+    assert patient.resume(stage.now) == Attempt(2, A, repeat=True)
+    assert late.resume(stage.now) == Attempt(2, B)
+
+
+# -- F12: all refuse ---------------------------------------------------------------------------------------------
+
+
+def test_f12_when_all_refuse_only_the_short_step_is_recorded() -> None:
+    """F12: again and again, each is suspended for the short step only, and the first refusal reaches the tool."""
+    stage = Stage()
+    for _ in range(3):
+        played = stage.answer(ON, [REFUSAL, REFUSAL])
+        assert played.end == Release(1, final=True, retry=False)
+        assert stage.suspended() == {key(A): SHORT, key(B): SHORT}
+        stage.clock.now += SHORT
+
+
+def test_f12_what_another_candidate_says_makes_the_step_count() -> None:
+    """F12: B does not refuse, so A's refusal is A's: counted, and lengthened where the ladder had been climbed."""
+    stage = Stage()
+    half_open(stage)
+    exchange, _ = stage.open(ON)
+    assert exchange.judge(REFUSAL, stage.now) == Attempt(2, B)
+    assert stage.suspended() == {key(A): SHORT}  # nobody knows yet whether it is the model or the candidate
+    exchange.accept()
+    assert stage.suspended() == {key(A): LONG}
+
+
+# -- L11: this machine's network ---------------------------------------------------------------------------------
+
+
+def test_l11_when_nobody_can_be_reached_nothing_is_suspended_for_long() -> None:
+    """L11: every upstream unreachable, again and again: 5 s each, however often; one that is reached: the ladder."""
+    stage = Stage()
+    on = route(A, C, budget=Budget(wait=0))
+    for _ in range(4):
+        refused = stage.answer(on, [fault(), fault()]).refused
+        assert "check the network of this machine first" in refused.message
+        assert stage.suspended() == {key(A, Scope.UPSTREAM): 5.0, key(C, Scope.UPSTREAM): 5.0}
+        stage.clock.now += 5
+    for seconds in (5.0, 10.0, 20.0):
+        assert stage.answer(on, [fault(), OK]).sent == [A, C]
+        assert stage.suspended() == {key(A, Scope.UPSTREAM): seconds}
+        stage.clock.now += seconds
+
+
+# -- F16: late results -------------------------------------------------------------------------------------------
+
+
+def test_f16_a_late_failure_does_not_undo_a_hand() -> None:
+    """F16: begun before the resume, failed after it."""
+    stage = Stage()
+    late, _ = stage.open(ON)
+    stage.suspend(A, 600)
+    assert stage.suspensions.resume(key(A)) is not None
+    assert late.judge(BUSY, stage.now) == Attempt(2, B)
+    assert stage.suspended() == {}
+    stage.answer(ON, [BUSY, OK])
+    assert stage.suspended() == {key(A): 5.0}
+
+
+@pytest.mark.parametrize("said", [BUSY, REFUSAL, reply(Label.CREDENTIAL_REJECTED), reply(Label.QUOTA_EXHAUSTED)])
+def test_f16_a_late_failure_of_an_old_secret_says_nothing_about_the_new_one(said: object) -> None:
+    """F16: begun before the secret changed."""
+    stage = Stage()
+    late, _ = stage.open(ON)
+    stage.suspensions.renew("a")
+    late.judge(said, stage.now)  # type: ignore[arg-type]
+    assert stage.suspended() == {}
+
+
+def test_f16_a_late_success_of_an_old_secret_lifts_nothing() -> None:
+    stage = Stage()
+    late, _ = stage.open(ON)
+    stage.suspensions.renew("a")
+    stage.answer(ON, [REFUSAL, OK])
+    assert late.judge(OK, stage.now) == Release(1)
+    late.succeeded()
+    assert set(stage.suspended()) == {key(A)}
+
+
+def test_f16_a_late_success_of_an_old_secret_proves_nothing_about_what_is_half_open() -> None:
+    """F16: the limits of the account stay, and with them the need to find out whether it is back."""
+    stage = Stage()
+    half_open(stage)
+    probe, step = stage.open(ON)
+    assert step == Attempt(1, A)
+    stage.suspensions.renew("a", rejected_only=True)
+    probe.judge(OK, stage.now)
+    probe.succeeded()
+    assert stage.suspensions.half_open(key(A)) is not None
+    assert stage.answer(ON, [OK]).sent == [A]
+    assert stage.suspensions.half_open(key(A)) is None
+
+
+def test_f16_another_secret_takes_its_suspensions_along() -> None:
+    """F16: what was learnt with the old one is void; another token of the same account is still out of quota."""
+    stage = Stage()
+    stage.answer(ON, [reply(Label.CREDENTIAL_REJECTED), OK])
+    stage.suspensions.renew("a", rejected_only=True)
+    assert stage.suspended() == {}
+    stage.answer(ON, [reply(Label.QUOTA_EXHAUSTED), OK])
+    stage.suspensions.renew("a", rejected_only=True)
+    assert set(stage.suspended()) == {key(A, Scope.CREDENTIAL)}
+    stage.suspensions.renew("a")
+    assert stage.suspended() == {}
+    assert stage.suspensions.generations["a"] == 3
+
+
+def test_f16_an_attempt_that_goes_out_with_a_fetched_secret_is_newer_than_it() -> None:
+    """F16, L06: the secret was fetched anew just before it was sent: what is said of it is about the new one."""
+    stage = Stage()
+    half_open(stage)
+    late, _ = stage.open(ON)
+    stage.suspensions.renew("a", rejected_only=True)
+    late.renewed()
+    assert late.attempt == Attempt(1, A)
+    assert stage.open(ON)[1] == Attempt(1, B)  # it probes with its new ticket
+    assert late.judge(BUSY, stage.now) == Attempt(2, B)
+    assert stage.suspended() == {key(A): 5.0}
+    with pytest.raises(RuntimeError):
+        stage.exchange(ON).renewed()
+
+
+def test_the_evidence_says_what_was_known() -> None:
+    """Each suspension tells rule, label, excerpt, candidate, times, hint and generation."""
+    stage = Stage()
+    stage.suspensions.renew("a")
+    stage.answer(ON, [reply(Label.RATE_LIMITED, retry_after="20", evidence="HTTP 429: slow down"), OK])
+    [found] = stage.suspensions
+    assert (found.rule, found.label, found.evidence) == ("test/rate_limited", Label.RATE_LIMITED, "HTTP 429: slow down")
+    assert (found.since, found.until, found.hint) == (NOW, NOW + 20, "retry-after")
+    assert (found.candidate, found.generation, found.step) == ("a m1", 1, 0)
+
+
+# -- F17: all suspended for a refusal ----------------------------------------------------------------------------
+
+
+def all_refused(stage: Stage) -> None:
+    assert stage.answer(ON, [REFUSAL, REFUSAL]).released == 1
+
+
+def test_f17_one_early_probe_per_candidate_in_half_a_minute() -> None:
+    """F17: the others get the last refusal; a refused early probe does not advance the ladder or the time."""
+    stage = Stage()
+    all_refused(stage)
+    stage.clock.now += 100
+    early, step = stage.open(ON)
+    assert step == Attempt(1, A, early=True)
+    other, step = stage.open(ON)
+    assert step == Attempt(1, B, early=True)
+    refused = stage.answer(ON, []).refused
+    assert refused.refused
+    assert (refused.status, refused.retry_after) == (400, None)
+    assert early.judge(REFUSAL, stage.now) == Release(1, final=True, retry=False)
+    assert other.judge(REFUSAL, stage.now) == Release(1, final=True, retry=False)
+    assert stage.suspended() == {key(A): SHORT - 100, key(B): SHORT - 100}
+    stage.clock.now += 29.9
+    assert stage.answer(ON, []).refused.refused
+    stage.clock.now += 0.1
+    again, step = stage.open(ON)
+    assert step == Attempt(1, A, early=True)
+    again.judge(OK, stage.now)
+    again.succeeded()
+    assert stage.answer(ON, [OK]).sent == [A]
+
+
+def test_f17_one_request_may_ask_all_of_them() -> None:
+    """F17: A's early probe is refused, B's works."""
+    stage = Stage()
+    all_refused(stage)
+    assert stage.answer(ON, [REFUSAL, OK]).sent == [A, B]
+
+
+def test_f17_a_token_count_is_no_early_probe() -> None:
+    """F17, X02: what generates nothing finds nothing out."""
+    stage = Stage()
+    all_refused(stage)
+    assert stage.answer(ON, [], generating=False).refused.refused
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_f17_is_about_refusals_only(scope: Scope) -> None:
+    """F17: one that is suspended for something else as well is not asked early."""
+    stage = Stage()
+    all_refused(stage)
+    stage.suspend(A, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
+    stage.suspend(B, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
+    expected = scope is Scope.CANDIDATE  # there the longer one holds, and it is the refusal
+    assert isinstance(stage.open(ON)[1], Attempt) is expected

@@ -1,0 +1,153 @@
+"""Our own answer: its status, its Retry-After and its lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.decisions import OTHER, Stage, candidate, fault, reply, route
+from understudy.failover.refusal import LISTED, duration
+from understudy.failover.steps import Attempt, Refuse
+from understudy.model.pool import Budget, Candidate
+from understudy.model.verdict import Label, Scope, Then
+
+A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
+IMPATIENT = Budget(wait=0)
+
+
+def answered(stage: Stage, *members: Candidate, blocked: dict[str, str] | None = None) -> Refuse:
+    """What the tool gets when nothing can be sent."""
+    exchange = stage.exchange(route(*members, budget=IMPATIENT), blocked=blocked)
+    step = exchange.begin(stage.now)
+    assert isinstance(step, Refuse), step
+    return step
+
+
+@pytest.mark.parametrize(
+    ("label", "status"),
+    [(Label.RATE_LIMITED, 429), (Label.QUOTA_EXHAUSTED, 429), (Label.OVERLOADED, 503), (Label.MODEL_UNSUPPORTED, 503)],
+)
+def test_the_earliest_candidate_decides_the_status(label: Label, status: int) -> None:
+    """W03: 429 if the earliest comes back from a limit, else 503; Retry-After is the earliest, rounded up."""
+    stage = Stage()
+    stage.suspend(A, 45)
+    stage.suspend(B, 20.2, label=label)
+    answer = answered(stage, A, B)
+    assert (answer.status, answer.retry_after) == (status, 21)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(60, (429, 60)), (59.5, (429, 60)), (60.5, (400, None)), (0.2, (429, 1))]
+)
+def test_a_retry_that_cannot_help_in_a_minute_is_not_promised(seconds: float, expected: tuple[int, int | None]) -> None:
+    """W09: 429 or 503 only when a retry within 60 s can help, else 400."""
+    stage = Stage()
+    stage.suspend(A, seconds, label=Label.RATE_LIMITED)
+    stage.suspend(B, 3600)
+    answer = answered(stage, A, B)
+    assert (answer.status, answer.retry_after) == expected
+
+
+def test_there_is_one_line_per_candidate_with_its_true_time() -> None:
+    """W03: the body names each candidate, its reason and its true time, also beyond the Retry-After."""
+    stage = Stage()
+    stage.suspend(A, 20, label=Label.RATE_LIMITED)
+    stage.suspend(B, 3900, scope=Scope.CREDENTIAL, label=Label.QUOTA_EXHAUSTED)
+    answer = answered(stage, A, B, C, blocked={"other": "no verified TLS"})
+    assert answer.message.splitlines() == [
+        "understudy: no candidate of route gpt-5 can answer for gpt-5",
+        "- a m1: rate_limited by test/rate_limited, suspended for another 20s: because",
+        "- b m1: quota_exhausted by test/quota_exhausted, suspended for another 1h5m: because",
+        "- c m1: no verified TLS",
+    ]
+
+
+def test_a_long_list_is_bounded() -> None:
+    """W03: the lines stop at a number that people read; the others are counted."""
+    stage = Stage()
+    members = [candidate(f"c{number}") for number in range(LISTED + 5)]
+    stage.suspend(A, scope=Scope.UPSTREAM)
+    lines = answered(stage, *members).message.splitlines()
+    assert len(lines) == LISTED + 2
+    assert lines[-1] == "- and 5 more"
+
+
+def test_names_from_outside_are_bounded() -> None:
+    stage = Stage()
+    long = candidate("a", "m" * 5000)
+    exchange = stage.exchange(route(long), alias="x" * 5000, blocked={"openai": "no"})
+    step = exchange.begin(stage.now)
+    assert isinstance(step, Refuse)
+    assert max(map(len, step.message.splitlines())) < 400
+
+
+def test_when_every_upstream_is_ruled_out_no_retry_helps() -> None:
+    """W09: what is ruled out on this connection stays so, whatever its suspension says."""
+    stage = Stage()
+    stage.suspend(A, 10)
+    answer = answered(stage, A, C, blocked={"openai": "no", "other": "no"})
+    assert (answer.status, answer.retry_after) == (400, None)
+
+
+def test_a_rejected_credential_does_not_invite_another_round() -> None:
+    """W07, W09: every credential is rejected: 400 with the reasons, no 401."""
+    stage = Stage()
+    rejected = reply(Label.CREDENTIAL_REJECTED, evidence="HTTP 401: no such key")
+    refused = stage.answer(route(A, B), [rejected, rejected]).refused
+    assert (refused.status, refused.retry_after) == (400, None)
+    assert refused.message.count("no such key") == 2
+
+
+def test_an_unsendable_candidate_does_not_hide_one_that_comes_back() -> None:
+    """W03: A has no secret, B is down for 5 s: the tool is told to come back in 5 s, not to give up."""
+    stage = Stage()
+    exchange, step = stage.open(route(A, C, budget=IMPATIENT))
+    assert step == Attempt(1, A)
+    step = exchange.unsendable(Label.CREDENTIAL_REJECTED, "builtin/secret", "the file is gone", stage.now)
+    assert step == Attempt(2, C)
+    refused = exchange.judge(fault(), stage.now)
+    assert isinstance(refused, Refuse)
+    assert (refused.status, refused.retry_after) == (503, 5)
+    assert "- a m1: credential_rejected by builtin/secret: the file is gone" in refused.message
+
+
+def test_an_answer_that_ends_the_search_is_not_worth_another_round() -> None:
+    """W07, W09: a 403 that nothing explains stops at the first candidate, now and the next time."""
+    refused = Stage().answer(route(A, B), [reply(Label.UNKNOWN, status=403, evidence="HTTP 403")]).refused
+    assert (refused.status, refused.retry_after) == (400, None)
+    assert "- a m1: unknown by test/unknown: HTTP 403" in refused.message
+    assert "- b m1: not tried, what another candidate said holds for it as well" in refused.message
+
+
+def test_a_spent_budget_is_said_and_another_round_can_help() -> None:
+    """W04: what the budget left untried is free: come back at once."""
+    stage = Stage()
+    once = Then(retry_same=0)
+    played = stage.answer(route(A, C, budget=Budget(attempts=1)), [reply(Label.CREDENTIAL_REJECTED, then=once)])
+    assert (played.refused.status, played.refused.retry_after) == (503, 1)
+    assert "- c m1: not tried, the budget of 1 attempts in 55 s is spent" in played.refused.message
+
+
+def test_an_only_candidate_is_due_when_its_stated_window_ends() -> None:
+    """W03: other suspensions of an only candidate are shown, they do not keep it from being sent."""
+    stage = Stage()
+    stage.suspend(A, 3600)
+    stage.suspend(A, 20, scope=Scope.CREDENTIAL, label=Label.RATE_LIMITED, hint="retry-after")
+    answer = answered(stage, A)
+    assert (answer.status, answer.retry_after) == (429, 20)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (-3, "0s"), (0.2, "1s"), (60, "1m"), (61, "1m1s"), (3600, "1h"), (3900, "1h5m"), (86400, "24h")],
+)
+def test_a_duration_reads_as_people_write_it(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_no_secret_is_in_the_answer() -> None:
+    """R06: the lines name credentials, never what they hold."""
+    stage = Stage()
+    stage.suspend(A)
+    stage.suspend(B)
+    message = answered(stage, A, B, C, blocked={"other": "no"}).message
+    assert not any(member.credential.secret.reveal() in message for member in (A, B, C))

@@ -1,0 +1,261 @@
+"""What the journal says aloud, and what it notes as plain data."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from mitmproxy import http
+from mitmproxy.test import tflow
+
+from tests.support.decisions import Stage, candidate, fault, reply, route, upstream
+from understudy.dialects import DIALECTS
+from understudy.dialects.base import Call
+from understudy.failover.exchange import Exchange
+from understudy.failover.memory import Plan
+from understudy.failover.steps import Attempt, Refuse, Release, Step, Wait
+from understudy.inspection.journal import FlowJournal
+from understudy.model.pool import Budget, Route
+from understudy.model.verdict import Label, Scope
+from understudy.proxy import exchange_facts as known
+from understudy.proxy.listener import Abandoned
+from understudy.replies.reply import FaultKind, Reply
+from understudy.requests.conversation import Conversation
+from understudy.requests.sites import Recognised
+
+A, B, C = candidate("a", "m1"), candidate("b", "m1"), candidate("c", "m2", upstream("other"))
+OPENAI = DIALECTS["openai"]
+ENDPOINT = OPENAI.endpoint("POST", "/chat/completions")
+
+
+class Told:
+    """A journal, a tool's flow and an exchange, told of as the layer tells."""
+
+    def __init__(self, stage: Stage, on: Route, replies: Sequence[Reply], alias: str = "gpt-5", **options: Any) -> None:
+        assert ENDPOINT is not None
+        self.stage = stage
+        self.journal = FlowJournal(stage.clock)
+        self.shown: list[http.HTTPFlow] = []
+        self.over: list[known.Facts] = []
+        self.journal.show = lambda attempt, tool: self.shown.extend([attempt] if attempt else [])
+        self.journal.listeners.append(lambda flow, facts: self.over.append(json.loads(json.dumps(facts))))
+        self.flow = tflow.tflow()
+        self.exchange = stage.exchange(on, alias, **options)
+        plan = Plan(
+            Recognised(OPENAI, ENDPOINT, "/chat/completions", ""),
+            Call(alias, bool(options.get("streamed"))),
+            on,
+            Conversation(),
+        )
+        self.journal.began(self.flow, self.exchange, plan)
+        self.play(self.exchange, self.exchange.begin(stage.now), list(replies))
+
+    def play(self, exchange: Exchange, step: Step, left: list[Reply]) -> None:
+        """Until its end, or until no reply is left."""
+        while True:
+            match step:
+                case Attempt(number=number):
+                    if not left:
+                        return None
+                    step = exchange.judge(left.pop(0), self.stage.now)
+                    self.stage.clock.now += 0.25
+                    if not (isinstance(step, Release) and step.attempt == number):
+                        told = Abandoned(self.flow, exchange, exchange.outcomes[-1], step, tflow.tflow(resp=True))
+                        self.journal.abandoned(told)
+                case Wait(seconds=seconds, reason=reason):
+                    self.journal.waited(self.flow, exchange, seconds, reason)
+                    self.stage.clock.now += seconds
+                    step = exchange.resume(self.stage.now)
+                case Release(attempt=number):
+                    self.journal.released(self.flow, exchange, number)
+                    return self.journal.finished(self.flow, exchange)
+                case Refuse():
+                    self.journal.released(self.flow, exchange, 0)
+                    return self.journal.finished(self.flow, exchange)
+
+    @property
+    def facts(self) -> known.Facts:
+        """What the flow knows in the end."""
+        (told,) = self.over
+        assert json.loads(json.dumps(self.flow.metadata["understudy"])) == told
+        return told
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What was logged, with the level."""
+    return [(each.levelname, each.message) for each in caplog.records if each.name == "understudy"]
+
+
+@pytest.fixture
+def stage(caplog: pytest.LogCaptureFixture) -> Stage:
+    """A stage, with everything logged being seen."""
+    caplog.set_level(logging.DEBUG, "understudy")
+    return Stage()
+
+
+def test_a_call_without_replay_is_no_line(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Most calls say nothing aloud; the flow knows who answered."""
+    told = Told(stage, route(A, B), [reply(Label.OK)])
+    assert lines(caplog) == []
+    assert told.flow.comment == "1/2 a m1: answered"
+    facts = told.facts
+    assert len(facts.pop("exchange")) == 12
+    assert facts == {
+        "time": 1_700_000_000.0,
+        "route": "gpt-5",
+        "alias": "gpt-5",
+        "dialect": "openai",
+        "endpoint": "chat/completions",
+        "streamed": False,
+        "mode": "enforce",
+        "candidates": ["a m1", "b m1"],
+        "of": 2,
+        "attempts": 1,
+        "tried": [
+            {"number": 1, "place": 1, "credential": "a", "model": "m1", "upstream": "openai", "status": 200}
+            | {"label": "ok", "rule": "test/ok", "evidence": "because"}
+        ],
+        "answer": 1,
+        "credential": "a",
+        "model": "m1",
+        "released": 0.25,
+        "seconds": 0.25,
+    }
+    assert told.flow.marked == ""
+
+
+def test_an_error_that_nobody_could_mend_is_a_line(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the only attempt failed, or what came is known to no rule: the tool has an error, and here is why."""
+    told = Told(stage, route(A), [reply(Label.MODEL_UNSUPPORTED, status=404)])
+    line = "1/1 a m1: released: model_unsupported by test/model_unsupported, suspended 10m: because"
+    assert lines(caplog) == [("INFO", line)]
+    assert told.flow.comment == line
+    caplog.clear()
+    Told(stage, route(B, C), [reply(Label.UNKNOWN, status=418)])
+    assert lines(caplog) == [("INFO", "1/2 b m1: released: unknown by test/unknown: because")]
+
+
+def test_a_replay_is_told_line_by_line(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Lines one can read aloud, at the level they deserve; waits, repeats and who waits for the owner."""
+    replies = [
+        reply(Label.RATE_LIMITED, retry_after="2"),
+        reply(Label.RATE_LIMITED, retry_after="20"),
+        reply(Label.CREDENTIAL_REJECTED),
+        reply(Label.OK),
+    ]
+    told = Told(stage, route(A, B, C, budget=Budget(attempts=8)), replies)
+    assert lines(caplog) == [
+        ("INFO", "1/3 a m1: rate_limited by test/rate_limited, suspended 2s: because"),
+        ("INFO", "waiting 2.0s: a m1: rate_limited, tried once more"),
+        ("INFO", "1/3 again a m1: rate_limited by test/rate_limited, suspended 20s: because"),
+        ("WARNING", "2/3 b m1: credential_rejected by test/credential_rejected, credential suspended 30m: because"),
+        ("INFO", "3/3 c m2: answered"),
+    ]
+    facts = told.facts
+    assert facts["waits"] == [{"before": 2, "seconds": 2.0, "why": "a m1: rate_limited, tried once more"}]
+    assert [(each["label"], each.get("again", False)) for each in facts["tried"]] == [
+        ("rate_limited", False),
+        ("rate_limited", True),
+        ("credential_rejected", False),
+        ("ok", False),
+    ]
+    assert facts["tried"][1]["suspended"] == {
+        "what": "candidate a m1",
+        "seconds": 20.0,
+        "until": told.exchange.outcomes[1].suspension.until,  # type: ignore[union-attr]
+        "hint": told.exchange.outcomes[1].suspension.hint,  # type: ignore[union-attr]
+    }
+    assert facts["failing"] == 0.25
+    assert facts["released"] == pytest.approx(3.0)
+    assert told.flow.comment.count(" → ") == 3
+    assert told.flow.marked == ":performing_arts:"
+    # The first one might have been released in the end, so it was held back until another one was.
+    assert [each.metadata["understudy"]["attempt"] for each in told.shown] == [2, 3, 1]
+    assert told.shown[0].comment == "1/3 again a m1: rate_limited by test/rate_limited, suspended 20s"
+    assert told.shown[1].marked == ":key:"
+
+
+def test_who_was_skipped_and_why(stage: Stage) -> None:
+    """Suspended before, blocked for this request, and out of rotation for what this exchange has learnt."""
+    stage.suspend(A, 90, label=Label.QUOTA_EXHAUSTED, scope=Scope.CREDENTIAL)
+    more = candidate("b", "m2")
+    blocked = {"other": "ssl_insecure is set"}
+    told = Told(stage, route(A, B, C, more), [reply(Label.CREDENTIAL_REJECTED)], blocked=blocked)
+    facts = told.facts
+    assert facts["answer"] == 0
+    assert {(each["credential"], each["model"]): each["why"] for each in facts["skipped"]} == {
+        ("a", "m1"): "credential suspended for quota_exhausted by test/quota_exhausted, for another 1m30s: because",
+        ("c", "m2"): "ssl_insecure is set",
+        ("b", "m2"): "credential suspended for credential_rejected by test/credential_rejected, "
+        "for another 30m: because",
+    }
+    assert told.flow.comment.endswith(" → understudy answered itself")
+
+
+@pytest.mark.parametrize(
+    ("what", "marker"),
+    [
+        (reply(Label.MODEL_UNSUPPORTED), ":no_entry:"),
+        (reply(Label.CONTEXT_EXCEEDED), ":no_entry:"),
+        (reply(Label.CREDENTIAL_REJECTED), ":key:"),
+        (reply(Label.QUOTA_EXHAUSTED), ":moneybag:"),
+        (fault(FaultKind.CONNECT), ":electric_plug:"),
+        (fault(FaultKind.SILENCE), ":electric_plug:"),
+    ],
+)
+def test_markers(stage: Stage, what: Reply, marker: str) -> None:
+    """O05: what happened can be seen in the flow list at a glance, and the name is one that mitmproxy knows."""
+    from mitmproxy.utils import emoji
+
+    told = Told(stage, route(A, C), [what, reply(Label.OK)])
+    assert [each.marked for each in told.shown] == [marker]
+    assert marker in emoji.emoji
+
+
+def test_facts_are_bounded_and_can_be_saved(stage: Stage) -> None:
+    """Law 10: many candidates, long and odd names: what is noted stays small, in UTF-8, and on one line."""
+    many = [candidate(f"c{number}", "m\ud800\n" * 100) for number in range(500)]
+    for each in many[:400]:
+        stage.suspend(each, 600)
+    budget = Budget(attempts=32, seconds=3600)
+    told = Told(stage, route(*many, budget=budget), [reply(Label.MODEL_UNSUPPORTED)] * 31, alias="x" * 9999 + "\ud800")
+    assert len(told.flow.metadata["understudy"]["candidates"]) == len(told.flow.metadata["understudy"]["skipped"]) == 20
+    assert told.flow.metadata["understudy"]["of"] == 500
+    told.journal.finished(told.flow, told.exchange)
+    written = json.dumps(told.facts, ensure_ascii=False)
+    assert len(written.encode()) < 128 * 1024
+    assert all(char.isprintable() for char in written)
+
+
+def test_nobody_is_told_twice_and_nothing_is_kept(stage: Stage) -> None:
+    """The layer may say twice that an exchange is over; what is held back ends with it."""
+    told = Told(stage, route(A, B), [reply(Label.RATE_LIMITED, retry_after="20")])
+    assert told.shown == []
+    assert told.over == []
+    for _ in range(2):
+        told.journal.finished(told.flow, told.exchange)
+    assert len(told.over) == len(told.shown) == 1
+    assert told.facts["answer"] is None
+    assert not told.journal._facts
+    assert not told.journal._hopeful
+
+
+def test_a_listener_that_fails_is_heard_of(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """To write about a call must never cost it, nor keep others from hearing."""
+    told = Told(stage, route(A, B), [])
+    told.journal.listeners.insert(0, lambda flow, facts: 1 / 0)  # type: ignore[arg-type]
+    told.journal.finished(told.flow, told.exchange)
+    assert len(told.over) == 1
+    assert lines(caplog)[-1][0] == "ERROR"
+
+
+def test_a_journal_that_came_late(stage: Stage) -> None:
+    """After the addon was loaded anew, the new journal is told only the end of what is under way."""
+    told = Told(stage, route(A, B), [])
+    late = FlowJournal(stage.clock)
+    told.exchange.judge(reply(Label.OK), stage.now)
+    late.released(told.flow, told.exchange, 1)
+    late.finished(told.flow, told.exchange)

@@ -1,0 +1,198 @@
+"""Metrics: what is counted, with labels of a bounded number, and where it can be read."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import socket
+import sys
+from typing import Any
+
+import pytest
+from mitmproxy.test import tflow
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.inspection.test_journal import Told
+from tests.support.decisions import Stage, candidate, reply, route, upstream
+from understudy.inspection import metrics, outlets
+from understudy.inspection.journal import FlowJournal
+from understudy.inspection.metrics import Metrics
+from understudy.inspection.outlets import Inspection
+from understudy.model.pool import Budget
+from understudy.model.verdict import Label
+
+A, B = candidate("a", "m1"), candidate("b", "m1", upstream("other"))
+
+
+def samples(text: bytes) -> dict[str, float]:
+    """``name{label=value,...}`` to its value, without what only tells when counting began."""
+    found = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            if not sample.name.endswith("_created"):
+                labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+                found[f"{sample.name}{{{labels}}}"] = sample.value
+    return found
+
+
+def counted(stage: Stage, *told: Told) -> dict[str, float]:
+    """What these exchanges come to."""
+    counting = Metrics(lambda: stage.suspensions)
+    for each in told:
+        for facts in each.over:
+            counting(each.flow, facts)
+    return samples(counting.render())
+
+
+def test_what_is_counted() -> None:
+    """Requests, attempts, verdicts, replays, suspensions, and both times, by route and credential."""
+    stage = Stage()
+    on = route(A, B, pattern="gpt-*", budget=Budget(wait=0))
+    told = [
+        Told(stage, on, [reply(Label.OK)], streamed=True),
+        Told(stage, on, [reply(Label.RATE_LIMITED, retry_after="20"), reply(Label.OK)]),
+        Told(stage, on, [reply(Label.CREDENTIAL_REJECTED)]),
+    ]
+    found = counted(stage, *told)
+    assert {name: value for name, value in found.items() if value and "seconds" not in name} == {
+        "understudy_requests_total{answer=ok,mode=enforce,route=gpt-*}": 1,
+        "understudy_requests_total{answer=replayed,mode=enforce,route=gpt-*}": 1,
+        "understudy_requests_total{answer=own,mode=enforce,route=gpt-*}": 1,
+        "understudy_attempts_total{credential=a,label=ok}": 1,
+        "understudy_attempts_total{credential=a,label=rate_limited}": 1,
+        "understudy_attempts_total{credential=b,label=ok}": 1,
+        "understudy_attempts_total{credential=b,label=credential_rejected}": 1,
+        "understudy_verdicts_total{label=ok,mode=enforce}": 2,
+        "understudy_verdicts_total{label=rate_limited,mode=enforce}": 1,
+        "understudy_verdicts_total{label=credential_rejected,mode=enforce}": 1,
+        "understudy_replays_total{route=gpt-*}": 1,
+        "understudy_suspensions_total{credential=a,label=rate_limited}": 1,
+        "understudy_suspensions_total{credential=b,label=credential_rejected}": 1,
+        "understudy_suspended{scope=candidate}": 1,
+        "understudy_suspended{scope=credential}": 1,
+    }  # fmt: skip
+    assert found["understudy_first_event_seconds_count{route=gpt-*}"] == 1
+    assert found["understudy_first_event_seconds_sum{route=gpt-*}"] == 0.25
+    assert found["understudy_failover_seconds_count{route=gpt-*}"] == 1
+    assert found["understudy_failover_seconds_sum{route=gpt-*}"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ({"answer": None, "cancelled": "a m1"}, "none"),
+        ({"answer": 1, "tried": [{"credential": "a", "label": "unknown"}]}, "error"),
+        ({"mode": "observe", "observed": {"label": "ok"}}, "observed"),
+        ({"ended": {"credential": "a", "label": "overloaded", "suspended": {}}, "answer": 0}, "own"),
+    ],
+)
+def test_every_end_has_a_name(change: dict[str, Any], answer: str) -> None:
+    """How a call ended."""
+    counting = Metrics(list)
+    counting(tflow.tflow(), {"route": "r", "tried": [], **change})
+    mode = change.get("mode", "enforce")
+    found = samples(counting.render())
+    assert found[f"understudy_requests_total{{answer={answer},mode={mode},route=r}}"] == 1
+    assert found.get("understudy_suspensions_total{credential=a,label=overloaded}") == (1 if answer == "own" else None)
+
+
+def test_aliases_are_no_labels() -> None:
+    """However many names tools invent, the number of time series stays what it was."""
+    stage = Stage()
+    on = route(A, B, pattern="default")
+    told = [Told(stage, on, [reply(Label.OK)], alias=f"invented-{number}") for number in range(50)]
+    found = counted(stage, *told)
+    assert not [name for name in found if "invented" in name]
+    assert len(found) < 30
+
+
+def test_tools_are_no_labels() -> None:
+    """However many tools come with a login of their own, it is one credential of the pool file."""
+    stage, told = Stage(), []
+    for number in range(1, 51):
+        own = candidate("own" if number == 1 else f"own~{number}")
+        on = route(own, B, pattern="default", budget=Budget(wait=0))
+        told.append(Told(stage, on, [reply(Label.RATE_LIMITED, retry_after="20"), reply(Label.OK)]))
+    found = counted(stage, *told)
+    assert found["understudy_attempts_total{credential=own,label=rate_limited}"] == 50
+    assert found["understudy_suspensions_total{credential=own,label=rate_limited}"] == 50
+    assert not [name for name in found if "~" in name]
+
+
+@pytest.fixture
+def looked() -> Inspection:
+    """Nothing is counted yet."""
+    return Inspection(FlowJournal(), lambda attempt, tool: None, list)
+
+
+def test_counting_begins_and_ends_by_option(looked: Inspection) -> None:
+    """It costs nothing where nobody asked for it."""
+    assert looked.journal.listeners == []
+    looked.count(wanted=True, port=0)
+    first = looked.metrics
+    assert first is not None
+    looked.count(wanted=True, port=0)
+    assert looked.metrics is first
+    assert looked.journal.listeners == [first]
+    looked.count(wanted=False, port=0)
+    assert looked.metrics is None
+    assert looked.journal.listeners == []
+
+
+def test_without_the_library_it_is_said_what_to_install(looked: Inspection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An optional extra is named when it is missed, and not before."""
+    real = builtins.__import__
+
+    def missing(name: str, *arguments: Any, **named: Any) -> Any:
+        if name.startswith("prometheus_client"):
+            raise ImportError(name)
+        return real(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.delitem(sys.modules, "understudy.inspection.metrics")
+    with pytest.raises(ValueError, match=r"pip install 'understudy\[metrics\]'"):
+        looked.count(wanted=True, port=0)
+    assert outlets.NO_LIBRARY
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return int(held.getsockname()[1])
+
+
+async def get(port: int, path: str, host: str) -> tuple[bytes, bytes]:
+    """Head and body of one reply."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+def test_served_on_loopback(looked: Inspection) -> None:
+    """Law 12: at a loopback address, under loopback's names only; the port is free again afterwards."""
+    port = free_port()
+
+    async def play() -> None:
+        looked.count(wanted=False, port=port)
+        assert looked.metrics is not None
+        looked.metrics(tflow.tflow(), {"route": "r", "tried": [], "answer": 0})
+        head, body = await get(port, "/metrics", f"127.0.0.1:{port}")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert metrics.CONTENT_TYPE.encode() in head
+        assert samples(body)["understudy_requests_total{answer=own,mode=enforce,route=r}"] == 1
+        for path, host in (("/metrics", "evil.example"), ("/", "localhost")):
+            head, body = await get(port, path, host)
+            assert head.startswith(b"HTTP/1.1 404"), (path, host)
+            assert b"understudy" not in body
+        busy = Inspection(FlowJournal(), lambda attempt, tool: None, list)
+        with pytest.raises(ValueError, match=rf"pool_metrics_port: {port} cannot be used .*name a free port"):
+            busy.count(wanted=False, port=port)
+        looked.close()
+        with pytest.raises(OSError, match=r"refused|Connect call failed"):
+            await get(port, "/metrics", "localhost")
+
+    asyncio.run(play())

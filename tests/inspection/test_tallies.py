@@ -1,0 +1,207 @@
+"""What is counted, and the time line of the last exchanges."""
+
+from __future__ import annotations
+
+import gc
+import logging
+
+import pytest
+from mitmproxy.test import tflow
+
+from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
+from understudy.failover.exchange import Exchange
+from understudy.failover.steps import Attempt, Release
+from understudy.inspection import tallies as module
+from understudy.inspection.tallies import MOST_EXCHANGES, UNTRIED, CountingJournal, Tallies, Tally
+from understudy.model.pool import Budget, Candidate
+from understudy.model.verdict import Label
+from understudy.proxy.listener import Abandoned
+
+A, B = candidate("a"), candidate("b", at=OTHER)
+ROUTE = route(A, B)
+
+
+class Book:
+    """Tallies, and exchanges that are told to them as the layer does."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.tallies = Tallies(self.stage.clock)
+
+    def of(self, what: Candidate) -> Tally:
+        return self.tallies.of(what.credential.name, what.model)
+
+    def call(self, *labels: Label, alias: str = "gpt-5", generating: bool = True, flow: str = "f") -> Exchange:
+        """A call whose attempts come to this, each after a second."""
+        exchange, step = self.stage.open(ROUTE, alias, generating=generating)
+        for label in labels:
+            assert isinstance(step, Attempt)
+            self.stage.clock.now += 1
+            step = exchange.judge(reply(label), self.stage.now)
+            if not isinstance(step, Release):
+                self.tallies.tried(flow, exchange)
+        if isinstance(step, Release):
+            self.tallies.released(flow, exchange, step.attempt)
+        return exchange
+
+
+@pytest.fixture
+def book() -> Book:
+    """Nothing is counted yet."""
+    return Book()
+
+
+def test_who_answered_and_who_did_not(book: Book) -> None:
+    """Counted by candidate, failures by label, with the times of the last ones."""
+    book.call(Label.MODEL_UNSUPPORTED, Label.OK)
+    book.call(Label.OK)
+    assert book.of(A) == Tally(0, {"model_unsupported": 1}, None, NOW + 1)
+    assert book.of(B) == Tally(2, {}, NOW + 3, None)
+    assert book.tallies.of("a", "another model") == UNTRIED
+
+
+def test_the_time_line(book: Book) -> None:
+    """The latest first, each attempt with its place, verdict and span; and who answered."""
+    book.call(Label.OK, alias="one", flow="f1")
+    exchange = book.call(Label.MODEL_UNSUPPORTED, Label.OK, alias="two", flow="f2")
+    second, first = book.tallies.exchanges()
+    assert (first.flow, first.alias, first.answer, first.released, first.under_way) == ("f1", "one", 1, 1.0, False)
+    assert (second.flow, second.alias, second.route, second.dialect) == ("f2", "two", "gpt-5", "openai")
+    assert (second.answer, second.released, second.under_way) == (2, 2.0, False)
+    assert [(each.number, each.place, each.credential, each.upstream) for each in second.tried] == [
+        (1, 1, "a", "openai"),
+        (2, 2, "b", "other"),
+    ]
+    refused, answered = second.tried
+    assert (refused.label, refused.rule, refused.status) == ("model_unsupported", "test/model_unsupported", 400)
+    assert (refused.evidence, refused.after, refused.seconds) == ("because", 0.0, 1.0)
+    assert (answered.label, answered.after, answered.seconds) == ("ok", 1.0, 1.0)
+    assert exchange.outcomes[1].attempt.begun == second.time + 1
+
+
+def test_a_call_that_is_under_way_and_one_whose_tool_went_away(book: Book) -> None:
+    """Told at the first failure; that the tool went away is noticed by whoever looks, and is news."""
+    exchange, _ = book.stage.open(ROUTE)
+    exchange.judge(reply(Label.MODEL_UNSUPPORTED), book.stage.now)
+    book.tallies.tried("f", exchange)
+    (told,) = book.tallies.exchanges()
+    assert (told.under_way, told.answer) == (True, None)
+    before = book.tallies.state()
+    assert book.tallies.state() == before
+    exchange.cancelled()
+    assert book.tallies.state() != before
+    (told,) = book.tallies.exchanges()
+    assert (told.under_way, told.answer) == (False, None)
+
+
+def test_a_wait_is_no_part_of_an_attempt(book: Book) -> None:
+    """An attempt lasts until its verdict; the pause before the next one is between them."""
+    played = book.stage.answer(ROUTE, [fault(), reply(Label.OK)])
+    exchange, step = book.stage.open(route(A, budget=Budget(wait=30)))
+    book.stage.clock.now += 1
+    step = exchange.judge(reply(Label.RATE_LIMITED, retry_after="2"), book.stage.now)
+    book.tallies.tried("f", exchange)
+    book.stage.clock.now += 2
+    step = exchange.resume(book.stage.now)
+    assert isinstance(step, Attempt)
+    book.stage.clock.now += 1
+    exchange.accept()
+    book.tallies.released("f", exchange, 2)
+    (told,) = book.tallies.exchanges()
+    assert [(each.after, each.seconds, each.again) for each in told.tried] == [(0.0, 1.0, False), (3.0, 1.0, True)]
+    assert played.exchange is not exchange
+
+
+def test_an_answer_of_our_own(book: Book) -> None:
+    """0 says that no candidate's reply went out."""
+    exchange = book.call(Label.CREDENTIAL_REJECTED)
+    book.tallies.released("f", exchange, 0)
+    (told,) = book.tallies.exchanges()
+    assert told.answer == 0
+
+
+def test_a_stream_that_broke_off_is_no_answer(book: Book) -> None:
+    """S03, S04: released, and counted as what it turned out to be."""
+    exchange, _ = book.stage.open(ROUTE, streamed=True)
+    exchange.accept()
+    book.tallies.released("f", exchange, 1)
+    assert book.of(A).answered == 1
+    outcome = exchange.failed_after_release(reply(Label.OVERLOADED), book.stage.now)
+    assert outcome is not None
+    book.tallies.ended_badly("f", exchange, outcome)
+    assert (book.of(A).answered, book.of(A).failed) == (0, {"overloaded": 1})
+    (told,) = book.tallies.exchanges()
+    assert (told.answer, told.ended) == (1, "overloaded")
+
+
+def test_x01_auxiliary_calls_are_shown_and_not_counted(book: Book) -> None:
+    """X01, law 4: a token count says nothing about who can generate."""
+    book.call(Label.RATE_LIMITED, Label.OK, generating=False)
+    assert (book.of(A), book.of(B)) == (UNTRIED, UNTRIED)
+    (told,) = book.tallies.exchanges()
+    assert (told.generating, len(told.tried)) == (False, 2)
+
+
+def test_an_attempt_that_was_never_sent(book: Book) -> None:
+    """It is told with the next news, and lasts no time."""
+    exchange, _ = book.stage.open(ROUTE)
+    exchange.unsendable(Label.REQUEST_INVALID, "builtin/rewrite", "no such place", book.stage.now)
+    book.stage.clock.now += 3
+    exchange.accept()
+    book.tallies.released("f", exchange, 2)
+    (told,) = book.tallies.exchanges()
+    assert [(each.rule, each.seconds) for each in told.tried] == [("builtin/rewrite", 0.0), ("builtin/output", 3.0)]
+
+
+def test_everything_is_bounded(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 10: exchanges, attempts and candidates; tools choose what models are called."""
+    monkeypatch.setattr(module, "MOST_CANDIDATES", 3)
+    monkeypatch.setattr(module, "MOST_ATTEMPTS", 1)
+    book.call(Label.MODEL_UNSUPPORTED, Label.OK)
+    (told,) = book.tallies.exchanges()
+    assert (len(told.tried), told.more, told.answer) == (1, 1, 2)
+    for number in range(MOST_EXCHANGES + 5):
+        asked = candidate("a", f"m{number}")
+        exchange, _ = book.stage.open(route(asked), f"m{number}")
+        exchange.accept()
+        book.tallies.released("f", exchange, 1)
+        book.call(Label.OK)  # asked all the time, so it is never the one to be forgotten
+    assert len(book.tallies.exchanges()) == MOST_EXCHANGES
+    assert book.tallies.of("a", "m0") == UNTRIED
+    assert book.tallies.of("a", f"m{MOST_EXCHANGES + 4}").answered == 1
+    assert book.of(B).answered == MOST_EXCHANGES + 6
+    del exchange
+    gc.collect()
+    assert len(book.tallies._known) == 0
+
+
+def test_names_of_others_are_fit_for_one_line(book: Book) -> None:
+    """An alias may be anything."""
+    book.call(Label.OK, alias="x\n\x1b[31m")
+    (told,) = book.tallies.exchanges()
+    assert told.alias == "x\\n\\x1b[31m"
+
+
+def test_the_journal_tells_both(book: Book, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O08: to count never costs a call; what goes wrong is logged without its text."""
+    caplog.set_level(logging.INFO, "understudy")
+    journal, flow = CountingJournal(book.tallies), tflow.tflow()
+    exchange, _ = book.stage.open(ROUTE, streamed=True)
+    step = exchange.judge(reply(Label.MODEL_UNSUPPORTED), book.stage.now)
+    journal.abandoned(Abandoned(flow, exchange, exchange.outcomes[-1], step))
+    exchange.accept()
+    journal.released(flow, exchange, 2)
+    outcome = exchange.failed_after_release(reply(Label.OVERLOADED), book.stage.now)
+    assert outcome is not None
+    journal.ended_badly(flow, exchange, outcome)
+    (told,) = book.tallies.exchanges()
+    assert (told.flow, len(told.tried), told.answer, told.ended) == (flow.id, 2, 2, "overloaded")
+    assert flow.comment.startswith("1/2 a m1: model_unsupported")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("sk-secret")
+
+    monkeypatch.setattr(Tallies, "released", fail)
+    journal.released(flow, exchange, 2)
+    assert "an exchange cannot be counted: RuntimeError" in caplog.text
+    assert "sk-secret" not in caplog.text

@@ -1,0 +1,475 @@
+"""The layer as a script of events in and commands out: what real time or a real network cannot show."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import override
+
+import pytest
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import events
+from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
+from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeadersHook, HttpResponseHook
+
+from tests.support.layer import STREAM_HEAD, Core, chunk
+from understudy.config.secrets.command import CommandSecret
+from understudy.model.pool import Budget, Mode, SecretSource
+from understudy.model.secret import SecretError
+from understudy.proxy.attempts import STALL_LIMIT
+from understudy.proxy.engine import CONNECT_LIMIT
+from understudy.proxy.install import install
+from understudy.proxy.listener import UnderstudyAttemptHook
+from understudy.proxy.secret_stream import UnderstudySecretHook
+from understudy.proxy.stream import ReplayStream
+from understudy.proxy.timeouts import Alarm
+
+
+@pytest.fixture
+def cores() -> Iterator[list[Core]]:
+    """Cores that are taken apart after the test."""
+    made: list[Core] = []
+    yield made
+    for core in made:
+        core.uninstall()
+
+
+def start(
+    cores: list[Core],
+    budget: Budget | None = None,
+    credentials: int = 2,
+    *,
+    stream: bool = False,
+    first: SecretSource | None = None,
+) -> Core:
+    """A core with the tool's request in it; ``first``: where the secret of the first candidate comes from."""
+    core = Core(budget or Budget(), credentials, first)
+    cores.append(core)
+    core.ask(stream=stream)
+    return core
+
+
+OK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
+
+
+def test_transparent_mode_goes_by_the_name(cores: list[Core]) -> None:
+    """O06: in transparent mode the address is an IP, and the name of the call is its SNI."""
+    core = start(cores)
+    server = core.opened()
+    assert server.address == ("u0.test", 80)
+    assert b"authorization: Bearer sk-secret-0-0123456789" in core.sent["u0.test"].replace(
+        b"Authorization", b"authorization"
+    )
+    assert b"Bearer tool" not in core.sent["u0.test"]
+    assert b"host: u0.test\r\n" in core.sent["u0.test"].lower()
+    core.receive(server, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+    assert core.names().count(HttpResponseHeadersHook) == core.names().count(HttpResponseHook) == 1
+    assert UnderstudyAttemptHook not in core.names()
+
+
+def test_an_upstream_that_drops_packets_is_given_up(cores: list[Core]) -> None:
+    """L09: no connection within the limit: it is closed, and the next candidate is tried."""
+    core = start(cores)
+    first = core.opening[0].connection
+    first.timestamp_start = core.now  # mitmproxy is dialling
+    core.pass_time(CONNECT_LIMIT - 1)
+    assert core.closed == []
+    core.pass_time(1)
+    assert core.closed == [first]
+    core.opened("closed by command")
+    assert "within 10 s" in str(core.hooks[-1].args()[0].outcome.verdict)
+    server = core.opened()
+    assert server.address == ("u1.test", 80)
+    core.receive(server, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+
+
+def test_first_event_cuts_only_while_another_is_left(cores: list[Core]) -> None:
+    """L10: a streamed request without any byte of a reply is cut at first_event; the last candidate never is."""
+    core = start(cores, Budget(first_event=5, seconds=1000), stream=True)
+    first = core.opened()
+    core.pass_time(5)
+    assert core.closed == [first]
+    second = core.opened()
+    for _ in range(20):
+        core.pass_time(100)
+    assert core.closed == [first]
+    core.receive(second, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"late"}}]}\n\n'))
+    assert b"late" in core.to_client
+
+
+def test_a_stream_with_headers_is_never_cut(cores: list[Core]) -> None:
+    """L10: with headers received the attempt is not cut, and when nothing could be replayed any more it is released."""
+    core = start(cores, Budget(first_event=5, seconds=55), stream=True)
+    first = core.opened()
+    core.receive(first, STREAM_HEAD)
+    core.pass_time(5)
+    core.pass_time(40)
+    assert core.closed == []
+    assert core.to_client == b""
+    core.pass_time(11)
+    assert core.to_client.startswith(b"HTTP/1.1 200 OK")
+    assert core.closed == []
+
+
+def test_plain_requests_wait_for_minutes(cores: list[Core]) -> None:
+    """L10: a plain request that answers after three minutes is delivered, although another candidate is left."""
+    core = start(cores)
+    server = core.opened()
+    core.pass_time(180)
+    core.receive(server, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+    assert core.closed == []
+
+
+def test_an_error_that_stalls_is_left(cores: list[Core]) -> None:
+    """L10, law 10: an error reply whose body never comes is a fault while another candidate is left."""
+    core = start(cores)
+    first = core.opened()
+    core.receive(first, b"HTTP/1.1 500 Oops\r\ncontent-length: 100\r\n\r\nhalf")
+    core.pass_time(STALL_LIMIT)
+    assert core.closed == [first]
+    second = core.opened()
+    core.receive(second, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+
+
+def test_the_last_error_that_stalls_is_released(cores: list[Core]) -> None:
+    """Law 10: with nobody else left the error is released as far as it came."""
+    core = start(cores, credentials=1)
+    only = core.opened()
+    core.receive(only, b"HTTP/1.1 400 Bad\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhalf")
+    core.pass_time(STALL_LIMIT)
+    assert core.closed == []
+    core.receive(only, b"x" * 96)
+    assert core.to_client.endswith(b"half" + b"x" * 96)
+
+
+def test_a_kept_connection_that_was_closed_is_tried_again(cores: list[Core]) -> None:
+    """A connection closed while idle says nothing about the upstream: one more try on a new one, nobody suspended."""
+    core = start(cores)
+    server = core.opened()
+    server.timestamp_start = 1.0
+    core.receive(server, OK_HEAD + b"{}")
+    core.ask(stream=False)
+    assert core.opening == []  # reused
+    server.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(server))
+    again = core.opened()
+    assert again.address == ("u0.test", 80)
+    core.receive(again, OK_HEAD + b"{}")
+    assert core.to_client.count(b"{}") == 2
+    assert len(core.engine.suspensions) == 0
+
+
+def test_late_bytes_of_an_abandoned_attempt_are_nobodys(cores: list[Core]) -> None:
+    """S10: what an abandoned upstream still sends does not leak into the next attempt."""
+    core = start(cores, Budget(first_event=5), stream=True)
+    first = core.opened()
+    core.pass_time(5)
+    second = core.opened()
+    core.receive(first, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"ghost"}}]}\n\n'))
+    core.receive(second, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"real"}}]}\n\n'))
+    assert b"real" in core.to_client
+    assert b"ghost" not in core.to_client
+
+
+def test_the_client_leaves_while_connecting(cores: list[Core]) -> None:
+    """L12: the tool goes away before the connection is there: nothing is sent, nobody is suspended."""
+    core = start(cores)
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    core.opened()
+    assert core.sent == {}
+    assert core.opening == []
+    assert len(core.engine.suspensions) == 0
+    assert HttpErrorHook in core.names()
+
+
+def test_the_client_leaves_during_a_pause(cores: list[Core]) -> None:
+    """L12: the tool goes away while the same candidate waits to be tried once more: it is not tried."""
+    core = start(cores)
+    server = core.opened()
+    error = b'{"error":{"message":"overloaded","code":"overloaded"}}'
+    core.receive(
+        server,
+        b"HTTP/1.1 503 Busy\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(error) + error,
+    )
+    assert core.opening == []
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    before = dict(core.sent)
+    core.pass_time(10)
+    assert core.opening == []
+    assert core.sent == before
+    assert len(core.engine.suspensions) == 0
+
+
+def test_w04_a_tool_that_gives_up_shares_its_budget_with_its_next_round(cores: list[Core]) -> None:
+    """W04: it hangs up on a silent candidate and comes back on another connection: one attempt is left of two."""
+    core = start(cores, Budget(attempts=2, wait=0), credentials=3)
+    core.opened()
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    core.come_back()
+    core.ask(stream=False)
+    core.opened("refused")
+    assert core.opening == []
+    assert core.to_client.startswith(b"HTTP/1.1 503 ")
+
+
+def test_w04_a_tool_that_stops_a_stream_was_answered(cores: list[Core]) -> None:
+    """W04: the user pressed Escape and asks the same again: that is a new request, with a budget of its own."""
+    core = start(cores, Budget(attempts=2, wait=0), credentials=3, stream=True)
+    server = core.opened()
+    output = b'data: {"choices": [{"index": 0, "delta": {"content": "one"}}]}\n\n'
+    core.receive(server, STREAM_HEAD + chunk(output))
+    assert b"one" in core.to_client
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    core.come_back()
+    core.ask(stream=True)
+    core.opened("refused")
+    assert len(core.opening) == 1
+
+
+def test_nothing_outlives_its_request(cores: list[Core]) -> None:
+    """After many requests neither streams nor time-outs are left, and one alarm at the most is pending."""
+    core = start(cores, stream=True)
+    server = core.opened()
+    for _ in range(50):
+        core.receive(server, STREAM_HEAD + chunk(b"data: [DONE]\n\n") + chunk(b""))
+        core.ask(stream=True)
+    assert len(core.layer.streams) == 2  # the request under way, under the tool's id and the upstream's
+    assert len(core.alarms) <= 3
+    assert not [each for each in core.layer.command_sources if not isinstance(each, Alarm)]
+
+
+def test_a_closed_connection_is_let_go(cores: list[Core]) -> None:
+    """Nothing keeps the layer of a connection, and with it flows and secrets, once mitmproxy has dropped it."""
+    core = start(cores, stream=True)
+    server = core.opened()
+    core.receive(server, STREAM_HEAD + chunk(b"data: [DONE]\n\n") + chunk(b""))
+    layer = weakref.ref(core.layer)
+    for name in ("layer", "context", "hooks", "opening", "alarms", "closed"):
+        delattr(core, name)
+    gc.collect()
+    assert layer() is None
+
+
+class Printing(CommandSecret):
+    """A command without a program: a test says what it has printed."""
+
+    __slots__ = ("printed",)
+
+    def __init__(self, printed: str = "") -> None:
+        super().__init__(["helper"], Path("/"))
+        self.printed = printed
+
+    @override
+    def at_hand(self, rejected: str = "") -> bool:
+        return bool(self.printed) and self.printed != rejected
+
+    @override
+    def reveal(self) -> str:
+        if not self.printed:
+            raise SecretError(f"{self} failed")
+        return self.printed
+
+
+def printed(core: Core, source: Printing, secret: str) -> None:
+    """The command that the layer waits for has printed this."""
+    source.printed = secret
+    core.feed(events.HookCompleted(core.held.pop(0), None))
+
+
+REJECTED = b"HTTP/1.1 401 No\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+
+def test_a_secret_that_is_at_hand_costs_no_hook(cores: list[Core]) -> None:
+    """The hot path: nothing is waited for that is there already."""
+    core = start(cores, first=Printing("sk-printed-0123456789"))
+    core.receive(core.opened(), OK_HEAD + b"{}")
+    assert b"Bearer sk-printed-0123456789" in core.sent["u0.test"]
+    assert UnderstudySecretHook not in core.names()
+
+
+def test_nothing_is_sent_before_the_secret_is_there(cores: list[Core]) -> None:
+    """L06: the layer waits for the addon, without a connection; then the request goes out with what was printed."""
+    source = Printing()
+    core = start(cores, first=source)
+    assert (core.opening, core.sent) == ([], {})
+    printed(core, source, "sk-printed-0123456789")
+    core.receive(core.opened(), OK_HEAD + b"{}")
+    assert b"Bearer sk-printed-0123456789" in core.sent["u0.test"]
+    assert core.to_client.endswith(b"{}")
+
+
+def test_a_401_asks_for_another_secret_once(cores: list[Core]) -> None:
+    """L06: with another secret the same candidate is asked again; a second 401 is its last."""
+    source = Printing("sk-first-0123456789")
+    core = start(cores, first=source)
+    server = core.opened()
+    core.receive(server, REJECTED)
+    (hook,) = core.held
+    assert isinstance(hook, UnderstudySecretHook)
+    assert (hook.fetch.source, hook.fetch.rejected) == (source, "sk-first-0123456789")
+    assert "sk-first-0123456789" not in repr(hook)
+    printed(core, source, "sk-second-0123456789")
+    again = core.opened() if core.opening else server
+    assert b"Bearer sk-second-0123456789" in core.sent["u0.test"]
+    core.receive(again, REJECTED)
+    assert core.held == []
+    other = core.opened()
+    assert other.address == ("u1.test", 80)
+    core.receive(other, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+
+
+@pytest.mark.parametrize("then", ["sk-first-0123456789", ""])
+def test_a_401_without_another_secret_goes_to_the_next(cores: list[Core], then: str) -> None:
+    """L06: the same secret again, or a command that fails: it is not sent, and another credential is asked."""
+    source = Printing("sk-first-0123456789")
+    core = start(cores, first=source)
+    core.receive(core.opened(), REJECTED)
+    printed(core, source, then)
+    assert core.opened().address == ("u1.test", 80)
+    assert core.sent["u0.test"].count(b"POST ") == 1
+
+
+def test_a_command_that_takes_all_the_time_begins_no_attempt(cores: list[Core]) -> None:
+    """W08: no attempt begins after ``seconds``."""
+    source = Printing()
+    core = start(cores, Budget(seconds=55), first=source)
+    core.now += 56
+    printed(core, source, "sk-printed-0123456789")
+    assert core.sent == {}
+    assert b"took all the time there was" in core.to_client
+
+
+def test_a_tool_that_leaves_while_a_command_runs(cores: list[Core]) -> None:
+    """L12: nothing is sent for it, and nothing of it is left."""
+    source = Printing()
+    core = start(cores, first=source)
+    core.feed(events.ConnectionClosed(core.client))
+    printed(core, source, "sk-printed-0123456789")
+    assert (core.opening, core.sent, core.to_client) == ([], {}, b"")
+    assert core.names().count(HttpErrorHook) == 1
+
+
+def test_uninstall_leaves_mitmproxy_as_it_was() -> None:
+    """The two methods are mitmproxy's own again, also after installing twice, and an old alarm does no harm."""
+    before = HttpLayer.make_stream, HttpLayer._handle_event
+    made: list[Core] = []
+    core = start(made, Budget(first_event=5), stream=True)
+    second = install(core.engine, core.journal)
+    core.opened()
+    second()
+    core.uninstall()
+    assert (HttpLayer.make_stream, HttpLayer._handle_event) == before
+    assert ReplayStream.engine is None
+    core.pass_time(100)
+
+
+def test_without_an_engine_streams_are_plain(cores: list[Core]) -> None:
+    """A request that no pool knows is passed exactly as mitmproxy passes it."""
+    core = Core(Budget())
+    cores.append(core)
+    core.client.sni = "elsewhere.test"
+    core.feed(
+        events.DataReceived(
+            core.client, b"GET /v1/models HTTP/1.1\r\nHost: elsewhere.test\r\nauthorization: Bearer tool\r\n\r\n"
+        )
+    )
+    server = core.opened()
+    assert server.address == ("192.0.2.1", 443)
+    assert b"Bearer tool" in core.sent["192.0.2.1"]
+    assert all(isinstance(stream, HttpStream) for stream in core.layer.streams.values())
+
+
+def upgrade(core: Core, path: str, method: str = "GET", host: str = "api.openai.com") -> None:
+    """The opening handshake of a WebSocket."""
+    core.feed(
+        events.DataReceived(
+            core.client,
+            f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer tool-own-secret\r\n"
+            "Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode(),
+        )
+    )
+
+
+def test_o07_a_websocket_where_calls_are_made_is_answered_with_426(cores: list[Core]) -> None:
+    """O07: answered at once and in the log, with nothing opened or sent; the same connection then takes the call."""
+    core = Core(Budget())
+    cores.append(core)
+    upgrade(core, "/v1/responses")
+    assert core.to_client.startswith(b"HTTP/1.1 426 ")
+    head = core.to_client.lower().partition(b"\r\n\r\n")[0]
+    assert b"\r\nupgrade: http/1.1" in head  # RFC 9110 section 15.5.22
+    assert b"\r\nconnection: upgrade" in head
+    assert (core.opening, core.sent, core.closed) == ([], {}, [])
+    assert core.journal.told == [426]
+    [flow] = {id(hook.args()[0]): hook.args()[0] for hook in core.hooks}.values()
+    assert "tool-own-secret" not in str(flow.get_state())
+    core.ask(stream=False)
+    core.receive(core.opened(), OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [
+        ("/v1/realtime?model=gpt-realtime", "api.openai.com"),
+        ("/v1/responses/input_tokens", "api.openai.com"),
+        ("/v1/responses/more", "api.openai.com"),
+        ("/v1/responses", "elsewhere.test"),
+        ("/v1/messages", "api.anthropic.com"),  # no route of that dialect
+    ],
+)
+def test_o07_every_other_websocket_passes_untouched(cores: list[Core], path: str, host: str) -> None:
+    """O07: Realtime, other paths, other hosts and dialects without a route keep their upgrade and their credential."""
+    core = Core(Budget())
+    cores.append(core)
+    core.client.sni = host
+    upgrade(core, path, host=host)
+    assert core.opened().address == ("192.0.2.1", 443)
+    sent = core.sent["192.0.2.1"]
+    assert sent.startswith(f"GET {path} HTTP/1.1\r\n".encode())
+    assert b"Bearer tool-own-secret" in sent
+    assert b"upgrade: websocket" in sent.lower()
+    assert core.to_client == b""
+    assert core.journal.told == []
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ADVISE])
+def test_o07_where_routes_only_observe_a_websocket_passes_untouched(cores: list[Core], mode: Mode) -> None:
+    """O07: observing means to touch nothing, and an upgrade does not say which route its calls would have."""
+    core = Core(Budget())
+    cores.append(core)
+    routes = {name: replace(each, mode=mode) for name, each in core.pool.routes.items()}
+    core.engine.use(replace(core.pool, routes=routes))
+    upgrade(core, "/v1/responses")
+    core.opened()
+    assert b"Bearer tool-own-secret" in core.sent["192.0.2.1"]
+    assert b"upgrade: websocket" in core.sent["192.0.2.1"].lower()
+    assert (core.to_client, core.journal.told) == (b"", [])
+
+
+def test_o07_only_a_get_opens_a_websocket(cores: list[Core]) -> None:
+    """A call that offers an upgrade, as some HTTP libraries do, is a call."""
+    core = Core(Budget())
+    cores.append(core)
+    body = b'{"model": "gpt-x", "input": "hi"}'
+    core.feed(
+        events.DataReceived(
+            core.client,
+            b"POST /v1/responses HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"content-length: %d\r\n\r\n" % len(body) + body,
+        )
+    )
+    assert core.opened().address == ("u0.test", 80)

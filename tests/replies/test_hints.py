@@ -1,0 +1,174 @@
+"""When a reply says that another try makes sense."""
+
+from __future__ import annotations
+
+import json
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from understudy.replies.hints import ABSURD, Hint, read_hint
+from understudy.replies.reply import Reply
+
+NOW = 1_780_000_000.0
+
+
+def reply(body: object = "", status: int = 429, **headers: str) -> Reply:
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+    return Reply(
+        status=status,
+        body=text.encode(),
+        headers=tuple((key.replace("_", "-"), value) for key, value in headers.items()),
+    )
+
+
+def quota(quota_id: str) -> dict[str, object]:
+    failure = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": quota_id}]}
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "38s"}
+    return {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [failure, retry]}}
+
+
+DAILY = quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier")
+MINUTELY = quota("GenerateRequestsPerMinutePerProjectPerModel-FreeTier")
+
+
+def said(message: str) -> dict[str, object]:
+    return {"error": {"message": message}}
+
+
+@pytest.mark.parametrize(
+    ("given_reply", "seconds", "source"),
+    [
+        (reply(Retry_After="20"), 20, "retry-after"),
+        (reply(retry_after="0.5"), 0.5, "retry-after"),
+        (reply(retry_after=formatdate(NOW + 90, usegmt=True)), 90, "retry-after"),
+        (reply(retry_after_ms="1500", retry_after="2"), 1.5, "retry-after-ms"),
+        (
+            reply({"error": {"code": 429, "details": [{"@type": "x/Help"}, {"@type": "x", "retryDelay": "38.5s"}]}}),
+            38.5,
+            "retry-info",
+        ),
+        (reply([{"error": {"details": [{"retryDelay": "7s"}]}}]), 7, "retry-info"),
+        (reply({"error": {"type": "usage_limit_reached", "resets_in_seconds": 13872}}), 13872, "resets_in_seconds"),
+        (reply({"error": {"type": "usage_limit_reached", "resets_at": NOW + 300}}), 300, "resets_at"),
+        (
+            reply(anthropic_ratelimit_unified_reset=str(int(NOW) + 600)),
+            600,
+            "anthropic-ratelimit-unified-reset",
+        ),
+        (
+            reply(x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="6m0s"),
+            360,
+            "x-ratelimit-reset-requests",
+        ),
+        (
+            reply(
+                anthropic_ratelimit_tokens_remaining="0",
+                anthropic_ratelimit_tokens_reset="2026-05-28T20:27:40Z",
+            ),
+            60,
+            "anthropic-ratelimit-tokens-reset",
+        ),
+        (reply(x_ratelimit_remaining="0", x_ratelimit_reset=str(int(NOW + 30) * 1000)), 30, "x-ratelimit-reset"),
+        (reply(said("Please try again in 1m3.5s. Visit https://x")), 63.5, "message"),
+        (reply(said("Please try again in 174ms.")), 0.174, "message"),
+        (reply(said("Please try again in 9m38.016s")), 578.016, "message"),
+        (reply(said("Please retry after 60 seconds.")), 60, "message"),
+        (reply(said("Try again in 2 hours and 5 minutes")), 7500, "message"),
+        (reply(said("请求过于频繁: 请30秒后再试")), 30, "message"),
+        (reply({"type": "error", "error": {"message": "try again in 3s"}}, status=200), 3, "message"),
+        (reply(said("Please try again in 26.604s."), retry_after="26"), 26.604, "message"),
+        (reply(said("Please try again in 90s."), retry_after="26"), 26, "retry-after"),
+        # Milliseconds where seconds belong, and times where a span belongs.
+        (reply(said("Please try again in 26.604s."), retry_after="26604"), 26.604, "message"),
+        (reply(retry_after=str(int(NOW) + 45)), 45, "retry-after"),
+        (reply(retry_after=str((int(NOW) + 45) * 1000)), 45, "retry-after"),
+        (
+            reply(anthropic_ratelimit_unified_reset=str((int(NOW) + 600) * 1000)),
+            600,
+            "anthropic-ratelimit-unified-reset",
+        ),
+        (reply({"error": {"message": "x", "resets_at": (NOW + 300) * 1000}}), 300, "resets_at"),
+        # NOW is 20:26:40 UTC on 28 May 2026: 13:26:40 in California.
+        (reply(DAILY), 10 * 3600 + 33 * 60 + 20, "quota-id"),
+        (reply(MINUTELY), 38, "retry-info"),
+    ],
+)
+def test_promises_are_read(given_reply: Reply, seconds: float, source: str) -> None:
+    """L01: seconds and dates in headers, structured fields and sentences all give the same kind of hint."""
+    hint = read_hint(given_reply, NOW)
+    assert hint is not None
+    assert hint.source == source
+    assert hint.seconds == pytest.approx(seconds, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "given_reply",
+    [
+        reply(retry_after="-5"),
+        reply(retry_after="0"),
+        reply(retry_after="NaN"),
+        reply(retry_after="inf"),
+        reply(retry_after="1e9"),
+        reply(retry_after="soon"),
+        reply(retry_after=""),
+        reply(retry_after=formatdate(NOW - 90, usegmt=True)),
+        reply(retry_after="Thu, 32 Foo 99999 99:99:99 GMT"),
+        reply(retry_after=str(10**15)),
+        reply(anthropic_ratelimit_unified_reset=str(int(NOW) - 600)),
+        reply({"error": {"message": "x", "resets_in_seconds": True}}),
+        reply({"error": {"message": "x", "resets_in_seconds": -3}}),
+        reply({"error": {"message": "x", "resets_at": NOW - 3}}),
+        reply({"error": {"message": "x", "details": [{"retryDelay": "-3s"}]}}),
+        reply(said("Please try again in 0s")),
+        reply(said("Please try again later")),
+        reply(x_ratelimit_remaining_requests="5", x_ratelimit_reset_requests="6m0s"),
+        reply(x_ratelimit_remaining="0", x_ratelimit_reset="30"),  # seconds, or a time? Not clear
+        reply(status=400, anthropic_ratelimit_unified_reset=str(int(NOW) + 600)),
+        reply({"choices": [{"message": {"content": "try again in 5s"}}]}, status=200),
+    ],
+)
+def test_nonsense_is_no_hint(given_reply: Reply) -> None:
+    """L03: negative, not a number, in the past, absurd or unclear: no hint."""
+    assert read_hint(given_reply, NOW) is None
+
+
+def test_days_are_returned_uncapped() -> None:
+    """L03: how long is too long is the caller's decision."""
+    assert read_hint(reply(retry_after="459202"), NOW) == Hint(459202.0, "retry-after")
+
+
+def test_nonsense_in_one_place_does_not_hide_sense_in_another() -> None:
+    hint = read_hint(reply(said("Please try again in 5s"), retry_after="-1"), NOW)
+    assert hint == Hint(5.0, "message")
+
+
+VALUES = st.one_of(
+    st.text(max_size=30), st.floats().map(str), st.integers().map(str), st.sampled_from(["1m", "-1s", "2026-99-99T"])
+)
+NAMES = st.sampled_from(
+    ["retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-remaining", "anthropic-ratelimit-unified-reset"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["error", "details", "retryDelay", "resets_at", "resets_in_seconds", "message", "metadata"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=4), JSON, st.floats(0, 4e9))
+def test_hostile_replies_never_raise(headers: list[tuple[str, str]], body: object, now: float) -> None:
+    hint = read_hint(Reply(status=429, headers=tuple(headers), body=json.dumps(body).encode()), now)
+    assert hint is None or 0 < hint.seconds <= ABSURD

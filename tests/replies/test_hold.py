@@ -1,0 +1,384 @@
+"""A reply that is held: when it is decided, and what there is to judge."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.decisions import candidate, upstream
+from understudy.dialects import DIALECTS, Call, Progress
+from understudy.replies.hold import BODY_LIMIT, EVENT_LIMIT, STREAM_LIMIT, TAIL_LIMIT, Held, Hold, Secret, Tail
+from understudy.replies.reply import Fault, FaultKind
+from understudy.requests.sites import Recognised
+
+SECRET = "sk-secret-0123456789"
+PATHS = {
+    "openai": "/chat/completions",
+    "responses": "/responses",
+    "anthropic": "/v1/messages",
+    "gemini": "/v1beta/models/gemini-pro:streamGenerateContent",
+}
+SSE = [("Content-Type", "text/event-stream; charset=utf-8")]
+JSON = [("content-type", "application/json")]
+
+
+def hold(kind: str = "openai", *, streamed: bool = True) -> Hold:
+    """A hold for a call of this dialect."""
+    dialect = DIALECTS["openai" if kind == "responses" else kind]
+    endpoint = dialect.endpoint("POST", PATHS[kind])
+    assert endpoint is not None
+    recognised = Recognised(dialect, endpoint, PATHS[kind], "")
+    return Hold(
+        recognised, Call("alias", streamed), candidate("a", at=upstream(dialect=dialect.name)), Secret("a", SECRET)
+    )
+
+
+def fed(held: Hold, chunks: Sequence[bytes], headers: Sequence[tuple[str, str]] = SSE, status: int = 200) -> Held:
+    """Feed a reply until it is decided; its end comes after the last chunk."""
+    state = held.start(status, headers)
+    for chunk in chunks:
+        if state is not Held.MORE:
+            return state
+        state = held.data(chunk)
+    return state if state is not Held.MORE else held.end()
+
+
+def event(data: object, name: str = "") -> bytes:
+    """One server-sent event."""
+    text = data if isinstance(data, str) else json.dumps(data)
+    return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
+
+
+def chat(**delta: str) -> bytes:
+    return event({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]})
+
+
+# -- what needs a decision ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422, 429, 500, 503, 529])
+def test_an_error_is_held_whole(status: int) -> None:
+    """S01: not 2xx: the whole body, also of a streamed request, also when it claims to be a stream."""
+    for headers in (JSON, SSE, [], [("content-type", "text/html")]):
+        held = hold()
+        assert held.start(status, headers) is Held.MORE
+        assert held.data(b'{"error":') is Held.MORE
+        assert held.data(b' {"code": "x"}}') is Held.MORE
+        assert held.end() is Held.REPLY
+        reply = held.reply()
+        assert (reply.status, reply.body) == (status, b'{"error": {"code": "x"}}')
+        assert (reply.host, reply.model, reply.alias, reply.dialect) == ("openai.example", "m1", "alias", "openai")
+
+
+def test_a_json_success_is_held_whole() -> None:
+    """F11: a 200 with a top-level error object is a reply to judge like any other."""
+    held = hold(streamed=False)
+    assert fed(held, [b'{"error": {"message": "no such model"}}'], JSON) is Held.REPLY
+    assert held.reply().errors
+    assert fed(hold(streamed=False), [b"{}"], [("Content-Type", "application/problem+json")]) is Held.REPLY
+
+
+@pytest.mark.parametrize("content_type", ["audio/mpeg", "image/png", "text/plain", "application/octet-stream", ""])
+def test_a_success_of_another_kind_needs_no_decision(content_type: str) -> None:
+    assert hold().start(200, [("content-type", content_type)] if content_type else []) is Held.OUTPUT
+
+
+# -- streams -----------------------------------------------------------------------------------------------------
+
+ERRORS = [
+    ("anthropic", [event({"type": "message_start", "message": {"content": []}}, "message_start")],
+     event({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "error"), "error"),
+    ("responses", [event({"type": "response.created", "response": {"status": "in_progress"}}, "response.created")],
+     event({"type": "response.failed", "response": {"error": {"code": "server_error"}}}, "response.failed"),
+     "response.failed"),
+    ("openai", [b": keep-alive\n\n", chat(role="assistant", content="")],
+     event({"error": {"message": "at capacity", "code": 503}}), "error"),
+    ("gemini", [event({"candidates": []})], event({"error": {"code": 503, "status": "UNAVAILABLE"}}), "error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "before", "error", "name"), ERRORS, ids=[each[0] for each in ERRORS])
+def test_an_error_before_output_is_a_reply(kind: str, before: list[bytes], error: bytes, name: str) -> None:
+    """S02: 200 + `event: error`, `response.failed` after `response.created`, `data: {"error":..}`, Gemini's SSE."""
+    held = hold(kind)
+    assert fed(held, [*before, error]) is Held.REPLY
+    reply = held.reply()
+    assert (reply.status, reply.event, reply.fault) == (200, name, None)
+    assert reply.errors
+    assert reply.body in error
+
+
+def test_an_error_as_an_element_of_an_array_is_a_reply() -> None:
+    """S02: Gemini without `alt=sse` streams one JSON array."""
+    held = hold("gemini")
+    error = b'{"error": {"code": 503, "status": "UNAVAILABLE"}}'
+    assert fed(held, [b"", b' [{"candidates": []}\n', b"," + error[:20], error[20:]], JSON) is Held.REPLY
+    assert held.live
+    assert held.reply().body == error
+
+
+@pytest.mark.parametrize("kind", PATHS)
+def test_real_output_ends_the_hold(kind: str) -> None:
+    """S03: an error after real output is not the hold's business any more."""
+    output = {
+        "openai": chat(content="Hi"),
+        "responses": event({"type": "response.output_text.delta", "delta": "Hi"}),
+        "anthropic": event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hi"}}),
+        "gemini": event({"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]}),
+    }[kind]
+    error = next(each[2] for each in ERRORS if each[0] == kind)
+    assert fed(hold(kind), [output + error]) is Held.OUTPUT
+    assert fed(hold(kind), [error + output]) is Held.REPLY
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize(("kind", "before", "error", "name"), ERRORS, ids=[each[0] for each in ERRORS])
+def test_where_the_bytes_are_split_makes_no_difference(
+    kind: str, before: list[bytes], error: bytes, name: str, line_end: bytes
+) -> None:
+    """S05: split at any byte, CRLF or LF: same verdict."""
+    stream = b"".join([*before, error]).replace(b"\n", line_end)
+    for at in range(len(stream) + 1):
+        held = hold(kind)
+        assert fed(held, [stream[:at], stream[at:]]) is Held.REPLY
+        assert (held.reply().event, bool(held.reply().errors)) == (name, True)
+    assert fed(hold(kind), [stream[at : at + 1] for at in range(len(stream))]) is Held.REPLY
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [[], [b""], [b": ping\n\n"], [chat(role="assistant")], [b"\n\n"]],
+    ids=["none", "empty", "ping", "role", "blank"],
+)
+def test_a_stream_that_ends_without_output_is_a_fault(chunks: list[bytes]) -> None:
+    """S06: an empty stream or an immediate close is judged as a fault, so that B answers."""
+    held = hold()
+    assert fed(held, chunks) is Held.REPLY
+    reply = held.reply()
+    assert reply.fault is not None
+    assert (reply.status, reply.fault.kind, reply.fault.sent) == (0, FaultKind.EMPTY, True)
+
+
+@pytest.mark.parametrize("chunks", [[], [b" \n"], [b"[]"], [b"["]])
+def test_an_array_that_ends_without_output_is_a_fault(chunks: list[bytes]) -> None:
+    """S06: Gemini's JSON array, too."""
+    held = hold("gemini")
+    assert fed(held, chunks, JSON) is Held.REPLY
+    fault = held.reply().fault
+    assert fault is not None
+    assert fault.kind is FaultKind.EMPTY
+
+
+def test_a_last_event_without_its_empty_line_counts() -> None:
+    """S02: some servers close right after the error's line."""
+    held = hold()
+    assert fed(held, [b'data: {"error": {"message": "at capacity"}}']) is Held.REPLY
+    assert (held.reply().fault, held.reply().status) == (None, 200)
+    assert fed(hold(), [chat(content="Hi").rstrip(b"\n")]) is Held.OUTPUT
+
+
+def test_a_flood_of_lifecycle_events_ends_the_hold() -> None:
+    """S07: at the bound of events the reply is released."""
+    held = hold()
+    held.start(200, SSE)
+    states = [held.data(chat(role="assistant")) for _ in range(EVENT_LIMIT)]
+    assert states == [Held.MORE] * (EVENT_LIMIT - 1) + [Held.BOUND]
+
+
+def test_a_flood_of_bytes_ends_the_hold() -> None:
+    """S07: at the bound of bytes the reply is released, whether they are comments or one endless event."""
+    for piece in (b": " + b"x" * 1021 + b"\n", b"x" * 1024, b"data: " + b"x" * 1017 + b"\n"):
+        held = hold()
+        held.start(200, SSE)
+        states = [held.data(piece) for _ in range(STREAM_LIMIT // 1024)]
+        assert states[-1] is Held.BOUND
+        assert states[:-2] == [Held.MORE] * (len(states) - 2)
+        assert len(held.body) <= STREAM_LIMIT + len(piece)
+
+
+def test_a_compressed_flood_is_bounded_by_what_it_stands_for() -> None:
+    """S07, S08: a few bytes that decode to a megabyte end the hold as well."""
+    held = hold()
+    held.start(200, [*SSE, ("Content-Encoding", "gzip")])
+    assert held.data(gzip.compress(b": ping\n" * 1_000_000)) is Held.BOUND
+    assert len(held.body) <= BODY_LIMIT
+
+
+def test_a_body_ends_the_hold_at_its_bound() -> None:
+    """S07: law 10: a body of a megabyte is released, whatever its status."""
+    for status in (200, 500):
+        held = hold(streamed=False)
+        held.start(status, JSON)
+        assert held.data(b"x" * (BODY_LIMIT - 1)) is Held.MORE
+        assert held.data(b"x") is Held.BOUND
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP "])
+def test_a_compressed_stream_is_judged_decoded(encoding: str) -> None:
+    """S08: judged as what it stands for."""
+    plain = chat(role="assistant") + event({"error": {"message": "at capacity"}})
+    packed = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
+    held = hold()
+    assert fed(held, [packed[:7], packed[7:]], [*SSE, ("Content-Encoding", encoding)]) is Held.REPLY
+    assert held.encoded
+    assert held.reply().errors[0].message == "at capacity"
+
+
+def test_what_cannot_be_decoded_is_released() -> None:
+    """Law 9: an unknown or broken encoding is not recognised, and so passes untouched."""
+    assert fed(hold(), [b"xyz"], [*SSE, ("content-encoding", "sdch")]) is Held.BOUND
+    assert fed(hold(), [b"not gzip at all"], [*SSE, ("content-encoding", "gzip")]) is Held.BOUND
+    held = hold("gemini")
+    assert fed(held, [b"xyz"], [*JSON, ("content-encoding", "sdch")]) is Held.REPLY
+    assert (held.reply().status, held.reply().fault) == (200, None)
+
+
+def test_an_array_that_is_no_stream_of_events_is_released() -> None:
+    """Law 9: not recognised, so neither a fault nor replayed."""
+    assert fed(hold("gemini"), [b"[1, 2, 3]"], JSON) is Held.BOUND
+
+
+@given(st.lists(st.binary(max_size=60), max_size=8), st.sampled_from(sorted(PATHS)), st.sampled_from([200, 400]))
+def test_no_bytes_make_the_hold_fail(chunks: list[bytes], kind: str, status: int) -> None:
+    """S05: hostile bytes: every reply comes to a decision, and there is something to judge."""
+    for headers in (SSE, JSON):
+        held = hold(kind)
+        assert fed(held, chunks, headers, status) is not Held.MORE
+        assert held.reply().text is not None
+
+
+# -- secrets -----------------------------------------------------------------------------------------------------
+
+
+def test_an_echoed_secret_is_not_judged() -> None:
+    """R06: what is judged, and so every evidence, shows the placeholder."""
+    body = json.dumps({"error": {"message": f"Incorrect API key provided: {SECRET}"}}).encode()
+    held = hold(streamed=False)
+    fed(held, [body[:60], body[60:]], JSON, 401)
+    assert SECRET not in held.reply().text
+    assert "<understudy:a>" in held.reply().text
+    streamed = hold()
+    fed(streamed, [event({"error": {"message": SECRET}})])
+    assert SECRET not in streamed.reply().text
+    fault = held.fault(Fault(FaultKind.CLOSED, f"bad header {SECRET}", sent=True)).fault
+    assert fault is not None
+    assert SECRET not in fault.message
+
+
+def test_every_secret_of_a_tool_is_masked() -> None:
+    """R06: where the tool's own credential is echoed, whichever of its forms it is."""
+    secret = Secret("client", "", ("sk-first-0123456789", "second-0123456789"))
+    assert secret.mask("a sk-first-0123456789 b second-0123456789") == "a <understudy:client> b <understudy:client>"
+    assert secret.mask(b"sk-first-0123456789") == b"<understudy:client>"
+    assert repr(secret) == "Secret(name='client')"
+
+
+def test_a_secret_is_in_no_repr() -> None:
+    """R07: neither of the secret itself nor of what holds it."""
+    held = hold()
+    assert SECRET not in repr(held.secret)
+    assert SECRET not in repr(held)
+
+
+def test_a_fault_is_a_reply_without_a_status() -> None:
+    reply = hold().fault(Fault(FaultKind.CONNECT, "x" * 1000, sent=False))
+    assert reply.status == 0
+    assert reply.fault is not None
+    assert len(reply.fault.message) == 500
+
+
+# -- the tail ----------------------------------------------------------------------------------------------------
+
+
+def live(kind: str = "openai", headers: Sequence[tuple[str, str]] = SSE) -> Hold:
+    """The hold of a stream that was released."""
+    held = hold(kind)
+    held.start(200, headers)
+    return held
+
+
+def tail(*chunks: bytes) -> Tail:
+    kept = Tail()
+    for chunk in chunks:
+        kept.append(chunk)
+    return kept
+
+
+def test_the_terminal_event_is_seen_at_the_end() -> None:
+    """F14: law 4: a success is proven by the terminal event."""
+    ending = chat(content="bye") + event("[DONE]")
+    for size in (1, 7, len(ending)):
+        chunks = [ending[at : at + size] for at in range(0, len(ending), size)]
+        assert tail(*chunks).last(live())[0] is Progress.DONE
+    assert tail(event({"type": "message_stop"}, "message_stop")).last(live("anthropic"))[0] is Progress.DONE
+
+
+def test_an_end_that_says_nothing_is_neutral() -> None:
+    assert tail().last(live())[0] is Progress.LIFECYCLE
+    assert tail(chat(content="Hi")).last(live())[0] is Progress.LIFECYCLE
+    # What is said to be compressed is not read at all.
+    assert tail(event("[DONE]")).last(live(headers=[*SSE, ("content-encoding", "gzip")]))[0] is Progress.LIFECYCLE
+
+
+def test_an_error_at_the_end_is_seen() -> None:
+    """S03: an error after real output: what it says can be judged, its echo of a secret is masked."""
+    held = live()
+    progress, found = tail(chat(content="Hi"), event({"error": {"message": f"overloaded {SECRET}"}})).last(held)
+    assert progress is Progress.ERROR
+    assert found is not None
+    reply = held.ending(found)
+    assert reply.errors[0].message == "overloaded <understudy:a>"
+    assert (reply.status, reply.event) == (200, "error")
+
+
+@pytest.mark.parametrize("size", [100, 5000, TAIL_LIMIT + 1, 3 * TAIL_LIMIT])
+def test_the_tail_is_bounded_and_keeps_the_end(size: int) -> None:
+    """Law 10: 256 KiB and at most one chunk more, however the stream came."""
+    stream = chat(content="x" * 100) * 4000 + event("[DONE]")
+    kept = tail(*(stream[at : at + size] for at in range(0, len(stream), size)))
+    assert kept._size < TAIL_LIMIT + size
+    assert kept.last(live())[0] is Progress.DONE
+
+
+@pytest.mark.parametrize("size", [500, 20_000, 200_000, TAIL_LIMIT, 2 * TAIL_LIMIT])
+def test_a_long_last_event_is_seen(size: int) -> None:
+    """F14: OpenAI's last event repeats tools, instructions and the output, or is a picture; nothing else is as long."""
+    response = {"id": "resp_1", "status": "completed", "tools": [{"description": "d" * size}]}
+    last = event({"type": "response.completed", "response": response}, "response.completed")
+    held = hold("responses")
+    held.start(200, SSE)
+    before = event({"type": "response.output_text.delta", "delta": "Hi"}, "response.output_text.delta") * 3000
+    for chunks in ([before, last], [(before + last)[at : at + 1400] for at in range(0, len(before + last), 1400)]):
+        assert tail(*chunks).last(held)[0] is Progress.DONE
+
+
+def test_the_end_of_an_array_is_seen() -> None:
+    """F14: Gemini without alt=sse: the last element says that it is over."""
+    element = {"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]}
+    last = {"candidates": [{"content": {"parts": [{"text": "."}]}, "finishReason": "STOP"}]}
+    held = hold("gemini")
+    held.start(200, [("content-type", "application/json")])
+    held.data(b"[" + json.dumps(element, indent=2).encode())
+    assert held.live
+    for elements, progress in (([element, last], Progress.DONE), ([last, element], Progress.LIFECYCLE)):
+        whole = "[" + "\n,\r\n".join(json.dumps(each, indent=2) for each in elements) + "\n]\n"
+        assert (tail(whole.encode()).last(held)[0] is Progress.DONE) is (progress is Progress.DONE)
+        assert tail(whole.encode()[:-3]).last(held)[0] is not Progress.DONE
+
+
+def test_a_quoted_end_is_not_the_end() -> None:
+    """S04: the model spoke of the end of a stream; wherever the kept bytes begin, that is no terminal event."""
+    after = chat(content="x")
+    for padding in range(TAIL_LIMIT - 60 - len(after), TAIL_LIMIT):
+        text = "event: error data: [DONE]" + "x" * padding
+        assert tail(chat(content=text), after).last(live())[0] is not Progress.DONE
+        delta = event(
+            {"type": "content_block_delta", "delta": {"text": text.replace("[DONE]", '{"type": "message_stop"}')}}
+        )
+        assert tail(delta, delta[-100:] + after).last(live("anthropic"))[0] is not Progress.DONE

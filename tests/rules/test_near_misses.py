@@ -1,0 +1,85 @@
+"""Why a rule kept silent, and what is wrong with a rule's examples."""
+
+from __future__ import annotations
+
+import json
+
+from understudy.replies.reply import Reply
+from understudy.rules.near_misses import faults, near_misses
+from understudy.rules.ruleset import Rule, Ruleset, Speaker
+from understudy.rules.yaml_rule import parse_rule
+
+TEXT = """\
+id: {name}
+label: {label}
+about: Why.
+source: https://acme.example/docs
+status: {status}
+applies_to: {{host: "*.acme"}}
+when:
+  - {{code: gone, message|contains: [seat, chair]}}
+unless:
+  - message|contains: later
+examples:
+  matches: [{{status: 400, host: x.acme, body: {{code: gone, message: the seat}}}}]
+  near_misses: [{{status: 400, host: x.acme, body: {{code: gone, message: the table}}}}]
+"""
+
+
+def rule(name: str = "acme/one", label: str = "overloaded", status: str = "stable", **changes: str) -> Rule:
+    text = TEXT.format(name=name, label=label, status=status)
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return parse_rule(text, f"{name}.yaml", name)
+
+
+def why(message: str, code: str = "gone", host: str = "x.acme", rules: tuple[Speaker, ...] = ()) -> list[str]:
+    ruleset = Ruleset(rules or [rule()])
+    reply = Reply(400, host=host, body=json.dumps({"code": code, "message": message}).encode())
+    return [f"{miss.rule}: {miss.why}" for miss in near_misses(ruleset, reply, ruleset.judge(reply))]
+
+
+def test_what_was_missing() -> None:
+    assert why("the seat") == []
+    assert why("the table") == [
+        "acme/one: only `message|contains: seat (or one of 1 more)` does not hold: the reply has 'the table' there"
+    ]
+    assert why("the seat", code="taken") == ["acme/one: only `code: gone` does not hold: the reply has 'taken' there"]
+    assert why("the table", code="taken") == []
+
+
+def test_what_vetoed_it_and_where_it_does_not_apply() -> None:
+    assert why("the seat, later") == ["acme/one: `when` holds, but so does `unless`: message|contains: later"]
+    assert why("the seat", host="x.example") == ["acme/one: `when` holds, but it applies to *.acme only"]
+
+
+def test_who_spoke_first() -> None:
+    vetoed = rule("acme/two", "model_unsupported", later="sooner", **{"unless:\n": "unless:\n  - rule: acme/one\n"})
+    assert why("the seat", rules=(rule(), vetoed)) == ["acme/two: it matches, but acme/one vetoes it"]
+    assert why("the seat", rules=(rule(), rule("general/two"))) == [
+        "general/two: it matches, but acme/one is asked before it"
+    ]
+    assert why("the seat", rules=(rule(), rule("acme/two", status="draft"))) == [
+        "acme/two: it matches, but it is a draft"
+    ]
+
+
+def test_a_success_needs_no_explanation() -> None:
+    ruleset = Ruleset([rule()])
+    reply = Reply(200, body=b"{}")
+    assert near_misses(ruleset, reply, ruleset.judge(reply)) == []
+
+
+def test_faults_of_examples() -> None:
+    good = rule()
+    assert list(faults(Ruleset([good]), (good,))) == []
+    rival = rule("acme/two", "rate_limited")
+    assert next(faults(Ruleset([good, rival]), (good,))).startswith(
+        "acme/one: the match in line 12 is judged rate_limited by acme/two, not overloaded"
+    )
+    wrong = rule(**{"the seat}": "the bed}", "the table": "a chair"})
+    assert list(faults(Ruleset([wrong]), (wrong,))) == [
+        "acme/one: the match in line 12 is not matched by its rule",
+        "acme/one: the near miss in line 13 is matched by its rule",
+    ]

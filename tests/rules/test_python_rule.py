@@ -1,0 +1,118 @@
+"""Rules in Python: what they have to hold, and that their mistakes are silence."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from understudy.codec.yaml_nodes import RuleError
+from understudy.model.verdict import Label, Then
+from understudy.replies.reply import Reply
+from understudy.rules.python_rule import PythonRule, load_python_rule
+from understudy.rules.ruleset import Ruleset, Status
+
+GOOD = '''\
+"""Acme tells a missing model by a seat that is gone.
+
+Source: https://acme.example/errors
+"""
+
+from understudy.reply import Reply
+from understudy.rules import Label, Then, Verdict
+
+EXAMPLES = {
+    "matches": [{"label": "model_unsupported", "status": 400, "body": {"seat": "gone"}}],
+    "near_misses": [{"status": 400, "body": {"seat": "taken"}}],
+}
+
+
+def classify(reply: Reply) -> Verdict | None:
+    if reply.path("seat") == "gone":
+        return Verdict(Label.MODEL_UNSUPPORTED, then=Then(seconds=60))
+    return None
+'''
+GONE = Reply(400, body=b'{"seat": "gone", "message": "m"}')
+
+
+def load(folder: Path, text: str = GOOD) -> PythonRule:
+    file = folder / "acme" / "seats.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return load_python_rule(file, "acme/seats")
+
+
+def with_body(body: str) -> str:
+    return GOOD.partition("    if reply.path")[0] + body
+
+
+def test_a_file_becomes_a_rule(tmp_path: Path) -> None:
+    rule = load(tmp_path)
+    assert rule.about == "Acme tells a missing model by a seat that is gone."
+    assert (rule.source, rule.status, rule.labels) == (
+        "https://acme.example/errors",
+        Status.STABLE,
+        (Label.MODEL_UNSUPPORTED,),
+    )
+    assert (rule.matches[0].reply.body, rule.matches[0].line) == (b'{"seat": "gone"}', 9)
+    verdict = Ruleset([rule]).judge(GONE)
+    assert (verdict.label, verdict.rule) == (Label.MODEL_UNSUPPORTED, "acme/seats")
+    assert (verdict.evidence, verdict.then) == ("HTTP 400: m", Then(seconds=60))
+    assert Ruleset([rule]).judge(Reply(400, body=b'{"seat": "taken"}')).label is Label.UNKNOWN
+
+
+def test_a_draft_and_a_veto_can_be_written(tmp_path: Path) -> None:
+    rule = load(tmp_path, GOOD + 'STATUS = "draft"\nUNLESS_RULE = ["acme/other"]\n')
+    assert (rule.status, rule.vetoed_by) == (Status.DRAFT, frozenset({"acme/other"}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "what"),
+    [
+        ("def classify", "def klassify", 1, "there is no `classify`"),
+        ("Source:", "See:", 1, "no docstring with a line `Source: https"),
+        ('"label": "model_unsupported", ', "", 9, "an example of matches has no label"),
+        ("model_unsupported", "model_gone", 9, "an example of matches has no label"),
+        ('"status": 400, "body": {"seat": "taken"}', '"stat": 1', 9, "an example is no mapping with a status"),
+        ('"body": {"seat": "taken"}', '"bdy": 1', 9, "the key 'bdy' of an example is not known"),
+        ('[{"status": 400, "body": {"seat": "taken"}}]', "[]", 9, "there are no near_misses"),
+        ("near_misses", "others", 9, "EXAMPLES is not a mapping with matches and near_misses"),
+        ("EXAMPLES =", "STATUS = 'beta'\nEXAMPLES =", 9, "STATUS is neither stable nor draft"),
+        ("EXAMPLES =", "1 / 0\nEXAMPLES =", 9, "running it raised ZeroDivisionError"),
+        ("EXAMPLES =", "raise SystemExit\nEXAMPLES =", 9, "running it raised SystemExit"),
+        ("EXAMPLES =", "EXAMPLES = (", 9, "this is not Python"),
+    ],
+)
+def test_errors_name_file_line_and_remedy(tmp_path: Path, old: str, new: str, line: int, what: str) -> None:
+    assert old in GOOD
+    with pytest.raises(RuleError) as caught:
+        load(tmp_path, GOOD.replace(old, new))
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path}/acme/seats.py:{line}: "), text
+    assert what in text
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('    raise KeyError("words of the reply")\n', "raised KeyError in line 16"),
+        ("    raise SystemExit\n", "raised SystemExit in line 16"),
+        ("    while True:\n        pass\n", "took more than 50 ms"),
+        ("    try:\n        while True: pass\n    except Exception: return None\n", "took more than 50 ms"),
+        ("    return 'model_unsupported'\n", "returned str, not a Verdict"),
+        ("    return Verdict('gone')\n", "returned Verdict, not a Verdict with a Label"),
+        ("    return Verdict(Label.OK)\n", "returned ok, which no rule can say"),
+    ],
+)
+def test_a_mistake_is_silence_and_logged_once(
+    tmp_path: Path, body: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception or more than 50 ms counts as silent; the log says it once, without the reply's words."""
+    rule = load(tmp_path, with_body(body))
+    with caplog.at_level(logging.ERROR, "understudy"):
+        for _ in range(3):
+            assert Ruleset([rule]).judge(GONE).label is Label.UNKNOWN
+    assert len(caplog.records) == 1
+    assert told in caplog.text
+    assert "words of the reply" not in caplog.text

@@ -1,0 +1,192 @@
+"""Rule files: what they may hold, and the errors that name file, line and remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from understudy.codec.yaml_nodes import RuleError
+from understudy.model.verdict import Label, Scope, Then
+from understudy.replies.reply import Reply
+from understudy.rules.ruleset import Rule, Status
+from understudy.rules.yaml_rule import read_rule
+
+GOOD = """\
+id: vendor/thing
+label: model_unsupported
+about: Why.
+source: https://vendor.example/docs
+status: stable
+when:
+  code: gone
+examples:
+  matches:
+    - {status: 404, body: {error: {code: gone}}}
+  near_misses:
+    - {status: 404, body: {error: {code: here}}}
+"""
+
+
+def write(folder: Path, text: str, name: str = "vendor/thing.yaml") -> Path:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, "utf-8")
+    return file
+
+
+def load_file(file: Path, folder: Path) -> Rule:
+    return read_rule(file, file.relative_to(folder).with_suffix("").as_posix())
+
+
+def rule_with(folder: Path, when: str, extra: str = "") -> Rule:
+    text = GOOD.replace("when:\n  code: gone\n", f"when: {when}\n{extra}")
+    return load_file(write(folder, text), folder)
+
+
+def reply(message: str = "", status: int = 400, **fields: object) -> Reply:
+    headers = fields.pop("headers", ())
+    body = {"error": {"message": message, **{key: value for key, value in fields.items() if key != "model"}}}
+    return Reply(status, body=json.dumps(body).encode(), model=str(fields.get("model", "")), headers=headers)  # type: ignore[arg-type]
+
+
+def test_a_file_becomes_a_rule(tmp_path: Path) -> None:
+    then = "then: {replay: true, retry_same: 1, scope: credential, seconds: 60}\napplies_to: {host: '*.x'}\n"
+    rule = load_file(write(tmp_path, GOOD + then), tmp_path)
+    assert (rule.id, rule.label, rule.status) == ("vendor/thing", Label.MODEL_UNSUPPORTED, Status.STABLE)
+    assert rule.then == Then(replay=True, retry_same=1, scope=Scope.CREDENTIAL, seconds=60)
+    assert rule.applies_to.hosts == ("*.x",)
+    assert json.loads(rule.matches[0].reply.body) == {"error": {"code": "gone"}}
+    assert rule.matches[0].line == 10
+
+
+@pytest.mark.parametrize(
+    ("when", "hit", "miss"),
+    [
+        ("{status: 404}", reply(status=404), reply(status=400)),
+        ("{status: [4xx, 500]}", reply(status=409), reply(status=501)),
+        ("{code: Gone}", reply(code="GONE"), reply(code="gone2")),
+        ("{code: [a, b]}", reply(code="b"), reply(code="c")),
+        ("{code: 1211}", reply(code=1211), reply(code=1212)),
+        ("{type|glob: 'not_*_error'}", reply(type="Not_found_error"), reply(type="not_found")),
+        ("{param: model}", reply("m", param="model"), reply("m", param="models")),
+        ("{message|contains: [gone, lost]}", reply("it is LOST"), reply("it is here")),
+        ("{message|re: 'go(?:ne|ing)'}", reply("Going"), reply("go")),
+        ("{message|re: '^{model} is gone$'}", reply("`X-1` is gone", model="x-1"), reply("`x-2` is gone", model="x-1")),
+        ("{message|contains: 'of {model}'}", reply("end of models/x-1", model="x-1"), reply("end of y", model="x-1")),
+        ("{header.x-odd|contains: y}", reply(headers=(("X-Odd", "xYz"),)), reply()),
+        ("{json.error.extra.0: true}", reply(extra=[True]), reply(extra=[False])),
+        ("{json.error.list.*.n: '2'}", reply(list=[{"n": 1}, {"n": 2}]), reply(list=[{"n": 3}])),
+        ("{text|contains: 'odd thing'}", Reply(400, body=b"<p>ODD\n thing"), Reply(400, body=b"<p>odd")),
+        ("{code: a, message|contains: b}", reply("b", code="a"), reply("c", code="a")),
+        ("[{code: a}, {message|contains: b}]", reply("b"), reply("c")),
+    ],
+)
+def test_conditions(tmp_path: Path, when: str, hit: Reply, miss: Reply) -> None:
+    rule = rule_with(tmp_path, when)
+    assert rule.matches_reply(hit)
+    assert not rule.matches_reply(miss)
+
+
+def test_unless_vetoes(tmp_path: Path) -> None:
+    rule = rule_with(tmp_path, "{code: a}", "unless: [{message|contains: later}]\n")
+    assert rule.matches_reply(reply("now", code="a"))
+    assert not rule.matches_reply(reply("Later", code="a"))
+
+
+@pytest.mark.parametrize(
+    ("applies_to", "hit", "miss"),
+    [
+        ("{dialect: gemini}", {"dialect": "gemini"}, {"dialect": "openai"}),
+        ("{host: ['*.a.example', b.example]}", {"host": "X.A.example"}, {"host": "a.example.org"}),
+        ("{kind: auxiliary}", {"kind": "auxiliary"}, {"kind": "generating"}),
+    ],
+)
+def test_applies_to(tmp_path: Path, applies_to: str, hit: dict[str, str], miss: dict[str, str]) -> None:
+    rule = rule_with(tmp_path, "{status: 400}", f"applies_to: {applies_to}\n")
+    assert rule.matches_reply(Reply(400, **hit))  # type: ignore[arg-type]
+    assert not rule.matches_reply(Reply(400, **miss))  # type: ignore[arg-type]
+
+
+def test_an_absent_value_equals_nothing(tmp_path: Path) -> None:
+    assert not rule_with(tmp_path, "{json.a.b|re: '.*'}").matches_reply(reply())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "what"),
+    [
+        ("label: model_unsupported", "label: model_gone", 2, "is not a label: write one of model_unsupported"),
+        ("id: vendor/thing", "id: vendor/other", 1, "write `id: vendor/thing`"),
+        ("status: stable", "status: beta", 5, "write one of stable, draft"),
+        ("about: Why.", "abuot: Why.", 3, "`abuot` is not known: write one of id, label"),
+        ("about: Why.\n", "", 1, "`about` is missing"),
+        ("about: Why.", "about: ''", 3, "a text is expected here"),
+        ("about: Why.", "about: Why.\nabout: Again.", 4, "the key 'about' is written twice"),
+        ("  code: gone", "  cod: gone", 7, "the field `cod` is not known"),
+        ("  code: gone", "  code|like: gone", 7, "the modifier `like` is not known: write one of contains, re, glob"),
+        ("  code: gone", "  message|re: '(a+)+'", 7, "a repetition inside a repetition"),
+        ("  code: gone", "  message|re: '(a'", 7, "not a regular expression"),
+        ("  code: gone", "  status: 4x4", 7, "`4x4` is not a status"),
+        ("  code: gone", "  status|re: '4'", 7, "`status` takes no modifier"),
+        ("  code: gone", "  code: []", 7, "the list is empty"),
+        ("  code: gone", "  code: {a: b}", 7, "a text is expected here"),
+        ("when:\n  code: gone", "when: {}", 6, "the condition is empty"),
+        ("when:\n  code: gone", "when: [{}]", 6, "the condition is empty"),
+        ("when:\n  code: gone", "when: gone", 6, "a mapping is expected here"),
+        ("status: stable", "status: stable\nthen: {scope: planet}", 6, "is not a scope: write one of candidate"),
+        ("status: stable", "status: stable\nthen: {seconds: .inf}", 6, "a number from 0 to 86400"),
+        ("status: stable", "status: stable\nthen: {retry_same: 5}", 6, "a number from 0 to 1"),
+        ("status: stable", "status: stable\nthen: {replay: maybe}", 6, "write true or false"),
+        ("status: stable", "status: stable\napplies_to: {kind: other}", 6, "write generating or auxiliary"),
+        ("    - {status: 404, body: {error: {code: here}}}", "    []", 9, "there are no `near_misses`"),
+        ("    - {status: 404, body: {error: {code: here}}}", "    - {body: x}", 12, "the example has no `status`"),
+        ("{error: {code: here}}", "{error: *alias}", 12, "not valid YAML"),
+        ("{error: {code: here}}", "&a {error: [x, &b [*a]]}", 12, "nested too deeply"),
+        ("about: Why.", "about: [", 4, "not valid YAML"),
+        ("about: Why.", 'about: "\\UFFFFFFFF"', 1, "not valid YAML"),
+        ("about: Why.", "about: \x07", 1, "not valid YAML"),
+        ("about: Why.", "about: !!set {Why.}", 3, "a YAML tag that is not supported"),
+        ("status: stable", "status: stable\nunless: [{rule: a/b, code: x}]", 6, "`rule` stands beside other fields"),
+        ("status: stable", "status: stable\nunless: [{rule: []}]", 6, "the list is empty"),
+        (GOOD, "", 1, "the file is empty: write id, label"),
+    ],
+)
+def test_errors_name_file_line_and_remedy(tmp_path: Path, old: str, new: str, line: int, what: str) -> None:
+    assert old in GOOD
+    file = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(RuleError) as caught:
+        load_file(file, tmp_path)
+    text = str(caught.value)
+    assert what in text
+    if "not valid YAML" not in text:
+        assert text.startswith(f"{file}:{line}: ")
+    assert re.fullmatch(re.escape(str(file)) + r":\d+: .+: .+", text)
+
+
+def test_aliases_cannot_stand_for_billions_of_values(tmp_path: Path) -> None:
+    bomb = "x: &a [1, 1]\n" + "".join(f"y{n}: &b{n} [*{'a' if not n else f'b{n - 1}'}]\n" for n in range(30))
+    with pytest.raises(RuleError, match=r"more than 100000 values|nested too deeply"):
+        load_file(write(tmp_path, GOOD + bomb), tmp_path)
+
+
+def test_a_large_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuleError, match="larger than"):
+        load_file(write(tmp_path, GOOD + "#" * 1_100_000), tmp_path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.integers(0, len(GOOD)), st.text(max_size=6), st.integers(0, 20))
+def test_mutated_files_raise_nothing_but_rule_errors(tmp_path: Path, at: int, new: str, gone: int) -> None:
+    file = tmp_path / "vendor" / "thing.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes((GOOD[:at] + new + GOOD[at + gone :]).encode("utf-8", "surrogatepass"))
+    problem = f"{file}:1: "
+    try:
+        load_file(file, tmp_path)
+    except RuleError as error:
+        problem = str(error)
+    assert problem.startswith(f"{file}:")

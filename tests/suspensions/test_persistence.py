@@ -1,0 +1,277 @@
+"""The state file: who writes it and when, what is done with one that cannot be used, and who may have written it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.decisions import NOW, Clock
+from tests.suspensions.test_snapshot import CANDIDATE, CREDENTIAL, pool, suspension
+from understudy.codec.yaml_nodes import ConfigError
+from understudy.config.pool_file import load
+from understudy.dialects import DIALECTS
+from understudy.suspensions import persistence, state_file
+from understudy.suspensions.cache import Suspensions
+from understudy.suspensions.persistence import StateKeeper
+
+
+class Proxy:
+    """A memory and its keeper, as a proxy has them."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = Clock()
+        self.suspensions = Suspensions(self.clock)
+        self.keeper = StateKeeper(self.suspensions)
+        self.pool = replace(pool(), state=str(path))
+        self.keeper.use(self.pool)
+
+    def changes(self) -> None:
+        """What happens once a second."""
+        asyncio.run(self.keeper.write_changes())
+
+    @property
+    def known(self) -> list[object]:
+        """What is suspended."""
+        return [each.key for each in self.suspensions]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the state goes."""
+    return tmp_path / "state.json"
+
+
+def written(path: Path) -> list[object]:
+    """The models that the file has suspensions of."""
+    return [each["model"] for each in json.loads(path.read_bytes())["suspensions"]]
+
+
+def test_o03_suspensions_survive_a_restart(path: Path) -> None:
+    """O03: what was suspended at the end of one proxy is suspended at the start of the next, for the same time."""
+    first = Proxy(path)
+    first.suspensions.suspend(suspension(CANDIDATE, 600))
+    first.keeper.close()
+    second = Proxy(path)
+    assert [(each.key, each.until) for each in second.suspensions] == [(CANDIDATE, NOW + 600)]
+    second.keeper.close()
+
+
+def test_o03_without_an_end(path: Path) -> None:
+    """O03: a proxy that is killed has written what changed until a second before, and its lock goes with it."""
+    first = Proxy(path)
+    first.suspensions.suspend(suspension(CANDIDATE))
+    first.changes()
+    assert written(path) == ["gpt-5"]
+    first.keeper._file.let_go()  # type: ignore[union-attr]  # as the system does
+    second = Proxy(path)
+    assert second.known == [CANDIDATE]
+    second.keeper.close()
+
+
+def test_it_is_written_when_something_has_changed_and_only_then(path: Path) -> None:
+    """A second in which nothing happens costs nothing."""
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    proxy.changes()
+    before = path.stat().st_ino
+    proxy.changes()
+    assert path.stat().st_ino == before
+    proxy.suspensions.resume(CANDIDATE)
+    proxy.changes()
+    assert path.stat().st_ino != before
+    assert written(path) == []
+    proxy.keeper.close()
+
+
+def test_many_are_collected_a_few_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop serves others in between."""
+    monkeypatch.setattr(persistence, "AT_ONCE", 1)
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    proxy.suspensions.suspend(suspension(CREDENTIAL))
+    turns = 0
+
+    async def play() -> None:
+        nonlocal turns
+        writing = asyncio.create_task(proxy.keeper.write_changes())
+        while not writing.done():
+            await asyncio.sleep(0)
+            turns += 1
+
+    asyncio.run(play())
+    assert turns > 2
+    assert len(written(path)) == 2
+    proxy.keeper.close()
+
+
+def test_it_is_the_owners_alone_and_no_pieces_are_left(path: Path) -> None:
+    """Law 12: mode 0600, also where a file with another mode was there."""
+    path.touch(mode=0o644)
+    proxy = Proxy(path)
+    proxy.keeper.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert sorted(each.name for each in path.parent.iterdir()) == ["state.json", "state.json.lock"]
+
+
+def test_a_symbolic_link_stays_one(path: Path) -> None:
+    """The file that it leads to is replaced, not the link."""
+    real = path.parent / "real.json"
+    real.touch(mode=0o600)
+    path.symlink_to(real)
+    proxy = Proxy(path)
+    proxy.keeper.close()
+    assert path.is_symlink()
+    assert json.loads(real.read_bytes())["version"] == 1
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"version": 99}', b'{"version": 1, "suspensions": [{}], "ladders": []}'])
+def test_a_file_that_cannot_be_used_is_set_aside(path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
+    """A damaged file, or one of another version, is reported and kept under another name; the proxy goes on."""
+    path.write_bytes(content)
+    proxy = Proxy(path)
+    aside = path.with_name(f"state.json.damaged-{NOW:.0f}")
+    assert aside.read_bytes() == content
+    assert f"suspensions start empty, and it is called {aside} now" in caplog.text
+    # mitmproxy does not start when an error is logged meanwhile.
+    assert {each.levelno for each in caplog.records} == {logging.WARNING}
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    proxy.keeper.close()
+    assert written(path) == ["gpt-5"]
+
+
+def test_a_file_of_any_size(path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too large to be ours is not read."""
+    monkeypatch.setattr(state_file, "LARGEST", 10)
+    path.write_bytes(b" " * 11)
+    Proxy(path).keeper.close()
+    assert "this is larger than" in caplog.text
+
+
+def test_a_second_proxy_reads_but_does_not_write(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two memories would overwrite each other: the second says so, once, and takes over when the first has ended."""
+    first = Proxy(path)
+    first.suspensions.suspend(suspension(CANDIDATE))
+    first.changes()
+    second = Proxy(path)
+    assert second.known == [CANDIDATE]
+    second.suspensions.suspend(suspension(CREDENTIAL))
+    second.changes()
+    second.changes()
+    assert written(path) == ["gpt-5"]
+    assert caplog.text.count("belongs to another proxy, so this one does not write it") == 1
+    first.keeper.close()
+    second.changes()
+    assert sorted(written(path), key=str) == ["", "gpt-5"]
+    second.keeper.close()
+
+
+def test_a_damaged_file_of_another_proxy_stays(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is for its owner to set aside."""
+    first = Proxy(path)
+    path.write_bytes(b"{")
+    Proxy(path).keeper.close()
+    assert path.read_bytes() == b"{"
+    assert "it stays as it is" in caplog.text
+    first.keeper.close()
+
+
+def test_a_write_that_fails_is_told_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Never fatal; the old file stays, and nothing is left of the new one."""
+    proxy = Proxy(path)
+    proxy.changes()
+    old = path.read_bytes()
+    place = path.parent / "away"
+    path.parent.joinpath("state.json").rename(place)
+    path.mkdir()  # a file cannot take the place of a folder
+    for seconds in (1, 2):
+        proxy.suspensions.suspend(suspension(CANDIDATE, seconds))
+        proxy.changes()
+    assert caplog.text.count("suspensions will not outlive this proxy") == 1
+    assert [each.name for each in path.parent.iterdir() if each.name.startswith(".")] == []
+    path.rmdir()
+    proxy.keeper.close()
+    assert place.read_bytes() == old
+    assert written(path) == ["gpt-5"]
+
+
+def test_another_file_after_a_reload(path: Path) -> None:
+    """`state` may name another file: the old one gets its last state, the new one is read and written from then on."""
+    other = path.with_name("other.json")
+    before = Proxy(other)
+    before.suspensions.suspend(suspension(CREDENTIAL))
+    before.keeper.close()
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    proxy.keeper.use(replace(proxy.pool, state=str(other)))
+    assert written(path) == ["gpt-5"]
+    assert proxy.known == [CANDIDATE, CREDENTIAL]
+    proxy.suspensions.resume(CREDENTIAL)
+    proxy.changes()
+    assert written(other) == ["gpt-5"]
+    proxy.keeper.use(replace(proxy.pool, state=""))
+    proxy.suspensions.resume(CANDIDATE)
+    proxy.keeper.close()
+    assert written(other) == ["gpt-5"]
+
+
+def test_a_reload_of_the_same_pool_reads_nothing(path: Path) -> None:
+    """O03: what was resumed by hand a moment ago does not come back out of the file."""
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    proxy.changes()
+    proxy.suspensions.resume(CANDIDATE)
+    proxy.keeper.use(proxy.pool)
+    assert proxy.known == []
+    proxy.keeper.close()
+
+
+# -- in the pool file ------------------------------------------------------------------------------------------------
+
+
+def loaded(folder: Path, named: str, home: str = "/nowhere") -> str:
+    """The state file that a pool file names."""
+    file = folder / "pool.yaml"
+    file.touch(mode=0o600)
+    file.write_text(f"state: {named}\nroutes: {{}}\n")
+    return load(file, {"HOME": home}, DIALECTS).state
+
+
+def test_where_it_is(tmp_path: Path) -> None:
+    """Relative to the pool file, or to the home folder; a folder that is not there is told."""
+    assert loaded(tmp_path, "{file: state.json}") == str(tmp_path / "state.json")
+    assert loaded(tmp_path, "{file: ~/state.json}", str(tmp_path)) == str(tmp_path / "state.json")
+    with pytest.raises(ConfigError, match="run `mkdir -p -m 700 "):
+        loaded(tmp_path, "{file: states/state.json}")
+
+
+@pytest.mark.parametrize("named", ["{file: 's'}", "{}", "state.json", "{path: s}", "{file: [s]}", "{file: ''}"])
+def test_how_it_is_named(tmp_path: Path, named: str) -> None:
+    """One key, one path."""
+    if named == "{file: 's'}":
+        assert loaded(tmp_path, named)
+    else:
+        with pytest.raises(ConfigError, match=r"pool\.yaml:1: "):
+            loaded(tmp_path, named)
+
+
+def test_o09_what_others_can_write_is_refused(tmp_path: Path) -> None:
+    """O09, law 12: the file, or the folder where it will be."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(ConfigError, match="can be written by others"):
+        loaded(tmp_path, "{file: open/state.json}")
+    folder.chmod(0o700)
+    file = folder / "state.json"
+    file.touch()
+    file.chmod(0o666)
+    with pytest.raises(ConfigError, match=r"state\.json:1: this file can be written by others"):
+        loaded(tmp_path, "{file: open/state.json}")
+    file.chmod(0o600)
+    assert loaded(tmp_path, "{file: open/state.json}") == str(file)

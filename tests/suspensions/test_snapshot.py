@@ -1,0 +1,211 @@
+"""What a state file says: a round trip, who comes back and who does not, and any other text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.decisions import NOW, OPENAI, OTHER, Clock, candidate, credential, upstream
+from understudy.model.pool import Credential, Pool
+from understudy.model.suspension import Key, Suspension, key_of
+from understudy.model.verdict import Label, Scope
+from understudy.suspensions.cache import Suspensions
+from understudy.suspensions.ladder import Rung
+from understudy.suspensions.snapshot import LONGEST, VERSION, StateError, decode, encode, restore, urls_of
+
+A = candidate("a", "gpt-5")
+CANDIDATE, CREDENTIAL, UPSTREAM = (key_of(A, scope) for scope in Scope)
+
+
+def pool(*credentials: Credential) -> Pool:
+    """A pool of these credentials, and their upstreams."""
+    known = credentials or (credential("a"), credential("b"), credential("x", OTHER))
+    return Pool(
+        upstreams={each.upstream.name: each.upstream for each in known},
+        credentials={each.name: each for each in known},
+    )
+
+
+def suspension(key: Key = CANDIDATE, seconds: float = 600.0, label: Label = Label.MODEL_UNSUPPORTED) -> Suspension:
+    """A suspension since now."""
+    return Suspension(key, NOW, NOW + seconds, label, "test/rule", "said no", "", "a gpt-5", 0, 1)
+
+
+def memory() -> Suspensions:
+    """An empty memory."""
+    return Suspensions(Clock())
+
+
+def brought_back(*known: Suspension, into: Pool | None = None, before: Pool | None = None) -> Suspensions:
+    """These suspensions after a restart."""
+    text = encode(known, (), urls_of(before or pool()), NOW)
+    after = memory()
+    restore(decode(text), into or pool(), after)
+    return after
+
+
+def test_all_of_a_suspension_comes_back() -> None:
+    """O03: key, times and evidence are as they were, in every scope."""
+    known = [
+        suspension(CANDIDATE, 10),
+        replace(suspension(CREDENTIAL, 20, Label.QUOTA_EXHAUSTED), hint="retry-after", step=0),
+        suspension(UPSTREAM, 30, Label.OVERLOADED),
+    ]
+    assert list(brought_back(*known)) == known
+
+
+def test_a_model_may_be_called_anything() -> None:
+    """An alias comes from the tool: lone surrogates, line breaks and quotes are part of the key."""
+    key = Key(Scope.CANDIDATE, "a", 'm"\n\ud800\u2028é')
+    assert brought_back(suspension(key)).get(key) is not None
+
+
+def test_what_has_expired_stays_away() -> None:
+    """O03: only what still runs."""
+    after = memory()
+    text = encode([suspension(CANDIDATE, 10), suspension(CREDENTIAL, 5)], (), urls_of(pool()), NOW)
+    after.clock.now += 7  # type: ignore[attr-defined]
+    assert restore(decode(text), pool(), after) == 1
+    assert [each.key for each in after] == [CANDIDATE]
+
+
+def test_a_time_beyond_all_measure_is_not_believed() -> None:
+    """A clock that was wrong when the file was written must not suspend for ever."""
+    assert len(brought_back(suspension(CANDIDATE, LONGEST + 1), suspension(CREDENTIAL, LONGEST))) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "into"),
+    [
+        (CANDIDATE, pool(credential("b"))),
+        (CREDENTIAL, pool(credential("b"))),
+        (UPSTREAM, pool(credential("x", OTHER))),
+        (CANDIDATE, pool(credential("a", upstream("openai", host="elsewhere.example")))),
+        (CREDENTIAL, pool(credential("a", OTHER))),
+        (UPSTREAM, pool(credential("a", upstream("openai", host="elsewhere.example")))),
+    ],
+)
+def test_what_the_pool_means_otherwise_by_now_stays_away(key: Key, into: Pool) -> None:
+    """O03: a name that is gone, or that stands for another URL."""
+    assert list(brought_back(suspension(key), into=into)) == []
+    assert len(brought_back(suspension(key))) == 1
+
+
+def test_what_no_pool_names_is_not_written() -> None:
+    """A tool's own credential has a name that no other proxy knows."""
+    text = encode([suspension(Key(Scope.CREDENTIAL, "own 1a2b3c"))], (), urls_of(pool()), NOW)
+    assert decode(text).suspensions == ()
+
+
+def test_a_rejected_credential_is_tried_anew() -> None:
+    """A restart is how a secret in the environment is changed; its ladder would be a wrong memory, too."""
+    rung = (CREDENTIAL, Label.CREDENTIAL_REJECTED, Rung(1, 3, NOW + 60))
+    text = encode([suspension(CREDENTIAL, 60, Label.CREDENTIAL_REJECTED)], [rung], urls_of(pool()), NOW)
+    assert decode(text) == decode(encode((), (), urls_of(pool()), NOW))
+
+
+def test_the_ladder_goes_on_where_it_stood() -> None:
+    """O03: the next failure climbs; one inside the window does not count, as before."""
+    rung = (CANDIDATE, Label.OVERLOADED, Rung(2, 99, NOW + 20))
+    text = encode([suspension(CANDIDATE, 20, Label.OVERLOADED)], [rung], urls_of(pool()), NOW)
+    after = memory()
+    restore(decode(text), pool(), after)
+    assert after.ladders.next_step(CANDIDATE, Label.OVERLOADED, after.ticket(), NOW + 10) is None
+    assert after.ladders.next_step(CANDIDATE, Label.OVERLOADED, after.ticket(), NOW + 20) == 3
+
+
+def test_a_window_without_its_suspension_swallows_nothing() -> None:
+    """A rung whose suspension did not come back: the next failure counts at once."""
+    rung = (CANDIDATE, Label.OVERLOADED, Rung(2, 99, NOW + 20))
+    after = memory()
+    restore(decode(encode((), [rung], urls_of(pool()), NOW)), pool(), after)
+    assert after.ladders.next_step(CANDIDATE, Label.OVERLOADED, after.ticket(), NOW) == 3
+
+
+def test_what_is_known_better_stays() -> None:
+    """A file that is read while the proxy runs only lengthens, and no ladder falls back."""
+    after = memory()
+    after.suspend(suspension(CANDIDATE, 100, Label.OVERLOADED))
+    after.ladders.climb(CANDIDATE, Label.OVERLOADED, Rung(4, 1, NOW + 100))
+    rung = (CANDIDATE, Label.OVERLOADED, Rung(2, 99, NOW + 20))
+    restore(decode(encode([suspension(CANDIDATE, 20)], [rung], urls_of(pool()), NOW)), pool(), after)
+    assert [each.until for each in after] == [NOW + 100]
+    assert after.ladders.next_step(CANDIDATE, Label.OVERLOADED, after.ticket(), NOW + 100) == 5
+
+
+def test_no_secret_is_written() -> None:
+    """R06: neither the pool's nor what a hint or evidence was masked from."""
+    text = encode([suspension()], (), urls_of(pool()), NOW).decode()
+    assert all(each.secret.reveal() not in text for each in pool().credentials.values())
+    assert OPENAI.url in text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "not a state file"),
+        (b"{}", "not a state file"),
+        (b'{"version": 2}', "of version 2, not 1"),
+        (b'{"version": 1}', "an entry is damaged"),
+        (b'{"version": 1, "suspensions": 3, "ladders": []}', "an entry is damaged"),
+    ],
+)
+def test_a_text_that_is_none(text: bytes, reason: str) -> None:
+    """A damaged or foreign file is told apart."""
+    with pytest.raises(StateError, match=reason):
+        decode(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("scope", "model"),
+        ("label", "so_so"),
+        ("until", "soon"),
+        ("until", float("nan")),
+        ("until", float("inf")),
+        ("since", True),
+        ("step", -1),
+        ("step", 1.5),
+        ("name", None),
+        ("url", 7),
+        ("evidence", ["x"]),
+    ],
+)
+def test_a_damaged_entry(key: str, value: object) -> None:
+    """One wrong value, and the file is not believed."""
+    document = json.loads(encode([suspension()], (), urls_of(pool()), NOW))
+    decode(json.dumps(document).encode())
+    document["suspensions"][0][key] = value
+    with pytest.raises(StateError, match="an entry is damaged"):
+        decode(json.dumps(document).encode())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+ENTRY = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("scope", "name", "model", "url", "since", "until", "label", "rule", "step"), JSON)
+)
+
+
+@given(st.binary(max_size=50) | st.builds(
+    lambda one, two: json.dumps({"version": VERSION, "suspensions": one, "ladders": two}).encode(),
+    st.lists(ENTRY, max_size=2) | JSON,
+    st.lists(ENTRY, max_size=2) | JSON,
+))  # fmt: skip
+def test_any_text_is_a_state_or_a_state_error(text: bytes) -> None:
+    """Whatever is in the file, nothing else is raised."""
+    try:
+        decoded = decode(text)
+    except StateError:
+        return
+    restore(decoded, pool(), memory())
