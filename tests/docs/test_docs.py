@@ -18,6 +18,7 @@ import understudy
 from understudy.addon import Understudy
 from understudy.cli import command_line, tool_environment, trust
 from understudy.codec.yaml_nodes import Table, Value, read
+from understudy.config.pool_file import parse
 from understudy.config.pool_reader import PoolReader
 from understudy.control.registry import Running
 from understudy.dialects import DIALECTS, Dialect
@@ -188,6 +189,55 @@ def test_every_source_of_a_secret_is_documented() -> None:
     """env, file, command, client and aws: each is a row on the page "Secrets"."""
     for source in ("{env: ", "{file: ", "{command: ", "client`", "{aws: "):
         assert f"| `{source}" in PAGES["secrets"], source
+
+
+def pool_files() -> Iterator[tuple[str, str]]:
+    """The examples of pool files and of parts of one, each with its page."""
+    for page, text in {"README": README, **PAGES}.items():
+        for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)):
+            if block.startswith("secret: "):  # each line is a credential's
+                block = "credentials:\n" + "".join(
+                    f"  aws{at}: {{upstream: aws, {line.partition(' #')[0].strip()}}}\n"
+                    for at, line in enumerate(block.splitlines())
+                )
+            yield f"{page} {number}", block
+
+
+AROUND = """\
+upstreams:
+  aws: {dialect: bedrock, url: https://bedrock-runtime.eu-west-1.amazonaws.com}
+  openai: {dialect: openai, url: https://api.openai.com/v1}
+  anthropic: {dialect: anthropic, url: https://api.anthropic.com}
+  corp: {dialect: openai, url: https://llm.corp.example/v1}
+credentials:
+  work: {upstream: openai, secret: {env: WORK}}
+  home: {upstream: openai, secret: {env: HOME_KEY}}
+  team: {upstream: anthropic, secret: {env: TEAM}}
+"""
+"""What an example that is a part of a pool file refers to."""
+
+
+@pytest.mark.parametrize(("place", "block"), pool_files(), ids=[place for place, _ in pool_files()])
+def test_every_example_of_a_pool_file_can_be_used(
+    place: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands, or as a part of a pool file."""
+    document = yaml.safe_load(block)
+    assert isinstance(document, dict), place
+    if "upstreams" not in document:
+        around = yaml.safe_load(AROUND)
+        for section, entries in document.items():
+            around[section] = around.get(section, {}) | entries if isinstance(entries, dict) else entries
+        block = yaml.safe_dump(around)
+    (tmp_path / ".secrets").mkdir()
+    (tmp_path / ".secrets" / "openai-home").write_text("sk-of-this-test")
+    (tmp_path / "aws").write_text("[NAME]\naws_access_key_id = AKIAOFTHISTEST\naws_secret_access_key = of-this-test\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    names = re.findall(r"env: (\w+)", block)
+    environ = {"HOME": str(tmp_path), **dict.fromkeys(names, "sk-of-this-test")}
+    pool = parse(block, tmp_path / "pool.yaml", environ, DIALECTS)
+    assert pool.credentials
 
 
 # -- the pages themselves --------------------------------------------------------------------------------------------
