@@ -217,7 +217,7 @@ credentials:
 """What an example that is a part of a pool file refers to."""
 
 
-@pytest.mark.parametrize(("place", "block"), pool_files(), ids=[place for place, _ in pool_files()])
+@pytest.mark.parametrize(("place", "block"), list(pool_files()), ids=[place for place, _ in pool_files()])
 def test_every_example_of_a_pool_file_can_be_used(
     place: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
