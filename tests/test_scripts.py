@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file())
+FILES = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file())
+SCRIPTS = [path for path in FILES if os.access(path, os.X_OK) or not path.suffix]
+"""What a person or a program runs. Beside them stand modules that others import, with a suffix and not executable."""
 MAKES_IT = {"setup"}
 """The one script that makes the environment and therefore cannot call for it."""
 
