@@ -47,7 +47,7 @@ def read_hint(reply: Reply, now: float) -> Hint | None:
 
 
 def sent_at(reply: Reply) -> float:
-    """When a reply says that it was sent (Unix time); 0, which makes every date of it unbelievable, when it does not."""
+    """When a reply says that it was sent (Unix time); else 0, which makes every date in it unbelievable."""
     try:
         return max(0.0, parsedate_to_datetime(reply.header("date").strip()[:64]).timestamp())
     except (ValueError, TypeError, IndexError, OverflowError, OSError):

@@ -25,7 +25,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def _chinese(body: bytes) -> str:
-    """A body that is called UTF-8, or nothing, and is GBK: what Chinese gateways send from a Windows server; else ""."""
+    """A body that is called UTF-8, or nothing, and is GBK, as some Chinese gateways send it; else ""."""
     if body.isascii():
         return ""
     try:

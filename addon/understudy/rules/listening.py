@@ -11,7 +11,21 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from understudy.rules.phrases import BREAKS, Choice, Ending, Gap, Kind, Label, Node, NoneOf, OneOf, Word, hear, is_parameter, kinds_of
+from understudy.rules.phrases import (
+    BREAKS,
+    Choice,
+    Ending,
+    Gap,
+    Kind,
+    Label,
+    Node,
+    NoneOf,
+    OneOf,
+    Word,
+    hear,
+    is_parameter,
+    kinds_of,
+)
 from understudy.rules.phrases import Sequence as InTurn
 
 MOST_SETS = 6000
