@@ -10,8 +10,8 @@ Start with ``ruleset``.
 from understudy.model import Label, Scope, Then, Verdict
 from understudy.replies import Reply
 from understudy.rules.folders import INTERVAL, RuleLibrary, load_folder, load_folders, load_vocabulary, shipped_folder
-from understudy.rules.near_misses import faults, near_misses
-from understudy.rules.ruleset import OWN_MARK, Ruleset, Speaker, Status
+from understudy.rules.near_misses import faults, heard, near_misses
+from understudy.rules.ruleset import OWN_MARK, Rule, Ruleset, Speaker, Status
 from understudy.rules.vocabulary import Vocabulary
 from understudy.rules.yaml_rule import EXAMPLE_KEYS, parse_rule
 
@@ -21,6 +21,7 @@ __all__ = [
     "OWN_MARK",
     "Label",
     "Reply",
+    "Rule",
     "RuleLibrary",
     "Ruleset",
     "Scope",
@@ -30,6 +31,7 @@ __all__ = [
     "Verdict",
     "Vocabulary",
     "faults",
+    "heard",
     "load_folder",
     "load_folders",
     "load_vocabulary",

@@ -47,6 +47,8 @@ class Line:
     """What a reply has in this place, for people."""
     price: int = 0
     """How much it costs to try; the cheapest are tried first."""
+    heard: Callable[[Reply, ErrorInfo], str] = field(default=lambda reply, info: "", compare=False, repr=False)
+    """Which of its phrases a reply has in this place, and where; "" for a line without phrases."""
 
     def __str__(self) -> str:
         name = f"{self.place}|{self.modifier}" if self.modifier else self.place
@@ -130,12 +132,17 @@ def _phrase_line(place: str, modifier: str, written: tuple[str, ...], vocabulary
         return bool(heard & wanted)
 
     read = _spelling(place)
+
+    def heard(reply: Reply, info: ErrorInfo) -> str:
+        text = read(reply, info)
+        return next((f"`{phrase}` in {found}" for phrase in written if (found := vocabulary.heard(phrase, text))), "")
+
     if modifier == "says-not":
         return Line(place, modifier, written, lambda reply, info: not hears(reply, read(reply, info)), read, 6)
     if place == "message":
-        return Line(place, modifier, written, lambda reply, info: hears(reply, info.message), read, 1)
+        return Line(place, modifier, written, lambda reply, info: hears(reply, info.message), read, 1, heard)
     price = 1 if place in INFO_FIELDS or place == CODE_OR_TYPE else 5
-    return Line(place, modifier, written, lambda reply, info: hears(reply, read(reply, info)), read, price)
+    return Line(place, modifier, written, lambda reply, info: hears(reply, read(reply, info)), read, price, heard)
 
 
 def _spelling(place: str) -> Callable[[Reply, ErrorInfo], str]:

@@ -184,7 +184,9 @@ class Listener:
         bit = self._bits.get(phrase)
         if bit is None:
             bit = self._bits[phrase] = 1 << len(self._bits)
-            end = self._graph.add(phrase, self._start)
+            begun = self._graph.state()  # its own: a phrase may come back to where it began
+            self._graph.free[self._start].append(begun)
+            end = self._graph.add(phrase, begun)
             self._graph.ends[end] = bit
             self._forget()
         return bit

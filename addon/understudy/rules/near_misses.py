@@ -20,6 +20,18 @@ class NearMiss:
     why: str
 
 
+def heard(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[str]:
+    """Why the rule spoke that decided: for each line with phrases, which one was heard and where."""
+    rule = next((each for each in ruleset.rules if each.id == verdict.rule), None)
+    if not isinstance(rule, Rule):
+        return []
+    for info in reply.said:
+        for lines in rule.when.lines:
+            if all(line.test(reply, info) for line in lines):
+                return [f"{line.place}: {found}" for line in lines if (found := line.heard(reply, info))]
+    return []
+
+
 def near_misses(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[NearMiss]:
     """The rules that nearly decided about a reply, in the order in which they are asked. Empty where none is asked."""
     if verdict.rule in ("builtin/ok", "builtin/fault"):

@@ -135,8 +135,8 @@ class _Parser:
             raise PhraseError(
                 f"`{self.lexemes[self.at][0]}` stands outside brackets", "write (a|b) for alternatives, [a] for a maybe"
             )
-        if node == NOTHING:
-            raise PhraseError("the phrase is empty", "write words")
+        if node == NOTHING or _may_be_empty(node):
+            raise PhraseError("the phrase is empty, or may be", "write words that have to be there")
         return node
 
     def sequence(self) -> Node:
@@ -185,6 +185,15 @@ class _Parser:
             raise PhraseError("an alternative is empty", "write [a] for what may be missing")
         self.at += 1
         return tuple(found)
+
+
+def _may_be_empty(node: Node) -> bool:
+    match node:
+        case Sequence(parts):
+            return all(map(_may_be_empty, parts))
+        case Choice(options):
+            return any(map(_may_be_empty, options))
+    return isinstance(node, Gap)
 
 
 def _words_of(node: Node) -> Iterator[Word]:

@@ -118,6 +118,12 @@ class Rule:
         """The labels it can give."""
         return (self.label,)
 
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """The phrases of its lines with `says`, as they are written."""
+        lines = [line for each in (self.when, self.unless) if each for lines in each.lines for line in lines]
+        return tuple(phrase for line in lines if line.modifier.startswith("says") for phrase in line.values)
+
     def find(self, reply: Reply) -> int | None:
         """The index of the error that this rule speaks about, None when it is silent. `unless` looks at all errors."""
         if self.applies_to is not EVERYWHERE and not self.applies_to.covers(reply):

@@ -61,6 +61,19 @@ class Vocabulary:
         )
         return f"{passage!r}" + (f" ({', '.join(parts)})" if parts else "") if passage else ""
 
+    def meaning(self, text: str) -> Iterator[str]:
+        """What the names in a phrase of a rule stand for, as they are written, each once and the outermost first."""
+        waiting, told = list(names_in(parse(text))), set[str]()
+        while waiting:
+            name = waiting.pop(0)
+            if name in told:
+                continue
+            told.add(name)
+            for entry in self.entries:
+                if entry.name == name:
+                    yield from (f"<{name}> = {phrase}" for phrase in entry.phrases)
+                    waiting += [inner for phrase in entry.phrases for inner in names_in(parse(phrase))]
+
     def faults(self, entries: Sequence[Entry] | None = None) -> Iterator[str]:
         """What is wrong with the examples of these entries (all); one line each."""
         for entry in self.entries if entries is None else entries:
