@@ -100,7 +100,7 @@ def test_all_at_once_is_the_same_as_each_by_itself(phrases: list[str], text: lis
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that makes ever new sets of open phrases makes them be forgotten, and nothing is misheard."""
     monkeypatch.setattr(listening, "MOST_SETS", 5)
-    monkeypatch.setattr(listening, "MOST_WORDS", 5)
+    monkeypatch.setattr(listening, "MOST_CHUNKS", 5)
     listener = Listener()
     bits = [listener.add(parse(f"w{n} ... w{n + 1}")) for n in range(20)]
     words = [f"w{n}" for n in range(21)]
@@ -108,7 +108,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert listener.hears(" ".join(words)) == sum(bits)
         assert listener.hears(" ".join(reversed(words))) == 0
         assert len(listener._sets) <= 7
-        assert len(listener._symbols) <= 5
+        assert len(listener._chunks) <= 5
 
 
 @settings(max_examples=30, deadline=None)

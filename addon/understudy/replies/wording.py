@@ -28,9 +28,14 @@ _VENDOR_BEFORE = re.compile(
 def fold(message: str) -> str:
     """Lower case, single spaces, bounded, without longer quoted passages, which repeat the request's words."""
     message = message[:MAX_MESSAGE]
-    text = " ".join((message if message.isascii() else repaired(message)).split()).lower().replace("\u2019", "'")
-    if len(text) > HEAD + TAIL:
-        text = f"{text[:HEAD]} {CUT} {text[-TAIL:]}"
+    if not message.isascii():
+        message = repaired(message)
+    if len(message) > 4 * (HEAD + TAIL):  # what is cut out of a long one need not be evened out before
+        text = f"{_even(message[: 4 * HEAD])[:HEAD]} {CUT} {_even(message[-4 * TAIL :])[-TAIL:]}"
+    else:
+        text = _even(message)
+        if len(text) > HEAD + TAIL:
+            text = f"{text[:HEAD]} {CUT} {text[-TAIL:]}"
     brace = text.find("{")
     if brace >= 0 and ECHO_BEFORE.search(text, max(0, brace - 80), brace):
         text = f"{text[:brace]}{CUT}"  # arguments of a tool, a schema, a prompt
@@ -42,6 +47,10 @@ def fold(message: str) -> str:
         return CUT
 
     return _QUOTED.sub(drop, text) if any(quote in text for quote in "\"'`“") else text
+
+
+def _even(text: str) -> str:
+    return " ".join(text.split()).lower().replace("\u2019", "'")
 
 
 _MISREAD = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")

@@ -14,7 +14,8 @@ from understudy.codec.file_permissions import check_file_is_private, check_folde
 from understudy.codec.yaml_nodes import FileError, Problem, RuleError
 from understudy.rules import vocabulary as words
 from understudy.rules.python_rule import load_python_rule
-from understudy.rules.ruleset import Ruleset, Speaker
+from understudy.rules.ruleset import Ruleset
+from understudy.rules.speaker import Speaker
 from understudy.rules.vocabulary import Vocabulary, make_vocabulary
 from understudy.rules.yaml_rule import read_rule
 

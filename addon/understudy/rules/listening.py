@@ -23,6 +23,7 @@ from understudy.rules.phrases import (
     OneOf,
     Word,
     hear,
+    hear_chunk,
     is_parameter,
     kinds_of,
 )
@@ -30,8 +31,8 @@ from understudy.rules.phrases import Sequence as InTurn
 
 MOST_SETS = 6000
 """Sets of open phrases that are remembered; with more, all are forgotten and met anew."""
-MOST_WORDS = 8192
-"""Words that are remembered besides those of the phrases."""
+MOST_CHUNKS, LONGEST_CHUNK = 8192, 40
+"""Texts without spaces that are remembered, and the characters of the longest one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,7 +171,7 @@ class Listener:
         self._graph = _Graph()
         self._start = self._graph.state()
         self._bits: dict[Node, int] = {}
-        self._symbols: dict[str, Symbol] = {}
+        self._chunks: dict[str, tuple[Symbol, ...]] = {}
         self._told_apart: dict[tuple[str, bool, bool, frozenset[str], bool], Symbol] = {}
         self._words: set[str] | None = None
         self._endings: set[str] = set()
@@ -193,12 +194,20 @@ class Listener:
 
     def hears(self, text: str) -> int:
         """The bits of all phrases in a text that is in lower case with single spaces."""
-        symbols = self._symbols
+        chunks = self._chunks
+        symbols = [BEGINNING]
+        for chunk in text.split():
+            known = chunks.get(chunk)
+            symbols += known if known is not None else self._chunk(chunk)
+        if symbols[-1] is BREAK:
+            symbols.pop()
+        symbols.append(END)
         here = self._sets[NOWHERE]
         found = 0
-        for symbol in (BEGINNING, *[symbols.get(heard) or self._symbol(heard) for heard in hear(text)], END):
+        for symbol in symbols:
             here = here[symbol]
-            found |= here.complete
+            if here.complete:
+                found |= here.complete
         return found
 
     def after(self, states: frozenset[int], symbol: Symbol) -> _Set:
@@ -242,20 +251,24 @@ class Listener:
                     others.append(each)
         return by_word, others
 
+    def _chunk(self, chunk: str) -> tuple[Symbol, ...]:
+        """The symbols of a text without spaces."""
+        symbols = tuple(self._symbol(heard) for heard in hear_chunk(chunk))
+        if len(chunk) <= LONGEST_CHUNK:
+            if len(self._chunks) >= MOST_CHUNKS:
+                self._chunks.clear()
+            self._chunks[chunk] = symbols
+        return symbols
+
     def _symbol(self, heard: str) -> Symbol:
         if heard in BREAKS:
-            symbol = BREAK
-        else:
-            word, name, number = kinds_of(heard)
-            if self._words is None:
-                self._words, self._endings = self._alphabet()
-            endings = frozenset(each for each in self._endings if word.endswith(each))
-            known = (word if word in self._words else "", name, number, endings, is_parameter(word))
-            symbol = self._told_apart.setdefault(known, Symbol(*known))
-        if len(self._symbols) >= MOST_WORDS:
-            self._symbols.clear()
-        self._symbols[heard] = symbol
-        return symbol
+            return BREAK
+        word, name, number = kinds_of(heard)
+        if self._words is None:
+            self._words, self._endings = self._alphabet()
+        endings = frozenset(each for each in self._endings if word.endswith(each))
+        known = (word if word in self._words else "", name, number, endings, is_parameter(word))
+        return self._told_apart.setdefault(known, Symbol(*known))
 
     def _alphabet(self) -> tuple[set[str], set[str]]:
         """The words and the endings that phrases ask for."""
@@ -273,7 +286,7 @@ class Listener:
 
     def _forget(self) -> None:
         """Another phrase has come: what was worked out is not complete any more."""
-        self._symbols, self._told_apart, self._begun = {}, {}, {}
+        self._chunks, self._told_apart, self._begun = {}, {}, {}
         self._words, self._first = None, None
         self._graph.beyond.clear()
         self._forget_sets()

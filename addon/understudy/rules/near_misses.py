@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from understudy.model import Label, Verdict
 from understudy.replies import ErrorInfo, Reply
 from understudy.rules.conditions import Line
-from understudy.rules.ruleset import Rule, Ruleset, Speaker, Status
+from understudy.rules.ruleset import Ruleset
+from understudy.rules.speaker import Rule, Speaker, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -310,13 +310,18 @@ def hear(text: str) -> list[str]:
     ``isn't`` is ``is not``, a hyphen parts words, quoted words keep their quotes, and what looks like an identifier
     (``gpt-5``, ``max_tokens``) is one word. Takes time in proportion to the text.
     """
-    if "n't" in text or "cannot" in text:
-        for short, long in _NOT:
-            text = text.replace(short, long)
-    heard: list[str] = _HEARD.findall(text)
+    heard = [word for chunk in text.split() for word in hear_chunk(chunk)]
     if heard and heard[-1] in BREAKS:
         del heard[-1]  # a full stop at the end says nothing
     return heard
+
+
+def hear_chunk(chunk: str) -> list[str]:
+    """The words of a text without spaces. What stands beside it makes no difference."""
+    if "n't" in chunk or "cannot" in chunk:
+        for short, long in _NOT:
+            chunk = chunk.replace(short, long)
+    return _HEARD.findall(chunk)
 
 
 _QUOTES = "'\"`\u201c\u2018<[("

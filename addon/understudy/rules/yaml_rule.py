@@ -18,7 +18,7 @@ from understudy.codec.yaml_nodes import LARGEST, RULE, Kind, Problem, RuleError,
 from understudy.model import Label, Scope, Then
 from understudy.replies import Reply
 from understudy.rules.conditions import Condition, ConditionError, Line, read_line
-from understudy.rules.ruleset import EVERYWHERE, FALLBACK, AppliesTo, Example, Rule, Status
+from understudy.rules.speaker import EVERYWHERE, FALLBACK, AppliesTo, Example, Rule, Status
 from understudy.rules.vocabulary import Vocabulary
 
 _KEYS = ("id", "label", "about", "source", "status", "certain", "applies_to", "when", "unless", "then", "examples")
