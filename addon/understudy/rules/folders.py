@@ -64,21 +64,20 @@ def load_vocabulary(folders: Sequence[Path], *, private: bool = False) -> Vocabu
     """The shipped vocabulary and what these folders add to it. Raises RuleError."""
     shipped_file = shipped_folder() / words.FILE
     files = [file for folder in folders if (file := folder / words.FILE).is_file() and not _is_shipped(folder)]
-    for file in files if private else ():
-        _check_private(file, file.parent)
+    try:
+        for file in files if private else ():
+            _check_private(file, file.parent)
+    except FileError as error:
+        raise RuleError(error.problems) from None
     return make_vocabulary([shipped_file, *files])
 
 
 def load_folders(folders: Sequence[Path]) -> list[tuple[Speaker, ...]]:
     """The rules of the owner's folders and then the shipped ones, in one vocabulary. Raises RuleError."""
+    own = [folder for folder in folders if (folder / words.FILE).is_file() and not _is_shipped(folder)]
+    vocabulary = load_vocabulary(own, private=True) if own else shipped_vocabulary()
     problems: list[Problem] = []
     loaded: list[tuple[Speaker, ...]] = []
-    own = [folder for folder in folders if (folder / words.FILE).is_file() and not _is_shipped(folder)]
-    vocabulary: Vocabulary | None = None
-    try:
-        vocabulary = load_vocabulary(own, private=True) if own else shipped_vocabulary()
-    except FileError as error:
-        problems += error.problems
     for folder in folders:
         try:
             loaded.append(load_folder(folder, private=True, vocabulary=vocabulary))
@@ -86,7 +85,7 @@ def load_folders(folders: Sequence[Path]) -> list[tuple[Speaker, ...]]:
             problems += error.problems
     try:
         # With words of the owner's in it, the shipped rules are made anew: they hear those words as well.
-        loaded.append(load_folder(shipped_folder(), vocabulary=vocabulary) if own and vocabulary else load_shipped())
+        loaded.append(load_folder(shipped_folder(), vocabulary=vocabulary) if own else load_shipped())
     except RuleError as error:
         problems += error.problems
     if problems:
