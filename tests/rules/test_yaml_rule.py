@@ -237,6 +237,13 @@ def test_rules_speak_in_phrases(tmp_path: Path, when: str, hit: Reply, miss: Rep
     assert not rule.matches_reply(Reply(400))
 
 
+def test_an_expression_is_searched_in_the_beginning_of_a_body_only(tmp_path: Path) -> None:
+    """H02: an expression may cost the square of the text, so it does not get all of what a peer sends."""
+    rule = says(tmp_path, "  text|re: 'odd.*thing'\n")
+    assert rule.matches_reply(Reply(403, body=b"<html>" + b"x" * 4000 + b"odd thing"))
+    assert not rule.matches_reply(Reply(403, body=b"<html>" + b"x" * 5000 + b"odd thing"))
+
+
 def test_a_rule_knows_its_phrases(tmp_path: Path) -> None:
     rule = says(tmp_path, "  - message|says: [a b, c]\n  - code|says: d\n    message|says-not: e\n")
     assert rule.phrases == ("a b", "c", "d", "e")

@@ -105,7 +105,12 @@ def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = N
     price = 1 if place in INFO_FIELDS[:3] else 2 if not bar or modifier == "contains" else 3
     if place not in INFO_FIELDS:
         price += 3
-    test, read = _place_test(place, _value_test(modifier, written))
+    holds = _value_test(modifier, written)
+    if modifier == "re" and place not in INFO_FIELDS:
+        # Messages are short. An expression may need the square of the length, which a whole body must not cost.
+        whole = holds
+        holds = lambda text: whole(text[:MOST_SEARCHED])  # noqa: E731  as the other tests here
+    test, read = _place_test(place, holds)
     return Line(place, modifier, written, test, read, price)
 
 
@@ -160,6 +165,8 @@ def _spelling(place: str) -> Callable[[Reply, ErrorInfo], str]:
     return lambda reply, info: read(reply, info)[:_MOST_HEARD]
 
 
+MOST_SEARCHED = 4096
+"""Characters of a body, a header or a value in which an expression is searched."""
 _MOST_HEARD = 8192  # characters of a body, a header or a value that are listened to
 
 
