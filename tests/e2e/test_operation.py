@@ -138,9 +138,10 @@ GOING_AWAY = [
     "understudy.proxy.stream:ReplayStream.client_gone",
     "understudy.inspection.journal:FlowJournal.left",
     "understudy.proxy.stream:ReplayStream.finish",
-    "understudy.proxy.upstream_connection:BorderStream.cancel",
-    "understudy.proxy.upstream_connection:BorderStream.forget_attempt",
-    "understudy.proxy.upstream_connection:BorderStream.calm",
+    "understudy.proxy.stream:ReplayStream.cancel",
+    "understudy.proxy.attempt:AttemptLayer.cancel",
+    "understudy.proxy.attempt:AttemptLayer.forget",
+    "understudy.proxy.timeouts:Timeout.stop",
     "understudy.proxy.timeouts:Watch.disarm",
 ]
 """What runs when the tool goes away in the middle."""

@@ -19,11 +19,12 @@ from tests.support.layer import STREAM_HEAD, Core, chunk
 from understudy.config.secrets.command import CommandSecret
 from understudy.model.pool import Budget, Mode, SecretSource
 from understudy.model.secret import SecretError
-from understudy.proxy.attempts import STALL_LIMIT
+from understudy.model.suspension import BY_HAND, Key, Suspension
+from understudy.model.verdict import Label, Scope
+from understudy.proxy.attempt import STALL_LIMIT
 from understudy.proxy.engine import CONNECT_LIMIT
 from understudy.proxy.install import install
-from understudy.proxy.listener import UnderstudyAttemptHook
-from understudy.proxy.secret_stream import UnderstudySecretHook
+from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.timeouts import Alarm
 
@@ -473,3 +474,49 @@ def test_o07_only_a_get_opens_a_websocket(cores: list[Core]) -> None:
         )
     )
     assert core.opened().address == ("u0.test", 80)
+
+
+# -- a wait after a concluded attempt ------------------------------------------------------------------------------
+
+BUSY = b'{"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}}'
+LIMITED = (
+    b"HTTP/1.1 429 Too Many\r\ncontent-type: application/json\r\nretry-after: 2\r\nx-number: %%d\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(BUSY), BUSY)
+)
+
+
+def take_out(core: Core, *credentials: str) -> None:
+    """A hand takes these credentials out of rotation for an hour."""
+    for name in credentials:
+        key = Key(Scope.CREDENTIAL, name, "")
+        until = core.now + 3600
+        core.engine.suspensions.suspend(Suspension(key, core.now, until, Label.UNKNOWN, BY_HAND, "asked for"))
+
+
+@pytest.mark.parametrize("credentials", [1, 2])
+def test_h01_a_suspension_during_a_wait_releases_the_real_reply(cores: list[Core], credentials: int) -> None:
+    """H01: the attempt before the wait owns its reply, and the tool gets it although no other try follows."""
+    core = start(cores, credentials=credentials)
+    core.receive(core.opened(), LIMITED % 1)
+    assert (core.opening, core.to_client) == ([], b"")
+    take_out(core, *(f"c{number}" for number in range(credentials)))
+    core.pass_time(2)
+    assert core.opening == []
+    assert core.to_client.startswith(b"HTTP/1.1 429 Too Many")
+    assert b"x-number: 1\r\n" in core.to_client
+    assert core.to_client.endswith(BUSY)
+    assert core.journal.told == [1]
+
+
+def test_h01_the_better_of_two_replies_is_released_after_a_wait(cores: list[Core]) -> None:
+    """H01: with two concluded attempts and a wait behind them, the tool gets the reply that the exchange names."""
+    core = start(cores, Budget(patience=0, wait=30))
+    core.receive(core.opened(), LIMITED % 1)
+    core.receive(core.opened(), LIMITED % 2)
+    assert (core.opening, core.to_client) == ([], b"")
+    take_out(core, "c0", "c1")
+    core.pass_time(2)
+    assert core.opening == []
+    assert b"x-number: 1\r\n" in core.to_client
+    assert core.to_client.endswith(BUSY)
+    assert core.journal.told == [1]

@@ -21,7 +21,7 @@ from understudy.model.pool import Budget, Choice, Credential, Pool, Route, Secre
 from understudy.proxy.engine import Engine
 from understudy.proxy.exchange_facts import Facts
 from understudy.proxy.install import install
-from understudy.proxy.secret_stream import UnderstudySecretHook
+from understudy.proxy.listener import UnderstudySecretHook
 from understudy.proxy.timeouts import Alarm
 from understudy.rules.folders import shipped
 

@@ -7,11 +7,10 @@ wire; ``tunnel`` decides which connections are looked into. It never judges a re
 """
 
 __all__ = [
-    "connection_limit",
     "engine",
     "exchange_facts",
     "install",
     "listener",
-    "secret_stream",
     "tunnel",
+    "upstream_connection",
 ]
