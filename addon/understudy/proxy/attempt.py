@@ -188,7 +188,10 @@ class AttemptLayer(Layer):
             if (yield from self.halted()):
                 return
         try:
-            request, secret = self.request_for(rejected)
+            self.secret = self.secret_for(rejected)
+            # Before it is used: an error may repeat it.
+            call.secrets.append((candidate, self.secret))
+            self.sent = request = self.request_with(self.secret)
         except ValueError as problem:
             label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
             if isinstance(problem, SecretError):
@@ -196,10 +199,8 @@ class AttemptLayer(Layer):
             yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
             yield ReceiveHttp(NotSent(self.tool_stream, self, label, rule, str(problem)))
             return
-        self.sent, self.secret = request, secret
-        call.secrets.append((candidate, secret))
         request.timestamp_start = time.time()
-        self.hold = Hold(call.plan.recognised, call.plan.call, candidate, secret, call.plan.route.hold)
+        self.hold = Hold(call.plan.recognised, call.plan.call, candidate, self.secret, call.plan.route.hold)
         via = call.flow.server_conn.via
         reached = yield from Connecting(self.parent, self, call.engine, candidate.upstream, via).run()
         if (yield from self.halted()):
@@ -224,18 +225,15 @@ class AttemptLayer(Layer):
             return True
         return self.is_over
 
-    def request_for(self, rejected: str) -> tuple[http.Request, Secret]:
-        """The request as the candidate gets it, and the secret in it.
+    def secret_for(self, rejected: str) -> Secret:
+        """The secret that the request goes out with.
 
-        Raises SecretError when there is none to be had but the ``rejected`` one, ValueError when it cannot be built.
+        Raises SecretError when there is none to be had but the ``rejected`` one.
         """
         call, candidate = self.call, self.step.candidate
-        recognised, source = call.plan.recognised, candidate.credential.secret
-        readable, request = call.plan.route.restore_alias, call.flow.request
+        source = candidate.credential.secret
         if source.is_client:
-            own = call.intake.stash
-            built = rewrite.build(request, recognised, call.plan.call, candidate, "", own, readable=readable)
-            return built, Secret("client", "", own.secrets)
+            return Secret("client", "", call.intake.stash.secrets)
         value = source.reveal()
         if rejected and value == rejected:
             raise SecretError(f"{source} printed the same secret again, which was rejected")
@@ -244,8 +242,16 @@ class AttemptLayer(Layer):
         if isinstance(source, CommandSecret) and call.engine.identities.saw(candidate.credential.name, value):
             call.exchange.renewed()
         others = source.others() if isinstance(source, SigningSource) else ()
-        secret = Secret(candidate.credential.name, value, others)
-        return rewrite.build(request, recognised, call.plan.call, candidate, value, readable=readable), secret
+        return Secret(candidate.credential.name, value, others)
+
+    def request_with(self, secret: Secret) -> http.Request:
+        """The request as the candidate gets it, with this secret in it. Raises ValueError when it cannot be built."""
+        call, candidate = self.call, self.step.candidate
+        own = call.intake.stash if candidate.credential.secret.is_client else None
+        readable, recognised = call.plan.route.restore_alias, call.plan.recognised
+        return rewrite.build(
+            call.flow.request, recognised, call.plan.call, candidate, secret.value, own, readable=readable
+        )
 
     def transmit(self, request: http.Request, server: Server) -> CommandGenerator[None]:
         """Put a request on the wire, secret included: the last moment (law 8)."""
