@@ -127,6 +127,7 @@ def test_promises_are_read(given_reply: Reply, seconds: float, source: str) -> N
         ("try again at Jun 1st, 2026 12:26 AM.", "", 3 * DAY + 4 * HOUR - 40),
         ("resets Jan 2 at 12am", "", 218 * DAY + 3 * HOUR + 2000),
         ("Model not supported (reset after 30s)", "", 30),
+        ("You have used all of today's free usage. Come back in 3h 47m.", "", 3 * HOUR + 47 * 60),
     ],
 )
 def test_times_in_sentences(message: str, host: str, seconds: float) -> None:

@@ -126,7 +126,7 @@ def _body_fields(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]
 
 
 _TRY_AGAIN = re.compile(
-    r"\b(?:try again|retry|retry again|wait|resets?|available again)(?: after| in| for| at least| about| approximately)"
+    r"\b(?:try again|retry|retry again|come back|wait|resets?|available again)(?: after| in| for| at least| about| approximately)"
     r"{0,2} ((?:\d+(?:\.\d+)? ?(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
     r"[ ,]{0,2}(?:and )?){1,5}|(?:\d+(?:\.\d+)?(?:ms|d|h|m|s)){2,5})"
 )

@@ -90,6 +90,7 @@ def load_folders(folders: Sequence[Path]) -> list[tuple[Speaker, ...]]:
         problems += error.problems
     if problems:
         raise RuleError(problems)
+    vocabulary.listener.prepare()
     return loaded
 
 
@@ -154,7 +155,10 @@ def load_shipped() -> tuple[Speaker, ...]:
 
 @functools.lru_cache(maxsize=1)
 def _load_unless_known(folder: Path, state: Stamp) -> tuple[Speaker, ...]:
-    return load_folder(folder, vocabulary=_vocabulary_unless_known(folder, state))
+    vocabulary = _vocabulary_unless_known(folder, state)
+    rules = load_folder(folder, vocabulary=vocabulary)
+    vocabulary.listener.prepare()
+    return rules
 
 
 def shipped_vocabulary() -> Vocabulary:

@@ -192,6 +192,13 @@ class Listener:
             self._forget()
         return bit
 
+    def prepare(self) -> None:
+        """Work out now what every text needs, so that the first one does not wait for it."""
+        if self._words is None:
+            self._words, self._endings = self._alphabet()
+        if self._first is None:
+            self._first = self._index()
+
     def hears(self, text: str) -> int:
         """The bits of all phrases in a text that is in lower case with single spaces."""
         chunks = self._chunks
