@@ -126,8 +126,9 @@ def _body_fields(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]
 
 
 _TRY_AGAIN = re.compile(
-    r"\b(?:try again|retry|retry again|come back|wait|resets?|available again)(?: after| in| for| at least| about| approximately)"
-    r"{0,2} ((?:\d+(?:\.\d+)? ?(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
+    r"\b(?:try again|retry|retry again|come back|wait|resets?|available again)"
+    r"(?: after| in| for| at least| about| approximately){0,2} "
+    r"((?:\d+(?:\.\d+)? ?(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
     r"[ ,]{0,2}(?:and )?){1,5}|(?:\d+(?:\.\d+)?(?:ms|d|h|m|s)){2,5})"
 )
 _CHINESE = re.compile(r"(\d+(?:\.\d+)?) ?(毫秒|秒|分钟|小时|天)[之以]?后.{0,4}?(?:重试|再试)")
