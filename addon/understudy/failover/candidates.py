@@ -16,6 +16,7 @@ from understudy.failover.refusal import CURABLE
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Request
 from understudy.model import Candidate, Key, Label, Scope, Suspension, key_of
+from understudy.suspensions import PROBED
 
 UPSTREAM_WIDE = 2
 """After so many candidates of one upstream that are overloaded, the others there are not asked any more."""
@@ -38,6 +39,7 @@ class Chooser:
             for position, member in enumerate(lineup.members):
                 if request.why_not(member):
                     self.out |= 1 << position
+        self._unusable = self.out
         fit = lineup.members_of(lineup.everyone & ~self.out) if len(lineup.members) == 1 or request.bound_to else []
         self.only = fit[0] if len(fit) == 1 else None
         """The one candidate there is: it is always sent, except inside a window that it stated itself (law 6)."""
@@ -63,6 +65,50 @@ class Chooser:
     def has_other_than(self, candidate: Candidate) -> bool:
         """Whether somebody else could be asked right now."""
         return bool(self.lineup.available() & ~(self.used | self.lineup.bit(candidate)))
+
+    def witness(self, candidate: Candidate) -> Candidate | None:
+        """Who can be asked for a second opinion on what a candidate says (J01); None when there is nobody right now.
+
+        Another credential; at another upstream if one is free, because two keys of one account are wrong together.
+        """
+        if self.only is not None or self.request.bound_to:
+            return None
+        name, upstream = candidate.credential.name, candidate.upstream.name
+        free = self.lineup.available() & ~self.used
+        if not free:
+            return None
+        free &= ~self.lineup.mask(Key(Scope.CREDENTIAL, name))
+        elsewhere = free & ~self.lineup.mask(Key(Scope.UPSTREAM, upstream))
+        wanted = elsewhere or free
+        return self.lineup.pick(~wanted & self.lineup.everyone, advance=False) if wanted else None
+
+    @property
+    def has_several_credentials(self) -> bool:
+        """Whether candidates of two credentials or more may be asked."""
+        first = self.lineup.members[0].credential.name if self.lineup.members else ""
+        usable = self.lineup.everyone & ~self._unusable
+        mine = usable & self.lineup.mask(Key(Scope.CREDENTIAL, first))
+        if usable != mine and mine:
+            return True
+        return len({each.credential.name for each in self.lineup.members_of(usable)}) > 1
+
+    def in_doubt(self) -> Candidate | None:
+        """Somebody who is out only because everybody refused another request alike: this one is asked at once (J04).
+
+        Of what a limit, an overload or a refused model has put in doubt, each is asked once in 30 s.
+        """
+        suspensions = self.selector.suspensions
+        if self.only is not None or not suspensions.has_doubts:
+            return None
+        for member in self.lineup.members_of(self.lineup.everyone & ~self.used):
+            if not suspensions.is_in_doubt(member):
+                continue
+            labels = {each.label for each in self.selector.suspensions_of(member)}
+            if Label.MODEL_UNSUPPORTED in labels and not (self.request.generating and self.all_refuse()):
+                continue
+            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+                return member
+        return None
 
     def suspension_of(self, candidate: Candidate) -> Suspension | None:
         """What keeps a candidate from being sent. An only one is kept by nothing but a stated window."""
