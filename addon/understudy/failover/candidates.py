@@ -8,7 +8,7 @@ member that is asked for the second time is out (law 2), and what is suspended i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from understudy.failover.actions import Default, Next
 from understudy.failover.affinity import Sessions
@@ -141,15 +141,18 @@ class Chooser:
                 return member
         return None
 
-    def due(self, now: float, limit: float) -> float | None:
-        """When the first comes back that is worth waiting for; None when nobody does by ``limit``."""
+    def due(self, now: float, limit: float, hopeless: Callable[[Suspension], bool] = lambda each: False) -> float | None:
+        """When the first comes back that is worth waiting for; None when nobody does by ``limit``.
+
+        ``hopeless``: whether this request need not wait for the end of a suspension.
+        """
         if self.only is not None and self.tried:
             return None  # its own error is what the tool should see
         found = math.inf
         for member in self.lineup.members_of(self.lineup.everyone & ~self.out):
             suspension = self.suspension_of(member)
             if suspension is not None:
-                found = min(found, suspension.until)
+                found = found if hopeless(suspension) else min(found, suspension.until)
             elif self.only is None and self.selector.is_probed(member):
                 found = min(found, limit)
         return found if now < found <= limit else None

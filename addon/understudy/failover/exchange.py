@@ -17,7 +17,7 @@ from understudy.failover.actions import DEFAULTS, Default, Next, action
 from understudy.failover.affinity import Sessions, Spent
 from understudy.failover.candidates import Chooser
 from understudy.failover.comparison import COMPARED_WITHIN, ENDS, REFUSALS, Comparison, may_be_compared
-from understudy.failover.penalties import Failure, Lessons, Reason, Repeat, repeat_of
+from understudy.failover.penalties import Changes, Failure, Lessons, Reason, Repeat, repeat_of
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.signatures import reads_like_policy, signature_of
@@ -205,7 +205,7 @@ class Exchange:
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
         if reply.fault is None:
-            self._lessons.hear(failure)
+            self._held(self._lessons.hear(failure))
         if attempt.opinion and verdict.label is not Label.OK:
             return self._second_opinion(failure)
         if not self._goes_on(verdict, default, reply.fault):
@@ -237,7 +237,7 @@ class Exchange:
         attempt = self._take_attempt("accept")
         now, verdict = self.suspensions.clock(), Verdict(Label.OK, "builtin/output")
         self.outcomes.append(Outcome(attempt, verdict, 200, None, 0))
-        self._lessons.hear(Failure(attempt, verdict, DEFAULTS[Label.OK], None, None, now))
+        self._held(self._lessons.hear(Failure(attempt, verdict, DEFAULTS[Label.OK], None, None, now)))
         self._answered(attempt, now)
         # Proven it is at its terminal event only; but it is worth asking again.
         self.suspensions.end_probe(attempt.ticket)
@@ -317,7 +317,7 @@ class Exchange:
             limit = min(self.started, now) + self.budget.wait
             limit = min(limit, math.nextafter(self.deadline, now))
             waits = not (self.suspensions.has_doubts and self._chooser.all_refuse())  # F17: they are told at once
-            if waits and (due := self._chooser.due(now, limit)) is not None:
+            if waits and (due := self._chooser.due(now, limit, self._lessons.is_cut)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")
             if (early := self._chooser.early_probe()) is not None:
@@ -527,10 +527,17 @@ class Exchange:
 
     def _settle(self) -> None:
         """Nobody else is asked: what the replies say together (J04)."""
-        if self._lessons.settle(self.outcomes):
+        alike, changes = self._lessons.settle(self.outcomes)
+        self._held(changes)
+        if alike:
             for at, outcome in enumerate(self.outcomes):
                 if outcome.status > 0:
                     self.outcomes[at] = replace(outcome, compared=Compared.ALIKE)
+
+    def _held(self, changes: Changes) -> None:
+        """The suspensions of earlier attempts have changed."""
+        for number, suspension in changes:
+            self.outcomes[number - 1] = replace(self.outcomes[number - 1], suspension=suspension)
 
     def _release(self, number: int, *, final: bool = False, retry: bool = True) -> Release:
         self._settle()

@@ -9,14 +9,14 @@ the same label and name no time of their own, it stays short and is in doubt (de
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
 
 from understudy.failover.actions import Default
 from understudy.failover.steps import Attempt, Outcome, Request
-from understudy.model import Candidate, Label, Suspension, Verdict, key_of
+from understudy.model import Label, Scope, Suspension, Verdict, key_of
 from understudy.replies import Fault, FaultKind, Hint
 from understudy.suspensions import JITTER, Rung, Suspensions, seconds_of
 
@@ -106,6 +106,10 @@ class _Provisional:
     suspension: Suspension
 
 
+type Changes = list[tuple[int, Suspension]]
+"""By the number of an attempt, the suspension that holds for it now."""
+
+
 class Lessons:
     """What one exchange has learnt about its candidates. ``several``: two credentials or more may be asked."""
 
@@ -120,6 +124,7 @@ class Lessons:
     def learn(self, failure: Failure, *, final: bool = False) -> Suspension | None:
         """Suspend what failed; returns the suspension that holds, None when nothing is suspended.
 
+        Of one that is short because the request may be at fault, it returns what it will be if that is not so.
         ``final``: nobody else will be asked about it.
         """
         # Law 4: from an endpoint that generates nothing only an explicit refusal that names the model counts.
@@ -132,24 +137,50 @@ class Lessons:
         short = failure.is_refusal or failure.is_unreachable
         # A reply that names a time of its own is about the candidate, a transport fault not about the request.
         suspect = self.several and not final and failure.fault is None and failure.hint is None
-        at_most = SHORT_STEP if suspect else math.inf
+        at_most, full = (SHORT_STEP, self._full(failure)) if suspect else (math.inf, 0.0)
         suspension = impose(self.suspensions, failure, self.random, short=short, at_most=at_most)
-        if suspension is not None and (suspect or short):
-            self._provisional.append(_Provisional(failure, suspension))
-        return suspension
+        if suspension is None or not (suspect or short):
+            return suspension
+        self._provisional.append(_Provisional(failure, suspension))
+        until = failure.at + full
+        return replace(suspension, until=until) if full > SHORT_STEP and until > suspension.until else suspension
 
-    def hear(self, failure: Failure) -> None:
+    def _full(self, failure: Failure) -> float:
+        """Seconds for which a failure suspends, should it not be the request's."""
+        key = key_of(failure.attempt.candidate, failure.default.scope or Scope.CANDIDATE)
+        reached = self.suspensions.ladders.next_step(key, failure.verdict.label, failure.attempt.ticket, failure.at)
+        early = failure.attempt.early and failure.is_refusal
+        return 0.0 if reached is None or early else seconds_of(failure.default.steps, reached)
+
+    def is_cut(self, suspension: Suspension) -> bool:
+        """Whether a suspension was made short by this exchange: its end is not when the candidate is back."""
+        return any(
+            each.suspension.key == suspension.key
+            and each.suspension.order == suspension.order
+            and suspension.until == each.failure.at + SHORT_STEP
+            and each.failure.verdict.label is not Label.OVERLOADED  # that comes back in half a minute
+            for each in self._provisional
+        )
+
+    def hear(self, failure: Failure) -> Changes:
         """A reply came, good or bad: what it confirms of what was penalised for a start is so in full.
 
         An answer confirms everything, a reply that names a time of its own as well, and a reply with another label
         what words had made certain. Not what is said of the very candidate that speaks now: that proves nothing about
         others.
         """
-        for each in list(self._provisional):
-            said = each.failure
-            if self._is_confirmed(said, failure):
-                self._provisional.remove(each)
-                impose(self.suspensions, said, self.random)
+        confirmed = [each for each in self._provisional if self._is_confirmed(each.failure, failure)]
+        self._provisional = [each for each in self._provisional if each not in confirmed]
+        return self._impose(each.failure for each in confirmed)
+
+    def _impose(self, failures: Iterable[Failure], *, short: bool = False) -> Changes:
+        """Suspend in full; ``short``: but what refused the model with the first step only."""
+        changes = []
+        for failure in failures:
+            held = impose(self.suspensions, failure, self.random, short=short and failure.is_refusal)
+            if held is not None:
+                changes.append((failure.attempt.number, held))
+        return changes
 
     @staticmethod
     def _is_confirmed(said: Failure, heard: Failure) -> bool:
@@ -162,24 +193,21 @@ class Lessons:
             return True
         return heard.verdict.label is not said.verdict.label and said.verdict.certain
 
-    def settle(self, outcomes: Sequence[Outcome]) -> bool:
-        """Nobody answered. Returns whether the request is the suspect: all refused it, with the same label (J04)."""
+    def settle(self, outcomes: Sequence[Outcome]) -> tuple[bool, Changes]:
+        """Nobody else is asked. Returns whether the request is the suspect: all refused it, with one label (J04)."""
         left = [each for each in self._provisional if not each.failure.is_unreachable]
         self._provisional = [each for each in self._provisional if each not in left]
         if not left:
-            return False
+            return False, []
         told = [outcome for outcome in outcomes if outcome.status > 0]
         if len({outcome.attempt.candidate.credential.name for outcome in told}) < 2:
-            for each in left:  # nobody else was asked, so nothing speaks against it
-                impose(self.suspensions, each.failure, self.random, short=each.failure.is_refusal)
-            return False
+            # Nobody else was asked, so nothing speaks against it.
+            return False, self._impose((each.failure for each in left), short=True)
         if len({outcome.verdict.label for outcome in told}) == 1:
             self.suspensions.put_in_doubt(each.suspension for each in left)
-            return True
-        for each in left:
-            if each.failure.verdict.certain:
-                impose(self.suspensions, each.failure, self.random)
-        return False
+            return True, [(each.failure.attempt.number, each.suspension) for each in left]
+        unsure = [(each.failure.attempt.number, each.suspension) for each in left if each.failure.verdict.is_open]
+        return False, [*unsure, *self._impose(each.failure for each in left if each.failure.verdict.certain)]
 
 
 REPEAT_AFTER = (0.05, 0.25)

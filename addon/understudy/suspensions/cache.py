@@ -211,8 +211,6 @@ class Suspensions:
         Nothing that is newer than the attempt is touched (laws 3 and 4). Returns the running suspension it lifted.
         """
         keys = [key for key in keys_of(candidate) if key in self.ladders or self.is_held(key)]
-        if self._doubts:
-            self._end_doubts(candidate, ticket)
         if not keys:
             return None  # the common case, and every success asks
         lifted = None
@@ -231,6 +229,8 @@ class Suspensions:
                     self._clear(key)
                 else:
                     self.ladders.forget(key)
+        if self._doubts:
+            self._end_doubts(candidate, ticket)
         return lifted
 
     def _end_doubts(self, candidate: Candidate, ticket: int) -> None:
