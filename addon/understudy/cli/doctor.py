@@ -1,7 +1,7 @@
 """``understudy doctor [-- COMMAND]``: what keeps a tool from being served by the pool, each with what to do.
 
 It looks and changes nothing: the pool file, the proxies that run, what this shell sets, and what is known of the tool
-(``tools.py``). What it prints holds no secret: addresses without user names and passwords, variables by name.
+(``known_tools``). What it prints holds no secret: addresses without user names and passwords, variables by name.
 """
 
 from __future__ import annotations
@@ -120,9 +120,12 @@ def _pool(file: Path | None, environ: Mapping[str, str]) -> tuple[Pool | None, l
         pool = load(path, environ, DIALECTS, warnings)
     except ConfigError as error:
         return None, [problem(line) for line in str(error).splitlines()]
-    counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials, all secrets there"
-    doubts = [note(str(each)) for each in warnings] + [note(f"{path}: {each}") for each in lint(pool)]
-    return pool, [fine(f"{path}: {counts}"), *doubts]
+    lost = [each.missing for each in pool.credentials.values() if each.missing]
+    there = f"{len(pool.credentials) - len(lost)} of them usable" if lost else "all secrets there"
+    counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials, {there}"
+    # What keeps a credential out of use keeps calls from being served; the other warnings are for the owner to weigh.
+    doubts = [(problem if each.what.startswith(tuple(lost)) else note)(str(each)) for each in warnings]
+    return pool, [fine(f"{path}: {counts}"), *doubts, *(note(f"{path}: {each}") for each in lint(pool))]
 
 
 def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | None, list[Finding]]:

@@ -1,6 +1,6 @@
 """Single values of a pool file: what each may look like, and what to write when it does not.
 
-Every function here takes a value of ``yamlnodes`` and returns something checked, or raises ``Wrong``. None of them
+Every function here takes a value of ``yaml_nodes`` and returns something checked, or raises ``Wrong``. None of them
 knows where in the file it is used, and none repeats a value that may hold a secret.
 """
 
@@ -42,6 +42,10 @@ class Wrong(Exception):
         super().__init__(what, write)
         self.what = what
         self.write = write
+
+
+class Absent(Wrong):
+    """A secret that is not where the file says: its credential is out of use, and the rest of the file is not."""
 
 
 def suggestion(word: str, known: Collection[str]) -> str:

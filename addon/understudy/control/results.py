@@ -1,11 +1,11 @@
-"""What the commands of a running proxy come to, as plain values; ``statustext.py`` makes lines and JSON of them."""
+"""What the commands of a running proxy come to, as plain values; ``status_text`` makes lines and JSON of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from understudy.control.pool_view import Overview
+from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.status import Entry, Explanation
 
 
@@ -66,6 +66,7 @@ class Reloaded:
     pool: str
     routes: int
     credentials: int
+    out_of_use: tuple[OutOfUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

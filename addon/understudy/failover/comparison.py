@@ -1,4 +1,4 @@
-"""Whose fault an open verdict is: asked of another candidate, and remembered (design, section 5a).
+"""Whose fault an open verdict is: asked of another candidate, and remembered (docs/architecture.md, section 5a).
 
 An open verdict that would end the call is put to one other candidate. What that one does decides: it answers, and the
 first candidate was at fault; it refuses too, and the request is; it fails in a way that says nothing about the request,

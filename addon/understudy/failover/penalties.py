@@ -3,7 +3,7 @@
 A verdict, a hint and the ladder of its label make a suspension; what is over in a moment is asked once more first.
 While another credential can still be asked nobody knows whether the candidate or the request is at fault, so nobody
 is out for longer than the short step: another candidate's answer makes it the full one. Where all of them refuse with
-the same label and name no time of their own, it stays short and is in doubt (design, section 5a, All alike).
+the same label and name no time of their own, it stays short and is in doubt (docs/architecture.md, section 5a).
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ type Step = Attempt | Wait | Release | Refuse
 
 
 class Compared(StrEnum):
-    """What became of an open verdict that would have ended the call (design, section 5a)."""
+    """What became of an open verdict that would have ended the call (docs/architecture.md, section 5a)."""
 
     ASKED = "asked"  # another candidate is asked, or is going to be
     CANDIDATE = "candidate"  # the other one answered: it was this candidate's own fault
@@ -144,4 +144,6 @@ class Request:
         """Why this candidate may not be used for this request, "" when it may."""
         if self.bound_to and candidate.credential.name != self.bound_to:
             return f"not asked: only {self.bound_to} knows what this request refers to"
-        return self.blocked.get(candidate.upstream.name) or self.barred.get(candidate.credential.name, "")
+        credential = candidate.credential
+        reason = self.blocked.get(candidate.upstream.name) or self.barred.get(credential.name, "")
+        return reason or credential.out_of_use

@@ -1,4 +1,4 @@
-"""How wide a refusal of a credential is: whether other models still answer on it (design, section 5a, Width).
+"""How wide a refusal of a credential is: whether other models still answer on it (docs/architecture.md, section 5a).
 
 A reply that speaks of the whole credential takes out only its candidate while another upstream model answered on that
 credential within ten minutes; a second model that is refused in that time widens it. Bounded; time is handed in.

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from understudy.model import Label
+
 HOUR = 3600.0
 DAY = 24 * HOUR
 FIRST_RETRY = 60.0
@@ -59,7 +61,7 @@ class Lesson:
 
     signature: Signature
     cause: Cause
-    label: str
+    label: Label
     rule: str
     speaker: str
     witness: str
@@ -126,7 +128,7 @@ class Learned:
             # Where it stands in the table does not change: what was learnt longest ago goes first.
             self._lessons[identity] = replace(lesson, seen=lesson.seen + 1, last=self.clock())
 
-    def learn(self, signature: Signature, cause: Cause, label: str, rule: str, speaker: str, witness: str) -> Lesson:
+    def learn(self, signature: Signature, cause: Cause, label: Label, rule: str, speaker: str, witness: str) -> Lesson:
         """A comparison came to this."""
         now, before = self.clock(), self._lessons.get(signature.id)
         tries = 0
