@@ -111,7 +111,7 @@ def test_j02_both_refuse(first: Reply, second: Reply) -> None:
 
 
 def test_j02_the_first_reply_goes_before_a_more_hopeful_one() -> None:
-    """J02: A is at its limit, B says something open, C refuses too: the tool gets B's reply, as without a comparison."""
+    """J02: A is at its limit, B says something open, C refuses too: the tool gets B's reply."""
     stage = Stage()
     limit = reply(Label.RATE_LIMITED, retry_after="20")
     exchange, _ = stage.open(route(A, B, C))

@@ -141,7 +141,7 @@ class Chooser:
                 return member
         return None
 
-    def due(self, now: float, limit: float, hopeless: Callable[[Suspension], bool] = lambda each: False) -> float | None:
+    def due(self, now: float, limit: float, hopeless: Callable[[Suspension], bool]) -> float | None:
         """When the first comes back that is worth waiting for; None when nobody does by ``limit``.
 
         ``hopeless``: whether this request need not wait for the end of a suspension.

@@ -20,7 +20,7 @@ from understudy.failover.comparison import COMPARED_WITHIN, ENDS, REFUSALS, Comp
 from understudy.failover.penalties import Changes, Failure, Lessons, Reason, Repeat, repeat_of
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.failover.selection import Lineup, Selector
-from understudy.failover.signatures import reads_like_policy, signature_of
+from understudy.failover.signatures import identity_of, reads_like_policy, signature_of
 from understudy.failover.steps import Attempt, Compared, Outcome, Release, Request, Step, Wait
 from understudy.model import AS_USUAL, Budget, Candidate, Label, Scope, Verdict
 from understudy.replies import Fault, Reply, read_hint
@@ -443,8 +443,10 @@ class Exchange:
         self.suspensions.end_probe(attempt.ticket)
         if self._chooser.witness(attempt.candidate) is None:
             return None
-        signature = signature_of(reply, attempt.candidate.upstream.name, self.request.asked)
-        compared, lesson = Comparison(failure, signature), learned.get(signature.id)
+        upstream = attempt.candidate.upstream.name
+        lesson = learned.get(identity_of(reply, upstream))
+        signature = lesson.signature if lesson is not None else signature_of(reply, upstream, self.request.asked)
+        compared = Comparison(failure, signature)
         if lesson is None:
             self._comparison = compared
             self._note(compared, Compared.ASKED)

@@ -6,11 +6,14 @@ underscore in it, and long words. Of the words that are left, only those are kep
 request, or are among a fixed few that every error uses. To tell signatures apart a digest is enough.
 """
 
+# ruff: noqa: RUF001  letters and quotes of other scripts are what this looks for
+
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from understudy.replies import ErrorInfo, Reply
@@ -29,28 +32,34 @@ ECHO = 4
 """So many words in a row that stand in the request are an echo of it, however common each of them is."""
 
 # Words of which every error is made. That one of them stands in the request says nothing about the request.
-COMMON = frozenset(
-    """
-    a about above access account accepted action active added again all allowed already also an and another any api
-    application are argument as at authenticate authentication authorized available bad balance be because been before
-    below but by call cannot channel check client closed code completion configuration configured connect connection
-    contact contains content context could create credentials credit credits current data deactivated default denied
-    deployment deprecated describe details did different disabled do does down due during either empty enable enabled
-    endpoint engine enough entitlement error exceed exceeded exceeds exist existing exists expected expired failed
-    failure feature field following for forbidden format found free from function gateway get given group had has have
-    header help here if image in include included incorrect input insufficient internal into invalid is issue it its
-    json key later length less limit limited limits list location longer made make maximum may message messages method
-    minimum missing model models more must name need needs new no none not null number object of off on one only
-    operation or organization other our out output over overloaded page parameter parameters parse path payload payment
-    per permission permitted plan please project property provide provided provider proxy quota rate reach reached
-    received refused region registered rejected request requested requests require required requires resource response
-    retry role schema second seconds see selected sent server service should size some specified status stream string
-    subscribe subscription such support supported supports system temporarily text than that the their there this time
-    timed timeout to token tokens too tool tools try type unable unauthorized unavailable unexpected unknown unsupported
-    until up update upgrade upstream url usage use used user users using valid value version via was we when which while
-    will with within without wrong you your
-    """.split()
-)
+COMMON = frozenset({
+    "a", "about", "above", "access", "account", "accepted", "action", "active", "added", "again", "all", "allowed",
+    "already", "also", "an", "and", "another", "any", "api", "application", "are", "argument", "as", "at",
+    "authenticate", "authentication", "authorized", "available", "bad", "balance", "be", "because", "been", "before",
+    "below", "but", "by", "call", "cannot", "channel", "check", "client", "closed", "code", "completion",
+    "configuration", "configured", "connect", "connection", "contact", "contains", "content", "context", "could",
+    "create", "credentials", "credit", "credits", "current", "data", "deactivated", "default", "denied", "deployment",
+    "deprecated", "describe", "details", "did", "different", "disabled", "do", "does", "down", "due", "during",
+    "either", "empty", "enable", "enabled", "endpoint", "engine", "enough", "entitlement", "error", "exceed",
+    "exceeded", "exceeds", "exist", "existing", "exists", "expected", "expired", "failed", "failure", "feature",
+    "field", "following", "for", "forbidden", "format", "found", "free", "from", "function", "gateway", "get",
+    "given", "group", "had", "has", "have", "header", "help", "here", "if", "image", "in", "include", "included",
+    "incorrect", "input", "insufficient", "internal", "into", "invalid", "is", "issue", "it", "its", "json", "key",
+    "later", "length", "less", "limit", "limited", "limits", "list", "location", "longer", "made", "make", "maximum",
+    "may", "message", "messages", "method", "minimum", "missing", "model", "models", "more", "must", "name", "need",
+    "needs", "new", "no", "none", "not", "null", "number", "object", "of", "off", "on", "one", "only", "operation",
+    "or", "organization", "other", "our", "out", "output", "over", "overloaded", "page", "parameter", "parameters",
+    "parse", "path", "payload", "payment", "per", "permission", "permitted", "plan", "please", "project", "property",
+    "provide", "provided", "provider", "proxy", "quota", "rate", "reach", "reached", "received", "refused", "region",
+    "registered", "rejected", "request", "requested", "requests", "require", "required", "requires", "resource",
+    "response", "retry", "role", "schema", "second", "seconds", "see", "selected", "sent", "server", "service",
+    "should", "size", "some", "specified", "status", "stream", "string", "subscribe", "subscription", "such",
+    "support", "supported", "supports", "system", "temporarily", "text", "than", "that", "the", "their", "there",
+    "this", "time", "timed", "timeout", "to", "token", "tokens", "too", "tool", "tools", "try", "type", "unable",
+    "unauthorized", "unavailable", "unexpected", "unknown", "unsupported", "until", "up", "update", "upgrade",
+    "upstream", "url", "usage", "use", "used", "user", "users", "using", "valid", "value", "version", "via", "was",
+    "we", "when", "which", "while", "will", "with", "within", "without", "wrong", "you", "your",
+})  # fmt: skip
 
 _PASSAGES = re.compile(
     r"\"[^\"]{0,640}\"|`[^`]{0,640}`|(?<!\w)'[^']{0,640}'(?!\w)|“[^”]{0,640}”|‘[^’]{0,640}’|«[^»]{0,640}»"
@@ -67,26 +76,48 @@ _CODE = re.compile(r"[a-z][a-z .:-]{0,59}|[0-9]{1,6}")
 _SPACELESS = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What stays the same in one error, before it is known what of it stands in the request."""
+
+    upstream: str
+    status: int
+    code: str
+    type: str
+    words: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """The same for the same error, and hardly ever for two."""
+        told = "\0".join((self.upstream, str(self.status), self.code, self.type, " ".join(self.words)))
+        return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+
+def _shape_of(reply: Reply, upstream: str) -> _Shape:
+    said = next((info for info in reply.said if info.message or info.code or info.type), ErrorInfo())
+    text = said.message or (_page(reply) if not said.code and not said.type else "")
+    return _Shape(upstream, reply.status, _code(said.code), _code(said.type), tuple(_shape(text)))
+
+
+def identity_of(reply: Reply, upstream: str) -> str:
+    """The id of :func:`signature_of`, at a fraction of the cost."""
+    return _shape_of(reply, upstream).id
+
+
 def signature_of(reply: Reply, upstream: str, asked: Callable[[], bytes] | None = None) -> Signature:
     """The signature of an error that an upstream of this name sent.
 
     ``asked`` gives the body of the request, without an encoding; None: it is not known.
     """
-    said = next((info for info in reply.said if info.message or info.code or info.type), ErrorInfo())
-    text = said.message or (_page(reply) if not said.code and not said.type else "")
-    shape = _shape(text)
-    code, kind = _code(said.code), _code(said.type)
-    told = "\0".join((upstream, str(reply.status), code, kind, " ".join(shape)))
-    identity = blake2b(told.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-    known = _Asked(asked)
+    shape, known = _shape_of(reply, upstream), _Asked(asked)
     return Signature(
-        identity,
+        shape.id,
         upstream,
         reply.dialect,
         reply.status,
-        known.code(code),
-        known.code(kind),
-        " ".join(known.words(shape)).replace(_MODEL, "{model}"),
+        known.code(shape.code),
+        known.code(shape.type),
+        " ".join(known.words(shape.words)).replace(_MODEL, "{model}"),
     )
 
 
@@ -148,7 +179,7 @@ class _Asked:
         body = asked() if asked is not None else b""
         self.body = body.lower() if 0 < len(body) <= MOST_ASKED else None
 
-    def words(self, shape: list[str]) -> list[str]:
+    def words(self, shape: Sequence[str]) -> list[str]:
         """Those of these words that may be kept, and a sign for each gap."""
         kept = [word if word in (CUT, _MODEL) or self._may_stay(word) else CUT for word in shape]
         if self.body is not None:
@@ -163,10 +194,9 @@ class _Asked:
         return told[:-1] if told and told[-1] == CUT else told
 
     def code(self, code: str) -> str:
-        """A code or a type, unless it stands in the request and is made of other than common words."""
-        if not code or all(part in COMMON for part in _parts(code)):
-            return code
-        return code if self.body is not None and not self._has(code) else ""
+        """A code or a type, unless one of its words stands in the request and is no common one."""
+        words = [part for part in _parts(code) if part and part not in COMMON and not part.isdecimal()]
+        return code if not words or (self.body is not None and not any(map(self._has, words))) else ""
 
     def _may_stay(self, word: str) -> bool:
         if word in COMMON:
@@ -188,7 +218,8 @@ class _Asked:
 # like this is never sent elsewhere to see whether another candidate would let it pass.
 _POLICY = re.compile(
     r"\bpolic(?:y|ies)\b|\bmoderat|\bsafety\b|\bunsafe\b|\bsafeguard|\bguardrail|content[ _-]?(?:filter|check|review)"
-    r"|\bfilter|\bviolat|\bharm|\bflagged\b|\binappropriate|prohibited|sensitive|\brisk|invalid[ _]prompt|\bguidelines?\b|\bnsfw\b"
+    r"|\bfilter|\bviolat|\bharm|\bflagged\b|\binappropriate|prohibited|sensitive|\brisk"
+    r"|invalid[ _]prompt|\bguidelines?\b|\bnsfw\b"
     r"|\b(?:request|prompt|content|input|message|response|output) (?:was |is |has been )?(?:blocked|rejected)"
     r"|\bterms of (?:service|use)|\babus|\bsexual|\bviolen|\bhate(?:ful)?\b|\bobscen|\boffensive|\bcensor|\bjailbreak"
     r"|\bcopyright|\brecitation|\bblock ?list|\bresponsible ai\b|\bacceptable use|\bdisallowed\b|\bcompliance\b"
@@ -204,7 +235,10 @@ _POLICY = re.compile(
     r"|richtlinie|versto(?:ß|ss)|verst(?:ö|oe)(?:ß|ss)t|unangemessen|sch(?:ä|ae)dlich|sicherheits|anst(?:ö|oe)(?:ß|ss)ig"
     r"|zasad|narusz|politika|ihlal|ch[ií]nh s[aá]ch|vi ph[aạ]m|kebijakan|melanggar|سياسة|ينتهك|नीति"
 )
-_OTHER_POLICIES = re.compile(r"guardrail restrictions|\b(?:privacy|cookies?|cors|cache|data|retry|referrer|refund|shipping) (?:policy|policies)\b")
+_OTHER_POLICIES = re.compile(
+    r"guardrail restrictions"
+    r"|\b(?:privacy|cookies?|cors|cache|data|retry|referrer|refund|shipping) (?:policy|policies)\b"
+)
 
 
 def reads_like_policy(reply: Reply) -> bool:

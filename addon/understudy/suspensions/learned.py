@@ -131,10 +131,10 @@ class Learned:
     def learn(self, signature: Signature, cause: Cause, label: Label, rule: str, speaker: str, witness: str) -> Lesson:
         """A comparison came to this."""
         now, before = self.clock(), self._lessons.get(signature.id)
-        tries = 0
+        tries, lifetime = 0, HOUR if cause is Cause.REQUEST else DAY
         if cause is Cause.UNDECIDED:
             tries = before.tries + 1 if before is not None else 1
-        lifetime = {Cause.REQUEST: HOUR, Cause.CANDIDATE: DAY}.get(cause, min(HOUR, FIRST_RETRY * 2 ** min(tries - 1, 10)))
+            lifetime = min(HOUR, FIRST_RETRY * 2 ** min(tries - 1, 10))
         lesson = Lesson(signature, cause, label, rule, speaker, witness, now, now + lifetime, 1, now, tries)
         self.outcomes[cause] += 1
         self.put(lesson)

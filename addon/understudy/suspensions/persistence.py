@@ -91,7 +91,7 @@ class StateKeeper:
 
     @property
     def _version(self) -> int:
-        """Changes with everything that is written; that a lesson was seen again is written along with something else."""
+        """Changes with what is to be written. That a lesson was seen again is written with the next change."""
         return self.suspensions.version + self.suspensions.learned.version
 
     def _running(self, keys: list[Key]) -> list[Suspension]:
