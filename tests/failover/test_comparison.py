@@ -141,7 +141,7 @@ def test_j02_a_403_that_both_say_is_told_in_our_words() -> None:
         reply(Label.UNKNOWN, status=400),
         reply(Label.OK, certain=False),
     ],
-    ids=lambda each: f"{each.verdict.label} {each.verdict.certain}",  # type: ignore[attr-defined]
+    ids=lambda each: f"{each.verdict.label} {each.verdict.certain}",
 )
 def test_j03_never_compared(said: Reply) -> None:
     """J03: what words made certain, a filter, and an answer."""
