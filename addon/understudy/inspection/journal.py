@@ -276,9 +276,8 @@ def compared(exchange: Exchange) -> list[str]:
             case Compared.KNOWN_REQUEST:
                 lines.append(f"known by comparison: no other candidate is asked (signature {number})")
             case Compared.ALIKE:
-                lines.append(
-                    f"every candidate refuses alike, so the request is in doubt: {duration(SHORT_STEP)} at most"
-                )
+                span = duration(SHORT_STEP)
+                lines.append(f"every candidate refuses alike, so the request is suspected: {span} for each at most")
                 break
     return lines
 
