@@ -92,7 +92,7 @@ def test_j01_the_other_one_answers(play: Stage, stream: bool, http2: bool) -> No
     play.proxy.wait_for_log(f"second opinion: x {alias} answers the same request, so a {alias} is suspended 30s")
 
 
-@pytest.mark.parametrize("api", [CHAT, RESPONSES, MESSAGES], ids=lambda api: api.ask("m", False)[0])  # type: ignore[attr-defined]
+@pytest.mark.parametrize("api", [CHAT, RESPONSES, MESSAGES], ids=lambda api: api.ask("m", False)[0])
 def test_j01_an_error_as_the_first_event(play: Stage, api: Api) -> None:
     """J01: in a stream that has not shown anything yet."""
     alias = play.alias()
