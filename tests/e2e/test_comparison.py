@@ -1,4 +1,4 @@
-"""Whose fault a reply is, through a real mitmdump over TLS: acceptance J01 to J07."""
+"""Whose fault a reply is, through a real mitmdump over TLS: promises J01 to J07."""
 
 from __future__ import annotations
 
