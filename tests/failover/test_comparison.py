@@ -352,6 +352,7 @@ def test_what_was_taken_for_the_candidates_own_can_turn_out_to_be_the_requests()
     stage.clock.now += SHORT_STEP
     played = stage.answer(ON, [BAD, BAD])
     assert played.sent == [A, B]
+    assert played.end == Release(1)
     assert stage.suspended() == {}
     assert causes(stage) == [Cause.REQUEST]
     assert stage.answer(ON, [BAD]).sent == [A]

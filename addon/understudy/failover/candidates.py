@@ -85,12 +85,10 @@ class Chooser:
     @property
     def has_several_credentials(self) -> bool:
         """Whether candidates of two credentials or more may be asked."""
-        first = self.lineup.members[0].credential.name if self.lineup.members else ""
-        usable = self.lineup.everyone & ~self._unusable
-        mine = usable & self.lineup.mask(Key(Scope.CREDENTIAL, first))
-        if usable != mine and mine:
-            return True
-        return len({each.credential.name for each in self.lineup.members_of(usable)}) > 1
+        if self._unusable == self.lineup.out_of_use:
+            return self.lineup.has_several_credentials  # the common case, and every exchange asks
+        usable = self.lineup.members_of(self.lineup.everyone & ~self._unusable)
+        return len({each.credential.name for each in usable}) > 1
 
     def in_doubt(self) -> Candidate | None:
         """Somebody who is out only because everybody refused another request alike: this one is asked at once (J04).

@@ -375,7 +375,9 @@ class Exchange:
         """Whether an open verdict may be about a filter, round which nobody is led (J03)."""
         if reply.fault is not None or verdict.label in (Label.OK, Label.CONTENT_FILTERED):
             return False
-        if verdict.then.replay is None and verdict.label in ENDS:
+        if verdict.then.replay is not None:
+            return False  # somebody has said what to do about it
+        if verdict.label in ENDS:
             return reads_like_policy(reply)
         # What goes on anyway: only an error that says so itself, and no limit or login is meant.
         return bool(reply.errors) and reply.status not in NO_FILTER and reads_like_policy(reply)
@@ -435,6 +437,9 @@ class Exchange:
                 # It was taken for the candidate's own, and now another one refuses as well.
                 before.learn(learned, Cause.REQUEST, attempt.candidate.credential.name)
                 self._note(before, Compared.REQUEST)
+                if self.best == before.number:
+                    self.suspensions.end_probe(attempt.ticket)
+                    return self._first_reply(before, now)
             self._end_comparison()
             return None
         if not may_be_compared(failure, reply, self.request, self.lineup.route) or not self.may_begin(now):

@@ -261,16 +261,17 @@ def compared(exchange: Exchange) -> list[str]:
     lines = []
     asked = [each for each in exchange.outcomes if each.attempt.opinion]
     other = f"{asked[-1].attempt.candidate}" if asked else "another candidate"
+    head = "second opinion" if asked else "comparison"
     for outcome in exchange.outcomes:
         first, number = outcome.attempt.candidate, outcome.signature
         match outcome.compared:
             case Compared.CANDIDATE:
                 span = f", so {first} is suspended {duration(SHORT_STEP)}" if outcome.suspension is not None else ""
-                lines.append(f"second opinion: {other} answers the same request{span} (signature {number})")
+                lines.append(f"{head}: {other} answers the same request{span} (signature {number})")
             case Compared.REQUEST:
-                lines.append(f"second opinion: {other} refuses too, so it is the request's fault (signature {number})")
+                lines.append(f"{head}: {other} refuses too, so it is the request's fault (signature {number})")
             case Compared.UNDECIDED:
-                lines.append(f"second opinion: {other} cannot tell (signature {number})")
+                lines.append(f"{head}: {other} cannot tell (signature {number})")
             case Compared.KNOWN_CANDIDATE:
                 lines.append(f"known by comparison: the fault is {first}'s own (signature {number})")
             case Compared.KNOWN_REQUEST:
