@@ -24,7 +24,6 @@ from .upstream import Upstream
 both_forms = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 both_versions = pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
 MINE = f"""{ROUTES}
-  sure-*: {{candidates: [a, b], second_opinion: false}}
   three-*: [a, b, c]
   wide-*: [a, {{credential: a, model: m2}}, b]
 """

@@ -204,10 +204,19 @@ class Lessons:
             # Nobody else was asked, so nothing speaks against it.
             return False, self._impose((each.failure for each in left), short=True)
         if len({outcome.verdict.label for outcome in told}) == 1:
-            self.suspensions.put_in_doubt(each.suspension for each in left)
-            return True, [(each.failure.attempt.number, each.suspension) for each in left]
+            suspects = [each for each in left if _may_be_the_request(each.failure.verdict)]
+            self.suspensions.put_in_doubt(each.suspension for each in suspects)
+            return bool(suspects), [(each.failure.attempt.number, each.suspension) for each in left]
         unsure = [(each.failure.attempt.number, each.suspension) for each in left if each.failure.verdict.is_open]
         return False, [*unsure, *self._impose(each.failure for each in left if each.failure.verdict.certain)]
+
+
+def _may_be_the_request(verdict: Verdict) -> bool:
+    """Whether a refusal that all share casts doubt on the request.
+
+    Not where words say that it is a limit or an overload: those are often shared, short, and not to be run against.
+    """
+    return verdict.is_open or verdict.label not in (Label.RATE_LIMITED, Label.OVERLOADED)
 
 
 REPEAT_AFTER = (0.05, 0.25)
