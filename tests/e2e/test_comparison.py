@@ -133,6 +133,29 @@ def test_j02_both_refuse(play: Stage, stream: bool, http2: bool) -> None:
     assert play.order(alias)[3:] == ["a"]
 
 
+@both_forms
+@pytest.mark.parametrize("answers", [True, False], ids=["answers", "refuses"])
+def test_j02_many_at_once_cost_one_extra_call(play: Stage, stream: bool, answers: bool) -> None:
+    """J01, J02, H01: while one call compares, the others wait with their reply in hand; it is theirs, or b answers."""
+    alias = play.alias("pair")
+    gate, message = Gate(), f"Seat 2 has no {word(alias)} today"
+    refuses = json_reply(400, {"error": {"message": message, "type": "seat_error"}}, gate=gate)
+    opened = sse(gate, *CHAT.events) if stream else json_reply(200, CHAT.answer, gate=gate)
+    first = opened if answers else refuses
+    play.play(alias, {"a": odd(alias), "b": [first, whole(CHAT, stream=stream)]})
+    with play.connect(CHAT, http2=True) as connection:
+        streams = [play.send(connection, CHAT, alias, stream=stream) for _ in range(6)]
+        play.main.wait(lambda _: play.order(alias).count("a") == 6 and "b" in play.order(alias))
+        assert play.order(alias).count("b") == 1
+        gate.open()
+        for each in streams:
+            response = each.finish()
+            assert (response.status, response.end) == (200 if answers else 400, End.CLEAN)
+            assert answers or json.loads(response.body)["error"]["message"].startswith("Seat 1 ")
+    assert play.order(alias).count("b") == (6 if answers else 1)
+    assert "internal error" not in play.proxy.log_text()
+
+
 def test_j02_a_second_opinion_that_fails_is_not_the_tools_business(play: Stage) -> None:
     """J02: the other one is at its limit: the tool gets the first reply, and the limit is the other one's own."""
     alias = play.alias("pair")
