@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.decisions import OTHER, Stage, candidate, fault, reply, route
+from tests.support.decisions import OTHER, Source, Stage, candidate, fault, reply, route
 from understudy.failover.comparison import ANSWERED, COMPARED_WITHIN
 from understudy.failover.exchange import A_POLICY
 from understudy.failover.penalties import SHORT_STEP
@@ -28,6 +28,12 @@ REJECTED = reply(Label.CREDENTIAL_REJECTED, status=403)
 EMPTY = reply(Label.QUOTA_EXHAUSTED, status=402)
 BUSY = reply(Label.OVERLOADED, certain=False, status=424)
 MINUTE, HOUR = 60.0, 3600.0
+
+
+class Refreshable(Source):
+    """A secret that can be fetched anew."""
+
+    refreshable = True
 
 
 def key(of: Candidate, scope: Scope = Scope.CANDIDATE) -> Key:
@@ -203,6 +209,17 @@ def test_a_second_opinion_that_says_nothing_settles_nothing(said: Reply) -> None
         assert stage.answer(on, [BAD]).sent == [A]
         stage.clock.now += 1
         assert stage.answer(on, [BAD, said]).sent == [A, C]
+
+
+def test_what_another_try_would_cure_costs_the_second_one_nothing() -> None:
+    """L06, A08: a secret that can be fetched anew, a connection that was closed while idle: it is not asked twice."""
+    fresh = replace(B, credential=replace(B.credential, secret=Refreshable()))
+    for other, said in ((fresh, REJECTED), (B, fault(FaultKind.CLOSED, reused=True))):
+        stage = Stage()
+        played = stage.answer(route(A, other), [BAD, said])
+        assert (played.sent, played.end) == ([A, other], Release(1))
+        assert stage.suspended() == {}
+        assert played.exchange.outcomes[0].compared is Compared.UNDECIDED
 
 
 def test_an_opinion_that_cannot_be_sent_is_asked_of_the_next() -> None:

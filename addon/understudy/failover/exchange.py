@@ -505,7 +505,10 @@ class Exchange:
         attempt, compared = failure.attempt, self._comparison
         assert compared is not None
         refuses = failure.fault is None and failure.verdict.label in REFUSALS
-        if not refuses:
+        # It is not asked once more, as it would be otherwise: what that might cure says nothing against it.
+        repeat = repeat_of(failure, 0.0, self.random)
+        stale = (failure.fault is not None and failure.fault.reused) or (repeat and repeat.reason is Reason.REFRESH)
+        if not refuses and not stale:
             self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._lessons.learn(failure))
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.exclude(attempt.candidate, failure.default, self.outcomes)
