@@ -6,21 +6,17 @@ and everything is bounded.
 
 from __future__ import annotations
 
-import codecs
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from understudy.codec.body_text import ERROR_EVENTS, follow, parse
+from understudy.codec.body_text import ERROR_EVENTS, follow, parse, text_of
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo, find_errors
 from understudy.replies.wording import fold, spell
 
 __all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Reply"]
 
 MAX_TEXT = 1 << 20  # bytes of a body that are looked at
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class FaultKind(StrEnum):
@@ -64,8 +60,12 @@ class Reply:
 
     def header(self, name: str) -> str:
         """The first value of a header, whatever its case; "" if it is absent."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), "")
+        return self._first_values.get(name.lower(), "")
+
+    @cached_property
+    def _first_values(self) -> dict[str, str]:
+        """By name in lower case. Rules ask a hundred times, and a peer may send thousands of headers."""
+        return {key.lower(): value for key, value in reversed(self.headers)}
 
     @property
     def succeeded(self) -> bool:
@@ -74,14 +74,8 @@ class Reply:
 
     @cached_property
     def text(self) -> str:
-        """The body as text, in the charset the reply names (else by its byte order mark, else UTF-8), never raising."""
-        body = self.body[:MAX_TEXT]
-        named = _CHARSET.search(self.header("content-type"))
-        charset = named.group(1) if named else "utf-16" if body.startswith(_UTF_16) else "utf-8"
-        try:
-            return body.decode(charset, errors="replace").removeprefix("\ufeff")
-        except (LookupError, ValueError, UnicodeError):
-            return body.decode("utf-8", errors="replace").removeprefix("\ufeff")
+        """The body as text (`text_of`), never raising."""
+        return text_of(self.body[:MAX_TEXT], self.header("content-type"))
 
     @cached_property
     def folded_text(self) -> str:
