@@ -51,9 +51,7 @@ _CHARSETS = {
     "euc_kr": "euc-kr euckr ks-c-5601-1987",
     "cp949": "windows-949 uhc",
 }
-_CODECS = {
-    name.replace("_", "-"): codec for codec, others in _CHARSETS.items() for name in (codec, *others.split())
-}
+_CODECS = {name.replace("_", "-"): codec for codec, others in _CHARSETS.items() for name in (codec, *others.split())}
 """Names of charsets that a peer may choose (IANA's, and what servers call them), and Python's names of them."""
 
 
