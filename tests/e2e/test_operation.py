@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -451,6 +453,32 @@ def test_o10_a_reverse_proxy_with_a_password(mitmdump: StartProxy, upstream: Ups
     assert TOOL.encode() not in proxy.directory.joinpath("flows.mitm").read_bytes()
 
 
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or os.getuid() != 0, reason="only root can make another user's socket"
+)
+@pytest.mark.parametrize(("settings", "status"), [({}, 400), ({"pool_users": "65534"}, 200)], ids=["unnamed", "named"])
+def test_o10_another_user_of_this_machine(
+    mitmdump: StartProxy, upstream: Upstream, settings: dict[str, str], status: int
+) -> None:
+    """O10, law 12: a loopback port is open to every user; only those that are named get pool credentials."""
+    upstream.on(SECRETS["a"], CHAT.answers())
+    proxy = mitmdump(
+        env=ENVIRONMENT, pool_yaml=one_pool(upstream), settings=settings, mode=f"reverse:{upstream.tls_url}"
+    )
+    url = f"http://127.0.0.1:{proxy.port}"
+    os.seteuid(65534)
+    try:
+        response = call(proxy, url, via=Via.DIRECT)
+    finally:
+        os.seteuid(0)
+    assert response.status == status
+    assert upstream.credentials == [SECRETS["a"]] * (status == 200)
+    if status == 400:
+        assert b"65534" in response.body
+        assert b"pool_users" in response.body
+    assert call(proxy, url, via=Via.DIRECT).status == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -462,6 +490,8 @@ def test_o10_a_reverse_proxy_with_a_password(mitmdump: StartProxy, upstream: Ups
         ([("Sec-Fetch-Site", "none")], 200),
         ([("Origin", "http://127.0.0.1:{port}"), ("Sec-Fetch-Site", "same-origin")], 200),
         ([("Origin", "http://127.0.0.1:1")], 400),
+        ([("Origin", "http://127.0.0.1:no-port")], 400),
+        ([("Origin", "http://[127.0.0.1")], 400),
     ],
 )
 def test_o10_web_pages_in_reverse_mode(reverse: Stage, headers: list[tuple[str, str]], status: int) -> None:

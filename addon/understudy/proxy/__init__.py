@@ -13,5 +13,6 @@ __all__ = [
     "install",
     "listener",
     "secret_stream",
+    "socket_owner",
     "tunnel",
 ]
