@@ -297,7 +297,7 @@ class Exchange:
         """What a reply means for its attempt, should that have failed."""
         verdict = self._judged(reply)
         default = action(verdict, reply.fault)
-        hint = read_hint(reply, now) if default.hint_cap else None
+        hint = read_hint(reply, now + self.request.ahead) if default.hint_cap else None
         return Failure(attempt, verdict, default, hint, reply.fault, now)
 
     def _judged(self, reply: Reply) -> Verdict:

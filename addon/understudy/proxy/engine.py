@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -18,6 +17,7 @@ from mitmproxy import connection, http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from understudy.codec.content_encoding import REQUEST_LIMIT
+from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
 from understudy.dialects import DIALECTS, Dialect, Kind
 from understudy.failover import Exchange, Identities, Request, Selector, own_name
@@ -108,7 +108,7 @@ class Engine:
     """What the layer asks. ``is_remote(client)`` tells whether a stranger could have sent this request."""
 
     ruleset: Ruleset
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = STEADY
     random: Random = field(default_factory=Random)
     is_remote: Callable[[connection.Client], bool] = lambda client: False
     stranger: Callable[[connection.Client], str] = lambda client: ""
@@ -272,6 +272,7 @@ class Engine:
             bound_to=owner,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),
+            ahead=ahead_of(self.clock),
         )
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:

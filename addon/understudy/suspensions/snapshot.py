@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.model import Key, Label, Pool, Scope, Suspension, printable
 from understudy.suspensions.cache import LIMIT, Suspensions
 from understudy.suspensions.ladder import Rung
@@ -53,16 +54,22 @@ def _place(key: Key) -> tuple[bool, str]:
 
 
 def encode(
-    suspensions: Iterable[Suspension], ladders: Iterable[Standing], urls: dict[tuple[bool, str], str], now: float
+    suspensions: Iterable[Suspension],
+    ladders: Iterable[Standing],
+    urls: dict[tuple[bool, str], str],
+    now: float,
+    ahead: float = 0.0,
 ) -> bytes:
-    """The text of a state file."""
-    running = (_suspension(each, urls[_place(each.key)]) for each in suspensions if _counts(each.key, each.label, urls))
+    """The text of a state file, in wall time. ``ahead``: seconds by which that is ahead of all the times given."""
+    running = (
+        _suspension(each, urls[_place(each.key)], ahead) for each in suspensions if _counts(each.key, each.label, urls)
+    )
     rungs = (
-        {**_key(key), "url": urls[_place(key)], "label": label, "step": rung.step, "until": rung.until}
+        {**_key(key), "url": urls[_place(key)], "label": label, "step": rung.step, "until": rung.until + ahead}
         for key, label, rung in ladders
         if _counts(key, label, urls)
     )
-    head = f'{{"version": {VERSION}, "written": {json.dumps(now)},\n'
+    head = f'{{"version": {VERSION}, "written": {json.dumps(now + ahead)},\n'
     return f'{head}"suspensions": [{_listed(running)}],\n"ladders": [{_listed(rungs)}]}}\n'.encode()
 
 
@@ -78,12 +85,12 @@ def _key(key: Key) -> dict[str, Any]:
     return {"scope": key.scope, "name": key.name, "model": key.model}
 
 
-def _suspension(each: Suspension, url: str) -> dict[str, Any]:
+def _suspension(each: Suspension, url: str, ahead: float) -> dict[str, Any]:
     return {
         **_key(each.key),
         "url": url,
-        "since": each.since,
-        "until": each.until,
+        "since": each.since + ahead,
+        "until": each.until + ahead,
         "label": each.label,
         "rule": each.rule,
         "evidence": each.evidence,
@@ -163,7 +170,9 @@ def _whole(value: object) -> int:
 def restore(remembered: Remembered, pool: Pool, suspensions: Suspensions) -> int:
     """Suspend again what is still to be; returns how many. What runs already is only ever lengthened."""
     now, urls, count = suspensions.clock(), urls_of(pool), 0
-    for suspension, url in remembered.suspensions:
+    ahead = ahead_of(suspensions.clock)
+    for stated, url in remembered.suspensions:
+        suspension = replace(stated, since=stated.since - ahead, until=stated.until - ahead)
         believed = now < suspension.until <= now + LONGEST
         if believed and urls.get(_place(suspension.key)) == url:
             count += suspensions.suspend(suspension) is not None
@@ -173,6 +182,6 @@ def restore(remembered: Remembered, pool: Pool, suspensions: Suspensions) -> int
         if urls.get(_place(key)) != url or (key, label) in reached:
             continue
         # The window of a rung without its suspension would swallow the next failure.
-        until = rung.until if key in running else min(rung.until, now)
+        until = rung.until - ahead if key in running else min(rung.until - ahead, now)
         suspensions.ladders.climb(key, label, Rung(rung.step, rung.order, until))
     return count
