@@ -472,7 +472,7 @@ def test_a_stampede_ends_with_what_is_under_way(perform: Perform) -> None:
 def test_h06_the_wall_clock_is_set_in_a_wait(
     mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream, step: int
 ) -> None:
-    """H06: a wait lasts as long as it was to, whatever is done to the wall clock meanwhile; set back, it hung."""
+    """H06: a wait lasts as long as it was to, whatever ``time.time`` says meanwhile; set back, it hung."""
     script = Path(__file__).with_name("wall_clock.py")
     pool = pool_yaml(upstream, other_upstream, "  wait-*: {candidates: [a, b], budget: {wait: 30, patience: 0}}")
     proxy = mitmdump(env=ENVIRONMENT, pool_yaml=pool, extra_args=("-s", str(script)))
