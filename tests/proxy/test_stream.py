@@ -17,6 +17,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeader
 
 from tests.support.layer import STREAM_HEAD, Core, chunk
 from understudy.config.secrets.command import CommandSecret
+from understudy.inspection.journal import FlowJournal
 from understudy.model.pool import Budget, Mode, SecretSource
 from understudy.model.secret import SecretError
 from understudy.proxy.attempts import STALL_LIMIT
@@ -473,3 +474,48 @@ def test_o07_only_a_get_opens_a_websocket(cores: list[Core]) -> None:
         )
     )
     assert core.opened().address == ("u0.test", 80)
+
+
+ODD_ALIASES = {
+    "lone surrogate": "\ud800x",
+    "low surrogate": "x\udcff",
+    "controls": "a\x00b\r\nc\x1b[31m",
+    "separators": "\u2028\u0085\ufeff",
+    "folders": "../../x",
+    "braces": "{model} %s {0}",
+    "long": "x" * 4096,
+}
+
+
+@pytest.mark.parametrize("status", [500, 404, 401, 200])
+@pytest.mark.parametrize("alias", ODD_ALIASES.values(), ids=ODD_ALIASES)
+def test_h08_odd_aliases_end_in_a_clear_answer(cores: list[Core], alias: str, status: int) -> None:
+    """H08: whatever a tool calls its model, it gets an upstream's reply or ours, and no internal error."""
+    core = Core(Budget(wait=0))
+    cores.append(core)
+    ReplayStream.journal = FlowJournal(lambda: core.now)
+    body = b'{"error":{"message":"Something failed","code":"x"}}' if status != 200 else b"{}"
+    head = b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    for _ in range(2):  # the second round finds what the first one left in memory
+        core.post("/v1/chat/completions", {"model": alias, "messages": []})
+        for _ in range(10):
+            if core.to_client:
+                break
+            if core.opening:
+                server = core.opened()
+                core.receive(server, head % (status, len(body)) + body)
+                core.cut(server)
+            else:
+                core.pass_time(20)
+        assert core.to_client.startswith((b"HTTP/1.1 %d" % status, b"HTTP/1.1 503", b"HTTP/1.1 400"))
+        assert b"internal error" not in core.to_client
+        core.come_back()
+
+
+def test_h08_an_alias_of_a_megabyte_passes_untouched(cores: list[Core]) -> None:
+    """H08, law 9: it is no name that anything could be kept under, so the tool's own vendor answers."""
+    core = Core(Budget())
+    cores.append(core)
+    core.post("/v1/chat/completions", {"model": "x" * 1_000_000, "messages": []})
+    assert core.opened().address == ("192.0.2.1", 443)
+    assert b"Bearer tool" in core.sent["192.0.2.1"]

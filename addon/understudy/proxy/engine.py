@@ -45,6 +45,8 @@ NO_BROWSER = (
     "understudy: a web page from elsewhere ({origin}) sent this request, so pool credentials are not used: "
     "call the proxy from a tool, not from a page"
 )
+LONGEST_ALIAS = 4096
+"""Characters of an alias that is served; an ARN may have 2,048. Suspensions, journal and memory keep it."""
 CONNECT_LIMIT = 10.0
 """Seconds for a connection with all its handshakes, unless an option says otherwise; mitmproxy sets no limit."""
 NO_HELP = (
@@ -182,7 +184,7 @@ class Engine:
             logger.warning(UNDECODED)
             return None
         call = rewrite.read_call(request, intake.recognised, body)
-        if call is None:
+        if call is None or len(call.alias) > LONGEST_ALIAS:
             return None
         route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
         if route is None:
