@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.config import suggestion
-from understudy.control.pool_view import Overview, PoolView
+from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Explanation, entry_of, explain
 from understudy.control.target import FORMS, ControlError, take_seconds, take_target
@@ -155,7 +155,7 @@ class Control:
         """Read the pool file again; with an error the last good pool stays in use."""
         self._reload()
         pool = self._snapshot().pool
-        return Reloaded(pool.path, len(pool.routes), len(pool.credentials))
+        return Reloaded(pool.path, len(pool.routes), len(pool.credentials), out_of_use(pool))
 
     @property
     def _ahead(self) -> float:
