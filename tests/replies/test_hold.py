@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.bounds import no_hang
 from tests.support.decisions import candidate, upstream
 from understudy.dialects import DIALECTS, Call, Progress
 from understudy.replies.hold import BODY_LIMIT, EVENT_LIMIT, STREAM_LIMIT, TAIL_LIMIT, Held, Hold, Secret, Tail
@@ -382,3 +383,14 @@ def test_a_quoted_end_is_not_the_end() -> None:
             {"type": "content_block_delta", "delta": {"text": text.replace("[DONE]", '{"type": "message_stop"}')}}
         )
         assert tail(delta, delta[-100:] + after).last(live("anthropic"))[0] is not Progress.DONE
+
+
+def test_white_space_that_comes_by_the_byte_is_looked_at_once() -> None:
+    """H02: whether a stream is an array was looked for in all that had come, with every byte that came."""
+    held = hold("gemini")
+    held.start(200, [("content-type", "application/json")])
+    with no_hang():
+        for _ in range(300_000):
+            assert held.data(b" ") is Held.MORE
+    held.data(b'[{"candidates": [{"content": {"parts": [{"text": "hi"}]}}]}')
+    assert held.has_output

@@ -45,6 +45,8 @@ NO_BROWSER = (
     "understudy: a web page from elsewhere ({origin}) sent this request, so pool credentials are not used: "
     "call the proxy from a tool, not from a page"
 )
+READ_FOR_ANYBODY = 256 * 1024
+"""Bytes of a request that are read whoever has sent it."""
 LONGEST_ALIAS = 4096
 """Characters of an alias that is served; an ARN may have 2,048. Suspensions, journal and memory keep it."""
 CONNECT_LIMIT = 10.0
@@ -289,6 +291,17 @@ class Engine:
             elif upstream.scheme == "https" and insecure and upstream.verify:
                 reasons[upstream.name] = NO_INSECURE
         return reasons
+
+    def refuses_unread(self, client: connection.Client, intake: Intake, request: http.Request) -> str:
+        """Why a call is refused before its body is read (law 10); "" when it is to be read.
+
+        To tell a call without a route, which would pass untouched, its body has to be read. That is done for anybody
+        as long as it is cheap, and for those who may spend the pool.
+        """
+        if intake.recognised is None:
+            return ""
+        cheap = not request.headers.get("content-encoding") and len(request.data.content or b"") <= READ_FOR_ANYBODY
+        return "" if cheap else self.why_not(client, request)
 
     def why_not(self, client: connection.Client, request: http.Request) -> str:
         """Why the pool is not spent on this request (law 12); "" when it may be."""
