@@ -37,6 +37,7 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.model import Pool, Upstream
 from understudy.proxy import tunnel
+from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
 from understudy.proxy.listener import Abandoned, Fetch
@@ -76,6 +77,7 @@ class Understudy:
         self.control = Control(self.engine, self.reload, self.closed, self.tallies)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
+        self.descriptors = Descriptors(self.engine.clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -128,6 +130,7 @@ class Understudy:
         """Say at once what would otherwise be said at the first call, and look after the rule folders."""
         self.announce()
         loop = asyncio.get_running_loop()
+        self.descriptors.open(loop)
         self._tasks = [
             loop.create_task(self._watch_rules(), name="understudy rules"),
             loop.create_task(self.keeper.keep(), name="understudy state"),
@@ -146,6 +149,7 @@ class Understudy:
         """Leave mitmproxy as it was."""
         for task in self._tasks:
             task.cancel()
+        self.descriptors.close()
         self.presence.withdraw()
         self.server.close()
         self.leave_web()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import resource
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -516,3 +519,25 @@ def reverse(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: 
         pool = one_pool(main)
         with Proxy(directory, confdir, trusted=authority.path, env=ENVIRONMENT, pool_yaml=pool, mode=mode) as proxy:
             yield Stage(proxy, main, main)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux changes the limits of another process")
+def test_h10_file_descriptors_are_used_up(mitmdump: StartProxy, upstream: Upstream) -> None:
+    """H10: a hundred connections at once and descriptors for a dozen: one line, no traceback, and then it goes on."""
+    upstream.on(SECRETS["a"], CHAT.answers())
+    proxy = mitmdump(env=ENVIRONMENT, pool_yaml=one_pool(upstream))
+    assert call(proxy).status == 200
+    room = len(os.listdir(f"/proc/{proxy.pid}/fd")) + 12
+    before = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (room, before[1]))
+    with contextlib.ExitStack() as opened:
+        for _ in range(100):
+            opened.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", proxy.port), 20)))
+        proxy.wait_for_log("no file descriptors left")
+    assert call(proxy).status == 200
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, before)
+    assert call(proxy).status == 200
+    text = proxy.log_text()
+    assert text.count("no file descriptors left") == 1
+    assert "Traceback" not in text
+    assert "suspended" not in text

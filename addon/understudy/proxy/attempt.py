@@ -49,7 +49,7 @@ from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.listener import Fetch, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import Due, Timeout
-from understudy.proxy.upstream_connection import Connected, Connecting
+from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret
 from understudy.requests import rewrite
 
@@ -233,6 +233,9 @@ class AttemptLayer(Layer):
                 yield from self.leave(reached.server)
             return
         if reached is None:
+            return
+        if isinstance(reached, NoDescriptor):
+            yield ReceiveHttp(NotSent(self.tool_stream, self, Label.UNKNOWN, "builtin/descriptors", reached.reason))
             return
         if isinstance(reached, Fault):
             yield ReceiveHttp(Failed(self.tool_stream, self, reached))

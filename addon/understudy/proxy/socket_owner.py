@@ -24,11 +24,15 @@ from weakref import WeakKeyDictionary
 from mitmproxy import connection
 from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 
+from understudy.proxy.descriptors import USED_UP
+
 logger = logging.getLogger("understudy")
 
 type Address = tuple[str, int]
 """An IP address without a zone, and a port."""
 
+UNTOLD = -2
+"""Stands for an owner that cannot be told just now, because there is no descriptor to ask with."""
 GONE = -1
 """Stands for the owner of a socket that no process has any more, or that the kernel does not know."""
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG, linux/netlink.h
@@ -54,7 +58,10 @@ def owner_of(peer: Address, ours: Address) -> int | None:
     for ask in (_ask_kernel, _read_table):
         try:
             return ask(family, (there, peer[1]), (here, ours[1]))
-        except (OSError, ValueError, struct.error):
+        except OSError as error:
+            if error.errno in USED_UP:
+                return UNTOLD
+        except (ValueError, struct.error):
             continue
     return None
 
@@ -73,6 +80,8 @@ class LocalUsers:
         owner = self._owner_of(client)
         if owner is None or owner in (0, os.getuid()) or owner in self.more:
             return ""
+        if owner == UNTOLD:
+            return "a process that cannot be told while there are too many open files"
         return "a process that has gone" if owner == GONE else f"the user {_name(owner)}"
 
     def _owner_of(self, client: connection.Client) -> int | None:
@@ -86,7 +95,8 @@ class LocalUsers:
                 logger.warning(
                     "understudy: cannot ask the kernel whose connections these are: any local user is served"
                 )
-        self._known[client] = owner
+        if owner != UNTOLD:
+            self._known[client] = owner
         return owner
 
 

@@ -30,12 +30,15 @@ from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from understudy.model import Upstream
+from understudy.proxy.descriptors import USED_UP
 from understudy.proxy.engine import Engine
 from understudy.proxy.timeouts import watch_of
 from understudy.replies import Fault, FaultKind
 
 HEAD_LIMIT = 256 * 1024
 """Bytes of response headers."""
+NO_DESCRIPTOR = tuple(f"[Errno {number}]" for number in sorted(USED_UP))
+"""How the errors begin that say so, as mitmproxy hands them on."""
 UNLIMITED = 1_000_000
 """Connections per address and client connection, where mitmproxy's limit is lifted."""
 # An interim response (RFC 9110, section 15.2); a 101 is one too, but nothing that follows it is HTTP.
@@ -83,6 +86,13 @@ class Connected:
     reused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class NoDescriptor:
+    """No connection could be made, because this process may not open another one: that is no upstream's fault."""
+
+    reason: str
+
+
 class Connecting:
     """One layer's wait for a connection that may carry the secret of an upstream, within ``pool_connect_timeout``."""
 
@@ -99,7 +109,7 @@ class Connecting:
         asked.upstream, asked.unverified, asked.known = upstream, self._engine.unverified, self._parent.connections
         return asked
 
-    def run(self) -> CommandGenerator[Connected | Fault | None]:
+    def run(self) -> CommandGenerator[Connected | Fault | NoDescriptor | None]:
         """Get the connection; to be yielded from by the layer that waits for it.
 
         None: there is none, because the tool has gone and mitmproxy ended the attempt to connect (H04).
@@ -123,6 +133,8 @@ class Connecting:
         if error is not None or server is None:
             if not self._parent.context.client.connected:
                 return None
+            if server is None and str(error).startswith(NO_DESCRIPTOR):
+                return NoDescriptor(str(error))
             # Streams of one client connection share the attempt to connect, and so its end.
             timed_out = self._given_up or error == "closed by command"
             text = f"no connection within {engine.connect_limit:g} s" if timed_out else str(error)
