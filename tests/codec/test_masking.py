@@ -38,3 +38,21 @@ def test_masking_a_text_of_near_misses_is_linear() -> None:
     with no_hang():
         text = (secret[:-1] * 4000).encode()
         assert mask(text, secret, "main") == text
+
+
+@pytest.mark.parametrize("written", ["utf-8", "latin-1"])
+def test_a_secret_with_letters_beyond_ascii_is_masked_in_either_encoding(written: str) -> None:
+    """R06: a body may be in either, and the last letter of Latin-1 is one of them."""
+    secret = "geheim-\u00ff\u00e9-0123456789"
+    assert mask(b"<" + secret.encode(written) + b">", secret, "main") == b"<<understudy:main>>"
+    assert mask(f"<{secret}>", secret, "main") == "<<understudy:main>>"
+    assert mask(b"%C3%BF".join(part.encode() for part in ["geheim-", "\u00e9-0123456789"]), secret, "main") == (
+        b"<understudy:main>"
+    )
+
+
+def test_the_longest_spelling_of_a_secret_is_masked() -> None:
+    """R06: base64 of a secret that is base64 itself: no end of it is left behind the placeholder."""
+    secret = "c2stMDEyMzQ1Njc4OQ=="
+    for text in (secret, secret.replace("=", "%3D"), secret.replace("=", "\\u003d")):
+        assert mask(f"key {text}!", secret, "main") == "key <understudy:main>!"
