@@ -111,7 +111,7 @@ def test_the_state_file_is_in_wall_time(times: Times) -> None:
     times.wall += HOUR
     times.pass_by(10)
     ladders = list(suspensions.ladders)
-    text = encode(suspensions, ladders, urls_of(pool), times.clock(), ahead_of(times.clock))
+    text = encode(suspensions, ladders, urls_of(pool), times.clock(), ahead=ahead_of(times.clock))
     assert json.loads(text)["written"] == times.wall
     assert json.loads(text)["suspensions"][0]["until"] == times.wall + 50
 

@@ -74,6 +74,12 @@ def text_of(body: bytes, content_type: str = "") -> str:
         return body[:_REPLACED].decode(codec, "replace")
 
 
+def names_utf_8(content_type: str) -> bool:
+    """Whether a type says that a body is UTF-8, or says nothing."""
+    named = _CHARSET.search(content_type)
+    return named is None or named[1].lower().replace("_", "-") in ("utf-8", "utf8")
+
+
 def parse(text: str) -> object | None:
     """JSON, or JSON inside a JSON string; None for anything else. Of a very long object only the first members."""
     value: object = text

@@ -9,14 +9,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
-from understudy.codec.body_text import ERROR_EVENTS, follow, parse, text_of
+from understudy.codec.body_text import ERROR_EVENTS, follow, names_utf_8, parse, text_of
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo, find_errors
-from understudy.replies.wording import fold, spell
+from understudy.replies.wording import fold, spell, spell_out
 
 __all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Reply"]
 
 MAX_TEXT = 1 << 20  # bytes of a body that are looked at
+_TOLD_BY = 8192  # characters by which a text is told to be Chinese
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
+
+
+def _chinese(body: bytes) -> str:
+    """A body that is called UTF-8, or nothing, and is GBK, as some Chinese gateways send it; else ""."""
+    if body.isascii() or body.startswith(_UTF_16):
+        return ""
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start > len(body) - 4:
+            return ""  # merely cut
+        try:
+            text = body.decode("gb18030")
+        except UnicodeDecodeError:
+            return ""
+        odd = [char for char in text[:_TOLD_BY] if not char.isascii()]
+        return text if odd and sum("\u4e00" <= char <= "\u9fff" for char in odd) > 0.8 * len(odd) else ""
+    return ""
 
 
 class FaultKind(StrEnum):
@@ -74,8 +95,9 @@ class Reply:
 
     @cached_property
     def text(self) -> str:
-        """The body as text (`text_of`), never raising."""
-        return text_of(self.body[:MAX_TEXT], self.header("content-type"))
+        """The body as text (`text_of`), never raising; GBK also where it is called UTF-8."""
+        body, content_type = self.body[:MAX_TEXT], self.header("content-type")
+        return (names_utf_8(content_type) and _chinese(body)) or text_of(body, content_type)
 
     @cached_property
     def folded_text(self) -> str:
@@ -119,6 +141,19 @@ class Reply:
             )
             for info in self.errors
         )
+
+    @cached_property
+    def heard(self) -> dict[str, Any]:
+        """For rules: what they heard in the texts of this reply (see ``listening``)."""
+        return {}
+
+    @cached_property
+    def _codes(self) -> dict[str, str]:
+        return {word.lower(): spell_out(word) for info in self.errors for word in (info.code, info.type) if word}
+
+    def spelled_out(self, code: str) -> str:
+        """A code or type of ``said`` as words: ``model not found`` for ``ModelNotFound`` and ``model_not_found``."""
+        return self._codes.get(code, "") or code
 
     def names_model(self) -> bool:
         """Whether an error's message or param names the requested upstream model or the alias, as vendors write it."""
