@@ -27,6 +27,7 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
 
 from understudy.model.pool import Upstream
 from understudy.proxy.http1 import HEAD_LIMIT, tame
@@ -40,6 +41,16 @@ SIGNATURES = {
     # replaced by install.py
     f"{HTTP}:HttpLayer.make_stream": "self, stream_id",
     f"{HTTP}:HttpLayer._handle_event": "self, event",
+    # replaced by hook_table.py
+    "mitmproxy.addonmanager:AddonManager.trigger_event": "self, event",
+    "mitmproxy.proxy.server:ConnectionHandler.handle_client": "self",
+    "mitmproxy.proxy.layer:Layer.handle_event": "self, event",
+    # done at once by hook_table.py
+    "mitmproxy.addonmanager:AddonManager.handle_lifecycle": "self, event",
+    "mitmproxy.addonmanager:AddonManager._iter_hooks": "self, addon, event",
+    "mitmproxy.proxy.mode_servers:ProxyConnectionHandler.handle_hook": "self, hook",
+    "mitmproxy.proxy.server:ConnectionHandler.hook_task": "self, hook",
+    "mitmproxy.utils.asyncio_utils:create_task": "coro, name, keep_ref, client",
     # called
     f"{HTTP}:HttpLayer.event_to_child": "self, child, event",
     f"{HTTP}:HttpStream.check_killed": "self, emit_error_hook",
@@ -149,6 +160,25 @@ def test_our_stream_finds_its_parent() -> None:
     stream = ReplayStream(parent.context.fork(), 1)
     assert isinstance(stream, BorderStream)
     assert stream.parent is parent
+
+
+def test_hooks_are_called_as_we_call_them() -> None:
+    """hook_table.py does what these do: a new step in one of them has to be made there as well."""
+    steps: dict[Callable[..., object], list[str]] = {
+        server.ConnectionHandler.hook_task: ["self.handle_hook(hook)", "hook.blocking", "HookCompleted(hook)"],
+        ProxyConnectionHandler.handle_hook: ["disarm()", "handle_lifecycle(hook)", "flow.Flow", "wait_for_resume()"],
+        addonmanager.AddonManager.handle_lifecycle: ["trigger_event(event)", "flow.Flow", "UpdateHook([message])"],
+        addonmanager.AddonManager.trigger_event: ["self.chain", "safecall()", "invoke_addon(i, event)", "AddonHalt"],
+        addonmanager.AddonManager.invoke_addon: ["_iter_hooks(addon, event)", "func(*event.args())", "await res"],
+        addonmanager.AddonManager._iter_hooks: ["traverse([addon])", "getattr(a, event.name, None)", "ModuleType"],
+    }
+    for function, expected in steps.items():
+        at, source = 0, inspect.getsource(function)
+        for step in expected:
+            at = source.index(step, at)
+    handled = inspect.getsource(server.ConnectionHandler.server_event)
+    assert handled.index("_server_event_lock") < handled.index("self.layer.handle_event(event)")
+    assert "handler.layer = self.make_top_layer" in inspect.getsource(ServerInstance.handle_stream)
 
 
 def test_every_http_stream_is_made_by_make_stream() -> None:

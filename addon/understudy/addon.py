@@ -36,7 +36,7 @@ from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.model import Pool, Upstream
-from understudy.proxy import tunnel
+from understudy.proxy import hook_table, tunnel
 from understudy.proxy.connection_limit import close_socket, lift_connection_limit
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -70,6 +70,7 @@ class Understudy:
         )
         self.journal = self.inspection.journal
         self.uninstall: Callable[[], None] = lambda: None
+        self.leave_table: Callable[[], None] = lambda: None
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
         self.control = Control(self.engine, self.reload, self.closed, self.tallies)
@@ -96,6 +97,9 @@ class Understudy:
         """Read the pool file when its option changes. Raises OptionsError; the last good pool stays in use."""
         if "proxy_debug" in updated and ctx.options.proxy_debug:
             raise exceptions.OptionsError(NO_DEBUG)
+        if "pool_hook_table" in updated:
+            self.leave_table()
+            self.leave_table = hook_table.install(ctx.master.addons) if ctx.options.pool_hook_table else lambda: None
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
         if "pool_attempt_flows" in updated:
@@ -142,6 +146,7 @@ class Understudy:
         self.server.close()
         self.leave_web()
         self.uninstall()
+        self.leave_table()
         self.keeper.close()
         self.inspection.close()
         for name, (before, ours) in self._ours.items():

@@ -10,6 +10,7 @@ __all__ = [
     "connection_limit",
     "engine",
     "exchange_facts",
+    "hook_table",
     "install",
     "listener",
     "secret_stream",
