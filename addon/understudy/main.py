@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-# mitmproxy puts the script's folder on the path. There our secrets.py and select.py would hide the standard library's.
+# mitmproxy puts the script's folder on the path. There our packages would stand beside the installed ones: ``requests``
+# would hide the library of that name.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _HERE]
 if str(_HERE.parent) not in sys.path:
     sys.path.insert(0, str(_HERE.parent))

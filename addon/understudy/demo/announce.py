@@ -17,7 +17,7 @@ Look at the log here, and in mitmweb at the comment and the marker of each flow:
 and who answered. Ask the same again: the suspended candidate is skipped.{web}
 Started with -w FILE, the flows are saved as well, and `understudy explain FILE` tells each call as a story.
 
-To use your own credentials, write {pool}: the README shows how.
+To use your own credentials, write {pool}: docs/getting-started.md shows how.
 """
 
 
