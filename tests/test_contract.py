@@ -45,6 +45,9 @@ SIGNATURES = {
     "mitmproxy.addonmanager:AddonManager.trigger_event": "self, event",
     "mitmproxy.proxy.server:ConnectionHandler.handle_client": "self",
     "mitmproxy.proxy.layer:Layer.handle_event": "self, event",
+    # replaced by value_checks.py
+    "mitmproxy.utils.typecheck:check_option_type": "name, value, typeinfo",
+    "mitmproxy.optmanager:_Option.current": "self",
     # done at once by hook_table.py
     "mitmproxy.addonmanager:AddonManager.handle_lifecycle": "self, event",
     "mitmproxy.addonmanager:AddonManager._iter_hooks": "self, addon, event",

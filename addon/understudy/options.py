@@ -45,7 +45,10 @@ def add(loader: Loader) -> None:
         "pool_journal", str, "", "Append one JSON object per pooled call to this file; '-' is standard output."
     )
     loader.add_option(
-        "pool_hook_table", bool, True, "Call the addons that have a handler for a hook, and do not ask all the others."
+        "pool_shortcuts",
+        bool,
+        True,
+        "Shorter ways through mitmproxy's core: hooks by table, checks, garbage collection.",
     )
     loader.add_option("pool_metrics", bool, False, "Collect metrics for Prometheus (needs understudy[metrics]).")
     loader.add_option(

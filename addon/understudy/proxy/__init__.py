@@ -10,9 +10,11 @@ __all__ = [
     "connection_limit",
     "engine",
     "exchange_facts",
+    "garbage",
     "hook_table",
     "install",
     "listener",
     "secret_stream",
     "tunnel",
+    "value_checks",
 ]
