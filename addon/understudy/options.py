@@ -50,7 +50,9 @@ def add(loader: Loader) -> None:
         True,
         "Shorter ways through mitmproxy's core: hooks by table, checks, garbage collection.",
     )
-    loader.add_option("pool_metrics", bool, False, "Collect metrics for Prometheus (needs understudy[metrics]).")
+    loader.add_option(
+        "pool_metrics", bool, False, "Collect metrics for Prometheus (needs mitmproxy-understudy[metrics])."
+    )
     loader.add_option(
         "pool_metrics_port", int, 0, "Collect metrics and serve them at http://127.0.0.1:PORT/metrics; 0: do not."
     )
