@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 import pytest
+from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import addonmanager, connection, http, options
 from mitmproxy.addons import dumper, proxyserver, save, savehar, tlsconfig, view
@@ -246,6 +247,24 @@ def test_an_http1_client_tells_whether_it_is_taken() -> None:
     client.stream_id = -2
     assert is_taken(client)
     assert not is_taken(None)
+
+
+def test_a_reader_of_chunks_tells_where_it_stands() -> None:
+    """splice.py passes chunks on only where the layers have nothing left of what came before."""
+    reader, buffer = ChunkedReader(), ReceiveBuffer()
+    assert (reader._bytes_in_chunk, reader._bytes_to_discard, reader._reading_trailer) == (0, b"", False)
+    buffer += b"4\r\nab"
+    reader(buffer)
+    assert reader._bytes_in_chunk == 2
+    buffer += b"cd"
+    reader(buffer)
+    assert (reader._bytes_in_chunk, reader._bytes_to_discard) == (0, b"\r\n")
+    buffer += b"\r\n0\r\n"
+    reader(buffer)
+    assert reader._reading_trailer
+    assert {"body_reader", "buf", "conn"} <= set(vars(Http1Client(make_context()))) | set(
+        Http1Client.__annotations__
+    ) | {name for kind in Http1Client.__mro__ for name in getattr(kind, "__annotations__", {})}
 
 
 def test_every_http_stream_is_made_by_make_stream() -> None:
