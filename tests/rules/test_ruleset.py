@@ -455,3 +455,35 @@ def test_said_is_what_rules_see() -> None:
         404, model="acme-1", body=json.dumps({"error": {"message": "Model  ACME-1 is gone", "code": "X"}}).encode()
     )
     assert reply.said == (ErrorInfo(code="x", message="model {model} is gone"),)
+
+
+# -- certainty --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "rule", "is_open"),
+    [
+        (Reply(404, body=b'{"error": {"code": "model_not_found"}}'), "general/model_unsupported", False),
+        (Reply(429, body=b'{"error": "Too many requests"}'), "general/rate_limited", False),
+        (Reply(200, body=b'{"base_resp": {"status_code": 1008}}'), "minimax/quota_exhausted", False),
+        (Reply(200, body=b'{"choices": [{}]}'), "builtin/ok", False),
+        (Reply(500), "fallback/overloaded", True),
+        (Reply(400, body=b'{"error": "A strange thing"}'), "fallback/request_invalid", True),
+        (Reply(403, body=b'{"error": "Seat 4 is taken"}'), "builtin/unknown", True),
+        (Reply(302), "builtin/unknown", True),
+        (Reply(400, headers=(("x-understudy", "1"),)), "builtin/understudy", True),
+        (Reply(0, fault=Fault(FaultKind.CLOSED, "it broke", sent=True)), "builtin/fault", True),
+    ],
+)
+def test_a_verdict_is_certain_where_words_made_it(reply: Reply, rule: str, is_open: bool) -> None:
+    """J01-J03 rest on this: only an open verdict is compared with what another candidate says."""
+    verdict = RULES.judge(reply)
+    assert (verdict.rule, verdict.is_open) == (rule, is_open)
+    assert verdict.in_words == f"{verdict.label} by {rule}" + (" (open)" if is_open else "")
+
+
+def test_every_shipped_rule_is_certain_but_the_fallbacks() -> None:
+    for rule, shown in MATCHES:
+        said = rule.speak(shown.reply)
+        assert said is not None
+        assert said.is_open == rule.id.startswith("fallback/"), rule.id

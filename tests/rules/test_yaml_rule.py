@@ -112,6 +112,22 @@ def test_applies_to(tmp_path: Path, applies_to: str, hit: dict[str, str], miss: 
     assert not rule.matches_reply(Reply(400, **miss))  # type: ignore[arg-type]
 
 
+def test_a_rule_says_whether_it_is_certain(tmp_path: Path) -> None:
+    for extra, identity, certain in (
+        ("", "vendor/thing", True),
+        ("certain: false\n", "vendor/thing", False),
+        ("", "fallback/thing", False),
+        ("certain: true\n", "fallback/thing", True),
+    ):
+        text = GOOD.replace("vendor/thing", identity) + extra
+        rule = load_file(write(tmp_path, text, f"{identity}.yaml"), tmp_path)
+        said = rule.speak(reply(code="gone"))
+        assert said is not None
+        assert (rule.certain, said.certain) == (certain, certain)
+    with pytest.raises(RuleError, match="write true or false"):
+        load_file(write(tmp_path, GOOD + "certain: perhaps\n"), tmp_path)
+
+
 def test_an_absent_value_equals_nothing(tmp_path: Path) -> None:
     assert not rule_with(tmp_path, "{json.a.b|re: '.*'}").matches_reply(reply())
 

@@ -138,6 +138,7 @@ def judged(ruleset: Ruleset, saved: Saved) -> list[str]:
     lines = [saved.where] if saved.where else []
     lines += [f"label:    {verdict.label}", f"rule:     {verdict.rule}", f"evidence: {verdict.evidence}"]
     lines.append(f"action:   {described(verdict, saved)}")
+    lines.append(f"certain:  {'yes' if verdict.certain else 'no (open): only its status, its type or nothing says so'}")
     lines += [f"draft:    {said}" for said in verdict.drafts]
     voices = {voice.label: voice.rule for voice in ruleset.voices(saved.reply)}
     if len(voices) > 1:

@@ -6,6 +6,7 @@ Laws of this module:
 - among these, no two labels for one reply: a rule names the rules that veto it (`unless: {rule: ...}`). Where two that
   do not know each other speak all the same, the one that does less harm does, and `understudy rules test` fails;
 - a 2xx is judged by its structure: words in it prove nothing;
+- a verdict is certain where words made it, open where only a status or a type did, or nothing;
 - what nothing recognises is `unknown`, which suspends nothing; a draft never acts.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -55,6 +56,8 @@ class AppliesTo:
 
 
 EVERYWHERE = AppliesTo()
+FALLBACK = "fallback"
+"""The folder of the rules that are asked last, about status or type alone; what they say is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class Rule:
     vetoed_by: frozenset[str] = frozenset()
     """The ids of rules of the same folder: where one of them speaks, this one does not."""
     then: Then = AS_USUAL
+    certain: bool = True
+    """Whether its verdicts are: words say so, not only a status or a type that means anything."""
     matches: tuple[Example, ...] = ()
     near_misses: tuple[Example, ...] = ()
 
@@ -127,7 +132,9 @@ class Rule:
     def speak(self, reply: Reply) -> Verdict | None:
         """The verdict of this rule alone."""
         index = self.find(reply)
-        return None if index is None else Verdict(self.label, self.id, evidence_of(reply, index), self.then)
+        if index is None:
+            return None
+        return Verdict(self.label, self.id, evidence_of(reply, index), self.then, certain=self.certain)
 
     def matches_reply(self, reply: Reply) -> bool:
         """Whether it speaks."""
@@ -151,7 +158,9 @@ def _settled(reply: Reply) -> Verdict | None:
     """The verdict on what no rule is asked about: a fault, a success, a redirect."""
     if reply.fault is not None:
         evidence = f"{reply.fault.kind}: {reply.fault.message}"
-        return Verdict(Label.OVERLOADED, "builtin/fault", _one_line(evidence), Then(scope=Scope.UPSTREAM))
+        return Verdict(
+            Label.OVERLOADED, "builtin/fault", _one_line(evidence), Then(scope=Scope.UPSTREAM), certain=False
+        )
     if reply.succeeded:
         wide = b"\0" in reply.body[:16]  # UTF-16, in which no mark would be found
         marked = wide or reply.event in ERROR_EVENTS or any(mark in reply.body for mark in _FAILURE_MARKS)
@@ -160,9 +169,9 @@ def _settled(reply: Reply) -> Verdict | None:
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
-        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then)
+        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then, certain=False)
     if reply.status < 400:
-        return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}")
+        return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}", certain=False)
     return None
 
 
@@ -216,9 +225,9 @@ class Ruleset:
             if (verdict := rule.speak(reply)) is not None:
                 break
         else:
-            verdict = Verdict(Label.UNKNOWN, "builtin/unknown", evidence_of(reply, 0))
+            verdict = Verdict(Label.UNKNOWN, "builtin/unknown", evidence_of(reply, 0), certain=False)
         drafts = tuple(f"{draft.id}: {said.label}" for draft in self.drafts if (said := draft.speak(reply)) is not None)
-        return Verdict(verdict.label, verdict.rule, verdict.evidence, verdict.then, reply.names_model(), drafts)
+        return replace(verdict, names_model=reply.names_model(), drafts=drafts)
 
     def voices(self, reply: Reply) -> tuple[Verdict, ...]:
         """What every rule says that is asked together with the one that speaks. More than one label is a mistake."""
@@ -232,7 +241,7 @@ class Ruleset:
         return ()
 
 
-_RANKS = {"general": 1, "fallback": 2}
+_RANKS = {"general": 1, FALLBACK: 2}
 
 
 def _ordered(tier: Iterable[Speaker]) -> Iterator[Speaker]:

@@ -18,9 +18,9 @@ from understudy.codec.yaml_nodes import LARGEST, RULE, Kind, Problem, RuleError,
 from understudy.model import Label, Scope, Then
 from understudy.replies import Reply
 from understudy.rules.conditions import Condition, ConditionError, Line, read_line
-from understudy.rules.ruleset import EVERYWHERE, AppliesTo, Example, Rule, Status
+from understudy.rules.ruleset import EVERYWHERE, FALLBACK, AppliesTo, Example, Rule, Status
 
-_KEYS = ("id", "label", "about", "source", "status", "applies_to", "when", "unless", "then", "examples")
+_KEYS = ("id", "label", "about", "source", "status", "certain", "applies_to", "when", "unless", "then", "examples")
 _NEEDED = ("id", "label", "about", "source", "status", "when", "examples")
 _TEXTS = ("dialect", "endpoint", "kind", "host", "alias", "model", "event")
 EXAMPLE_KEYS = ("status", "body", "headers", *_TEXTS, "streamed")
@@ -88,6 +88,7 @@ class _Reader:
             unless=unless,
             vetoed_by=vetoed_by,
             then=self.then(fields["then"]) if "then" in fields else Then(),
+            certain=self.flag(fields["certain"]) if "certain" in fields else not identity.startswith(f"{FALLBACK}/"),
             matches=shown["matches"],
             near_misses=shown["near_misses"],
         )
