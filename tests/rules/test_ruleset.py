@@ -59,10 +59,18 @@ def test_a_fault_is_about_the_upstream(kind: FaultKind) -> None:
     assert verdict.evidence == f"{kind}: it broke"
 
 
-@pytest.mark.parametrize("status", [0, 100, 301, 302, 304, 307, 403])
+@pytest.mark.parametrize("status", [0, 100, 403])
 def test_what_nothing_recognises_is_unknown(status: int) -> None:
     assert judge("", status).label is Label.UNKNOWN
     assert judge("", status).rule == "builtin/unknown"
+
+
+@pytest.mark.parametrize("status", [301, 302, 304, 307])
+def test_a_redirect_is_no_answer(status: int) -> None:
+    """A03: another candidate is asked; from an endpoint that generates nothing it is released."""
+    verdict = judge("", status)
+    assert (verdict.label, verdict.rule, verdict.then.replay) == (Label.UNKNOWN, "builtin/redirect", True)
+    assert RULES.judge(Reply(status, kind="auxiliary")).then.replay is None
 
 
 def test_a_redirect_is_unknown_whatever_it_says() -> None:
@@ -470,7 +478,8 @@ def test_said_is_what_rules_see() -> None:
         (Reply(500), "fallback/overloaded", True),
         (Reply(400, body=b'{"error": "A strange thing"}'), "fallback/request_invalid", True),
         (Reply(403, body=b'{"error": "Seat 4 is taken"}'), "builtin/unknown", True),
-        (Reply(302), "builtin/unknown", True),
+        (Reply(302), "builtin/redirect", True),
+        (Reply(200, dialect="openai", endpoint="chat/completions", body=b"null"), "builtin/no_answer", True),
         (Reply(400, headers=(("x-understudy", "1"),)), "builtin/understudy", True),
         (Reply(0, fault=Fault(FaultKind.CLOSED, "it broke", sent=True)), "builtin/fault", True),
     ],

@@ -146,6 +146,10 @@ OWN_MARK = "x-understudy"
 OWN_HOPE = 2
 """Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
 _NOTHING_SAID = (ErrorInfo(),)
+NO_ANSWER = "builtin/no_answer"
+"""The rule of a 2xx that is none (docs/architecture.md, section 5b)."""
+ASK_ANOTHER = Then(replay=True)
+"""What is no answer is a reply like any other error: another candidate may have one."""
 
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
@@ -165,11 +169,18 @@ def _settled(reply: Reply) -> Verdict | None:
         wide = b"\0" in reply.body[:16]  # UTF-16, in which no mark would be found
         marked = wide or reply.event in ERROR_EVENTS or any(mark in reply.body for mark in _FAILURE_MARKS)
         failed = marked and (reply.event in ERROR_EVENTS or bool(reply.errors))
-        return None if failed else Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
+        if failed:
+            return None
+        if reply.lack:
+            return Verdict(Label.UNKNOWN, NO_ANSWER, f"HTTP {reply.status}: {reply.lack}", ASK_ANOTHER, certain=False)
+        return Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
         return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then, certain=False)
+    if 300 <= reply.status < 400:
+        then = ASK_ANOTHER if reply.kind == "generating" else AS_USUAL
+        return Verdict(Label.UNKNOWN, "builtin/redirect", f"HTTP {reply.status}: a redirect", then, certain=False)
     if reply.status < 400:
         return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}", certain=False)
     return None
@@ -225,7 +236,10 @@ class Ruleset:
             if (verdict := rule.speak(reply)) is not None:
                 break
         else:
-            verdict = Verdict(Label.UNKNOWN, "builtin/unknown", evidence_of(reply, 0), certain=False)
+            # A success that failed by its structure is no answer, whatever its words would mean.
+            failed = reply.succeeded and reply.kind == "generating"
+            name, then = (NO_ANSWER, ASK_ANOTHER) if failed else ("builtin/unknown", AS_USUAL)
+            verdict = Verdict(Label.UNKNOWN, name, evidence_of(reply, 0), then, certain=False)
         drafts = tuple(f"{draft.id}: {said.label}" for draft in self.drafts if (said := draft.speak(reply)) is not None)
         return replace(verdict, names_model=reply.names_model(), drafts=drafts)
 
