@@ -98,7 +98,7 @@ def test_a_rejected_credential_does_not_invite_another_round() -> None:
 
 
 def test_an_unsendable_candidate_does_not_hide_one_that_comes_back() -> None:
-    """W03: A has no secret, B is down for 5 s: the tool is told to come back in 5 s, not to give up."""
+    """W03: A has no secret, B is down for 3 s: the tool is told to come back in 3 s, not to give up."""
     stage = Stage()
     exchange, step = stage.open(route(A, C, budget=IMPATIENT))
     assert step == Attempt(1, A)
@@ -106,7 +106,7 @@ def test_an_unsendable_candidate_does_not_hide_one_that_comes_back() -> None:
     assert step == Attempt(2, C)
     refused = exchange.judge(fault(), stage.now)
     assert isinstance(refused, Refuse)
-    assert (refused.status, refused.retry_after) == (503, 5)
+    assert (refused.status, refused.retry_after) == (503, 3)
     assert "- a m1: credential_rejected by builtin/secret: the file is gone" in refused.message
 
 

@@ -23,7 +23,7 @@ from understudy.requests.sites import Recognised
 from understudy.rules.conditions import Condition
 from understudy.rules.folders import shipped
 from understudy.rules.near_misses import faults
-from understudy.rules.ruleset import Rule, Ruleset, Status
+from understudy.rules.ruleset import FAULT_RULES, Rule, Ruleset, Status
 
 RULES = shipped()
 MATCHES = [(rule, example) for rule in RULES.rules for example in rule.matches]
@@ -55,7 +55,7 @@ def test_every_label_that_needs_a_rule_has_one() -> None:
 @pytest.mark.parametrize("kind", FaultKind)
 def test_a_fault_is_about_the_upstream(kind: FaultKind) -> None:
     verdict = RULES.judge(Reply(status=0, fault=Fault(kind, "it\nbroke", sent=False)))
-    assert (verdict.label, verdict.rule, verdict.then.scope) == (Label.OVERLOADED, "builtin/fault", Scope.UPSTREAM)
+    assert (verdict.label, verdict.rule, verdict.then.scope) == (Label.OVERLOADED, FAULT_RULES[kind], Scope.UPSTREAM)
     assert verdict.evidence == f"{kind}: it broke"
 
 
@@ -481,7 +481,7 @@ def test_said_is_what_rules_see() -> None:
         (Reply(302), "builtin/redirect", True),
         (Reply(200, dialect="openai", endpoint="chat/completions", body=b"null"), "builtin/no_answer", True),
         (Reply(400, headers=(("x-understudy", "1"),)), "builtin/understudy", True),
-        (Reply(0, fault=Fault(FaultKind.CLOSED, "it broke", sent=True)), "builtin/fault", True),
+        (Reply(0, fault=Fault(FaultKind.CLOSED, "it broke", sent=True)), "builtin/closed", True),
     ],
 )
 def test_a_verdict_is_certain_where_words_made_it(reply: Reply, rule: str, is_open: bool) -> None:

@@ -29,6 +29,7 @@ from understudy.model import (
     Mode,
     Override,
     Pool,
+    Relatives,
     Route,
     SecretError,
     SecretSource,
@@ -188,7 +189,7 @@ class PoolReader(SecretReader):
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                "mode",
+                *("mode", "relatives"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -213,6 +214,7 @@ class PoolReader(SecretReader):
             self._field(table, "actions", self._actions, no_actions),
             self._field(table, "restore_alias", fields.boolean, False),
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
+            self._field(table, "relatives", lambda value: self._word(value, "place", Relatives), Relatives.LAST),
         )
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:

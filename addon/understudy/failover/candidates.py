@@ -60,6 +60,16 @@ class Chooser:
             return seat
         return self.lineup.pick(excluded, advance=self.request.generating)
 
+    def untried_besides(self, candidate: Candidate) -> int:
+        """How many others are free and were not tried in this exchange."""
+        return (self.lineup.available() & ~(self.used | self.lineup.bit(candidate))).bit_count()
+
+    def has_other_credential(self, candidate: Candidate) -> bool:
+        """Whether another credential of the same upstream could be asked right now."""
+        there = self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
+        own = self.lineup.mask(key_of(candidate, Scope.CREDENTIAL))
+        return bool(self.lineup.available() & there & ~(own | self.used))
+
     def has_other_than(self, candidate: Candidate) -> bool:
         """Whether somebody else could be asked right now."""
         return bool(self.lineup.available() & ~(self.used | self.lineup.bit(candidate)))

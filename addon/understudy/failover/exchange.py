@@ -19,8 +19,8 @@ from understudy.failover.penalties import Failure, Lessons, Reason, Repeat, repe
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Attempt, Outcome, Release, Request, Step, Wait
-from understudy.model import Budget, Candidate, Label, Verdict
-from understudy.replies import Fault, Reply, read_hint
+from understudy.model import Budget, Candidate, HoldUntil, Label, Scope, Verdict
+from understudy.replies import Fault, FaultKind, Reply, read_hint
 from understudy.rules import Ruleset
 
 
@@ -171,7 +171,7 @@ class Exchange:
         Raises RuntimeError when no attempt is under way; nothing has changed then.
         """
         attempt = self._take_attempt("judge")
-        failure = self._failure(attempt, reply, now)
+        failure = self._widened(self._failure(attempt, reply, now))
         verdict, default = failure.verdict, failure.default
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
@@ -189,7 +189,7 @@ class Exchange:
                 return self._release(attempt.number)
             self._chooser.exclude_all()
             return self._final(now)
-        once = not self._chooser.was_repeated(attempt.candidate)
+        once = not self._chooser.was_repeated(attempt.candidate) and self._covers_the_untried(attempt.candidate)
         repeat = repeat_of(failure, self.budget.patience, self.random) if once else None
         if repeat is not None and self.may_begin(now + repeat.seconds):
             return self._repeat(failure, repeat)
@@ -297,8 +297,35 @@ class Exchange:
         """What a reply means for its attempt, should that have failed."""
         verdict = self._judged(reply)
         default = action(verdict, reply.fault)
+        if (
+            reply.fault is not None
+            and reply.fault.kind is FaultKind.CUT
+            and self.lineup.route.hold is HoldUntil.COMPLETE
+        ):
+            default = replace(default, repeat=False)  # most of an answer was paid for: not again to the same
         hint = read_hint(reply, now) if default.hint_cap else None
         return Failure(attempt, verdict, default, hint, reply.fault, now)
+
+    def _widened(self, failure: Failure) -> Failure:
+        """A reset is not an outage: the upstream is out only when it repeats itself on another connection.
+
+        That is a connection that began after the one before had failed, within ten seconds: of another credential, or
+        of the same one where no other is left there to be asked first.
+        """
+        fault, attempt = failure.fault, failure.attempt
+        if fault is None or fault.kind is not FaultKind.CLOSED or fault.reused:
+            return failure
+        name = attempt.candidate.upstream.name
+        before = self.suspensions.closed(name, attempt.candidate.credential.name, attempt.begun, failure.at)
+        if not before or (
+            before == attempt.candidate.credential.name and self._chooser.has_other_credential(attempt.candidate)
+        ):
+            return failure
+        return replace(failure, default=replace(failure.default, scope=Scope.UPSTREAM, repeat=False))
+
+    def _covers_the_untried(self, candidate: Candidate) -> bool:
+        """Whether a repeat leaves an attempt for each candidate that is free and was not tried (law 2)."""
+        return self.budget.attempts - self._sent > self._chooser.untried_besides(candidate)
 
     def _judged(self, reply: Reply) -> Verdict:
         """The verdict, with what the route says about its label on top of what its rule does."""

@@ -5,6 +5,7 @@ A verdict, a hint and the ladder of its label make a suspension; what is over in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
@@ -58,7 +59,7 @@ def impose(suspensions: Suspensions, failure: Failure, random: Random, *, short:
             # Nothing new; but a success of an older attempt does not undo it any more.
             return suspensions.suspend(running) if running is not None else None
         step = 0 if short else reached
-        seconds = seconds_of(default.steps, step) * (1 + JITTER * random.random())
+        seconds = spread(default.steps, step, random)
     if seconds <= 0:
         return None
     name = attempt.candidate.credential.name
@@ -79,6 +80,13 @@ def impose(suspensions: Suspensions, failure: Failure, random: Random, *, short:
     if suspension is not None and not source and not short:
         suspensions.ladders.climb(key, verdict.label, Rung(step, suspension.order, failure.at + seconds))
     return suspension
+
+
+def spread(steps: Sequence[float], step: int, random: Random) -> float:
+    """The length of a step with chance in it, in seconds: up to a tenth longer, but never beyond the last step."""
+    exact, chance = seconds_of(steps, step), JITTER * random.random()
+    longer = exact * (1 + chance)
+    return longer if longer <= steps[-1] else exact * (1 - chance)
 
 
 class Lessons:
@@ -107,6 +115,7 @@ class Lessons:
 
         Unless it is the very same that was penalised: that was asked again, and proves nothing about others.
         """
+        self.suspensions.has_served(candidate.upstream.name)
         for failure in [each for each in self._provisional if refusals or each.is_unreachable]:
             self._provisional.remove(failure)
             failed = failure.attempt.candidate

@@ -40,6 +40,13 @@ class Strategy(StrEnum):
     WEIGHTED = "weighted"
 
 
+class Relatives(StrEnum):
+    """Where candidates of a relative of the tool's dialect stand among those of their priority."""
+
+    LAST = "last"  # behind those of the tool's own dialect
+    MIXED = "mixed"  # where the pool file has them
+
+
 class HoldUntil(StrEnum):
     """How long a reply is held before it is released."""
 
@@ -145,7 +152,7 @@ class Budget:
     any real output, likewise. ``idle``: how long a stream that is held until its end (``hold: complete``) may pause.
     """
 
-    attempts: int = 4
+    attempts: int = 6
     seconds: float = 55.0
     wait: float = 30.0
     first_event: float = 45.0
@@ -174,7 +181,7 @@ class Route:
 
     ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
-    model.
+    model. ``relatives``: where candidates of a relative of the tool's dialect stand within a priority.
     """
 
     pattern: str
@@ -186,6 +193,7 @@ class Route:
     actions: tuple[tuple[str, Override], ...] = ()
     restore_alias: bool = False
     mode: Mode = Mode.ENFORCE
+    relatives: Relatives = Relatives.LAST
 
     @property
     def is_default(self) -> bool:

@@ -11,11 +11,12 @@ from understudy.model import Label, Scope, Then, Verdict
 from understudy.replies import Reply
 from understudy.rules.folders import INTERVAL, RuleLibrary, load_folder, shipped_folder
 from understudy.rules.near_misses import faults, near_misses
-from understudy.rules.ruleset import OWN_MARK, Ruleset, Speaker, Status
+from understudy.rules.ruleset import FAULT_RULES, OWN_MARK, Ruleset, Speaker, Status
 from understudy.rules.yaml_rule import EXAMPLE_KEYS, parse_rule
 
 __all__ = [
     "EXAMPLE_KEYS",
+    "FAULT_RULES",
     "INTERVAL",
     "OWN_MARK",
     "Label",

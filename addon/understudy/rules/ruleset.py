@@ -22,7 +22,7 @@ from typing import Protocol
 
 from understudy.codec.body_text import ERROR_EVENTS
 from understudy.model import AS_USUAL, ASKED, Label, Scope, Then, Verdict
-from understudy.replies import ErrorInfo, Reply
+from understudy.replies import ErrorInfo, FaultKind, Reply
 from understudy.rules.conditions import Condition, Test
 
 __all__ = [
@@ -146,6 +146,15 @@ OWN_MARK = "x-understudy"
 OWN_HOPE = 2
 """Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
 _NOTHING_SAID = (ErrorInfo(),)
+FAULT_RULES = {
+    FaultKind.CONNECT: "builtin/no_connection",
+    FaultKind.TLS: "builtin/tls",
+    FaultKind.CLOSED: "builtin/closed",
+    FaultKind.SILENCE: "builtin/silence",
+    FaultKind.EMPTY: "builtin/empty",
+    FaultKind.CUT: "builtin/cut",
+}
+"""The rules of transport faults: each says what happened."""
 NO_ANSWER = "builtin/no_answer"
 """The rule of a 2xx that is none (docs/architecture.md, section 5b)."""
 ASK_ANOTHER = Then(replay=True)
@@ -163,7 +172,11 @@ def _settled(reply: Reply) -> Verdict | None:
     if reply.fault is not None:
         evidence = f"{reply.fault.kind}: {reply.fault.message}"
         return Verdict(
-            Label.OVERLOADED, "builtin/fault", _one_line(evidence), Then(scope=Scope.UPSTREAM), certain=False
+            Label.OVERLOADED,
+            FAULT_RULES[reply.fault.kind],
+            _one_line(evidence),
+            Then(scope=Scope.UPSTREAM),
+            certain=False,
         )
     if reply.succeeded:
         wide = b"\0" in reply.body[:16]  # UTF-16, in which no mark would be found

@@ -24,6 +24,8 @@ from understudy.suspensions.ladder import Ladders
 
 LIMIT = 100_000
 """The most suspensions kept. At the limit a new one is dropped: evicting would revive a live one."""
+CLOSED_WITHIN = 10.0
+"""Seconds within which a second connection that breaks says that the upstream is out, and not a connection."""
 EARLY_PROBE = 30.0
 """Seconds between two early probes of one candidate, where all candidates are suspended for model_unsupported."""
 
@@ -61,6 +63,8 @@ class Suspensions:
         self._half_open: dict[Key, Suspension] = {}
         self._probes: dict[Key, int] = {}
         self._early: dict[Key, float] = {}
+        self._closed: dict[str, tuple[float, str]] = {}
+        """By upstream: when a connection broke last before an answer, and whose."""
         self._orders = itertools.count(1)
         self._cleared: dict[Key, int] = {}
         """When a key was resumed by hand or proven, as an order."""
@@ -187,6 +191,18 @@ class Suspensions:
                     self.ladders.forget(key)
         return lifted
 
+    def closed(self, upstream: str, credential: str, begun: float, now: float) -> str:
+        """A connection broke before an answer; returns whose had broken shortly before this one began, "" for none."""
+        at, before = self._closed.get(upstream, (-math.inf, ""))
+        self._closed[upstream] = (now, credential)
+        _bound(self._closed)
+        return before if at <= begun and 0 <= now - at <= CLOSED_WITHIN else ""
+
+    def has_served(self, upstream: str) -> None:
+        """The upstream has answered: a connection that breaks after that is the first one again."""
+        if self._closed:
+            self._closed.pop(upstream, None)
+
     def begin_early_probe(self, key: Key) -> bool:
         """Whether a candidate may be asked although it is suspended (F17); if so, the next time is 30 s from now."""
         now, last = self.clock(), self._early.get(key)
@@ -268,7 +284,7 @@ class Suspensions:
             listener.changed(key, blocked)
 
 
-def _bound[V](table: dict[Key, V]) -> None:
+def _bound[K, V](table: dict[K, V]) -> None:
     """What can be named by anybody must not grow for ever: the oldest entry goes."""
     if len(table) > LIMIT:
         del table[next(iter(table))]
