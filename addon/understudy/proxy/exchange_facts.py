@@ -66,13 +66,13 @@ def _asked(plan: Plan, now: float) -> Facts:
 
 def skipped(exchange: Exchange) -> list[Facts]:
     """The candidates that are not picked as things stand, each with the reason."""
-    lineup, blocked = exchange.lineup, exchange.request.blocked
-    if not blocked and lineup.available() == lineup.everyone:
+    lineup, request = exchange.lineup, exchange.request
+    if not request.blocked and lineup.available() == lineup.everyone:
         return []  # the common case: nothing is out of rotation
     now = exchange.selector.suspensions.clock()
     found: list[Facts] = []
     for member in lineup.members[:LISTED]:
-        why = blocked.get(member.upstream.name, "")
+        why = request.blocked.get(member.upstream.name) or member.credential.out_of_use
         if not why and (suspension := exchange.selector.suspension_of(member)) is not None:
             why = why_suspended(suspension, now)
         if why:
