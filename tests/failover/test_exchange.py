@@ -461,13 +461,14 @@ def test_the_owner_can_rule_out_replays_after_the_request_was_sent() -> None:
 
 
 def test_only_a_streamed_request_with_somewhere_else_to_go_is_cut_for_silence() -> None:
-    """L10: a plain request is never cut, nor is the last candidate; the limit shrinks with what is left."""
+    """L10: without hedging: a plain request is never cut, nor is the last candidate; the limit shrinks."""
     stage = Stage()
 
     def limit(*members: Candidate, streamed: bool = True, later: float = 0) -> float:
-        exchange = stage.exchange(route(*members), streamed=streamed)
+        exchange = stage.exchange(route(*members, budget=Budget(hedge_after=0)), streamed=streamed)
         exchange.begin(stage.now)
-        return exchange.first_byte_limit(stage.now + later)
+        assert exchange.ask_at(members[0], stage.now) == math.inf
+        return exchange.end_at(members[0], stage.now + later, stage.now + later) - (stage.now + later)
 
     assert limit(A, B) == 45.0
     assert limit(A, B, later=40) == 15.0

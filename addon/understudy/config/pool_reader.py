@@ -211,6 +211,7 @@ class PoolReader(SecretReader):
             silence=seconds("silence", 0, 3600, base.silence),
             first_output=seconds("first_output", 0, 3600, base.first_output),
             idle=seconds("idle", 0.01, 3600, base.idle),
+            hedge_after=seconds("hedge_after", 0, 3600, base.hedge_after),
         )
 
     def _route(self, key: Scalar, value: Value, budget: Budget) -> Route:

@@ -10,13 +10,15 @@ from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
 from understudy.failover.refusal import LISTED, RETRY_HORIZON, duration
 from understudy.failover.selection import Lineup, Selector
-from understudy.failover.steps import Attempt, Outcome, Refuse, Release, Request, Step, Wait
+from understudy.failover.steps import HEDGED, Attempt, Continue, Outcome, Refuse, Release, Request, Step, Wait
 
 __all__ = [
     "DEFAULTS",
+    "HEDGED",
     "LISTED",
     "RETRY_HORIZON",
     "Attempt",
+    "Continue",
     "Exchange",
     "Identities",
     "Lineup",

@@ -245,7 +245,8 @@ def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence
     1/3 is the place of the candidate among those of the route. ``before``: to be said before the label.
     """
     verdict, suspension = outcome.verdict, outcome.suspension
-    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {before}{verdict.in_words}"
+    said = outcome.word if outcome.hedged else verdict.in_words
+    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {before}{said}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
         text += f", {what}suspended {duration(suspension.until - suspension.since)}"

@@ -128,7 +128,7 @@ class _Noted:
             printable(candidate.model),
             candidate.upstream.name,
             outcome.status,
-            verdict.label.value,
+            outcome.word,
             verdict.rule,
             printable(verdict.evidence, 500),
             attempt.repeat,
@@ -222,7 +222,7 @@ class Tallies:
         if label is Label.OK:
             tally = Tally(tally.answered + 1, tally.failed, now, tally.last_failed)
         else:
-            failed = {**tally.failed, label.value: tally.failed.get(label.value, 0) + 1}
+            failed = {**tally.failed, outcome.word: tally.failed.get(outcome.word, 0) + 1}
             tally = Tally(tally.answered, failed, tally.last_answered, now)
         self._tallies[key] = tally
         if len(self._tallies) > MOST_CANDIDATES:

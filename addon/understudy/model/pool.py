@@ -156,10 +156,12 @@ class Budget:
 
     ``attempts``: sendings in all. ``seconds``: no attempt or wait begins later than this after the request came in.
     ``wait``: the longest wait for a candidate when all are suspended. ``first_event``: how long a streamed request may
-    stay without any byte of a reply while another candidate is left. ``patience``: a limit with a hint this short is
-    waited out on the same candidate, once. ``silence``: how long a request that is not streamed may stay without any
-    byte of a reply while another candidate is left; 0: for ever. ``first_output``: how long a stream may go on without
-    any real output, likewise. ``idle``: how long a stream that is held until its end (``hold: complete``) may pause.
+    stay without any event before it is given up, where that is done. ``hedge_after``: how long before another candidate
+    is asked as well, while nothing is known of the first one's own times; 0: none is. ``patience``: a limit with a hint
+    this short is waited out on the same candidate, once. ``silence``: how long a request that is not streamed may stay
+    without any byte of a reply before another candidate is asked as well; 0: for ever. ``first_output``: how long a
+    stream may go on without any real output while another candidate is left; 0: for ever. ``idle``: how long a stream
+    that is held until its end (``hold: complete``) may pause.
     """
 
     attempts: int = 6
@@ -170,6 +172,7 @@ class Budget:
     silence: float = 0.0
     first_output: float = 0.0
     idle: float = 30.0
+    hedge_after: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)

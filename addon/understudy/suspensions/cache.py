@@ -20,6 +20,7 @@ from weakref import WeakSet
 from cachetools import TLRUCache
 
 from understudy.model import Candidate, Key, Label, Scope, Suspension, keys_of
+from understudy.suspensions.first_events import FirstEvents
 from understudy.suspensions.ladder import Ladders
 
 LIMIT = 100_000
@@ -65,6 +66,8 @@ class Suspensions:
         self._early: dict[Key, float] = {}
         self._closed: dict[str, tuple[float, str]] = {}
         """By upstream: when a connection broke last before an answer, and whose."""
+        self.first_events: FirstEvents[tuple[Key, bool]] = FirstEvents()
+        """By candidate, and whether the call was streamed."""
         self._orders = itertools.count(1)
         self._cleared: dict[Key, int] = {}
         """When a key was resumed by hand or proven, as an order."""
