@@ -77,7 +77,10 @@ def action(verdict: Verdict, fault: Fault | None = None) -> Default:
     default, then = DEFAULTS[verdict.label], verdict.then
     if fault is not None:
         # A new connection may work at once; a host that refuses connections, or says nothing, is not asked twice.
-        return replace(default, scope=FAULT_SCOPE[fault.kind], repeat=fault.kind in (FaultKind.CLOSED, FaultKind.CUT))
+        again = fault.kind in (FaultKind.CLOSED, FaultKind.CUT)
+        # Whoever was silent once is not waited for a second time by the same request.
+        hope = 0 if fault.kind is FaultKind.SILENCE else default.hope
+        return replace(default, scope=FAULT_SCOPE[fault.kind], repeat=again, hope=hope)
     if then.scope is not None:
         default = replace(default, scope=then.scope)
     if then.hope is not None:

@@ -49,7 +49,7 @@ from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.listener import Fetch, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
-from understudy.proxy.upstream_connection import Connected, Connecting
+from understudy.proxy.upstream_connection import Connected, Connecting, cause_of
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret
 from understudy.requests import rewrite
 
@@ -348,9 +348,9 @@ class AttemptLayer(Layer):
         """The upstream has closed the connection or reset the stream, or what it sends cannot be read."""
         self.is_on_the_wire = False
         if self.state == self.state_wait_for_headers:
-            yield from self.failed(FaultKind.CLOSED, event.message, reused=self.reused)
+            yield from self.failed(FaultKind.CLOSED, cause_of(event.message), reused=self.reused)
         elif self.state == self.state_hold_body:
-            yield from self.failed(FaultKind.CUT, event.message)
+            yield from self.failed(FaultKind.CUT, cause_of(event.message))
         else:
             yield from self.state(event)
 

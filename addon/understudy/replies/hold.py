@@ -357,6 +357,12 @@ class Tail:
         """The last bytes as they came."""
         return b"".join(self._chunks)[-TAIL_LIMIT:]
 
+    def is_done(self, hold: Hold) -> bool:
+        """Whether the stream has shown its terminal event, or the last one that all servers send."""
+        if self.last(hold)[0] is Progress.DONE:
+            return True
+        return any(hold.dialect.finishes(event) for event in last_events(hold.framing, self.content(), LAST_EVENTS))
+
     def last(self, hold: Hold) -> tuple[Progress, StreamEvent | None]:
         """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing.
 
