@@ -29,6 +29,7 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from understudy.model.pool import Upstream
+from understudy.proxy.attempt import context_below
 from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.upstream_connection import HEAD_LIMIT, PooledHttpConnection, is_taken, tame
@@ -195,6 +196,14 @@ def test_a_layer_beside_the_streams_gets_its_events_and_waits_alone() -> None:
     assert asking.seen == [b"not held up", b"went on", b"later"]
     parent.streams.pop(-2)
     list(parent.event_to_child(asking, ResponseEndOfMessage(8)))  # goes nowhere, and raises nothing
+
+
+def test_a_context_has_what_an_attempt_copies() -> None:
+    """proxy/attempt.py makes one without the server connection that ``fork`` makes and throws away."""
+    parent = HttpLayer(make_context(), HTTPMode.regular)
+    made, forked = context_below(parent), parent.context.fork()
+    assert vars(made) == vars(forked)
+    assert made.layers is not parent.context.layers
 
 
 def test_an_http1_client_tells_whether_it_is_taken() -> None:

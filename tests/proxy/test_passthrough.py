@@ -39,7 +39,7 @@ class Desk:
         self.call = pooled_call(core, stream=stream, credential=OWN)
         self.stream = HttpStream(core.layer.context.fork(), TOOL)
         self.stream.flow = self.call.flow
-        self.passthrough = Passthrough(self.stream, core.engine, self.call.intake, core.journal)
+        self.passthrough = Passthrough(self.stream, core.engine, self.call.intake, lambda: core.journal)
 
     def observe(self) -> list[commands.Command]:
         """The call is observed from now on."""

@@ -665,6 +665,17 @@ def test_a_tool_that_leaves_between_two_attempts_is_not_shown_the_first_as_the_s
     assert core.names().count(HttpErrorHook) == 1
 
 
+def test_a_call_that_outlives_the_addon_is_answered_and_told_nobody(cores: list[Core]) -> None:
+    """The addon has left and closed its journal: the call under way ends as it would have."""
+    core = start(cores, stream=True)
+    server = core.opened()
+    core.receive(server, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"one"}}]}\n\n'))
+    core.uninstall()
+    core.receive(server, chunk(b"data: [DONE]\n\n") + chunk(b""))
+    assert core.to_client.endswith(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+    assert (core.journal.told, core.journal.over) == ([1], 0)
+
+
 def test_first_output_counts_from_the_sending_once(cores: list[Core]) -> None:
     """`first_output: 5`, `seconds: 6`: headers at 3.5 s and output at 4 s are in time; else it ends at 5 s."""
     for output_at in (4.0, None):

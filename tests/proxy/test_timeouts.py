@@ -63,17 +63,6 @@ def test_an_alarm_that_fails_is_told_to_everything_that_waits() -> None:
     assert len(made.due) == 0
 
 
-def test_a_watch_keeps_nothing_alive() -> None:
-    """Law 10: what waits holds the HTTP layer, and the watch lives as long as that: it must not hold it in turn."""
-    now, bell = [0.0], Bell()
-    made = watch(now, bell=(bell, 1))
-    gone = weakref.ref(bell)
-    del bell
-    gc.collect()
-    assert gone() is None
-    assert len(made.due) == 0
-
-
 @pytest.fixture
 def core() -> Iterator[Core]:
     made = Core(Budget())
@@ -96,3 +85,13 @@ def test_a_time_out_reaches_its_layer(core: Core) -> None:
     core.pass_time(100)
     assert len(layer.seen) == 1
     assert len(watch_of(core.layer, core.engine.clock).due) == 0
+
+
+def test_a_time_out_that_is_asked_for_keeps_no_layer_alive(core: Core) -> None:
+    """Law 10: a connection that mitmproxy drops in the middle is let go, with all that waits on it."""
+    core.carry_out(Timeout(core.layer, ToolStream(core, 7), core.engine.clock).start(1))
+    layer = weakref.ref(core.layer)
+    for name in ("layer", "context", "alarms", "hooks"):
+        delattr(core, name)
+    gc.collect()
+    assert layer() is None

@@ -259,7 +259,8 @@ def pooled_call(core: Core, *, stream: bool = False, credential: str = "tool") -
     assert intake is not None
     plan = core.engine.plan(intake, request)
     assert plan is not None
-    return PooledCall(flow, core.engine, intake, plan, core.engine.exchange(intake, plan, request, {}), core.journal)
+    exchange = core.engine.exchange(intake, plan, request, {})
+    return PooledCall(flow, core.engine, intake, plan, exchange, lambda: core.journal)
 
 
 class _Loader:

@@ -26,6 +26,7 @@ from mitmproxy import http
 from mitmproxy.connection import Server
 from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, SendHttp
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
@@ -117,7 +118,7 @@ class AttemptLayer(Layer):
     _ids: ClassVar[itertools.count[int]] = itertools.count(-2, -2)
 
     def __init__(self, parent: HttpLayer, tool_stream: int, call: PooledCall, step: Attempt) -> None:
-        super().__init__(parent.context.fork())
+        super().__init__(context_below(parent))
         self.parent = parent
         self.tool_stream = tool_stream
         self.call = call
@@ -166,12 +167,14 @@ class AttemptLayer(Layer):
         if self.is_over:
             return
         try:
-            if isinstance(event, Due) and event.error is not None:
-                raise event.error
-            if isinstance(event, (Due, events.Wakeup)):
-                yield from self.on_due()
+            if isinstance(event, (ResponseData, ResponseHeaders)):
+                yield from self.state(event)
             elif isinstance(event, Begin):
                 yield from self.begin()
+            elif isinstance(event, Due) and event.error is not None:
+                raise event.error
+            elif isinstance(event, (Due, events.Wakeup)):
+                yield from self.on_due()
             elif isinstance(event, ResponseProtocolError):
                 yield from self.on_protocol_error(event)
             else:
@@ -473,3 +476,10 @@ class AttemptLayer(Layer):
             # To look at an attempt must never cost the call.
             logger.error(f"understudy: an attempt cannot be shown: {self.call.trace(error)}")
             return None
+
+
+def context_below(parent: HttpLayer) -> Context:
+    """As ``parent.context.fork()``, which also makes a server connection that nothing here needs."""
+    own, made = parent.context, Context.__new__(Context)
+    made.client, made.options, made.server, made.layers = own.client, own.options, own.server, own.layers.copy()
+    return made

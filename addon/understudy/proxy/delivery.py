@@ -70,8 +70,8 @@ class Delivery:
         """
         stream, call, head, hold = self.stream, self.call, attempt.head, attempt.hold
         assert call is not None and head is not None and hold is not None
-        complete = attempt.is_complete
-        edited = release.prepare(head.response, attempt.body, hold, step, complete=complete)
+        complete, body = attempt.is_complete, attempt.body
+        edited = release.prepare(head.response, body, hold, step, complete=complete)
         if edited is None:
             return False
         edit = self.edit_of(hold, head.response, complete=complete)
@@ -82,7 +82,7 @@ class Delivery:
         self.released = attempt
         if attempt.server is not None:
             stream.context.server = stream.flow.server_conn = attempt.server
-        body, held = attempt.body, attempt.hand_over(stream)
+        held = attempt.hand_over(stream)
         if body != edited:
             rest = [event for event in held[1:] if not isinstance(event, ResponseData)]
             # Never an empty one: as a chunk that would be the end of the reply.

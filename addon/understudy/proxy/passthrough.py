@@ -7,6 +7,7 @@ flow alone shows the placeholder. Nothing is held up: streams pass live, and all
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from logging import ERROR
 from typing import Any
@@ -47,13 +48,18 @@ class Echo:
 
 
 class Passthrough:
-    """One request of a tool that goes out as it came. Without :meth:`observe` nobody looks at its reply."""
+    """One request of a tool that goes out as it came. Without :meth:`observe` nobody looks at its reply.
 
-    def __init__(self, stream: HttpStream, engine: Engine, intake: Intake, journal: Journal | None = None) -> None:
+    ``journal_now``: who is told of what is observed; None without anybody, or once the addon has left.
+    """
+
+    def __init__(
+        self, stream: HttpStream, engine: Engine, intake: Intake, journal_now: Callable[[], Journal | None]
+    ) -> None:
         self.stream = stream
         self.engine = engine
         self.intake = intake
-        self.journal = journal
+        self.journal_now = journal_now
         self.own: Secret | None = None
         """The tool's own credential, when its call is observed."""
         self.observation: Observation | None = None
@@ -72,8 +78,8 @@ class Passthrough:
                 refused = engine.why_not(self.stream.context.client, flow.request)
             ruleset = intake.snapshot.ruleset
             self.observation = Observation(plan, self.own, flow.request, ruleset, engine.clock, shadow, refused)
-            if self.journal is not None:
-                self.journal.observing(flow, self.observation.facts)
+            if (journal := self.journal_now()) is not None:
+                journal.observing(flow, self.observation.facts)
         except Exception as error:
             yield from self.looked_away(error)
 
@@ -103,8 +109,8 @@ class Passthrough:
                     facts = observation.fault(event.message, sent=flow.server_conn.timestamp_tcp_setup is not None)
                 else:
                     facts = observation.cancelled()
-                if self.journal is not None:
-                    self.journal.observed(flow, facts)
+                if (journal := self.journal_now()) is not None:
+                    journal.observed(flow, facts)
         except Exception as error:
             yield from self.looked_away(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mitmproxy import http
@@ -17,16 +18,21 @@ from understudy.replies import Secret
 
 @dataclass(eq=False)
 class PooledCall:
-    """One call that is answered from the pool. ``journal``: who is told of it, None without anybody."""
+    """One call that is answered from the pool. ``journal_now``: see :attr:`journal`."""
 
     flow: http.HTTPFlow
     engine: Engine
     intake: Intake
     plan: Plan
     exchange: Exchange
-    journal: Journal | None = None
+    journal_now: Callable[[], Journal | None] = lambda: None
     secrets: list[tuple[Candidate, Secret]] = field(default_factory=list, repr=False)
     """Whom it was sent to with what, in order."""
+
+    @property
+    def journal(self) -> Journal | None:
+        """Who is told of it: None without anybody, or once the addon has left."""
+        return self.journal_now()
 
     @property
     def asked(self) -> bytes:

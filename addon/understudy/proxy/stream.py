@@ -179,7 +179,7 @@ class ReplayStream(HttpStream):
                 event.request.headers.fields, event.request.data.path = sent
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
             if self.intake is not None and self.intake.stash.query:
-                self.passthrough_of = Passthrough(self, engine, self.intake, self.journal)
+                self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)
         yield from self.passthrough_of.on_the_wire(parent) if self.passthrough_of is not None else parent
 
@@ -253,7 +253,7 @@ class ReplayStream(HttpStream):
             yield from super().state_consume_request_body(event)
             return
         if plan is not None and plan.route.mode is not Mode.ENFORCE and not intake.orphan:
-            self.passthrough_of = passthrough = Passthrough(self, engine, intake, self.journal)
+            self.passthrough_of = passthrough = Passthrough(self, engine, intake, lambda: self.journal)
             yield from passthrough.observe(plan)
             yield from passthrough.on_the_wire(super().state_consume_request_body(event))
             return
@@ -288,7 +288,7 @@ class ReplayStream(HttpStream):
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
         exchange = engine.exchange(intake, plan, self.flow.request, blocked)
-        self.call = self.delivery.call = PooledCall(self.flow, engine, intake, plan, exchange, self.journal)
+        self.call = self.delivery.call = PooledCall(self.flow, engine, intake, plan, exchange, lambda: self.journal)
         self.waiting = Waiting(exchange, Timeout(self.parent, self, engine.clock), engine.clock)
         self.server_state = self.state_undecided
         if self.journal is not None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator, Layer
@@ -44,14 +43,11 @@ class Watched(Protocol):
 
 
 class Watch:
-    """The time-outs of one ``HttpLayer``. Times are readings of ``clock``, in seconds.
-
-    It holds what it watches weakly: the layers behind it hold the ``HttpLayer``, for which this watch is kept.
-    """
+    """The time-outs of one ``HttpLayer``. Times are readings of ``clock``, in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.due: WeakKeyDictionary[Watched, float] = WeakKeyDictionary()
+        self.due: dict[Watched, float] = {}
         self._pending: list[float] = []
 
     def arm(self, watched: Watched, at: float) -> CommandGenerator[None]:
@@ -124,17 +120,21 @@ class Timeout:
             yield from self._parent.event_to_child(self._layer, Due(error))
 
 
-_WATCHES: WeakKeyDictionary[HttpLayer, Watch] = WeakKeyDictionary()
+_WATCH = "understudy_watch"
+"""The attribute of a connection's layer that has its watch, which so lives exactly as long as the layer."""
 
 
 def watch_of(layer: HttpLayer, clock: Callable[[], float]) -> Watch:
     """The watch of a connection's HTTP layer."""
-    watch = _WATCHES.get(layer)
+    watch = vars(layer).get(_WATCH)
     if watch is None:
-        watch = _WATCHES[layer] = Watch(clock)
+        watch = vars(layer)[_WATCH] = Watch(clock)
+    assert isinstance(watch, Watch)
     return watch
 
 
 def is_alarm_of(layer: HttpLayer, event: events.Event) -> bool:
     """Whether this event is the ringing of an alarm of this very layer."""
-    return type(event) is events.Wakeup and type(event.command) is Alarm and event.command.watch is _WATCHES.get(layer)
+    return (
+        type(event) is events.Wakeup and type(event.command) is Alarm and event.command.watch is vars(layer).get(_WATCH)
+    )

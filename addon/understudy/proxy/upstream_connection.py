@@ -69,7 +69,9 @@ class PooledHttpConnection(GetHttpConnection):
 
 def is_taken(client: Layer | None) -> bool:
     """Whether the client of a connection speaks HTTP/1 and waits for a reply."""
-    innermost = client.context.layers[-1] if client is not None else None
+    if client is None:
+        return False
+    innermost = client.context.layers[-1]
     return isinstance(innermost, Http1Client) and innermost.stream_id is not None
 
 
@@ -103,17 +105,18 @@ class Connecting:
         if own.address == command.address and not own.connected:
             # mitmproxy would take the client's SNI for an address that equals the client's own destination.
             own.sni = upstream.host
-        asked = time.time()
-        watch = watch_of(self._parent, engine.clock)
-        known = self._parent.connections
-        if not any(command.connection_spec_matches(each) and each.connected for each in known):
-            yield from watch.arm(self, engine.clock() + engine.connect_limit)
+        asked, known = time.time(), self._parent.connections
+        for each in known:
+            if each.connected and command.connection_spec_matches(each):
+                break
+        else:
+            yield from watch_of(self._parent, engine.clock).arm(self, engine.clock() + engine.connect_limit)
         server, error = yield command
         while server is not None and is_taken(known[server]):
             # Another attempt of this request waited for the same connection, and has it.
             self._command = self._question()
             server, error = yield self._command
-        watch.disarm(self)
+        watch_of(self._parent, engine.clock).disarm(self)
         if error is not None or server is None:
             # Streams of one client connection share the attempt to connect, and so its end.
             timed_out = self._given_up or error == "closed by command"
