@@ -149,8 +149,8 @@ class Connection:
     """A connection to the server of ``url`` by way of the proxy at ``port`` on 127.0.0.1; None: without a proxy.
 
     ``ca``: what the server's certificate is verified against. ``http2``: offer h2 only. ``h2_second``: offer h2 behind
-    HTTP/1.1, of which HTTP/1.1 has to be chosen. ``timeout``: seconds for each read. Close it, or use ``with``; that is how
-    a tool goes away.
+    HTTP/1.1, of which HTTP/1.1 has to be chosen. ``timeout``: seconds for each read. Close it, or use ``with``; that is
+    how a tool goes away.
     """
 
     def __init__(

@@ -422,7 +422,8 @@ class AttemptLayer(Layer):
         if not hold.success:
             return "the reply stalled"
         if hold.is_held_whole and hold.has_begun:
-            return "the reply paused in the middle"
+            # With its last event there it is complete, although its connection or its encoding has not come to an end.
+            return "" if hold.live and hold.is_done else "the reply paused in the middle"
         return "no output in time" if hold.live and self.call.exchange.budget.first_output else ""
 
     # -- its end -----------------------------------------------------------------------------------------------------

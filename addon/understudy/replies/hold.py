@@ -108,6 +108,7 @@ class Hold:
         self._events = 0
         self._reader: EventReader | None = None
         self._rows: JsonReader | None = None
+        self._is_terminated = False  # whether a stream has shown its terminal event, with an answer before it
         self._error: StreamEvent | None = None
         self._fault: Fault | None = None
         self._is_unseen = True  # whether nothing but white space has come
@@ -288,7 +289,7 @@ class Hold:
 
     def _read(self, events: Sequence[StreamEvent]) -> Held:
         """What these events decide."""
-        for event in events:
+        for event in events if not self._is_terminated else ():
             self._events += 1
             progress = self._course.add(event)
             if progress is Progress.UNREADABLE and self.is_held_whole and self.has_output:
@@ -300,10 +301,16 @@ class Hold:
                 return Held.OUTPUT
             if self._course.is_empty and progress is Progress.DONE:
                 return Held.REPLY
-            if progress is Progress.DONE and self.has_output and not (self._reader and self._reader.is_open):
-                # Proven: whatever else comes, and however long the connection stays, changes nothing.
-                return Held.OUTPUT
-        return Held.MORE
+            self._is_terminated = self._is_terminated or (progress is Progress.DONE and self.has_output)
+            if self._is_terminated:
+                break  # whatever else comes, and however long the connection stays, changes nothing
+        return Held.OUTPUT if self._is_proven else Held.MORE
+
+    @property
+    def _is_proven(self) -> bool:
+        """Whether a stream that is held whole is complete: its terminal event, its framing and its encoding."""
+        framed = self._reader is None or not self._reader.is_open
+        return self._is_terminated and framed and (self._decoder.identity or self._decoder.complete)
 
     def fault(self, fault: Fault) -> Reply:
         """The transport failed instead: that is what there is to judge."""
