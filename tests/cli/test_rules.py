@@ -130,7 +130,7 @@ def test_judge_says_label_rule_evidence_action_and_near_misses(
         (
             {"error": {"message": "No available channel for model acme-1, try again later"}},
             400,
-            "`when` holds, but so does `unless`: message|re",
+            "`when` holds, but so does `unless`: message|says: <try-later>",
         ),
     ],
 )

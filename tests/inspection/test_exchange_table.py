@@ -74,6 +74,16 @@ understudy: attempt 1 of exchange 3f9a1c2b4d5e, gpt-5 by route gpt-* (openai cha
     )
 
 
+def test_a_second_opinion() -> None:
+    """J01, J02: which attempt it was, and what it came to."""
+    first = {"number": 1, "credential": "work", "model": "m", "label": "unknown", "rule": "r", "compared": "request"}
+    second = {"number": 2, "credential": "home", "model": "m", "label": "unknown", "rule": "r", "second_opinion": True}
+    told = exchange_table.table({"exchange": "x", "tried": [first, second], "answer": 1})
+    assert "work m" in told
+    assert "unknown by r, another candidate refuses it too" in told
+    assert "home m (second opinion)" in told
+
+
 def test_every_end() -> None:
     """What the tool got, when it got something else than a good reply."""
     ended = {**FACTS["tried"][1], "again": False}

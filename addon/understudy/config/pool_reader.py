@@ -218,7 +218,7 @@ class PoolReader(SecretReader):
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                *("mode", "relatives"),
+                *("mode", "relatives", "second_opinion"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -244,6 +244,7 @@ class PoolReader(SecretReader):
             self._field(table, "restore_alias", fields.boolean, False),
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
             self._field(table, "relatives", lambda value: self._word(value, "place", Relatives), Relatives.LAST),
+            self._field(table, "second_opinion", fields.boolean, True),
         )
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:

@@ -195,6 +195,7 @@ class Route:
     ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
     model. ``relatives``: where candidates of a relative of the tool's dialect stand within a priority.
+    ``second_opinion``: whether a reply that no words explain is compared with another candidate's.
     """
 
     pattern: str
@@ -207,6 +208,7 @@ class Route:
     restore_alias: bool = False
     mode: Mode = Mode.ENFORCE
     relatives: Relatives = Relatives.LAST
+    second_opinion: bool = True
 
     @property
     def is_default(self) -> bool:

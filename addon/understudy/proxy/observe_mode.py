@@ -134,6 +134,8 @@ def _consequence(shadow: Exchange, step: Step) -> Facts:
     if suspension is not None:
         found["suspends"] = f"{suspension.key} for {duration(suspension.until - suspension.since)}"
     match step:
+        case Attempt(candidate=candidate, opinion=True):
+            found["then"] = f"asked {candidate} for a second opinion"
         case Attempt(candidate=candidate):
             found["then"] = f"replayed to {candidate}"
         case Wait(seconds=seconds, reason=reason):

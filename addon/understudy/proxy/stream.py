@@ -280,7 +280,8 @@ class ReplayStream(HttpStream):
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
         """Open the exchange, unless the pool may not be spent on this request."""
         if plan is None:
-            return Refuse(400, NO_ROUTE)
+            # A tool tries a side call (settings, quota) again after a 400, and does without it after a 404.
+            return Refuse(400 if intake.recognised is not None else 404, NO_ROUTE)
         if plan.route.mode is not Mode.ENFORCE:
             return Refuse(400, ONLY_OBSERVED.format(route=plan.route.pattern))
         if reason := engine.why_not(self.context.client, self.flow.request):

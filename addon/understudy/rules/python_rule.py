@@ -22,7 +22,7 @@ from typing import Any
 from understudy.codec.yaml_nodes import LARGEST, Problem, RuleError
 from understudy.model import Label, Then, Verdict
 from understudy.replies import Reply
-from understudy.rules.ruleset import FALLBACK, Example, Status, evidence_of
+from understudy.rules.speaker import FALLBACK, Example, Status, evidence_of
 from understudy.rules.yaml_rule import EXAMPLE_KEYS
 
 LIMIT = 0.05

@@ -15,137 +15,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Protocol
 
 from understudy.codec.body_text import ERROR_EVENTS
-from understudy.model import AS_USUAL, ASKED, Label, Scope, Then, Verdict
-from understudy.replies import ErrorInfo, FaultKind, Reply
-from understudy.rules.conditions import Condition, Test
+from understudy.model import ASKED, Label, Scope, Then, Verdict
+from understudy.replies import FaultKind, Reply, read_hint, sent_at
+from understudy.rules.index import Index
+from understudy.rules.speaker import FALLBACK, Rule, Speaker, Status, evidence_of, one_line
 
-__all__ = [
-    "ASKED", "EVERYWHERE", "AppliesTo", "Condition", "Example", "Label", "Rule", "Ruleset", "Scope", "Speaker",
-    "Status", "Test", "Then", "Verdict", "evidence_of",
-]  # fmt: skip
-
-
-class Status(StrEnum):
-    """Whether a rule acts. Drafts are loaded and checked, and never act."""
-
-    STABLE = "stable"
-    DRAFT = "draft"
-
-
-@dataclass(frozen=True, slots=True)
-class AppliesTo:
-    """Where a rule is asked at all. Empty: everywhere. Hosts are globs; all in lower case."""
-
-    dialects: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-
-    def covers(self, reply: Reply) -> bool:
-        """Whether this reply came from there."""
-        return (
-            (not self.dialects or reply.dialect.lower() in self.dialects)
-            and (not self.kinds or reply.kind.lower() in self.kinds)
-            and (not self.hosts or any(fnmatchcase(reply.host.lower(), host) for host in self.hosts))
-        )
-
-
-EVERYWHERE = AppliesTo()
-FALLBACK = "fallback"
-"""The folder of the rules that are asked last, about status or type alone; what they say is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A reply that a rule file shows, the line it stands on, and the label it has to get; None: another than that."""
-
-    reply: Reply
-    line: int
-    label: Label | None = None
-
-
-class Speaker(Protocol):
-    """What a ruleset asks: a rule that is data, or one that is a Python module."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def about(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def status(self) -> Status: ...
-    @property
-    def labels(self) -> tuple[Label, ...]: ...
-    @property
-    def matches(self) -> tuple[Example, ...]: ...
-    @property
-    def near_misses(self) -> tuple[Example, ...]: ...
-    @property
-    def vetoed_by(self) -> frozenset[str]: ...
-    def speak(self, reply: Reply) -> Verdict | None:
-        """The verdict of this rule alone, without ``names_model``; None when it is silent. Never raises."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One label of one vendor, with its own examples."""
-
-    id: str
-    label: Label
-    about: str
-    source: str
-    when: Condition
-    status: Status = Status.STABLE
-    applies_to: AppliesTo = EVERYWHERE
-    unless: Condition | None = None
-    vetoed_by: frozenset[str] = frozenset()
-    """The ids of rules of the same folder: where one of them speaks, this one does not."""
-    then: Then = AS_USUAL
-    certain: bool = True
-    """Whether its verdicts are: words say so, not only a status or a type that means anything."""
-    matches: tuple[Example, ...] = ()
-    near_misses: tuple[Example, ...] = ()
-
-    @property
-    def labels(self) -> tuple[Label, ...]:
-        """The labels it can give."""
-        return (self.label,)
-
-    def find(self, reply: Reply) -> int | None:
-        """The index of the error that this rule speaks about, None when it is silent. `unless` looks at all errors."""
-        if self.applies_to is not EVERYWHERE and not self.applies_to.covers(reply):
-            return None
-        infos = reply.said or _NOTHING_SAID
-        for index, info in enumerate(infos):
-            if self.when.holds(reply, info):
-                vetoed = self.unless is not None and any(self.unless.holds(reply, other) for other in infos)
-                return None if vetoed else index
-        return None
-
-    def speak(self, reply: Reply) -> Verdict | None:
-        """The verdict of this rule alone."""
-        index = self.find(reply)
-        if index is None:
-            return None
-        return Verdict(self.label, self.id, evidence_of(reply, index), self.then, certain=self.certain)
-
-    def matches_reply(self, reply: Reply) -> bool:
-        """Whether it speaks."""
-        return self.find(reply) is not None
+__all__ = ["OWN_HOPE", "OWN_MARK", "Rule", "Ruleset", "Speaker", "Status"]
 
 
 OWN_MARK = "x-understudy"
 """The header on every answer that an understudy gives itself, so that nobody takes it for an upstream's failure."""
 OWN_HOPE = 2
 """Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
-_NOTHING_SAID = (ErrorInfo(),)
 FAULT_RULES = {
     FaultKind.CONNECT: "builtin/no_connection",
     FaultKind.TLS: "builtin/tls",
@@ -157,13 +41,11 @@ FAULT_RULES = {
 """The rules of transport faults: each says what happened."""
 NO_ANSWER = "builtin/no_answer"
 """The rule of a 2xx that is none (docs/architecture.md, section 5b)."""
-ASK_ANOTHER = Then(replay=True)
-"""What is no answer is a reply like any other error: another candidate may have one."""
 
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
     b'"error', b'"Error', b'"base_resp"', b'"blockReason"', b'"code"', b'"success"', b'"failed"', b'"failure"',
-    b'"response.failed"', b'"ERROR"',
+    b'"response.failed"', b'"ERROR"', b"data: error", b"data:error", b"data: Error", b"data: exception",
 )  # fmt: skip
 
 
@@ -174,7 +56,7 @@ def _settled(reply: Reply) -> Verdict | None:
         return Verdict(
             Label.OVERLOADED,
             FAULT_RULES[reply.fault.kind],
-            _one_line(evidence),
+            one_line(evidence),
             Then(scope=Scope.UPSTREAM),
             certain=False,
         )
@@ -185,15 +67,14 @@ def _settled(reply: Reply) -> Verdict | None:
         if failed:
             return None
         if reply.lack:
-            return Verdict(Label.UNKNOWN, NO_ANSWER, f"HTTP {reply.status}: {reply.lack}", ASK_ANOTHER, certain=False)
+            return Verdict(Label.UNKNOWN, NO_ANSWER, f"HTTP {reply.status}: {reply.lack}", certain=False)
         return Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
         return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then, certain=False)
     if 300 <= reply.status < 400:
-        then = ASK_ANOTHER if reply.kind == "generating" else AS_USUAL
-        return Verdict(Label.UNKNOWN, "builtin/redirect", f"HTTP {reply.status}: a redirect", then, certain=False)
+        return Verdict(Label.UNKNOWN, "builtin/redirect", f"HTTP {reply.status}: a redirect", certain=False)
     if reply.status < 400:
         return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}", certain=False)
     return None
@@ -216,6 +97,7 @@ class Ruleset:
     """Rules that are asked together, specific before general; in each, those that veto others first."""
     drafts: tuple[Speaker, ...]
     _asked: tuple[Speaker, ...] = field(repr=False)
+    _index: Index = field(repr=False, compare=False)
 
     def __init__(self, *folders: Iterable[Speaker]) -> None:
         tiers: list[list[Speaker]] = []
@@ -235,6 +117,7 @@ class Ruleset:
         object.__setattr__(self, "tiers", tuple(tuple(_ordered(tier)) for tier in tiers))
         object.__setattr__(self, "drafts", tuple(sorted(drafts, key=lambda rule: rule.id)))
         object.__setattr__(self, "_asked", tuple(rule for tier in self.tiers for rule in tier))
+        object.__setattr__(self, "_index", Index(self._asked))
 
     @cached_property
     def rules(self) -> tuple[Speaker, ...]:
@@ -245,14 +128,14 @@ class Ruleset:
         """The verdict on a reply. Pure; whatever the reply holds, this does not raise."""
         if (settled := _settled(reply)) is not None:
             return settled
-        for rule in self._asked:
+        for rule in self._index.asked(reply):
             if (verdict := rule.speak(reply)) is not None:
+                verdict = _with_hours(verdict, reply)
                 break
         else:
             # A success that failed by its structure is no answer, whatever its words would mean.
-            failed = reply.succeeded and reply.kind == "generating"
-            name, then = (NO_ANSWER, ASK_ANOTHER) if failed else ("builtin/unknown", AS_USUAL)
-            verdict = Verdict(Label.UNKNOWN, name, evidence_of(reply, 0), then, certain=False)
+            name = NO_ANSWER if reply.succeeded and reply.kind == "generating" else "builtin/unknown"
+            verdict = Verdict(Label.UNKNOWN, name, evidence_of(reply, 0), certain=False)
         drafts = tuple(f"{draft.id}: {said.label}" for draft in self.drafts if (said := draft.speak(reply)) is not None)
         return replace(verdict, names_model=reply.names_model(), drafts=drafts)
 
@@ -268,6 +151,24 @@ class Ruleset:
         return ()
 
 
+HOURS = 3600.0
+"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour."""
+
+
+def _with_hours(verdict: Verdict, reply: Reply) -> Verdict:
+    """A rate limit whose reply states a wait of hours is an exhausted quota: of the model, where it names the model."""
+    if verdict.label is not Label.RATE_LIMITED or verdict.is_open:
+        return verdict
+    # Times of day count from the reply's own date, so that the verdict stays a function of the reply.
+    hint = read_hint(reply, sent_at(reply))
+    if hint is None or hint.seconds < HOURS:
+        return verdict
+    then = verdict.then
+    if then.scope is None and reply.names_model():
+        then = replace(then, scope=Scope.CANDIDATE)
+    return replace(verdict, label=Label.QUOTA_EXHAUSTED, then=then)
+
+
 _RANKS = {"general": 1, FALLBACK: 2}
 
 
@@ -279,18 +180,3 @@ def _ordered(tier: Iterable[Speaker]) -> Iterator[Speaker]:
         ready = [rule for rule in waiting if not (rule.vetoed_by - {rule.id}) & left] or waiting
         yield ready[0]
         waiting.remove(ready[0])
-
-
-def evidence_of(reply: Reply, index: int) -> str:
-    """Status, code or type, and message of one of a reply's errors, as one line of at most 200 characters."""
-    info = reply.errors[index] if index < len(reply.errors) else ErrorInfo()
-    word = info.code if info.code and not info.code.isdecimal() else info.type or info.code
-    return _one_line(": ".join(part for part in (f"HTTP {reply.status}", word, info.message[:400]) if part))
-
-
-def _one_line(text: str) -> str:
-    text = text[:800]
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else " " for char in text)
-    line = " ".join(text.split())
-    return line if len(line) <= 200 else f"{line[:199]}…"
