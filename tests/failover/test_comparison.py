@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -251,7 +252,8 @@ def test_a_silent_opinion_is_not_waited_for_longer_than_a_first_event() -> None:
     exchange, _ = stage.open(ON, streamed=True)
     exchange.judge(ODD, stage.now)
     assert exchange.has_another(stage.now)
-    assert exchange.first_byte_limit(stage.now) == Budget().first_event
+    assert exchange.ask_at(B, stage.now) == math.inf
+    assert exchange.end_at(B, stage.now, stage.now) == stage.now + Budget().first_event
     assert exchange.judge(fault(FaultKind.SILENCE), stage.now) == Release(1)
 
 

@@ -30,6 +30,7 @@ from understudy.model import (
     Mode,
     Override,
     Pool,
+    Relatives,
     Route,
     SecretError,
     SecretSource,
@@ -210,13 +211,14 @@ class PoolReader(SecretReader):
             silence=seconds("silence", 0, 3600, base.silence),
             first_output=seconds("first_output", 0, 3600, base.first_output),
             idle=seconds("idle", 0.01, 3600, base.idle),
+            hedge_after=seconds("hedge_after", 0, 3600, base.hedge_after),
         )
 
     def _route(self, key: Scalar, value: Value, budget: Budget) -> Route:
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                *("mode", "second_opinion"),
+                *("mode", "relatives", "second_opinion"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -241,6 +243,7 @@ class PoolReader(SecretReader):
             self._field(table, "actions", self._actions, no_actions),
             self._field(table, "restore_alias", fields.boolean, False),
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
+            self._field(table, "relatives", lambda value: self._word(value, "place", Relatives), Relatives.LAST),
             self._field(table, "second_opinion", fields.boolean, True),
         )
 

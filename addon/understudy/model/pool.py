@@ -40,6 +40,13 @@ class Strategy(StrEnum):
     WEIGHTED = "weighted"
 
 
+class Relatives(StrEnum):
+    """Where candidates of a relative of the tool's dialect stand among those of their priority."""
+
+    LAST = "last"  # behind those of the tool's own dialect
+    MIXED = "mixed"  # where the pool file has them
+
+
 class HoldUntil(StrEnum):
     """How long a reply is held before it is released."""
 
@@ -149,13 +156,15 @@ class Budget:
 
     ``attempts``: sendings in all. ``seconds``: no attempt or wait begins later than this after the request came in.
     ``wait``: the longest wait for a candidate when all are suspended. ``first_event``: how long a streamed request may
-    stay without any byte of a reply while another candidate is left. ``patience``: a limit with a hint this short is
-    waited out on the same candidate, once. ``silence``: how long a request that is not streamed may stay without any
-    byte of a reply while another candidate is left; 0: for ever. ``first_output``: how long a stream may go on without
-    any real output, likewise. ``idle``: how long a stream that is held until its end (``hold: complete``) may pause.
+    stay without any event before it is given up, where that is done. ``hedge_after``: how long before another candidate
+    is asked as well, while nothing is known of the first one's own times; 0: none is. ``patience``: a limit with a hint
+    this short is waited out on the same candidate, once. ``silence``: how long a request that is not streamed may stay
+    without any byte of a reply before another candidate is asked as well; 0: for ever. ``first_output``: how long a
+    stream may go on without any real output while another candidate is left; 0: for ever. ``idle``: how long a stream
+    that is held until its end (``hold: complete``) may pause.
     """
 
-    attempts: int = 4
+    attempts: int = 6
     seconds: float = 55.0
     wait: float = 30.0
     first_event: float = 45.0
@@ -163,6 +172,7 @@ class Budget:
     silence: float = 0.0
     first_output: float = 0.0
     idle: float = 30.0
+    hedge_after: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +194,8 @@ class Route:
 
     ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
-    model. ``second_opinion``: whether a reply that no words explain is compared with another candidate's.
+    model. ``relatives``: where candidates of a relative of the tool's dialect stand within a priority.
+    ``second_opinion``: whether a reply that no words explain is compared with another candidate's.
     """
 
     pattern: str
@@ -196,6 +207,7 @@ class Route:
     actions: tuple[tuple[str, Override], ...] = ()
     restore_alias: bool = False
     mode: Mode = Mode.ENFORCE
+    relatives: Relatives = Relatives.LAST
     second_opinion: bool = True
 
     @property

@@ -21,11 +21,14 @@ from cachetools import TLRUCache
 
 from understudy.model import Candidate, Key, Label, Scope, Suspension, keys_of
 from understudy.suspensions.answers import Answers
+from understudy.suspensions.first_events import FirstEvents
 from understudy.suspensions.ladder import Ladders
 from understudy.suspensions.learned import Learned
 
 LIMIT = 100_000
 """The most suspensions kept. At the limit a new one is dropped: evicting would revive a live one."""
+CLOSED_WITHIN = 10.0
+"""Seconds within which a second connection that breaks says that the upstream is out, and not a connection."""
 EARLY_PROBE = 30.0
 """Seconds between two early probes of one candidate, where all candidates are suspended for model_unsupported."""
 PROBED = (Label.MODEL_UNSUPPORTED, Label.RATE_LIMITED, Label.OVERLOADED)
@@ -69,6 +72,10 @@ class Suspensions:
         self._half_open: dict[Key, Suspension] = {}
         self._probes: dict[Key, int] = {}
         self._early: dict[Key, float] = {}
+        self._closed: dict[str, tuple[float, str]] = {}
+        """By upstream: when a connection broke last before an answer, and whose."""
+        self.first_events: FirstEvents[tuple[Key, bool]] = FirstEvents()
+        """By candidate, and whether the call was streamed."""
         self._orders = itertools.count(1)
         self._cleared: dict[Key, int] = {}
         """When a key was resumed by hand or proven, as an order."""
@@ -232,6 +239,18 @@ class Suspensions:
         if self._doubts:
             self._end_doubts(candidate, ticket)
         return lifted
+
+    def closed(self, upstream: str, credential: str, begun: float, now: float) -> str:
+        """A connection broke before an answer; returns whose had broken shortly before this one began, "" for none."""
+        at, before = self._closed.get(upstream, (-math.inf, ""))
+        self._closed[upstream] = (now, credential)
+        _bound(self._closed)
+        return before if at <= begun and 0 <= now - at <= CLOSED_WITHIN else ""
+
+    def has_served(self, upstream: str) -> None:
+        """The upstream has answered: a connection that breaks after that is the first one again."""
+        if self._closed:
+            self._closed.pop(upstream, None)
 
     def _end_doubts(self, candidate: Candidate, ticket: int) -> None:
         """Another request succeeds at one that was in doubt: it was the request, so all of them are free (J04)."""
