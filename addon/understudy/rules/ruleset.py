@@ -127,8 +127,8 @@ class Ruleset:
 
 
 HOURS, WEEK = 3600.0, 8 * 86400.0
-"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour. What is longer than
-a window of a week is no window, and believed no more than before (L03)."""
+"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour. What is longer
+than a window of a week is no window, and believed no more than before (L03)."""
 
 
 def _with_hours(verdict: Verdict, reply: Reply) -> Verdict:
