@@ -507,6 +507,7 @@ def test_every_shipped_rule_is_certain_but_the_fallbacks() -> None:
         ("Too many requests. Please try again in 58 hours", {}, Label.QUOTA_EXHAUSTED, None),
         ("Too many requests for acme-1, try again in 58 hours", {}, Label.QUOTA_EXHAUSTED, Scope.CANDIDATE),
         ("Rate limit reached", {"retry-after": "7200"}, Label.QUOTA_EXHAUSTED, None),
+        ("Rate limit reached", {"retry-after": "1555200"}, Label.RATE_LIMITED, None),
         ("Rate limit reached, resets at 2026-01-02T03:00:00Z", {"date": DATE}, Label.QUOTA_EXHAUSTED, None),
         ("Rate limit reached, resets at 2026-01-02T00:05:00Z", {"date": DATE}, Label.RATE_LIMITED, None),
         ("Rate limit reached, resets at 2026-01-02T03:00:00Z", {}, Label.RATE_LIMITED, None),

@@ -151,8 +151,9 @@ class Ruleset:
         return ()
 
 
-HOURS = 3600.0
-"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour."""
+HOURS, WEEK = 3600.0, 8 * 86400.0
+"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour. What is longer
+than a window of a week is no window, and believed no more than before (L03)."""
 
 
 def _with_hours(verdict: Verdict, reply: Reply) -> Verdict:
@@ -161,7 +162,7 @@ def _with_hours(verdict: Verdict, reply: Reply) -> Verdict:
         return verdict
     # Times of day count from the reply's own date, so that the verdict stays a function of the reply.
     hint = read_hint(reply, sent_at(reply))
-    if hint is None or hint.seconds < HOURS:
+    if hint is None or not HOURS <= hint.seconds <= WEEK:
         return verdict
     then = verdict.then
     if then.scope is None and reply.names_model():
