@@ -167,7 +167,7 @@ def test_l11_when_nobody_can_be_reached(
     assert 1 <= int(own.header("retry-after")) <= 6
     assert "none of their upstreams can be reached from here" in own.body.decode()
     log = stage.proxy.log_text()
-    steps = re.findall("overloaded by builtin/fault, upstream suspended ([0-9a-z]+): connect", log)
+    steps = re.findall(r"overloaded by builtin/fault \(open\), upstream suspended ([0-9a-z]+): connect", log)
     assert len(steps) >= 2 and set(steps) <= {"5s", "6s"}
     assert not crashes(stage.proxy)
 
@@ -503,3 +503,19 @@ def test_l12_the_tool_goes_away_during_a_connect(
 
 def _is_for(seen: Seen, alias: str) -> bool:
     return f'"{alias}"'.encode() in seen.body  # others on this stage send bodies that are not JSON
+
+
+def test_h04_a_tool_that_resets_its_stream_and_closes_suspends_nobody(perform: Perform, upstream: Upstream) -> None:
+    """H04: twenty times call, RST_STREAM and close at once, while the connection to the upstream is being made."""
+    stage = perform(routes="  gone-*: [a, b]\n  other-*: [a, b]")
+    for round_ in range(20):
+        alias = stage.alias("gone")
+        stage.play(alias, {"a": silent(), "b": silent()})
+        with stage.connect(CHAT, http2=True) as connection:
+            sent = stage.send(connection, CHAT, alias, stream=round_ % 2 == 0)
+            connection.cancel(sent)
+    alias = stage.alias("other")
+    stage.play(alias, {"a": CHAT.answers()})
+    assert stage.call(CHAT, alias).status == 200
+    assert stage.order(alias) == ["a"]
+    assert "suspended" not in stage.proxy.log_text()

@@ -24,6 +24,8 @@ REFUSAL = reply(Label.MODEL_UNSUPPORTED)
 ONCE = Then(retry_same=0)
 OVERLOADED = reply(Label.OVERLOADED, then=ONCE)
 SHORT_STEP = 600.0
+IN_DOUBT = 30.0
+"""The short step where several credentials refuse one request alike (J04)."""
 
 
 def key(of: Candidate, scope: Scope = Scope.CANDIDATE) -> Key:
@@ -150,7 +152,7 @@ def test_every_candidate_refuses() -> None:
     stage = Stage()
     played = stage.answer(route(A, B, C), [REFUSAL, REFUSAL, REFUSAL])
     assert played.end == Release(1, final=True, retry=False)
-    assert stage.suspended() == {key(A): SHORT_STEP, key(B): SHORT_STEP, key(C): SHORT_STEP}
+    assert stage.suspended() == {key(A): IN_DOUBT, key(B): IN_DOUBT, key(C): IN_DOUBT}
 
 
 def test_a_refusal_that_is_gone_a_moment_later() -> None:

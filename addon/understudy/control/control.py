@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.config import suggestion
+from understudy.control import learned
+from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Explanation, entry_of, explain
@@ -49,6 +52,7 @@ class Control:
             "probe": lambda words, who: self.probe(words),
             "reload": lambda words, who: self.reload(*_count(words, 0, 0, "reload")),
             "pick": lambda words, who: self.pick(*_count(words, 1, 2, "pick ALIAS [DIALECT]")),
+            "learned": lambda words, who: self.learned(words),
         }
 
     def run(self, command: str, words: Sequence[str], who: str) -> Result:
@@ -102,6 +106,10 @@ class Control:
 
     # -- changes -------------------------------------------------------------------------------------------------
 
+    def learned(self, words: Sequence[str]) -> LearnedResult:
+        """What comparing candidates has taught: list, explain, forget, or draft a rule of it."""
+        return learned.answer(self.engine.suspensions.learned, words)
+
     def suspend(self, words: Sequence[str], who: str) -> Suspended:
         """Take something out of rotation: a target, then maybe a time."""
         suspensions = self.engine.suspensions
@@ -116,7 +124,7 @@ class Control:
         entry = entry_of(suspensions, key, now)
         if held is None or entry is None:
             raise ControlError("there are too many suspensions to remember another: resume some first")
-        return Suspended(entry, now, kept=held.rule != BY_HAND or held.until > until)
+        return Suspended(entry, now + self._ahead, kept=held.rule != BY_HAND or held.until > until)
 
     def resume(self, words: Sequence[str]) -> Resumed:
         """Put something back: a target with everything that is behind it, or ``all``."""
@@ -136,7 +144,7 @@ class Control:
         for each in wanted:
             suspensions.resume(each)
         left = [entry for each in above if (entry := entry_of(suspensions, each, now)) is not None]
-        return Resumed(target, now, tuple(entries), tuple(left))
+        return Resumed(target, now + self._ahead, tuple(entries), tuple(left))
 
     def probe(self, words: Sequence[str]) -> Probed:
         """Let the next request ask a target early: it and what covers it are half-open from now on, and not free."""
@@ -148,13 +156,17 @@ class Control:
         entries = [entry for each in keys if (entry := entry_of(suspensions, each, now)) is not None]
         for each in keys:
             suspensions.make_due(each)
-        return Probed(str(key), now, tuple(entries))
+        return Probed(str(key), now + self._ahead, tuple(entries))
 
     def reload(self) -> Reloaded:
         """Read the pool file again; with an error the last good pool stays in use."""
         self._reload()
         pool = self._snapshot().pool
         return Reloaded(pool.path, len(pool.routes), len(pool.credentials), out_of_use(pool))
+
+    @property
+    def _ahead(self) -> float:
+        return ahead_of(self.engine.clock)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 

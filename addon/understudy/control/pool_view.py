@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.config import dialects as dialects_of
 from understudy.config import spoken
+from understudy.control.learned import LearnedList, listed
 from understudy.control.status import Entry, Explanation, explain, held
 from understudy.failover import Lineup, Request
 from understudy.inspection import Tallies, Told
@@ -57,7 +59,7 @@ class Overview:
     """The pool as it stands: what is out of rotation, the earliest due first; every route; the last exchanges.
 
     ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out. ``out_of_use``:
-    the credentials whose secret is missing.
+    the credentials whose secret is missing. ``learned``: what comparing candidates has taught.
     """
 
     pool: str
@@ -69,7 +71,8 @@ class Overview:
     routes: tuple[RouteView, ...]
     more_routes: int
     exchanges: tuple[Told, ...]
-    out_of_use: tuple[OutOfUse, ...] = ()
+    out_of_use: tuple[OutOfUse, ...]
+    learned: LearnedList
 
 
 class PoolView:
@@ -92,17 +95,19 @@ class PoolView:
             self._pool, self._reloads = pool, self._reloads + 1
         closed = ",".join(sorted(self._closed(pool)))
         news, under_way = self.tallies.state()
-        return f"{self._started:.3f}-{self._reloads}-{suspensions.version}-{news}-{under_way}-{closed}"
+        changes = f"{suspensions.version}-{suspensions.learned.version}"
+        return f"{self._started:.3f}-{self._reloads}-{changes}-{news}-{under_way}-{closed}"
 
     def overview(self) -> Overview:
         """All of it."""
         pool = self.engine.snapshot.pool if self.engine.snapshot else Pool()
-        version, now = self.version(), self.engine.clock()
+        version, now = self.version(), self.engine.clock() + ahead_of(self.engine.clock)
         entries, more = held(self.engine.suspensions)
         routes, more_routes = self.routes()
         told = self.tallies.exchanges()
         lost = out_of_use(pool)
-        return Overview(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost)
+        known = listed(self.engine.suspensions.learned)
+        return Overview(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost, known)
 
     def routes(self) -> tuple[tuple[RouteView, ...], int]:
         """The routes in the order of the pool file, and the number of those that are left out."""

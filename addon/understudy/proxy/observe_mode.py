@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from mitmproxy import http
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.config.secrets import ClientSecret
 from understudy.dialects import Progress
 from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration
@@ -46,7 +47,8 @@ class Observation:
         self._hold = Hold(recognised, call, Candidate(Credential(CLIENT, host, ClientSecret()), call.alias), secret)
         self._ruleset, self._clock, self._shadow = ruleset, clock, shadow
         self._held, self._tail = Held.MORE, Tail()
-        self.facts = known.observe(plan, shadow, clock())
+        self._begun = clock()
+        self.facts = known.observe(plan, shadow, self._begun + ahead_of(clock))
         if refused:
             self.facts["advice"] = {"instead": refused}
         elif shadow is not None:
@@ -102,13 +104,15 @@ class Observation:
 
     def _conclude(self, verdict: Verdict, status: int) -> Facts:
         found: Facts = {"status": status, "label": verdict.label.value, "rule": verdict.rule}
+        if verdict.is_open:
+            found["open"] = True
         if verdict.evidence:
             found["evidence"] = verdict.evidence
         self.facts["observed"] = found
         return self._finished()
 
     def _finished(self) -> Facts:
-        self.facts["seconds"] = round(max(0.0, self._clock() - self.facts["time"]), 4)
+        self.facts["seconds"] = round(max(0.0, self._clock() - self._begun), 4)
         return self.facts
 
 
@@ -132,6 +136,8 @@ def _consequence(shadow: Exchange, step: Step) -> Facts:
     if suspension is not None:
         found["suspends"] = f"{suspension.key} for {duration(suspension.until - suspension.since)}"
     match step:
+        case Attempt(candidate=candidate, opinion=True):
+            found["then"] = f"asked {candidate} for a second opinion"
         case Attempt(candidate=candidate):
             found["then"] = f"replayed to {candidate}"
         case Wait(seconds=seconds, reason=reason):
