@@ -32,9 +32,9 @@ class Point:
 POINTS = (
     Point("1 KB, 1 connection", 1_000, 1),
     Point("1 KB, 8 connections", 1_000, 8),
-    Point("1 KB, 64 connections", 1_000, 64, 2),
-    Point("1 KB, 8 connections, TLS", 1_000, 8, tls=True),
-    Point("100 KB, 8 connections", 100_000, 8),
+    Point("1 KB, 64 connections", 1_000, 64, 3),
+    Point("1 KB, 8 connections, TLS", 1_000, 8, 3, tls=True),
+    Point("100 KB, 8 connections", 100_000, 8, 3),
     Point("5 MB, 8 connections", 5_000_000, 8, 4),
 )
 OWN_POINTS = tuple(point for point in POINTS if not point.tls)
@@ -79,7 +79,9 @@ def calls(stage: Stage, pair: Pair, effort: Effort) -> Iterator[Row]:
     for proxy in pair:
         load(stage, proxy, Point("warm-up", 1_000, 16))
     for point in POINTS if with_wrk else OWN_POINTS:
-        seconds = min(point.seconds, effort.longest_call_round) if point.size <= BARRED else point.seconds
+        # Handshakes and many connections take a part of a round.
+        brief = point.size <= BARRED and point.connections <= 16 and not point.tls
+        seconds = min(point.seconds, effort.longest_call_round) if brief else point.seconds
         measured = Point(point.name, point.size, point.connections, seconds, point.tls)
 
         def measure(proxy: Proxy, point: Point = measured) -> dict[str, float]:

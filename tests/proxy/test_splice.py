@@ -44,12 +44,12 @@ chunks = st.lists(st.binary(min_size=1, max_size=300), max_size=6)
 
 @given(chunks)
 def test_whole_chunks_are_read(parts: list[bytes]) -> None:
-    """What is made of whole chunks gives their contents; with a byte less or the last chunk it gives nothing."""
+    """As many as stand whole, and where they end; the last chunk is none of them."""
     wire = b"".join(map(chunk, parts))
-    assert list(whole_chunks(wire)) == parts
+    assert whole_chunks(wire) == (parts, len(wire))
     if parts:
-        assert whole_chunks(wire[:-1]) == ()
-    assert whole_chunks(wire + b"0\r\n\r\n") == ()
+        assert whole_chunks(wire[:-1]) == (parts[:-1], len(wire) - len(chunk(parts[-1])))
+    assert whole_chunks(b"xy" + wire + b"0\r\n\r\n", 2) == (parts, len(wire) + 2)
 
 
 UNUSUAL = (
@@ -68,7 +68,7 @@ UNUSUAL = (
 @pytest.mark.parametrize("wire", UNUSUAL)
 def test_anything_unusual_is_for_the_layers(wire: bytes) -> None:
     """Extensions, and all that other readers of chunks could read in another way."""
-    assert whole_chunks(wire) == ()
+    assert whole_chunks(wire) == ([], 0)
 
 
 def play(wire: bytes, cuts: list[int], *, cut_off: bool, spliced: bool) -> tuple[object, ...]:
@@ -126,7 +126,7 @@ ACROSS = chunk(FILLER)
 def test_a_part_that_looks_like_a_chunk_is_none(wire: bytes, cut: int) -> None:
     """Where the layers have something left of what came before, they get the rest as well."""
     assert len(FILLER) == 0x53
-    assert whole_chunks(wire[cut:]) != ()
+    assert whole_chunks(wire[cut:])[0] != []
     wire += b"0\r\n\r\n"
     ours = play(wire, [cut, len(wire) - 5], cut_off=False, spliced=True)
     assert ours[-1] is False

@@ -38,7 +38,7 @@ def install(engine: Engine, journal: Journal) -> Callable[[], None]:
             assert isinstance(event, events.Wakeup)
             self.command_sources.pop(event.command, None)
             return watch_of(self, engine.clock).ring_safely()
-        if (passed_on := splice.pass_on(self, event)) is not None:
+        if (passed_on := splice.pass_on(self, event, handle_event)) is not None:
             return passed_on
         return handle_event(self, event)  # type: ignore[no-any-return]
 

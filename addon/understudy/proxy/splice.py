@@ -1,17 +1,16 @@
 """A released event stream from socket to socket: chunks that came whole go to the tool as they came.
 
 Between an HTTP/1.1 upstream and an HTTP/1.1 tool a chunk of a released stream is otherwise taken apart by one layer,
-handed on by a second and put together again by a third. Here what the upstream sent is looked at once. When it is made
-of whole chunks, and the layers have nothing left of what came before, it is sent on at once, and its content goes to
-the tail. All else takes the way through the layers: a part of a chunk, the last chunk, anything unusual. So they see
-every end, and none of them has to know of this. Back-pressure is mitmproxy's: it reads on when what was written has
-been taken.
+handed on by a second and put together again by a third. Here what the upstream sent is looked at once. The chunks that
+stand whole in it are sent on at once, and their content goes to the tail. All else takes the way through the layers:
+the rest of a chunk that has begun, a part of the next one, the last chunk, anything unusual. So they see every end, and
+none of them has to know of this. Back-pressure is mitmproxy's: it reads on when what was written has been taken.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from h11._readers import ChunkedReader
 from mitmproxy.connection import Connection
@@ -24,6 +23,7 @@ from understudy.replies import Tail
 
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
 _ATTRIBUTE = "_understudy_splice"
+type Handle = Callable[[HttpLayer, events.Event], CommandGenerator[None]]
 
 
 class Splice:
@@ -33,40 +33,35 @@ class Splice:
         self.client, self.stream, self.stream_id, self.tail = client, stream, stream_id, tail
         self.state = stream.server_state
 
-    def chunks(self, layer: HttpLayer, event: events.DataReceived) -> Sequence[bytes]:
-        """The contents of the chunks that came; none when the layers have to look at them."""
-        client, stream = self.client, self.stream
-        reader = client.body_reader
-        if (
-            event.connection is not client.conn
-            or layer.streams.get(self.stream_id) is not stream
-            or stream.server_state != self.state
-            or stream._paused is not None
-            or client._paused is not None
-            or not isinstance(reader, ChunkedReader)
-            or reader._bytes_in_chunk
-            or reader._bytes_to_discard
-            or reader._reading_trailer
-            or len(client.buf)
-        ):
-            return ()
-        return whole_chunks(event.data)
+    def is_of(self, layer: HttpLayer, event: events.DataReceived) -> bool:
+        """Whether this comes from the upstream of the stream, while it is released and nothing waits."""
+        return (
+            event.connection is self.client.conn
+            and layer.streams.get(self.stream_id) is self.stream
+            and self.stream.server_state == self.state
+            and self.stream._paused is None
+            and self.client._paused is None
+        )
+
+    def missing(self) -> int:
+        """Bytes until the next chunk begins, which are for the layers; -1: nobody knows yet."""
+        reader = self.client.body_reader
+        if not isinstance(reader, ChunkedReader) or reader._reading_trailer or len(self.client.buf):
+            return -1
+        return reader._bytes_in_chunk + 2 if reader._bytes_in_chunk else len(reader._bytes_to_discard)
 
 
-def whole_chunks(data: bytes) -> Sequence[bytes]:
-    """The contents of the chunks that this is made of; none when it is anything else, or has the last chunk."""
-    found, at, length = [], 0, len(data)
-    while at < length:
-        size = _SIZE.match(data, at)
-        if size is None:
-            return ()
+def whole_chunks(data: bytes, at: int = 0) -> tuple[Sequence[bytes], int]:
+    """The contents of the chunks that stand whole from this place on, without the last chunk, and where they end."""
+    found = []
+    while size := _SIZE.match(data, at):
         begin = size.end()
         end = begin + int(size[1], 16)
         if end == begin or data[end : end + 2] != b"\r\n":
-            return ()
+            break
         found.append(data[begin:end])
         at = end + 2
-    return found
+    return found, at
 
 
 def begin(layer: HttpLayer, server: Connection | None, stream: HttpStream, stream_id: int, tail: Tail) -> None:
@@ -90,14 +85,41 @@ def end(layer: HttpLayer) -> None:
     vars(layer).pop(_ATTRIBUTE, None)
 
 
-def pass_on(layer: HttpLayer, event: events.Event) -> CommandGenerator[None] | None:
-    """What to do with an event that needs nothing but to be passed on; None for all others."""
+def pass_on(layer: HttpLayer, event: events.Event, handle: Handle) -> CommandGenerator[None] | None:
+    """What to do with an event that holds whole chunks; None for all others. ``handle``: the way through the layers."""
     splice: Splice | None = vars(layer).get(_ATTRIBUTE)
-    if splice is None or type(event) is not events.DataReceived or not (found := splice.chunks(layer, event)):
+    if splice is None or type(event) is not events.DataReceived or not splice.is_of(layer, event):
         return None
+    begun = splice.missing()
+    if begun < 0:
+        return None
+    found, end = whole_chunks(event.data, begun)
+    if not found:
+        return None
+    return _pass_on(splice, layer, event, handle, found, begun, end)
+
+
+def _pass_on(
+    splice: Splice,
+    layer: HttpLayer,
+    event: events.DataReceived,
+    handle: Handle,
+    found: Sequence[bytes],
+    begun: int,
+    end: int,
+) -> CommandGenerator[None]:
+    """The rest of a chunk to the layers, whole chunks to the tool, and the beginning of the next one to the layers."""
+    data = event.data
+    if begun:
+        yield from handle(layer, events.DataReceived(event.connection, data[:begun]))
+        if not splice.is_of(layer, event) or splice.missing():
+            yield from handle(layer, events.DataReceived(event.connection, data[begun:]))
+            return
     for each in found:
         splice.tail.append(each)
-    return _send(layer.context.client, event.data)
+    yield from _send(layer.context.client, data[begun:end] if begun or end < len(data) else data)
+    if end < len(data):
+        yield from handle(layer, events.DataReceived(event.connection, data[end:]))
 
 
 def _send(client: Connection, data: bytes) -> CommandGenerator[None]:
