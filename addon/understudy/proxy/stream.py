@@ -299,7 +299,9 @@ class ReplayStream(HttpStream):
         """Open the exchange, unless the pool may not be spent on this request."""
         if plan is None:
             # A tool tries a side call (settings, quota) again after a 400, and does without it after a 404.
-            return Refuse(400 if intake.recognised is not None else 404, NO_ROUTE)
+            host, port = self.destination(self.flow.request)
+            is_side_call = intake.recognised is None and intake.snapshot.sites.pooled(host, port)
+            return Refuse(404 if is_side_call else 400, NO_ROUTE)
         if plan.route.mode is not Mode.ENFORCE:
             return Refuse(400, ONLY_OBSERVED.format(route=plan.route.pattern))
         if reason := engine.why_not(self.context.client, self.flow.request):
