@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.decisions import NOW, OPENAI, OTHER, Source, Stage, candidate, fault, reply, route
+from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.steps import Attempt, Release, Wait
 from understudy.model.pool import Budget, Candidate, Credential
 from understudy.model.suspension import Key, key_of
@@ -431,7 +432,7 @@ def test_l11_an_upstream_that_is_not_reached_pays_in_full_once_another_is_reache
     """L11: the network works then, also where the one that was reached refuses the model."""
     stage = Stage()
     on = route(A, C, budget=Budget(wait=0))
-    for seconds in (5.0, 10.0):
+    for seconds in (3.0, 6.0):
         assert stage.answer(on, [fault(), REFUSAL]).sent == [A, C]
         assert stage.suspended()[key(A, Scope.UPSTREAM)] == seconds
         stage.suspensions.resume(key(C))
@@ -443,8 +444,8 @@ def test_f12_a_refusal_is_not_confirmed_by_another_refusal() -> None:
     stage = Stage()
     for _ in range(2):
         stage.answer(ON, [REFUSAL, REFUSAL])
-        assert stage.suspended() == {key(A): SHORT, key(B): SHORT}
-        stage.clock.now += SHORT
+        assert stage.suspended() == {key(A): SHORT_STEP, key(B): SHORT_STEP}
+        stage.clock.now += SHORT_STEP
 
 
 class Refreshable(Source):

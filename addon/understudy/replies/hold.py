@@ -232,7 +232,8 @@ class Hold:
 
     def _look(self, decoded: bytes) -> bytes:
         """The first bytes of a success say more than its type; returns the bytes that a reader has not seen yet."""
-        begin = bytes(self.body[:64]).removeprefix(BOM).lstrip()
+        # All that came before was white space, or a mark of the byte order.
+        begin = decoded.removeprefix(BOM).lstrip()[:64]
         if not begin:
             return decoded
         self._is_unseen = False
