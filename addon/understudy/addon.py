@@ -36,7 +36,7 @@ from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.model import Pool, Upstream
-from understudy.proxy import tunnel
+from understudy.proxy import garbage, hook_table, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -72,6 +72,7 @@ class Understudy:
         )
         self.journal = self.inspection.journal
         self.uninstall: Callable[[], None] = lambda: None
+        self.leave_shortcuts: list[Callable[[], None]] = []
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
         self.control = Control(self.engine, self.reload, self.closed, self.tallies)
@@ -99,6 +100,8 @@ class Understudy:
         """Read the pool file when its option changes. Raises OptionsError; the last good pool stays in use."""
         if "proxy_debug" in updated and ctx.options.proxy_debug:
             raise exceptions.OptionsError(NO_DEBUG)
+        if "pool_shortcuts" in updated:
+            self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
         if "pool_attempt_flows" in updated:
@@ -142,6 +145,7 @@ class Understudy:
             self.leave_web()
             self.leave_web = page.serve(web, self.control, self.metrics, self._theme)
             logger.info(f"understudy: the pool page is {page.address(str(getattr(ctx.master, 'web_url', '/')))}")
+        self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
 
@@ -154,11 +158,23 @@ class Understudy:
         self.server.close()
         self.leave_web()
         self.uninstall()
+        self.take_shortcuts(wanted=False)
         self.keeper.close()
         self.inspection.close()
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
                 ctx.options.update(**{name: before})
+
+    def take_shortcuts(self, *, wanted: bool) -> None:
+        """Put the shorter ways through mitmproxy's core in place, or take them out without a trace."""
+        for leave in reversed(self.leave_shortcuts):
+            leave()
+        self.leave_shortcuts = []
+        if wanted:
+            self.leave_shortcuts = [hook_table.install(ctx.master.addons), value_checks.install()]
+            if self._tasks:
+                # What is loaded by now stays for good.
+                self.leave_shortcuts.append(garbage.settle())
 
     def read_pool(self) -> None:
         """Load the pool file. Raises OptionsError with all its problems."""

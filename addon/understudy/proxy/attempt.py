@@ -453,6 +453,12 @@ class AttemptLayer(Layer):
         self.parent.streams.pop(self.stream_id, None)
         self.timeout.stop()
 
+    def let_go(self) -> None:
+        """The reply was delivered, or ended: nothing is referred to in a circle any more, see ``ReplayStream``."""
+        self.state = over
+        self.context.layers = []
+        self.timeout.let_go()
+
     def record(self, fault: Fault | None) -> http.HTTPFlow | None:
         """The attempt as a flow of its own, without its secret; None when nobody wants to see it."""
         if self.sent is None or self.hold is None or not self.call.engine.attempt_flows:
@@ -468,6 +474,11 @@ class AttemptLayer(Layer):
             # To look at an attempt must never cost the call.
             logger.error(f"understudy: an attempt cannot be shown: {self.call.trace(error)}")
             return None
+
+
+def over(event: events.Event) -> CommandGenerator[None]:
+    """The state of a layer that nothing comes to any more."""
+    yield from ()
 
 
 def context_below(parent: HttpLayer) -> Context:
