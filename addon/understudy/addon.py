@@ -43,6 +43,7 @@ from understudy.proxy.install import install
 from understudy.proxy.listener import Abandoned
 from understudy.proxy.secret_stream import Fetch
 from understudy.rules import INTERVAL, RuleLibrary
+from understudy.shared import Sharing
 from understudy.suspensions.persistence import StateKeeper
 
 logger = logging.getLogger("understudy")
@@ -72,7 +73,8 @@ class Understudy:
         self.uninstall: Callable[[], None] = lambda: None
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
-        self.control = Control(self.engine, self.reload, self.closed, self.tallies)
+        self.sharing = Sharing(self.engine.suspensions)
+        self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,6 +126,7 @@ class Understudy:
             loop.create_task(self._watch_rules(), name="understudy rules"),
             loop.create_task(self.keeper.keep(), name="understudy state"),
         ]
+        self.sharing.open()
         self.let_control()
         if (web := getattr(ctx.master, "app", None)) is not None:
             from understudy.control import page  # here: mitmdump has no use for a web server
@@ -142,6 +145,7 @@ class Understudy:
         self.server.close()
         self.leave_web()
         self.uninstall()
+        self.sharing.close()
         self.keeper.close()
         self.inspection.close()
         for name, (before, ours) in self._ours.items():
@@ -164,6 +168,8 @@ class Understudy:
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
+        # Last: what the state file brings back may have been resumed elsewhere since, and is not told.
+        self.sharing.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):
             logger.warning(f"understudy: {warning}")
         counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials"

@@ -16,6 +16,7 @@ from understudy.failover import Lineup, Request
 from understudy.inspection import Tallies, Told
 from understudy.model import Pool, Route, Scope, Strategy, is_glob, printable
 from understudy.proxy.engine import Engine, Snapshot
+from understudy.shared import SharingState
 
 MOST_ALIASES = 10
 """How many aliases of a glob are told, for each dialect."""
@@ -57,7 +58,7 @@ class Overview:
     """The pool as it stands: what is out of rotation, the earliest due first; every route; the last exchanges.
 
     ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out. ``out_of_use``:
-    the credentials whose secret is missing.
+    the credentials whose secret is missing. ``shared``: how the proxy stands with those that it shares with.
     """
 
     pool: str
@@ -70,13 +71,21 @@ class Overview:
     more_routes: int
     exchanges: tuple[Told, ...]
     out_of_use: tuple[OutOfUse, ...] = ()
+    shared: SharingState | None = None
 
 
 class PoolView:
     """The pool of one engine as it stands. ``closed(pool)``: see :class:`Control`."""
 
-    def __init__(self, engine: Engine, tallies: Tallies, closed: Callable[[Pool], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tallies: Tallies,
+        closed: Callable[[Pool], Mapping[str, str]],
+        standing: Callable[[], SharingState | None] = lambda: None,
+    ) -> None:
         self.engine = engine
+        self._standing = standing
         self.tallies = tallies
         self._closed = closed
         self._pool = Pool()
@@ -92,7 +101,9 @@ class PoolView:
             self._pool, self._reloads = pool, self._reloads + 1
         closed = ",".join(sorted(self._closed(pool)))
         news, under_way = self.tallies.state()
-        return f"{self._started:.3f}-{self._reloads}-{suspensions.version}-{news}-{under_way}-{closed}"
+        shared = self._standing()
+        alone = f"-{shared.connected}-{shared.since:.0f}" if shared else ""
+        return f"{self._started:.3f}-{self._reloads}-{suspensions.version}-{news}-{under_way}-{closed}{alone}"
 
     def overview(self) -> Overview:
         """All of it."""
@@ -102,7 +113,10 @@ class PoolView:
         routes, more_routes = self.routes()
         told = self.tallies.exchanges()
         lost = out_of_use(pool)
-        return Overview(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost)
+        return Overview(
+            *(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost),
+            shared=self._standing(),
+        )
 
     def routes(self) -> tuple[tuple[RouteView, ...], int]:
         """The routes in the order of the pool file, and the number of those that are left out."""

@@ -4,13 +4,15 @@ A suspension is only ever lengthened, until it expires, is lifted by hand, or it
 never decides that something is suspended: ``failover`` does. Start with ``cache``.
 """
 
-from understudy.suspensions.cache import Suspensions
-from understudy.suspensions.ladder import HOUR, JITTER, MINUTE, Rung, doubling, seconds_of
+from understudy.suspensions.cache import Peers, Suspensions
+from understudy.suspensions.ladder import HOUR, JITTER, MINUTE, Ladders, Rung, doubling, seconds_of
 
 __all__ = [
     "HOUR",
     "JITTER",
     "MINUTE",
+    "Ladders",
+    "Peers",
     "Rung",
     "Suspensions",
     "doubling",
