@@ -348,6 +348,8 @@ def _reason(error: Exception) -> str:
     """What is wrong, in a few words of our own: what server and client say may hold what should not be told."""
     from redis import exceptions
 
+    if isinstance(cause := error.__cause__, exceptions.AuthenticationError):
+        error = cause  # newer clients wrap it in a lost connection
     match error:
         case TimeoutError() | exceptions.TimeoutError():
             return _SILENT
