@@ -431,8 +431,7 @@ def test_m04_a_wrong_password_is_told_without_it(caplog: pytest.LogCaptureFixtur
     from tests.support.decisions import Source
 
     async def scene(server: StoreServer) -> None:
-        given = {"password": Source(password)} if password else {}
-        one = Worker(pool_of(server.url, **given))
+        one = Worker(pool_of(server.url, password=Source(password) if password else None))
         async with working(one, connected=False):
             await until(lambda: any("alone since" in each.getMessage() for each in caplog.records))
             state = one.sharing.state
