@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mitmproxy import connection, ctx, exceptions, flow, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layer, server_hooks
 from mitmproxy.proxy.mode_servers import ServerInstance
-from mitmproxy.proxy.mode_specs import UpstreamMode
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from OpenSSL import SSL
 
 from understudy import options
@@ -42,6 +42,7 @@ from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
 from understudy.proxy.listener import Abandoned
 from understudy.proxy.secret_stream import Fetch
+from understudy.proxy.worker import NUMBER, PAUSE, Drain, Lifeline
 from understudy.rules import INTERVAL, RuleLibrary
 from understudy.shared import Sharing
 from understudy.suspensions.persistence import StateKeeper
@@ -77,6 +78,10 @@ class Understudy:
         self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
+        self.drain: Drain | None = None
+        self._stopped = False
+        self._left_open: Set[ProxyMode] = frozenset()
+        """The modes that a stranger could reach while this worker listened."""
         self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -127,6 +132,11 @@ class Understudy:
             loop.create_task(self.keeper.keep(), name="understudy state"),
         ]
         self.sharing.open()
+        if NUMBER in os.environ:
+            self.drain = Drain(ctx.master.addons.get("proxyserver"), self._stop_listening, ctx.master.shutdown)
+            ctx.master.addons.add(self.drain)
+            self.drain.listen(loop)
+            Lifeline(os.environ).ready(loop, partial(self.drain.begin, PAUSE))
         self.let_control()
         if (web := getattr(ctx.master, "app", None)) is not None:
             from understudy.control import page  # here: mitmdump has no use for a web server
@@ -146,6 +156,8 @@ class Understudy:
         self.leave_web()
         self.uninstall()
         self.sharing.close()
+        if self.drain is not None:
+            self.drain.close()
         self.keeper.close()
         self.inspection.close()
         for name, (before, ours) in self._ours.items():
@@ -202,6 +214,8 @@ class Understudy:
 
     def announce(self) -> None:
         """Let ``understudy run`` find this proxy: listeners and pool may have changed."""
+        if self._stopped:
+            return
         self.presence.tell(self.engine.snapshot, self._servers(), ctx.options.confdir)
 
     async def _watch_rules(self) -> None:
@@ -282,7 +296,15 @@ class Understudy:
 
     def is_remote(self, client: connection.Client) -> bool:
         """Whether this client came in over a listener that a stranger can reach (law 12)."""
+        if client.proxy_mode in self._left_open:
+            return True
         return any(self._is_open(server) for server in self._servers() if server.mode == client.proxy_mode)
+
+    def _stop_listening(self) -> None:
+        # A listener that is closed has no address to tell, and its connections go on.
+        self._left_open = frozenset(server.mode for server in self._servers() if self._is_open(server))
+        self.presence.withdraw()
+        self._stopped = True
 
     def closed(self, pool: Pool) -> Mapping[str, str]:
         """The upstreams that get no secret as this proxy is set up, each with the reason."""

@@ -14,4 +14,5 @@ __all__ = [
     "listener",
     "secret_stream",
     "tunnel",
+    "worker",
 ]
