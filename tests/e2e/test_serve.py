@@ -273,6 +273,12 @@ def haproxy(tmp_path: Path) -> Iterator[Callable[[str], None]]:
         each.wait(20)
 
 
+def accepts(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free_ports(count: int) -> int:
     """A port that is free, with as many free ones behind it."""
     for _ in range(100):
@@ -302,9 +308,10 @@ def test_m06_a_rolling_restart_behind_haproxy_loses_no_call(
     printed = subprocess.run(
         [*UNDERSTUDY, "serve", "--haproxy", *words], env=home.environ, capture_output=True, timeout=60, check=True
     )
-    haproxy(printed.stdout.decode())
     running = serve(*words, "--each-port")
     running.serving(4)
+    haproxy(printed.stdout.decode())
+    running.wait_for(lambda: accepts(port))
     before = running.pids()
     over = threading.Event()
     statuses: list[int] = []
@@ -319,8 +326,7 @@ def test_m06_a_rolling_restart_behind_haproxy_loses_no_call(
                 statuses.append(ask(connection)[0])
             except Exception as error:
                 failures.append(repr(error))
-                connection = None
-                continue
+                return
             if not keeps or not connection.is_reusable:
                 connection.close()
                 connection = None

@@ -12,9 +12,6 @@ from understudy.cli.serve import OPEN, is_loopback
 HEAD = """\
 # For `understudy serve{options}`. Check it with `haproxy -c -f FILE`.
 # mitmproxy reads no PROXY protocol: the workers see the calls as coming from here.
-global
-    maxconn 20000
-
 defaults
     mode tcp
     # A long answer, or a tool that waits between two calls, may be silent for long.
