@@ -1,4 +1,4 @@
-"""``understudy service``: the unit is one that systemd takes, the agent one of launchd's form, and no secret is written."""
+"""``understudy service``: systemd takes the unit, the agent has launchd's form, and no secret is written."""
 
 from __future__ import annotations
 
