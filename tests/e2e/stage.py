@@ -88,6 +88,8 @@ ROUTES = """
   far-*: [a, x]
   h1-*: [x, x2]
   solo-*: [a]
+  sure-*: {candidates: [a, b], second_opinion: false}
+  only-*: [x]
   sub-*: [a, {credential: b, model: substitute}]
 """
 

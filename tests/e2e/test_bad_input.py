@@ -344,7 +344,7 @@ def test_a_reply_that_is_shorter_than_it_says(stage: Stage, http2: bool, status:
 @pytest.mark.parametrize("status", [200, 404])
 def test_a_reply_that_is_longer_than_it_says(stage: Stage, status: int) -> None:
     """Bad input: over HTTP/1.1 what comes after the stated length belongs to nobody, and disturbs nobody."""
-    alias = stage.alias("h1")
+    alias = stage.alias("only")
     body = json.dumps({"id": alias}).encode()
     stage.play(alias, {"x": wrong_length(status, body + b"HTTP/1.1 200 OK\r\n\r\nmore", len(body), JSON)})
     with stage.connect(CHAT) as connection:
@@ -432,7 +432,7 @@ def test_odd_replies(stage: Stage, reply: bytes, http2: bool, stream: bool) -> N
 @both_forms
 def test_odd_statuses(stage: Stage, status: int, http2: bool, stream: bool) -> None:
     """Bad input, law 9: a status that nothing is known about is released at once and suspends nothing."""
-    alias = stage.alias("pair")
+    alias = stage.alias("sure")
     body = b"" if status in (204, 205, 304) else b"odd"
     stage.play(alias, {"a": raw(status, [("x-odd", "1")] if body else [], body), "b": CHAT.answers()})
     for _ in range(2):
@@ -450,7 +450,7 @@ NO_TEXT = b'{"id": "\xff\xfe\xc3\x28", "n": 1}'
 @pytest.mark.parametrize("status", [200, 400])
 def test_a_reply_that_is_no_utf8(stage: Stage, http2: bool, status: int) -> None:
     """Bad input: bytes that are no UTF-8, in body and headers, reach the tool as they are."""
-    alias = stage.alias("h1")
+    alias = stage.alias("only")
     stage.play(alias, {"x": raw(status, [*JSON, ("x-odd", "a\xff\xfe\xc3\x28z")], NO_TEXT)})
     response = stage.call(CHAT, alias, http2=http2)
     assert (response.status, response.body) == (status, NO_TEXT)
@@ -473,7 +473,7 @@ def test_a_refusal_that_is_no_utf8(stage: Stage, http2: bool) -> None:
 @pytest.mark.parametrize("encoding", ["snappy", "gzip, br", "gzip"], ids=["unknown", "twice", "wrong"])
 def test_a_reply_in_an_unknown_encoding(stage: Stage, http2: bool, stream: bool, encoding: str) -> None:
     """Bad input: what cannot be decoded is judged by its status alone, and released as it came."""
-    good, bad, limited = (stage.alias("pair") for _ in range(3))
+    good, bad, limited = (stage.alias(prefix) for prefix in ("pair", "sure", "pair"))
     headers = [("content-type", "text/event-stream" if stream else "application/json"), ("content-encoding", encoding)]
     body = b"\xff\x06\x00\x00sNaPpY, whatever it is"
     stage.play(good, {"a": raw(200, headers, body)})

@@ -24,6 +24,8 @@ REFUSAL = reply(Label.MODEL_UNSUPPORTED)
 ONCE = Then(retry_same=0)
 OVERLOADED = reply(Label.OVERLOADED, then=ONCE)
 SHORT_STEP = 600.0
+IN_DOUBT = 30.0
+"""The short step where several credentials refuse one request alike (J04)."""
 
 
 def key(of: Candidate, scope: Scope = Scope.CANDIDATE) -> Key:
@@ -150,7 +152,7 @@ def test_every_candidate_refuses() -> None:
     stage = Stage()
     played = stage.answer(route(A, B, C), [REFUSAL, REFUSAL, REFUSAL])
     assert played.end == Release(1, final=True, retry=False)
-    assert stage.suspended() == {key(A): SHORT_STEP, key(B): SHORT_STEP, key(C): SHORT_STEP}
+    assert stage.suspended() == {key(A): IN_DOUBT, key(B): IN_DOUBT, key(C): IN_DOUBT}
 
 
 def test_a_refusal_that_is_gone_a_moment_later() -> None:
@@ -408,6 +410,24 @@ def test_only_a_streamed_request_with_somewhere_else_to_go_is_cut_for_silence() 
     assert limit(A, B, later=55) == math.inf  # nothing could begin any more
     stage.suspend(B)
     assert limit(A, B) == math.inf
+
+
+def test_the_first_output_is_waited_for_from_the_sending_and_within_the_deadline() -> None:
+    """`first_output`: the limit counts from the sending, once, and no longer than anything could be replayed."""
+    stage = Stage()
+
+    def left(*members: Candidate, seconds: float = 55, later: float = 0, first_output: float = 5) -> float:
+        exchange = stage.exchange(route(*members, budget=Budget(seconds=seconds, first_output=first_output)))
+        exchange.begin(stage.now)
+        return exchange.first_output_limit(stage.now + later, stage.now)
+
+    assert left(A, B) == 5.0
+    assert left(A, B, later=3.5) == 1.5
+    assert left(A, B, later=3.5, seconds=6) == 1.5
+    assert left(A, B, later=3.5, seconds=4) == 0.5
+    assert left(A, B, later=7) == 0.0
+    assert left(A, B, first_output=0) == math.inf
+    assert left(A) == math.inf
 
 
 def test_a_short_limit_is_waited_out_and_a_longer_one_is_not() -> None:

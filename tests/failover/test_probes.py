@@ -17,6 +17,11 @@ OK = reply(Label.OK)
 REFUSAL = reply(Label.MODEL_UNSUPPORTED)
 BUSY = reply(Label.OVERLOADED, then=Then(retry_same=0))
 SHORT, LONG, LONGEST = 600.0, 3600.0, 43200.0
+IN_DOUBT = 30.0
+"""The short step while, or where, several credentials refuse one request alike (J04)."""
+M1, M2 = candidate("one", "m1"), candidate("one", "m2")
+ONE = route(M1, M2)
+"""Two models of one credential: that both refuse casts no doubt on the request."""
 
 
 def key(of: Candidate, scope: Scope = Scope.CANDIDATE) -> Key:
@@ -203,7 +208,12 @@ def test_f12_when_all_refuse_only_the_short_step_is_recorded() -> None:
     for _ in range(3):
         played = stage.answer(ON, [REFUSAL, REFUSAL])
         assert played.end == Release(1, final=True, retry=False)
-        assert stage.suspended() == {key(A): SHORT, key(B): SHORT}
+        assert stage.suspended() == {key(A): IN_DOUBT, key(B): IN_DOUBT}
+        stage.clock.now += IN_DOUBT
+    for _ in range(3):
+        played = stage.answer(ONE, [REFUSAL, REFUSAL])
+        assert played.end == Release(1, final=True, retry=False)
+        assert stage.suspended() == {key(M1): SHORT, key(M2): SHORT}
         stage.clock.now += SHORT
 
 
@@ -213,7 +223,7 @@ def test_f12_what_another_candidate_says_makes_the_step_count() -> None:
     half_open(stage)
     exchange, _ = stage.open(ON)
     assert exchange.judge(REFUSAL, stage.now) == Attempt(2, B)
-    assert stage.suspended() == {key(A): SHORT}  # nobody knows yet whether it is the model or the candidate
+    assert stage.suspended() == {key(A): IN_DOUBT}  # nobody knows yet whether it is the model or the candidate
     exchange.accept()
     assert stage.suspended() == {key(A): LONG}
 
@@ -329,7 +339,7 @@ def test_the_evidence_says_what_was_known() -> None:
 
 
 def all_refused(stage: Stage) -> None:
-    assert stage.answer(ON, [REFUSAL, REFUSAL]).released == 1
+    assert stage.answer(ONE, [REFUSAL, REFUSAL]).released == 1
 
 
 def test_f17_one_early_probe_per_candidate_in_half_a_minute() -> None:
@@ -337,38 +347,38 @@ def test_f17_one_early_probe_per_candidate_in_half_a_minute() -> None:
     stage = Stage()
     all_refused(stage)
     stage.clock.now += 100
-    early, step = stage.open(ON)
-    assert step == Attempt(1, A, early=True)
-    other, step = stage.open(ON)
-    assert step == Attempt(1, B, early=True)
-    refused = stage.answer(ON, []).refused
+    early, step = stage.open(ONE)
+    assert step == Attempt(1, M1, early=True)
+    other, step = stage.open(ONE)
+    assert step == Attempt(1, M2, early=True)
+    refused = stage.answer(ONE, []).refused
     assert refused.refused
     assert (refused.status, refused.retry_after) == (400, None)
     assert early.judge(REFUSAL, stage.now) == Release(1, final=True, retry=False)
     assert other.judge(REFUSAL, stage.now) == Release(1, final=True, retry=False)
-    assert stage.suspended() == {key(A): SHORT - 100, key(B): SHORT - 100}
+    assert stage.suspended() == {key(M1): SHORT - 100, key(M2): SHORT - 100}
     stage.clock.now += 29.9
-    assert stage.answer(ON, []).refused.refused
+    assert stage.answer(ONE, []).refused.refused
     stage.clock.now += 0.1
-    again, step = stage.open(ON)
-    assert step == Attempt(1, A, early=True)
+    again, step = stage.open(ONE)
+    assert step == Attempt(1, M1, early=True)
     again.judge(OK, stage.now)
     again.succeeded()
-    assert stage.answer(ON, [OK]).sent == [A]
+    assert stage.answer(ONE, [OK]).sent == [M1]
 
 
 def test_f17_one_request_may_ask_all_of_them() -> None:
-    """F17: A's early probe is refused, B's works."""
+    """F17: M1's early probe is refused, M2's works."""
     stage = Stage()
     all_refused(stage)
-    assert stage.answer(ON, [REFUSAL, OK]).sent == [A, B]
+    assert stage.answer(ONE, [REFUSAL, OK]).sent == [M1, M2]
 
 
 def test_f17_a_token_count_is_no_early_probe() -> None:
     """F17, X02: what generates nothing finds nothing out."""
     stage = Stage()
     all_refused(stage)
-    assert stage.answer(ON, [], generating=False).refused.refused
+    assert stage.answer(ONE, [], generating=False).refused.refused
 
 
 @pytest.mark.parametrize("scope", Scope)
@@ -376,7 +386,7 @@ def test_f17_is_about_refusals_only(scope: Scope) -> None:
     """F17: one that is suspended for something else as well is not asked early."""
     stage = Stage()
     all_refused(stage)
-    stage.suspend(A, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
-    stage.suspend(B, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
+    stage.suspend(M1, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
+    stage.suspend(M2, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
     expected = scope is Scope.CANDIDATE  # there the longer one holds, and it is the refusal
-    assert isinstance(stage.open(ON)[1], Attempt) is expected
+    assert isinstance(stage.open(ONE)[1], Attempt) is expected

@@ -554,3 +554,19 @@ def test_a_reload_to_another_server_begins_anew(server: StoreServer) -> None:
             assert one.suspensions.peers is None
 
     asyncio.run(scene())
+
+
+def test_what_one_request_may_have_brought_about_is_not_held_against_the_others(server: StoreServer) -> None:
+    """J04: where all refuse one request alike, the request is the suspect: other processes go on asking."""
+
+    async def scene() -> None:
+        one, two = Worker(pool_of(server.url)), Worker(pool_of(server.url))
+        async with working(one, two):
+            held = one.suspend("a")
+            await until(lambda: key("a") in two.known)
+            assert held is not None
+            one.suspensions.put_in_doubt([held])
+            await until(lambda: key("a") not in two.known)
+            assert key("a") in one.known
+
+    asyncio.run(scene())

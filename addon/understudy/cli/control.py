@@ -1,4 +1,4 @@
-"""``understudy status|pick|suspend|resume|probe|reload``: the commands of a running proxy, from the shell.
+"""``understudy status|pick|learned|suspend|resume|probe|reload``: the commands of a running proxy, from the shell.
 
 Exit status as for the other commands: 0 done, 1 the proxy says why not, 2 used wrongly, or there is no proxy to ask.
 """
@@ -30,6 +30,7 @@ def add(commands: Any) -> None:
     for name, parents, text in (
         ("status", [common], "what a running proxy has suspended, until when and why"),
         ("pick", [common, alias], "who would serve an alias now"),
+        ("learned", [common], "whose fault replies were that no rule explains: list, show, forget, draft a rule"),
         ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
         ("resume", [common], "put it back"),
         ("probe", [common], "let the next request find out whether it is back"),
@@ -39,6 +40,10 @@ def add(commands: Any) -> None:
         if name == "suspend":
             command.add_argument(
                 "words", nargs="+", metavar="WHAT [TIME]", help=f"{forms}; seconds, 10m, 2h or 1d (1h)"
+            )
+        elif name == "learned":
+            command.add_argument(
+                "words", nargs="*", metavar="WHAT", help="`show ID`, `forget ID`, `forget all` or `draft ID [LABEL]`"
             )
         elif name == "probe":
             command.add_argument("words", nargs="+", metavar="WHAT", help=forms)

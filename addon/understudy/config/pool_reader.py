@@ -261,7 +261,7 @@ class PoolReader(SecretReader):
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                "mode",
+                *("mode", "second_opinion"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -286,6 +286,7 @@ class PoolReader(SecretReader):
             self._field(table, "actions", self._actions, no_actions),
             self._field(table, "restore_alias", fields.boolean, False),
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
+            self._field(table, "second_opinion", fields.boolean, True),
         )
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:

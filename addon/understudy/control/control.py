@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from understudy.config import suggestion
+from understudy.control import learned
+from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Explanation, entry_of, explain
@@ -52,6 +54,7 @@ class Control:
             "probe": lambda words, who: self.probe(words),
             "reload": lambda words, who: self.reload(*_count(words, 0, 0, "reload")),
             "pick": lambda words, who: self.pick(*_count(words, 1, 2, "pick ALIAS [DIALECT]")),
+            "learned": lambda words, who: self.learned(words),
         }
 
     def run(self, command: str, words: Sequence[str], who: str) -> Result:
@@ -104,6 +107,10 @@ class Control:
                 raise AssertionError(f"an exchange that begins with {step}")
 
     # -- changes -------------------------------------------------------------------------------------------------
+
+    def learned(self, words: Sequence[str]) -> LearnedResult:
+        """What comparing candidates has taught: list, explain, forget, or draft a rule of it."""
+        return learned.answer(self.engine.suspensions.learned, words)
 
     def suspend(self, words: Sequence[str], who: str) -> Suspended:
         """Take something out of rotation: a target, then maybe a time."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from understudy.config import dialects as dialects_of
 from understudy.config import spoken
+from understudy.control.learned import LearnedList, listed
 from understudy.control.status import Entry, Explanation, explain, held
 from understudy.failover import Lineup, Request
 from understudy.inspection import Tallies, Told
@@ -58,7 +59,8 @@ class Overview:
     """The pool as it stands: what is out of rotation, the earliest due first; every route; the last exchanges.
 
     ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out. ``out_of_use``:
-    the credentials whose secret is missing. ``shared``: how the proxy stands with those that it shares with.
+    the credentials whose secret is missing. ``learned``: what comparing candidates has taught. ``shared``: how the
+    proxy stands with those that it shares with.
     """
 
     pool: str
@@ -70,7 +72,8 @@ class Overview:
     routes: tuple[RouteView, ...]
     more_routes: int
     exchanges: tuple[Told, ...]
-    out_of_use: tuple[OutOfUse, ...] = ()
+    out_of_use: tuple[OutOfUse, ...]
+    learned: LearnedList
     shared: SharingState | None = None
 
 
@@ -101,9 +104,10 @@ class PoolView:
             self._pool, self._reloads = pool, self._reloads + 1
         closed = ",".join(sorted(self._closed(pool)))
         news, under_way = self.tallies.state()
+        changes = f"{suspensions.version}-{suspensions.learned.version}"
         shared = self._standing()
         alone = f"-{shared.connected}-{shared.since:.0f}" if shared else ""
-        return f"{self._started:.3f}-{self._reloads}-{suspensions.version}-{news}-{under_way}-{closed}{alone}"
+        return f"{self._started:.3f}-{self._reloads}-{changes}-{news}-{under_way}-{closed}{alone}"
 
     def overview(self) -> Overview:
         """All of it."""
@@ -113,8 +117,9 @@ class PoolView:
         routes, more_routes = self.routes()
         told = self.tallies.exchanges()
         lost = out_of_use(pool)
+        known = listed(self.engine.suspensions.learned)
         return Overview(
-            *(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost),
+            *(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost, known),
             shared=self._standing(),
         )
 

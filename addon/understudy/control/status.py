@@ -35,7 +35,8 @@ class Entry:
     """Something that is suspended, or was and has not been disproved yet.
 
     ``seconds``: how long yet, 0 when it is due. ``step``: the step of the ladder, from 1, of ``steps``; 0 where the
-    reply or a hand named the time. ``resume``: the arguments of the command that clears it.
+    reply or a hand named the time. ``resume``: the arguments of the command that clears it. ``doubt``: every candidate
+    refused one request alike, so that other requests are asked at once.
     """
 
     state: State
@@ -54,6 +55,7 @@ class Entry:
     step: int
     steps: int
     resume: tuple[str, ...]
+    doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ def _entry(suspension: Suspension, state: State, now: float) -> Entry:
         step=0 if stated else suspension.step + 1,
         steps=0 if stated else max(len(DEFAULTS[suspension.label].steps), suspension.step + 1),
         resume=words_of(suspension.key),
+        doubt=suspension.doubt > 0,
     )
 
 

@@ -3,7 +3,8 @@
 No I/O, no mitmproxy, no clock of its own: every method takes ``now`` (a reading of the same clock as the suspensions,
 in seconds) and returns the next step as a value. The laws it keeps are those of docs/architecture.md: one
 repeat per candidate (2), skipped candidates cost nothing (5), the most hopeful real reply at the end, or an answer of
-our own where that would mislead the tool (6), and a fault of the request costs no candidate anything (7).
+our own where that would mislead the tool (6), and a fault of the request costs no candidate anything (7). Where no
+words explain a reply, another candidate is asked whose fault it is (``comparison``).
 """
 
 from __future__ import annotations
@@ -15,13 +16,21 @@ from random import Random
 from understudy.failover.actions import DEFAULTS, Default, Next, action
 from understudy.failover.affinity import Sessions, Spent
 from understudy.failover.candidates import Chooser
-from understudy.failover.penalties import Failure, Lessons, Reason, Repeat, repeat_of
+from understudy.failover.comparison import COMPARED_WITHIN, ENDS, REFUSALS, Comparison, may_be_compared
+from understudy.failover.penalties import Changes, Failure, Lessons, Reason, Repeat, repeat_of
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.failover.selection import Lineup, Selector
-from understudy.failover.steps import Attempt, Outcome, Release, Request, Step, Wait
-from understudy.model import Budget, Candidate, Label, Verdict
+from understudy.failover.signatures import identity_of, reads_like_policy, signature_of
+from understudy.failover.steps import Attempt, Compared, Outcome, Release, Request, Step, Wait
+from understudy.model import AS_USUAL, Budget, Candidate, Label, Scope, Verdict
 from understudy.replies import Fault, Reply, read_hint
 from understudy.rules import Ruleset
+from understudy.suspensions import Cause
+
+A_POLICY = "builtin/policy"
+"""The rule id of an open verdict on words that read like a filter's."""
+NO_FILTER = (401, 402, 408, 429, *range(500, 600))
+"""Statuses with which no filter refuses, and of which words such as `policy` say something else."""
 
 
 class Exchange:
@@ -57,7 +66,9 @@ class Exchange:
         self._ticket = 0  # that of the latest attempt
         self._released = 0  # the number of the attempt whose reply the tool gets
         self._chooser = Chooser(request, lineup, selector, sessions)
-        self._lessons = Lessons(self.suspensions, request, random)
+        self._lessons = Lessons(self.suspensions, request, random, several=self._chooser.has_several_credentials)
+        self._comparison: Comparison | None = None
+        """The open verdict that another candidate's reply may explain."""
 
     def __repr__(self) -> str:
         tried = ", ".join(f"{outcome.attempt.candidate}: {outcome.verdict.label}" for outcome in self.outcomes)
@@ -77,7 +88,15 @@ class Exchange:
 
     @property
     def best(self) -> int:
-        """The number of the attempt whose real reply is the most hopeful one so far; 0 without one."""
+        """The number of the attempt whose real reply the tool gets if nothing better comes; 0 without one.
+
+        That is the most hopeful one, but for a second opinion: then it is the reply that this is about (J02).
+        """
+        if self._released:
+            return self._released
+        compared = self._comparison
+        if compared is not None and not compared.known and self.outcomes[compared.number - 1].releasable:
+            return compared.number
         hopeful = [outcome for outcome in self.outcomes if outcome.releasable]
         return max(hopeful, key=lambda outcome: outcome.hope).attempt.number if hopeful else 0
 
@@ -104,7 +123,12 @@ class Exchange:
         return self._sent < self.budget.attempts and now < self.deadline
 
     def has_another(self, now: float) -> bool:
-        """Whether another candidate could be tried right now instead of the current one."""
+        """Whether there is something else to go on with than the current attempt.
+
+        That is another candidate that could be tried right now, or the reply that it is a second opinion on.
+        """
+        if self.attempt is not None and self.attempt.opinion:
+            return True
         if self.attempt is None or not self.may_begin(now):
             return False
         self.suspensions.expire()
@@ -117,14 +141,18 @@ class Exchange:
             return math.inf
         return max(0.0, min(limit, self.deadline - now))
 
-    def first_output_limit(self, now: float) -> float:
-        """The same for a stream that has begun, without any real output."""
+    def first_output_limit(self, now: float, sent_at: float) -> float:
+        """The same for a stream that has begun, without any real output; it counts from the sending."""
         limit = self.budget.first_output or math.inf
-        return max(0.0, min(limit, self.deadline - now)) if limit < math.inf and self.has_another(now) else math.inf
+        if limit == math.inf or not self.has_another(now):
+            return math.inf
+        return max(0.0, min(sent_at + limit, self.deadline) - now)
 
     def is_ready(self) -> bool:
-        """Whether a wait can end early: somebody was resumed by hand, or has proven to be back."""
+        """Whether a wait can end early: somebody was resumed by hand, has proven to be back, or has compared."""
         self.suspensions.expire()
+        if self._comparison is not None and self._comparison.waits:
+            return not self.suspensions.learned.is_compared(self._comparison.signature.id)
         if self._again is None:
             return self._chooser.has_come_back(None)
         return not self._again.ticket and not self._again.refresh and self._chooser.has_come_back(self._again.candidate)
@@ -156,6 +184,9 @@ class Exchange:
         if now < until and not self.is_ready():
             return Wait(until - now, reason)
         self._wait = None
+        if self._comparison is not None and self._comparison.waits:
+            self.waited += max(0.0, now - since)
+            return self._reconsider(self._comparison, now)
         again, self._again = self._again, None
         if again is None:
             self.waited += max(0.0, now - since)
@@ -178,15 +209,20 @@ class Exchange:
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
         if reply.fault is None:
-            self._lessons.confirm(attempt.candidate, refusals=verdict.label is not Label.MODEL_UNSUPPORTED)
+            self._held(self._lessons.hear(failure))
+        if attempt.opinion and verdict.label is not Label.OK:
+            return self._second_opinion(failure)
         if not self._goes_on(verdict, default, reply.fault):
+            if verdict.label is Label.OK:
+                self._answered(attempt, now)
+            elif (step := self._compare(failure, reply)) is not None:
+                return step
+            outcome = self.outcomes[-1]
             stale = reply.fault is not None and reply.fault.reused  # closed while idle, which says nothing
             if verdict.label is not Label.OK and default.scope is not None and not stale:
                 # That it is not replayed is no reason to ask the same candidate next time.
                 self.outcomes[-1] = outcome = replace(outcome, suspension=self._lessons.learn(failure))
             self.suspensions.end_probe(attempt.ticket)
-            if verdict.label is Label.OK:
-                self._chooser.take_seat(attempt.candidate)
             if outcome.releasable:
                 return self._release(attempt.number)
             self._chooser.exclude_all()
@@ -203,11 +239,12 @@ class Exchange:
     def accept(self) -> None:
         """The current attempt has shown real output, or a reply that needs no decision: it is released as it is."""
         attempt = self._take_attempt("accept")
-        self.outcomes.append(Outcome(attempt, Verdict(Label.OK, "builtin/output"), 200, None, 0))
-        self._lessons.confirm(attempt.candidate, refusals=True)
+        now, verdict = self.suspensions.clock(), Verdict(Label.OK, "builtin/output")
+        self.outcomes.append(Outcome(attempt, verdict, 200, None, 0))
+        self._held(self._lessons.hear(Failure(attempt, verdict, DEFAULTS[Label.OK], None, None, now)))
+        self._answered(attempt, now)
         # Proven it is at its terminal event only; but it is worth asking again.
         self.suspensions.end_probe(attempt.ticket)
-        self._chooser.take_seat(attempt.candidate)
         self._released = attempt.number
 
     def unsendable(self, label: Label, rule: str, reason: str, now: float) -> Step:
@@ -225,6 +262,9 @@ class Exchange:
             suspension = self._lessons.learn(rejected)
         self.outcomes.append(Outcome(attempt, Verdict(label, rule, reason), 0, suspension, 0))
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
+        if attempt.opinion and self._comparison is not None:
+            self.suspensions.learned.asked -= 1
+            return self._ask(self._comparison, now)
         return self._next(now)
 
     def renewed(self) -> None:
@@ -256,13 +296,14 @@ class Exchange:
         failure = self._failure(released, reply, now)
         if failure.default.scope is None:
             return None
-        suspension = self._lessons.learn(failure)
+        suspension = self._lessons.learn(failure, final=True)
         return Outcome(released, failure.verdict, reply.status, suspension, failure.default.hope, reply.fault)
 
     def cancelled(self) -> None:
         """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""
         # Not that of the attempt under way: there may be none, if an exception came in between.
         self.suspensions.end_probe(self._ticket)
+        self._end_comparison()
         self.attempt = self._again = self._wait = None
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -273,11 +314,14 @@ class Exchange:
             self.suspensions.expire()
             if (picked := self._chooser.choose(anew=anew)) is not None:
                 return self._send(picked, now)
+            if (doubtful := self._chooser.in_doubt()) is not None:
+                return self._send(doubtful, now, early=True)
             # Measured from the start, so that a candidate that is suspended anew meanwhile does not add another wait;
             # and from now, should the clock have been set back.
             limit = min(self.started, now) + self.budget.wait
             limit = min(limit, math.nextafter(self.deadline, now))
-            if (due := self._chooser.due(now, limit)) is not None:
+            waits = not (self.suspensions.has_doubts and self._chooser.all_refuse())  # F17: they are told at once
+            if waits and (due := self._chooser.due(now, limit, self._lessons.is_cut)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")
             if (withheld := self._chooser.withheld()) is not None:
@@ -287,14 +331,21 @@ class Exchange:
         return self._final(now)
 
     def _send(
-        self, candidate: Candidate, now: float, *, refresh: bool = False, early: bool = False, ticket: int = 0
+        self,
+        candidate: Candidate,
+        now: float,
+        *,
+        refresh: bool = False,
+        early: bool = False,
+        ticket: int = 0,
+        opinion: bool = False,
     ) -> Attempt:
         repeat = self._chooser.send(candidate)
         self._sent += 1
         self._ticket = ticket = ticket or self.suspensions.ticket()
         if self.request.generating:
             self.suspensions.begin_probe(candidate, ticket)
-        self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket, now)
+        self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket, now, opinion)
         return self.attempt
 
     def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:
@@ -302,11 +353,21 @@ class Exchange:
         verdict = self._judged(reply)
         default = action(verdict, reply.fault)
         hint = read_hint(reply, now) if default.hint_cap else None
-        return Failure(attempt, verdict, default, hint, reply.fault, now)
+        whole = default.scope is Scope.CREDENTIAL
+        if whole and not self._is_whole(attempt.candidate, now):
+            default = replace(default, scope=Scope.CANDIDATE)
+        return Failure(attempt, verdict, default, hint, reply.fault, now, whole)
+
+    def _is_whole(self, candidate: Candidate, now: float) -> bool:
+        """Whether a reply that speaks of the whole credential is to be believed (J05)."""
+        owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
+        return self.suspensions.answers.is_whole(owner, candidate.model, now)
 
     def _judged(self, reply: Reply) -> Verdict:
         """The verdict, with what the route says about its label on top of what its rule does."""
         verdict = self.ruleset.judge(reply)
+        if verdict.is_open and self._may_be_policy(verdict, reply):
+            verdict = replace(verdict, label=Label.CONTENT_FILTERED, rule=A_POLICY, then=AS_USUAL)
         wanted = dict(self.lineup.route.actions).get(verdict.label) if self.lineup.route.actions else None
         if wanted is None:
             return verdict
@@ -314,6 +375,18 @@ class Exchange:
             name: value for name in ("replay", "retry_same", "seconds") if (value := getattr(wanted, name)) is not None
         }
         return replace(verdict, then=replace(verdict.then, **stated))
+
+    @staticmethod
+    def _may_be_policy(verdict: Verdict, reply: Reply) -> bool:
+        """Whether an open verdict may be about a filter, round which nobody is led (J03)."""
+        if reply.fault is not None or verdict.label in (Label.OK, Label.CONTENT_FILTERED):
+            return False
+        if verdict.then.replay is not None:
+            return False  # somebody has said what to do about it
+        if verdict.label in ENDS:
+            return reads_like_policy(reply)
+        # What goes on anyway: only an error that says so itself, and no limit or login is meant.
+        return bool(reply.errors) and reply.status not in NO_FILTER and reads_like_policy(reply)
 
     def _take_attempt(self, what: str) -> Attempt:
         if self.attempt is None:
@@ -343,12 +416,154 @@ class Exchange:
         self._wait = (now, now + seconds, reason)
         return Wait(seconds, reason)
 
+    def _answered(self, attempt: Attempt, now: float) -> None:
+        """A candidate has answered: that says something about it, and about the reply that it may explain."""
+        candidate = attempt.candidate
+        self._chooser.take_seat(candidate)
+        if self.request.generating:
+            owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
+            self.suspensions.answers.answered(owner, candidate.model, now)
+        compared = self._comparison
+        if compared is not None and compared.failure.attempt.candidate != candidate:
+            suspension = self._lessons.learn(compared.blame(now), final=True)
+            if not compared.known:
+                compared.learn(self.suspensions.learned, Cause.CANDIDATE, candidate.credential.name)
+                self._note(compared, Compared.CANDIDATE)
+            at = compared.number - 1
+            self.outcomes[at] = replace(self.outcomes[at], suspension=suspension)
+        self._end_comparison()
+
+    # -- comparison ----------------------------------------------------------------------------------------------
+
+    def _compare(self, failure: Failure, reply: Reply) -> Step | None:
+        """What to do about a reply that would end the call, None: that it does (J01, J03)."""
+        attempt, learned, now = failure.attempt, self.suspensions.learned, failure.at
+        if (before := self._comparison) is not None:
+            if failure.fault is None and failure.verdict.label in REFUSALS:
+                # It was taken for the candidate's own, and now another one refuses as well.
+                before.learn(learned, Cause.REQUEST, attempt.candidate.credential.name)
+                self._note(before, Compared.REQUEST)
+                if self.best == before.number:
+                    self.suspensions.end_probe(attempt.ticket)
+                    return self._first_reply(before, now)
+            self._end_comparison()
+            return None
+        if not may_be_compared(failure, reply, self.request, self.lineup.route) or not self.may_begin(now):
+            return None
+        self.suspensions.expire()
+        self.suspensions.end_probe(attempt.ticket)
+        if self._chooser.witness(attempt.candidate) is None:
+            return None
+        upstream = attempt.candidate.upstream.name
+        lesson = learned.get(identity_of(reply, upstream))
+        signature = lesson.signature if lesson is not None else signature_of(reply, upstream, self.request.asked)
+        compared = Comparison(failure, signature)
+        if lesson is None:
+            self._comparison = compared
+            self._note(compared, Compared.ASKED)
+            return self._ask(compared, now)
+        learned.saw(signature.id)
+        if lesson.cause is not Cause.CANDIDATE:
+            self._note(compared, Compared.KNOWN_REQUEST)
+            return None
+        self._comparison = compared
+        return self._go_past(compared, now)
+
+    def _ask(self, compared: Comparison, now: float) -> Step:
+        """Ask another candidate, or wait for the exchange that does so at this moment."""
+        learned, identity = self.suspensions.learned, compared.signature.id
+        witness = self._chooser.witness(compared.failure.attempt.candidate) if self.may_begin(now) else None
+        if witness is None:
+            return self._first_reply(compared, now)
+        if not compared.claimed and not compared.waits and learned.is_compared(identity):
+            seconds = min(COMPARED_WITHIN, self.budget.wait, math.nextafter(self.deadline, now) - now)
+            if seconds > 0:
+                compared.waits = True
+                return self._pause(now, seconds, "another call finds out whose fault this reply is")
+        compared.waits = False
+        compared.claimed = compared.claimed or learned.claim(identity)
+        learned.asked += 1
+        return self._send(witness, now, opinion=True)
+
+    def _reconsider(self, compared: Comparison, now: float) -> Step:
+        """Another exchange has compared, or given up, or takes too long."""
+        lesson = self.suspensions.learned.get(compared.signature.id)
+        self.suspensions.expire()
+        if lesson is None:
+            return self._ask(compared, now)
+        compared.waits = False
+        self.suspensions.learned.saw(compared.signature.id)
+        if lesson.cause is Cause.CANDIDATE and self.may_begin(now):
+            return self._go_past(compared, now)
+        self._note(compared, Compared.KNOWN_REQUEST)
+        return self._first_reply(compared, now)
+
+    def _go_past(self, compared: Comparison, now: float) -> Step:
+        """The reply is known to be its candidate's own fault: go on, and let it pay when another one answers."""
+        compared.known = True
+        self._note(compared, Compared.KNOWN_CANDIDATE)
+        return self._next(now)
+
+    def _second_opinion(self, failure: Failure) -> Step:
+        """The other candidate did not answer either (J02)."""
+        attempt, compared = failure.attempt, self._comparison
+        assert compared is not None
+        refuses = failure.fault is None and failure.verdict.label in REFUSALS
+        # It is not asked once more, as it would be otherwise: what that might cure says nothing against it.
+        repeat = repeat_of(failure, 0.0, self.random)
+        stale = (failure.fault is not None and failure.fault.reused) or (repeat and repeat.reason is Reason.REFRESH)
+        if not refuses and not stale:
+            self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._lessons.learn(failure))
+        self.suspensions.end_probe(attempt.ticket)
+        self._chooser.exclude(attempt.candidate, failure.default, self.outcomes)
+        cause = Cause.REQUEST if refuses else Cause.UNDECIDED
+        compared.learn(self.suspensions.learned, cause, attempt.candidate.credential.name)
+        self._note(compared, Compared(cause.value))
+        return self._first_reply(compared, failure.at)
+
+    def _first_reply(self, compared: Comparison, now: float) -> Step:
+        """The tool gets the reply that was compared, as it came; or what may be said in its place (W07)."""
+        outcome = self.outcomes[compared.number - 1]
+        self._end_comparison()
+        if outcome.releasable:
+            return self._release(outcome.attempt.number)
+        self._chooser.exclude_all()
+        return self._final(now)
+
+    def _end_comparison(self) -> None:
+        if self._comparison is not None and self._comparison.claimed:
+            self.suspensions.learned.give_up(self._comparison.signature.id)
+        self._comparison = None
+
+    def _note(self, compared: Comparison, what: Compared) -> None:
+        at = compared.number - 1
+        self.outcomes[at] = replace(self.outcomes[at], compared=what, signature=compared.signature.id)
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Nobody else is asked: what the replies say together (J04)."""
+        alike, changes = self._lessons.settle(self.outcomes)
+        self._held(changes)
+        if alike:
+            for at, outcome in enumerate(self.outcomes):
+                if outcome.status > 0:
+                    self.outcomes[at] = replace(outcome, compared=Compared.ALIKE)
+
+    def _held(self, changes: Changes) -> None:
+        """The suspensions of earlier attempts have changed."""
+        for number, suspension in changes:
+            self.outcomes[number - 1] = replace(self.outcomes[number - 1], suspension=suspension)
+
     def _release(self, number: int, *, final: bool = False, retry: bool = True) -> Release:
+        self._settle()
         self._released = number
         return Release(number, final, retry)
 
     def _final(self, now: float) -> Step:
         """Nothing is left to try: the most hopeful real reply, or an answer of our own."""
+        self._settle()
+        self._end_comparison()
         excluded = self._chooser.used
         found = chances(self.request, self.lineup, self.selector, self.outcomes, excluded)
         if self.best:

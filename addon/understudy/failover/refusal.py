@@ -28,8 +28,9 @@ def chances(
 ) -> dict[Candidate, Suspension | None]:
     """The members with which another round could end better, each with what it has to wait for.
 
-    Left out are those whose upstream may not be used, and of those that are free: the ones that would say the same
-    again, and the ones that this request does not get to (``excluded``, as bits).
+    Left out are those whose upstream may not be used, those that are out because everybody refuses this very request,
+    and of those that are free: the ones that would say the same again, and the ones that this request does not get to
+    (``excluded``, as bits).
     """
     last = {outcome.attempt.candidate: outcome for outcome in outcomes}
     found: dict[Candidate, Suspension | None] = {}
@@ -39,6 +40,8 @@ def chances(
         suspension, said = _running(lineup, selector, member), last.get(member)
         if suspension is None and (said.hope < CURABLE if said else excluded >> position & 1):
             continue
+        if suspension is not None and suspension.doubt and said is not None and said.hope < CURABLE:
+            continue  # it is out because everybody refuses this very request
         found[member] = suspension
     return found
 

@@ -31,6 +31,9 @@ class Lineup:
         """The members whose secret is missing, as bits: they are never picked."""
         self.is_single = (self.everyone & ~self.out_of_use).bit_count() == 1
         """Whether there is one member only that can be sent at all."""
+        self.has_several_credentials = (
+            len({each.credential.name for each in self.members if not each.credential.missing}) > 1
+        )
         self._cursors: dict[tuple[int, int], int] = {}
         """Where the round robin of a tier and weight goes on."""
         self._credit: dict[int, dict[int, int]] = {}

@@ -10,8 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.failover import duration
+from understudy.model import OPEN_MARK
 from understudy.proxy.exchange_facts import Facts
 
+COMPARED = {
+    "candidate": "another candidate answers the same request",
+    "request": "another candidate refuses it too",
+    "undecided": "another candidate cannot tell",
+    "known_candidate": "known to be its own fault",
+    "known_request": "known, so no other candidate is asked",
+    "alike": "every candidate refuses alike",
+}
+"""What became of an open verdict, in words."""
 WIDEST_NAME = 40
 """Characters for a candidate's name; longer ones are cut."""
 MOST = 1e12
@@ -78,12 +88,17 @@ def _waits(waits: list[Facts], number: object) -> list[tuple[str, str, str]]:
 def _row(entry: Facts) -> tuple[str, str, str]:
     label, rule = _text(entry, "label"), _text(entry, "rule")
     status = f"{_number(entry, 'status'):.0f} " if _number(entry, "status") else ""
-    said = f"{status}{label} by {rule}" if rule else f"{status}{label}"
+    mark = OPEN_MARK if entry.get("open") is True else ""
+    said = f"{status}{label} by {rule}{mark}" if rule else f"{status}{label}"
     if isinstance(suspended := entry.get("suspended"), dict):
         said += f", {_text(suspended, 'what').partition(' ')[0]} suspended {duration(_number(suspended, 'seconds'))}"
+    if why := COMPARED.get(_text(entry, "compared")):
+        said += f", {why}"
     if evidence := _text(entry, "evidence"):
         said += f": {evidence}"
     again = " (again)" if entry.get("again") is True else ""
+    if entry.get("second_opinion") is True:
+        again = " (second opinion)"
     return f"{_number(entry, 'number') or _number(entry, 'attempt'):.0f}", f"{_name(entry)}{again}", said
 
 

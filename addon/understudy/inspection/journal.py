@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
-from understudy.failover import Attempt, Exchange, Outcome, duration
+from understudy.failover import SHORT_STEP, Attempt, Compared, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
 from understudy.inspection.exchange_table import advised
-from understudy.model import Candidate, Label, printable
+from understudy.model import OPEN_MARK, Candidate, Label, printable
 from understudy.proxy import exchange_facts as known
 from understudy.proxy.exchange_facts import Facts
 from understudy.proxy.listener import Abandoned
@@ -113,6 +113,9 @@ class FlowJournal:
         known.catch_up(facts, exchange)
         attempts = len(exchange.outcomes)
         facts["released"] = self._since(facts)
+        for line in compared(exchange):
+            logger.info(line)
+            _note(flow, line)
         if number:
             outcome = exchange.outcomes[number - 1]
             _drafts(exchange, outcome)
@@ -178,7 +181,9 @@ class FlowJournal:
         seen = facts.get("observed", {})
         line = f"{facts['mode']} {facts['alias']} by route {facts['route']}: {seen.get('label', 'cancelled')}"
         if seen:
-            line += f" by {seen['rule']}" + (f": {seen['evidence']}" if seen.get("evidence") else "")
+            line += f" by {seen['rule']}{OPEN_MARK if seen.get('open') is True else ''}" + (
+                f": {seen['evidence']}" if seen.get("evidence") else ""
+            )
         if told := advised(facts.get("advice")):
             line += f" (enforce would have {told})"
             _note(flow, line)
@@ -243,11 +248,39 @@ def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence
     1/3 is the place of the candidate among those of the route. ``before``: to be said before the label.
     """
     verdict, suspension = outcome.verdict, outcome.suspension
-    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {before}{verdict.label} by {verdict.rule}"
+    opinion = " (second opinion)" if outcome.attempt.opinion else ""
+    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}{opinion}: {before}{verdict.in_words}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
         text += f", {what}suspended {duration(suspension.until - suspension.since)}"
     return f"{text}: {verdict.evidence}" if evidence and verdict.evidence else text
+
+
+def compared(exchange: Exchange) -> list[str]:
+    """What a comparison of an exchange's replies came to, in a line each."""
+    lines = []
+    asked = [each for each in exchange.outcomes if each.attempt.opinion]
+    other = f"{asked[-1].attempt.candidate}" if asked else "another candidate"
+    head = "second opinion" if asked else "comparison"
+    for outcome in exchange.outcomes:
+        first, number = outcome.attempt.candidate, outcome.signature
+        match outcome.compared:
+            case Compared.CANDIDATE:
+                span = f", so {first} is suspended {duration(SHORT_STEP)}" if outcome.suspension is not None else ""
+                lines.append(f"{head}: {other} answers the same request{span} (signature {number})")
+            case Compared.REQUEST:
+                lines.append(f"{head}: {other} refuses too, so it is the request's fault (signature {number})")
+            case Compared.UNDECIDED:
+                lines.append(f"{head}: {other} cannot tell (signature {number})")
+            case Compared.KNOWN_CANDIDATE:
+                lines.append(f"known by comparison: the fault is {first}'s own (signature {number})")
+            case Compared.KNOWN_REQUEST:
+                lines.append(f"known by comparison: no other candidate is asked (signature {number})")
+            case Compared.ALIKE:
+                span = duration(SHORT_STEP)
+                lines.append(f"every candidate refuses alike, so the request is suspected: {span} for each at most")
+                break
+    return lines
 
 
 def _level(outcome: Outcome) -> int:

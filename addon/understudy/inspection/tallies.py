@@ -32,13 +32,15 @@ class Tally:
     """What a candidate has done since the proxy started.
 
     ``answered``: replies that were released as good, and did not break off later. ``failed``: all others, by label.
-    ``last_answered``: when the last one was released.
+    ``last_answered``: when the last one was released. ``opinions``: how many of them were second opinions on another
+    candidate's reply, asked for nothing else.
     """
 
     answered: int = 0
     failed: Mapping[str, int] = field(default_factory=dict)
     last_answered: float | None = None
     last_failed: float | None = None
+    opinions: int = 0
 
 
 UNTRIED = Tally()
@@ -46,7 +48,10 @@ UNTRIED = Tally()
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """An attempt of an exchange. ``after``: seconds from the start of the exchange; ``seconds``: until its verdict."""
+    """An attempt of an exchange. ``after``: seconds from the start of the exchange; ``seconds``: until its verdict.
+
+    ``opinion``: a second opinion on another attempt's reply; ``compared``: what became of its own, see ``Compared``.
+    """
 
     number: int
     place: int
@@ -60,6 +65,8 @@ class Tried:
     again: bool
     after: float
     seconds: float
+    opinion: bool = False
+    compared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,8 @@ class _Noted:
             attempt.repeat,
             _span(self.started, attempt.begun),
             _span(attempt.begun, at),
+            attempt.opinion,
+            outcome.compared.value if outcome.compared is not None else "",
         )
 
 
@@ -203,6 +212,8 @@ class Tallies:
             self._known[exchange] = noted
             self._exchanges.append(noted)
         outcomes, now = exchange.outcomes, self.clock()
+        # What became of an open verdict is known later than the verdict.
+        noted.judged = [(outcomes[place], at) for place, (_, at) in enumerate(noted.judged)]
         # The next attempt, if there is one, began when the last one was judged.
         judged = min(now, exchange.attempt.begun) if exchange.attempt is not None else now
         for outcome in outcomes[len(noted.judged) + noted.more :]:
@@ -220,10 +231,12 @@ class Tallies:
         key = (candidate.credential.name, candidate.model)
         tally = self._tallies.pop(key, UNTRIED)
         if label is Label.OK:
-            tally = Tally(tally.answered + 1, tally.failed, now, tally.last_failed)
+            tally = replace(tally, answered=tally.answered + 1, last_answered=now)
         else:
             failed = {**tally.failed, label.value: tally.failed.get(label.value, 0) + 1}
-            tally = Tally(tally.answered, failed, tally.last_answered, now)
+            tally = replace(tally, failed=failed, last_failed=now)
+        if outcome.attempt.opinion and (outcome.status > 0 or outcome.fault is not None):
+            tally = replace(tally, opinions=tally.opinions + 1)
         self._tallies[key] = tally
         if len(self._tallies) > MOST_CANDIDATES:
             del self._tallies[next(iter(self._tallies))]

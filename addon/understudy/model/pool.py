@@ -200,7 +200,7 @@ class Route:
 
     ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
-    model.
+    model. ``second_opinion``: whether a reply that no words explain is compared with another candidate's.
     """
 
     pattern: str
@@ -212,6 +212,7 @@ class Route:
     actions: tuple[tuple[str, Override], ...] = ()
     restore_alias: bool = False
     mode: Mode = Mode.ENFORCE
+    second_opinion: bool = True
 
     @property
     def is_default(self) -> bool:

@@ -209,6 +209,7 @@ class Engine:
         snapshot, suspensions = intake.snapshot, Suspensions(self.clock)
         for running in self.suspensions:
             suspensions.suspend(running)
+        suspensions.learned.restore(reversed(list(self.suspensions.learned)))
         client, owner = self._own(intake, plan, request)
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         selector = Selector(suspensions)
@@ -252,6 +253,7 @@ class Engine:
             bound_to=owner,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),
+            asked=lambda: rewrite.decoded_body(request) or b"",
         )
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:

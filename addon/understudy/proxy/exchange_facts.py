@@ -110,6 +110,14 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
     }
     if attempt.repeat:
         found["again"] = True
+    if verdict.is_open:
+        found["open"] = True
+    if attempt.opinion:
+        found["second_opinion"] = True
+    if outcome.compared is not None:
+        found["compared"] = outcome.compared.value
+        if outcome.signature:
+            found["signature"] = outcome.signature
     if verdict.evidence:
         found["evidence"] = verdict.evidence
     if suspension is not None:

@@ -102,6 +102,8 @@ class Observation:
 
     def _conclude(self, verdict: Verdict, status: int) -> Facts:
         found: Facts = {"status": status, "label": verdict.label.value, "rule": verdict.rule}
+        if verdict.is_open:
+            found["open"] = True
         if verdict.evidence:
             found["evidence"] = verdict.evidence
         self.facts["observed"] = found
@@ -132,6 +134,8 @@ def _consequence(shadow: Exchange, step: Step) -> Facts:
     if suspension is not None:
         found["suspends"] = f"{suspension.key} for {duration(suspension.until - suspension.since)}"
     match step:
+        case Attempt(candidate=candidate, opinion=True):
+            found["then"] = f"asked {candidate} for a second opinion"
         case Attempt(candidate=candidate):
             found["then"] = f"replayed to {candidate}"
         case Wait(seconds=seconds, reason=reason):

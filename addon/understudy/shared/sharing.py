@@ -31,7 +31,7 @@ logger = logging.getLogger("understudy")
 
 INTERVAL = 1.0
 """Seconds between two looks at the version."""
-AT_ONCE = 100
+AT_ONCE = 25
 """How many changes are written in one go."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 """Seconds between two tries to reach the server."""

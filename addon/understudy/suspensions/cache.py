@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
 from weakref import WeakSet
@@ -20,12 +20,16 @@ from weakref import WeakSet
 from cachetools import TLRUCache
 
 from understudy.model import Candidate, Key, Label, Scope, Suspension, keys_of
+from understudy.suspensions.answers import Answers
 from understudy.suspensions.ladder import Ladders
+from understudy.suspensions.learned import Learned
 
 LIMIT = 100_000
 """The most suspensions kept. At the limit a new one is dropped: evicting would revive a live one."""
 EARLY_PROBE = 30.0
 """Seconds between two early probes of one candidate, where all candidates are suspended for model_unsupported."""
+PROBED = (Label.MODEL_UNSUPPORTED, Label.RATE_LIMITED, Label.OVERLOADED)
+"""What is in doubt with one of these labels is half-open when it is due; everything else in doubt is just free."""
 
 
 class Listener(Protocol):
@@ -76,6 +80,10 @@ class Suspensions:
         may still have the old secret, or the old pool."""
         self.withheld: set[Key] = set()
         """What is half-open and not ours to probe yet. It stays blocked until the peers permit it."""
+        self.answers = Answers()
+        """Which models answered on a credential of late."""
+        self.learned = Learned(clock)
+        """What comparing candidates has taught."""
         self.version = 0
         """Changes with every suspension that comes or goes."""
         self._blocked: set[Key] = set()
@@ -90,6 +98,8 @@ class Suspensions:
         """When a key was resumed by hand or proven, as an order."""
         self._renewed: dict[str, int] = {}
         """When a credential changed, as an order."""
+        self._doubts: dict[int, tuple[Key, ...]] = {}
+        """What is out because everybody refused one request alike, by the order of that doubt."""
 
     def __len__(self) -> int:
         with self._cache.timer:
@@ -137,6 +147,18 @@ class Suspensions:
         """Whether something newer has cleared the key: a hand, a success, or another secret of its credential (F16)."""
         return ticket < self._cleared.get(key, 0) or ticket < self._renewed.get(candidate.credential.name, 0)
 
+    def is_in_doubt(self, candidate: Candidate) -> bool:
+        """Whether nothing keeps a candidate out but that everybody refused one request alike (J04)."""
+        if not self._doubts:
+            return False
+        held = [each for key in keys_of(candidate) if (each := self._cache.get(key)) is not None]
+        return bool(held) and all(each.doubt for each in held) and not any(map(self.is_probed, keys_of(candidate)))
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether anything may be in doubt."""
+        return bool(self._doubts)
+
     def ticket(self) -> int:
         """The order of an attempt that begins now."""
         return next(self._orders)
@@ -146,7 +168,10 @@ class Suspensions:
     def expire(self) -> None:
         """Let go of what is due: it is half-open from then on. Costs next to nothing while nothing is."""
         for key, suspension in self._cache.expire():
-            self._fall_due(key, suspension)
+            if not suspension.doubt or suspension.label in PROBED:
+                self._fall_due(key, suspension)
+            else:
+                self._tell(key, False)
 
     def _fall_due(self, key: Key, suspension: Suspension) -> None:
         self._half_open[key] = suspension
@@ -168,6 +193,8 @@ class Suspensions:
             self.expire()
             running = self._cache.get(key)
             kept = running if running is not None and running.until >= suspension.until else suspension
+            if kept.doubt and kept is not suspension:
+                kept = replace(kept, doubt=0)  # it fails for another reason as well, or again
             # The newer refusal counts for what a late success may still undo.
             suspension = kept.confirmed(next(self._orders))
             if suspension.until <= now or (running is None and len(self._cache) >= LIMIT):
@@ -206,6 +233,28 @@ class Suspensions:
         if key in self._half_open and key not in self._probes:
             self.withheld.add(key)
             self._tell(key, True)
+
+    def put_in_doubt(self, imposed: Iterable[Suspension]) -> None:
+        """Everybody who was asked refused one request alike: the request is the suspect (J04).
+
+        ``imposed``: what :meth:`suspend` returned for it. What has been confirmed by others since is in no doubt.
+        """
+        doubt = next(self._orders)
+        with self._cache.timer:
+            self.expire()
+            keys = []
+            for each in imposed:
+                running = self._cache.get(each.key)
+                if running is not None and running.order == each.order and not running.by_hand:
+                    self._cache[each.key] = replace(running, doubt=doubt)
+                    keys.append(each.key)
+            if keys:
+                self._doubts[doubt] = tuple(keys)
+                _bound(self._doubts)
+                self.version += 1
+        if self.peers is not None:
+            for key in keys:
+                self.peers.cleared(key)  # what one process's request may have brought about is not held against theirs
 
     def begin_probe(self, candidate: Candidate, ticket: int) -> None:
         """An attempt begins: it takes the one probe of everything about the candidate that is half-open."""
@@ -250,7 +299,30 @@ class Suspensions:
                         self.peers.cleared(key)
                 else:
                     self.ladders.forget(key)
+        if self._doubts:
+            self._end_doubts(candidate, ticket)
         return lifted
+
+    def _end_doubts(self, candidate: Candidate, ticket: int) -> None:
+        """Another request succeeds at one that was in doubt: it was the request, so all of them are free (J04)."""
+        with self._cache.timer:
+            self.expire()
+            for doubt, keys in list(self._doubts.items()):
+                if not any((known := self._known(key)) is not None and known.doubt == doubt for key in keys):
+                    del self._doubts[doubt]  # over by itself
+                elif doubt < ticket and not set(keys).isdisjoint(keys_of(candidate)):
+                    del self._doubts[doubt]
+                    for key in keys:
+                        if (known := self._known(key)) is not None and known.doubt == doubt:
+                            # Nothing else is voided: what is learnt of them for another reason still counts.
+                            self._cache.pop(key, None)
+                            self._half_open.pop(key, None)
+                            self._probes.pop(key, None)
+                            self.withheld.discard(key)
+                            self._tell(key, False)
+
+    def _known(self, key: Key) -> Suspension | None:
+        return self._cache.get(key) or self._half_open.get(key)
 
     def begin_early_probe(self, key: Key) -> bool:
         """Whether a candidate may be asked although it is suspended (F17); if so, the next time is 30 s from now."""
@@ -347,7 +419,7 @@ class Suspensions:
             listener.changed(key, blocked)
 
 
-def _bound[V](table: dict[Key, V]) -> None:
+def _bound[K, V](table: dict[K, V]) -> None:
     """What can be named by anybody must not grow for ever: the oldest entry goes."""
     if len(table) > LIMIT:
         del table[next(iter(table))]

@@ -64,7 +64,7 @@ class StateKeeper:
 
     async def write_changes(self) -> None:
         """Write if something has changed since the last time."""
-        file, version = self._file, self.suspensions.version
+        file, version = self._file, self._version
         if file is None or version == self._written or not self._may_write(file):
             return
         running: list[Suspension] = []
@@ -79,7 +79,7 @@ class StateKeeper:
         """Write, and return when it is done."""
         if self._file is not None and self._may_write(self._file):
             running = self._running(self.suspensions.known())
-            self._wrote(self.suspensions.version, self._begin(self._file, running).result())
+            self._wrote(self._version, self._begin(self._file, running).result())
 
     def close(self) -> None:
         """The proxy ends: write for the last time."""
@@ -89,16 +89,22 @@ class StateKeeper:
             self._file.let_go()
             self._file = None
 
+    @property
+    def _version(self) -> int:
+        """Changes with what is to be written. That a lesson was seen again is written with the next change."""
+        return self.suspensions.version + self.suspensions.learned.version
+
     def _running(self, keys: list[Key]) -> list[Suspension]:
         return [found for key in keys if (found := self.suspensions.get(key)) is not None]
 
     def _begin(self, file: StateFile, running: list[Suspension]) -> Future[str]:
         """Have the thread write; it gets nothing that changes meanwhile, and says what went wrong."""
         ladders, urls, now = list(self.suspensions.ladders), self._urls, self.suspensions.clock()
+        learned = list(self.suspensions.learned)
 
         def write() -> str:
             try:
-                file.write(encode(running, ladders, urls, now))
+                file.write(encode(running, ladders, urls, now, learned))
             except OSError as error:
                 return f"{file.path} cannot be written ({error.strerror}), so suspensions will not outlive this proxy"
             return ""
