@@ -73,7 +73,7 @@ class Understudy:
         self.uninstall: Callable[[], None] = lambda: None
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
-        self.sharing = Sharing(self.engine.suspensions)
+        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
         self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None

@@ -570,3 +570,31 @@ def test_what_one_request_may_have_brought_about_is_not_held_against_the_others(
             assert key("a") in one.known
 
     asyncio.run(scene())
+
+
+def test_who_knows_a_response_is_known_to_all(server: StoreServer) -> None:
+    """P04: a conversation that reaches another process goes to the account that has its history; stored as a hash."""
+
+    async def scene() -> None:
+        one, two = Worker(pool_of(server.url)), Worker(pool_of(server.url))
+        async with working(one, two):
+            one.bindings.learn(["resp_0123456789"], "a")
+            one.bindings.learn(["resp_of_the_tool"], "the tool")
+            one.bindings.learn(["resp_later"], "b")
+            await until(lambda: two.bindings.owner(["resp_later"]) == "b")
+            assert two.bindings.owner(["resp_0123456789"]) == "a"
+            assert two.bindings.owner(["resp_of_the_tool"]) == ""
+            server.freeze()
+            one.bindings.learn(["resp_meanwhile"], "b")
+            await until(lambda: one.is_alone)
+            server.thaw()
+            await until(lambda: two.bindings.owner(["resp_meanwhile"]) == "b")
+        late = Worker(pool_of(server.url))
+        async with working(late):
+            assert late.bindings.owner(["resp_0123456789"]) == "a"
+        other = Worker(pool_of(server.url, secrets={"b": SECRETS["b"]}))
+        async with working(other):
+            assert other.bindings.owner(["resp_0123456789"]) == ""
+
+    asyncio.run(scene())
+    assert b"resp_" not in server.everything()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.support.decisions import Clock, Source
+from understudy.failover.affinity import Bindings
 from understudy.model import (
     Candidate,
     Choice,
@@ -53,7 +54,8 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.suspensions = Suspensions(self.clock)
-        self.sharing = Sharing(self.suspensions, interval=0.05)
+        self.bindings = Bindings(self.clock)
+        self.sharing = Sharing(self.suspensions, self.bindings, interval=0.05)
         self.sharing.use(self.pool)
 
     def candidate(self, name: str = "a", model: str = "gpt-5") -> Candidate:

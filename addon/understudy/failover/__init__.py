@@ -33,6 +33,7 @@ __all__ = [
     "Step",
     "Wait",
     "action",
+    "affinity",
     "duration",
     "memory",
     "own_name",

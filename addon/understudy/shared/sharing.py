@@ -22,7 +22,8 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from understudy.model import Key, Pool, Store, Suspension
+from understudy.failover.affinity import Bindings
+from understudy.model import Key, Pool, Scope, Store, Suspension
 from understudy.shared.members import LONGEST, Members, RecordError, decode, encode
 from understudy.shared.store import KEPT, LEASE, LIMIT, Entry, Link, Meta, News, StoreError
 from understudy.suspensions import Rung, Suspensions
@@ -39,6 +40,9 @@ TICK = 0.25
 """Seconds between two looks at the leases, while there are any or some are wanted."""
 UNUSED = 1.0
 """Seconds after which a lease that no request uses is given back, if another process asks for it."""
+MOST_OWNERS = 10_000
+"""How much of what only one account knows is noted while the server is away."""
+LONGEST_MARK = 64
 WANTED = 60.0
 """Seconds for which a lease is tried for after a request could have used it."""
 
@@ -76,11 +80,13 @@ class Sharing:
     def __init__(
         self,
         suspensions: Suspensions,
+        bindings: Bindings | None = None,
         *,
         interval: float = INTERVAL,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.suspensions = suspensions
+        self.bindings = bindings
         self.interval = interval
         self.monotonic = monotonic
         self.worker = secrets.token_hex(8)
@@ -100,6 +106,8 @@ class Sharing:
         self._generations: dict[str, int] = {}
         self._changes: dict[Key, _Change] = {}
         self._all_cleared = False
+        self._owners: dict[str, str] = {}
+        """What only one account knows, and was learnt here: to be written."""
         self._connected = False
 
     def __repr__(self) -> str:
@@ -117,6 +125,8 @@ class Sharing:
         before, self._store = self._store, pool.store
         self._members = Members(pool)
         self.suspensions.peers = self if self._store is not None else None
+        if self.bindings is not None:
+            self.bindings.learnt = self.bound if self._store is not None else None
         if self._store == before:
             # A name may stand for something else by now: what the server has of it is read again.
             self._forget_revisions()
@@ -124,6 +134,7 @@ class Sharing:
             return
         self._end()
         self._changes.clear()
+        self._owners.clear()
         self._all_cleared = False
         self._forget_server()
         if self._store is None:
@@ -143,6 +154,8 @@ class Sharing:
         self._end()
         self._loop = None
         self.suspensions.peers = None
+        if self.bindings is not None:
+            self.bindings.learnt = None
 
     def _begin(self) -> None:
         if self._loop is not None and self._store is not None and self._task is None:
@@ -187,6 +200,12 @@ class Sharing:
             self._wake.set()
         self._wanted[key] = self.monotonic()
 
+    def bound(self, mark: str, credential: str) -> None:
+        """An account knows something that others do not; of the tools' own accounts each process has its own names."""
+        if (name := self._members.name_of(Key(Scope.CREDENTIAL, credential))) and len(self._owners) < MOST_OWNERS:
+            self._owners[mark] = name
+            self._wake.set()
+
     def _note(self, key: Key, change: _Change) -> None:
         if key in self._changes or len(self._changes) < LIMIT:
             self._changes[key] = change
@@ -228,6 +247,15 @@ class Sharing:
         self._connected = True
         await self._write_changes(link)
         await self._read(link)
+        await self._write_owners(link)
+        async for page in link.owners():
+            for mark, name in page:
+                self._bound_there(mark, name)
+
+    def _bound_there(self, mark: str, name: str) -> None:
+        key = self._members.key_of(name)
+        if self.bindings is not None and key is not None and len(mark) <= LONGEST_MARK:
+            self.bindings.take(mark, key.name)
 
     def _met(self, missed: int) -> None:
         assert self._store is not None
@@ -303,6 +331,16 @@ class Sharing:
             await self._ask_for_leases(link)
             await self._write_changes(link)
             await self._keep_leases(link)
+            await self._write_owners(link)
+
+    async def _write_owners(self, link: Link) -> None:
+        while self._owners:
+            batch = [(mark, self._owners.pop(mark)) for mark in list(self._owners)[:AT_ONCE]]
+            try:
+                await link.bind(batch)
+            except BaseException:
+                self._owners = dict(batch) | self._owners
+                raise
 
     async def _write_changes(self, link: Link) -> None:
         if self._all_cleared:
@@ -424,6 +462,10 @@ class Sharing:
         if news.kind == "a":
             if news.epoch > self._epoch and not news.own:
                 self._clear_everything(news.epoch, news.version)
+            return
+        if news.kind == "b":
+            if not news.own:
+                self._bound_there(news.name, news.record)
             return
         key = self._members.key_of(news.name)
         if key is None:

@@ -3,6 +3,8 @@
     understudy:PREFIX:until   a sorted set: a name, and its deadline in milliseconds of the server's clock
     understudy:PREFIX:held    a hash: a name, and its revision, deadline and record
     understudy:PREFIX:meta    a hash: birth (another one after the server was emptied), version, epoch
+    understudy:PREFIX:owners  a hash: the hash of what only one account knows, and which credential's account that is
+    understudy:PREFIX:recent  a sorted set: the same hashes by age, so that the oldest go first
     understudy:PREFIX:probe:NAME   whose turn it is to probe; expires by itself
     understudy:PREFIX:news    the channel on which every change is told
 
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from understudy.failover.affinity import BOUND, BOUND_SECONDS
 from understudy.model import SecretError, Store, printable
 
 ANSWER = 0.1
@@ -115,6 +118,25 @@ last()
 return message.e
 """
 )
+_BIND = """
+local owners, recent, channel, worker, mark, owner = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local time = redis.call('TIME')
+redis.call('HSET', owners, mark, owner)
+redis.call('ZADD', recent, time[1], mark)
+local old = redis.call('ZRANGEBYSCORE', recent, '-inf', time[1] - BOUND_SECONDS, 'LIMIT', 0, 20)
+local more = redis.call('ZCARD', recent) - BOUND_MOST
+if more > 0 then
+  for _, each in ipairs(redis.call('ZRANGE', recent, 0, more - 1)) do table.insert(old, each) end
+end
+for _, each in ipairs(old) do
+  redis.call('ZREM', recent, each)
+  redis.call('HDEL', owners, each)
+end
+redis.call('EXPIRE', owners, BOUND_SECONDS)
+redis.call('EXPIRE', recent, BOUND_SECONDS)
+redis.call('PUBLISH', channel, cjson.encode({o = 'b', w = worker, m = mark, r = owner}))
+return 1
+""".replace("BOUND_SECONDS", str(int(BOUND_SECONDS))).replace("BOUND_MOST", str(BOUND))
 _RENEW = """
 if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[3])
@@ -153,7 +175,7 @@ class Entry(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class News:
     """A change that was told. ``kind``: "s" suspended, "c" cleared, "a" all cleared, "f" a probe is free again,
-    "w" a probe is wanted.
+    "w" a probe is wanted, "b" an account knows something.
 
     ``version``: 0 for what does not count as a change. ``own``: it comes from this process.
     """
@@ -243,6 +265,16 @@ class Link:
         """Begin a new epoch, and return it. Raises StoreError."""
         return (await self._run(_CLEAR_ALL, [[self._channel, self.worker, _birth()]]))[0]
 
+    async def bind(self, owners: Sequence[tuple[str, str]]) -> None:
+        """Store which account knows what: hash, and name of the key of the credential. Raises StoreError."""
+        keys = [f"{self._base}:owners", f"{self._base}:recent"]
+        await self._run(_BIND, [[self._channel, self.worker, *each] for each in owners], [keys for _ in owners])
+
+    async def owners(self) -> AsyncIterator[list[tuple[str, str]]]:
+        """All of that, page by page. Raises StoreError."""
+        async for page in self._pages(f"{self._base}:owners"):
+            yield [(mark.decode("utf-8", "replace"), owner.decode("utf-8", "replace")) for mark, owner in page]
+
     async def lease(self, names: Sequence[str]) -> list[bool]:
         """Whether the probes of these names are ours from now on. Raises StoreError."""
         pipe = self._client.pipeline(transaction=False)
@@ -272,11 +304,14 @@ class Link:
 
     async def entries(self) -> AsyncIterator[list[Entry]]:
         """Everything that is stored, page by page; what changes meanwhile may be missed. Raises StoreError."""
+        async for page in self._pages(self._keys[1]):
+            yield [entry for name, value in page if (entry := _entry(name, value)) is not None]
+
+    async def _pages(self, key: str) -> AsyncIterator[list[tuple[bytes, bytes]]]:
         cursor: Any = 0
         while True:
-            asked = self._client.hscan(self._keys[1], cursor, count=PAGE)
-            cursor, page = await self._within(ANSWER, asked)
-            yield [entry for name, value in page.items() if (entry := _entry(name, value)) is not None]
+            cursor, page = await self._within(ANSWER, self._client.hscan(key, cursor, count=PAGE))
+            yield list(page.items())
             if not cursor:
                 return
 
