@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
 from tests.shared.workers import SECRETS, Worker, key, pool_of, until, working
-from tests.support.decisions import NOW
+from tests.support.decisions import NOW, Source
 from tests.support.store_server import StoreServer
 from understudy.model import Key, Label, Scope, Suspension
 from understudy.model.suspension import BY_HAND
@@ -428,7 +430,6 @@ def test_m04_a_read_only_server_leaves_the_process_alone(server: StoreServer) ->
 def test_m04_a_wrong_password_is_told_without_it(caplog: pytest.LogCaptureFixture, password: str) -> None:
     """M04, M05: alone, said once, and neither password in any log."""
     caplog.set_level(logging.DEBUG)
-    from tests.support.decisions import Source
 
     async def scene(server: StoreServer) -> None:
         one = Worker(pool_of(server.url, password=Source(password) if password else None))
@@ -598,3 +599,31 @@ def test_who_knows_a_response_is_known_to_all(server: StoreServer) -> None:
 
     asyncio.run(scene())
     assert b"resp_" not in server.everything()
+
+
+def test_a_user_with_the_documented_rights_can_do_everything(server: StoreServer) -> None:
+    """docs/scale-out.md lists the commands; keys and channel are those of the prefix."""
+    page = (Path(__file__).parents[2] / "docs" / "scale-out.md").read_text(encoding="utf-8")
+    listed = page.partition("The user needs the commands")[2].partition("on the keys")[0]
+    rights = [f"+{name.lower()}" for name in re.findall(r"`([A-Z]+)`", listed)]
+    assert len(rights) > 20
+    place = "understudy:team:*"
+    rules = ("on", ">the-password-0123", f"~{place}", f"&{place}", "-@all", *rights)
+    assert server.ask("ACL", "SETUSER", "me", *rules).startswith(b"+OK")
+
+    async def scene() -> None:
+        pool = pool_of(server.url, user="me", password=Source("the-password-0123"))
+        one, two = Worker(pool), Worker(pool)
+        async with working(one, two):
+            one.suspend("a", 30)
+            one.bindings.learn(["resp_1"], "a")
+            await until(lambda: key("a") in two.known and two.bindings.owner(["resp_1"]) == "a")
+            one.clock.now += 31
+            one.suspensions.expire()
+            one.suspensions.want({key("a")})
+            await until(lambda: not one.suspensions.is_blocked(key("a")))
+            one.suspensions.resume_all()
+            await until(lambda: not two.known)
+            assert one.is_shared and two.is_shared
+
+    asyncio.run(scene())

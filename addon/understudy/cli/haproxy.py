@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
 import sys
 from collections.abc import Sequence
-
-from understudy.cli.serve import OPEN, is_loopback
 
 HEAD = """\
 # For `understudy serve{options}`. Check it with `haproxy -c -f FILE`.
@@ -38,6 +37,10 @@ BY_SOURCE = """\
 BY_LOAD = """\
     # All tools of this machine have one address, so the address says nothing.
     balance leastconn"""
+OPEN = (
+    "{host} can be reached from other machines, and the workers behind it see every call as one of this machine: "
+    "set proxyauth for them (`-- --set proxyauth=@FILE`), or listen on 127.0.0.1"
+)
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 
@@ -63,3 +66,11 @@ def configuration(host: str, port: int, workers: int, servers: Sequence[str] = (
     places = servers or [f"127.0.0.1:{port + number}" for number in range(1, workers + 1)]
     text = HEAD.format(options=options, bind=bind, balance=BY_LOAD if is_loopback(host) else BY_SOURCE)
     return text + "".join(f"    server worker{number} {place}\n" for number, place in enumerate(places, 1))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a listener on this host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

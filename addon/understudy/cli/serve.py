@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import os
 import socket
 import sys
@@ -23,10 +22,6 @@ BACKLOG = 1024
 NO_STORE = (
     "several workers share what they learn through a Valkey or Redis server, and the pool file names none: "
     "add `state: {url: redis://127.0.0.1:6379, prefix: team}`, or use one worker"
-)
-OPEN = (
-    "{host} can be reached from other machines, and the workers behind it see every call as one of this machine: "
-    "set proxyauth for them (`-- --set proxyauth=@FILE`), or listen on 127.0.0.1"
 )
 
 
@@ -187,14 +182,6 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.close()
         raise OSError(getattr(error, "errno", None) or 22, getattr(error, "strerror", None) or str(error)) from None
     return bound
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a listener on this host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def make_ca(options: Sequence[str]) -> None:
