@@ -16,7 +16,7 @@ from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import addonmanager, connection, http, options
 from mitmproxy.addons import dumper, proxyserver, save, savehar, tlsconfig, view
-from mitmproxy.proxy import commands, context, events, layer, server, tunnel
+from mitmproxy.proxy import commands, context, events, layer, mode_servers, server, tunnel
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
@@ -99,6 +99,9 @@ SIGNATURES = {
     "mitmproxy.net.http.url:parse_authority": "authority, check",
     "mitmproxy.net.http.url:hostport": "scheme, host, port",
     "mitmproxy.addons.tlsconfig:TlsConfig.tls_start_server": "self, tls_start",
+    # proxy/worker.py
+    "mitmproxy.proxy.mode_servers:AsyncioServerInstance.listen": "self, host, port",
+    "mitmproxy.proxy.mode_servers:ServerInstance.handle_stream": "self, reader, writer",
     # inspection/flow_list.py
     "mitmproxy.addons.view:View.add": "self, flows",
     "mitmproxy.addons.view:View.update": "self, flows",
@@ -389,3 +392,13 @@ def test_a_request_is_its_data() -> None:
     request = http.Request.make("POST", "https://llm.test/v1")
     assert list(vars(request)) == ["data"]
     assert {"scheme", "host", "port", "authority", "path", "headers", "content"} <= set(vars(request.data))
+
+
+def test_a_worker_can_tell_which_connections_are_idle() -> None:
+    """proxy/worker.py: handlers are listed with their client, and note when something happened last."""
+    assert proxyserver.Proxyserver().connections == {}
+    watchdog = server.TimeoutWatchdog(600, lambda: None)  # type: ignore[arg-type,return-value]
+    before = watchdog.last_activity
+    watchdog.register_activity()
+    assert watchdog.last_activity >= before
+    assert "stop" in vars(mode_servers.ServerInstance) and "is_running" in vars(mode_servers.ServerInstance)

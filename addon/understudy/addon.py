@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mitmproxy import connection, ctx, exceptions, flow, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layer, server_hooks
 from mitmproxy.proxy.mode_servers import ServerInstance
-from mitmproxy.proxy.mode_specs import UpstreamMode
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from OpenSSL import SSL
 
 from understudy import options
@@ -43,7 +43,9 @@ from understudy.proxy.install import install
 from understudy.proxy.listener import Abandoned, Fetch
 from understudy.proxy.socket_owner import LocalUsers, user_ids
 from understudy.proxy.upstream_connection import close_socket, lift_connection_limit
+from understudy.proxy.worker import NUMBER, PAUSE, Drain, Lifeline
 from understudy.rules import INTERVAL, RuleLibrary
+from understudy.shared import Sharing
 from understudy.suspensions.persistence import StateKeeper
 
 logger = logging.getLogger("understudy")
@@ -75,10 +77,15 @@ class Understudy:
         self.leave_shortcuts: list[Callable[[], None]] = []
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
-        self.control = Control(self.engine, self.reload, self.closed, self.tallies)
+        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
+        self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
         self.descriptors = Descriptors(self.engine.clock)
+        self.drain: Drain | None = None
+        self._stopped = False
+        self._left_open: Set[ProxyMode] = frozenset()
+        """The modes that a stranger could reach while this worker listened."""
         self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -138,6 +145,12 @@ class Understudy:
             loop.create_task(self._watch_rules(), name="understudy rules"),
             loop.create_task(self.keeper.keep(), name="understudy state"),
         ]
+        self.sharing.open()
+        if NUMBER in os.environ:
+            self.drain = Drain(ctx.master.addons.get("proxyserver"), self._stop_listening, ctx.master.shutdown)
+            ctx.master.addons.add(self.drain)
+            self.drain.listen(loop)
+            Lifeline(os.environ).ready(loop, partial(self.drain.begin, PAUSE))
         self.let_control()
         if (web := getattr(ctx.master, "app", None)) is not None:
             from understudy.control import page  # here: mitmdump has no use for a web server
@@ -159,6 +172,9 @@ class Understudy:
         self.leave_web()
         self.uninstall()
         self.take_shortcuts(wanted=False)
+        self.sharing.close()
+        if self.drain is not None:
+            self.drain.close()
         self.keeper.close()
         self.inspection.close()
         for name, (before, ours) in self._ours.items():
@@ -192,6 +208,8 @@ class Understudy:
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
+        # Last: what the state file brings back may have been resumed elsewhere since, and is not told.
+        self.sharing.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):
             logger.warning(f"understudy: {warning}")
         counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials"
@@ -224,6 +242,8 @@ class Understudy:
 
     def announce(self) -> None:
         """Let ``understudy run`` find this proxy: listeners and pool may have changed."""
+        if self._stopped:
+            return
         self.presence.tell(self.engine.snapshot, self._servers(), ctx.options.confdir)
 
     async def _watch_rules(self) -> None:
@@ -304,12 +324,20 @@ class Understudy:
 
     def is_remote(self, client: connection.Client) -> bool:
         """Whether this client came in over a listener that a stranger can reach (law 12)."""
+        if client.proxy_mode in self._left_open:
+            return True
         return any(self._is_open(server) for server in self._servers() if server.mode == client.proxy_mode)
 
     def stranger(self, client: connection.Client) -> str:
         """Which other user of this machine the client is (law 12), unless it had to give a password; "" for none."""
         who = self.users.stranger(client)
         return who if who and not ctx.options.proxyauth else ""
+
+    def _stop_listening(self) -> None:
+        # A listener that is closed has no address to tell, and its connections go on.
+        self._left_open = frozenset(server.mode for server in self._servers() if self._is_open(server))
+        self.presence.withdraw()
+        self._stopped = True
 
     def closed(self, pool: Pool) -> Mapping[str, str]:
         """The upstreams that get no secret as this proxy is set up, each with the reason."""

@@ -46,6 +46,7 @@ __all__ = [
     "Step",
     "Wait",
     "action",
+    "affinity",
     "duration",
     "memory",
     "own_name",

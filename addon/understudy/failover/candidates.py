@@ -15,7 +15,7 @@ from understudy.failover.affinity import Sessions
 from understudy.failover.refusal import CURABLE
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Request
-from understudy.model import Candidate, Key, Label, Scope, Suspension, key_of
+from understudy.model import Candidate, Key, Label, Scope, Suspension, key_of, keys_of
 from understudy.suspensions import PROBED
 
 UPSTREAM_WIDE = 2
@@ -150,6 +150,17 @@ class Chooser:
             if self.selector.is_probed(member):
                 continue  # whether its upstream is there at all is being found out
             if self.selector.suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+                return member
+        return None
+
+    def withheld(self) -> Candidate | None:
+        """Somebody whose probe another process may be sending: asked all the same where a call cannot wait for that."""
+        suspensions = self.selector.suspensions
+        if self.only is not None or not suspensions.withheld or not self.request.generating:
+            return None
+        for member in self.lineup.members_of(self.lineup.everyone & ~self.used):
+            held = [key for key in keys_of(member) if suspensions.is_blocked(key)]
+            if held and all(key in suspensions.withheld for key in held):
                 return member
         return None
 

@@ -208,6 +208,8 @@ class Exchange:
             raise RuntimeError("begin() for the second time")
         self._begun = True
         self.suspensions.expire()
+        if self.request.generating:
+            self.suspensions.want(self.lineup.keys)
         if (waiting := self._chooser.seat_back_in(now, self.budget.patience)) is not None:
             seat, seconds = waiting
             self._again = Attempt(0, seat)
@@ -415,6 +417,8 @@ class Exchange:
             if waits and (due := self._chooser.due(now, limit, self._lessons.is_cut)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")
+            if (withheld := self._chooser.withheld()) is not None:
+                return self._send(withheld, now)
             if (early := self._chooser.early_probe()) is not None:
                 return self._send(early, now, early=True)
         return self._final(now)

@@ -7,7 +7,7 @@ candidate, so that picking among ten thousand is a handful of machine-wide opera
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from weakref import WeakSet
 
 from cachetools import LRUCache
@@ -61,7 +61,7 @@ class Lineup:
         return f"Lineup({self.route.pattern}: {', '.join(str(m) for m in self.members_of(free))})"
 
     @property
-    def keys(self) -> Iterable[Key]:
+    def keys(self) -> Collection[Key]:
         """Everything that can be suspended here."""
         return self._positions.keys()
 

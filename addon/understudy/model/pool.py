@@ -73,6 +73,22 @@ def printable(text: str, most: int = 200) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Store:
+    """A Valkey or Redis server that several processes share their suspensions through.
+
+    ``url``: ``redis://HOST:PORT/DATABASE``, ``rediss://...`` (TLS) or ``unix://PATH``, without user and password.
+    ``prefix``: what the pool is called there; pools with another one do not meet. ``ca``: the file with the CA of the
+    server's certificate, "" for those that the system trusts.
+    """
+
+    url: str
+    prefix: str
+    user: str = ""
+    password: SecretSource | None = None
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty.
 
@@ -293,8 +309,9 @@ class Pool:
     """Everything a pool file says.
 
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``state``: the file that keeps
-    suspensions over a restart, "" for none. ``affinity``: seconds for which a session is remembered. ``unite_models``:
-    whether the aliases stand in the lists of models that upstreams answer with.
+    suspensions over a restart, "" for none. ``store``: the server that they are shared through. ``affinity``: seconds
+    for which a session is remembered. ``unite_models``: whether the aliases
+    stand in the lists of models that upstreams answer with.
     """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -305,6 +322,7 @@ class Pool:
     unite_models: bool = False
     path: str = ""
     state: str = ""
+    store: Store | None = None
     affinity: float = 3600.0
 
     @cached_property

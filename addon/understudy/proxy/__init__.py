@@ -19,4 +19,5 @@ __all__ = [
     "tunnel",
     "upstream_connection",
     "value_checks",
+    "worker",
 ]
