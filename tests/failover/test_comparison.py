@@ -404,14 +404,15 @@ def test_a_filter_in_words_that_no_rule_knows_is_not_led_round(words: str, statu
 
 
 def test_a_filter_that_looks_like_a_rejected_key_is_not_led_round_either() -> None:
-    """J03: an open 403 whose words are a filter's suspends no credential."""
-    stage = Stage()
-    said = reply(Label.CREDENTIAL_REJECTED, status=403, certain=False, message="Blocked by our content safety system")
-    assert stage.answer(ON, [said]).end == Release(1)
-    assert stage.suspended() == {}
+    """J03: an open 403 whose words are a filter's suspends no credential; an open 500 is no overload then."""
+    for label, status in ((Label.CREDENTIAL_REJECTED, 403), (Label.OVERLOADED, 500)):
+        stage = Stage()
+        said = reply(label, status=status, certain=False, message="Blocked by our content safety system")
+        assert stage.answer(ON, [said]).end == Release(1)
+        assert stage.suspended() == {}
 
 
-@pytest.mark.parametrize("status", [401, 402, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 402, 429, 502, 503])
 def test_a_limit_that_speaks_of_a_policy_is_a_limit(status: int) -> None:
     """These statuses say what they are about; a word such as `policy` in them is another policy."""
     stage = Stage()

@@ -146,6 +146,7 @@ class Core:
             state=ConnectionState.OPEN,
         )
         self.to_client = b""
+        self.alarms.clear()  # those of the connection that is gone ring for nobody
         self.come_in()
 
     def feed(self, event: events.Event) -> None:

@@ -29,8 +29,8 @@ from understudy.suspensions import Cause
 
 A_POLICY = "builtin/policy"
 """The rule id of an open verdict on words that read like a filter's."""
-NO_FILTER = (401, 402, 408, 429, *range(500, 600))
-"""Statuses with which no filter refuses, and of which words such as `policy` say something else."""
+NO_FILTER = (401, 402, 408, 429, *range(501, 600))
+"""Statuses with which no filter refuses: words such as `policy` say something else there. Some filters send a 500."""
 
 
 class Exchange:
@@ -448,7 +448,7 @@ class Exchange:
             and self.lineup.route.hold is HoldUntil.COMPLETE
         ):
             default = replace(default, repeat=False)  # most of an answer was paid for: not again to the same
-        hint = read_hint(reply, now) if default.hint_cap else None
+        hint = read_hint(reply, now + self.request.ahead) if default.hint_cap else None
         whole = default.scope is Scope.CREDENTIAL
         if whole and not self._is_whole(attempt.candidate, now):
             default = replace(default, scope=Scope.CANDIDATE)

@@ -50,10 +50,12 @@ from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.listener import Fetch, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
-from understudy.proxy.upstream_connection import Connected, Connecting, cause_of
+from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, cause_of
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret
 from understudy.requests import rewrite
 
+PIECE = 16 * 1024
+"""Bytes from which a piece of a held body stands for itself."""
 STALL_LIMIT = 10.0
 """Seconds for the body of an error reply, while another candidate is left."""
 
@@ -136,8 +138,8 @@ class AttemptLayer(Layer):
         self.is_over = False
         """Whether nothing more is wanted of it: concluded, given up, or handed over to the stream."""
         self.hold: Hold | None = None
-        self.held: list[events.Event] = []
-        """The reply as it came, until it is released."""
+        self._held: list[events.Event] = []
+        self._pieces = bytearray()  # what came last of the body
         self.timeout = Timeout(parent, self, call.engine.clock)
         self.state: Callable[[events.Event], CommandGenerator[None]] = self.state_connect
         parent.streams[self.stream_id] = self  # type: ignore[assignment] # mitmproxy only hands events to it
@@ -146,6 +148,26 @@ class AttemptLayer(Layer):
     def number(self) -> int:
         """The number of the attempt, from 1."""
         return self.step.number
+
+    @property
+    def held(self) -> list[events.Event]:
+        """The reply as it came, until it is released; the pieces of its body joined to larger ones."""
+        self._join()
+        return self._held
+
+    def _join(self) -> None:
+        if self._pieces:
+            self._held.append(ResponseData(self.stream_id, bytes(self._pieces)))
+            self._pieces.clear()
+
+    def keep(self, event: events.Event) -> None:
+        """Hold an event of the reply. An upstream may send a byte at a time, and an object for each would be dear."""
+        if not isinstance(event, ResponseData) or (not self._pieces and len(event.data) >= PIECE):
+            self.held.append(event)
+            return
+        self._pieces += event.data
+        if len(self._pieces) >= PIECE:
+            self._join()
 
     @property
     def is_complete(self) -> bool:
@@ -215,6 +237,11 @@ class AttemptLayer(Layer):
         if (yield from self.halted()):
             if isinstance(reached, Connected):
                 yield from self.leave(reached.server)
+            return
+        if reached is None:
+            return
+        if isinstance(reached, NoDescriptor):
+            yield ReceiveHttp(NotSent(self.tool_stream, self, Label.UNKNOWN, "builtin/descriptors", reached.reason))
             return
         if isinstance(reached, Fault):
             yield ReceiveHttp(Failed(self.tool_stream, self, reached))
@@ -290,7 +317,7 @@ class AttemptLayer(Layer):
     def state_wait_for_headers(self, event: events.Event) -> CommandGenerator[None]:
         """Status and headers."""
         assert isinstance(event, ResponseHeaders) and self.hold is not None
-        self.held.append(event)
+        self.keep(event)
         self.state = self.state_hold_body
         response = event.response
         if response.status_code < 200:
@@ -312,7 +339,7 @@ class AttemptLayer(Layer):
     def state_hold_body(self, event: events.Event) -> CommandGenerator[None]:
         """Body, while it is undecided."""
         assert self.hold is not None
-        self.held.append(event)
+        self.keep(event)
         held = Held.MORE
         if isinstance(event, ResponseData):
             before = self.hold.steps
@@ -330,7 +357,7 @@ class AttemptLayer(Layer):
 
     def state_decided(self, event: events.Event) -> CommandGenerator[None]:
         """The stream has not come to it yet: what comes meanwhile belongs to the reply."""
-        self.held.append(event)
+        self.keep(event)
         if isinstance(event, ResponseEndOfMessage):
             self.is_on_the_wire = False
         yield from ()
@@ -350,7 +377,10 @@ class AttemptLayer(Layer):
     def on_protocol_error(self, event: ResponseProtocolError) -> CommandGenerator[None]:
         """The upstream has closed the connection or reset the stream, or what it sends cannot be read."""
         self.is_on_the_wire = False
-        if self.state == self.state_wait_for_headers:
+        if not self.call.client_is_there:
+            # mitmproxy closes all connections behind a tool that has gone, and says so as if an upstream had (H04).
+            self.timeout.stop()
+        elif self.state == self.state_wait_for_headers:
             yield from self.failed(FaultKind.CLOSED, cause_of(event.message), reused=self.reused)
         elif self.state == self.state_hold_body:
             yield from self.failed(FaultKind.CUT, cause_of(event.message))
@@ -430,7 +460,7 @@ class AttemptLayer(Layer):
 
     def hand_over(self, stream: HttpStream) -> list[events.Event]:
         """The reply goes to the tool: return what is held of it, and let the stream have the rest as it comes."""
-        held, self.held, self.sent = self.held, [], None
+        held, self._held, self.sent = self.held, [], None
         if not self.is_over:
             self.forget()
             self.parent.streams[self.stream_id] = stream
@@ -462,6 +492,12 @@ class AttemptLayer(Layer):
         self.parent.streams.pop(self.stream_id, None)
         self.timeout.stop()
 
+    def let_go(self) -> None:
+        """The reply was delivered, or ended: nothing is referred to in a circle any more, see ``ReplayStream``."""
+        self.state = over
+        self.context.layers = []
+        self.timeout.let_go()
+
     def record(self, fault: Fault | None) -> http.HTTPFlow | None:
         """The attempt as a flow of its own, without its secret; None when nobody wants to see it."""
         if self.sent is None or self.hold is None or not self.call.engine.attempt_flows:
@@ -477,6 +513,11 @@ class AttemptLayer(Layer):
             # To look at an attempt must never cost the call.
             logger.error(f"understudy: an attempt cannot be shown: {self.call.trace(error)}")
             return None
+
+
+def over(event: events.Event) -> CommandGenerator[None]:
+    """The state of a layer that nothing comes to any more."""
+    yield from ()
 
 
 def context_below(parent: HttpLayer) -> Context:

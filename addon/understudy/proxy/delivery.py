@@ -26,7 +26,7 @@ from understudy.dialects import Dialect, Progress
 from understudy.failover import Refuse, Release
 from understudy.failover.memory import Refusal, marks_of
 from understudy.model import Label
-from understudy.proxy import release, reply_edit
+from understudy.proxy import release, reply_edit, splice
 from understudy.proxy.attempt import AttemptLayer
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
@@ -50,6 +50,14 @@ class Delivery:
         """Whether the end of a released stream may be a cut that only its events can tell."""
         self.kept = bytearray()
         """What ``pool_keep_streams`` keeps of such a stream."""
+
+    def let_go(self) -> None:
+        """The stream is over: nothing is referred to in a circle any more."""
+        if self.released is not None:
+            splice.end(self.released.parent)
+            self.released.let_go()
+        self.released = None
+        del self.stream
 
     @property
     def has_begun(self) -> bool:
@@ -105,8 +113,11 @@ class Delivery:
                 yield from stream.handle_protocol_error(event)
             else:
                 yield from stream.server_state(event)
-        if edit is not None and stream.server_state == self.state_released:
-            self.edit, stream.server_state = edit, self.state_edited
+        if stream.server_state == self.state_released and self.tail is not None:
+            if edit is not None:
+                self.edit, stream.server_state = edit, self.state_edited
+            elif self.untouched and not call.engine.keep_stream:
+                splice.begin(attempt.parent, attempt.server, stream, attempt.stream_id, self.tail)
         return True
 
     def note(self, call: PooledCall, step: Release, hold: Hold, response: http.Response, body: bytes) -> None:

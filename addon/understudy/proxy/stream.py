@@ -53,6 +53,7 @@ from understudy.proxy.attempt import (
     Halted,
     NotSent,
     Silent,
+    over,
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.engine import NO_ROUTE, ONLY_OBSERVED, Engine, Intake
@@ -93,6 +94,7 @@ class ReplayStream(HttpStream):
         self.attempts: list[AttemptLayer] = []
         """Those under way, the one with the best reply so far, and the one that is released."""
         self.waiting: Waiting | None = None
+        self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
 
@@ -134,6 +136,16 @@ class ReplayStream(HttpStream):
             if self.intake is None:
                 raise  # mitmproxy's own
             yield from self.crashed(error)
+        if self._done and self.call is not None and self.stream_id not in self.parent.streams:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing comes any more, so nothing is referred to in a circle: what is here is freed at once, and leaves no
+        work to the garbage collector."""
+        self.client_state = self.server_state = over
+        self.context.layers = []
+        self.call = self.delivery.call = self.waiting = None
+        self.delivery.let_go()
 
     def on_attempt(self, event: AttemptEvent) -> CommandGenerator[None]:
         """An attempt says that there is something to decide."""
@@ -158,7 +170,8 @@ class ReplayStream(HttpStream):
         elif isinstance(event, RequestProtocolError):
             yield from self.client_gone(event)
         else:
-            self.delivery.cut(event.message)
+            if self.call.client_is_there:
+                self.delivery.cut(event.message)
             self.finish()
             yield from super().handle_protocol_error(event)
 
@@ -247,6 +260,11 @@ class ReplayStream(HttpStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
+        if refused := engine.refuses_unread(self.context.client, intake, request):
+            self.request_body_buf.clear()
+            self.client_state = self.state_done
+            yield from self.refuse(Refuse(400, refused))
+            return
         plan = None if intake.upgrade else engine.plan(intake, request)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
@@ -536,6 +554,7 @@ class ReplayStream(HttpStream):
             # The tool has its whole reply, or is about to: that must not be spoilt now.
             yield commands.Log(f"understudy: internal error: {self.trace(error)}", ERROR)
         yield from super().flow_done()
+        self._done = True
 
     # -- every other end ---------------------------------------------------------------------------------------------
 
