@@ -203,10 +203,10 @@ def test_l09_a_connection_closed_after_each_reply(stage: Stage, http2: bool, far
 # -- silence -------------------------------------------------------------------------------------------------------
 
 QUICK = """
-  far-*: {candidates: [a, x], budget: {first_event: 0.5}}
-  near-*: {candidates: [x, a], budget: {first_event: 0.5}}
+  far-*: {candidates: [a, x], budget: {first_event: 0.5, hedge_after: 0}}
+  near-*: {candidates: [x, a], budget: {first_event: 0.5, hedge_after: 0}}
   solo-*: {candidates: [a], budget: {first_event: 0.5, seconds: 0.5}}
-  short-*: {candidates: [a, x], budget: {first_event: 0.5, seconds: 0.5}}
+  short-*: {candidates: [a, x], budget: {first_event: 0.5, seconds: 0.5, hedge_after: 0}}
   wait-*: {candidates: [a, b], budget: {patience: 0, attempts: 2}}
 """
 

@@ -614,7 +614,7 @@ def test_h08_odd_aliases_end_in_a_clear_answer(cores: list[Core], alias: str, st
     core = Core(Budget(wait=0))
     cores.append(core)
     ReplayStream.journal = FlowJournal(lambda: core.now)
-    body = b'{"error":{"message":"Something failed","code":"x"}}' if status != 200 else b"{}"
+    body = b'{"error":{"message":"Something failed","code":"x"}}' if status != 200 else ANSWER
     head = b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     for _ in range(2):  # the second round finds what the first one left in memory
         core.post("/v1/chat/completions", {"model": alias, "messages": []})

@@ -41,6 +41,8 @@ EVENT_LIMIT = 64
 """Events of a held stream."""
 TAIL_LIMIT = 256 * 1024
 """Bytes kept of the end of a released stream: OpenAI's last event repeats instructions, tools and the whole output."""
+ENOUGH = 6
+"""Bytes by which the beginning of server-sent events is known."""
 LAST_EVENTS = 4
 """Events that are read of it: the terminal one, and what vendors put around it."""
 
@@ -111,7 +113,8 @@ class Hold:
         self._is_terminated = False  # whether a stream has shown its terminal event, with an answer before it
         self._error: StreamEvent | None = None
         self._fault: Fault | None = None
-        self._is_unseen = True  # whether nothing but white space has come
+        self._is_unseen = True  # whether too little has come to know what it is
+        self._begin = b""  # the first bytes that are no white space
         self._may_be_bytes = False  # whether the type says nothing at all
         self._is_json = False  # whether the type says that it is JSON
         self._is_opaque = False  # whether there is nothing to judge in it but that it is there
@@ -226,15 +229,15 @@ class Hold:
                 self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
         elif self._is_opaque:
             return Held.OUTPUT if self._received else Held.REPLY
-        elif self._is_unseen and self._is_json and self.success and self.call.streamed and self._is_known:
+        elif not self._begin and self._is_json and self.success and self.call.streamed and self._is_known:
             self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
         return Held.REPLY
 
     def _look(self, decoded: bytes) -> bytes:
         """The first bytes of a success say more than its type; returns the bytes that a reader has not seen yet."""
-        # All that came before was white space, or a mark of the byte order.
-        begin = decoded.removeprefix(BOM).lstrip()[:64]
-        if not begin:
+        self._begin += (decoded if self._begin else decoded.lstrip())[:64]
+        begin = self._begin.removeprefix(BOM)
+        if len(begin) < ENOUGH and begin[:1] not in (b"{", b"[", b"<") and not self._may_be_bytes:
             return decoded
         self._is_unseen = False
         mark, framing = begin[:1], None
