@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from understudy.authoring import DraftError, NewRuleError, Saved, make_draft
+from understudy.codec.steady_clock import ahead_of
 from understudy.config import suggestion
 from understudy.control.target import ControlError
 from understudy.model import Label, printable
@@ -105,27 +106,28 @@ def opinions_of(learned: Learned) -> Opinions:
 def listed(learned: Learned) -> LearnedList:
     """Everything that is known."""
     now, lessons = learned.clock(), list(learned)
-    told = tuple(_learnt(each, now) for each in lessons[:MOST_TOLD])
-    return LearnedList(now, opinions_of(learned), told, len(lessons) - len(told))
+    ahead = ahead_of(learned.clock)
+    told = tuple(_learnt(each, now, ahead) for each in lessons[:MOST_TOLD])
+    return LearnedList(now + ahead, opinions_of(learned), told, len(lessons) - len(told))
 
 
 def answer(learned: Learned, words: Sequence[str]) -> LearnedResult:
     """Follow ``learned WORDS``. Raises ControlError."""
-    now = learned.clock()
+    now, ahead = learned.clock(), ahead_of(learned.clock)
     match list(words):
         case []:
             return listed(learned)
         case ["show", identity]:
-            return LearnedShown(now, _learnt(_find(learned, identity), now))
+            return LearnedShown(now + ahead, _learnt(_find(learned, identity), now, ahead))
         case ["forget", "all"]:
             lessons = list(learned)
             for each in lessons:
                 learned.forget(each.signature.id)
-            return LearnedForgotten(now, tuple(_learnt(each, now) for each in lessons))
+            return LearnedForgotten(now + ahead, tuple(_learnt(each, now, ahead) for each in lessons))
         case ["forget", identity]:
             lesson = _find(learned, identity)
             learned.forget(lesson.signature.id)
-            return LearnedForgotten(now, (_learnt(lesson, now),))
+            return LearnedForgotten(now + ahead, (_learnt(lesson, now, ahead),))
         case ["draft", identity, *rest] if len(rest) <= 1:
             return _draft(_find(learned, identity), rest[0] if rest else "")
     raise ControlError(f"that is no use of `learned`: write {FORMS}")
@@ -141,7 +143,8 @@ def _find(learned: Learned, identity: str) -> Lesson:
     raise ControlError(f"no signature begins with `{printable(identity)}`: `learned` lists what is known")
 
 
-def _learnt(lesson: Lesson, now: float) -> Learnt:
+def _learnt(lesson: Lesson, now: float, ahead: float) -> Learnt:
+    """``ahead``: seconds to add to a time of the lesson to get wall time."""
     signature = lesson.signature
     return Learnt(
         signature.id,
@@ -155,11 +158,11 @@ def _learnt(lesson: Lesson, now: float) -> Learnt:
         lesson.rule,
         lesson.speaker,
         lesson.witness,
-        lesson.since,
-        lesson.until,
+        lesson.since + ahead,
+        lesson.until + ahead,
         max(0.0, lesson.until - now),
         lesson.seen,
-        lesson.last,
+        lesson.last + ahead,
     )
 
 
