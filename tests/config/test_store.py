@@ -27,13 +27,15 @@ def read(state: str, warnings: list[Problem] | None = None, folder: Path = Path(
 def test_a_store_with_everything(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
     store = read(
-        "{url: rediss://store.example:6380/2, prefix: team, user: me, password: {env: STORE}, ca: ca.pem}",
+        "{url: rediss://store.example:6380/2, prefix: team, user: me, password: {env: STORE}, "
+        "ca: ca.pem, timeout: 0.5}",
         folder=tmp_path,
     ).store
     assert store is not None
     assert (store.url, store.prefix, store.user) == ("rediss://store.example:6380/2", "team", "me")
     assert store.password is not None and store.password.reveal() == ENVIRON["STORE"]
     assert store.ca == str(tmp_path / "ca.pem")
+    assert store.timeout == 0.5
     assert ENVIRON["STORE"] not in repr(store)
 
 
@@ -63,6 +65,7 @@ def test_without_a_url_there_is_no_store() -> None:
         ("{url: redis://localhost, prefix: team, password: hello}", "named here, never written here"),
         ("{url: redis://localhost, prefix: team, password: {env: NOWHERE}}", "'NOWHERE' is not set"),
         ("{url: redis://localhost, prefix: team, ca: ca.pem}", "there is no file"),
+        ("{url: redis://localhost, prefix: team, timeout: 6}", "out of bounds"),
         ("{url: redis://localhost, prefix: team, colour: red}", "unknown key"),
     ],
 )

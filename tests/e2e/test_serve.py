@@ -107,8 +107,11 @@ def server() -> Iterator[StoreServer]:
 
 @pytest.fixture
 def home(tmp_path: Path, confdir: Path, upstream: Upstream, server: StoreServer) -> Home:
-    """A home with a pool that is shared."""
-    made = Home(tmp_path / "home", confdir, {"SECRET_A": SECRETS["a"], "SECRET_B": SECRETS["b"]})
+    """A home with a pool that is shared. The control sockets are elsewhere: the path of one must not be long."""
+    runtime = server.folder / "run"
+    runtime.mkdir(mode=0o700)
+    extra = {"SECRET_A": SECRETS["a"], "SECRET_B": SECRETS["b"], "XDG_RUNTIME_DIR": str(runtime)}
+    made = Home(tmp_path / "home", confdir, extra)
     made.write_pool(
         f"""
 upstreams: {{main: {{dialect: openai, url: "{upstream.plain_url}/v1"}}}}
@@ -116,7 +119,7 @@ credentials:
   a: {{upstream: main, secret: {{env: SECRET_A}}}}
   b: {{upstream: main, secret: {{env: SECRET_B}}}}
 routes: {{default: [a, b]}}
-state: {{url: '{server.url}', prefix: team}}
+state: {{url: '{server.url}', prefix: team, timeout: 3}}
 """
     )
     return made
@@ -154,7 +157,7 @@ def ask(connection: Connection, model: str = "m") -> tuple[int, bytes]:
 
 
 def test_workers_share_a_port_and_answer_commands_together(
-    serve: Callable[..., Serve], home: Home, upstream: Upstream
+    serve: Callable[..., Serve], home: Home, upstream: Upstream, server: StoreServer
 ) -> None:
     """Each line of their log has their number; status and reload are asked of all; the page shows them together."""
     upstream.on(SECRETS["a"], json_reply(200, GOOD))
@@ -190,7 +193,7 @@ def test_workers_share_a_port_and_answer_commands_together(
         urllib.request.urlopen(foreign, timeout=20)
     assert refused.value.code == 403
     assert running.stop() == 0
-    assert not list((home.path / ".local" / "state" / "understudy").glob("*.workers"))
+    assert not list((server.folder / "run").rglob("*.workers"))
 
 
 def test_a_killed_worker_loses_only_what_it_was_carrying(

@@ -37,7 +37,7 @@ def start(mitmdump: StartProxy, server: StoreServer, upstream: Upstream, other_u
     begun: list[Proxy] = []
 
     def begin(count: int) -> list[Stage]:
-        state = f"state: {{url: '{server.url}', prefix: team}}"
+        state = f"state: {{url: '{server.url}', prefix: team, timeout: 3}}"
         pool = pool_yaml(upstream, other_upstream, "  default: [a, b]", extra=state)
         begun.extend(mitmdump(pool_yaml=pool, env=ENVIRONMENT) for _ in range(count))
         for proxy in begun:

@@ -37,7 +37,8 @@ def pool_of(url: str, *, prefix: str = "team", secrets: dict[str, str] | None = 
     """A pool with one route over credentials with these secrets; any model."""
     found = {name: Credential(name, OPENAI, Source(secret)) for name, secret in (secrets or SECRETS).items()}
     route = Route("default", tuple(Choice(each, None) for each in found.values()))
-    return Pool({"openai": OPENAI}, found, {"default": route}, store=Store(url, prefix, **store))
+    # More than a busy machine could take: who wants to see a time-out has a server that is frozen.
+    return Pool({"openai": OPENAI}, found, {"default": route}, store=Store(url, prefix, **{"timeout": 2.0, **store}))
 
 
 def key(name: str = "a", model: str = "gpt-5") -> Key:

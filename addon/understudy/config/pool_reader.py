@@ -44,7 +44,9 @@ from understudy.model import (
     is_glob,
 )
 
-_STORE_KEYS = ("prefix", "user", "password", "ca")
+_STORE_KEYS = ("prefix", "user", "password", "ca", "timeout")
+_ANSWER = 0.1
+"""Seconds that the server has for an answer: one that hangs is worse than one that is gone."""
 _STATE_KEYS = ("file", "url", *_STORE_KEYS)
 _STATE = "write `{file: PATH}`, or `{url: redis://HOST:6379, prefix: NAME}`"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
@@ -132,6 +134,7 @@ class PoolReader(SecretReader):
         user = self._field(value, "user", lambda value: fields.text(value, "the user"), "")
         password = self._field(value, "password", self._kept_secret, None)
         ca = self._field(value, "ca", self._certificates, "")
+        timeout = self._field(value, "timeout", lambda value: fields.number(value, 0.01, 5, "seconds"), _ANSWER)
         if user and "password" not in entries:
             self._add(entries["user"][0].line, "`user` without `password`", "add `password: {env: NAME}`")
         if ca and not url.startswith("rediss://"):
@@ -143,7 +146,7 @@ class PoolReader(SecretReader):
         if find_spec("redis") is None:
             write = "install it with `pip install 'mitmproxy-understudy[shared]'`"
             self._add(entries["url"][1].line, "the client for Valkey and Redis is not installed", write)
-        return Store(url, prefix, user, password, ca)
+        return Store(url, prefix, user, password, ca, timeout)
 
     def _certificates(self, value: Value) -> str:
         path = self._place(fields.text(value, "the path of a file"))

@@ -78,7 +78,7 @@ class Store:
 
     ``url``: ``redis://HOST:PORT/DATABASE``, ``rediss://...`` (TLS) or ``unix://PATH``, without user and password.
     ``prefix``: what the pool is called there; pools with another one do not meet. ``ca``: the file with the CA of the
-    server's certificate, "" for those that the system trusts.
+    server's certificate, "" for those that the system trusts. ``timeout``: seconds that it has for an answer.
     """
 
     url: str
@@ -86,6 +86,7 @@ class Store:
     user: str = ""
     password: SecretSource | None = None
     ca: str = ""
+    timeout: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)

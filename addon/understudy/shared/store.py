@@ -1,4 +1,4 @@
-"""The server: what is kept there, and how it is asked. Every question ends within a tenth of a second, or in an error.
+"""The server: what is kept there, and how it is asked. Every question ends in time, or in an error.
 
     understudy:PREFIX:until   a sorted set: a name, and its deadline in milliseconds of the server's clock
     understudy:PREFIX:held    a hash: a name, and its revision, deadline and record
@@ -26,10 +26,10 @@ from urllib.parse import unquote, urlsplit
 from understudy.failover.affinity import BOUND, BOUND_SECONDS
 from understudy.model import SecretError, Store, printable
 
-ANSWER = 0.1
-"""Seconds that the server has for an answer."""
 CONNECT = 1.0
-"""Seconds for a connection, TLS and password included. No call waits for it."""
+"""Seconds for a connection, TLS and password included, unless an answer has more. No call waits for it."""
+CLOSE = 0.1
+"""Seconds to let go of a connection in good order."""
 LIMIT = 100_000
 """The most suspensions of a pool that are stored."""
 LEASE = 5.0
@@ -211,13 +211,14 @@ class Link:
             options = _options(self.store)
         except SecretError as error:
             raise StoreError(f"there is no password for it ({error})") from None
-        self._asking = Redis(**options, socket_timeout=ANSWER)
+        self._asking = Redis(**options, socket_timeout=self.store.timeout)
         self._listening = Redis(**options, socket_timeout=None)
         self._news = self._listening.pubsub(ignore_subscribe_messages=False)
-        await self._within(CONNECT, self._asking.ping())
-        await self._within(CONNECT, self._news.subscribe(self._channel))
+        connect = max(CONNECT, self.store.timeout)
+        await self._within(connect, self._asking.ping())
+        await self._within(connect, self._news.subscribe(self._channel))
         # Only what comes after the server's own word is sure to come.
-        confirmed = await self._within(CONNECT, self._news.get_message(timeout=CONNECT))
+        confirmed = await self._within(connect, self._news.get_message(timeout=connect))
         if confirmed is None:
             raise StoreError(_SILENT)
 
@@ -226,7 +227,7 @@ class Link:
         for each in (self._news, self._asking, self._listening):
             if each is not None:
                 try:
-                    async with asyncio.timeout(ANSWER):
+                    async with asyncio.timeout(CLOSE):
                         await each.aclose()
                 except Exception:  # noqa: S110,BLE001,RUF100 (it is over either way)
                     pass
@@ -236,7 +237,7 @@ class Link:
         pipe = self._client.pipeline(transaction=False)
         pipe.hmget(self._keys[2], ["birth", "version", "epoch"])
         pipe.time()
-        (birth, version, epoch), (seconds, micros) = await self._within(ANSWER, pipe.execute())
+        (birth, version, epoch), (seconds, micros) = await self._within(self.store.timeout, pipe.execute())
         try:
             return Meta((birth or b"").decode(), int(version or 0), int(epoch or 0), seconds + micros / 1_000_000)
         except ValueError:
@@ -280,7 +281,7 @@ class Link:
         pipe = self._client.pipeline(transaction=False)
         for name in names:
             pipe.set(self._probe(name), self.worker, nx=True, px=int(LEASE * 1000))
-        return [bool(each) for each in await self._within(ANSWER, pipe.execute())]
+        return [bool(each) for each in await self._within(self.store.timeout, pipe.execute())]
 
     async def ask_for(self, names: Sequence[str]) -> None:
         """Tell those that have the lease of these names that it is wanted. Raises StoreError."""
@@ -289,7 +290,7 @@ class Link:
         pipe = self._client.pipeline(transaction=False)
         for name in names:
             pipe.publish(self._channel, json.dumps({"o": "w", "w": self.worker, "m": name}))
-        await self._within(ANSWER, pipe.execute())
+        await self._within(self.store.timeout, pipe.execute())
 
     async def renew(self, names: Sequence[str]) -> list[bool]:
         """Keep probes for longer; whether they were ours still. Raises StoreError."""
@@ -310,7 +311,7 @@ class Link:
     async def _pages(self, key: str) -> AsyncIterator[list[tuple[bytes, bytes]]]:
         cursor: Any = 0
         while True:
-            cursor, page = await self._within(ANSWER, self._client.hscan(key, cursor, count=PAGE))
+            cursor, page = await self._within(self.store.timeout, self._client.hscan(key, cursor, count=PAGE))
             yield list(page.items())
             if not cursor:
                 return
@@ -340,7 +341,7 @@ class Link:
         for position, call in enumerate(calls):
             own = keys[position] if keys else self._keys
             pipe.eval(script, len(own), *own, *call)
-        return [int(each) for each in await self._within(ANSWER, pipe.execute())]
+        return [int(each) for each in await self._within(self.store.timeout, pipe.execute())]
 
     async def _within[T](self, seconds: float | None, asked: Awaitable[T]) -> T:
         try:
@@ -366,7 +367,7 @@ def _options(store: Store) -> dict[str, Any]:
     parts = urlsplit(store.url)
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": CONNECT,
+        "socket_connect_timeout": max(CONNECT, store.timeout),
         "protocol": 2,
         "username": store.user or None,
         "password": store.password.reveal() if store.password is not None else None,
