@@ -37,9 +37,11 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.model import Pool, Upstream
 from understudy.proxy import tunnel
+from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
 from understudy.proxy.listener import Abandoned, Fetch
+from understudy.proxy.socket_owner import LocalUsers, user_ids
 from understudy.proxy.upstream_connection import close_socket, lift_connection_limit
 from understudy.rules import INTERVAL, RuleLibrary
 from understudy.suspensions.persistence import StateKeeper
@@ -60,7 +62,8 @@ class Understudy:
 
     def __init__(self) -> None:
         self.library = RuleLibrary()
-        self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
+        self.users = LocalUsers()
+        self.engine = Engine(self.library.ruleset, is_remote=self.is_remote, stranger=self.stranger)
         self.tallies = Tallies(self.engine.clock)
         self.inspection = Inspection(
             CountingJournal(self.tallies),
@@ -74,6 +77,7 @@ class Understudy:
         self.control = Control(self.engine, self.reload, self.closed, self.tallies)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
+        self.descriptors = Descriptors(self.engine.clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -108,6 +112,13 @@ class Understudy:
             raise exceptions.OptionsError(str(problem)) from None
         if "pool_connect_timeout" in updated:
             self.engine.connect_limit = options.seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
+        if "pool_request_limit" in updated:
+            self.engine.request_limit = options.size("pool_request_limit", ctx.options.pool_request_limit)
+        if "pool_users" in updated:
+            try:
+                self.users.more = user_ids(ctx.options.pool_users)
+            except ValueError as problem:
+                raise exceptions.OptionsError(f"pool_users: {problem}") from None
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
             self.read_rules()
         if "pool_file" in updated:
@@ -119,6 +130,7 @@ class Understudy:
         """Say at once what would otherwise be said at the first call, and look after the rule folders."""
         self.announce()
         loop = asyncio.get_running_loop()
+        self.descriptors.open(loop)
         self._tasks = [
             loop.create_task(self._watch_rules(), name="understudy rules"),
             loop.create_task(self.keeper.keep(), name="understudy state"),
@@ -137,6 +149,7 @@ class Understudy:
         """Leave mitmproxy as it was."""
         for task in self._tasks:
             task.cancel()
+        self.descriptors.close()
         self.presence.withdraw()
         self.server.close()
         self.leave_web()
@@ -276,6 +289,11 @@ class Understudy:
     def is_remote(self, client: connection.Client) -> bool:
         """Whether this client came in over a listener that a stranger can reach (law 12)."""
         return any(self._is_open(server) for server in self._servers() if server.mode == client.proxy_mode)
+
+    def stranger(self, client: connection.Client) -> str:
+        """Which other user of this machine the client is (law 12), unless it had to give a password; "" for none."""
+        who = self.users.stranger(client)
+        return who if who and not ctx.options.proxyauth else ""
 
     def closed(self, pool: Pool) -> Mapping[str, str]:
         """The upstreams that get no secret as this proxy is set up, each with the reason."""

@@ -503,3 +503,19 @@ def test_l12_the_tool_goes_away_during_a_connect(
 
 def _is_for(seen: Seen, alias: str) -> bool:
     return f'"{alias}"'.encode() in seen.body  # others on this stage send bodies that are not JSON
+
+
+def test_h04_a_tool_that_resets_its_stream_and_closes_suspends_nobody(perform: Perform, upstream: Upstream) -> None:
+    """H04: twenty times call, RST_STREAM and close at once, while the connection to the upstream is being made."""
+    stage = perform(routes="  gone-*: [a, b]\n  other-*: [a, b]")
+    for round_ in range(20):
+        alias = stage.alias("gone")
+        stage.play(alias, {"a": silent(), "b": silent()})
+        with stage.connect(CHAT, http2=True) as connection:
+            sent = stage.send(connection, CHAT, alias, stream=round_ % 2 == 0)
+            connection.cancel(sent)
+    alias = stage.alias("other")
+    stage.play(alias, {"a": CHAT.answers()})
+    assert stage.call(CHAT, alias).status == 200
+    assert stage.order(alias) == ["a"]
+    assert "suspended" not in stage.proxy.log_text()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
+from tests.support.decisions import NOW, OPENAI, OTHER, Source, Stage, candidate, fault, reply, route
 from understudy.failover.steps import Attempt, Release, Wait
-from understudy.model.pool import Budget, Candidate
+from understudy.model.pool import Budget, Candidate, Credential
 from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope, Then
 from understudy.replies.reply import FaultKind
+from understudy.suspensions.ladder import Rung
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
 ON = route(A, B)
@@ -390,3 +391,60 @@ def test_f17_is_about_refusals_only(scope: Scope) -> None:
     stage.suspend(M2, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
     expected = scope is Scope.CANDIDATE  # there the longer one holds, and it is the refusal
     assert isinstance(stage.open(ONE)[1], Attempt) is expected
+
+
+def test_f17_only_a_refusal_of_the_model_by_all_is_told_again() -> None:
+    """F17: where nothing was sent for another reason, an old refusal would say the wrong thing."""
+    stage = Stage()
+    for each in (A, B):
+        stage.suspend(each, 600, label=Label.OVERLOADED)
+    assert not stage.answer(ON, []).refused.refused
+    mixed = Stage()
+    mixed.suspend(A, 600, label=Label.MODEL_UNSUPPORTED)
+    mixed.suspend(B, 600, label=Label.RATE_LIMITED, hint="retry-after")
+    assert not mixed.answer(ON, [], generating=False).refused.refused
+
+
+def test_l11_an_upstream_that_is_not_reached_pays_in_full_once_another_is_reached_whatever_that_says() -> None:
+    """L11: the network works then, also where the one that was reached refuses the model."""
+    stage = Stage()
+    on = route(A, C, budget=Budget(wait=0))
+    for seconds in (5.0, 10.0):
+        assert stage.answer(on, [fault(), REFUSAL]).sent == [A, C]
+        assert stage.suspended()[key(A, Scope.UPSTREAM)] == seconds
+        stage.suspensions.resume(key(C))
+        stage.clock.now += seconds
+
+
+def test_f12_a_refusal_is_not_confirmed_by_another_refusal() -> None:
+    """F12: the first step only, while nobody has answered."""
+    stage = Stage()
+    for _ in range(2):
+        stage.answer(ON, [REFUSAL, REFUSAL])
+        assert stage.suspended() == {key(A): SHORT, key(B): SHORT}
+        stage.clock.now += SHORT
+
+
+class Refreshable(Source):
+    """A secret that a program prints."""
+
+    refreshable = True
+
+
+@pytest.mark.parametrize("label", [Label.QUOTA_EXHAUSTED, Label.OVERLOADED, Label.MODEL_UNSUPPORTED])
+def test_l06_only_a_rejected_secret_is_fetched_anew(label: Label) -> None:
+    """L06, law 2: that a secret could be fetched again makes no other failure worth a repeat."""
+    stage = Stage()
+    renewable = Credential("a", OPENAI, Refreshable())
+    on = route(Candidate(renewable, "m1"), B)
+    said = reply(label, then=Then(retry_same=0))
+    assert stage.answer(on, [said, OK]).sent == [Candidate(renewable, "m1"), B]
+
+
+def test_a_success_takes_down_a_ladder_for_which_nothing_is_held() -> None:
+    """After a restart a ladder may stand without its suspension: a success is still the end of it."""
+    stage = Stage()
+    stage.suspensions.ladders.climb(key(A), Label.OVERLOADED, Rung(3, 0, stage.now - 1))
+    assert not stage.suspensions.is_held(key(A))
+    stage.answer(ON, [OK])
+    assert stage.suspensions.ladders.standing(key(A)) == {}

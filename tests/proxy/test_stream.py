@@ -18,6 +18,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeader
 from tests.support.layer import STREAM_HEAD, Core, chunk
 from understudy.config.secrets.command import CommandSecret
 from understudy.failover.steps import Attempt
+from understudy.inspection.journal import FlowJournal
 from understudy.model.pool import Budget, Choice, Mode, SecretSource
 from understudy.model.secret import SecretError
 from understudy.model.suspension import BY_HAND, Key, Suspension
@@ -28,6 +29,7 @@ from understudy.proxy.install import install
 from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.timeouts import Alarm
+from understudy.requests import rewrite
 
 
 @pytest.fixture
@@ -477,6 +479,51 @@ def test_o07_only_a_get_opens_a_websocket(cores: list[Core]) -> None:
     assert core.opened().address == ("u0.test", 80)
 
 
+ODD_ALIASES = {
+    "lone surrogate": "\ud800x",
+    "low surrogate": "x\udcff",
+    "controls": "a\x00b\r\nc\x1b[31m",
+    "separators": "\u2028\u0085\ufeff",
+    "folders": "../../x",
+    "braces": "{model} %s {0}",
+    "long": "x" * 4096,
+}
+
+
+@pytest.mark.parametrize("status", [500, 404, 401, 200])
+@pytest.mark.parametrize("alias", ODD_ALIASES.values(), ids=ODD_ALIASES)
+def test_h08_odd_aliases_end_in_a_clear_answer(cores: list[Core], alias: str, status: int) -> None:
+    """H08: whatever a tool calls its model, it gets an upstream's reply or ours, and no internal error."""
+    core = Core(Budget(wait=0))
+    cores.append(core)
+    ReplayStream.journal = FlowJournal(lambda: core.now)
+    body = b'{"error":{"message":"Something failed","code":"x"}}' if status != 200 else b"{}"
+    head = b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    for _ in range(2):  # the second round finds what the first one left in memory
+        core.post("/v1/chat/completions", {"model": alias, "messages": []})
+        for _ in range(10):
+            if core.to_client:
+                break
+            if core.opening:
+                server = core.opened()
+                core.receive(server, head % (status, len(body)) + body)
+                core.cut(server)
+            else:
+                core.pass_time(20)
+        assert core.to_client.startswith((b"HTTP/1.1 %d" % status, b"HTTP/1.1 503", b"HTTP/1.1 400"))
+        assert b"internal error" not in core.to_client
+        core.come_back()
+
+
+def test_h08_an_alias_of_a_megabyte_passes_untouched(cores: list[Core]) -> None:
+    """H08, law 9: it is no name that anything could be kept under, so the tool's own vendor answers."""
+    core = Core(Budget())
+    cores.append(core)
+    core.post("/v1/chat/completions", {"model": "x" * 1_000_000, "messages": []})
+    assert core.opened().address == ("192.0.2.1", 443)
+    assert b"Bearer tool" in core.sent["192.0.2.1"]
+
+
 # -- a wait after a concluded attempt ------------------------------------------------------------------------------
 
 BUSY = b'{"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}}'
@@ -603,3 +650,70 @@ class Absent:
     def reveal(self) -> str:
         """Nothing to reveal."""
         raise SecretError("for this test: not set")
+
+
+# -- H04, H05, and requests with trailers --------------------------------------------------------------------------
+
+
+def test_h04_a_cut_after_the_release_is_nobodys_fault_once_the_tool_has_gone(cores: list[Core]) -> None:
+    """H04, S03: a stream that is cut is a fault of its candidate, unless mitmproxy cut it behind a tool."""
+    for is_there in (True, False):
+        core = start(cores, stream=True)
+        server = core.opened()
+        core.receive(server, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'))
+        assert b"hi" in core.to_client
+        if not is_there:
+            core.client.state = ConnectionState.CLOSED
+        core.cut(server)
+        assert len(core.engine.suspensions) == int(is_there)
+
+
+@pytest.mark.parametrize("pieces", [1, 1000])
+def test_a_request_with_trailers_is_read(cores: list[Core], pieces: int) -> None:
+    """A body in chunks may end in trailers (RFC 9112, section 7.1.2): mitmproxy raised, the tool waited."""
+    core = Core(Budget())
+    cores.append(core)
+    body = b'{"model": "gpt-x", "messages": []}'
+    asked = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nauthorization: Bearer tool\r\n"
+        b"transfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n" + chunk(body) + b"0\r\nx-sum: 1\r\n\r\n"
+    )
+    step = max(1, len(asked) // pieces)
+    for at in range(0, len(asked), step):
+        core.feed(events.DataReceived(core.client, asked[at : at + step]))
+    server = core.opened()
+    assert core.sent["u0.test"].partition(b"\r\n\r\n")[2] in (body, chunk(body) + b"0\r\n\r\n")
+    core.receive(server, OK_HEAD + b"{}")
+    assert core.to_client.endswith(b"{}")
+
+
+def test_h05_a_foreign_page_is_refused_before_its_body_is_read(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H05, O10: 9.5 KB that stand for 96 MB are not decoded for whoever may not ask."""
+    core = Core(Budget())
+    cores.append(core)
+    monkeypatch.setattr(core.engine, "is_remote", lambda client: True)
+
+    def never(*_: object) -> bytes:
+        raise AssertionError("not to be decoded")
+
+    monkeypatch.setattr(rewrite, "decoded_body", never)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\ncontent-encoding: zstd\r\n"
+    core.feed(events.DataReceived(core.client, head + b"content-length: 5\r\n\r\nzzzzz"))
+    assert core.to_client.startswith(b"HTTP/1.1 400")
+    assert b"pool_allow_remote" in core.to_client
+    assert core.opening == []
+    assert core.names().count(HttpResponseHook) == 1
+
+
+@pytest.mark.parametrize("size", [10, 1 << 20], ids=["small", "large"])
+def test_a_call_without_a_route_passes_whoever_sent_it_unless_reading_it_is_dear(cores: list[Core], size: int) -> None:
+    """Law 9, law 10: what has no route keeps its own credential, also from a remote client."""
+    core = Core(Budget())
+    cores.append(core)
+    core.engine.use(replace(core.pool, routes={"other": replace(core.pool.routes["default"], pattern="other")}))
+    core.engine.is_remote = lambda client: True
+    core.post("/v1/chat/completions", {"model": "gpt-x", "messages": ["x" * size]})
+    assert (core.to_client == b"") is (size == 10)
+    assert len(core.opening) == int(size == 10)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.config import suggestion
 from understudy.control import learned
 from understudy.control.learned import LearnedResult
@@ -123,7 +124,7 @@ class Control:
         entry = entry_of(suspensions, key, now)
         if held is None or entry is None:
             raise ControlError("there are too many suspensions to remember another: resume some first")
-        return Suspended(entry, now, kept=held.rule != BY_HAND or held.until > until)
+        return Suspended(entry, now + self._ahead, kept=held.rule != BY_HAND or held.until > until)
 
     def resume(self, words: Sequence[str]) -> Resumed:
         """Put something back: a target with everything that is behind it, or ``all``."""
@@ -143,7 +144,7 @@ class Control:
         for each in wanted:
             suspensions.resume(each)
         left = [entry for each in above if (entry := entry_of(suspensions, each, now)) is not None]
-        return Resumed(target, now, tuple(entries), tuple(left))
+        return Resumed(target, now + self._ahead, tuple(entries), tuple(left))
 
     def probe(self, words: Sequence[str]) -> Probed:
         """Let the next request ask a target early: it and what covers it are half-open from now on, and not free."""
@@ -155,13 +156,17 @@ class Control:
         entries = [entry for each in keys if (entry := entry_of(suspensions, each, now)) is not None]
         for each in keys:
             suspensions.make_due(each)
-        return Probed(str(key), now, tuple(entries))
+        return Probed(str(key), now + self._ahead, tuple(entries))
 
     def reload(self) -> Reloaded:
         """Read the pool file again; with an error the last good pool stays in use."""
         self._reload()
         pool = self._snapshot().pool
         return Reloaded(pool.path, len(pool.routes), len(pool.credentials), out_of_use(pool))
+
+    @property
+    def _ahead(self) -> float:
+        return ahead_of(self.engine.clock)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 

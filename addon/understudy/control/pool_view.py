@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.config import dialects as dialects_of
 from understudy.config import spoken
 from understudy.control.learned import LearnedList, listed
@@ -100,7 +101,7 @@ class PoolView:
     def overview(self) -> Overview:
         """All of it."""
         pool = self.engine.snapshot.pool if self.engine.snapshot else Pool()
-        version, now = self.version(), self.engine.clock()
+        version, now = self.version(), self.engine.clock() + ahead_of(self.engine.clock)
         entries, more = held(self.engine.suspensions)
         routes, more_routes = self.routes()
         told = self.tallies.exchanges()

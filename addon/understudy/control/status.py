@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.failover import DEFAULTS, Lineup, Request, Selector
 from understudy.inspection import UNTRIED, Tallies, Tally
 from understudy.model import Candidate, Key, Scope, Strategy, Suspension, keys_of, printable
@@ -93,16 +94,17 @@ def words_of(key: Key) -> tuple[str, ...]:
 
 def entry_of(suspensions: Suspensions, key: Key, now: float) -> Entry | None:
     """What is held against a key, None when there is nothing."""
+    ahead = ahead_of(suspensions.clock)
     running = suspensions.get(key)
     if running is not None:
-        return _entry(running, State.SUSPENDED, now)
+        return _entry(running, State.SUSPENDED, now, ahead)
     due = suspensions.half_open(key)
     if due is None:
         return None
-    return _entry(due, State.PROBING if suspensions.is_probed(key) else State.HALF_OPEN, now)
+    return _entry(due, State.PROBING if suspensions.is_probed(key) else State.HALF_OPEN, now, ahead)
 
 
-def _entry(suspension: Suspension, state: State, now: float) -> Entry:
+def _entry(suspension: Suspension, state: State, now: float, ahead: float) -> Entry:
     stated = bool(suspension.hint) or suspension.by_hand
     return Entry(
         state=state,
@@ -113,8 +115,8 @@ def _entry(suspension: Suspension, state: State, now: float) -> Entry:
         rule=suspension.rule,
         reason=suspension.reason,
         evidence=printable(suspension.evidence, 500),
-        since=suspension.since,
-        until=suspension.until,
+        since=suspension.since + ahead,
+        until=suspension.until + ahead,
         seconds=max(0.0, suspension.until - now),
         hint=suspension.hint,
         candidate=suspension.candidate,
@@ -144,9 +146,9 @@ def explain(request: Request, lineup: Lineup, selector: Selector, tallies: Talli
         for place, member in enumerate(_in_order(lineup), start=1)
     )
     left_out = len(lineup.members) - len(candidates)
-    route = lineup.route
+    route, shown = lineup.route, now + ahead_of(selector.suspensions.clock)
     return Explanation(
-        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, now, candidates, left_out
+        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, shown, candidates, left_out
     )
 
 

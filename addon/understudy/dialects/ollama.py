@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from understudy.codec.json_edit import read_json_member, read_json_model
+from understudy.codec.json_edit import read_json_flag, read_json_model
 from understudy.dialects.base import (
     AUTH_HEADERS,
     Call,
@@ -54,7 +54,7 @@ class Ollama(BodyModelDialect):
 
     def read(self, tail: str, query: str, content_type: str, body: bytes) -> Call | None:
         alias, _ = read_json_model(body)
-        return Call(alias, tail in _STREAMING and read_json_member(body, "stream") is not False) if alias else None
+        return Call(alias, tail in _STREAMING and read_json_flag(body, "stream") is not False) if alias else None
 
     def credential_headers(self, secret: str) -> tuple[tuple[str, str], ...]:
         return bearer(secret)

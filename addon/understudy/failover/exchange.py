@@ -348,7 +348,7 @@ class Exchange:
         """What a reply means for its attempt, should that have failed."""
         verdict = self._judged(reply)
         default = action(verdict, reply.fault)
-        hint = read_hint(reply, now) if default.hint_cap else None
+        hint = read_hint(reply, now + self.request.ahead) if default.hint_cap else None
         whole = default.scope is Scope.CREDENTIAL
         if whole and not self._is_whole(attempt.candidate, now):
             default = replace(default, scope=Scope.CANDIDATE)

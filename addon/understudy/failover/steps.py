@@ -126,7 +126,8 @@ class Request:
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``session``: what tells the tool's
     conversation from others, "" when nothing does. ``bound_to``: the only credential that knows what the request speaks
     of, "" when any may serve it (P04). ``spent``: what earlier rounds of the same request have used up. ``asked`` gives
-    the decoded body, so that nothing of it gets into what is remembered; None: it is not known.
+    the decoded body, so that nothing of it gets into what is remembered; None: it is not known. ``ahead``: seconds by
+    which the wall clock, in which vendors state dates, is ahead of the exchange's clock.
     """
 
     alias: str
@@ -138,6 +139,7 @@ class Request:
     session: str = ""
     bound_to: str = ""
     spent: Spent = NOTHING_SPENT
+    ahead: float = 0.0
     asked: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
 
     def why_not(self, candidate: Candidate) -> str:

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.failover import Exchange, Lineup, Outcome, Request
 from understudy.inspection.journal import FlowJournal
 from understudy.model import Label, printable
@@ -108,10 +109,11 @@ class _Noted:
     ended: str = ""
     under_way: bool = True
 
-    def told(self) -> Told:
+    def told(self, ahead: float) -> Told:
+        """``ahead``: of wall time."""
         return Told(
             self.flow,
-            self.started,
+            self.started + ahead,
             self.lineup.route.pattern,
             printable(self.request.alias),
             self.lineup.dialect,
@@ -165,7 +167,8 @@ class Tallies:
     def exchanges(self) -> tuple[Told, ...]:
         """The last exchanges, the latest first."""
         self._look()
-        return tuple(noted.told() for noted in reversed(self._exchanges))
+        ahead = ahead_of(self.clock)
+        return tuple(noted.told(ahead) for noted in reversed(self._exchanges))
 
     def state(self) -> tuple[int, int]:
         """Differs from an earlier one when there is something new to tell."""
@@ -199,7 +202,7 @@ class Tallies:
             key = (candidate.credential.name, candidate.model)
             tally = self._tallies.get(key, UNTRIED)
             self._tallies[key] = replace(tally, answered=max(0, tally.answered - 1))
-            self._count(outcome, self.clock())
+            self._count(outcome)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -218,7 +221,7 @@ class Tallies:
         judged = min(now, exchange.attempt.begun) if exchange.attempt is not None else now
         for outcome in outcomes[len(noted.judged) + noted.more :]:
             if exchange.request.generating:
-                self._count(outcome, now)
+                self._count(outcome)
             if len(noted.judged) < MOST_ATTEMPTS:
                 # Only the latest one has just been judged; what came before it was never sent.
                 noted.judged.append((outcome, judged if outcome is outcomes[-1] else outcome.attempt.begun))
@@ -226,7 +229,8 @@ class Tallies:
                 noted.more += 1
         return noted
 
-    def _count(self, outcome: Outcome, now: float) -> None:
+    def _count(self, outcome: Outcome) -> None:
+        now = self.clock() + ahead_of(self.clock)
         candidate, label = outcome.attempt.candidate, outcome.verdict.label
         key = (candidate.credential.name, candidate.model)
         tally = self._tallies.pop(key, UNTRIED)

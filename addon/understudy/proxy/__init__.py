@@ -8,10 +8,12 @@ connections are looked into. The package never judges a reply and never chooses 
 """
 
 __all__ = [
+    "descriptors",
     "engine",
     "exchange_facts",
     "install",
     "listener",
+    "socket_owner",
     "tunnel",
     "upstream_connection",
 ]

@@ -49,10 +49,12 @@ from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.listener import Fetch, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import Due, Timeout
-from understudy.proxy.upstream_connection import Connected, Connecting
+from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret
 from understudy.requests import rewrite
 
+PIECE = 16 * 1024
+"""Bytes from which a piece of a held body stands for itself."""
 STALL_LIMIT = 10.0
 """Seconds for the body of an error reply, while another candidate is left."""
 
@@ -130,8 +132,8 @@ class AttemptLayer(Layer):
         self.is_over = False
         """Whether nothing more is wanted of it: concluded, given up, or handed over to the stream."""
         self.hold: Hold | None = None
-        self.held: list[events.Event] = []
-        """The reply as it came, until it is released."""
+        self._held: list[events.Event] = []
+        self._pieces = bytearray()  # what came last of the body
         self.timeout = Timeout(parent, self, call.engine.clock)
         self.state: Callable[[events.Event], CommandGenerator[None]] = self.state_connect
         parent.streams[self.stream_id] = self  # type: ignore[assignment] # mitmproxy only hands events to it
@@ -140,6 +142,26 @@ class AttemptLayer(Layer):
     def number(self) -> int:
         """The number of the attempt, from 1."""
         return self.step.number
+
+    @property
+    def held(self) -> list[events.Event]:
+        """The reply as it came, until it is released; the pieces of its body joined to larger ones."""
+        self._join()
+        return self._held
+
+    def _join(self) -> None:
+        if self._pieces:
+            self._held.append(ResponseData(self.stream_id, bytes(self._pieces)))
+            self._pieces.clear()
+
+    def keep(self, event: events.Event) -> None:
+        """Hold an event of the reply. An upstream may send a byte at a time, and an object for each would be dear."""
+        if not isinstance(event, ResponseData) or (not self._pieces and len(event.data) >= PIECE):
+            self.held.append(event)
+            return
+        self._pieces += event.data
+        if len(self._pieces) >= PIECE:
+            self._join()
 
     @property
     def is_complete(self) -> bool:
@@ -209,6 +231,11 @@ class AttemptLayer(Layer):
         if (yield from self.halted()):
             if isinstance(reached, Connected):
                 yield from self.leave(reached.server)
+            return
+        if reached is None:
+            return
+        if isinstance(reached, NoDescriptor):
+            yield ReceiveHttp(NotSent(self.tool_stream, self, Label.UNKNOWN, "builtin/descriptors", reached.reason))
             return
         if isinstance(reached, Fault):
             yield ReceiveHttp(Failed(self.tool_stream, self, reached))
@@ -284,7 +311,7 @@ class AttemptLayer(Layer):
     def state_wait_for_headers(self, event: events.Event) -> CommandGenerator[None]:
         """Status and headers."""
         assert isinstance(event, ResponseHeaders) and self.hold is not None
-        self.held.append(event)
+        self.keep(event)
         self.state = self.state_hold_body
         self.timeout.stop()
         response = event.response
@@ -307,7 +334,7 @@ class AttemptLayer(Layer):
     def state_hold_body(self, event: events.Event) -> CommandGenerator[None]:
         """Body, while it is undecided."""
         assert self.hold is not None
-        self.held.append(event)
+        self.keep(event)
         held = Held.MORE
         if isinstance(event, ResponseData):
             held = self.hold.data(event.data)
@@ -321,7 +348,7 @@ class AttemptLayer(Layer):
 
     def state_decided(self, event: events.Event) -> CommandGenerator[None]:
         """The stream has not come to it yet: what comes meanwhile belongs to the reply."""
-        self.held.append(event)
+        self.keep(event)
         if isinstance(event, ResponseEndOfMessage):
             self.is_on_the_wire = False
         yield from ()
@@ -341,7 +368,10 @@ class AttemptLayer(Layer):
     def on_protocol_error(self, event: ResponseProtocolError) -> CommandGenerator[None]:
         """The upstream has closed the connection or reset the stream, or what it sends cannot be read."""
         self.is_on_the_wire = False
-        if self.state == self.state_wait_for_headers:
+        if not self.call.client_is_there:
+            # mitmproxy closes all connections behind a tool that has gone, and says so as if an upstream had (H04).
+            self.timeout.stop()
+        elif self.state == self.state_wait_for_headers:
             yield from self.failed(FaultKind.CLOSED, event.message, reused=self.reused)
         elif self.state == self.state_hold_body:
             yield from self.failed(FaultKind.CUT, event.message)
@@ -391,7 +421,7 @@ class AttemptLayer(Layer):
 
     def hand_over(self, stream: HttpStream) -> list[events.Event]:
         """The reply goes to the tool: return what is held of it, and let the stream have the rest as it comes."""
-        held, self.held, self.sent = self.held, [], None
+        held, self._held, self.sent = self.held, [], None
         if not self.is_over:
             self.forget()
             self.parent.streams[self.stream_id] = stream

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.failover import LISTED, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
 from understudy.model import Candidate, Scope, Suspension, printable
@@ -124,7 +125,7 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
         found["suspended"] = {
             "what": str(suspension.key),
             "seconds": round(suspension.until - suspension.since, 3),
-            "until": round(suspension.until, 3),
+            "until": round(suspension.until + ahead_of(exchange.selector.suspensions.clock), 3),
         }
         if suspension.hint:
             found["suspended"]["hint"] = suspension.hint

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from mitmproxy import http
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.config.secrets import ClientSecret
 from understudy.dialects import Progress
 from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration
@@ -46,7 +47,8 @@ class Observation:
         self._hold = Hold(recognised, call, Candidate(Credential(CLIENT, host, ClientSecret()), call.alias), secret)
         self._ruleset, self._clock, self._shadow = ruleset, clock, shadow
         self._held, self._tail = Held.MORE, Tail()
-        self.facts = known.observe(plan, shadow, clock())
+        self._begun = clock()
+        self.facts = known.observe(plan, shadow, self._begun + ahead_of(clock))
         if refused:
             self.facts["advice"] = {"instead": refused}
         elif shadow is not None:
@@ -110,7 +112,7 @@ class Observation:
         return self._finished()
 
     def _finished(self) -> Facts:
-        self.facts["seconds"] = round(max(0.0, self._clock() - self.facts["time"]), 4)
+        self.facts["seconds"] = round(max(0.0, self._clock() - self._begun), 4)
         return self.facts
 
 

@@ -155,7 +155,8 @@ class ReplayStream(HttpStream):
         elif isinstance(event, RequestProtocolError):
             yield from self.client_gone(event)
         else:
-            self.delivery.cut(event.message)
+            if self.call.client_is_there:
+                self.delivery.cut(event.message)
             self.finish()
             yield from super().handle_protocol_error(event)
 
@@ -244,6 +245,11 @@ class ReplayStream(HttpStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
+        if refused := engine.refuses_unread(self.context.client, intake, request):
+            self.request_body_buf.clear()
+            self.client_state = self.state_done
+            yield from self.refuse(Refuse(400, refused))
+            return
         plan = None if intake.upgrade else engine.plan(intake, request)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)

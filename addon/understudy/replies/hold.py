@@ -156,7 +156,7 @@ class Hold:
         self._received += len(data)
         decoded = self._decoder.feed(data)
         self.body += decoded
-        if self._may_be_array and (first := self.body.lstrip()[:1]):
+        if self._may_be_array and (first := decoded.lstrip()[:1]):
             # Gemini without alt=sse sends its stream as one JSON array that grows.
             self._may_be_array = False
             if first == b"[":

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.model import Key, Pool, Suspension
 from understudy.suspensions.cache import Suspensions
 from understudy.suspensions.snapshot import StateError, decode, encode, restore, urls_of
@@ -100,11 +101,12 @@ class StateKeeper:
     def _begin(self, file: StateFile, running: list[Suspension]) -> Future[str]:
         """Have the thread write; it gets nothing that changes meanwhile, and says what went wrong."""
         ladders, urls, now = list(self.suspensions.ladders), self._urls, self.suspensions.clock()
+        ahead = ahead_of(self.suspensions.clock)
         learned = list(self.suspensions.learned)
 
         def write() -> str:
             try:
-                file.write(encode(running, ladders, urls, now, learned))
+                file.write(encode(running, ladders, urls, now, learned, ahead))
             except OSError as error:
                 return f"{file.path} cannot be written ({error.strerror}), so suspensions will not outlive this proxy"
             return ""
@@ -133,8 +135,9 @@ class StateKeeper:
                 logger.info(f"understudy: {count} suspensions from {file.path}")
 
     def _set_aside(self, file: StateFile) -> str:
+        clock = self.suspensions.clock
         try:
-            return f"it is called {file.set_aside(self.suspensions.clock())} now"
+            return f"it is called {file.set_aside(clock() + ahead_of(clock))} now"
         except OSError as error:
             return f"it cannot be set aside ({error.strerror})"
 

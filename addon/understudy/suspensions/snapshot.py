@@ -14,9 +14,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.model import Key, Label, Pool, Scope, Suspension, printable
 from understudy.suspensions.cache import LIMIT, Suspensions
 from understudy.suspensions.ladder import Rung
@@ -62,26 +63,33 @@ def encode(
     urls: dict[tuple[bool, str], str],
     now: float,
     learned: Iterable[Lesson] = (),
+    ahead: float = 0.0,
 ) -> bytes:
-    """The text of a state file."""
+    """The text of a state file, in wall time. ``ahead``: seconds by which that is ahead of all the times given."""
     running = (
-        _suspension(each, urls[_place(each.key)])
+        _suspension(each, urls[_place(each.key)], ahead)
         for each in suspensions
         if _counts(each.key, each.label, urls) and not each.doubt
     )
     lessons = (
-        _lesson(each, urls[True, each.signature.upstream])
+        _lesson(_later(each, ahead), urls[True, each.signature.upstream])
         for each in learned
         if (True, each.signature.upstream) in urls
     )
     rungs = (
-        {**_key(key), "url": urls[_place(key)], "label": label, "step": rung.step, "until": rung.until}
+        {**_key(key), "url": urls[_place(key)], "label": label, "step": rung.step, "until": rung.until + ahead}
         for key, label, rung in ladders
         if _counts(key, label, urls)
     )
-    head = f'{{"version": {VERSION}, "written": {json.dumps(now)},\n'
+    head = f'{{"version": {VERSION}, "written": {json.dumps(now + ahead)},\n'
     parts = f'"suspensions": [{_listed(running)}],\n"ladders": [{_listed(rungs)}],\n"learned": [{_listed(lessons)}]'
     return f"{head}{parts}}}\n".encode()
+
+
+def _later(lesson: Lesson, seconds: float) -> Lesson:
+    """The same, told by a clock that is ahead by so many seconds."""
+    times = lesson.since + seconds, lesson.until + seconds, lesson.last + seconds
+    return replace(lesson, since=times[0], until=times[1], last=times[2])
 
 
 def _counts(key: Key, label: Label, urls: dict[tuple[bool, str], str]) -> bool:
@@ -96,12 +104,12 @@ def _key(key: Key) -> dict[str, Any]:
     return {"scope": key.scope, "name": key.name, "model": key.model}
 
 
-def _suspension(each: Suspension, url: str) -> dict[str, Any]:
+def _suspension(each: Suspension, url: str, ahead: float) -> dict[str, Any]:
     return {
         **_key(each.key),
         "url": url,
-        "since": each.since,
-        "until": each.until,
+        "since": each.since + ahead,
+        "until": each.until + ahead,
         "label": each.label,
         "rule": each.rule,
         "evidence": each.evidence,
@@ -242,9 +250,15 @@ def restore(remembered: Remembered, pool: Pool, suspensions: Suspensions) -> int
     What was learnt and still holds is known again.
     """
     now, urls, count = suspensions.clock(), urls_of(pool), 0
-    known = [lesson for lesson, url in remembered.learned if urls.get((True, lesson.signature.upstream)) == url]
+    ahead = ahead_of(suspensions.clock)
+    known = [
+        _later(lesson, -ahead)
+        for lesson, url in remembered.learned
+        if urls.get((True, lesson.signature.upstream)) == url
+    ]
     suspensions.learned.restore(reversed(known))  # the latest comes first in the file
-    for suspension, url in remembered.suspensions:
+    for stated, url in remembered.suspensions:
+        suspension = replace(stated, since=stated.since - ahead, until=stated.until - ahead)
         believed = now < suspension.until <= now + LONGEST
         if believed and urls.get(_place(suspension.key)) == url:
             count += suspensions.suspend(suspension) is not None
@@ -254,6 +268,6 @@ def restore(remembered: Remembered, pool: Pool, suspensions: Suspensions) -> int
         if urls.get(_place(key)) != url or (key, label) in reached:
             continue
         # The window of a rung without its suspension would swallow the next failure.
-        until = rung.until if key in running else min(rung.until, now)
+        until = rung.until - ahead if key in running else min(rung.until - ahead, now)
         suspensions.ladders.climb(key, label, Rung(rung.step, rung.order, until))
     return count
