@@ -72,6 +72,7 @@ class Understudy:
         )
         self.journal = self.inspection.journal
         self.uninstall: Callable[[], None] = lambda: None
+        self.unmask_logs: Callable[[], None] = lambda: None
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
         self.control = Control(self.engine, self.reload, self.closed, self.tallies)
@@ -93,6 +94,7 @@ class Understudy:
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
+        self.unmask_logs = self.engine.gate.open()
         self.inspection.open()
 
     def configure(self, updated: Set[str]) -> None:
@@ -159,6 +161,7 @@ class Understudy:
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
                 ctx.options.update(**{name: before})
+        self.unmask_logs()
 
     def read_pool(self) -> None:
         """Load the pool file. Raises OptionsError with all its problems."""

@@ -106,6 +106,8 @@ class StreamMask:
         known = [(secret, name) for secret, name in secrets if len(secret) >= SHORTEST_MASKED]
         self._secrets = [(secret, _filler(name)) for secret, name in known]
         self._sets = [_cuts_of(secret) for secret, _ in known]
+        signs = {sign for secret, _ in known for sign in (*_literals(secret), *map(str.encode, _signs(secret)))}
+        self._signs = sorted(signs | {b"\0"}, key=len)  # without any of them there is nothing to mask
         self._longest = max((each.longest for each in self._sets), default=0)
         self._kept = b""
 
@@ -127,6 +129,11 @@ class StreamMask:
         return kept
 
     def _masked(self, data: bytes) -> bytes:
+        for sign in self._signs:
+            if sign in data:
+                break
+        else:
+            return data
         for secret, filler in self._secrets:
             data = mask_with(data, secret, filler)
         return data
@@ -152,14 +159,16 @@ for _name, _char in sorted(html5.items()):
 
 
 class _Spellings[T: (str, bytes)]:
-    """How one secret may be written: ``plain`` as it is or encoded as a whole, ``escaped`` with any character escaped.
+    """How one secret may be written: ``literals`` are the secret encoded as a whole, ``escaped`` finds it with escapes.
 
-    ``signs``: without any of them nothing is escaped.
+    ``plain`` finds any of the literals. ``signs``: without any of them nothing is escaped.
     """
 
-    def __init__(self, literals: Sequence[T], escaped: re.Pattern[T], signs: Sequence[T]) -> None:
-        self._literals, self._escaped, self._signs = literals, escaped, signs
-        self._plain = _any_of(literals)
+    def __init__(self, literals: Sequence[T], plain: re.Pattern[T], escaped: re.Pattern[T], signs: Sequence[T]) -> None:
+        self._literals: Sequence[T] = literals
+        self._plain: re.Pattern[T] = plain
+        self._escaped: re.Pattern[T] = escaped
+        self._signs: Sequence[T] = signs
 
     def wanted(self, text: T) -> Iterator[re.Pattern[T]]:
         """The expressions that find something in this text."""
@@ -222,22 +231,19 @@ _CUT = re.compile(
 )
 
 
-def _any_of[T: (str, bytes)](literals: Sequence[T]) -> re.Pattern[T]:
-    if isinstance(literals[0], str):
-        return re.compile("|".join(re.escape(str(each)) for each in literals))
-    return re.compile(b"|".join(re.escape(bytes(each)) for each in literals))
-
-
 @lru_cache(maxsize=512)
 def _for_str(secret: str) -> _Spellings[str]:
+    literals = _forms(secret)
     escaped = "".join(_spelling(char, {char}) for char in secret)
-    return _Spellings(_forms(secret), re.compile(escaped), _signs(secret))
+    return _Spellings(literals, re.compile("|".join(map(re.escape, literals))), re.compile(escaped), _signs(secret))
 
 
 @lru_cache(maxsize=512)
 def _for_bytes(secret: str) -> _Spellings[bytes]:
-    escaped = "".join(_chars(secret)).encode("latin-1")
-    return _Spellings(_literals(secret), re.compile(escaped), [sign.encode() for sign in _signs(secret)])
+    literals = _literals(secret)
+    escaped = re.compile("".join(_chars(secret)).encode("latin-1"))
+    signs = [sign.encode() for sign in _signs(secret)]
+    return _Spellings(literals, re.compile(b"|".join(map(re.escape, literals))), escaped, signs)
 
 
 def _signs(secret: str) -> list[str]:

@@ -214,6 +214,7 @@ class AttemptLayer(Layer):
                 return
         try:
             self.secret = self.secret_for(rejected)
+            call.engine.gate.learn(self.secret.name, self.secret.value, *self.secret.more)
             # Before it is used: an error may repeat it.
             call.secrets.append((candidate, self.secret))
             self.sent = request = self.request_with(self.secret)

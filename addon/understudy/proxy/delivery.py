@@ -7,26 +7,31 @@ how it ended is read from its last bytes.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from logging import WARNING
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._events import (
     ResponseData,
     ResponseEndOfMessage,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 
 from understudy.codec.event_stream import StreamKind
+from understudy.codec.masking import StreamMask
 from understudy.dialects import Dialect, Progress
 from understudy.failover import Refuse, Release
 from understudy.failover.memory import Refusal, marks_of
 from understudy.model import Label
 from understudy.proxy import release, reply_edit
 from understudy.proxy.attempt import AttemptLayer
+from understudy.proxy.masking_gate import mask_body, mask_head, masked_fields, show_body
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
 from understudy.replies import Fault, FaultKind, Hold, Reply, Tail
@@ -42,6 +47,8 @@ class Delivery:
         """The attempt whose reply the tool gets; None before, and for an answer of our own."""
         self.tail: Tail | None = None
         self.edit: ReplyEdit | None = None
+        self.mask: StreamMask | None = None
+        """Masks what still comes of a released reply; None where nothing comes, or it is compressed."""
         self.untouched = True
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.kept = bytearray()
@@ -70,6 +77,9 @@ class Delivery:
         edited = release.prepare(head.response, body, hold, step, complete=complete)
         if edited is None:
             return False
+        if not complete and not hold.encoded:
+            self.mask = StreamMask(hold.secret.named)
+            edited = self.mask.feed(edited)
         edit = self.edit_of(hold, head.response, complete=complete)
         if edit is not None:
             edited = edit.feed(edited) + (edit.finish() if complete else b"")
@@ -80,9 +90,9 @@ class Delivery:
             stream.context.server = stream.flow.server_conn = attempt.server
         held = attempt.hand_over(stream)
         if body != edited:
-            rest = [event for event in held[1:] if not isinstance(event, ResponseData)]
+            others = [event for event in held[1:] if not isinstance(event, ResponseData)]
             # Never an empty one: as a chunk that would be the end of the reply.
-            held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *rest]
+            held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *others]
         if call.journal is not None:
             call.journal.released(call.flow, call.exchange, step.attempt)
         self.note(call, step, hold, head.response, edited)
@@ -93,7 +103,10 @@ class Delivery:
             self.tail = Tail()
             self.untouched = stream.flow.response.stream is True and not stream.context.options.store_streamed_bodies
             stream.server_state = self.state_released
-        for event in held[1:]:
+        rest = [
+            each for event in held[1:] for each in ([event] if isinstance(event, ResponseData) else self.masked(event))
+        ]
+        for event in rest:
             if stream.server_state == stream.state_errored:
                 break
             if isinstance(event, ResponseProtocolError):
@@ -148,6 +161,7 @@ class Delivery:
             if self.kept and self.stream.flow.response:
                 self.stream.flow.response.data.content = bytes(self.kept)
                 self.kept.clear()
+            self.show_streamed()
         yield from self.stream.state_stream_response_body(event)
 
     def state_edited(self, event: events.Event) -> CommandGenerator[None]:
@@ -160,6 +174,41 @@ class Delivery:
         elif isinstance(event, ResponseEndOfMessage) and (rest := self.edit.finish()):
             yield from self.state_released(ResponseData(self.stream.stream_id, rest))
         yield from self.state_released(event)
+
+    # -- what still comes --------------------------------------------------------------------------------------------
+
+    def masked(self, event: events.Event) -> list[HttpEvent]:
+        """What becomes of an event of the released reply, before anybody sees it: nothing, itself, or a piece first."""
+        assert isinstance(event, HttpEvent)
+        hold = self.released.hold if self.released is not None else None
+        if hold is None:
+            return [event]
+        if isinstance(event, ResponseData):
+            if self.mask is None:
+                return [event]
+            event.data = self.mask.feed(event.data)
+            return [event] if event.data else []
+        if isinstance(event, ResponseTrailers):
+            fields = masked_fields(event.trailers.fields, hold.secret)
+            if fields is not event.trailers.fields:
+                event.trailers = http.Headers(fields)
+        if self.mask is not None and (rest := self.mask.finish()):
+            return [ResponseData(event.stream_id, rest), event]
+        return [event]
+
+    def mask_whole(self) -> None:
+        """Mask a released reply that mitmproxy has buffered: before a script, the flow or the tool gets it."""
+        hold, response = self.released.hold if self.released is not None else None, self.stream.flow.response
+        if hold is None or response is None:
+            return
+        mask_head(response, hold.secret)
+        mask_body(response, hold.secret)
+
+    def show_streamed(self) -> None:
+        """What the flow keeps of a stream that has been sent: decoded and masked, or nothing of it."""
+        hold, response = self.released.hold if self.released is not None else None, self.stream.flow.response
+        if hold is not None and response is not None and hold.encoded:
+            show_body(response, hold.secret)
 
     # -- how it ended ------------------------------------------------------------------------------------------------
 
@@ -205,6 +254,8 @@ class Delivery:
                 call.journal.released(call.flow, call.exchange, 0)
             call.engine.memory.ended(call.exchange, call.plan, call.asked, None)
             answer = call.engine.memory.last_refusal(call.exchange) if step.refused else None
+        if call is not None:
+            step = replace(step, message=call.engine.gate.mask(step.message))
         yield commands.Log(step.message, WARNING)
         yield from self.respond(release.last_refusal(answer) if answer else release.own_answer(dialect, step))
 

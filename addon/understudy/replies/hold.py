@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 from understudy.codec.content_encoding import Decoder
 from understudy.codec.event_stream import EventReader, StreamKind, is_one_piece, kind_of, last_events
-from understudy.codec.masking import mask
+from understudy.codec.masking import SHORTEST_MASKED, mask
 from understudy.dialects import DIALECTS, Call, Dialect, Progress, StreamEvent
 from understudy.model import Candidate, HoldUntil
 from understudy.replies.reply import Fault, FaultKind, Reply
@@ -48,6 +48,19 @@ class Secret:
         for value in (self.value, *self.more):
             text = mask(text, value, self.name)
         return text
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """Each value with the name that stands for it."""
+        return [(value, self.name) for value in (self.value, *self.more)]
+
+    def is_in_lower_case(self, name: bytes) -> bool:
+        """Whether the name of a header holds one of the values, in any case."""
+        lower = name.lower()
+        return any(
+            len(value) >= SHORTEST_MASKED and value.lower().encode("utf-8", "surrogateescape") in lower
+            for value in (self.value, *self.more)
+        )
 
 
 class Held(Enum):
@@ -225,11 +238,12 @@ class Hold:
             alias=self.call.alias,
             model=self.candidate.model,
             streamed=self.call.streamed,
-            headers=self.headers,
+            headers=tuple((name, self.secret.mask(value)) for name, value in self.headers),
             body=self.secret.mask(self._error.data if self._error else bytes(self.body)),
             event=(self._error.name or "error") if self._error else "",
             fault=self._fault,
             truncated=self.outgrown,
+            mask=self.secret.mask,
         )
 
     def _header(self, name: str) -> str:
