@@ -57,7 +57,13 @@ def _shown(sent: http.Request, original: http.Request, hold: Hold) -> http.Reque
     shown = http.Request.__new__(http.Request)
     shown.data = copy.copy(sent.data)
     shown.data.headers = http.Headers(
-        rewrite.shown_fields(sent.headers.fields, dialects, hold.secret.name, hold.secret.mask)
+        rewrite.shown_fields(
+            sent.headers.fields,
+            dialects,
+            hold.secret.name,
+            hold.secret.mask,
+            [header for header, _ in hold.candidate.credential.secret_headers],
+        )
     )
     shown.data.path = hold.secret.mask(sent.data.path)
     content = sent.data.content

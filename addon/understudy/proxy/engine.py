@@ -335,6 +335,9 @@ def pool_secrets(pool: Pool) -> dict[str, str]:
             found[source.reveal()] = credential.name
             if isinstance(source, SigningSource):
                 found |= dict.fromkeys(source.others(), credential.name)
+        for _, each in credential.secret_headers:
+            with suppress(SecretError):
+                found[each.reveal()] = credential.name
     return found
 
 

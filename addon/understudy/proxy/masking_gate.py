@@ -24,6 +24,9 @@ SEEN_LIMIT = 256
 BODY_LIMIT = 8 * 1024 * 1024
 """Decoded bytes of a reply that a flow shows."""
 NOT_SHOWN = b"understudy: this body is not shown: it cannot be decoded, or is larger than 8 MiB"
+ENCODINGS = ("gzip", "deflate", "br", "zstd")
+COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""How gzip and zstd begin, also in a body that says nothing of them."""
 NOT_WRITTEN = "understudy: a log line that cannot be put together"
 NAME_MASKED = b"x-understudy-masked"
 """A header whose name held a secret: a placeholder is no name that a header can have."""
@@ -159,6 +162,12 @@ def masked_body(content: bytes, encoding: str, secret: Secret, *, limit: int = B
     Bytes may stand in clear behind or in place of what is encoded, so they are looked at as they are, too.
     """
     decoded = decode_reply(content, encoding, limit) if encoding else content
+    if decoded is None or content.startswith(COMPRESSED):
+        # It is called something else than what it is; whoever looks for the secret would find out.
+        for other in ENCODINGS:
+            found = decode_reply(content, other, limit)
+            if found and (masked := secret.mask(found)) != found:
+                return masked
     if decoded is None:
         return secret.mask(content)
     masked = secret.mask(decoded)

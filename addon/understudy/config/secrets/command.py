@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, override
@@ -39,12 +39,13 @@ class CommandSecret(Source):
     """What a program prints, kept until it expires or is rejected.
 
     ``argv``: the program with its arguments. ``folder``: where it runs. ``ttl``: seconds after which it is run again
-    although nothing says that the secret expires. ``clock``: in seconds. To be used from one event loop.
+    although nothing says that the secret expires. ``clock``: in seconds. ``hidden``: variables that the program does
+    not see, because they hold other secrets. To be used from one event loop.
     """
 
     __slots__ = (
-        "_argv", "_clock", "_expires", "_failure", "_folder", "_refused", "_renewal", "_retry_at", "_run", "_timeout",
-        "_ttl", "_useless", "_value",
+        "_argv", "_clock", "_expires", "_failure", "_folder", "_refused", "_renewal", "_retry_at", "_run",
+        "_timeout", "_ttl", "_useless", "_value", "hidden",
     )  # fmt: skip
     refreshable: ClassVar[bool] = True
 
@@ -56,7 +57,9 @@ class CommandSecret(Source):
         ttl: float = math.inf,
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = STEADY,
+        hidden: Collection[str] = frozenset(),
     ) -> None:
+        self.hidden = hidden
         self._argv, self._folder, self._ttl, self._timeout, self._clock = tuple(argv), folder, ttl, timeout, clock
         self._value: str | None = None
         self._refused: str | None = None
@@ -106,7 +109,7 @@ class CommandSecret(Source):
     async def _renew(self) -> None:
         """Run the program once and take note of what came of it."""
         try:
-            output = await output_of(self._argv, self._folder, self._timeout)
+            output = await output_of(self._argv, self._folder, self._timeout, self.hidden)
             ahead = ahead_of(self._clock)
             printed = read_output(output, str(self), self._clock() + ahead)
             self._succeeded(replace(printed, expires=printed.expires - ahead))
