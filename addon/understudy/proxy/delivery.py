@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from logging import WARNING
+from typing import Any
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
@@ -18,6 +19,7 @@ from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._events import (
     ResponseData,
     ResponseEndOfMessage,
+    ResponseHeaders,
     ResponseProtocolError,
     ResponseTrailers,
 )
@@ -31,7 +33,7 @@ from understudy.failover.memory import Refusal, marks_of
 from understudy.model import Label
 from understudy.proxy import release, reply_edit
 from understudy.proxy.attempt import AttemptLayer
-from understudy.proxy.masking_gate import mask_body, mask_head, masked_fields, show_body
+from understudy.proxy.masking_gate import NOT_SHOWN, can_be_decoded, mask_body, mask_head, masked_fields, show_body
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
 from understudy.replies import Fault, FaultKind, Hold, Reply, Tail
@@ -196,13 +198,37 @@ class Delivery:
             return [ResponseData(event.stream_id, rest), event]
         return [event]
 
-    def mask_whole(self) -> None:
-        """Mask a released reply that mitmproxy has buffered: before a script, the flow or the tool gets it."""
+    def mask_whole(self, send: CommandGenerator[None]) -> CommandGenerator[None]:
+        """Mask a released reply that mitmproxy has buffered and is to ``send``: before a script or the flow has it.
+
+        One that cannot be decoded goes to the tool, without a secret in clear, and is not stored.
+        """
         hold, response = self.released.hold if self.released is not None else None, self.stream.flow.response
         if hold is None or response is None:
+            yield from send
             return
         mask_head(response, hold.secret)
         mask_body(response, hold.secret)
+        if can_be_decoded(response):
+            yield from send
+            return
+        kept = response.copy().data
+        show_body(response, hold.secret)
+        shown = response.headers.fields
+        answer: Any = None
+        while True:
+            try:
+                command = send.send(answer)
+            except StopIteration:
+                return
+            if isinstance(command, SendHttp):
+                event = command.event
+                if isinstance(event, ResponseHeaders) and event.response.headers.fields == shown:
+                    event.response = http.Response.__new__(http.Response)
+                    event.response.data = kept
+                elif isinstance(event, ResponseData) and event.data == NOT_SHOWN:
+                    event.data = kept.content or b""
+            answer = yield command
 
     def show_streamed(self) -> None:
         """What the flow keeps of a stream that has been sent: decoded and masked, or nothing of it."""

@@ -46,9 +46,12 @@ class MaskingGate:
 
         A request may still be under way with one of them.
         """
-        for secret, name in self._pool.items():
+        before, self._pool = (
+            self._pool,
+            {secret: name for secret, name in secrets.items() if len(secret) >= SHORTEST_MASKED},
+        )
+        for secret, name in before.items():
             self.learn(name, secret)
-        self._pool = {secret: name for secret, name in secrets.items() if len(secret) >= SHORTEST_MASKED}
 
     def learn(self, name: str, *secrets: str) -> None:
         """A request goes out with these."""
@@ -176,13 +179,16 @@ def masked_body(content: bytes, encoding: str, secret: Secret, *, limit: int = B
 
 def show_body(response: http.Response, secret: Secret) -> None:
     """Mask the body of a reply that only a flow shows: one that cannot be decoded is not stored."""
-    content, encoding = response.data.content, response.headers.get("content-encoding", "")
-    if not content:
-        return
-    if encoding and decode_reply(content, encoding, BODY_LIMIT) is None:
+    if response.data.content and not can_be_decoded(response):
         set_body(response, NOT_SHOWN)
     else:
         mask_body(response, secret)
+
+
+def can_be_decoded(response: http.Response) -> bool:
+    """Whether the content encoding of a body can be undone within bounds."""
+    encoding = response.headers.get("content-encoding", "")
+    return not encoding or decode_reply(response.data.content or b"", encoding, BODY_LIMIT) is not None
 
 
 def set_body(response: http.Response, content: bytes) -> None:

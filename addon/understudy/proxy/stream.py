@@ -475,8 +475,9 @@ class ReplayStream(HttpStream):
                 yield commands.Log(f"understudy: cannot add to a list of models: {self.trace(error)}", ERROR)
         if not already_streamed:
             self.delivery.proven()
-            self.delivery.mask_whole()
-        yield from super().send_response(already_streamed)
+            yield from self.delivery.mask_whole(super().send_response())
+        else:
+            yield from super().send_response(already_streamed)
         if self.server_state == self.state_errored:
             # Another addon killed the flow when it saw the whole response.
             self.finish()
