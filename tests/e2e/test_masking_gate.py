@@ -180,13 +180,15 @@ def test_h07_a_secret_header_is_on_the_wire_and_in_no_record(
     run = recorded(mitmdump, tmp_path, env={**ENVIRONMENT, "GATEWAY": extra}, pool_yaml=pool)
     stage = Stage(run.proxy, upstream, other_upstream)
     alias = stage.alias("pair")
-    echo = json_reply(429, {"error": {"message": f"wrong {extra}"}}, [("x-received", extra)])
-    stage.play(alias, {"a": echo, "b": echo})
-    response = stage.call(CHAT, alias)
-    assert response.status == 429
-    assert [seen.header("x-gateway") for seen in stage.seen(alias)] == [extra, ""]
+    said = {"error": {"message": f"wrong {extra}", "type": "invalid_request_error"}}
+    stage.play(alias, {"a": json_reply(529, said, [("x-received", extra)]), "b": CHAT.answers()})
+    assert stage.call(CHAT, alias).status == 200
+    assert {(seen.credential, seen.header("x-gateway")) for seen in stage.seen(alias)} == {
+        (SECRETS["a"], extra),
+        (SECRETS["b"], ""),
+    }
     alone = stage.alias("solo")
-    stage.play(alone, {"a": echo})
+    stage.play(alone, {"a": json_reply(400, said, [("x-received", extra)])})
     response = stage.call(CHAT, alone)
     assert extra not in shown(response)
     assert b"<understudy:a>" in response.body

@@ -134,10 +134,10 @@ def mask_head(response: http.Response, secret: Secret) -> bool:
     shown = masked_fields(fields, secret), secret.mask(reason), trailers and masked_fields(trailers.fields, secret)
     if shown == (fields, reason, trailers and trailers.fields):
         return False
-    response.headers = http.Headers(shown[0])
+    response.headers.fields = shown[0]
     response.data.reason = shown[1]
     if shown[2]:
-        response.trailers = http.Headers(shown[2])
+        response.trailers = http.Headers(shown[2])  # another object: the tool may still be sent the one before
     return True
 
 
