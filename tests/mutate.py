@@ -100,7 +100,9 @@ def is_noticed(module: Path, text: str, folder: Path) -> bool:
     before = target.read_text("utf-8")
     target.write_text(text, "utf-8")
     try:
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
+        # pytest's own ``pythonpath`` would go before PYTHONPATH, which is for the processes that tests start.
+        paths = ["-o", f"pythonpath={folder} {ROOT}", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", *paths, *tests_of(module)]
         environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=SECONDS, check=False)
         return done.returncode != 0
@@ -135,6 +137,9 @@ def main() -> int:
             # As it is written out again, without comments: what fails then says nothing about a change.
             if is_noticed(module, ast.unparse(trees[module]), folder):
                 print(f"the tests of {package} fail without any change", file=sys.stderr)
+                return 2
+            if not is_noticed(module, "raise RuntimeError('for the test of the tests')", folder):
+                print(f"the tests of {package} do not run the copy", file=sys.stderr)
                 return 2
         for module, index in chosen:
             tree = copy.deepcopy(trees[module])

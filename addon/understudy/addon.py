@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mitmproxy import connection, ctx, exceptions, flow, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layer, server_hooks
 from mitmproxy.proxy.mode_servers import ServerInstance
-from mitmproxy.proxy.mode_specs import UpstreamMode
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from OpenSSL import SSL
 
 from understudy import options
@@ -36,14 +36,16 @@ from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.model import Pool, Upstream
-from understudy.proxy import tunnel
+from understudy.proxy import garbage, hook_table, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
 from understudy.proxy.listener import Abandoned, Fetch
 from understudy.proxy.socket_owner import LocalUsers, user_ids
 from understudy.proxy.upstream_connection import close_socket, lift_connection_limit
+from understudy.proxy.worker import NUMBER, PAUSE, Drain, Lifeline
 from understudy.rules import INTERVAL, RuleLibrary
+from understudy.shared import Sharing
 from understudy.suspensions.persistence import StateKeeper
 
 logger = logging.getLogger("understudy")
@@ -73,12 +75,18 @@ class Understudy:
         self.journal = self.inspection.journal
         self.uninstall: Callable[[], None] = lambda: None
         self.unmask_logs: Callable[[], None] = lambda: None
+        self.leave_shortcuts: list[Callable[[], None]] = []
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
-        self.control = Control(self.engine, self.reload, self.closed, self.tallies)
+        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
+        self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
         self.descriptors = Descriptors(self.engine.clock)
+        self.drain: Drain | None = None
+        self._stopped = False
+        self._left_open: Set[ProxyMode] = frozenset()
+        """The modes that a stranger could reach while this worker listened."""
         self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -101,6 +109,8 @@ class Understudy:
         """Read the pool file when its option changes. Raises OptionsError; the last good pool stays in use."""
         if "proxy_debug" in updated and ctx.options.proxy_debug:
             raise exceptions.OptionsError(NO_DEBUG)
+        if "pool_shortcuts" in updated:
+            self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
         if "pool_attempt_flows" in updated:
@@ -137,6 +147,12 @@ class Understudy:
             loop.create_task(self._watch_rules(), name="understudy rules"),
             loop.create_task(self.keeper.keep(), name="understudy state"),
         ]
+        self.sharing.open()
+        if NUMBER in os.environ:
+            self.drain = Drain(ctx.master.addons.get("proxyserver"), self._stop_listening, ctx.master.shutdown)
+            ctx.master.addons.add(self.drain)
+            self.drain.listen(loop)
+            Lifeline(os.environ).ready(loop, partial(self.drain.begin, PAUSE))
         self.let_control()
         if (web := getattr(ctx.master, "app", None)) is not None:
             from understudy.control import page  # here: mitmdump has no use for a web server
@@ -144,6 +160,7 @@ class Understudy:
             self.leave_web()
             self.leave_web = page.serve(web, self.control, self.metrics, self._theme)
             logger.info(f"understudy: the pool page is {page.address(str(getattr(ctx.master, 'web_url', '/')))}")
+        self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
 
@@ -156,12 +173,27 @@ class Understudy:
         self.server.close()
         self.leave_web()
         self.uninstall()
+        self.take_shortcuts(wanted=False)
+        self.sharing.close()
+        if self.drain is not None:
+            self.drain.close()
         self.keeper.close()
         self.inspection.close()
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
                 ctx.options.update(**{name: before})
         self.unmask_logs()
+
+    def take_shortcuts(self, *, wanted: bool) -> None:
+        """Put the shorter ways through mitmproxy's core in place, or take them out without a trace."""
+        for leave in reversed(self.leave_shortcuts):
+            leave()
+        self.leave_shortcuts = []
+        if wanted:
+            self.leave_shortcuts = [hook_table.install(ctx.master.addons), value_checks.install()]
+            if self._tasks:
+                # What is loaded by now stays for good.
+                self.leave_shortcuts.append(garbage.settle())
 
     def read_pool(self) -> None:
         """Load the pool file. Raises OptionsError with all its problems."""
@@ -179,6 +211,8 @@ class Understudy:
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
+        # Last: what the state file brings back may have been resumed elsewhere since, and is not told.
+        self.sharing.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):
             logger.warning(f"understudy: {warning}")
         counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials"
@@ -211,6 +245,8 @@ class Understudy:
 
     def announce(self) -> None:
         """Let ``understudy run`` find this proxy: listeners and pool may have changed."""
+        if self._stopped:
+            return
         self.presence.tell(self.engine.snapshot, self._servers(), ctx.options.confdir)
 
     async def _watch_rules(self) -> None:
@@ -291,12 +327,20 @@ class Understudy:
 
     def is_remote(self, client: connection.Client) -> bool:
         """Whether this client came in over a listener that a stranger can reach (law 12)."""
+        if client.proxy_mode in self._left_open:
+            return True
         return any(self._is_open(server) for server in self._servers() if server.mode == client.proxy_mode)
 
     def stranger(self, client: connection.Client) -> str:
         """Which other user of this machine the client is (law 12), unless it had to give a password; "" for none."""
         who = self.users.stranger(client)
         return who if who and not ctx.options.proxyauth else ""
+
+    def _stop_listening(self) -> None:
+        # A listener that is closed has no address to tell, and its connections go on.
+        self._left_open = frozenset(server.mode for server in self._servers() if self._is_open(server))
+        self.presence.withdraw()
+        self._stopped = True
 
     def closed(self, pool: Pool) -> Mapping[str, str]:
         """The upstreams that get no secret as this proxy is set up, each with the reason."""

@@ -58,6 +58,12 @@ def add(loader: Loader) -> None:
         "pool_journal", str, "", "Append one JSON object per pooled call to this file; '-' is standard output."
     )
     loader.add_option(
+        "pool_shortcuts",
+        bool,
+        True,
+        "Shorter ways through mitmproxy's core: hooks by table, checks, garbage collection.",
+    )
+    loader.add_option(
         "pool_metrics", bool, False, "Collect metrics for Prometheus (needs mitmproxy-understudy[metrics])."
     )
     loader.add_option(

@@ -104,3 +104,17 @@ def test_a_piece_that_ends_in_a_line_break_goes_on_at_once_and_uncopied() -> Non
     piece = b'data: {"delta": "sk-"}\n\n'
     assert StreamMask([(SECRET, "work")]).feed(piece) is piece
     assert StreamMask([("short", "work")]).feed(b"shor") == b"shor"
+
+
+def test_what_passes_need_not_be_fed() -> None:
+    """Neither a secret, nor the beginning of one, nor anything while a beginning is kept back."""
+    matcher = StreamMask([(SECRET, "work")])
+    assert matcher.passes(b'data: {"delta": "sk-"}\n\n')
+    assert matcher.passes(b"")
+    assert matcher.passes(b"no line break")
+    assert not matcher.passes(f"a {SECRET}\n".encode())
+    assert not matcher.passes(b"a sk-proj")
+    assert matcher.feed(b"a sk-proj") == b"a "
+    assert not matcher.passes(b"fine\n")
+    assert matcher.feed(b"fine\n") == b"sk-projfine\n"
+    assert matcher.passes(b"fine\n")

@@ -97,7 +97,7 @@ def test_x02_generic_errors_on_count_suspend_nothing(stage: Stage, failure: Beha
 def test_f06_another_alias_of_the_same_upstream_model(stage: Stage) -> None:
     """F06: suspended for one alias is suspended for another that means the same upstream model, and only for it."""
     model = stage.alias()
-    stage.play(model, {"a": refusal(CHAT, model), "b": CHAT.answers(), "c": CHAT.answers()})
+    stage.play(model, {"a": refusal(CHAT, model), "b": [CHAT.answers(), RESPONSES.answers()]})
     assert stage.call(CHAT, model).status == 200
     assert stage.call(RESPONSES, model).status == 200
     assert stage.order(model) == ["a", "b", "b"]

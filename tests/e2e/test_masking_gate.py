@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import html
 import json
+from functools import partial
 from pathlib import Path
 
 import brotli
 import pytest
 
-from .behaviours import Behaviour, chunks, encoded, json_reply, raw, sse, verbatim
+from .behaviours import Behaviour, Seen, chunks, encoded, json_reply, raw, sse, verbatim
 from .client import Response, request
 from .proxy import StartProxy
 from .stage import CHAT, ENVIRONMENT, SECRETS, TOOL, Stage, data, pool_yaml
@@ -95,6 +96,11 @@ def decoded(response: Response) -> str:
         return ""
 
 
+def names(alias: bytes, seen: Seen) -> bool:
+    """Whether a request asks for this alias."""
+    return alias in seen.body
+
+
 def repeats(text: str) -> list[str]:
     """The spellings of the secret that a text holds."""
     return [spelling for spelling in SPELLINGS if spelling in text]
@@ -152,7 +158,7 @@ def test_h03_the_tools_own_credential_is_in_no_record_where_calls_are_observed(
     stage = Stage(run.proxy, upstream, other_upstream)
     for name, echo in echoes.items():
         alias = stage.alias("looks")
-        upstream.on(lambda seen, alias=alias: alias.encode() in seen.body, echo)
+        upstream.on(partial(names, alias.encode()), echo)
         for stream in (False, True):
             path, body = CHAT.ask(alias, stream)
             response = request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -251,7 +252,8 @@ def test_a_silent_opinion_is_not_waited_for_longer_than_a_first_event() -> None:
     exchange, _ = stage.open(ON, streamed=True)
     exchange.judge(ODD, stage.now)
     assert exchange.has_another(stage.now)
-    assert exchange.first_byte_limit(stage.now) == Budget().first_event
+    assert exchange.ask_at(B, stage.now) == math.inf
+    assert exchange.end_at(B, stage.now, stage.now) == stage.now + Budget().first_event
     assert exchange.judge(fault(FaultKind.SILENCE), stage.now) == Release(1)
 
 
@@ -402,14 +404,15 @@ def test_a_filter_in_words_that_no_rule_knows_is_not_led_round(words: str, statu
 
 
 def test_a_filter_that_looks_like_a_rejected_key_is_not_led_round_either() -> None:
-    """J03: an open 403 whose words are a filter's suspends no credential."""
-    stage = Stage()
-    said = reply(Label.CREDENTIAL_REJECTED, status=403, certain=False, message="Blocked by our content safety system")
-    assert stage.answer(ON, [said]).end == Release(1)
-    assert stage.suspended() == {}
+    """J03: an open 403 whose words are a filter's suspends no credential; an open 500 is no overload then."""
+    for label, status in ((Label.CREDENTIAL_REJECTED, 403), (Label.OVERLOADED, 500)):
+        stage = Stage()
+        said = reply(label, status=status, certain=False, message="Blocked by our content safety system")
+        assert stage.answer(ON, [said]).end == Release(1)
+        assert stage.suspended() == {}
 
 
-@pytest.mark.parametrize("status", [401, 402, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 402, 429, 502, 503])
 def test_a_limit_that_speaks_of_a_policy_is_a_limit(status: int) -> None:
     """These statuses say what they are about; a word such as `policy` in them is another policy."""
     stage = Stage()

@@ -169,6 +169,6 @@ def test_what_does_not(words: str) -> None:
     assert not reads_like_policy(said(words))
 
 
-def test_a_status_for_legal_reasons_is_a_policy() -> None:
-    """RFC 7725."""
-    assert reads_like_policy(Reply(451))
+def test_a_status_for_legal_reasons_is_no_policy_by_itself() -> None:
+    """RFC 7725: it is about a country more often than about what was asked, and another vendor may be allowed to."""
+    assert not reads_like_policy(Reply(451, body=b"Not available in your region"))

@@ -56,7 +56,9 @@ def start(
     return core
 
 
-OK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
+DONE = b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n'
+ANSWER = b'{"choices": [{"message": {"content": "hi"}}]}'
+OK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
 
 
 def test_transparent_mode_goes_by_the_name(cores: list[Core]) -> None:
@@ -69,8 +71,8 @@ def test_transparent_mode_goes_by_the_name(cores: list[Core]) -> None:
     )
     assert b"Bearer tool" not in core.sent["u0.test"]
     assert b"host: u0.test\r\n" in core.sent["u0.test"].lower()
-    core.receive(server, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(server, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
     assert core.names().count(HttpResponseHeadersHook) == core.names().count(HttpResponseHook) == 1
     assert UnderstudyAttemptHook not in core.names()
 
@@ -88,13 +90,13 @@ def test_an_upstream_that_drops_packets_is_given_up(cores: list[Core]) -> None:
     assert "within 10 s" in str(core.hooks[-1].args()[0].outcome.verdict)
     server = core.opened()
     assert server.address == ("u1.test", 80)
-    core.receive(server, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(server, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
 
 
 def test_first_event_cuts_only_while_another_is_left(cores: list[Core]) -> None:
     """L10: a streamed request without any byte of a reply is cut at first_event; the last candidate never is."""
-    core = start(cores, Budget(first_event=5, seconds=1000), stream=True)
+    core = start(cores, Budget(first_event=5, hedge_after=0, seconds=1000), stream=True)
     first = core.opened()
     core.pass_time(5)
     assert core.closed == [first]
@@ -106,9 +108,12 @@ def test_first_event_cuts_only_while_another_is_left(cores: list[Core]) -> None:
     assert b"late" in core.to_client
 
 
-def test_a_stream_with_headers_is_never_cut(cores: list[Core]) -> None:
-    """L10: with headers received the attempt is not cut, and when nothing could be replayed any more it is released."""
-    core = start(cores, Budget(first_event=5, seconds=55), stream=True)
+SAID = b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n'
+
+
+def test_a_stream_with_headers_and_nobody_else_is_not_cut(cores: list[Core]) -> None:
+    """L10: with a single candidate nothing is cut, and when nothing could be replayed any more it is released."""
+    core = start(cores, Budget(first_event=5, seconds=55), credentials=1, stream=True)
     first = core.opened()
     core.receive(first, STREAM_HEAD)
     core.pass_time(5)
@@ -120,13 +125,125 @@ def test_a_stream_with_headers_is_never_cut(cores: list[Core]) -> None:
     assert core.closed == []
 
 
+SILENCES = {"nothing": b"", "headers": STREAM_HEAD, "comment": STREAM_HEAD + chunk(b": thinking\n\n")}
+
+
+@pytest.mark.parametrize("silence", SILENCES)
+@pytest.mark.parametrize("winner", [0, 1])
+def test_a05_a_silent_candidate_has_company(cores: list[Core], silence: str, winner: int) -> None:
+    """A05: B is asked as well, the first to show output wins, the other is cancelled, and nobody is suspended."""
+    core = start(cores, stream=True)
+    servers = [core.opened()]
+    if SILENCES[silence]:
+        core.receive(servers[0], SILENCES[silence])
+    core.pass_time(14.9)
+    assert len(core.opening) == 0
+    if silence == "comment":
+        core.receive(servers[0], chunk(b": still thinking\n\n"))
+    core.pass_time(0.1)
+    servers.append(core.opened())
+    assert [server.address for server in servers] == [("u0.test", 80), ("u1.test", 80)]
+    assert core.closed == []
+    # A first event that is no output says that somebody is at work, and decides nothing.
+    head = b"" if winner == 0 and SILENCES[silence] else STREAM_HEAD
+    core.receive(servers[winner], head + chunk(b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'))
+    assert core.to_client == b""
+    core.receive(servers[winner], chunk(SAID % b"winner"))
+    assert b"winner" in core.to_client
+    assert core.closed == [servers[1 - winner]]
+    core.receive(servers[1 - winner], chunk(SAID % b"loser"))
+    core.receive(servers[winner], chunk(b"data: [DONE]\n\n") + chunk(b""))
+    assert b"loser" not in core.to_client
+    assert core.to_client.endswith(b"0\r\n\r\n")
+    assert len(core.engine.suspensions) == 0
+    [abandoned] = [hook.args()[0] for hook in core.hooks if isinstance(hook, UnderstudyAttemptHook)]
+    assert (abandoned.outcome.word, abandoned.outcome.attempt.candidate.credential.name) == ("hedged", f"c{1 - winner}")
+    assert abandoned.record is not None
+    assert len(core.layer.streams) == 0
+
+
+def test_a05_two_at_a_time(cores: list[Core]) -> None:
+    """A05: law 10: three candidates, two at a time: the oldest silent one makes room for the third."""
+    core = start(cores, credentials=3, stream=True)
+    first = core.opened()
+    core.pass_time(15)
+    second = core.opened()
+    core.pass_time(15)
+    third = core.opened()
+    assert (core.closed, third.address) == ([first], ("u2.test", 80))
+    core.receive(second, STREAM_HEAD + chunk(SAID % b"second"))
+    assert core.closed == [first, third]
+    assert b"second" in core.to_client
+
+
+def test_a05_a_failure_beside_a_silent_candidate(cores: list[Core]) -> None:
+    """A05: B fails at once; A goes on, and with B's real reply in hand A has `first_event`; then the tool gets it."""
+    refused = b'{"error": {"code": "insufficient_quota"}}'
+    head = b"HTTP/1.1 429 No\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(refused)
+    core = start(cores, stream=True)
+    first = core.opened()
+    core.pass_time(15)
+    second = core.opened()
+    core.receive(second, head + refused)
+    assert core.to_client == b""
+    core.pass_time(29.9)
+    assert core.to_client == b""
+    core.pass_time(0.1)
+    assert core.closed == [first]
+    assert core.to_client.endswith(refused)
+
+
+def test_a05_both_silent(cores: list[Core]) -> None:
+    """A05: bounded by the budget, and never released as an empty success."""
+    for silence in SILENCES.values():
+        core = start(cores, stream=True)
+        servers = [core.opened()]
+        core.receive(servers[0], silence)
+        core.pass_time(15)
+        servers.append(core.opened())
+        core.receive(servers[1], silence)
+        for _ in range(79):
+            core.pass_time(0.5)
+        assert core.to_client == b""
+        core.pass_time(0.5)
+        assert core.to_client.startswith(b"HTTP/1.1 503")
+        assert {server.id for server in core.closed} == {server.id for server in servers}
+        assert len(core.layer.streams) == 0
+
+
+def test_a05_a_candidate_that_comes_back_is_asked_as_well(cores: list[Core]) -> None:
+    """A05: nobody is free when the time has come; a second later somebody is."""
+    core = start(cores, stream=True)
+    core.opened()
+    key = Key(Scope.CANDIDATE, "c1", "gpt-x")
+    core.engine.suspensions.suspend(Suspension(key, core.now, core.now + 16.5, Label.OVERLOADED, "test/overloaded"))
+    core.pass_time(15)
+    core.pass_time(1)
+    assert core.opening == []
+    core.pass_time(1)
+    assert core.opened().address == ("u1.test", 80)
+
+
+def test_l12_a_tool_that_leaves_two_attempts(cores: list[Core]) -> None:
+    """L12: both are cancelled, nobody is suspended, nothing is left."""
+    core = start(cores, stream=True)
+    servers = [core.opened()]
+    core.pass_time(15)
+    servers.append(core.opened())
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    assert core.closed == servers
+    assert len(core.engine.suspensions) == 0
+    assert len(core.layer.streams) == 0
+
+
 def test_plain_requests_wait_for_minutes(cores: list[Core]) -> None:
     """L10: a plain request that answers after three minutes is delivered, although another candidate is left."""
     core = start(cores)
     server = core.opened()
     core.pass_time(180)
-    core.receive(server, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(server, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
     assert core.closed == []
 
 
@@ -138,8 +255,8 @@ def test_an_error_that_stalls_is_left(cores: list[Core]) -> None:
     core.pass_time(STALL_LIMIT)
     assert core.closed == [first]
     second = core.opened()
-    core.receive(second, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(second, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
 
 
 def test_the_last_error_that_stalls_is_released(cores: list[Core]) -> None:
@@ -158,21 +275,21 @@ def test_a_kept_connection_that_was_closed_is_tried_again(cores: list[Core]) -> 
     core = start(cores)
     server = core.opened()
     server.timestamp_start = 1.0
-    core.receive(server, OK_HEAD + b"{}")
+    core.receive(server, OK_HEAD + ANSWER)
     core.ask(stream=False)
     assert core.opening == []  # reused
     server.state = ConnectionState.CAN_WRITE
     core.feed(events.ConnectionClosed(server))
     again = core.opened()
     assert again.address == ("u0.test", 80)
-    core.receive(again, OK_HEAD + b"{}")
-    assert core.to_client.count(b"{}") == 2
+    core.receive(again, OK_HEAD + ANSWER)
+    assert core.to_client.count(ANSWER) == 2
     assert len(core.engine.suspensions) == 0
 
 
 def test_late_bytes_of_an_abandoned_attempt_are_nobodys(cores: list[Core]) -> None:
     """S10: what an abandoned upstream still sends does not leak into the next attempt."""
-    core = start(cores, Budget(first_event=5), stream=True)
+    core = start(cores, Budget(first_event=5, hedge_after=0), stream=True)
     first = core.opened()
     core.pass_time(5)
     second = core.opened()
@@ -246,7 +363,7 @@ def test_nothing_outlives_its_request(cores: list[Core]) -> None:
     core = start(cores, stream=True)
     server = core.opened()
     for _ in range(50):
-        core.receive(server, STREAM_HEAD + chunk(b"data: [DONE]\n\n") + chunk(b""))
+        core.receive(server, STREAM_HEAD + chunk(DONE) + chunk(b""))
         core.ask(stream=True)
     assert len(core.layer.streams) == 2  # the request under way, under the tool's id and the upstream's
     assert len(core.alarms) <= 3
@@ -257,7 +374,7 @@ def test_a_closed_connection_is_let_go(cores: list[Core]) -> None:
     """Nothing keeps the layer of a connection, and with it flows and secrets, once mitmproxy has dropped it."""
     core = start(cores, stream=True)
     server = core.opened()
-    core.receive(server, STREAM_HEAD + chunk(b"data: [DONE]\n\n") + chunk(b""))
+    core.receive(server, STREAM_HEAD + chunk(DONE) + chunk(b""))
     layer = weakref.ref(core.layer)
     for name in ("layer", "context", "hooks", "opening", "alarms", "closed"):
         delattr(core, name)
@@ -297,7 +414,7 @@ REJECTED = b"HTTP/1.1 401 No\r\ncontent-type: application/json\r\ncontent-length
 def test_a_secret_that_is_at_hand_costs_no_hook(cores: list[Core]) -> None:
     """The hot path: nothing is waited for that is there already."""
     core = start(cores, first=Printing("sk-printed-0123456789"))
-    core.receive(core.opened(), OK_HEAD + b"{}")
+    core.receive(core.opened(), OK_HEAD + ANSWER)
     assert b"Bearer sk-printed-0123456789" in core.sent["u0.test"]
     assert UnderstudySecretHook not in core.names()
 
@@ -308,9 +425,9 @@ def test_nothing_is_sent_before_the_secret_is_there(cores: list[Core]) -> None:
     core = start(cores, first=source)
     assert (core.opening, core.sent) == ([], {})
     printed(core, source, "sk-printed-0123456789")
-    core.receive(core.opened(), OK_HEAD + b"{}")
+    core.receive(core.opened(), OK_HEAD + ANSWER)
     assert b"Bearer sk-printed-0123456789" in core.sent["u0.test"]
-    assert core.to_client.endswith(b"{}")
+    assert core.to_client.endswith(ANSWER)
 
 
 def test_a_401_asks_for_another_secret_once(cores: list[Core]) -> None:
@@ -330,8 +447,8 @@ def test_a_401_asks_for_another_secret_once(cores: list[Core]) -> None:
     assert core.held == []
     other = core.opened()
     assert other.address == ("u1.test", 80)
-    core.receive(other, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(other, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
 
 
 @pytest.mark.parametrize("then", ["sk-first-0123456789", ""])
@@ -421,8 +538,8 @@ def test_o07_a_websocket_where_calls_are_made_is_answered_with_426(cores: list[C
     [flow] = {id(hook.args()[0]): hook.args()[0] for hook in core.hooks}.values()
     assert "tool-own-secret" not in str(flow.get_state())
     core.ask(stream=False)
-    core.receive(core.opened(), OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(core.opened(), OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -497,7 +614,7 @@ def test_h08_odd_aliases_end_in_a_clear_answer(cores: list[Core], alias: str, st
     core = Core(Budget(wait=0))
     cores.append(core)
     ReplayStream.journal = FlowJournal(lambda: core.now)
-    body = b'{"error":{"message":"Something failed","code":"x"}}' if status != 200 else b"{}"
+    body = b'{"error":{"message":"Something failed","code":"x"}}' if status != 200 else ANSWER
     head = b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     for _ in range(2):  # the second round finds what the first one left in memory
         core.post("/v1/chat/completions", {"model": alias, "messages": []})
@@ -683,8 +800,8 @@ def test_a_request_with_trailers_is_read(cores: list[Core], pieces: int) -> None
         core.feed(events.DataReceived(core.client, asked[at : at + step]))
     server = core.opened()
     assert core.sent["u0.test"].partition(b"\r\n\r\n")[2] in (body, chunk(body) + b"0\r\n\r\n")
-    core.receive(server, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(server, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
 
 
 def test_h05_a_foreign_page_is_refused_before_its_body_is_read(

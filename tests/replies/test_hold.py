@@ -86,9 +86,32 @@ def test_a_json_success_is_held_whole() -> None:
     assert fed(hold(streamed=False), [b"{}"], [("Content-Type", "application/problem+json")]) is Held.REPLY
 
 
-@pytest.mark.parametrize("content_type", ["audio/mpeg", "image/png", "text/plain", "application/octet-stream", ""])
-def test_a_success_of_another_kind_needs_no_decision(content_type: str) -> None:
-    assert hold().start(200, [("content-type", content_type)] if content_type else []) is Held.OUTPUT
+@pytest.mark.parametrize("content_type", ["audio/mpeg", "image/png", "video/mp4", "application/octet-stream"])
+def test_a_success_of_another_kind_needs_no_decision_but_its_first_byte(content_type: str) -> None:
+    """A01: a 200 with nothing is no answer; the first byte of a sound is one."""
+    headers = [("content-type", content_type)]
+    assert fed(hold(), [b"\xff\xfb"], headers) is Held.OUTPUT
+    held = hold()
+    assert held.start(200, headers) is Held.MORE
+    assert held.end() is Held.REPLY
+    assert held.reply().lack == "an empty body"
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/plain", "application/xml", ""])
+def test_a_success_that_is_text_is_held_to_its_end(content_type: str) -> None:
+    """A01: a login page, or a sentence, where JSON belongs."""
+    for body, lack in ((b"<!doctype html><title>Log in</title>", "a page"), (b"Service starting", "neither JSON")):
+        held = hold(streamed=False)
+        assert fed(held, [body[:9], body[9:]], [("content-type", content_type)] if content_type else []) is Held.REPLY
+        assert held.reply().lack.startswith(lack)
+    answer = json.dumps({"choices": [{"message": {"content": "Hi"}}]}).encode()
+    held = hold(streamed=False)
+    assert fed(held, [answer], [("content-type", content_type)]) is Held.REPLY
+    assert held.reply().lack == ""
+    # Servers that send a stream under another type are read as what they send.
+    held = hold()
+    assert fed(held, [chat(role="assistant"), chat(content="Hi")], [("content-type", content_type)]) is Held.OUTPUT
+    assert held.live
 
 
 # -- streams -----------------------------------------------------------------------------------------------------
@@ -241,9 +264,11 @@ def test_what_cannot_be_decoded_is_released() -> None:
     assert (held.reply().status, held.reply().fault) == (200, None)
 
 
-def test_an_array_that_is_no_stream_of_events_is_released() -> None:
-    """Law 9: not recognised, so neither a fault nor replayed."""
-    assert fed(hold("gemini"), [b"[1, 2, 3]"], JSON) is Held.BOUND
+def test_an_array_that_is_no_stream_of_events_is_no_answer() -> None:
+    """A01: other JSON: no fault of the transport, but nothing that answers the call."""
+    held = hold("gemini")
+    assert fed(held, [b"[1, 2, 3]"], JSON) is Held.REPLY
+    assert (held.reply().fault, held.reply().lack) == (None, "no JSON object")
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8), st.sampled_from(sorted(PATHS)), st.sampled_from([200, 400]))

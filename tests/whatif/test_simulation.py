@@ -177,7 +177,9 @@ STORED_STREAM = (
 )
 
 
-@pytest.mark.parametrize("answer", [{"id": STORED, "object": "response", "output": []}, STORED_STREAM])
+@pytest.mark.parametrize(
+    "answer", [{"id": STORED, "object": "response", "output": [{"type": "function_call"}]}, STORED_STREAM]
+)
 def test_what_lives_in_one_account_is_asked_of_that_account(answer: object) -> None:
     """P04: the next turn stays with the account that has the first one, though the favourite is free again."""
     stored: dict[str, Any] = {"path": "/v1/responses", "streamed": isinstance(answer, bytes)}

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from understudy import __version__
-from understudy.cli import control, replay, rules
+from understudy.cli import control, replay, rules, serve, service
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load
 from understudy.config.secrets import CommandSecret
@@ -55,8 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Our own words, and the command of a tool: everything after the first ``--`` of ``run`` and ``doctor``."""
-    if words and words[0] in ("run", "doctor") and "--" in words:
+    """Our own words, and the command of a tool: everything after the first ``--`` of ``run`` and ``doctor``.
+
+    Behind that of ``serve`` and ``service`` are options of mitmdump.
+    """
+    if words and words[0] in ("run", "doctor", "serve", "service") and "--" in words:
         place = words.index("--")
         return words[:place], words[place + 1 :]
     return words, []
@@ -85,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     rules.add(commands)
     control.add(commands)
     replay.add(commands)
+    serve.add(commands)
+    service.add(commands)
     for name, program in PROGRAMS.items():
         commands.add_parser(name, help=f"start {program} with the addon, on loopback; takes its arguments")
     return parser

@@ -9,10 +9,11 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.control import OWN_PROXY, ControlClientError, ask, running, running_proxies
+from understudy.control import OWN_PROXY, ControlClientError, ask, groups, running, running_proxies
 
 NO_PROXY = (
     "no proxy of yours is running with understudy: start one with `understudy web` or `understudy dump`. "
@@ -61,9 +62,13 @@ def which_proxy() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask the running proxy, and print what it says."""
+    words = getattr(arguments, "words", [])
     try:
-        path = _choose(arguments.pid)
-        reply = ask(path, arguments.command, getattr(arguments, "words", []))
+        chosen = _choose(arguments.pid)
+        if len(chosen) > 1:
+            return _run_all(chosen, arguments.command, words, as_json=arguments.json)
+        [path] = chosen.values()
+        reply = ask(path, arguments.command, words)
     except (ControlClientError, OSError) as error:
         print(f"understudy: {error}", file=sys.stderr)
         return 2
@@ -75,20 +80,54 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _choose(pid: int | None) -> Path:
-    """The socket to ask: of several proxies, that which this shell or tool was led to.
+def _run_all(chosen: Mapping[int, Path], command: str, words: Sequence[str], *, as_json: bool) -> int:
+    """Ask the workers of one `understudy serve`, one after the other. What all say alike is printed once."""
+    replies: dict[int, Mapping[str, Any]] = {}
+    for pid, path in chosen.items():
+        try:
+            replies[pid] = ask(path, command, words)
+        except ControlClientError as error:
+            replies[pid] = {"error": str(error)}
+    failed = any("error" in reply for reply in replies.values())
+    if as_json:
+        told = [
+            {"pid": pid, **{name: reply[name] for name in ("result", "error") if name in reply}}
+            for pid, reply in replies.items()
+        ]
+        print(json.dumps({"workers": told}, indent=2))
+        return 1 if failed else 0
+    texts: dict[str, list[int]] = {}
+    for pid, reply in replies.items():
+        lines = [f"error: {reply['error']}"] if "error" in reply else reply.get("lines", [])
+        texts.setdefault("\n".join(lines), []).append(pid)
+    for text, pids in texts.items():
+        if len(texts) > 1:
+            print(f"worker{'s' if len(pids) > 1 else ''} with process id {', '.join(map(str, pids))}:")
+        print(text)
+    return 1 if failed else 0
+
+
+def _choose(pid: int | None) -> Mapping[int, Path]:
+    """The sockets to ask, by process id: of several proxies, that which this shell or tool was led to.
+
+    The workers of one `understudy serve` go together, unless one of them is named.
 
     Raises ControlClientError, and OSError where there is no folder for sockets.
     """
     if os.name != "posix":
         raise ControlClientError("this needs Unix domain sockets: use the commands in mitmproxy, such as pool.status")
     found = running(os.environ)
+    workers = groups(os.environ, found) if found else {}
+    if pid is None and len(workers) == 1 and len(found) == len(next(iter(workers.values()))):
+        return found
+    if pid is not None and pid in workers:
+        return {each: found[each] for each in workers[pid]}
     if pid is None and len(found) > 1 and (here := os.environ.get(OWN_PROXY)):
         pid = next((each.pid for each in running_proxies(os.environ) if each.url == here and each.pid in found), None)
     if pid is None and len(found) == 1:
-        return next(iter(found.values()))
+        return found
     if pid in found:
-        return found[pid]
+        return {pid: found[pid]}
     if not found:
         raise ControlClientError(NO_PROXY)
     listed = "\n".join(f"  --pid {each}  {_about(path)}" for each, path in sorted(found.items()))

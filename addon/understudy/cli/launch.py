@@ -18,6 +18,7 @@ from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load
 from understudy.control import registry
 from understudy.dialects import DIALECTS
+from understudy.proxy.worker import share_socket
 
 PACKAGE = Path(__file__).parents[1]
 LOOPBACK = "127.0.0.1"
@@ -45,6 +46,11 @@ def launch(program: str, arguments: Sequence[str]) -> int:
             return 1
         if named is None and not _only_informs(own):
             ours += [*stack.enter_context(_demonstration()), *_free("-p", PORT, own, "listen_port=", "--listen-port")]
+        # Before mitmproxy begins: it listens before it loads a script.
+        undo, port = share_socket(os.environ)
+        stack.callback(undo)
+        if port is not None:
+            own = [*own, "-p", str(port)]
         try:
             PROGRAMS[program]([*ours, *own])
         except SystemExit as end:

@@ -123,6 +123,12 @@ class StreamMask:
             masked, self._kept = masked[:begins], masked[begins:]
         return masked
 
+    def passes(self, data: bytes) -> bool:
+        """Whether the next bytes, fed, would come out as they are: such need not be fed."""
+        if self._kept or self._masked(data) is not data:
+            return False
+        return not data or data[-1] in _LINE_ENDS or self._unfinished(data) == len(data)
+
     def finish(self) -> bytes:
         """The body has ended: what was kept back is no secret."""
         kept, self._kept = self._kept, b""

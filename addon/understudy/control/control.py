@@ -20,6 +20,7 @@ from understudy.failover import Attempt, Exchange, Refuse, Request, Wait, own_na
 from understudy.inspection import Tallies
 from understudy.model import BY_HAND, Key, Label, Pool, Route, Scope, Suspension, printable
 from understudy.proxy.engine import Engine, Snapshot
+from understudy.shared import SharingState
 
 HOUR = 3600.0
 """How long a suspension by hand lasts when nothing is said."""
@@ -29,7 +30,8 @@ class Control:
     """The commands of one engine.
 
     ``reload`` reads the pool file again, and raises ControlError. ``closed(pool)`` tells which upstreams may get no
-    secret as the proxy is set up now, and why. ``tallies``: what is counted.
+    secret as the proxy is set up now, and why. ``tallies``: what is counted. ``standing()``: how the
+    proxy stands with those that it shares with.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class Control:
         reload: Callable[[], None],
         closed: Callable[[Pool], Mapping[str, str]],
         tallies: Tallies,
+        standing: Callable[[], SharingState | None] = lambda: None,
     ) -> None:
         self.engine = engine
         self.tallies = tallies
-        self.view = PoolView(engine, tallies, closed)
+        self.view = PoolView(engine, tallies, closed, standing)
         self._reload = reload
         self._closed = closed
         self._commands: Mapping[str, Callable[[Sequence[str], str], Result]] = {
@@ -141,8 +144,11 @@ class Control:
                 raise ControlError(f"too many words: write {FORMS}, or `all`")
             target, wanted, above = str(key), [each for each in keys if _is_within(each, key, pool)], _above(key, pool)
         entries = [entry for each in wanted if (entry := entry_of(suspensions, each, now)) is not None]
-        for each in wanted:
-            suspensions.resume(each)
+        if target == "all":
+            suspensions.resume_all()
+        else:
+            for each in wanted:
+                suspensions.resume(each)
         left = [entry for each in above if (entry := entry_of(suspensions, each, now)) is not None]
         return Resumed(target, now + self._ahead, tuple(entries), tuple(left))
 

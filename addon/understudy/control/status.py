@@ -101,7 +101,8 @@ def entry_of(suspensions: Suspensions, key: Key, now: float) -> Entry | None:
     due = suspensions.half_open(key)
     if due is None:
         return None
-    return _entry(due, State.PROBING if suspensions.is_probed(key) else State.HALF_OPEN, now, ahead)
+    probing = suspensions.is_probed(key) and key not in suspensions.withheld
+    return _entry(due, State.PROBING if probing else State.HALF_OPEN, now, ahead)
 
 
 def _entry(suspension: Suspension, state: State, now: float, ahead: float) -> Entry:

@@ -22,6 +22,7 @@ from understudy.control.status import Entry, Explanation, Standing, State
 from understudy.failover import duration
 from understudy.inspection import Tally
 from understudy.model import Scope
+from understudy.shared import SharingState
 from understudy.suspensions import Cause
 
 
@@ -75,6 +76,15 @@ def _overview(result: Overview) -> Iterator[str]:
     yield from _out_of_use(result.out_of_use)
     if result.learned.opinions.asked:
         yield _opinions(result.learned.opinions)
+    if result.shared is not None:
+        yield _shared(result.shared, result.now)
+
+
+def _shared(state: SharingState, now: float) -> str:
+    where = f"{state.server} as {state.prefix}"
+    if state.connected:
+        return f"shared through {where}"
+    return f"alone since {clock_time(state.since, now)}: {where}: {state.reason}"
 
 
 def _out_of_use(lost: Sequence[OutOfUse]) -> Iterator[str]:

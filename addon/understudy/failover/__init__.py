@@ -12,15 +12,28 @@ from understudy.failover.generations import Identities, own_name
 from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.refusal import LISTED, RETRY_HORIZON, duration
 from understudy.failover.selection import Lineup, Selector
-from understudy.failover.steps import Attempt, Compared, Outcome, Refuse, Release, Request, Step, Wait
+from understudy.failover.steps import (
+    HEDGED,
+    Attempt,
+    Compared,
+    Continue,
+    Outcome,
+    Refuse,
+    Release,
+    Request,
+    Step,
+    Wait,
+)
 
 __all__ = [
     "DEFAULTS",
+    "HEDGED",
     "LISTED",
     "RETRY_HORIZON",
     "SHORT_STEP",
     "Attempt",
     "Compared",
+    "Continue",
     "Exchange",
     "Identities",
     "Lineup",
@@ -33,6 +46,7 @@ __all__ = [
     "Step",
     "Wait",
     "action",
+    "affinity",
     "duration",
     "memory",
     "own_name",

@@ -15,11 +15,11 @@ from understudy.failover.affinity import Sessions
 from understudy.failover.refusal import CURABLE
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Request
-from understudy.model import Candidate, Key, Label, Scope, Suspension, key_of
+from understudy.model import Candidate, Key, Label, Scope, Suspension, key_of, keys_of
 from understudy.suspensions import PROBED
 
 UPSTREAM_WIDE = 2
-"""After so many candidates of one upstream that are overloaded, the others there are not asked any more."""
+"""After so many candidates of one upstream that are overloaded, the others there are asked last."""
 
 
 class Chooser:
@@ -33,6 +33,8 @@ class Chooser:
         self.out = lineup.out_of_use
         self.tried = 0
         self.aside = 0
+        self.behind = 0
+        """Asked only when nobody else is left."""
         self.passed = 0
         """Tried and free when the current wait began: not whom it is for."""
         if request.blocked or request.barred or request.bound_to:
@@ -58,9 +60,21 @@ class Chooser:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
         seat = self.seat()
-        if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~excluded:
+        if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~(excluded | self.behind):
             return seat
-        return self.lineup.pick(excluded, advance=self.request.generating)
+        advance = self.request.generating
+        ahead = self.lineup.pick(excluded | self.behind, advance=advance) if self.behind else None
+        return ahead or self.lineup.pick(excluded, advance=advance)
+
+    def untried_besides(self, candidate: Candidate) -> int:
+        """How many others are free and were not tried in this exchange."""
+        return (self.lineup.available() & ~(self.used | self.lineup.bit(candidate))).bit_count()
+
+    def has_other_credential(self, candidate: Candidate) -> bool:
+        """Whether another credential of the same upstream could be asked right now."""
+        there = self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
+        own = self.lineup.mask(key_of(candidate, Scope.CREDENTIAL))
+        return bool(self.lineup.available() & there & ~(own | self.used))
 
     def has_other_than(self, candidate: Candidate) -> bool:
         """Whether somebody else could be asked right now."""
@@ -139,6 +153,17 @@ class Chooser:
                 return member
         return None
 
+    def withheld(self) -> Candidate | None:
+        """Somebody whose probe another process may be sending: asked all the same where a call cannot wait for that."""
+        suspensions = self.selector.suspensions
+        if self.only is not None or not suspensions.withheld or not self.request.generating:
+            return None
+        for member in self.lineup.members_of(self.lineup.everyone & ~self.used):
+            held = [key for key in keys_of(member) if suspensions.is_blocked(key)]
+            if held and all(key in suspensions.withheld for key in held):
+                return member
+        return None
+
     def due(self, now: float, limit: float, hopeless: Callable[[Suspension], bool]) -> float | None:
         """When the first comes back that is worth waiting for; None when nobody does by ``limit``.
 
@@ -202,7 +227,7 @@ class Chooser:
             if outcome.verdict.label is Label.OVERLOADED and outcome.attempt.candidate.upstream == candidate.upstream
         }
         if len(overloaded) >= UPSTREAM_WIDE:
-            self.out |= self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
+            self.behind |= self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
 
     def exclude_all(self) -> None:
         """Nobody is asked any more."""

@@ -14,6 +14,7 @@ from understudy.failover.penalties import SHORT_STEP, Failure
 from understudy.failover.steps import Request
 from understudy.model import Label, Route, Scope
 from understudy.replies import Reply
+from understudy.rules import NO_ANSWER
 from understudy.suspensions import Cause, Learned, Signature
 
 COMPARED_WITHIN = 10.0
@@ -43,6 +44,11 @@ class Comparison:
     def number(self) -> int:
         """The number of the attempt whose reply this is about."""
         return self.failure.attempt.number
+
+    @property
+    def is_no_answer(self) -> bool:
+        """Whether this is about a reply that claims a success and is none."""
+        return self.failure.verdict.rule == NO_ANSWER
 
     def learn(self, learned: Learned, cause: Cause, witness: str) -> None:
         """Remember what came of it. ``witness``: the credential that was asked as well."""

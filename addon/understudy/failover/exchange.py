@@ -21,16 +21,16 @@ from understudy.failover.penalties import Changes, Failure, Lessons, Reason, Rep
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.signatures import identity_of, reads_like_policy, signature_of
-from understudy.failover.steps import Attempt, Compared, Outcome, Release, Request, Step, Wait
-from understudy.model import AS_USUAL, Budget, Candidate, Label, Scope, Verdict
-from understudy.replies import Fault, Reply, read_hint
+from understudy.failover.steps import Attempt, Compared, Continue, Outcome, Release, Request, Step, Wait
+from understudy.model import AS_USUAL, Budget, Candidate, HoldUntil, Key, Label, Scope, Verdict, key_of
+from understudy.replies import Fault, FaultKind, Reply, read_hint
 from understudy.rules import Ruleset
 from understudy.suspensions import Cause
 
 A_POLICY = "builtin/policy"
 """The rule id of an open verdict on words that read like a filter's."""
-NO_FILTER = (401, 402, 408, 429, *range(500, 600))
-"""Statuses with which no filter refuses, and of which words such as `policy` say something else."""
+NO_FILTER = (401, 402, 408, 429, *range(501, 600))
+"""Statuses with which no filter refuses: words such as `policy` say something else there. Some filters send a 500."""
 
 
 class Exchange:
@@ -56,6 +56,11 @@ class Exchange:
         self.budget: Budget = request.spent.left_of(lineup.route.budget)
         self.outcomes: list[Outcome] = []
         self.attempt: Attempt | None = None
+        """The attempt under way; of two the newer one."""
+        self._beside: Attempt | None = None
+        self._was_hedged = False
+        self._heard: set[Candidate] = set()
+        """Who has shown a first event."""
         self.waited = 0.0
         """Seconds that were spent waiting for a candidate to come back."""
         self._sent = 0
@@ -134,12 +139,47 @@ class Exchange:
         self.suspensions.expire()
         return self._chooser.has_other_than(self.attempt.candidate)
 
-    def first_byte_limit(self, now: float) -> float:
-        """How many seconds the current attempt may stay without any byte of a reply; infinite: it may not be cut."""
-        limit = self.budget.first_event if self.request.streamed else self.budget.silence or math.inf
-        if limit == math.inf or not self.has_another(now):
+    @property
+    def under_way(self) -> tuple[Attempt, ...]:
+        """The attempts that go on, the older one first: two at most."""
+        return tuple(each for each in (self._beside, self.attempt) if each is not None)
+
+    def ask_at(self, of: Candidate, sent_at: float) -> float:
+        """When another candidate is to be asked as well, if an attempt shows no event until then (section 5c).
+
+        ``sent_at``: when it was sent. Infinite: never.
+        """
+        budget, streamed = self.budget, self.request.streamed
+        first = min(budget.hedge_after, budget.first_event) if streamed else budget.silence
+        if not (budget.hedge_after and first and self.request.generating) or self._chooser.only is not None:
             return math.inf
-        return max(0.0, min(limit, self.deadline - now))
+        if self.request.bound_to or len(self.lineup.members) < 2 or self._sent >= budget.attempts:
+            return math.inf
+        if any(each.opinion for each in self.under_way):
+            return math.inf  # there is a reply in hand, and one extra attempt is enough
+        own = self.suspensions.first_events.own_limit(self._times_of(of))
+        return sent_at + (first if own is None else own)
+
+    def end_at(self, of: Candidate, sent_at: float, now: float) -> float:
+        """When an attempt that shows no event is given up; infinite: it may take as long as it takes.
+
+        With hedging off that is for another candidate, else when a real reply is in hand, or when another candidate was
+        asked as well: then the budget bounds all of it, unless the candidate is known to be slow.
+        """
+        limit = self.budget.first_event if self.request.streamed else self.budget.silence or math.inf
+        if self.best:
+            return sent_at + limit
+        if limit == math.inf:
+            return math.inf
+        if self.ask_at(of, sent_at) == math.inf and self.has_another(now):
+            return min(sent_at + limit, self.deadline)
+        if not self._was_hedged:
+            return math.inf
+        own = self.suspensions.first_events.own_limit(self._times_of(of))
+        return max(self.deadline, sent_at + own if own is not None else 0.0)
+
+    def _times_of(self, of: Candidate) -> tuple[Key, bool]:
+        return key_of(of, Scope.CANDIDATE), self.request.streamed
 
     def first_output_limit(self, now: float, sent_at: float) -> float:
         """The same for a stream that has begun, without any real output; it counts from the sending."""
@@ -168,6 +208,8 @@ class Exchange:
             raise RuntimeError("begin() for the second time")
         self._begun = True
         self.suspensions.expire()
+        if self.request.generating:
+            self.suspensions.want(self.lineup.keys)
         if (waiting := self._chooser.seat_back_in(now, self.budget.patience)) is not None:
             seat, seconds = waiting
             self._again = Attempt(0, seat)
@@ -196,13 +238,57 @@ class Exchange:
         self.suspensions.end_probe(again.ticket)
         return self._next(now)
 
-    def judge(self, reply: Reply, now: float) -> Step:
-        """What the reply to the current attempt means: release it, try another candidate, or give up.
+    def hedge(self, of: Candidate, now: float) -> Attempt | None:
+        """An attempt is silent: ask another candidate as well; None when there is none to ask right now.
 
+        Two at a time: with two under way the older one is given up for it.
+        """
+        if self.attempt is None or self.attempt.opinion or not self.may_begin(now):
+            return None
+        self.suspensions.expire()
+        if not self._chooser.untried_besides(of) or (picked := self._chooser.choose()) is None:
+            return None
+        if self._beside is not None:
+            self._lose(self._beside, f"{picked} is asked in its place", now)
+            self.attempt = replace(self.attempt, number=len(self.outcomes) + 1)
+        self._beside, self._was_hedged = self.attempt, True
+        return self._send(picked, now)
+
+    def spoke(self, of: Candidate, seconds: float) -> None:
+        """An attempt has shown its first event, so many seconds after it was sent."""
+        if self.request.generating:
+            self._heard.add(of)
+            self.suspensions.first_events.spoke(self._times_of(of), seconds)
+
+    def judge(self, reply: Reply, now: float, of: Candidate | None = None) -> Step:
+        """What the reply to an attempt means: release it, try another candidate, or give up.
+
+        ``of``: whose it is, where two are under way; what fails then leaves the other one to go on.
         Raises RuntimeError when no attempt is under way; nothing has changed then.
         """
+        if self._beside is None:
+            return self._judge(reply, now)
+        attempt = self._beside if of == self._beside.candidate else self.attempt
+        assert attempt is not None
+        failure = self._widened(self._failure(attempt, reply, now))
+        verdict, default = failure.verdict, failure.default
+        if verdict.label is Label.OK or (verdict.certain and not self._goes_on(verdict, default, reply.fault)):
+            self._win(attempt, now)
+            return self._judge(reply, now)
+        attempt = self._take_attempt("judge", of)
+        outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
+        self.outcomes.append(outcome)
+        if reply.fault is None:
+            self._held(self._lessons.hear(replace(failure, attempt=attempt)))
+        self.outcomes[-1] = replace(outcome, suspension=self._lessons.learn(replace(failure, attempt=attempt)))
+        self.suspensions.end_probe(attempt.ticket)
+        self._chooser.exclude(attempt.candidate, default, self.outcomes)
+        return Continue()
+
+    def _judge(self, reply: Reply, now: float) -> Step:
+        """The same for the only attempt under way."""
         attempt = self._take_attempt("judge")
-        failure = self._failure(attempt, reply, now)
+        failure = self._widened(self._failure(attempt, reply, now))
         verdict, default = failure.verdict, failure.default
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
@@ -225,7 +311,7 @@ class Exchange:
                 return self._release(attempt.number)
             self._chooser.exclude_all()
             return self._final(now)
-        once = not self._chooser.was_repeated(attempt.candidate)
+        once = not self._chooser.was_repeated(attempt.candidate) and self._covers_the_untried(attempt.candidate)
         repeat = repeat_of(failure, self.budget.patience, self.random) if once else None
         if repeat is not None and self.may_begin(now + repeat.seconds):
             return self._repeat(failure, repeat)
@@ -234,8 +320,13 @@ class Exchange:
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return self._next(now)
 
-    def accept(self) -> None:
-        """The current attempt has shown real output, or a reply that needs no decision: it is released as it is."""
+    def accept(self, of: Candidate | None = None) -> int:
+        """An attempt has shown real output, or a reply that needs no decision: it is released as it is.
+
+        ``of``: whose it is, where two are under way. Returns its number.
+        """
+        if self._beside is not None and self.attempt is not None:
+            self._win(self._beside if of == self._beside.candidate else self.attempt, self.suspensions.clock())
         attempt = self._take_attempt("accept")
         now, verdict = self.suspensions.clock(), Verdict(Label.OK, "builtin/output")
         self.outcomes.append(Outcome(attempt, verdict, 200, None, 0))
@@ -244,6 +335,7 @@ class Exchange:
         # Proven it is at its terminal event only; but it is worth asking again.
         self.suspensions.end_probe(attempt.ticket)
         self._released = attempt.number
+        return attempt.number
 
     def unsendable(self, label: Label, rule: str, reason: str, now: float) -> Step:
         """The current attempt could not even be built for its candidate: on to the next, nobody is suspended.
@@ -260,6 +352,8 @@ class Exchange:
             suspension = self._lessons.learn(rejected)
         self.outcomes.append(Outcome(attempt, Verdict(label, rule, reason), 0, suspension, 0))
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
+        if self.attempt is not None:
+            return self.hedge(self.attempt.candidate, now) or Continue()
         if attempt.opinion and self._comparison is not None:
             self.suspensions.learned.asked -= 1
             return self._ask(self._comparison, now)
@@ -300,9 +394,10 @@ class Exchange:
     def cancelled(self) -> None:
         """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""
         # Not that of the attempt under way: there may be none, if an exception came in between.
-        self.suspensions.end_probe(self._ticket)
+        for ticket in (self._ticket, *(each.ticket for each in self.under_way)):
+            self.suspensions.end_probe(ticket)
         self._end_comparison()
-        self.attempt = self._again = self._wait = None
+        self.attempt = self._beside = self._again = self._wait = None
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -322,6 +417,8 @@ class Exchange:
             if waits and (due := self._chooser.due(now, limit, self._lessons.is_cut)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")
+            if (withheld := self._chooser.withheld()) is not None:
+                return self._send(withheld, now)
             if (early := self._chooser.early_probe()) is not None:
                 return self._send(early, now, early=True)
         return self._final(now)
@@ -341,13 +438,20 @@ class Exchange:
         self._ticket = ticket = ticket or self.suspensions.ticket()
         if self.request.generating:
             self.suspensions.begin_probe(candidate, ticket)
-        self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket, now, opinion)
+        number = len(self.outcomes) + (1 if self._beside is None else 2)
+        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion)
         return self.attempt
 
     def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:
         """What a reply means for its attempt, should that have failed."""
         verdict = self._judged(reply)
         default = action(verdict, reply.fault)
+        if (
+            reply.fault is not None
+            and reply.fault.kind is FaultKind.CUT
+            and self.lineup.route.hold is HoldUntil.COMPLETE
+        ):
+            default = replace(default, repeat=False)  # most of an answer was paid for: not again to the same
         hint = read_hint(reply, now + self.request.ahead) if default.hint_cap else None
         whole = default.scope is Scope.CREDENTIAL
         if whole and not self._is_whole(attempt.candidate, now):
@@ -358,6 +462,27 @@ class Exchange:
         """Whether a reply that speaks of the whole credential is to be believed (J05)."""
         owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
         return self.suspensions.answers.is_whole(owner, candidate.model, now)
+
+    def _widened(self, failure: Failure) -> Failure:
+        """A reset is not an outage: the upstream is out only when it repeats itself on another connection.
+
+        That is a connection that began after the one before had failed, within ten seconds: of another credential, or
+        of the same one where no other is left there to be asked first.
+        """
+        fault, attempt = failure.fault, failure.attempt
+        if fault is None or fault.kind is not FaultKind.CLOSED or fault.reused:
+            return failure
+        name = attempt.candidate.upstream.name
+        before = self.suspensions.closed(name, attempt.candidate.credential.name, attempt.begun, failure.at)
+        if not before or (
+            before == attempt.candidate.credential.name and self._chooser.has_other_credential(attempt.candidate)
+        ):
+            return failure
+        return replace(failure, default=replace(failure.default, scope=Scope.UPSTREAM, repeat=False))
+
+    def _covers_the_untried(self, candidate: Candidate) -> bool:
+        """Whether a repeat leaves an attempt for each candidate that is free and was not tried (law 2)."""
+        return self.budget.attempts - self._sent > self._chooser.untried_besides(candidate)
 
     def _judged(self, reply: Reply) -> Verdict:
         """The verdict, with what the route says about its label on top of what its rule does."""
@@ -384,11 +509,34 @@ class Exchange:
         # What goes on anyway: only an error that says so itself, and no limit or login is meant.
         return bool(reply.errors) and reply.status not in NO_FILTER and reads_like_policy(reply)
 
-    def _take_attempt(self, what: str) -> Attempt:
+    def _take_attempt(self, what: str, of: Candidate | None = None) -> Attempt:
+        """An attempt is over. Numbers are in the order of the ends, so that each finds its outcome by its own."""
         if self.attempt is None:
             raise RuntimeError(f"{what}() without an attempt under way")
-        attempt, self.attempt = self.attempt, None
-        return attempt
+        taken, other, self._beside = self.attempt, self._beside, None
+        if other is not None and of == other.candidate:
+            taken, other = other, taken
+        number = len(self.outcomes) + 1
+        self.attempt = replace(other, number=number + 1) if other is not None else None
+        return replace(taken, number=number)
+
+    def _win(self, winner: Attempt, now: float) -> None:
+        """Of two attempts this one is the answer."""
+        for other in self.under_way:
+            if other is not winner:
+                self._lose(other, f"{winner.candidate} was faster", now)
+        self._beside, self.attempt = None, replace(winner, number=len(self.outcomes) + 1)
+
+    def _lose(self, loser: Attempt, why: str, now: float) -> None:
+        """An attempt is given up for another one: that is no fault, and suspends nothing; but it was slow."""
+        waited = max(0.0, now - loser.begun)
+        said = f"given up after {waited:.1f} s: {why}"
+        verdict = Verdict(Label.UNKNOWN, "builtin/hedged", said, certain=False)
+        number = len(self.outcomes) + 1
+        self.outcomes.append(Outcome(replace(loser, number=number), verdict, 0, None, 0, hedged=True))
+        self.suspensions.end_probe(loser.ticket)
+        if loser.candidate not in self._heard:
+            self.suspensions.first_events.given_up(self._times_of(loser.candidate), waited)
 
     def _goes_on(self, verdict: Verdict, default: Default, fault: Fault | None) -> bool:
         if fault is not None and fault.sent and not self.request.replay_after_sent:
@@ -512,6 +660,13 @@ class Exchange:
             self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._lessons.learn(failure))
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.exclude(attempt.candidate, failure.default, self.outcomes)
+        if (
+            not refuses
+            and compared.is_no_answer
+            and self._chooser.witness(compared.failure.attempt.candidate) is not None
+        ):
+            # What is no answer is not given to the tool as one because the second one happens to be out of order.
+            return self._ask(compared, failure.at)
         cause = Cause.REQUEST if refuses else Cause.UNDECIDED
         compared.learn(self.suspensions.learned, cause, attempt.candidate.credential.name)
         self._note(compared, Compared(cause.value))

@@ -73,7 +73,7 @@ def impose(
             # Nothing new; but a success of an older attempt does not undo it any more.
             return suspensions.suspend(running) if running is not None else None
         step = 0 if short else reached
-        seconds = seconds_of(default.steps, step) * (1 + JITTER * random.random())
+        seconds = spread(default.steps, step, random)
         if seconds > at_most:
             seconds, step, short = at_most, 0, True
     if seconds <= 0:
@@ -96,6 +96,13 @@ def impose(
     if suspension is not None and not source and not short:
         suspensions.ladders.climb(key, verdict.label, Rung(step, suspension.order, failure.at + seconds))
     return suspension
+
+
+def spread(steps: Sequence[float], step: int, random: Random) -> float:
+    """The length of a step with chance in it, in seconds: up to a tenth longer, but never beyond the last step."""
+    exact, chance = seconds_of(steps, step), JITTER * random.random()
+    longer = exact * (1 + chance)
+    return longer if longer <= steps[-1] else exact * (1 - chance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +176,7 @@ class Lessons:
         what words had made certain. Not what is said of the very candidate that speaks now: that proves nothing about
         others.
         """
+        self.suspensions.has_served(failure.attempt.candidate.upstream.name)
         confirmed = [each for each in self._provisional if self._is_confirmed(each.failure, failure)]
         self._provisional = [each for each in self._provisional if each not in confirmed]
         return self._impose(each.failure for each in confirmed)

@@ -16,6 +16,7 @@ from understudy.model import Candidate, Label, Suspension, printable
 RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
 OFFLINE = ", because none of their upstreams can be reached from here: check the network of this machine first"
+REJECTED = "its upstream does not take the secret: give this credential another one in the pool file"
 LISTED = 20
 """How many candidates an answer lists."""
 LIMITS = (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
@@ -110,16 +111,29 @@ def _line(
     if reason := request.why_not(member):
         return f"{name}: {reason}"
     if suspension is not None:
-        why = f": {suspension.evidence}" if suspension.evidence else ""
+        told = _told(suspension.label, suspension.rule, suspension.evidence)
+        why = f": {told}" if told else ""
         due = duration(suspension.until - now)
         return f"{name}: {suspension.reason}, suspended for another {due}{why}"
     for outcome in reversed(outcomes):
         if outcome.attempt.candidate == member:
-            return f"{name}: {outcome.verdict.label} by {outcome.verdict.rule}: {outcome.verdict.evidence}"
+            verdict = outcome.verdict
+            return f"{name}: {verdict.label} by {verdict.rule}: {_told(verdict.label, verdict.rule, verdict.evidence)}"
     if excluded:
         return f"{name}: not tried, what another candidate said holds for it as well"
     budget = lineup.route.budget
     return f"{name}: not tried, the budget of {budget.attempts} attempts in {budget.seconds:g} s is spent"
+
+
+def _told(label: Label, rule: str, evidence: str) -> str:
+    """The evidence, as far as a tool may see it.
+
+    Some tools look for words such as "invalid x-api-key" and then tell their user to log in, which would not help: the
+    credential that was rejected is not theirs.
+    """
+    if label is not Label.CREDENTIAL_REJECTED or rule.startswith("builtin/"):
+        return evidence
+    return REJECTED
 
 
 def duration(seconds: float) -> str:

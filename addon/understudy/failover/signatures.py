@@ -243,8 +243,6 @@ _OTHER_POLICIES = re.compile(
 
 def reads_like_policy(reply: Reply) -> bool:
     """Whether an error may be a filter's, in words that no rule knows."""
-    if reply.status == 451:
-        return True
     if reply.errors:
         texts = [f"{info.code} {info.type} {info.message[:2048]}".lower() for info in reply.errors]
     else:

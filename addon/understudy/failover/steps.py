@@ -10,6 +10,8 @@ from understudy.failover.affinity import NOTHING_SPENT, Spent
 from understudy.model import Candidate, Label, Suspension, Verdict
 from understudy.replies import Fault, FaultKind
 
+HEDGED = "hedged"
+"""What stands in the place of a label where an attempt was given up because another one was faster."""
 ABOUT_THE_REQUEST = (
     Label.MODEL_UNSUPPORTED,
     Label.CAPABILITY_UNSUPPORTED,
@@ -75,7 +77,12 @@ class Refuse:
     refused: bool = False
 
 
-type Step = Attempt | Wait | Release | Refuse
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Nothing: the other attempt of this request goes on."""
+
+
+type Step = Attempt | Wait | Release | Refuse | Continue
 
 
 class Compared(StrEnum):
@@ -102,6 +109,13 @@ class Outcome:
     fault: Fault | None = None
     compared: Compared | None = None
     signature: str = ""
+    hedged: bool = False
+    """Whether it was given up because another candidate that was asked as well was faster."""
+
+    @property
+    def word(self) -> str:
+        """The label, or what stands in its place."""
+        return HEDGED if self.hedged else self.verdict.label.value
 
     @property
     def is_unreachable(self) -> bool:

@@ -252,8 +252,9 @@ def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence
     1/3 is the place of the candidate among those of the route. ``before``: to be said before the label.
     """
     verdict, suspension = outcome.verdict, outcome.suspension
+    said = outcome.word if outcome.hedged else verdict.in_words
     opinion = " (second opinion)" if outcome.attempt.opinion else ""
-    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}{opinion}: {before}{verdict.in_words}"
+    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}{opinion}: {before}{said}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
         text += f", {what}suspended {duration(suspension.until - suspension.since)}"

@@ -137,7 +137,7 @@ class _Noted:
             printable(candidate.model),
             candidate.upstream.name,
             outcome.status,
-            verdict.label.value,
+            outcome.word,
             verdict.rule,
             printable(verdict.evidence, 500),
             attempt.repeat,
@@ -237,7 +237,7 @@ class Tallies:
         if label is Label.OK:
             tally = replace(tally, answered=tally.answered + 1, last_answered=now)
         else:
-            failed = {**tally.failed, label.value: tally.failed.get(label.value, 0) + 1}
+            failed = {**tally.failed, outcome.word: tally.failed.get(outcome.word, 0) + 1}
             tally = replace(tally, failed=failed, last_failed=now)
         if outcome.attempt.opinion and (outcome.status > 0 or outcome.fault is not None):
             tally = replace(tally, opinions=tally.opinions + 1)

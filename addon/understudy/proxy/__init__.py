@@ -11,9 +11,13 @@ __all__ = [
     "descriptors",
     "engine",
     "exchange_facts",
+    "garbage",
+    "hook_table",
     "install",
     "listener",
     "socket_owner",
     "tunnel",
     "upstream_connection",
+    "value_checks",
+    "worker",
 ]

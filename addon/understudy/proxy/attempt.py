@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -48,8 +49,8 @@ from understudy.model import Label, SecretError, SigningSource
 from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.listener import Fetch, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
-from understudy.proxy.timeouts import Due, Timeout
-from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor
+from understudy.proxy.timeouts import SLACK, Due, Timeout
+from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, cause_of
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret
 from understudy.requests import rewrite
 
@@ -94,6 +95,11 @@ class NotSent(AttemptEvent):
     label: Label
     rule: str
     reason: str = field(repr=False)
+
+
+@dataclass
+class Silent(AttemptEvent):
+    """It has shown no event for as long as it may."""
 
 
 @dataclass
@@ -246,7 +252,7 @@ class AttemptLayer(Layer):
         yield from self.transmit(request, reached.server)
         request.timestamp_end = time.time()
         self.sent_at = call.now()
-        yield from self.timeout.start(call.exchange.first_byte_limit(self.sent_at))
+        yield from self.watch()
 
     def halted(self) -> CommandGenerator[bool]:
         """Whether the attempt was given up, or the flow was killed, while it was waiting."""
@@ -315,7 +321,6 @@ class AttemptLayer(Layer):
         assert isinstance(event, ResponseHeaders) and self.hold is not None
         self.keep(event)
         self.state = self.state_hold_body
-        self.timeout.stop()
         response = event.response
         if response.status_code < 200:
             yield from self.failed(FaultKind.CLOSED, f"status {response.status_code} is no reply to a call")
@@ -329,7 +334,7 @@ class AttemptLayer(Layer):
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
         held = self.hold.start(response.status_code, headers)
         if held is Held.MORE:
-            yield from self.timeout.start(self.patience())
+            yield from self.watch()
         else:
             yield from self.decided(held)
 
@@ -339,9 +344,13 @@ class AttemptLayer(Layer):
         self.keep(event)
         held = Held.MORE
         if isinstance(event, ResponseData):
+            before = self.hold.steps
             held = self.hold.data(event.data)
-            if held is Held.MORE and self.hold.is_held_whole and self.hold.has_begun:
-                yield from self.timeout.start(self.patience())
+            if before == 0 < self.hold.steps and self.hold.success:
+                self.call.exchange.spoke(self.step.candidate, self.call.now() - self.sent_at)
+            # Comments, pings and white space say nothing: they do not keep the time from running.
+            if held is Held.MORE and self.hold.steps > before and (self.hold.is_held_whole or before == 0):
+                yield from self.watch()
         elif isinstance(event, ResponseEndOfMessage):
             self.is_on_the_wire = False
             held = self.hold.end()
@@ -374,13 +383,34 @@ class AttemptLayer(Layer):
             # mitmproxy closes all connections behind a tool that has gone, and says so as if an upstream had (H04).
             self.timeout.stop()
         elif self.state == self.state_wait_for_headers:
-            yield from self.failed(FaultKind.CLOSED, event.message, reused=self.reused)
+            yield from self.failed(FaultKind.CLOSED, cause_of(event.message), reused=self.reused)
         elif self.state == self.state_hold_body:
-            yield from self.failed(FaultKind.CUT, event.message)
+            yield from self.failed(FaultKind.CUT, cause_of(event.message))
         else:
             yield from self.state(event)
 
     # -- time --------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has come yet that shows that somebody is at work: no event, or no byte of another body."""
+        if self.state == self.state_wait_for_headers:
+            return True
+        return (
+            self.state == self.state_hold_body and self.hold is not None and self.hold.success and not self.hold.steps
+        )
+
+    def watch(self, at_least: float = 0.0) -> CommandGenerator[None]:
+        """Be told when somebody has to look after the attempt, not before so many seconds."""
+        self.timeout.stop()
+        now = self.call.now()
+        left = self.patience() if self.state == self.state_hold_body else math.inf
+        if self.is_quiet:
+            exchange, candidate = self.call.exchange, self.step.candidate
+            asked = max(exchange.ask_at(candidate, self.sent_at) - now, at_least)
+            quiet = min(asked, exchange.end_at(candidate, self.sent_at, now) - now)
+            left = min(left, max(0.0, quiet)) if quiet < math.inf else left
+        yield from self.timeout.start(left)
 
     def patience(self) -> float:
         """Seconds until the hold has to be looked at, should it go on without a word; infinite: never."""
@@ -401,22 +431,31 @@ class AttemptLayer(Layer):
         """Silence, or a hold that has lasted as long as anything could be replayed."""
         if not self.timeout.is_due or self.hold is None:
             return
-        has_another = self.call.exchange.has_another(self.call.now())
-        if self.state == self.state_wait_for_headers:
-            if has_another:
-                yield from self.failed(FaultKind.SILENCE, "no byte of a reply in time")
+        exchange, now = self.call.exchange, self.call.now()
+        has_another = exchange.has_another(now)
+        if self.is_quiet and self.quiet_until <= now + SLACK:
+            yield ReceiveHttp(Silent(self.tool_stream, self))
+        elif self.state == self.state_wait_for_headers:
+            yield from self.watch()
         elif self.state == self.state_hold_body:
             if has_another and (reason := self.why_give_up(self.hold)):
                 yield from self.failed(FaultKind.SILENCE, reason)
             else:
                 yield from self.decided(Held.BOUND)
 
+    @property
+    def quiet_until(self) -> float:
+        """When silence has lasted long enough to do something about it."""
+        exchange, candidate = self.call.exchange, self.step.candidate
+        return min(exchange.ask_at(candidate, self.sent_at), exchange.end_at(candidate, self.sent_at, self.call.now()))
+
     def why_give_up(self, hold: Hold) -> str:
         """What is wrong with a reply that has begun and does not go on, "" when nothing is."""
         if not hold.success:
             return "the reply stalled"
         if hold.is_held_whole and hold.has_begun:
-            return "the reply paused in the middle"
+            # With its last event there it is complete, although its connection or its encoding has not come to an end.
+            return "" if hold.live and hold.is_done else "the reply paused in the middle"
         return "no output in time" if hold.live and self.call.exchange.budget.first_output else ""
 
     # -- its end -----------------------------------------------------------------------------------------------------
@@ -455,6 +494,12 @@ class AttemptLayer(Layer):
         self.parent.streams.pop(self.stream_id, None)
         self.timeout.stop()
 
+    def let_go(self) -> None:
+        """The reply was delivered, or ended: nothing is referred to in a circle any more, see ``ReplayStream``."""
+        self.state = over
+        self.context.layers = []
+        self.timeout.let_go()
+
     def record(self, fault: Fault | None) -> http.HTTPFlow | None:
         """The attempt as a flow of its own, without its secret; None when nobody wants to see it."""
         if self.sent is None or self.hold is None or not self.call.engine.attempt_flows:
@@ -470,6 +515,11 @@ class AttemptLayer(Layer):
             # To look at an attempt must never cost the call.
             logger.error(f"understudy: an attempt cannot be shown: {self.call.trace(error)}")
             return None
+
+
+def over(event: events.Event) -> CommandGenerator[None]:
+    """The state of a layer that nothing comes to any more."""
+    yield from ()
 
 
 def context_below(parent: HttpLayer) -> Context:

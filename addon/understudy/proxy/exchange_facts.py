@@ -106,7 +106,7 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
         "model": printable(candidate.model),
         "upstream": candidate.upstream.name,
         "status": outcome.status,
-        "label": verdict.label.value,
+        "label": outcome.word,
         "rule": verdict.rule,
     }
     if attempt.repeat:

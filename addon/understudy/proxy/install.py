@@ -1,7 +1,8 @@
 """Puts the layer in place, for every mode and for client replay, and takes it out again without a trace.
 
 Two methods of mitmproxy's ``HttpLayer`` are replaced: the one that makes a stream, and the one that hands out events,
-so that alarms reach their watch. ``Http1Server`` gets one of its own, so that a request with trailers is read.
+so that alarms reach their watch, and the chunks of a released stream the tool. ``Http1Server`` gets one of its own, so
+that a request with trailers is read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpLayer
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
+from understudy.proxy import splice
 from understudy.proxy.engine import Engine
 from understudy.proxy.listener import Journal
 from understudy.proxy.stream import ReplayStream
@@ -36,6 +38,8 @@ def install(engine: Engine, journal: Journal) -> Callable[[], None]:
             assert isinstance(event, events.Wakeup)
             self.command_sources.pop(event.command, None)
             return watch_of(self, engine.clock).ring_safely()
+        if (passed_on := splice.pass_on(self, event, handle_event)) is not None:
+            return passed_on
         return handle_event(self, event)  # type: ignore[no-any-return]
 
     make_pooled_stream.understudy = True  # type: ignore[attr-defined]

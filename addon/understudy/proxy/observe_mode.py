@@ -14,7 +14,7 @@ from mitmproxy import http
 from understudy.codec.steady_clock import ahead_of
 from understudy.config.secrets import ClientSecret
 from understudy.dialects import Progress
-from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration
+from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait, duration
 from understudy.failover.memory import Plan
 from understudy.model import Candidate, Credential, Label, Upstream, Verdict
 from understudy.proxy import exchange_facts as known
@@ -125,7 +125,7 @@ def _opening(shadow: Exchange, step: Step) -> Facts:
             return {"instead": f"waited {seconds:.1f}s: {reason}"}
         case Refuse(status=status):
             return {"instead": f"answered {status} itself"}
-        case Release():
+        case Release() | Continue():
             raise AssertionError("nothing is released before it was asked for")
 
 

@@ -143,7 +143,7 @@ class Connecting:
                 for each in known
                 if isinstance(each, Server)
             )
-            return Fault(FaultKind.TLS if reached else FaultKind.CONNECT, text, sent=False)
+            return Fault(FaultKind.TLS if reached else FaultKind.CONNECT, cause_of(text), sent=False)
         unchecked = upstream.verify and server.id in engine.unverified
         if server.tls != (upstream.scheme == "https") or (server.tls and (unchecked or server.sni != upstream.host)):
             return Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
@@ -178,6 +178,29 @@ def in_hook(layer: Layer, server: Connection) -> bool:
     paused = layer._paused
     opening = paused is not None and isinstance(paused.command, commands.OpenConnection)
     return opening and (server.timestamp_start is None or server.connected or server.error is not None)
+
+
+_CAUSES = (
+    (re.compile(r"^stream reset by client \((.*)\)$"), r"the upstream reset the stream (\1)"),
+    (re.compile(r"^(?:server|peer) closed connection$"), "the upstream closed or reset the connection"),
+    (
+        re.compile(r"^HTTP/2 connection closed: <ConnectionTerminated error_code:(?:ErrorCodes\.)?(\w+).*$", re.DOTALL),
+        r"the upstream ended the HTTP/2 connection (\1)",
+    ),
+    (re.compile(r"^(.*(?:Connect call failed|Connection refused).*)$", re.DOTALL), r"refused by the upstream: \1"),
+    (
+        re.compile(r"^(.*(?:Name or service not known|getaddrinfo failed|nodename nor servname).*)$"),
+        r"no such host: \1",
+    ),
+)
+
+
+def cause_of(message: str) -> str:
+    """What happened on a connection to an upstream, in words; mitmproxy writes from the view of a server."""
+    for pattern, words in _CAUSES:
+        if found := pattern.match(message):
+            return found.expand(words)
+    return message
 
 
 # -- how many, and their sockets -----------------------------------------------------------------------------------

@@ -13,6 +13,9 @@ from functools import cached_property
 from typing import Any
 
 from understudy.codec.body_text import ERROR_EVENTS, follow, names_utf_8, parse, text_of
+from understudy.codec.event_stream import EventReader, begins_stream, kind_of
+from understudy.dialects import DIALECTS, Kind
+from understudy.replies.answer import is_media, lack_of_body, lack_of_stream
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo, find_errors
 from understudy.replies.wording import fold, spell, spell_out
 
@@ -79,6 +82,7 @@ class Reply:
     event: str = ""
     fault: Fault | None = None
     truncated: bool = False
+    """Whether the body is not all there, or could not be decoded."""
     mask: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
     """What takes an echo of the secret out of a text. The body is masked as it came; decoding may bring out more."""
 
@@ -130,6 +134,33 @@ class Reply:
             if len(found) >= MAX_ERRORS:
                 break
         return self._with_header_type(tuple(found))
+
+    @cached_property
+    def lack(self) -> str:
+        """What a 2xx lacks to be an answer to its generating call; "" when it is one, or that cannot be known."""
+        dialect = DIALECTS.get(self.dialect)
+        if not self.succeeded or self.event or self.fault or self.truncated or dialect is None:
+            return ""
+        if not self.endpoint or self.kind != Kind.GENERATING:
+            return ""
+        content_type = self.header("content-type").partition(";")[0].strip().lower()
+        if is_media(content_type, self.endpoint) and self.body:
+            return ""
+        if (framing := self._framing(content_type)) and self.body.strip():
+            reader = EventReader(framing)
+            events = [*reader.feed(self.body), *reader.finish()]
+            if not reader.failed:
+                return lack_of_stream(dialect, events)
+        return lack_of_body(dialect, self.endpoint, self.text)
+
+    def _framing(self, content_type: str) -> str:
+        """The type of the stream of events that the body is, whatever it is called; "" when it is none."""
+        mark = self.body[:64].lstrip()[:1]
+        if begins_stream(self.body):
+            return "text/event-stream"
+        if self.streamed and mark == b"[":
+            return "application/json"
+        return content_type if kind_of(content_type) is not None and mark != b"<" else ""
 
     @property
     def error(self) -> ErrorInfo | None:

@@ -5,8 +5,8 @@ stands what comparing candidates has taught (``learned``), and who answered of l
 decides that something is suspended, or whose fault a reply is: ``failover`` does. Start with ``cache``.
 """
 
-from understudy.suspensions.cache import PROBED, Suspensions
-from understudy.suspensions.ladder import HOUR, JITTER, MINUTE, Rung, doubling, seconds_of
+from understudy.suspensions.cache import PROBED, Peers, Suspensions
+from understudy.suspensions.ladder import HOUR, JITTER, MINUTE, Ladders, Rung, doubling, seconds_of
 from understudy.suspensions.learned import Cause, Learned, Lesson, Signature
 
 __all__ = [
@@ -15,8 +15,10 @@ __all__ = [
     "MINUTE",
     "PROBED",
     "Cause",
+    "Ladders",
     "Learned",
     "Lesson",
+    "Peers",
     "Rung",
     "Signature",
     "Suspensions",

@@ -39,8 +39,7 @@ class CommandSecret(Source):
     """What a program prints, kept until it expires or is rejected.
 
     ``argv``: the program with its arguments. ``folder``: where it runs. ``ttl``: seconds after which it is run again
-    although nothing says that the secret expires. ``clock``: in seconds. ``hidden``: variables that the program does
-    not see, because they hold other secrets. To be used from one event loop.
+    although nothing says that the secret expires. ``clock``: in seconds. To be used from one event loop.
     """
 
     __slots__ = (
@@ -57,9 +56,9 @@ class CommandSecret(Source):
         ttl: float = math.inf,
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = STEADY,
-        hidden: Collection[str] = frozenset(),
     ) -> None:
-        self.hidden = hidden
+        self.hidden: Collection[str] = frozenset()
+        """Variables that the program does not see, because they hold other secrets."""
         self._argv, self._folder, self._ttl, self._timeout, self._clock = tuple(argv), folder, ttl, timeout, clock
         self._value: str | None = None
         self._refused: str | None = None

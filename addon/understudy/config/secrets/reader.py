@@ -89,13 +89,14 @@ class SecretReader(Collector):
             self._warn(line, f"there is no program {shown(argv[0])} that can be run", "install it, or name its path")
         elif os.name == "posix" and Path(program).stat().st_mode & 0o022:
             self._warn(line, f"others can change the program {shown(program)}", "run `chmod go-w` on it")
-        return CommandSecret(
+        secret = CommandSecret(
             argv,
             self.path.absolute().parent,
             ttl=self._field(table, "ttl", lambda value: fields.number(value, 1, 365 * _DAY, "seconds"), math.inf),
             timeout=self._field(table, "timeout", lambda value: fields.number(value, 0.1, 600, "seconds"), TIMEOUT),
-            hidden=self.secret_variables,  # those that are read later as well
         )
+        secret.hidden = self.secret_variables  # those that are read later as well
+        return secret
 
     def _place(self, written: str) -> Path:
         """A path as written in the pool file: relative to it, for the working directory is whatever folder the proxy

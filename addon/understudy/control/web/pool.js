@@ -320,10 +320,19 @@ function drawHead() {
   const counts = new Map();
   for (const state of states.values()) counts.set(state, (counts.get(state) ?? 0) + 1);
   const shown = Object.keys(STATES).filter((state) => counts.get(state));
-  find("#place").textContent = pool.pool || "There is no pool file: write one, or set pool_file.";
+  const place = pool.pool || "There is no pool file: write one, or set pool_file.";
+  find("#place").textContent = [place, sharing(pool.shared)].filter(Boolean).join(" · ");
   arrange(find("#counts"), shown.map((state) => keep(`count ${state}`, counts.get(state), () =>
     make("li", {}, make("b", {}, `${counts.get(state)}`), pill(state, STATES[state])))));
   document.title = counts.get("suspended") ? `(${counts.get("suspended")}) pool · understudy` : "pool · understudy";
+}
+
+/** How this proxy stands with those that it shares its suspensions with. */
+function sharing(state) {
+  if (!state) return "";
+  const where = `${state.server} as ${state.prefix}`;
+  if (state.connected) return `shared through ${where}`;
+  return `alone since ${new Date(state.since * 1000).toLocaleTimeString()}: ${where}: ${state.reason}`;
 }
 
 function drawOthers() {
