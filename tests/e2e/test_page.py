@@ -205,14 +205,14 @@ def test_the_page_is_live_and_its_buttons_work(web: Web, page: Browser) -> None:
 def test_j06_what_was_learnt_is_on_the_page(web: Web, page: Browser) -> None:
     """J06: whose fault it is and what the reply said, without markup; a button forgets it."""
     alias = web.stage.alias("pair")
-    odd = json_reply(400, {"error": {"message": f"Wobbly seat {EVIL} of {TOOL}", "type": "seat_error"}})
-    web.stage.play(alias, {"a": odd, "b": odd})
+    odd = json_reply(400, {"error": {"message": f"Wobbly seat {EVIL} of {SECRETS['a']}", "type": "seat_error"}})
+    web.stage.play(alias, {"a": odd, "b": json_reply(400, {"error": {"message": "Wobbly", "type": "seat_error"}})})
     assert web.stage.call(CHAT, alias).status == 400
     page.wait("document.querySelector('#learned').innerText.includes('wobbly seat')")
     text = page.run("document.querySelector('#learned').innerText")
     assert "the request's fault" in text
     assert "1 asked" in text
-    assert TOOL not in text
+    assert SECRETS["a"] not in text
     page.run("document.querySelector('#learned button').id = 'forget'")
     page.click("#forget")
     page.wait("!document.querySelector('#learned').innerText.includes('wobbly seat')")
