@@ -53,6 +53,8 @@ class Delivery:
         self.edit: ReplyEdit | None = None
         self.mask: StreamMask | None = None
         """Masks what still comes of a released reply; None where nothing comes, or it is compressed."""
+        self.was_whole = False
+        """Whether all of the released reply was held."""
         self.untouched = True
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.may_be_cut = False
@@ -99,7 +101,7 @@ class Delivery:
             edited = edit.feed(edited) + (edit.finish() if complete else b"")
             if complete and "content-length" in head.response.headers:
                 head.response.headers["content-length"] = str(len(edited))
-        self.released = attempt
+        self.released, self.was_whole = attempt, complete
         if attempt.server is not None:
             stream.context.server = stream.flow.server_conn = attempt.server
         held = attempt.hand_over(stream)
@@ -247,8 +249,8 @@ class Delivery:
         One that cannot be decoded goes to the tool, without a secret in clear, and is not stored.
         """
         hold, response = self.released.hold if self.released is not None else None, self.stream.flow.response
-        if hold is None or response is None:
-            yield from send
+        if hold is None or response is None or (self.was_whole and not hold.encoded):
+            yield from send  # an answer of our own, or a reply that was masked as a whole when it was released
             return
         mask_head(response, hold.secret)
         mask_body(response, hold.secret)

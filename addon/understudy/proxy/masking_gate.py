@@ -131,6 +131,10 @@ def _name(name: bytes, secret: Secret) -> bytes:
 def mask_head(response: http.Response, secret: Secret) -> bool:
     """Mask reason phrase, header fields and trailers of a reply; returns whether there was anything to mask."""
     fields, reason, trailers = response.headers.fields, response.data.reason, response.trailers
+    # Nearly every head is clean, which one look tells.
+    whole = b"\n".join([reason, *(part for each in fields for part in each)])
+    if trailers is None and secret.mask(whole) is whole and not secret.is_in_lower_case(whole):
+        return False
     shown = masked_fields(fields, secret), secret.mask(reason), trailers and masked_fields(trailers.fields, secret)
     if shown == (fields, reason, trailers and trailers.fields):
         return False

@@ -350,13 +350,19 @@ class Hold:
             alias=self.call.alias,
             model=self.candidate.model,
             streamed=self.call.streamed,
-            headers=tuple((name, self.secret.mask(value)) for name, value in self.headers),
+            headers=self._masked_headers(),
             body=self.secret.mask(self._error.data if self._error else bytes(self.body)),
             event=(self._error.name or "error") if self._error else "",
             fault=self._fault,
             truncated=self.outgrown or self._decoder.failed,
             mask=self.secret.mask,
         )
+
+    def _masked_headers(self) -> tuple[tuple[str, str], ...]:
+        values = "\n".join(value for _, value in self.headers)
+        if self.secret.mask(values) is values:
+            return self.headers
+        return tuple((name, self.secret.mask(value)) for name, value in self.headers)
 
     def _header(self, name: str) -> str:
         return next((value for key, value in self.headers if key.lower() == name), "")
