@@ -74,6 +74,7 @@ class Understudy:
         )
         self.journal = self.inspection.journal
         self.uninstall: Callable[[], None] = lambda: None
+        self.unmask_logs: Callable[[], None] = lambda: None
         self.leave_shortcuts: list[Callable[[], None]] = []
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
@@ -101,6 +102,7 @@ class Understudy:
         # With eager connections, a host that cannot be reached fails before anything could be rescued.
         self._set("connection_strategy", "lazy")
         self.uninstall = install(self.engine, self.journal)
+        self.unmask_logs = self.engine.gate.open()
         self.inspection.open()
 
     def configure(self, updated: Set[str]) -> None:
@@ -180,6 +182,7 @@ class Understudy:
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
                 ctx.options.update(**{name: before})
+        self.unmask_logs()
 
     def take_shortcuts(self, *, wanted: bool) -> None:
         """Put the shorter ways through mitmproxy's core in place, or take them out without a trace."""

@@ -857,3 +857,42 @@ def test_lists_of_models() -> None:
     assert not read(HEAD).unite_models and not read(HEAD + "models: pass\n").unite_models
     assert read(HEAD + "models: union\n").unite_models
     assert only_problem(HEAD + "models: all\n").write == "write `union`, or `pass` to leave them as they are"
+
+
+def test_h07_a_header_of_a_credential_can_be_a_secret(tmp_path: Path) -> None:
+    """H07: its value is named, and shown by nothing but ``reveal``; a plain one beside it stays as it is."""
+    (tmp_path / "key").write_text("sk-header-0123456789")
+    (tmp_path / "key").chmod(0o600)
+    headers = f"{{x-gateway: {{env: TEAM}}, x-second: {{file: {tmp_path}/key}}, x-team: blue}}"
+    line = f"  extra: {{upstream: openai, secret: {{env: WORK}}, headers: {headers}}}\n"
+    extra = read(HEAD + line).credentials["extra"]
+    assert extra.headers == (("x-team", "blue"),)
+    assert [(name, each.reveal()) for name, each in extra.secret_headers] == [
+        ("x-gateway", ENVIRON["TEAM"]),
+        ("x-second", "sk-header-0123456789"),
+    ]
+    assert ENVIRON["TEAM"] not in repr(extra)
+    assert "sk-header-0123456789" not in repr(extra)
+
+
+def test_h07_a_header_whose_secret_is_missing_puts_its_credential_out_of_use() -> None:
+    """H07: as a missing ``secret`` does; the rest of the file works."""
+    line = "  extra: {upstream: openai, secret: {env: WORK}, headers: {x-gateway: {env: NOT_THERE}}}\n"
+    assert "NOT_THERE" in read(HEAD + line).credentials["extra"].out_of_use
+    assert not read(HEAD + line).credentials["work"].out_of_use
+
+
+def test_h07_a_header_has_one_source_and_names_no_command() -> None:
+    """H07: `env` or `file`; a mistake does not repeat what stands there."""
+    line = "  extra: {{upstream: openai, secret: {{env: WORK}}, headers: {{x-gateway: {}}}}}\n"
+    for written in ("{env: WORK, file: x}", "{command: [sk-pasted-0123456789]}"):
+        problem = only_problem(HEAD + line.format(written))
+        assert problem.line == 8
+        assert "sk-pasted" not in str(problem)
+
+
+def test_h07_the_programs_of_a_pool_do_not_see_its_other_secrets() -> None:
+    """H07: also those that are named behind the command."""
+    lines = "  first: {upstream: openai, secret: {command: [sh]}}\n  last: {upstream: openai, secret: {env: LAST}}\n"
+    pool = parse(HEAD + lines, Path("/pools/pool.yaml"), {**ENVIRON, "LAST": "sk-last-0123456789"}, DIALECTS, [])
+    assert pool.credentials["first"].secret.hidden == {"WORK", "TEAM", "LAST"}  # type: ignore[attr-defined]

@@ -24,8 +24,9 @@ from mitmproxy.proxy.layers.http._hooks import HttpResponseHook
 
 from tests.support.layer import Core, pooled_call
 from understudy.model.pool import Budget, Mode
+from understudy.proxy.masking_gate import NOT_SHOWN
 from understudy.proxy.observe_mode import Observation
-from understudy.proxy.passthrough import NOT_SHOWN, Passthrough
+from understudy.proxy.passthrough import Passthrough
 
 TOOL = 7
 OWN = "sk-tool-0123456789"

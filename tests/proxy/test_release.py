@@ -179,6 +179,14 @@ def test_what_others_are_told_is_decoded_and_masked(encoding: str, said: bytes, 
     assert decoded(fit, hold) == told
 
 
+def test_r06_head_and_body_are_masked_together() -> None:
+    """R06, H03: the length is that of the masked body, also where the head was masked as well."""
+    response, body = released(ECHO, headers={"x-received": f"Bearer {SECRET}"})
+    assert body == MASKED
+    assert response.headers["content-length"] == str(len(MASKED))
+    assert response.headers["x-received"] == "Bearer <understudy:a>"
+
+
 def test_a_body_that_is_still_coming_loses_its_length_with_the_echo() -> None:
     """R06: what is to come has the length that it has; without an echo nothing changes."""
     response, body = released(ECHO, complete=False)

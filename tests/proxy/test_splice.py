@@ -142,6 +142,20 @@ def test_whole_chunks_pass_as_they_came() -> None:
     assert spliced[2] != []
 
 
+SECRET = b"sk-secret-0-0123456789"
+"""Of the first credential of a ``Core``."""
+
+
+def test_h03_chunks_that_repeat_the_secret_take_the_way_of_the_mask() -> None:
+    """H03: in one chunk, across two of them, and across two reads; whatever stands around it arrives."""
+    for first, second in ((SECRET, b""), (SECRET[:7], SECRET[7:])):
+        wire = chunk(EVENT) + chunk(b"a " + first) + (chunk(second) if second else b"") + chunk(b" z\n\n" + DONE)
+        for cut in range(1, len(wire)):
+            head, body, *_ = play(wire + b"0\r\n\r\n", [cut], cut_off=False, spliced=True)
+            assert body == (EVENT + EVENT + b"a <understudy:c0>******* z\n\n" + DONE, True), cut
+            assert SECRET not in head
+
+
 def test_a_call_leaves_nothing_for_the_garbage_collector() -> None:
     """Neither a plain call nor a stream: what is left of one is freed when it ends, once mitmproxy makes no errors."""
     core, leave = Core(Budget()), value_checks.install()

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 import re
-import string
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from html.entities import html5
 
 SHORTEST_MASKED = 8
 """Shorter secrets are placeholders such as ``ollama`` or ``none``: masking them would ruin ordinary texts."""
 _SHOWN_CHARACTERS = 60
-_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")  # RFC 3986, section 2.3
 _PLACEHOLDER = re.compile(r"(?:<|%3c)understudy(?::|%3a)[a-z0-9._-]+(?:>|%3e)", re.IGNORECASE | re.ASCII)
 _LOOKS_SECRET = re.compile(
     r"((?:\b(?:sk|pk|rk|gsk|hf|r8|key|api|xai|pplx|nvapi|gh[opusr]|github_pat)[-_]|\bAIza|\beyJ|\bBearer\s+)\S{12,})"
@@ -56,27 +56,229 @@ def has_placeholder(text: str | bytes) -> bool:
 def mask[T: (str, bytes)](text: T, secret: str, name: str) -> T:
     """Replace every occurrence of the secret by the placeholder of ``name``.
 
-    Found are the secret itself and its percent-encoded, JSON-escaped and base64 spellings, base64 at any alignment so
-    that ``user:secret`` of Basic authentication is found too. Secrets shorter than SHORTEST_MASKED are left alone.
+    Found are the secret itself and its spellings in percent encoding, JSON and JavaScript escapes (also inside another
+    JSON string), HTML entities, hex and base64, the last at any alignment so that ``user:secret`` of Basic
+    authentication is found too; in bytes also in UTF-16. Secrets shorter than SHORTEST_MASKED are left alone.
     """
+    shown = placeholder(name)
+    if isinstance(text, str):
+        return mask_with(text, secret, lambda _: shown)
+    return mask_with(text, secret, lambda _: shown.encode())
+
+
+def mask_with[T: (str, bytes)](text: T, secret: str, shown: Callable[[T], T]) -> T:
+    """As :func:`mask`; ``shown`` makes what stands for an occurrence. The same object where there is none."""
     if len(secret) < SHORTEST_MASKED:
         return text
-    for_str, for_bytes = _patterns(secret)
     if isinstance(text, str):
-        return for_str.sub(lambda _: placeholder(name), text)
-    return for_bytes.sub(lambda _: placeholder(name).encode(), text)
+        for pattern in _for_str(secret).wanted(text):
+            text = pattern.sub(lambda match: shown(match[0]), text)
+        return text
+    if text.count(0) >= SHORTEST_MASKED:
+        text = _mask_utf16(text, secret, shown)
+    for raw in _for_bytes(secret).wanted(text):
+        text = raw.sub(lambda match: shown(match[0]), text)
+    return text
 
 
-@lru_cache(maxsize=64)
-def _patterns(secret: str) -> tuple[re.Pattern[str], re.Pattern[bytes]]:
-    forms = list(dict.fromkeys([secret, *_base64_forms(secret)]))
-    for_str = "|".join("".join(_spellings(char, {char}) for char in form) for form in forms)
-    # The bytes pattern is written as latin-1 text, one character per byte; a body may be in either encoding.
-    for_bytes = "|".join(
-        "".join(_spellings(char, {data.decode("latin-1") for data in _encoded(char)}) for char in form)
-        for form in forms
-    )
-    return re.compile(for_str), re.compile(for_bytes.encode("latin-1"))
+def _mask_utf16(data: bytes, secret: str, shown: Callable[[bytes], bytes]) -> bytes:
+    """A body in UTF-16 is read as text, at both places where its characters can begin, and written as it was."""
+    for codec in ("utf-16-le", "utf-16-be"):
+        for start in (0, 1):
+            end = start + (len(data) - start) // 2 * 2
+            text = data[start:end].decode(codec, "surrogatepass")
+            masked = mask_with(text, secret, lambda found: shown(found.encode("latin-1", "replace")).decode("latin-1"))
+            if masked is not text:
+                data = data[:start] + masked.encode(codec, "surrogatepass") + data[end:]
+    return data
+
+
+class StreamMask:
+    """Masks secrets in a body that comes in pieces, split anywhere. A piece without one is passed as it is.
+
+    Only where a piece ends in the middle of what may become a secret is that end kept back until the next one: a piece
+    that ends in a line break, as those of event streams do, never is. What is put in place of a secret has the same
+    length, so that a body keeps the length it announced.
+    """
+
+    def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
+        """``secrets``: each with the name of its credential."""
+        known = [(secret, name) for secret, name in secrets if len(secret) >= SHORTEST_MASKED]
+        self._secrets = [(secret, _filler(name)) for secret, name in known]
+        self._sets = [_cuts_of(secret) for secret, _ in known]
+        signs = {sign for secret, _ in known for sign in (*_literals(secret), *map(str.encode, _signs(secret)))}
+        self._signs = sorted(signs | {b"\0"}, key=len)  # without any of them there is nothing to mask
+        self._longest = max((each.longest for each in self._sets), default=0)
+        self._kept = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes; return what can go on."""
+        if self._kept:
+            data, self._kept = self._kept + data, b""
+        masked = self._masked(data)
+        if not masked or masked[-1] in _LINE_ENDS or not self._secrets:
+            return masked
+        begins = self._unfinished(masked)
+        if begins < len(masked):
+            masked, self._kept = masked[:begins], masked[begins:]
+        return masked
+
+    def passes(self, data: bytes) -> bool:
+        """Whether the next bytes, fed, would come out as they are: such need not be fed."""
+        if self._kept or self._masked(data) is not data:
+            return False
+        return not data or data[-1] in _LINE_ENDS or self._unfinished(data) == len(data)
+
+    def finish(self) -> bytes:
+        """The body has ended: what was kept back is no secret."""
+        kept, self._kept = self._kept, b""
+        return kept
+
+    def _masked(self, data: bytes) -> bytes:
+        for sign in self._signs:
+            if sign in data:
+                break
+        else:
+            return data
+        for secret, filler in self._secrets:
+            data = mask_with(data, secret, filler)
+        return data
+
+    def _unfinished(self, data: bytes) -> int:
+        """Where at the end of these bytes a secret may have begun that the next bytes complete."""
+        # No spelling of a secret has a line break in it.
+        first = max(data.rfind(b"\n") + 1, len(data) - self._longest, 0)
+        tail = data[first:]
+        return first + min((each.unfinished(tail) for each in self._sets), default=len(tail))
+
+
+def _filler(name: str) -> Callable[[bytes], bytes]:
+    shown = placeholder(name).encode()
+    return lambda found: shown[: len(found)].ljust(len(found), b"*")
+
+
+_LINE_ENDS = frozenset(b"\r\n")
+_NAMED = defaultdict[str, list[str]](list)
+for _name, _char in sorted(html5.items()):
+    if len(_char) == 1 and _name.endswith(";"):
+        _NAMED[_char].append(_name)
+
+
+class _Spellings[T: (str, bytes)]:
+    """How one secret may be written: ``literals`` are the secret encoded as a whole, ``escaped`` finds it with escapes.
+
+    ``plain`` finds any of the literals. ``signs``: without any of them nothing is escaped.
+    """
+
+    def __init__(self, literals: Sequence[T], plain: re.Pattern[T], escaped: re.Pattern[T], signs: Sequence[T]) -> None:
+        self._literals: Sequence[T] = literals
+        self._plain: re.Pattern[T] = plain
+        self._escaped: re.Pattern[T] = escaped
+        self._signs: Sequence[T] = signs
+
+    def wanted(self, text: T) -> Iterator[re.Pattern[T]]:
+        """The expressions that find something in this text."""
+        # To ask for each literal costs a tenth of what an expression of all of them does.
+        for literal in self._literals:
+            if literal in text:
+                yield self._plain
+                break
+        for sign in self._signs:
+            if sign in text:
+                if self._escaped.search(text):
+                    yield self._escaped
+                break
+
+
+class _Cut:
+    """Finds a spelling of one secret that the end of some bytes cuts."""
+
+    def __init__(self, literals: Sequence[bytes], chars: Sequence[str]) -> None:
+        self._literals = literals
+        self._chars = [re.compile(char.encode("latin-1")) for char in chars]
+        self.longest = max(_LONGEST_ESCAPE * len(chars), *map(len, literals))
+
+    def unfinished(self, tail: bytes) -> int:
+        """Where the first one begins; the length of the bytes when none does."""
+        found = len(tail)
+        for literal in self._literals:
+            at = tail.find(literal[0], max(0, len(tail) - len(literal) + 1))
+            while 0 <= at < found:
+                if literal.startswith(tail[at:]):
+                    found = at
+                at = tail.find(literal[0], at + 1)
+        if any(sign in tail for sign in _CUT_SIGNS):
+            for match in self._chars[0].finditer(tail):
+                if match.start() >= found:
+                    break
+                if self._is_cut(tail, match.end()):
+                    return match.start()
+            if (begun := _CUT.search(tail)) is not None:
+                found = min(found, begun.start())
+        return found
+
+    def _is_cut(self, tail: bytes, at: int) -> bool:
+        """Whether a spelling, of which the first character ends at ``at``, goes on to the end of the bytes."""
+        for char in self._chars[1:]:
+            if at == len(tail) or _CUT.match(tail, at):
+                return True
+            match = char.match(tail, at)
+            if match is None:
+                return False
+            at = match.end()
+        return False
+
+
+_LONGEST_ESCAPE = 20
+_CUT_SIGNS = (b"\\", b"%", b"&")
+# The beginning of an escaped character, up to the end of the bytes.
+_CUT = re.compile(
+    rb"(?:\\{1,4}(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?|%(?:25?)?[0-9a-fA-F]?|&(?:amp;)?#?[xX]?[0-9a-zA-Z]{0,12})\Z"
+)
+
+
+@lru_cache(maxsize=512)
+def _for_str(secret: str) -> _Spellings[str]:
+    literals = _forms(secret)
+    escaped = "".join(_spelling(char, {char}) for char in secret)
+    return _Spellings(literals, re.compile("|".join(map(re.escape, literals))), re.compile(escaped), _signs(secret))
+
+
+@lru_cache(maxsize=512)
+def _for_bytes(secret: str) -> _Spellings[bytes]:
+    literals = _literals(secret)
+    escaped = re.compile("".join(_chars(secret)).encode("latin-1"))
+    signs = [sign.encode() for sign in _signs(secret)]
+    return _Spellings(literals, re.compile(b"|".join(map(re.escape, literals))), escaped, signs)
+
+
+def _signs(secret: str) -> list[str]:
+    """What any spelling of this secret with an escaped character has in it, one of them."""
+    more = ["\\"] if set(secret) & set('"\\/') else []
+    return ["\\u", "\\x", "%", "&", *more, *(["+"] if " " in secret else [])]
+
+
+@lru_cache(maxsize=512)
+def _cuts_of(secret: str) -> _Cut:
+    wide = [secret.encode(f"utf-16-{end}", "surrogatepass") for end in ("le", "be")]
+    return _Cut([*_literals(secret), *wide], _chars(secret))
+
+
+def _literals(secret: str) -> list[bytes]:
+    """All that is searched for as it is. A body may be in UTF-8 or Latin-1."""
+    return list(dict.fromkeys(data for form in _forms(secret) for data in sorted(_encoded(form))))
+
+
+def _chars(secret: str) -> list[str]:
+    """The characters of a secret as expressions for bytes, written as Latin-1 text, one character per byte."""
+    return [_spelling(char, {data.decode("latin-1") for data in _encoded(char)}) for char in secret]
+
+
+def _forms(secret: str) -> list[str]:
+    """The secret, and what it is in base64 and hex."""
+    hexed = [data.hex() for data in sorted(_encoded(secret))]
+    forms = [secret, *_base64_forms(secret), *hexed, *(each.upper() for each in hexed)]
+    return list(dict.fromkeys(forms))
 
 
 def _encoded(text: str) -> set[bytes]:
@@ -86,17 +288,31 @@ def _encoded(text: str) -> set[bytes]:
     return found
 
 
-def _spellings(char: str, plain: set[str]) -> str:
-    """One character of a secret as an expression for all the ways in which it may be written."""
-    if char in _UNRESERVED:  # no encoder changes these, and a pattern of plain letters is searched for much faster
-        return re.escape(char)
-    coded = {"".join(f"%{byte:02x}" for byte in data) for data in _encoded(char)} | {rf"\u{ord(char):04x}"}
-    coded |= {f"\\{char}"} if char in '"\\/' else {"+"} if char == " " else set()
-    return f"(?:{_either(plain)}|(?i:{_either(coded)}))"
+def _spelling(char: str, plain: set[str]) -> str:
+    """One character of a secret as an expression for all the ways in which it may be written.
+
+    Each way begins with a literal character: so the expression is searched for by that.
+    """
+    code, ways = ord(char), {re.escape(text) for text in plain}
+    for data in _encoded(char):
+        ways.add("".join(f"%(?:25)?{_digits(f'{byte:02x}')}" for byte in data))
+    # One backslash in JSON, up to four in JSON that is a string of another JSON.
+    ways.add(rf"\\\\{{0,3}}u{_digits(f'{code:04x}')}")
+    if code <= 0xFF:
+        ways.add(rf"\\\\{{0,3}}x{_digits(f'{code:02x}')}")
+    if char in '"\\/':
+        ways.add(rf"\\\\{{0,3}}{re.escape(char)}")
+    if char == " ":
+        ways.add(r"\+")
+    ways.add(f"&(?:amp;)?#0{{0,7}}{code};?")
+    ways.add(f"&(?:amp;)?#[xX]0{{0,7}}{_digits(f'{code:x}')};?")
+    ways |= {f"&(?:amp;)?{name}" for name in _NAMED.get(char, ())}
+    return f"(?:{'|'.join(sorted(ways, key=len, reverse=True))})"
 
 
-def _either(texts: set[str]) -> str:
-    return "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))  # one may begin with another
+def _digits(digits: str) -> str:
+    """Hexadecimal digits in either case."""
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in digits)
 
 
 def _base64_forms(secret: str) -> Iterator[str]:

@@ -222,6 +222,15 @@ def store_url(value: Value) -> str:
 
 def header(key: Scalar, value: Value) -> tuple[str, str]:
     """A header as (name in lower case, value). The value is never repeated in an error."""
+    found = header_name(key)
+    content = text(value, f"the value of the header {found}")
+    if any(ord(char) > 0xFF for char in content):
+        raise Wrong(f"the value of the header {found} has a character that no header can carry", "use latin-1")
+    return found, content
+
+
+def header_name(key: Scalar) -> str:
+    """The name of a header that a credential may add, in lower case."""
     found = key.text.lower()
     if not _TOKEN.fullmatch(found):
         raise Wrong(f"{shown(key.text)} is not a header name", "use only letters, digits and -")
@@ -229,7 +238,4 @@ def header(key: Scalar, value: Value) -> tuple[str, str]:
         raise Wrong(f"the header {found} carries a secret", "remove it and name the secret under `secret`")
     if found in FRAMING_HEADERS:
         raise Wrong(f"the header {found} belongs to the proxy", "remove it")
-    content = text(value, f"the value of the header {found}")
-    if any(ord(char) > 0xFF for char in content):
-        raise Wrong(f"the value of the header {found} has a character that no header can carry", "use latin-1")
-    return found, content
+    return found

@@ -191,7 +191,7 @@ class PoolReader(SecretReader):
         example = "write `{upstream: NAME, secret: {env: NAME}}`"
         table = self._table(value, ("upstream", "secret", "headers"), example, ("upstream", "secret"))
         no_secret: SecretSource = _NoSecret()
-        no_headers: tuple[tuple[str, str], ...] = ()
+        no_headers: tuple[tuple[str, str | SecretSource], ...] = ()
         missing = ""
 
         def read_secret(value: Value) -> SecretSource:
@@ -203,8 +203,17 @@ class PoolReader(SecretReader):
                 missing = absent.what
                 return no_secret
 
+        def read_headers(value: Value) -> tuple[tuple[str, str | SecretSource], ...]:
+            nonlocal missing
+            try:
+                return self._headers(value)
+            except Absent as absent:
+                self._missing.append((key.text, value.line, absent))
+                missing = missing or absent.what
+                return no_headers
+
         secret = self._field(table, "secret", read_secret, no_secret)
-        headers = self._field(table, "headers", self._headers, no_headers)
+        headers = self._field(table, "headers", read_headers, no_headers)
         if secret.is_client and headers:
             line = table.entries["headers"][0].line
             self._add(line, "`headers` beside `secret: client`, which sends what the tool sent", "remove `headers`")
@@ -213,7 +222,9 @@ class PoolReader(SecretReader):
             line = table.entries["secret"][1].line
             with self._noting(line):
                 aws.check(upstream, secret)
-        return Credential(key.text, upstream, secret, headers, missing) if upstream else None
+        plain = tuple((name, value) for name, value in headers if isinstance(value, str))
+        hidden = tuple((name, value) for name, value in headers if not isinstance(value, str))
+        return Credential(key.text, upstream, secret, plain, missing, hidden) if upstream else None
 
     def _report_missing(self) -> None:
         """Warn of each secret that is missing; where no credential is left that has one, each is a problem."""
@@ -230,14 +241,21 @@ class PoolReader(SecretReader):
             raise Wrong(f"unknown {what} {shown(found)}", self._suggestion(found, known))
         return known[found]
 
-    def _headers(self, value: Value) -> tuple[tuple[str, str], ...]:
-        found: dict[str, str] = {}
+    def _headers(self, value: Value) -> tuple[tuple[str, str | SecretSource], ...]:
+        """Each with its value, or with where that is. Raises Absent when one is a secret that is missing."""
+        found: dict[str, str | SecretSource] = {}
+        missing: Absent | None = None
         for key, item in fields.table(value, "write `{name: value}`").entries.values():
             with self._noting(key.line):
-                name, content = fields.header(key, item)
+                name = fields.header_name(key)
                 if name in found:
                     raise Wrong(f"the header {name} is written twice", "keep one of them")
-                found[name] = content
+                try:
+                    found[name] = self._kept_secret(item) if isinstance(item, Table) else fields.header(key, item)[1]
+                except Absent as absent:
+                    missing = absent
+        if missing is not None:
+            raise missing
         return tuple(found.items())
 
     def _budget(self, value: Value, base: Budget) -> Budget:

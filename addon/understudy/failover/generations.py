@@ -6,6 +6,8 @@ before is void, and so are late results of what was sent before. What is not in 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from understudy.model import Credential, Key, Pool, Scope, SecretError, fingerprint
 from understudy.suspensions import Suspensions
 
@@ -85,4 +87,7 @@ def _identity(credential: Credential) -> Identity:
             value = fingerprint(secret.reveal())
         except SecretError:
             value = b"none"
+    with suppress(SecretError):
+        for name, each in credential.secret_headers:
+            value += name.encode() + fingerprint(each.reveal())
     return credential.upstream, credential.headers, repr(secret), value

@@ -121,8 +121,9 @@ class Upstream:
 class Credential:
     """A secret for one upstream, and the headers that belong to the same identity.
 
-    ``missing``: why there is no secret, "" where there is one. Such a credential stands in its routes and is never
-    sent; it is not suspended, so nothing of it is stored, and a reload that finds the secret puts it back into use.
+    ``secret_headers``: such headers whose values are secrets. ``missing``: why there is no secret, "" where there is
+    one. Such a credential stands in its routes and is never sent; it is not suspended, so nothing of it is stored, and
+    a reload that finds the secret puts it back into use.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Credential:
     secret: SecretSource = field(compare=False)
     headers: tuple[tuple[str, str], ...] = ()
     missing: str = field(default="", compare=False)
+    secret_headers: tuple[tuple[str, SecretSource], ...] = field(default=(), compare=False)
 
     @property
     def out_of_use(self) -> str:

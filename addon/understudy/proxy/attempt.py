@@ -220,6 +220,7 @@ class AttemptLayer(Layer):
                 return
         try:
             self.secret = self.secret_for(rejected)
+            call.engine.gate.learn(self.secret.name, self.secret.value, *self.secret.more)
             # Before it is used: an error may repeat it.
             call.secrets.append((candidate, self.secret))
             self.sent = request = self.request_with(self.secret)
@@ -278,6 +279,7 @@ class AttemptLayer(Layer):
         if isinstance(source, CommandSecret) and call.engine.identities.saw(candidate.credential.name, value):
             call.exchange.renewed()
         others = source.others() if isinstance(source, SigningSource) else ()
+        others += tuple(each.reveal() for _, each in candidate.credential.secret_headers)
         return Secret(candidate.credential.name, value, others)
 
     def request_with(self, secret: Secret) -> http.Request:

@@ -16,7 +16,7 @@ from mitmproxy.flow import Error
 
 from understudy.dialects import DIALECTS
 from understudy.model import Upstream
-from understudy.proxy import release
+from understudy.proxy.masking_gate import mask_head, set_body, show_body
 from understudy.replies import Fault, Hold
 from understudy.requests import rewrite
 
@@ -57,7 +57,13 @@ def _shown(sent: http.Request, original: http.Request, hold: Hold) -> http.Reque
     shown = http.Request.__new__(http.Request)
     shown.data = copy.copy(sent.data)
     shown.data.headers = http.Headers(
-        rewrite.shown_fields(sent.headers.fields, dialects, hold.secret.name, hold.secret.mask)
+        rewrite.shown_fields(
+            sent.headers.fields,
+            dialects,
+            hold.secret.name,
+            hold.secret.mask,
+            [header for header, _ in hold.candidate.credential.secret_headers],
+        )
     )
     shown.data.path = hold.secret.mask(sent.data.path)
     content = sent.data.content
@@ -69,15 +75,14 @@ def _shown(sent: http.Request, original: http.Request, hold: Hold) -> http.Reque
 def _masked(response: http.Response, body: bytes, hold: Hold, *, complete: bool) -> http.Response:
     masked = http.Response.__new__(http.Response)
     masked.data = copy.copy(response.data)
-    masked.data.headers = http.Headers(release.masked_fields(response.headers.fields, hold.secret))
-    decoded = bytes(hold.body) if hold.encoded else body
-    clean = hold.secret.mask(decoded)
-    if hold.encoded and (clean != decoded or not complete):
-        # Half of a compressed body could not be shown, and an echo must not be.
-        masked.data.headers.pop("content-encoding", None)
-        masked.data.content = clean
+    masked.data.headers = response.headers.copy()
+    masked.data.content = body
+    mask_head(masked, hold.secret)
+    if hold.encoded and not complete:
+        # Half of a compressed body could not be shown.
+        set_body(masked, hold.secret.mask(bytes(hold.body)))
     else:
-        masked.data.content = body if clean == decoded else clean
+        show_body(masked, hold.secret)
     masked.data.timestamp_end = time.time()
     masked.stream = False
     return masked
@@ -86,5 +91,5 @@ def _masked(response: http.Response, body: bytes, hold: Hold, *, complete: bool)
 def _never_reached(upstream: Upstream, fault: Fault | None) -> Server:
     server = Server(address=(upstream.host, upstream.port))
     server.tls = upstream.scheme == "https"
-    server.error = fault.message if fault is not None else None
+    server.error = fault.message if fault is not None else None  # nothing was sent to it that it could repeat
     return server

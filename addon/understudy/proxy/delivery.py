@@ -7,27 +7,34 @@ how it ended is read from its last bytes.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from logging import WARNING
+from typing import Any
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     ResponseData,
     ResponseEndOfMessage,
+    ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 
 from understudy.codec.event_stream import StreamKind
+from understudy.codec.masking import StreamMask
 from understudy.dialects import Dialect, Progress
 from understudy.failover import Refuse, Release
 from understudy.failover.memory import Refusal, marks_of
 from understudy.model import Label
 from understudy.proxy import release, reply_edit, splice
 from understudy.proxy.attempt import AttemptLayer
+from understudy.proxy.masking_gate import NOT_SHOWN, can_be_decoded, mask_body, mask_head, masked_fields, show_body
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
 from understudy.proxy.upstream_connection import cause_of
@@ -44,6 +51,10 @@ class Delivery:
         """The attempt whose reply the tool gets; None before, and for an answer of our own."""
         self.tail: Tail | None = None
         self.edit: ReplyEdit | None = None
+        self.mask: StreamMask | None = None
+        """Masks what still comes of a released reply; None where nothing comes, or it is compressed."""
+        self.was_whole = False
+        """Whether all of the released reply was held."""
         self.untouched = True
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.may_be_cut = False
@@ -82,19 +93,22 @@ class Delivery:
         edited = release.prepare(head.response, body, hold, step, complete=complete)
         if edited is None:
             return False
+        if not complete and not hold.encoded:
+            self.mask = StreamMask(hold.secret.named)
+            edited = self.mask.feed(edited)
         edit = self.edit_of(hold, head.response, complete=complete)
         if edit is not None:
             edited = edit.feed(edited) + (edit.finish() if complete else b"")
             if complete and "content-length" in head.response.headers:
                 head.response.headers["content-length"] = str(len(edited))
-        self.released = attempt
+        self.released, self.was_whole = attempt, complete
         if attempt.server is not None:
             stream.context.server = stream.flow.server_conn = attempt.server
         held = attempt.hand_over(stream)
         if body != edited:
-            rest = [event for event in held[1:] if not isinstance(event, ResponseData)]
+            others = [event for event in held[1:] if not isinstance(event, ResponseData)]
             # Never an empty one: as a chunk that would be the end of the reply.
-            held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *rest]
+            held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *others]
         if call.journal is not None:
             call.journal.released(call.flow, call.exchange, step.attempt)
         self.note(call, step, hold, head.response, edited)
@@ -106,7 +120,10 @@ class Delivery:
             self.tail = Tail()
             self.untouched = stream.flow.response.stream is True and not stream.context.options.store_streamed_bodies
             stream.server_state = self.state_released
-        for event in held[1:]:
+        rest = [
+            each for event in held[1:] for each in ([event] if isinstance(event, ResponseData) else self.masked(event))
+        ]
+        for event in rest:
             if stream.server_state == stream.state_errored:
                 break
             if isinstance(event, ResponseProtocolError):
@@ -117,7 +134,7 @@ class Delivery:
             if edit is not None:
                 self.edit, stream.server_state = edit, self.state_edited
             elif self.untouched and not call.engine.keep_stream:
-                splice.begin(attempt.parent, attempt.server, stream, attempt.stream_id, self.tail)
+                splice.begin(attempt.parent, attempt.server, stream, attempt.stream_id, self.tail, self.mask)
         return True
 
     def note(self, call: PooledCall, step: Release, hold: Hold, response: http.Response, body: bytes) -> None:
@@ -171,6 +188,7 @@ class Delivery:
             if self.kept and self.stream.flow.response:
                 self.stream.flow.response.data.content = bytes(self.kept)
                 self.kept.clear()
+            self.show_streamed()
         yield from self.stream.state_stream_response_body(event)
 
     def state_edited(self, event: events.Event) -> CommandGenerator[None]:
@@ -203,6 +221,65 @@ class Delivery:
         """Whether a released stream has shown its last event; of what is no stream of events nobody can tell."""
         hold = self.released.hold if self.released is not None else None
         return hold is None or not hold.live or hold.is_done or hold.encoded or tail.is_done(hold)
+
+    # -- what still comes --------------------------------------------------------------------------------------------
+
+    def masked(self, event: events.Event) -> list[HttpEvent]:
+        """What becomes of an event of the released reply, before anybody sees it: nothing, itself, or a piece first."""
+        assert isinstance(event, HttpEvent)
+        hold = self.released.hold if self.released is not None else None
+        if hold is None:
+            return [event]
+        if isinstance(event, ResponseData):
+            if self.mask is None:
+                return [event]
+            event.data = self.mask.feed(event.data)
+            return [event] if event.data else []
+        if isinstance(event, ResponseTrailers):
+            fields = masked_fields(event.trailers.fields, hold.secret)
+            if fields is not event.trailers.fields:
+                event.trailers = http.Headers(fields)
+        if self.mask is not None and (rest := self.mask.finish()):
+            return [ResponseData(event.stream_id, rest), event]
+        return [event]
+
+    def mask_whole(self, send: CommandGenerator[None]) -> CommandGenerator[None]:
+        """Mask a released reply that mitmproxy has buffered and is to ``send``: before a script or the flow has it.
+
+        One that cannot be decoded goes to the tool, without a secret in clear, and is not stored.
+        """
+        hold, response = self.released.hold if self.released is not None else None, self.stream.flow.response
+        if hold is None or response is None or (self.was_whole and not hold.encoded):
+            yield from send  # an answer of our own, or a reply that was masked as a whole when it was released
+            return
+        mask_head(response, hold.secret)
+        mask_body(response, hold.secret)
+        if can_be_decoded(response):
+            yield from send
+            return
+        kept = response.copy().data
+        show_body(response, hold.secret)
+        shown = response.headers.fields
+        answer: Any = None
+        while True:
+            try:
+                command = send.send(answer)
+            except StopIteration:
+                return
+            if isinstance(command, SendHttp):
+                event = command.event
+                if isinstance(event, ResponseHeaders) and event.response.headers.fields == shown:
+                    event.response = http.Response.__new__(http.Response)
+                    event.response.data = kept
+                elif isinstance(event, ResponseData) and event.data == NOT_SHOWN:
+                    event.data = kept.content or b""
+            answer = yield command
+
+    def show_streamed(self) -> None:
+        """What the flow keeps of a stream that has been sent: decoded and masked, or nothing of it."""
+        hold, response = self.released.hold if self.released is not None else None, self.stream.flow.response
+        if hold is not None and response is not None and hold.encoded:
+            show_body(response, hold.secret)
 
     # -- how it ended ------------------------------------------------------------------------------------------------
 
@@ -255,6 +332,8 @@ class Delivery:
                 call.journal.released(call.flow, call.exchange, 0)
             call.engine.memory.ended(call.exchange, call.plan, call.asked, None)
             answer = call.engine.memory.last_refusal(call.exchange) if step.refused else None
+        if call is not None:
+            step = replace(step, message=call.engine.gate.mask(step.message))
         yield commands.Log(step.message, WARNING)
         yield from self.respond(release.last_refusal(answer) if answer else release.own_answer(dialect, step))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 from urllib.parse import urlsplit
@@ -22,7 +23,8 @@ from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credent
 from understudy.dialects import DIALECTS, Dialect, Kind
 from understudy.failover import Exchange, Identities, Request, Selector, own_name
 from understudy.failover.memory import TOOL, Memory, Plan
-from understudy.model import Credential, Pool
+from understudy.model import Credential, Pool, SecretError, SigningSource
+from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
@@ -133,6 +135,7 @@ class Engine:
         self.identities = Identities(self.suspensions)
         self.memory = Memory(self.clock)
         self.owners = Owners()
+        self.gate = MaskingGate()
         self.snapshot: Snapshot | None = None
         self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
 
@@ -140,6 +143,7 @@ class Engine:
         """Work on this pool from the next request on. Suspensions of what is still there stay."""
         self.memory.use(pool)
         self.identities.use(pool)
+        self.gate.use(pool_secrets(pool))
         selector = Selector(self.suspensions)
         own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
         self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own)
@@ -167,8 +171,10 @@ class Engine:
             recognised = None
         if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name, enforced=upgrade):
             stash = rewrite.mask(request, recognised.dialect, spared)
+            self.gate.learn("client", *stash.secrets)
             return Intake(snapshot, recognised, stash, orphan, host, port, upgrade)
         values = rewrite.mask_query(request, snapshot.sites.dialects_at(host, port))
+        self.gate.learn("client", *(value.decode("latin-1") for value in values))
         return Intake(snapshot, None, Stash((), values), orphan) if values or orphan else None
 
     def listing(self, request: http.Request, host: str, port: int) -> Listing | None:
@@ -316,6 +322,23 @@ class Engine:
         if called and (origin := _foreign_page(client, request)):
             return NO_BROWSER.format(origin=origin)
         return ""
+
+
+def pool_secrets(pool: Pool) -> dict[str, str]:
+    """The secrets of a pool that are at hand, each with the name of its credential."""
+    found: dict[str, str] = {}
+    for credential in pool.credentials.values():
+        source = credential.secret
+        if source.is_client or credential.missing:
+            continue
+        with suppress(SecretError):
+            found[source.reveal()] = credential.name
+            if isinstance(source, SigningSource):
+                found |= dict.fromkeys(source.others(), credential.name)
+        for _, each in credential.secret_headers:
+            with suppress(SecretError):
+                found[each.reveal()] = credential.name
+    return found
 
 
 def asks_for_websocket(request: http.Request) -> bool:

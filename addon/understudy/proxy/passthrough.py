@@ -23,33 +23,31 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResponseHook
 
-from understudy.codec.content_encoding import decode_reply
 from understudy.failover.memory import Plan
 from understudy.model import Mode
-from understudy.proxy import release
 from understudy.proxy.engine import Engine, Intake
 from understudy.proxy.listener import Journal
+from understudy.proxy.masking_gate import Fields, mask_head, show_body
 from understudy.proxy.observe_mode import CLIENT, Observation
 from understudy.proxy.pooled_call import trace
 from understudy.replies import Secret
 from understudy.requests import rewrite
-
-SHOWN_LIMIT = 8 * 1024 * 1024
-"""Decoded bytes of an observed reply that the flow shows."""
-NOT_SHOWN = b"understudy: this body is not shown: it cannot be decoded, or is larger than 8 MiB"
 
 
 @dataclass
 class Echo:
     """A reply as it came, and what the flow shows of it."""
 
-    fields: tuple[tuple[bytes, bytes], ...]
-    shown_fields: tuple[tuple[bytes, bytes], ...]
+    fields: Fields
+    reason: bytes
+    shown_fields: Fields = ()
     content: bytes | None = None
     shown_content: bytes | None = None
+    trailers: http.Headers | None = None
 
 
 class Passthrough:
@@ -160,8 +158,10 @@ class Passthrough:
         elif isinstance(event, ResponseHeaders) and event.response.headers.fields == echo.shown_fields:
             response = http.Response.__new__(http.Response)
             response.data = event.response.copy().data
-            response.data.headers = http.Headers(echo.fields)
+            response.data.headers, response.data.reason = http.Headers(echo.fields), echo.reason
             event.response = response
+        elif isinstance(event, ResponseTrailers) and echo.trailers is not None:
+            event.trailers = echo.trailers
         elif isinstance(event, ResponseData) and event.data == echo.shown_content and echo.content is not None:
             event.data = echo.content
 
@@ -170,22 +170,18 @@ class Passthrough:
         response = self.stream.flow.response
         if response is None:
             return
-        fields = self.echo.fields if self.echo else response.headers.fields
-        shown = release.masked_fields(response.headers.fields, own)
-        content = response.data.content
-        decoded: bytes | None = b""
-        if whole and content:
-            decoded = decode_reply(content, response.headers.get("content-encoding", ""), SHOWN_LIMIT)
-        # What cannot be decoded within bounds is not shown, for nobody knows what it repeats (law 8).
-        masked = own.mask(decoded) if decoded is not None else NOT_SHOWN
-        if shown is response.headers.fields and masked == decoded:
+        echo = self.echo or Echo(response.headers.fields, response.data.reason)
+        before = response.headers.fields, response.data.reason, response.data.content, response.trailers
+        mask_head(response, own)
+        if whole:
+            # What cannot be decoded within bounds is not shown, for nobody knows what it repeats (law 8).
+            show_body(response, own)
+        content, trailers = before[2:]
+        if before == (response.headers.fields, response.data.reason, response.data.content, response.trailers):
             return
-        response.headers = http.Headers(shown)
-        if masked != decoded:
-            response.headers.pop("content-encoding", None)
-            if "content-length" in response.headers:
-                response.headers["content-length"] = str(len(masked))
-            response.data.content = masked
-            self.echo = Echo(fields, response.headers.fields, content, masked)
-        else:
-            self.echo = Echo(fields, response.headers.fields)
+        echo.shown_fields = response.headers.fields
+        if response.data.content is not content:
+            echo.content, echo.shown_content = content, response.data.content
+        if response.trailers is not trailers:
+            echo.trailers = trailers
+        self.echo = echo

@@ -12,7 +12,8 @@ from mitmproxy import http
 from understudy.dialects import Dialect
 from understudy.failover import RETRY_HORIZON, Refuse, Release
 from understudy.failover.memory import Refusal
-from understudy.replies import Hold, Secret
+from understudy.proxy.masking_gate import mask_head, masked_body
+from understudy.replies import Hold
 from understudy.rules import OWN_MARK
 
 ECHOED = (
@@ -63,42 +64,34 @@ def prepare(
     """Make a held reply fit for the tool; returns the bytes of its body so far, None when it must not go out.
 
     Changed are: a Retry-After beyond a minute, ``x-should-retry`` when another round cannot help, and an echo of the
-    secret with the framing that this needs. ``body`` is what came so far, ``complete`` whether that is all;
-    ``clock`` gives Unix time in seconds.
+    secret with the framing that this needs. ``body`` is what came so far, ``complete`` whether that is all: the body
+    of one that is not complete may end in the middle of an echo (``StreamMask``). ``clock`` gives Unix time in seconds.
     """
     headers = response.headers
     if response.status_code >= 400:
         _cap_retry_after(headers, clock())
         if step.final and not step.retry:
             headers["x-should-retry"] = "false"
-    headers.fields = masked_fields(headers.fields, hold.secret)
-    decoded = bytes(hold.body) if hold.encoded else body
-    masked = hold.secret.mask(decoded)
-    if masked == decoded:
-        return body
-    if hold.encoded:
-        if not complete:
-            return None
+    mask_head(response, hold.secret)
+    if not complete:
+        # What still comes is masked as it comes; that cannot be done inside a compressed stream.
+        masked = hold.secret.mask(body)
+        if hold.encoded:
+            return body if masked is body and hold.secret.mask(bytes(hold.body)) == hold.body else None
+        if masked is not body:
+            headers.pop("content-length", None)
+        return masked
+    masked = masked_body(body, headers.get("content-encoding", ""), hold.secret)
+    if masked is not body:
         headers.pop("content-encoding", None)
-    if "content-length" in headers:
-        if complete:
+        if "content-length" in headers:
             headers["content-length"] = str(len(masked))
-        else:
-            del headers["content-length"]
     return masked
 
 
 def decoded(body: bytes, hold: Hold) -> bytes:
     """What :func:`prepare` has made fit for the tool, without a content encoding."""
     return hold.secret.mask(bytes(hold.body)) if hold.encoded else body
-
-
-def masked_fields(fields: tuple[tuple[bytes, bytes], ...], secret: Secret) -> tuple[tuple[bytes, bytes], ...]:
-    """Header fields of a reply without an echo of the secret; the same tuple where there is none."""
-    values = b"\n".join(value for _, value in fields)
-    if secret.mask(values) == values:
-        return fields
-    return tuple((name, secret.mask(value)) for name, value in fields)
 
 
 def _cap_retry_after(headers: http.Headers, now: float) -> None:

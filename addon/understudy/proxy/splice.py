@@ -19,6 +19,7 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 
+from understudy.codec.masking import StreamMask
 from understudy.replies import Tail
 
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
@@ -29,8 +30,10 @@ type Handle = Callable[[HttpLayer, events.Event], CommandGenerator[None]]
 class Splice:
     """The two ends of one released stream below an ``HttpLayer``. ``stream_id``: the one towards the upstream."""
 
-    def __init__(self, client: Http1Client, stream: HttpStream, stream_id: int, tail: Tail) -> None:
-        self.client, self.stream, self.stream_id, self.tail = client, stream, stream_id, tail
+    def __init__(
+        self, client: Http1Client, stream: HttpStream, stream_id: int, tail: Tail, mask: StreamMask | None
+    ) -> None:
+        self.client, self.stream, self.stream_id, self.tail, self.mask = client, stream, stream_id, tail, mask
         self.state = stream.server_state
 
     def is_of(self, layer: HttpLayer, event: events.DataReceived) -> bool:
@@ -64,8 +67,18 @@ def whole_chunks(data: bytes, at: int = 0) -> tuple[Sequence[bytes], int]:
     return found, at
 
 
-def begin(layer: HttpLayer, server: Connection | None, stream: HttpStream, stream_id: int, tail: Tail) -> None:
-    """From now on the chunks of this stream go straight to the tool, where both ends speak HTTP/1.1 in chunks."""
+def begin(
+    layer: HttpLayer,
+    server: Connection | None,
+    stream: HttpStream,
+    stream_id: int,
+    tail: Tail,
+    mask: StreamMask | None = None,
+) -> None:
+    """From now on the chunks of this stream go straight to the tool, where both ends speak HTTP/1.1 in chunks.
+
+    Those that ``mask`` has something to do with take the way through the layers, where the stream asks it.
+    """
     above = layer.connections.get(layer.context.client)
     below = layer.connections.get(server) if server is not None else None
     way = below.context.layers[-1] if below is not None else None
@@ -77,7 +90,7 @@ def begin(layer: HttpLayer, server: Connection | None, stream: HttpStream, strea
         and response.headers.get("transfer-encoding", "").strip().lower() == "chunked"
         and stream.flow.request.method != "HEAD"
     ):
-        setattr(layer, _ATTRIBUTE, Splice(way, stream, stream_id, tail))
+        setattr(layer, _ATTRIBUTE, Splice(way, stream, stream_id, tail, mask))
 
 
 def end(layer: HttpLayer) -> None:
@@ -115,6 +128,9 @@ def _pass_on(
         if not splice.is_of(layer, event) or splice.missing():
             yield from handle(layer, events.DataReceived(event.connection, data[begun:]))
             return
+    if splice.mask is not None and not splice.mask.passes(found[0] if len(found) == 1 else b"".join(found)):
+        yield from handle(layer, events.DataReceived(event.connection, data[begun:]) if begun else event)
+        return
     for each in found:
         splice.tail.append(each)
     yield from _send(layer.context.client, data[begun:end] if begun or end < len(data) else data)

@@ -118,7 +118,13 @@ class ReplayStream(HttpStream):
             released = self.delivery.released
             if released is None or event.stream_id != released.stream_id:
                 return  # an attempt that was given up
-            event.stream_id = self.stream_id
+            came = self.delivery.masked(event)
+            for each in came:
+                each.stream_id = self.stream_id
+            if came != [event]:
+                for each in came:
+                    yield from self._handle_guarded(each)
+                return
         try:
             if isinstance(event, AttemptEvent):
                 yield from self.on_attempt(event)
@@ -163,6 +169,9 @@ class ReplayStream(HttpStream):
 
     @override
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
+        if self.owner is not None:
+            # mitmproxy quotes what it could not read.
+            event.message = self.owner.gate.mask(event.message)
         if self.call is None:
             if self.passthrough_of is not None:
                 yield from self.passthrough_of.look(event)
@@ -541,7 +550,9 @@ class ReplayStream(HttpStream):
                 yield commands.Log(f"understudy: cannot add to a list of models: {self.trace(error)}", ERROR)
         if not already_streamed:
             self.delivery.proven()
-        yield from super().send_response(already_streamed)
+            yield from self.delivery.mask_whole(super().send_response())
+        else:
+            yield from super().send_response(already_streamed)
         if self.server_state == self.state_errored:
             # Another addon killed the flow when it saw the whole response.
             self.finish()

@@ -24,7 +24,7 @@ from understudy.codec.event_stream import (
     last_events,
 )
 from understudy.codec.json_rows import JsonReader
-from understudy.codec.masking import mask
+from understudy.codec.masking import SHORTEST_MASKED, mask
 from understudy.dialects import DIALECTS, Call, Dialect, Kind, Progress, StreamEvent
 from understudy.model import Candidate, HoldUntil
 from understudy.replies.answer import BROKEN, Course, is_media
@@ -61,6 +61,19 @@ class Secret:
         for value in (self.value, *self.more):
             text = mask(text, value, self.name)
         return text
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """Each value with the name that stands for it."""
+        return [(value, self.name) for value in (self.value, *self.more)]
+
+    def is_in_lower_case(self, name: bytes) -> bool:
+        """Whether the name of a header holds one of the values, in any case."""
+        lower = name.lower()
+        return any(
+            len(value) >= SHORTEST_MASKED and value.lower().encode("utf-8", "surrogateescape") in lower
+            for value in (self.value, *self.more)
+        )
 
 
 class Held(Enum):
@@ -337,12 +350,19 @@ class Hold:
             alias=self.call.alias,
             model=self.candidate.model,
             streamed=self.call.streamed,
-            headers=self.headers,
+            headers=self._masked_headers(),
             body=self.secret.mask(self._error.data if self._error else bytes(self.body)),
             event=(self._error.name or "error") if self._error else "",
             fault=self._fault,
             truncated=self.outgrown or self._decoder.failed,
+            mask=self.secret.mask,
         )
+
+    def _masked_headers(self) -> tuple[tuple[str, str], ...]:
+        values = "\n".join(value for _, value in self.headers)
+        if self.secret.mask(values) is values:
+            return self.headers
+        return tuple((name, self.secret.mask(value)) for name, value in self.headers)
 
     def _header(self, name: str) -> str:
         return next((value for key, value in self.headers if key.lower() == name), "")

@@ -6,7 +6,8 @@ and everything is bounded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -82,6 +83,8 @@ class Reply:
     fault: Fault | None = None
     truncated: bool = False
     """Whether the body is not all there, or could not be decoded."""
+    mask: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
+    """What takes an echo of the secret out of a text. The body is masked as it came; decoding may bring out more."""
 
     def header(self, name: str) -> str:
         """The first value of a header, whatever its case; "" if it is absent."""
@@ -101,7 +104,10 @@ class Reply:
     def text(self) -> str:
         """The body as text (`text_of`), never raising; GBK also where it is called UTF-8."""
         body, content_type = self.body[:MAX_TEXT], self.header("content-type")
-        return (names_utf_8(content_type) and _chinese(body)) or text_of(body, content_type)
+        return self._masked((names_utf_8(content_type) and _chinese(body)) or text_of(body, content_type))
+
+    def _masked(self, text: str) -> str:
+        return self.mask(text) if self.mask is not None and text else text
 
     @cached_property
     def folded_text(self) -> str:
@@ -121,6 +127,9 @@ class Reply:
         """
         found: dict[ErrorInfo, None] = {}
         for info in find_errors(self.text, self.json, succeeded=self.succeeded, event=self.event):
+            if self.mask is not None:
+                # Unwrapping undoes escapes in escapes.
+                info = ErrorInfo(*map(self._masked, (info.code, info.type, info.param, info.message)))
             found.setdefault(info)
             if len(found) >= MAX_ERRORS:
                 break

@@ -176,7 +176,10 @@ def build(
         leaving = _leaving(dialect, target)
         if type(target).clean_headers is not Dialect.clean_headers:
             wanted |= dict(target.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
-        wanted |= dict((*candidate.credential.headers, *(() if signer else target.credential_headers(secret))))
+        secret_headers = ((name, each.reveal()) for name, each in candidate.credential.secret_headers)
+        wanted |= dict(
+            (*candidate.credential.headers, *secret_headers, *(() if signer else target.credential_headers(secret)))
+        )
     if call.streamed or readable:
         # The end of a stream is judged from its last bytes, which a compressed stream would hide.
         wanted["accept-encoding"] = "identity"
@@ -218,14 +221,18 @@ def _written(
 
 
 def shown_fields(
-    fields: Iterable[tuple[bytes, bytes]], dialects: Iterable[Dialect], name: str, mask: Callable[[bytes], bytes]
+    fields: Iterable[tuple[bytes, bytes]],
+    dialects: Iterable[Dialect],
+    name: str,
+    mask: Callable[[bytes], bytes],
+    secret_headers: Iterable[str] = (),
 ) -> tuple[tuple[bytes, bytes], ...]:
     """The header fields of a request that was sent for a credential, as anybody may see them.
 
     Whatever stands where one of these dialects may send a credential is replaced, also a secret too short for ``mask``
-    to look for.
+    to look for, and so are the ``secret_headers`` of its credential.
     """
-    hidden = frozenset[bytes]().union(*map(_hidden, dialects))
+    hidden = frozenset(header.encode() for header in secret_headers).union(*map(_hidden, dialects))
     return tuple((key, _masked(value, name) if key.lower() in hidden else mask(value)) for key, value in fields)
 
 

@@ -137,7 +137,9 @@ class Ruleset:
             name = NO_ANSWER if reply.succeeded and reply.kind == "generating" else "builtin/unknown"
             verdict = Verdict(Label.UNKNOWN, name, evidence_of(reply, 0), certain=False)
         drafts = tuple(f"{draft.id}: {said.label}" for draft in self.drafts if (said := draft.speak(reply)) is not None)
-        return replace(verdict, names_model=reply.names_model(), drafts=drafts)
+        # A Python rule may quote what it has decoded itself.
+        evidence = reply.mask(verdict.evidence) if reply.mask is not None else verdict.evidence
+        return replace(verdict, names_model=reply.names_model(), drafts=drafts, evidence=evidence)
 
     def voices(self, reply: Reply) -> tuple[Verdict, ...]:
         """What every rule says that is asked together with the one that speaks. More than one label is a mistake."""

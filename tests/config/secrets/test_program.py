@@ -155,3 +155,13 @@ def test_many_runs_leave_no_descriptor_open(tmp_path: Path) -> None:
 
     before, after = asyncio.run(many())
     assert after <= before
+
+
+def test_a_program_does_not_see_what_is_hidden_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H07: the variables with other secrets of the pool are not in its environment; all others are."""
+    monkeypatch.setenv("OTHER_SECRET", "sk-other-0123456789")
+    monkeypatch.setenv("KEPT", "kept")
+    script = 'echo "$KEPT,$OTHER_SECRET"'
+    output = asyncio.run(output_of(("sh", "-c", script), Path("/"), LONG, {"OTHER_SECRET"}))
+    assert output == b"kept,\n"
+    assert sh(script) == b"kept,sk-other-0123456789\n"

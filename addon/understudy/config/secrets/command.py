@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, override
@@ -43,8 +43,8 @@ class CommandSecret(Source):
     """
 
     __slots__ = (
-        "_argv", "_clock", "_expires", "_failure", "_folder", "_refused", "_renewal", "_retry_at", "_run", "_timeout",
-        "_ttl", "_useless", "_value",
+        "_argv", "_clock", "_expires", "_failure", "_folder", "_refused", "_renewal", "_retry_at", "_run",
+        "_timeout", "_ttl", "_useless", "_value", "hidden",
     )  # fmt: skip
     refreshable: ClassVar[bool] = True
 
@@ -57,6 +57,8 @@ class CommandSecret(Source):
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = STEADY,
     ) -> None:
+        self.hidden: Collection[str] = frozenset()
+        """Variables that the program does not see, because they hold other secrets."""
         self._argv, self._folder, self._ttl, self._timeout, self._clock = tuple(argv), folder, ttl, timeout, clock
         self._value: str | None = None
         self._refused: str | None = None
@@ -106,7 +108,7 @@ class CommandSecret(Source):
     async def _renew(self) -> None:
         """Run the program once and take note of what came of it."""
         try:
-            output = await output_of(self._argv, self._folder, self._timeout)
+            output = await output_of(self._argv, self._folder, self._timeout, self.hidden)
             ahead = ahead_of(self._clock)
             printed = read_output(output, str(self), self._clock() + ahead)
             self._succeeded(replace(printed, expires=printed.expires - ahead))

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import override
 
@@ -21,13 +21,14 @@ class ProgramError(Exception):
     """The program was of no use. The text goes on where its name ends, and holds nothing of what it printed."""
 
 
-async def output_of(argv: Sequence[str], folder: Path, timeout: float) -> bytes:
+async def output_of(argv: Sequence[str], folder: Path, timeout: float, hidden: Collection[str] = frozenset()) -> bytes:
     """What a program prints when it is run in this folder, with no input and no terminal; its errors are thrown away.
 
-    Raises ProgramError when it cannot be started, takes longer than ``timeout`` seconds, prints too much or ends with
-    another status than 0. It is ended with all its children when it is late, or when the task is cancelled.
+    ``hidden``: the variables of this process that the program does not get to see. Raises ProgramError when it cannot
+    be started, takes longer than ``timeout`` seconds, prints too much or ends with another status than 0. It is ended
+    with all its children when it is late, or when the task is cancelled.
     """
-    starting = asyncio.create_task(_start(argv, folder))
+    starting = asyncio.create_task(_start(argv, folder, hidden))
     try:
         # Cancelled half-way through a start, asyncio would not know what to end, and wait for the program's children.
         transport, run = await asyncio.shield(starting)
@@ -84,10 +85,13 @@ class _Run(asyncio.SubprocessProtocol):
             self.ended.set_result(None)
 
 
-async def _start(argv: Sequence[str], folder: Path) -> tuple[asyncio.SubprocessTransport, _Run]:
+async def _start(
+    argv: Sequence[str], folder: Path, hidden: Collection[str]
+) -> tuple[asyncio.SubprocessTransport, _Run]:
+    seen = {name: value for name, value in os.environ.items() if name not in hidden}
     # A session of its own: it cannot ask on a terminal that mitmproxy draws on, and can be ended with its children.
     return await asyncio.get_running_loop().subprocess_exec(
-        _Run, *argv, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, cwd=folder, start_new_session=True
+        _Run, *argv, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, cwd=folder, env=seen, start_new_session=True
     )
 
 

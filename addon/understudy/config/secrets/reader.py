@@ -30,6 +30,8 @@ class SecretReader(Collector):
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         super().__init__(path)
         self.environ = environ
+        self.secret_variables: set[str] = set()
+        """The variables that hold secrets of this pool; the programs that print others do not see them."""
 
     def _secret(self, value: Value) -> SecretSource:
         match value:
@@ -56,6 +58,7 @@ class SecretReader(Collector):
                 name = fields.text(item, "the name of an environment variable")
                 if name.startswith("$"):
                     raise Wrong("a variable is named here, not expanded", "write its name alone, without the $")
+                self.secret_variables.add(name)
                 return EnvSecret(name, self.environ)
             return self._file_secret(fields.text(item, "the path of a file"), item.line)
         except SecretError as error:
@@ -86,12 +89,14 @@ class SecretReader(Collector):
             self._warn(line, f"there is no program {shown(argv[0])} that can be run", "install it, or name its path")
         elif os.name == "posix" and Path(program).stat().st_mode & 0o022:
             self._warn(line, f"others can change the program {shown(program)}", "run `chmod go-w` on it")
-        return CommandSecret(
+        secret = CommandSecret(
             argv,
             self.path.absolute().parent,
             ttl=self._field(table, "ttl", lambda value: fields.number(value, 1, 365 * _DAY, "seconds"), math.inf),
             timeout=self._field(table, "timeout", lambda value: fields.number(value, 0.1, 600, "seconds"), TIMEOUT),
         )
+        secret.hidden = self.secret_variables  # those that are read later as well
+        return secret
 
     def _place(self, written: str) -> Path:
         """A path as written in the pool file: relative to it, for the working directory is whatever folder the proxy

@@ -1,0 +1,203 @@
+"""The gate: what leaves this process for people, files or tools passes it, and no secret in use gets through (law 8).
+
+It knows every secret that can be on the wire: those of the pool, each one that an attempt went out with, and what tools
+sent as their own. Texts are masked with all of them; log records as well, whoever writes them, mitmproxy included. The
+head and the body of a reply are masked with those that its request carried (``Secret``), after decoding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from traceback import format_exception
+from typing import Any
+
+from mitmproxy import http
+
+from understudy.codec.content_encoding import decode_reply
+from understudy.codec.masking import SHORTEST_MASKED, mask
+from understudy.replies import Secret
+
+SEEN_LIMIT = 256
+"""Secrets beyond those of the pool that are known at a time: printed by commands, or sent by tools."""
+BODY_LIMIT = 8 * 1024 * 1024
+"""Decoded bytes of a reply that a flow shows."""
+NOT_SHOWN = b"understudy: this body is not shown: it cannot be decoded, or is larger than 8 MiB"
+ENCODINGS = ("gzip", "deflate", "br", "zstd")
+COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""How gzip and zstd begin, also in a body that says nothing of them."""
+NOT_WRITTEN = "understudy: a log line that cannot be put together"
+NAME_MASKED = b"x-understudy-masked"
+"""A header whose name held a secret: a placeholder is no name that a header can have."""
+
+type Fields = tuple[tuple[bytes, bytes], ...]
+
+
+class MaskingGate:
+    """The secrets in use, and the texts that are masked with all of them."""
+
+    def __init__(self) -> None:
+        self._pool: dict[str, str] = {}  # secret: name of its credential
+        self._seen: OrderedDict[str, str] = OrderedDict()
+
+    def use(self, secrets: Mapping[str, str]) -> None:
+        """The secrets of a pool, each with the name of its credential. Those of the pool before stay known.
+
+        A request may still be under way with one of them.
+        """
+        before, self._pool = (
+            self._pool,
+            {secret: name for secret, name in secrets.items() if len(secret) >= SHORTEST_MASKED},
+        )
+        for secret, name in before.items():
+            self.learn(name, secret)
+
+    def learn(self, name: str, *secrets: str) -> None:
+        """A request goes out with these."""
+        for secret in secrets:
+            if len(secret) < SHORTEST_MASKED or secret in self._pool:
+                continue
+            self._seen[secret] = name
+            self._seen.move_to_end(secret)
+            if len(self._seen) > SEEN_LIMIT:
+                self._seen.popitem(last=False)
+
+    def mask(self, text: str) -> str:
+        """The text with a placeholder for each secret in use; the same object where there is none."""
+        for known in (self._pool, self._seen):
+            for secret, name in list(known.items()):
+                text = mask(text, secret, name)
+        return text
+
+    # -- log lines -----------------------------------------------------------------------------------------------
+
+    def open(self) -> Callable[[], None]:
+        """Mask every log record of this process from now on; returns what ends that.
+
+        A filter would have to be on every handler, also on those that are added later: records are masked as they are
+        made.
+        """
+        before, active = logging.getLogRecordFactory(), True
+
+        def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+            record = before(*args, **kwargs)
+            if active:
+                self.clean(record)
+            return record
+
+        def close() -> None:
+            nonlocal active
+            active = False
+            if logging.getLogRecordFactory() is make:  # else somebody has put theirs on top of it
+                logging.setLogRecordFactory(before)
+
+        logging.setLogRecordFactory(make)
+        return close
+
+    def clean(self, record: logging.LogRecord) -> None:
+        """Mask a log record, its traceback included. Never raises."""
+        try:
+            message = record.getMessage()
+            masked = self.mask(message)
+            if record.exc_info and record.exc_info[1] is not None:
+                trace = "".join(format_exception(record.exc_info[1]))
+                clean = self.mask(trace)
+                if clean is not trace:
+                    masked, record.exc_info = f"{masked}\n{clean.rstrip()}", None
+            if masked is not message:
+                record.msg, record.args = masked, ()
+            if record.stack_info:
+                record.stack_info = self.mask(record.stack_info)
+        except Exception:
+            record.msg, record.args, record.exc_info = NOT_WRITTEN, (), None
+
+
+# -- the head of a reply ---------------------------------------------------------------------------------------------
+
+
+def masked_fields(fields: Fields, secret: Secret) -> Fields:
+    """Header or trailer fields of a reply without an echo of the secret; the same tuple where there is none."""
+    found = tuple((_name(name, secret), secret.mask(value)) for name, value in fields)
+    return fields if found == fields else found
+
+
+def _name(name: bytes, secret: Secret) -> bytes:
+    """HTTP/2 has names in lower case only, so a secret is looked for in that as well."""
+    shown = secret.mask(name)
+    return name if shown == name and not secret.is_in_lower_case(name) else NAME_MASKED
+
+
+def mask_head(response: http.Response, secret: Secret) -> bool:
+    """Mask reason phrase, header fields and trailers of a reply; returns whether there was anything to mask."""
+    fields, reason, trailers = response.headers.fields, response.data.reason, response.trailers
+    # Nearly every head is clean, which one look tells.
+    whole = b"\n".join([reason, *(part for each in fields for part in each)])
+    if trailers is None and secret.mask(whole) is whole and not secret.is_in_lower_case(whole):
+        return False
+    shown = masked_fields(fields, secret), secret.mask(reason), trailers and masked_fields(trailers.fields, secret)
+    if shown == (fields, reason, trailers and trailers.fields):
+        return False
+    response.headers.fields = shown[0]
+    response.data.reason = shown[1]
+    if shown[2]:
+        response.trailers = http.Headers(shown[2])  # another object: the tool may still be sent the one before
+    return True
+
+
+# -- its body --------------------------------------------------------------------------------------------------------
+
+
+def mask_body(response: http.Response, secret: Secret, *, limit: int = BODY_LIMIT) -> bool:
+    """Mask the whole body that a reply has, after decoding it; returns whether it was changed.
+
+    A body that is not fit to be shown because it cannot be decoded keeps its bytes, without a secret in clear.
+    """
+    content = response.data.content
+    if not content:
+        return False
+    shown = masked_body(content, response.headers.get("content-encoding", ""), secret, limit=limit)
+    if shown is content:
+        return False
+    set_body(response, shown)
+    return True
+
+
+def masked_body(content: bytes, encoding: str, secret: Secret, *, limit: int = BODY_LIMIT) -> bytes:
+    """The body without an echo: the same object where there is none, else the masked body, without its encoding.
+
+    Bytes may stand in clear behind or in place of what is encoded, so they are looked at as they are, too.
+    """
+    decoded = decode_reply(content, encoding, limit) if encoding else content
+    if decoded is None or content.startswith(COMPRESSED):
+        # It is called something else than what it is; whoever looks for the secret would find out.
+        for other in ENCODINGS:
+            found = decode_reply(content, other, limit)
+            if found and (masked := secret.mask(found)) != found:
+                return masked
+    if decoded is None:
+        return secret.mask(content)
+    masked = secret.mask(decoded)
+    return content if masked == decoded and secret.mask(content) is content else masked
+
+
+def show_body(response: http.Response, secret: Secret) -> None:
+    """Mask the body of a reply that only a flow shows: one that cannot be decoded is not stored."""
+    if response.data.content and not can_be_decoded(response):
+        set_body(response, NOT_SHOWN)
+    else:
+        mask_body(response, secret)
+
+
+def can_be_decoded(response: http.Response) -> bool:
+    """Whether the content encoding of a body can be undone within bounds."""
+    encoding = response.headers.get("content-encoding", "")
+    return not encoding or decode_reply(response.data.content or b"", encoding, BODY_LIMIT) is not None
+
+
+def set_body(response: http.Response, content: bytes) -> None:
+    """Put a body without an encoding in place, and say so in the headers."""
+    response.headers.pop("content-encoding", None)
+    if "content-length" in response.headers:
+        response.headers["content-length"] = str(len(content))
+    response.data.content = content
