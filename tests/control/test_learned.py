@@ -8,14 +8,15 @@ import pytest
 
 from tests.control.test_control import Desk
 from tests.support.decisions import NOW, reply
-from understudy.control.learned import MOST_TOLD, LearnedList
+from understudy.codec.steady_clock import SteadyClock
+from understudy.control.learned import MOST_TOLD, LearnedList, listed
 from understudy.control.status_text import as_json, as_lines
 from understudy.control.target import ControlError
 from understudy.failover.exchange import Exchange
 from understudy.failover.steps import Attempt, Request, Step, Wait
 from understudy.model.verdict import Label
 from understudy.rules import parse_rule
-from understudy.suspensions import Cause, Signature
+from understudy.suspensions import Cause, Learned, Signature
 
 ODD = "Seat 17 is not staffed today"
 PROMPT = "Tell me about the Aldebaran takeover"
@@ -179,3 +180,16 @@ def test_what_is_in_doubt_says_so() -> None:
     text = desk.text("status")
     assert text.count("in doubt: every candidate refused one request alike, so others are asked at once") == 3
     assert all(entry.doubt for entry in desk.run("status").entries)
+
+
+def test_j06_times_are_wall_time_whatever_was_done_to_the_clock() -> None:
+    """J06, H06: lessons count on the steady clock; people are told wall time."""
+    wall = [NOW]
+    clock = SteadyClock(lambda: wall[0], lambda: 0.0)
+    learned = Learned(clock)
+    learned.learn(signature(1), Cause.REQUEST, Label.REQUEST_INVALID, "test/request_invalid", "work", "router")
+    wall[0] += 3600
+    told = listed(learned)
+    assert told.now == NOW + 3600
+    assert (told.lessons[0].since, told.lessons[0].last) == (NOW + 3600, NOW + 3600)
+    assert told.lessons[0].until == told.now + told.lessons[0].seconds
