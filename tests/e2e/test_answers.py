@@ -92,12 +92,11 @@ NO_ANSWERS: dict[str, dict[bool, Behaviour]] = {
 
 
 @pytest.mark.parametrize("api", APIS.values(), ids=APIS)
-@pytest.mark.parametrize("kind", NO_ANSWERS)
-@both_forms
+@pytest.mark.parametrize(
+    ("kind", "stream"), [(kind, stream) for kind, replies in NO_ANSWERS.items() for stream in replies]
+)
 def test_a01_a03_what_is_no_answer_is_not_released(stage: Stage, api: Api, kind: str, stream: bool) -> None:
     """A01, A03: HTML, nothing, `null`, other JSON, a redirect: B answers, and nobody but B got another secret."""
-    if stream not in NO_ANSWERS[kind]:
-        pytest.skip("a plain reply is no stream")
     alias = stage.alias(api.dialect)
     stage.play(alias, {api.first: NO_ANSWERS[kind][stream], second_of(api): whole(api, stream=stream)})
     response = stage.call(api, alias, stream=stream)

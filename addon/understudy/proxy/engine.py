@@ -300,7 +300,9 @@ class Engine:
                 reasons[upstream.name] = NO_INSECURE
         return reasons
 
-    def refuses_unread(self, client: connection.Client, intake: Intake, request: http.Request) -> str:
+    def refuses_unread(
+        self, client: connection.Client, intake: Intake, request: http.Request, *, replayed: bool = False
+    ) -> str:
         """Why a call is refused before its body is read (law 10); "" when it is to be read.
 
         To tell a call without a route, which would pass untouched, its body has to be read. That is done for anybody
@@ -309,13 +311,16 @@ class Engine:
         if intake.recognised is None:
             return ""
         cheap = not request.headers.get("content-encoding") and len(request.data.content or b"") <= READ_FOR_ANYBODY
-        return "" if cheap else self.why_not(client, request)
+        return "" if cheap else self.why_not(client, request, replayed=replayed)
 
-    def why_not(self, client: connection.Client, request: http.Request) -> str:
-        """Why the pool is not spent on this request (law 12); "" when it may be."""
+    def why_not(self, client: connection.Client, request: http.Request, *, replayed: bool = False) -> str:
+        """Why the pool is not spent on this request (law 12); "" when it may be.
+
+        ``replayed``: whoever looks at this proxy sends a saved flow again, and the connection of then is gone.
+        """
         if self.is_remote(client):
             return NO_REMOTE
-        if who := self.stranger(client):
+        if not replayed and (who := self.stranger(client)):
             return NO_USER.format(who=who)
         # A page can also call a regular proxy as if it were a server of its own name.
         called = isinstance(client.proxy_mode, ReverseMode) or _is_proxy(client, request.host, request.port)

@@ -70,7 +70,7 @@ class Passthrough:
         self.kept = bytearray()
         """What ``pool_keep_streams`` keeps of a stream that passes live."""
 
-    def observe(self, plan: Plan) -> CommandGenerator[None]:
+    def observe(self, plan: Plan, *, replayed: bool = False) -> CommandGenerator[None]:
         """From now on this call is observed. What goes wrong with that is logged and costs nothing else."""
         engine, intake, flow = self.engine, self.intake, self.stream.flow
         self.own = Secret(CLIENT, "", intake.stash.secrets)
@@ -78,7 +78,7 @@ class Passthrough:
             shadow, refused = None, ""
             if plan.route.mode is Mode.ADVISE:
                 shadow = engine.shadow(intake, plan, flow.request)
-                refused = engine.why_not(self.stream.context.client, flow.request)
+                refused = engine.why_not(self.stream.context.client, flow.request, replayed=replayed)
             ruleset = intake.snapshot.ruleset
             self.observation = Observation(plan, self.own, flow.request, ruleset, engine.clock, shadow, refused)
             if (journal := self.journal_now()) is not None:

@@ -269,7 +269,7 @@ class ReplayStream(HttpStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
-        if refused := engine.refuses_unread(self.context.client, intake, request):
+        if refused := engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed):
             self.request_body_buf.clear()
             self.client_state = self.state_done
             yield from self.refuse(Refuse(400, refused))
@@ -281,7 +281,7 @@ class ReplayStream(HttpStream):
             return
         if plan is not None and plan.route.mode is not Mode.ENFORCE and not intake.orphan:
             self.passthrough_of = passthrough = Passthrough(self, engine, intake, lambda: self.journal)
-            yield from passthrough.observe(plan)
+            yield from passthrough.observe(plan, replayed=self.replayed)
             yield from passthrough.on_the_wire(super().state_consume_request_body(event))
             return
         self.passthrough_of = None
@@ -313,7 +313,7 @@ class ReplayStream(HttpStream):
             return Refuse(404 if is_side_call else 400, NO_ROUTE)
         if plan.route.mode is not Mode.ENFORCE:
             return Refuse(400, ONLY_OBSERVED.format(route=plan.route.pattern))
-        if reason := engine.why_not(self.context.client, self.flow.request):
+        if reason := engine.why_not(self.context.client, self.flow.request, replayed=self.replayed):
             return Refuse(400, reason)
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
