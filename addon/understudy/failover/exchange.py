@@ -176,7 +176,7 @@ class Exchange:
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
         if reply.fault is None:
-            self._lessons.confirm(attempt.candidate, refusals=verdict.label is not Label.MODEL_UNSUPPORTED)
+            self._confirm(attempt.candidate, refusals=verdict.label is not Label.MODEL_UNSUPPORTED)
         if not self._goes_on(verdict, default, reply.fault):
             stale = reply.fault is not None and reply.fault.reused  # closed while idle, which says nothing
             if verdict.label is not Label.OK and default.scope is not None and not stale:
@@ -202,7 +202,7 @@ class Exchange:
         """The current attempt has shown real output, or a reply that needs no decision: it is released as it is."""
         attempt = self._take_attempt("accept")
         self.outcomes.append(Outcome(attempt, Verdict(Label.OK, "builtin/output"), 200, None, 0))
-        self._lessons.confirm(attempt.candidate, refusals=True)
+        self._confirm(attempt.candidate, refusals=True)
         # Proven it is at its terminal event only; but it is worth asking again.
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.take_seat(attempt.candidate)
@@ -310,6 +310,11 @@ class Exchange:
             name: value for name in ("replay", "retry_same", "seconds") if (value := getattr(wanted, name)) is not None
         }
         return replace(verdict, then=replace(verdict.then, **stated))
+
+    def _confirm(self, candidate: Candidate, *, refusals: bool) -> None:
+        """A candidate has answered: earlier outcomes get the suspension that holds from now on."""
+        for number, suspension in self._lessons.confirm(candidate, refusals=refusals):
+            self.outcomes[number - 1] = replace(self.outcomes[number - 1], suspension=suspension)
 
     def _take_attempt(self, what: str) -> Attempt:
         if self.attempt is None:

@@ -5,6 +5,7 @@ A verdict, a hint and the ladder of its label make a suspension; what is over in
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
@@ -38,15 +39,16 @@ class Failure:
         return self.fault is not None and self.fault.kind in (FaultKind.CONNECT, FaultKind.TLS)
 
 
-def impose(suspensions: Suspensions, failure: Failure, random: Random, *, short: bool = False) -> Suspension | None:
+def impose(suspensions: Suspensions, failure: Failure, jitter: float, *, short: bool = False) -> Suspension | None:
     """Suspend what the failure speaks about; returns the suspension that holds now, None when nothing is suspended.
 
-    ``short``: the first step only, and it is not counted.
+    ``jitter``: what is added to a step, as a share of it. ``short``: the first step only, and it is not counted.
     """
     verdict, default, attempt = failure.verdict, failure.default, failure.attempt
     if default.scope is None:
         return None
     key = key_of(attempt.candidate, default.scope)
+    suspensions.end_early(attempt.candidate, attempt.ticket)
     if suspensions.is_stale(attempt.candidate, key, attempt.ticket):
         return None
     running, step, source = suspensions.get(key), 0, ""
@@ -54,11 +56,13 @@ def impose(suspensions: Suspensions, failure: Failure, random: Random, *, short:
         seconds, source = min(failure.hint.seconds, default.hint_cap), failure.hint.source
     else:
         reached = suspensions.ladders.next_step(key, verdict.label, attempt.ticket, failure.at)
-        if reached is None or (attempt.early and failure.is_refusal):
+        early = attempt.early and failure.is_refusal
+        if reached is None or (early and running is not None):
             # Nothing new; but a success of an older attempt does not undo it any more.
             return suspensions.suspend(running) if running is not None else None
-        step = 0 if short else reached
-        seconds = seconds_of(default.steps, step) * (1 + JITTER * random.random())
+        # An early probe does not climb (F17), also where the suspension has run out while it was under way.
+        step = 0 if short else max(0, reached - 1) if early else reached
+        seconds = seconds_of(default.steps, step) * (1 + jitter)
     if seconds <= 0:
         return None
     name = attempt.candidate.credential.name
@@ -88,31 +92,33 @@ class Lessons:
         self.suspensions = suspensions
         self.request = request
         self.random = random
-        self._provisional: list[Failure] = []
-        """What may be the request's or the network's fault, and so was penalised with the first step only."""
+        self._provisional: list[tuple[Failure, float]] = []
+        """What may be the request's or the network's fault, and so was penalised with the first step only; each with
+        its jitter, so that the same step has the same end when it is imposed in full."""
 
     def learn(self, failure: Failure) -> Suspension | None:
         """Suspend what failed; returns the suspension that holds, None when nothing is suspended."""
         # Law 4: from an endpoint that generates nothing only an explicit refusal that names the model counts.
         if not self.request.generating and not (failure.is_refusal and failure.verdict.names_model):
             return None
-        short = failure.is_refusal or failure.is_unreachable
-        suspension = impose(self.suspensions, failure, self.random, short=short)
+        short, jitter = failure.is_refusal or failure.is_unreachable, JITTER * self.random.random()
+        suspension = impose(self.suspensions, failure, jitter, short=short)
         if short and suspension is not None:
-            self._provisional.append(failure)
+            self._provisional.append((failure, jitter))
         return suspension
 
-    def confirm(self, candidate: Candidate, *, refusals: bool) -> None:
+    def confirm(self, candidate: Candidate, *, refusals: bool) -> Iterator[tuple[int, Suspension]]:
         """This candidate was reached, and maybe does not refuse: what was penalised for a start is so in full.
 
-        Unless it is the very same that was penalised: that was asked again, and proves nothing about others.
+        Unless it is the very same that was penalised: that was asked again, and proves nothing about others. Yields the
+        number of each attempt that is concerned, with the suspension that holds now.
         """
-        for failure in [each for each in self._provisional if refusals or each.is_unreachable]:
-            self._provisional.remove(failure)
+        for failure, jitter in [each for each in self._provisional if refusals or each[0].is_unreachable]:
+            self._provisional.remove((failure, jitter))
             failed = failure.attempt.candidate
             same = failed.upstream == candidate.upstream if failure.is_unreachable else failed == candidate
-            if not same:
-                impose(self.suspensions, failure, self.random)
+            if not same and (suspension := impose(self.suspensions, failure, jitter)) is not None:
+                yield failure.attempt.number, suspension
 
 
 REPEAT_AFTER = (0.05, 0.25)
