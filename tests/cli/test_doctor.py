@@ -115,7 +115,7 @@ def test_no_proxy_and_a_taken_port(patient: Patient, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(doctor, "PORT", port)
         notes = patient.said(weight=Weight.NOTE)
         assert any(f"port {port}, where `understudy web` and `dump` listen, is taken" in text for text in notes)
-    assert any("no proxy runs" in text for text in notes)
+    assert any("no proxy is running" in text for text in notes)
     assert any('eval "$(understudy env)"' in text for text in notes)
     assert not any("is taken" in text for text in patient.said(weight=Weight.NOTE))
     assert patient.said() == []

@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import termios
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from understudy.control.registry import Announcement, Running
 from .authority import Authority
 from .behaviours import json_reply
 from .home import UNDERSTUDY, Home
+from .proxy import ADDON, ROOT
 from .stage import CHAT, SECRETS, TOOL, refusal
 from .upstream import Upstream
 
@@ -385,7 +387,10 @@ def test_env_without_a_proxy_says_how_to_start_one(home: Home) -> None:
     """One that ends with the tool that it was started for will not do for a shell."""
     done = home.understudy("env")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert b"no proxy runs that stays: start one with `understudy web`" in done.stderr
+    said = (
+        b"the proxy that runs was started by `understudy run` and ends with its tool: start one with `understudy web`"
+    )
+    assert said in done.stderr
 
 
 def test_the_doctor_finds_a_real_proxy(home: Home, tmp_path: Path) -> None:
@@ -434,3 +439,67 @@ def test_a_proxy_with_a_relative_pool_file_is_used(bare_home: Home, upstream_her
                     other.terminate()
         finally:
             proxy.terminate()
+
+
+def test_a_demonstration_answers_no_tool(bare_home: Home, upstream_here: Upstream) -> None:
+    """It is left open, and a pool file is written: `run` starts a proxy of its own, `env` and `status` know better."""
+    bare_home.extra = {**bare_home.extra, "PYTHONUNBUFFERED": "1"}
+    with bare_home.begin(["dump", "-p", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as shown:
+        try:
+            bare_home.wait_for(lambda: bool(bare_home.proxies()))
+            [demonstration] = bare_home.proxies()
+            assert demonstration.demonstration
+            without = bare_home.understudy("run", "--", sys.executable, "-c", CALL, "gpt-5")
+            assert (without.returncode, without.stdout) == (1, b"")
+            assert b"there is no pool file at " in without.stderr
+            assert b"the demonstration, which answers no tool" in without.stderr
+            assert b"is the demonstration, whose answers are made up" in bare_home.understudy("env").stderr
+            told = bare_home.understudy("doctor").stdout
+            assert b"note:    the demonstration runs at " in told
+            assert b"note:    no proxy is running" in told
+            bare_home.write_pool(pool(upstream_here))
+            upstream_here.on(SECRETS["a"], json_reply(200, {"answer": "from a"}))
+            script = (
+                f"{shlex.join([sys.executable, '-c', CALL, 'gpt-5'])}; {shlex.join([*UNDERSTUDY, 'status', '--json'])}"
+            )
+            served = bare_home.understudy("run", "--", "sh", "-c", script)
+            answer, _, status = served.stdout.partition(b"\n")
+            assert (answer, served.stderr) == (b'{"answer": "from a"}', b"")
+            assert json.loads(status)["pool"] == str(bare_home.pool_path)
+            assert shown.stdout is not None
+            line = next(line for line in shown.stdout if b"exists now" in line)
+            assert f"{bare_home.pool_path} exists now, and this is still the demonstration".encode() in line
+        finally:
+            shown.terminate()
+
+
+NO_LIBRARY = """
+import sys
+for name in sys.argv.pop(1).split(","):
+    sys.modules[name] = None
+from mitmproxy.tools.main import mitmdump
+mitmdump(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"), [("cachetools", "cachetools"), ("cachetools,yaml", "cachetools and PyYAML")]
+)
+def test_a_plain_mitmproxy_is_told_what_to_install(home: Home, lacks: str, said: str) -> None:
+    """`mitmdump -s addon/understudy/main.py` where its dependencies are missing: one line, and nothing goes out."""
+    program = [sys.executable, "-c", NO_LIBRARY, lacks, "-p", "0", "-s", str(ADDON)]
+    done = subprocess.run(program, env=home.environ, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stdout
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith(f"understudy needs {said}: run `{sys.executable} -m pip install 'cachetools>=6.0'")
+
+
+def test_what_the_script_asks_for_is_what_the_package_depends_on() -> None:
+    """One list in two places: the script is read before anything of ours can be imported."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == ["mitmproxy>=12.0,<13", "PyYAML>=6.0", "cachetools>=6.0"]
+    source = ADDON.read_text()
+    assert all(f'"{each}"' in source for each in project["dependencies"][1:])
+    assert project["dependencies"][0] in source
+    assert project["requires-python"] == ">=3.12"

@@ -80,6 +80,10 @@ def _choose(pid: int | None) -> Path:
     found = running(os.environ)
     if pid is None and len(found) > 1 and (here := os.environ.get(OWN_PROXY)):
         pid = next((each.pid for each in running_proxies(os.environ) if each.url == here and each.pid in found), None)
+    if pid is None and len(found) > 1:
+        # The demonstration is looked at, but is not what somebody means who has a proxy of their own.
+        shown = {each.pid for each in running_proxies(os.environ) if each.demonstration}
+        found = {each: path for each, path in found.items() if each not in shown} or found
     if pid is None and len(found) == 1:
         return next(iter(found.values()))
     if pid in found:

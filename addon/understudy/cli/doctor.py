@@ -133,6 +133,10 @@ def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | N
         return None, [problem(f"running proxies cannot be found: {error}")]
     findings, usable = [], None
     for running in proxies:
+        if running.demonstration:
+            mend = "`run` and `env` do not use it; with a pool file, end it and start `understudy web` again"
+            findings.append(note(f"the demonstration runs at {running.url}, whose answers are made up: {mend}"))
+            continue
         try:
             probe(running)
         except ProbeError as error:
@@ -141,7 +145,7 @@ def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | N
         usable = usable or running
         findings.append(fine(f"a proxy runs at {running.url}, with {running.pool}"))
     if usable is None:
-        findings.append(note("no proxy runs: `understudy run -- COMMAND` starts one, or `understudy web`"))
+        findings.append(note("no proxy is running: `understudy run -- COMMAND` starts one, or `understudy web`"))
         if _is_taken(PORT):
             mend = f"`understudy run` does not need it; start `understudy web -p {PORT + 2}` otherwise"
             findings.append(note(f"port {PORT}, where `understudy web` and `dump` listen, is taken: {mend}"))

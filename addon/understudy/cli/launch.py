@@ -15,6 +15,7 @@ from mitmproxy.tools import main as tools
 from understudy import demo
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load
+from understudy.control import presence
 from understudy.dialects import DIALECTS
 
 PACKAGE = Path(__file__).parents[1]
@@ -79,7 +80,7 @@ def _is_fine(path: Path) -> bool:
 @contextlib.contextmanager
 def _demonstration() -> Iterator[list[str]]:
     """The arguments for a demonstration: a pool file of its own over an upstream that lives as long as this does."""
-    os.environ.update(demo.environment())
+    os.environ.update({**demo.environment(), presence.DEMONSTRATION: "1"})
     upstream, port = demo.start_upstream()
     try:
         with tempfile.TemporaryDirectory(prefix="understudy-demo-") as folder:

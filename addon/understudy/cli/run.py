@@ -72,7 +72,7 @@ def env(pool: Path | None) -> int:
     try:
         running = running_proxy(pool, os.environ, companions=False)
         if running is None:
-            raise RunError("no proxy runs that stays: start one with `understudy web` or `understudy dump`")
+            raise RunError(f"{no_proxy_for_a_shell(os.environ)}: start one with `understudy web` or `understudy dump`")
         changes = tool_environment.variables(running, os.environ, registry.runtime_folder(os.environ))
     except (RunError, OSError) as error:
         print(f"understudy env: {error}", file=sys.stderr)
@@ -100,9 +100,12 @@ def _program(command: str) -> str:
 def running_proxy(pool: Path | None, environ: Mapping[str, str], *, companions: bool = True) -> Running | None:
     """The last proxy started that is proven to be there, with this pool file if one is named; None without one.
 
-    ``companions``: also one that ends with its users; this very process is then entered as one of them.
+    Never a demonstration: a tool must not take its made-up answers for a model's. ``companions``: also one that ends
+    with its users; this very process is then entered as one of them.
     """
     for running in registry.running_proxies(environ):
+        if running.demonstration:
+            continue
         if (pool is not None and running.pool != str(pool.absolute())) or (running.companion and not companions):
             continue
         with contextlib.suppress(ProbeError):
@@ -110,6 +113,16 @@ def running_proxy(pool: Path | None, environ: Mapping[str, str], *, companions: 
             if not running.companion or registry.join(running, os.getpid()):
                 return running
     return None
+
+
+def no_proxy_for_a_shell(environ: Mapping[str, str]) -> str:
+    """Why a shell cannot be led to a proxy: what runs, if anything does, is not for that."""
+    proxies = registry.running_proxies(environ)
+    if any(each.demonstration for each in proxies):
+        return "the proxy that runs is the demonstration, whose answers are made up"
+    if any(each.companion for each in proxies):
+        return "the proxy that runs was started by `understudy run` and ends with its tool"
+    return "no proxy is running"
 
 
 def start(pool: Path | None, environ: Mapping[str, str]) -> Running:
@@ -121,7 +134,9 @@ def start(pool: Path | None, environ: Mapping[str, str]) -> Running:
 
     path = (pool or default_pool_path(environ)).absolute()
     if not path.exists():
-        raise RunError(no_pool_file(path, pool))
+        demonstration = any(each.demonstration for each in registry.running_proxies(environ))
+        beside = ". The proxy that runs is the demonstration, which answers no tool" if demonstration else ""
+        raise RunError(no_pool_file(path, pool) + beside)
     load(path, environ, DIALECTS)
     log = log_path(environ)
     begin = log.stat().st_size if log.exists() else 0

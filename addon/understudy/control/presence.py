@@ -19,6 +19,8 @@ logger = logging.getLogger("understudy")
 
 COMPANION = "UNDERSTUDY_COMPANION"
 """Set in the environment of a proxy that ``understudy run`` started."""
+DEMONSTRATION = "UNDERSTUDY_DEMONSTRATION"
+"""Set in the environment of a proxy that shows the demonstration."""
 LOOPBACK = "127.0.0.1"
 CA_FILE = "mitmproxy-ca-cert.pem"
 
@@ -45,6 +47,7 @@ class Presence:
                 hosts=snapshot.sites.hosts,
                 dialects=tuple(filter(snapshot.pool.has_route_for, DIALECTS)),
                 companion=COMPANION in os.environ,
+                demonstration=DEMONSTRATION in os.environ,
             )
         try:
             self._announcement.tell(running)

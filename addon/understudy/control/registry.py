@@ -39,6 +39,8 @@ class Running:
     ``dialects``: those that it has a route for.
 
     ``companion``: it was started by ``understudy run`` and ends with the last program that uses it.
+
+    ``demonstration``: its answers are made up, so no tool is ever led to it.
     """
 
     pid: int
@@ -48,6 +50,7 @@ class Running:
     hosts: tuple[str, ...] = ()
     dialects: tuple[str, ...] = ()
     companion: bool = False
+    demonstration: bool = False
     folder: str = field(default="", compare=False)
     """Where its file was found."""
 
@@ -191,6 +194,7 @@ def _read(path: Path) -> Running | None:
                 hosts=tuple(map(str, document.get("hosts", ()))),
                 dialects=tuple(map(str, document.get("dialects", ()))),
                 companion=document.get("companion") is True,
+                demonstration=document.get("demonstration") is True,
                 folder=str(path.parent),
             )
         if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
