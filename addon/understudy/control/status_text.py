@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from understudy.control.pool_view import Overview
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Entry, Explanation, Standing, State
-from understudy.failover import duration
+from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
 from understudy.model import Scope
 
@@ -152,12 +151,3 @@ def _pick(result: Pick) -> list[str]:
             return [f"{head}the request would wait {duration(result.seconds)}: {result.reason} (route {result.route})"]
         case Outcome.REFUSED:
             return [f"{head}nobody would be asked (route {result.route})", *result.reason.splitlines()]
-
-
-def clock_time(at: float, now: float) -> str:
-    """A time of day on this machine; with the date unless it is today's."""
-    try:
-        moment, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
-    except (ValueError, OverflowError, OSError):
-        return "a time beyond the calendar"
-    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")

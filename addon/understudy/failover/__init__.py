@@ -8,7 +8,7 @@ The package never does I/O and never reads a clock. Start with ``exchange``.
 from understudy.failover.actions import DEFAULTS, Next, action
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
-from understudy.failover.refusal import LISTED, RETRY_HORIZON, duration
+from understudy.failover.refusal import LISTED, RETRY_HORIZON, clock_time, duration
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Attempt, Outcome, Refuse, Release, Request, Step, Wait
 
@@ -29,6 +29,7 @@ __all__ = [
     "Step",
     "Wait",
     "action",
+    "clock_time",
     "duration",
     "memory",
     "own_name",

@@ -95,6 +95,11 @@ class Exchange:
         return replace(spent, waited=spent.waited + max(0.0, now - self._wait[0]))
 
     @property
+    def ticket(self) -> int:
+        """The order of the latest attempt, 0 before the first."""
+        return self._ticket
+
+    @property
     def is_released(self) -> bool:
         """Whether a reply was found for the tool."""
         return self._released > 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Refuse, Request
@@ -117,6 +118,15 @@ def _line(
         return f"{name}: not tried, what another candidate said holds for it as well"
     budget = lineup.route.budget
     return f"{name}: not tried, the budget of {budget.attempts} attempts in {budget.seconds:g} s is spent"
+
+
+def clock_time(at: float, now: float) -> str:
+    """A time of day on this machine; with the date unless it is today's. Both are Unix times."""
+    try:
+        moment, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return "a time beyond the calendar"
+    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def duration(seconds: float) -> str:

@@ -66,17 +66,23 @@ def _asked(plan: Plan, now: float) -> Facts:
 
 def skipped(exchange: Exchange) -> list[Facts]:
     """The candidates that are not picked as things stand, each with the reason."""
-    lineup, blocked = exchange.lineup, exchange.request.blocked
-    if not blocked and lineup.available() == lineup.everyone:
+    lineup, request = exchange.lineup, exchange.request
+    restricted = request.blocked or request.barred or request.bound_to
+    if not restricted and lineup.available() == lineup.everyone:
         return []  # the common case: nothing is out of rotation
     now = exchange.selector.suspensions.clock()
     found: list[Facts] = []
     for member in lineup.members[:LISTED]:
-        why = blocked.get(member.upstream.name, "")
+        brief = why = request.why_not(member)
         if not why and (suspension := exchange.selector.suspension_of(member)) is not None:
             why = why_suspended(suspension, now)
+            said = suspension.rule if suspension.by_hand else suspension.label.value
+            brief = f"suspended: {said}, {duration(suspension.until - now)} left"
+        if not why and exchange.selector.is_probed(member, exchange.ticket):
+            brief = why = "another call finds out right now whether it is back"
         if why:
-            found.append({"credential": member.credential.name, "model": printable(member.model), "why": why})
+            name = {"credential": member.credential.name, "model": printable(member.model)}
+            found.append({**name, "why": why, "brief": brief, "place": place(exchange, member)})
     return found
 
 

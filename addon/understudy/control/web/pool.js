@@ -285,6 +285,14 @@ function drawTried(tried) {
     make("td", { className: "evidence" }, tried.evidence));
 }
 
+function drawSkipped(skipped) {
+  return make("tr", { className: "skipped" },
+    make("td", {}, "–"),
+    make("td", { className: "brief" }, make("b", {}, skipped.credential), " ", make("code", {}, skipped.model)),
+    make("td", { className: "brief" }, pill("not asked", "neutral")),
+    make("td", { className: "evidence", colSpan: 4 }, skipped.why));
+}
+
 function drawExchange(told) {
   const traits = [told.dialect, told.streamed ? "streamed" : "", told.generating ? "" : "auxiliary"];
   return make("details", { className: told.tried.length > 1 ? "exchange many" : "exchange" },
@@ -296,7 +304,7 @@ function drawExchange(told) {
       make("small", { className: "total" }, told.released === null ? "" : span(told.released)),
       drawSegments(told)),
     make("div", { className: "story" },
-      make("table", {}, make("tbody", {}, ...told.tried.map(drawTried))),
+      make("table", {}, make("tbody", {}, ...told.tried.map(drawTried), ...told.skipped.map(drawSkipped))),
       make("p", {},
         told.more ? `and ${told.more} more attempts · ` : "",
         `${traits.filter(Boolean).join(", ")} · `,
