@@ -83,7 +83,7 @@ SIGNATURES = {
     "mitmproxy.net.http.url:parse_authority": "authority, check",
     "mitmproxy.net.http.url:hostport": "scheme, host, port",
     "mitmproxy.addons.tlsconfig:TlsConfig.tls_start_server": "self, tls_start",
-    # flowlist.py
+    # inspection/flow_list.py
     "mitmproxy.addons.view:View.add": "self, flows",
     "mitmproxy.addons.view:View.update": "self, flows",
     **{
@@ -95,7 +95,7 @@ SIGNATURES = {
 
 
 def test_the_recorders_have_the_names_we_ask_for() -> None:
-    """flowlist.py finds mitmproxy's flow list and recorders by name."""
+    """inspection/flow_list.py finds mitmproxy's flow list and recorders by name."""
     names = {save.Save: "save", savehar.SaveHar: "savehar", dumper.Dumper: "dumper", view.View: "view"}
     assert {kind: addonmanager._get_name(kind()) for kind in names} == names
 
@@ -179,7 +179,7 @@ def test_a_cancelled_connect_is_reported_as_closed_by_command() -> None:
 
 
 def test_the_limit_of_connections_is_where_it_was() -> None:
-    """capacity.py lifts it by replacing the semaphore of one address before the connection is opened."""
+    """proxy/connection_limit.py lifts it by replacing the semaphore of one address before the connection is opened."""
     opening = inspect.getsource(server.ConnectionHandler.open_connection)
     assert opening.index("ServerConnectHook") < opening.index("self.max_conns[command.connection.address]")
     assert "register_connection(handler.layer.context.client.id, handler)" in inspect.getsource(
@@ -188,7 +188,7 @@ def test_the_limit_of_connections_is_where_it_was() -> None:
 
 
 def test_a_closed_connection_is_where_it_was() -> None:
-    """capacity.py closes the socket of a handler that was cancelled before it came to do so itself."""
+    """proxy/connection_limit.py closes the socket of a handler that was cancelled before it came to do so itself."""
     assert "self.transports.pop(connection)" in inspect.getsource(server.ConnectionHandler.handle_connection)
     opening = inspect.getsource(server.ConnectionHandler.open_connection)
     assert opening.index("finally") < opening.index("ServerDisconnectedHook")

@@ -33,7 +33,8 @@ if trouble := missing():
     # Not an exception: mitmproxy would show a traceback, and go on without the addon.
     sys.exit(f"understudy {trouble}")
 
-# mitmproxy puts the script's folder on the path. There our modules would hide those of the standard library.
+# mitmproxy puts the script's folder on the path. There our packages would stand beside the installed ones: ``requests``
+# would hide the library of that name.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _HERE]
 if str(_HERE.parent) not in sys.path:
     sys.path.insert(0, str(_HERE.parent))

@@ -1,4 +1,4 @@
-"""The options that the addon adds to mitmproxy. What they mean is the addon's business, and the README's."""
+"""The options that the addon adds to mitmproxy. What they mean: docs/operations.md, "Options"."""
 
 from __future__ import annotations
 

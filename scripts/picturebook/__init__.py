@@ -1,1 +1,1 @@
-"""Pictures of what people see, for the README."""
+"""Pictures of what people see, for the documentation."""

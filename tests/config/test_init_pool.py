@@ -36,7 +36,7 @@ def test_what_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (
         path.read_text()
         == """\
-# Written by `understudy init`. What may stand here: the README, "The pool file".
+# Written by `understudy init`. What may stand here: docs/pool-file.md of understudy.
 upstreams:
   openai:    {dialect: openai, url: https://api.openai.com/v1}
   anthropic: {dialect: anthropic, url: https://api.anthropic.com}

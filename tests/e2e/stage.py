@@ -1,4 +1,4 @@
-"""A stage for the acceptance tests: one real mitmdump over two upstreams, shared by many tests.
+"""A stage for the tests of promises: one real mitmdump over two upstreams, shared by many tests.
 
 Starting a proxy takes a second, so tests share one. They do not get in each other's way because each plays under an
 alias of its own: suspensions are keyed by the upstream model, and an alias without a model of its own keeps its name.

@@ -1,4 +1,4 @@
-"""Fallback and suspension through a real mitmdump over TLS: acceptance F, X and S."""
+"""Fallback and suspension through a real mitmdump over TLS: promises F, X and S."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way into the proxy: modes, client replay, tunnels; acceptance O06, and failover in each mode."""
+"""Every way into the proxy: modes, client replay, tunnels; O06, and failover in each mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong inside, and who may use the pool: acceptance O02, O08, O09, O10, and the 401 without a route."""
+"""What goes wrong inside, and who may use the pool: O02, O08, O09, O10, and the 401 without a route."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_o08_no_trace_holds_a_secret(sabotaged: Sabotaged) -> None:
 
 
 def test_a_401_without_a_route_names_the_line_to_add(sabotaged: Sabotaged) -> None:
-    """W07, design section 4: the tool's own 401 passes as it is, and the log says how to have the call served."""
+    """W07: the tool's own 401 passes as it is, and the log says how to have the call served (docs/inspection.md)."""
     proxy = sabotaged.stage.proxy
     body = b'{"model": "gpt-\\u00e4.1", "stream": true}'
     response = sabotaged.send("/v1/chat/completions", body, [CHAT.header(TOOL)], http2=False)

@@ -1,4 +1,4 @@
-"""What a real mitmdump saved, told by the real program: acceptance R07 and O05, and who refused and why."""
+"""What a real mitmdump saved, told by the real program: R07 and O05, and who refused and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets that a command prints, and the tool's own credential as a candidate: acceptance L06, W07, R05, R06, R07.
+"""Secrets that a command prints, and the tool's own credential as a candidate: L06, W07, R05, R06, R07.
 
 One proxy for all of it. Each test has an alias and a credential of its own, as a rejected credential is suspended.
 """

@@ -1,4 +1,4 @@
-"""No secret anywhere but on the wire to its own upstream, and nothing of the tool's own there: acceptance R."""
+"""No secret anywhere but on the wire to its own upstream, and nothing of the tool's own there: promises R01 to R10."""
 
 from __future__ import annotations
 

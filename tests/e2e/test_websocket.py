@@ -1,4 +1,4 @@
-"""WebSockets through a real mitmdump: acceptance O07."""
+"""WebSockets through a real mitmdump: O07."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of the design, over random interleavings of everything that can happen to the decision core."""
+"""The laws of docs/architecture.md, over random interleavings of everything that can happen to the decision core."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def foreign(module: str) -> list[str]:
 
 @pytest.mark.parametrize("module", CORE)
 def test_the_decision_core_knows_neither_mitmproxy_nor_asyncio(module: str) -> None:
-    """Design, section 3: decisions are values; whoever imports these gets no I/O with them."""
+    """docs/architecture.md, section 3: decisions are values; whoever imports these gets no I/O with them."""
     assert foreign(module) == []
 
 

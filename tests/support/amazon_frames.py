@@ -1,4 +1,4 @@
-"""Amazon's event stream framing for tests: the other direction of ``understudy.amazonframes``."""
+"""Amazon's event stream framing for tests: the other direction of ``understudy.codec.amazon_frames``."""
 
 from __future__ import annotations
 

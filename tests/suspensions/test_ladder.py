@@ -32,7 +32,7 @@ def test_the_last_step_holds_for_all_that_follow() -> None:
         (Label.REQUEST_INVALID, [0]),
     ],
 )
-def test_the_ladders_are_those_of_the_design(label: Label, steps: list[float]) -> None:
+def test_the_ladders_are_those_of_the_documentation(label: Label, steps: list[float]) -> None:
     """L02 and the table of default actions."""
     assert [seconds_of(DEFAULTS[label].steps, step) for step in range(len(steps))] == steps
 

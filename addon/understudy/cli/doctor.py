@@ -1,7 +1,7 @@
 """``understudy doctor [-- COMMAND]``: what keeps a tool from being served by the pool, each with what to do.
 
 It looks and changes nothing: the pool file, the proxies that run, what this shell sets, and what is known of the tool
-(``tools.py``). What it prints holds no secret: addresses without user names and passwords, variables by name.
+(``known_tools``). What it prints holds no secret: addresses without user names and passwords, variables by name.
 """
 
 from __future__ import annotations

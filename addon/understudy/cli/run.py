@@ -2,7 +2,7 @@
 
 ``run`` finds the proxy, or starts one, and then *becomes* the tool: same process, so terminal, streams, signals, job
 control and exit status are the tool's own, with nothing in between. A proxy that was started for it watches the
-tool's process and ends after the last tool that uses it (``companion.py``).
+tool's process and ends after the last tool that uses it (``background_proxy``).
 """
 
 from __future__ import annotations

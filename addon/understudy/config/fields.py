@@ -1,6 +1,6 @@
 """Single values of a pool file: what each may look like, and what to write when it does not.
 
-Every function here takes a value of ``yamlnodes`` and returns something checked, or raises ``Wrong``. None of them
+Every function here takes a value of ``yaml_nodes`` and returns something checked, or raises ``Wrong``. None of them
 knows where in the file it is used, and none repeats a value that may hold a secret.
 """
 

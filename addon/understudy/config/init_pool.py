@@ -133,7 +133,7 @@ def pool_text(found: Iterable[Found]) -> str:
     vendors = {each.vendor.name: each.vendor for each in found}
     width = max(map(len, vendors))
     longest = max(len(each.name) for each in found)
-    lines = ['# Written by `understudy init`. What may stand here: the README, "The pool file".', "upstreams:"]
+    lines = ["# Written by `understudy init`. What may stand here: docs/pool-file.md of understudy.", "upstreams:"]
     for name, vendor in vendors.items():
         version = f", api_version: {vendor.api_version}" if vendor.api_version else ""
         lines.append(f"  {name + ':':<{width + 1}} {{dialect: {vendor.dialect}, url: {vendor.url}{version}}}")

@@ -1,8 +1,8 @@
 """The pool file: where it is, who may have written it, and what it says.
 
-A pool file names hosts that get secrets, so it is refused when somebody else could have written it (law 12 of the
-design), and it is never looked for in the working directory: a cloned repository must not bring one. All problems are
-told at once, each as ``path:line: what is wrong: what to write instead``, and no text here ever holds a secret.
+A pool file names hosts that get secrets, so it is refused when another user could have written it (law 12),
+and it is never looked for in the working directory: a cloned repository must not bring one. All problems are told at
+once, each as ``path:line: what is wrong: what to write instead``, and no text here ever holds a secret.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What this proxy tells ``understudy run`` about itself: see ``runtime.py``."""
+"""What this proxy tells ``understudy run`` about itself: see ``registry``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands of a running proxy come to, as plain values; ``statustext.py`` makes lines and JSON of them."""
+"""What the commands of a running proxy come to, as plain values; ``status_text`` makes lines and JSON of them."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from understudy.dialects.base import (
     has_content,
     read_json,
 )
-from understudy.dialects.bodymodel import BodyModelDialect
+from understudy.dialects.body_model import BodyModelDialect
 from understudy.model import Upstream
 
 OAUTH_PREFIX = "sk-ant-oat"

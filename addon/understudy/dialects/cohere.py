@@ -16,7 +16,7 @@ from understudy.dialects.base import (
     has_content,
     read_json,
 )
-from understudy.dialects.bodymodel import BodyModelDialect
+from understudy.dialects.body_model import BodyModelDialect
 
 _BOOKKEEPING = frozenset({"type", "role"})
 _LIFECYCLE = frozenset({"message-start", "content-end", "tool-call-end", "citation-end"})

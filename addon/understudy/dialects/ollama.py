@@ -18,7 +18,7 @@ from understudy.dialects.base import (
     has_content,
     read_json,
 )
-from understudy.dialects.bodymodel import BodyModelDialect
+from understudy.dialects.body_model import BodyModelDialect
 
 _STREAMING = frozenset({"/api/chat", "/api/generate"})
 _BOOKKEEPING = frozenset({"model", "created_at", "role", "remote_model", "remote_host", "done_reason", "context"})

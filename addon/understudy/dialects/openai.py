@@ -22,7 +22,7 @@ from understudy.dialects.base import (
     read_json,
     without_parameters,
 )
-from understudy.dialects.bodymodel import BodyModelDialect
+from understudy.dialects.body_model import BodyModelDialect
 from understudy.model import Upstream
 
 _GENERATING = (

@@ -1,4 +1,4 @@
-"""What each label means for the exchange when neither rule nor route says otherwise (design, section 5)."""
+"""What each label means when neither rule nor route says otherwise (docs/architecture.md, section 5)."""
 
 from __future__ import annotations
 

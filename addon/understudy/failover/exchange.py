@@ -1,9 +1,9 @@
 """The decision machine of one request: which candidate, what a reply means for it, and what the tool gets at the end.
 
 No I/O, no mitmproxy, no clock of its own: every method takes ``now`` (a reading of the same clock as the suspensions,
-in seconds) and returns the next step as a value. The laws it keeps are numbered as in the design: one repeat per
-candidate (2), skipped candidates cost nothing (5), the most hopeful real reply at the end, or an answer of our own
-where that would lie to the tool (6), and a fault of the request costs nobody anything (7).
+in seconds) and returns the next step as a value. The laws it keeps are those of docs/architecture.md: one
+repeat per candidate (2), skipped candidates cost nothing (5), the most hopeful real reply at the end, or an answer of
+our own where that would mislead the tool (6), and a fault of the request costs no candidate anything (7).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The content view "understudy": the story of the exchange, and the reply as text, in every program of mitmproxy.
 
-It is chosen by itself for the replies of routed calls and can be chosen anywhere. It reads nothing but the flow, so saved
-flows are shown the same way, also by a mitmproxy that never made the call.
+It is chosen by itself for the replies of routed calls and can be chosen anywhere. It reads nothing but the flow, so
+saved flows are shown the same way, also by a mitmproxy that never made the call.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What happened, where people look: log lines one can read aloud, comments and markers, facts for machines.
 
-The journal is told by the layer and decides nothing. What it knows of an exchange is in ``facts.py``; each attempt that
-the tool did not get becomes a flow of its own (``attemptflow.py``), which ``flowlist.py`` shows and saves. An attempt
-that may still be released in the end is held back until that is known.
+The journal is told by the layer and decides nothing. What it knows of an exchange is in ``exchange_facts``; each
+attempt that the tool did not get becomes a flow of its own (``attempt_flow``), which ``flow_list`` shows and saves. An
+attempt that may still be released in the end is held back until that is known.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class Told:
     """An exchange on the time line; ``flow`` is the id of the tool's flow. ``more``: how many attempts are left out.
 
     ``answer``: the number of the attempt that was released, 0 for an answer of our own, None while there is none.
-    ``released``: seconds until then. ``ended``: the label of what went wrong after the release. ``skipped``: who was not
-    asked, with the reason.
+    ``released``: seconds until then. ``ended``: the label of what went wrong after the release. ``skipped``: who was
+    not asked, with the reason.
     """
 
     flow: str

@@ -1,7 +1,7 @@
 """What the owner has, as frozen values: upstreams, credentials, candidates, routes and the pool they form.
 
 Nothing here reads a file, a clock or the network, and nothing here imports the rest of the package: a pool is a
-snapshot, and a request works on the snapshot it started with (law 11 of the design).
+snapshot, and a request works on the snapshot it started with (law 11).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ NOTED_WAITS = 50
 """More waits than this no exchange should have; they are not listed."""
 
 type Facts = dict[str, Any]
-"""Keys: see the README, "What a flow knows"."""
+"""Keys: see docs/inspection.md, "What a flow knows"."""
 
 
 def begin(exchange: Exchange, plan: Plan, now: float) -> Facts:

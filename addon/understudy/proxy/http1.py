@@ -2,8 +2,7 @@
 
 mitmproxy reads a head without any bound, takes a 103 for the reply itself (the tool then waits for the real one for
 ever), and raises on a body with trailers. Tools must not depend on an upstream being polite, so pooled upstreams get a
-client of ours. With ``border.py``, ``stream.py``, ``watch.py`` and ``install.py`` this file knows mitmproxy's
-internals; ``tests/test_contract.py`` says which.
+client of ours. The files of this package that know mitmproxy's internals are listed in ``tests/test_contract.py``.
 """
 
 from __future__ import annotations

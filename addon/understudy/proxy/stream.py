@@ -1,9 +1,9 @@
 """The layer: mitmproxy's HTTP stream that takes a tool's call, and gives it to the pool when a route serves it.
 
-The stream is built in six steps, one file each: ``border.py`` (connections, time-outs), ``delivery.py`` (what the
-tool gets), ``secretstream.py`` (fetching secrets), ``attempts.py`` (sending, holding, judging), ``passing.py`` (what
-is passed on as it came), and this one: the request, and whatever goes wrong. With ``watch.py``, ``http1.py`` and
-``install.py`` they are the only ones that know mitmproxy's internals; ``tests/test_contract.py`` says which.
+The stream is built in six steps, one file each: ``upstream_connection.py`` (connections, time-outs), ``delivery.py``
+(what the tool gets), ``secret_stream.py`` (fetching secrets), ``attempts.py`` (sending, holding, judging),
+``passthrough.py`` (what is passed on as it came), and this one: the request, and whatever goes wrong. What they, and
+``timeouts.py``, ``http1.py`` and ``install.py``, use of mitmproxy's internals is listed in ``tests/test_contract.py``.
 """
 
 from __future__ import annotations

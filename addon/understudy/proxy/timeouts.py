@@ -2,8 +2,7 @@
 
 mitmproxy can wake a layer up (``RequestWakeup``), but every wake-up is a task that lives until it rings. Arming one per
 request would leave thousands of them asleep, so a connection keeps one pending alarm and looks at all its streams when
-it rings. This file, ``border.py``, ``stream.py`` and ``install.py`` are the only ones that know mitmproxy's internals;
-``tests/test_contract.py`` says which.
+it rings. What is used of mitmproxy's internals is listed in ``tests/test_contract.py``.
 """
 
 from __future__ import annotations

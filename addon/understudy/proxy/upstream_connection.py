@@ -4,8 +4,7 @@ Each attempt has a stream id of its own towards the upstream, so that late event
 into the next one and HTTP/2 never reuses a closed stream. A connection that is to carry a secret is made to the very
 scheme, host and port of its upstream, with a checked certificate, and within a bounded time (laws 8 and 10).
 
-This file, ``stream.py``, ``watch.py`` and ``install.py`` are the only ones that know mitmproxy's internals;
-``tests/test_contract.py`` says which.
+What is used of mitmproxy's internals is listed in ``tests/test_contract.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One reply while it is being held: when it is decided, and what there is to judge (design, "Holding a reply").
+"""One reply while it is being held: when it is decided, and what there is to judge (docs/streams.md).
 
 Not 2xx: the whole body. 2xx JSON: the whole body, judged by structure only. 2xx event stream: up to the first event
 that proves real output or says that it failed. Anything else that is 2xx needs no decision. All of it is bounded; a

@@ -1,7 +1,8 @@
 """How long a failure takes its candidate out of rotation: the steps of each label, counted once per window.
 
-A label that keeps coming back lasts longer each time (design, section 5). What counts is a failure of an attempt that
-began after the last suspension had ended; whatever fails inside its window, or began before it, says nothing new.
+A label that keeps coming back lasts longer each time (docs/architecture.md, section 5). What counts is a failure of an
+attempt that began after the last suspension had ended; whatever fails inside its window, or began before it, says
+nothing new.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _setting(arguments: argparse.Namespace, *, needs_pool: bool) -> _Setting | i
 
 
 def replay(arguments: argparse.Namespace) -> int:
-    """``understudy replay``: see the README, "Saved flows"."""
+    """``understudy replay``: see docs/saved-flows.md."""
     setting = _setting(arguments, needs_pool=True)
     if isinstance(setting, int):
         return setting
@@ -140,7 +140,7 @@ def replay(arguments: argparse.Namespace) -> int:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """``understudy explain``: see the README, "Saved flows"."""
+    """``understudy explain``: see docs/saved-flows.md."""
     setting = _setting(arguments, needs_pool=False)
     if isinstance(setting, int):
         return setting

@@ -61,8 +61,8 @@ class _Steady(Random):
 
 @dataclass
 class WhatIf:
-    """Plays recorded calls one among the other, as they overlapped. Suspensions have no jitter, so that they read the same
-    each time."""
+    """Plays recorded calls one among the other, as they overlapped. Suspensions have no jitter, so that they read
+    the same each time."""
 
     pool: Pool
     ruleset: Ruleset
