@@ -300,3 +300,14 @@ def test_the_files_of_the_page_are_part_of_the_package() -> None:
     """They lie inside the package, which the wheel takes as it is."""
     assert webpage.FOLDER.parent == Path(webpage.__file__).parent
     assert sorted(path.name for path in webpage.FOLDER.iterdir()) == ["pool.css", "pool.html", "pool.js", "pool.svg"]
+
+
+def test_mitmwebs_own_page_has_a_link_to_the_pool(web: Web) -> None:
+    """Behind its login, as before; taken out with the page."""
+    assert web.ask("/", password="").code == 403
+    page = web.ask("/")
+    assert (page.code, page.body.count(b'<a href="/understudy"')) == (200, 1)
+    assert b"</a></body>" in page.body
+    web.remove()
+    plain = web.ask("/")
+    assert (plain.code, plain.body) == (200, page.body.replace(webpage.LINK.encode(), b""))

@@ -73,13 +73,14 @@ def skipped(exchange: Exchange) -> list[Facts]:
     now = exchange.selector.suspensions.clock()
     found: list[Facts] = []
     for member in lineup.members[:LISTED]:
-        brief = why = request.why_not(member)
+        why = request.why_not(member)
+        brief = why if why.startswith("not asked") else f"not used: {why}"
         if not why and (suspension := exchange.selector.suspension_of(member)) is not None:
             why = why_suspended(suspension, now)
             said = suspension.rule if suspension.by_hand else suspension.label.value
             brief = f"suspended: {said}, {duration(suspension.until - now)} left"
         if not why and exchange.selector.is_probed(member, exchange.ticket):
-            brief = why = "another call finds out right now whether it is back"
+            brief = why = "is being probed by another call"
         if why:
             name = {"credential": member.credential.name, "model": printable(member.model)}
             found.append({**name, "why": why, "brief": brief, "place": place(exchange, member)})
