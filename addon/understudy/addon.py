@@ -196,7 +196,14 @@ class Understudy:
 
     def announce(self) -> None:
         """Let ``understudy run`` find this proxy: listeners and pool may have changed."""
-        self.presence.tell(self.engine.snapshot, self._servers(), ctx.options.confdir)
+        self.presence.tell(
+            self.engine.snapshot,
+            self._servers(),
+            ctx.options.confdir,
+            password=bool(ctx.options.proxyauth),
+            allow_remote=ctx.options.pool_allow_remote,
+            rules=ctx.options.pool_rules,
+        )
 
     async def _watch_rules(self) -> None:
         while True:

@@ -28,7 +28,7 @@ from understudy.control.registry import Announcement, Running
 from .authority import Authority
 from .behaviours import json_reply
 from .home import UNDERSTUDY, Home
-from .proxy import ADDON, ROOT
+from .proxy import ADDON, ROOT, make_confdir
 from .stage import CHAT, SECRETS, TOOL, refusal
 from .upstream import Upstream
 
@@ -503,3 +503,130 @@ def test_what_the_script_asks_for_is_what_the_package_depends_on() -> None:
     assert all(f'"{each}"' in source for each in project["dependencies"][1:])
     assert project["dependencies"][0] in source
     assert project["requires-python"] == ">=3.12"
+
+
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, confdir: Path, upstream_here: Upstream
+) -> Iterator[tuple[Home, Running]]:
+    """A proxy with ``proxyauth``, as a team shares one; every address of this machine stands for another machine's."""
+    owner = Home(tmp_path_factory.mktemp("owner"), confdir, POOL)
+    owner.write_pool(pool(upstream_here))
+    words = ["dump", "-p", "0", "--set", "proxyauth=team:pass word/1"]
+    with owner.begin(words, stdout=subprocess.DEVNULL) as proxy:
+        try:
+            owner.wait_for(lambda: bool(owner.proxies()))
+            yield owner, owner.proxies()[0]
+        finally:
+            proxy.terminate()
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, confdir: Path) -> Home:
+    """A colleague's home: without a pool file, and with a CA of its own."""
+    return Home(tmp_path / "laptop", make_confdir(tmp_path / "laptop-ca"))
+
+
+def test_a_colleague_uses_the_teams_proxy(shared: tuple[Home, Running], laptop: Home, upstream_here: Upstream) -> None:
+    """The first time the fingerprint is compared; after that the address is enough, and `env` and `doctor` know it."""
+    owner, running = shared
+    url, address = f"http://team:pass%20word%2F1@127.0.0.1:{running.port}", f"http://127.0.0.1:{running.port}"
+    upstream_here.on(SECRETS["a"], json_reply(200, {"answer": "from a"}))
+    told = owner.understudy("ca").stdout.decode()
+    fingerprint = told.split()[-1]
+    tool = ["--", sys.executable, "-c", CALL, "gpt-5"]
+    first = laptop.understudy("run", "--proxy", url, *tool)
+    assert first.returncode == 1
+    assert f"has the SHA-256 fingerprint {fingerprint}: compare it".encode() in first.stderr
+    wrong = laptop.understudy("run", "--proxy", url, "--fingerprint", "00:11", *tool)
+    assert wrong.returncode == 1
+    assert b"the CA has another fingerprint" in wrong.stderr
+    for words in (["--fingerprint", fingerprint.lower().replace(":", "")], []):
+        done = laptop.understudy("run", "--proxy", url, *words, *tool)
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b'{"answer": "from a"}', b"")
+    inside = laptop.understudy("run", "--proxy", url, "--", *UNDERSTUDY, "doctor", "--", "sh")
+    assert (inside.returncode, b"this shell leads to the proxy at " in inside.stdout) == (0, True), inside.stdout
+    login = {"UNDERSTUDY_PROXY_LOGIN": "team:pass word/1"}
+    lines = laptop.understudy("env", "--proxy", address, extra=login).stdout.decode()
+    assert f"export HTTPS_PROXY={url}\n" in lines
+    for said in (first, wrong, inside):
+        assert b"pass" not in said.stdout + said.stderr, "the password"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--proxy", "http://team:wrong@127.0.0.1:{port}"], "asks for another user and password"),
+        (["--proxy", "http://127.0.0.1:{port}", "--ca", "{ca}"], "it asks for another user and password (proxyauth)"),
+        (["--proxy", "http://team:wrong@127.0.0.1:1"], "no proxy can be reached at http://127.0.0.1:1"),
+        (["--proxy", "socks5://127.0.0.1:{port}"], "the value of --proxy is no address of an HTTP proxy"),
+        (["--proxy", "http://127.0.0.1:{port}", "--ca", "/dev/null"], "there is no certificate in /dev/null"),
+        (["--ca", "{ca}"], "--ca and --fingerprint are about a proxy on another machine"),
+        (["--proxy", "http://127.0.0.1:{port}", "--pool", "x.yaml"], "has its own pool file and rules"),
+    ],
+)
+def test_what_keeps_a_colleague_from_the_teams_proxy(
+    shared: tuple[Home, Running], laptop: Home, words: list[str], said: str
+) -> None:
+    """One line with what to do, never with the password."""
+    _, running = shared
+    given = [word.format(port=running.port, ca=running.ca) for word in words]
+    done = laptop.understudy("run", *given, "--", "true")
+    assert done.returncode in (1, 2)
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith("understudy run: ")
+    assert said in line
+    assert "wrong" not in line
+
+
+def test_another_ca_at_the_same_address_is_refused(shared: tuple[Home, Running], laptop: Home) -> None:
+    """What was accepted once is kept: who answers there with another CA gets nothing."""
+    _, running = shared
+    other = laptop.confdir / "mitmproxy-ca-cert.pem"
+    url = f"http://team:pass%20word%2F1@127.0.0.1:{running.port}"
+    for words in (["--ca", str(other)], []):
+        done = laptop.understudy("run", "--proxy", url, *words, "--", "true")
+        assert done.returncode == 1
+        assert b"is not of its own CA: if its CA was made anew, remove " in done.stderr
+
+
+def test_a_proxy_that_no_tool_is_led_to_is_told_with_the_reason(shared: tuple[Home, Running], laptop: Home) -> None:
+    """`doctor` and `env` see what `status` sees: a proxy with a password, and one in reverse mode."""
+    owner, running = shared
+    said = owner.understudy("doctor").stdout.decode()
+    assert (
+        f"note:    a proxy runs at http://127.0.0.1:{running.port}, with {owner.pool_path}; no tool is led to" in said
+    )
+    assert f"`--proxy http://USER:PASSWORD@127.0.0.1:{running.port}`" in said
+    refused = owner.understudy("env").stderr.decode()
+    assert "because it asks for a user and a password (proxyauth)" in refused
+    assert owner.understudy("status").stdout == b"nothing is suspended\n"
+    laptop.extra = {**laptop.extra, **POOL}
+    laptop.write_pool(owner.pool_path.read_text())
+    words = ["dump", "-p", "0", "--mode", "reverse:https://api.openai.com"]
+    with laptop.begin(words, stdout=subprocess.DEVNULL) as proxy:
+        try:
+            laptop.wait_for(lambda: bool(laptop.proxies()))
+            told = laptop.understudy("doctor").stdout
+            assert b"because it is no HTTP proxy (reverse:https://api.openai.com)" in told
+        finally:
+            proxy.terminate()
+
+
+def test_run_with_rules_uses_them(bare_home: Home, upstream_here: Upstream) -> None:
+    """And is not given a proxy that was started without; the next one with the same rules shares it."""
+    bare_home.write_pool(pool(upstream_here))
+    folder = bare_home.path / "rules"
+    (folder / "acme").mkdir(parents=True, mode=0o700)
+    with (
+        bare_home.begin(["run", "--", "cat"]) as plain,
+        bare_home.begin(["run", "--rules", "rules", "--", "cat"]) as own,
+    ):
+        for each in (plain, own):
+            assert each.stdin is not None and each.stdout is not None
+            each.stdin.write(b"up\n")
+            each.stdin.flush()
+            each.stdout.readline()
+        assert sorted(each.rules for each in bare_home.proxies()) == [(), (str(folder),)]
+        bare_home.understudy("run", "--rules", str(folder), "--", "true")
+        assert len(bare_home.proxies()) == 2

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from understudy import __version__
 from understudy.cli import control, replay, rules
@@ -21,6 +22,9 @@ from understudy.config import default_pool_path, lint, load
 from understudy.config.secrets import CommandSecret
 from understudy.dialects import Dialect
 from understudy.model import Choice, Mode, Pool, Route, specificity
+
+if TYPE_CHECKING:
+    from understudy.cli.run import Elsewhere
 
 PROGRAMS = {"web": "mitmweb", "dump": "mitmdump"}
 """Sub-commands that start a program of mitmproxy."""
@@ -82,6 +86,25 @@ def _parser() -> argparse.ArgumentParser:
             "--pool", type=Path, metavar="FILE", help="default: the proxy that runs, else the usual file"
         )
         command.set_defaults(run=function)
+        if name != "doctor":
+            command.add_argument(
+                "--proxy",
+                metavar="URL",
+                help="a proxy on another machine: http://USER:PASSWORD@HOST:8080 (UNDERSTUDY_PROXY_LOGIN: the two)",
+            )
+            command.add_argument("--ca", type=Path, metavar="FILE", help="its CA certificate, as a PEM file")
+            command.add_argument("--fingerprint", default="", metavar="SHA256", help="that of its CA certificate")
+        if name == "run":
+            command.add_argument(
+                "--rules",
+                action="append",
+                default=[],
+                type=Path,
+                metavar="FOLDER",
+                help="as pool_rules; may be repeated",
+            )
+    command = commands.add_parser("ca", help="show this user's CA certificate and its fingerprint, for colleagues")
+    command.set_defaults(run=ca)
     rules.add(commands)
     control.add(commands)
     replay.add(commands)
@@ -111,14 +134,49 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.tool:
         print("understudy run: which tool? write `understudy run -- COMMAND ...`", file=sys.stderr)
         return 2
-    return runner.run(arguments.pool, arguments.tool)
+    try:
+        elsewhere = _elsewhere(arguments)
+    except ValueError as error:
+        print(f"understudy run: {error}", file=sys.stderr)
+        return 2
+    return runner.run(arguments.pool, arguments.tool, elsewhere, arguments.rules)
 
 
 def env(arguments: argparse.Namespace) -> int:
     """``understudy env [--pool FILE]``: the same as lines for a shell."""
     from understudy.cli import run as runner  # here: only what the command needs is loaded
 
-    return runner.env(arguments.pool)
+    try:
+        return runner.env(arguments.pool, _elsewhere(arguments))
+    except ValueError as error:
+        print(f"understudy env: {error}", file=sys.stderr)
+        return 2
+
+
+def _elsewhere(arguments: argparse.Namespace) -> Elsewhere | None:
+    """The proxy on another machine that was named. Raises ValueError when the options do not go together."""
+    from understudy.cli.run import Elsewhere  # here: only what the command needs is loaded
+
+    if arguments.proxy is None:
+        if arguments.ca is not None or arguments.fingerprint:
+            raise ValueError("--ca and --fingerprint are about a proxy on another machine: name it with --proxy URL")
+        return None
+    if arguments.pool is not None or getattr(arguments, "rules", []):
+        raise ValueError("a proxy on another machine has its own pool file and rules: leave out --pool and --rules")
+    return Elsewhere(arguments.proxy, arguments.ca, arguments.fingerprint)
+
+
+def ca(arguments: argparse.Namespace) -> int:
+    """``understudy ca``: the CA certificate of this user's proxies, for colleagues to compare."""
+    from understudy.cli import remote_proxy  # here: only what the command needs is loaded
+
+    path = remote_proxy.own_ca("~/.mitmproxy")
+    try:
+        print(f"{path}: SHA-256 fingerprint {remote_proxy.fingerprint_of(path.read_bytes())}")
+    except (OSError, ValueError):
+        print(f"understudy ca: there is no CA at {path}: the first start of a proxy makes it", file=sys.stderr)
+        return 1
+    return 0
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from understudy.cli import known_tools, tool_environment, trust
+from understudy.cli import known_tools, remote_proxy, tool_environment, trust
 from understudy.cli.probe import ProbeError, probe
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load, no_pool_file
@@ -88,7 +88,8 @@ def doctor(file: Path | None, command: Sequence[str], environ: Mapping[str, str]
 def examine(file: Path | None, command: Sequence[str], environ: Mapping[str, str]) -> Iterator[Finding]:
     """Everything that can be found, in the order in which a call meets it."""
     pool, findings = _pool(file, environ)
-    yield from findings
+    if file is not None or remote_proxy.led_to(environ) is None:
+        yield from findings  # a shell that leads to another machine needs no pool file on this one
     running, findings = _proxies(pool, environ)
     yield from findings
     here = running is not None and environ.get("HTTPS_PROXY", environ.get("https_proxy")) == running.url
@@ -135,15 +136,27 @@ def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | N
     for running in proxies:
         if running.demonstration:
             mend = "`run` and `env` do not use it; with a pool file, end it and start `understudy web` again"
-            findings.append(note(f"the demonstration runs at {running.url}, whose answers are made up: {mend}"))
+            findings.append(note(f"the demonstration runs at {running.place}, whose answers are made up: {mend}"))
+            continue
+        if running.why_not:
+            where = f" at {running.place}" if running.port else ""
+            findings.append(
+                note(f"a proxy runs{where}, with {running.pool}; no tool is led to it, because {running.why_not}")
+            )
             continue
         try:
             probe(running)
         except ProbeError as error:
-            findings.append(problem(f"the proxy of process {running.pid} at {running.url} cannot be used: {error}"))
+            findings.append(problem(f"the proxy of process {running.pid} at {running.place} cannot be used: {error}"))
             continue
         usable = usable or running
-        findings.append(fine(f"a proxy runs at {running.url}, with {running.pool}"))
+        findings.append(fine(f"a proxy runs at {running.place}, with {running.pool}"))
+    if (far := remote_proxy.led_to(environ)) is not None:
+        try:
+            probe(far)
+        except ProbeError as error:
+            return None, [*findings, problem(f"the proxy at {far.place}, where this shell leads, does not do: {error}")]
+        return far, [*findings, fine(f"this shell leads to the proxy at {far.place}, which has a pool file of its own")]
     if usable is None:
         findings.append(note("no proxy is running: `understudy run -- COMMAND` starts one, or `understudy web`"))
         if _is_taken(PORT):
