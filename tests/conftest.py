@@ -13,6 +13,8 @@ from tests.e2e.authority import Authority
 from tests.e2e.proxy import Proxy, StartProxy, make_confdir
 from tests.e2e.stage import ENVIRONMENT, Stage, pool_yaml
 from tests.e2e.upstream import Upstream
+from tests.support.skips import pytest_make_collect_report as pytest_make_collect_report
+from tests.support.skips import pytest_runtest_makereport as pytest_runtest_makereport
 
 # The same examples in every run, and no time limits: a run on a busy machine must end as one on an idle one.
 settings.register_profile("understudy", derandomize=True, deadline=None)

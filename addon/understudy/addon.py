@@ -294,7 +294,9 @@ class Understudy:
         """Metrics as Prometheus text, and its type. Raises LookupError with what to do when there are none."""
         counted = self.inspection.metrics
         if counted is None:
-            raise LookupError("no metrics are collected: set pool_metrics=true (it needs `understudy[metrics]`)")
+            raise LookupError(
+                "no metrics are collected: set pool_metrics=true (it needs `mitmproxy-understudy[metrics]`)"
+            )
         return counted.render(), counted.content_type
 
     @staticmethod

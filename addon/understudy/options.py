@@ -44,7 +44,9 @@ def add(loader: Loader) -> None:
     loader.add_option(
         "pool_journal", str, "", "Append one JSON object per pooled call to this file; '-' is standard output."
     )
-    loader.add_option("pool_metrics", bool, False, "Collect metrics for Prometheus (needs understudy[metrics]).")
+    loader.add_option(
+        "pool_metrics", bool, False, "Collect metrics for Prometheus (needs mitmproxy-understudy[metrics])."
+    )
     loader.add_option(
         "pool_metrics_port", int, 0, "Collect metrics and serve them at http://127.0.0.1:PORT/metrics; 0: do not."
     )

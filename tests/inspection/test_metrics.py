@@ -150,7 +150,7 @@ def test_without_the_library_it_is_said_what_to_install(looked: Inspection, monk
 
     monkeypatch.setattr(builtins, "__import__", missing)
     monkeypatch.delitem(sys.modules, "understudy.inspection.metrics")
-    with pytest.raises(ValueError, match=r"pip install 'understudy\[metrics\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'mitmproxy-understudy\[metrics\]'"):
         looked.count(wanted=True, port=0)
     assert outlets.NO_LIBRARY
 

@@ -224,6 +224,8 @@ def _described(choice: Choice) -> str:
     model = choice.model or "the alias as it is"
     secret = choice.credential.secret
     note = ", the tool's own credential" if secret.is_client else ""
+    if choice.credential.missing:
+        note = f", {choice.credential.out_of_use}"
     if isinstance(secret, CommandSecret):
         note = f", secret from {secret}, which was not run"
     return f"{choice.credential.name}: {model} at {upstream.url} ({upstream.dialect}){note}"

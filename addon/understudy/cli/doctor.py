@@ -121,9 +121,12 @@ def _pool(file: Path | None, environ: Mapping[str, str]) -> tuple[Pool | None, l
         pool = load(path, environ, DIALECTS, warnings)
     except ConfigError as error:
         return None, [problem(line) for line in str(error).splitlines()]
-    counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials, all secrets there"
-    doubts = [note(str(each)) for each in warnings] + [note(f"{path}: {each}") for each in lint(pool)]
-    return pool, [fine(f"{path}: {counts}"), *doubts]
+    lost = [each.missing for each in pool.credentials.values() if each.missing]
+    there = f"{len(pool.credentials) - len(lost)} of them usable" if lost else "all secrets there"
+    counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials, {there}"
+    # What keeps a credential out of use keeps calls from being served; the other warnings are for the owner to weigh.
+    doubts = [(problem if each.what.startswith(tuple(lost)) else note)(str(each)) for each in warnings]
+    return pool, [fine(f"{path}: {counts}"), *doubts, *(note(f"{path}: {each}") for each in lint(pool))]
 
 
 def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | None, list[Finding]]:

@@ -173,7 +173,10 @@ def start(pool: Path | None, environ: Mapping[str, str], rules: Sequence[Path] =
         demonstration = any(each.demonstration for each in registry.running_proxies(environ))
         beside = ". The proxy that runs is the demonstration, which answers no tool" if demonstration else ""
         raise RunError(no_pool_file(path, pool) + beside)
-    load(path, environ, DIALECTS)
+    for credential in load(path, environ, DIALECTS).credentials.values():
+        if credential.missing:
+            # The proxy says so in its log, where whoever starts a tool does not look.
+            print(f"understudy: the credential {credential.name} is {credential.out_of_use}", file=sys.stderr)
     log = log_path(environ)
     begin = log.stat().st_size if log.exists() else 0
     # -P: the working directory may belong to a stranger, and must not name what is imported. -u: the log is read early.

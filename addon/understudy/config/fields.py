@@ -44,6 +44,10 @@ class Wrong(Exception):
         self.write = write
 
 
+class Absent(Wrong):
+    """A secret that is not where the file says: its credential is out of use, and the rest of the file is not."""
+
+
 def suggestion(word: str, known: Collection[str]) -> str:
     """What to write instead of an unknown word: the nearest known one, else all of them."""
     ordered = sorted(known)[:200]

@@ -10,11 +10,12 @@ import dataclasses
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import override
 
 from understudy.codec.masking import shown
 from understudy.codec.yaml_nodes import Scalar, Table, Value
 from understudy.config import fields
-from understudy.config.fields import Wrong
+from understudy.config.fields import Absent, Wrong
 from understudy.config.secrets import aws
 from understudy.config.secrets.reader import SecretReader
 from understudy.config.unreachable_routes import unreachable
@@ -43,12 +44,16 @@ _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/g
 
 
 class _NoSecret(Source):
-    """Stands in for a secret that could not be read, so that reading can go on."""
+    """Stands in for a secret that is missing or could not be read, so that reading can go on."""
 
     __slots__ = ()
 
     def reveal(self) -> str:
         raise SecretError("this secret could not be read")
+
+    @override
+    def __repr__(self) -> str:
+        return "<no secret>"
 
 
 class PoolReader(SecretReader):
@@ -59,6 +64,8 @@ class PoolReader(SecretReader):
         self.dialects = dialects
         self.upstreams: dict[str, Upstream | None] = {}
         self.credentials: dict[str, Credential | None] = {}
+        self._missing: list[tuple[str, int, Absent]] = []
+        """The credentials without a secret: name, line, and what is missing."""
 
     def read(self, value: Value) -> Pool:
         """Read the whole document."""
@@ -71,6 +78,7 @@ class PoolReader(SecretReader):
             self.upstreams[key.text] = self._upstream(key, item)
         for key, item in self._section(document, "credentials"):
             self.credentials[key.text] = self._credential(key, item)
+        self._report_missing()
         budget = self._field(document, "budget", lambda value: self._budget(value, Budget()), Budget())
         routes: dict[str, Route] = {}
         lines: dict[str, int] = {}
@@ -135,7 +143,18 @@ class PoolReader(SecretReader):
         table = self._table(value, ("upstream", "secret", "headers"), example, ("upstream", "secret"))
         no_secret: SecretSource = _NoSecret()
         no_headers: tuple[tuple[str, str], ...] = ()
-        secret = self._field(table, "secret", self._secret, no_secret)
+        missing = ""
+
+        def read_secret(value: Value) -> SecretSource:
+            nonlocal missing
+            try:
+                return self._secret(value)
+            except Absent as absent:
+                self._missing.append((key.text, value.line, absent))
+                missing = absent.what
+                return no_secret
+
+        secret = self._field(table, "secret", read_secret, no_secret)
         headers = self._field(table, "headers", self._headers, no_headers)
         if secret.is_client and headers:
             line = table.entries["headers"][0].line
@@ -145,7 +164,16 @@ class PoolReader(SecretReader):
             line = table.entries["secret"][1].line
             with self._noting(line):
                 aws.check(upstream, secret)
-        return Credential(key.text, upstream, secret, headers) if upstream else None
+        return Credential(key.text, upstream, secret, headers, missing) if upstream else None
+
+    def _report_missing(self) -> None:
+        """Warn of each secret that is missing; where no credential is left that has one, each is a problem."""
+        usable = any(each is not None and not each.missing for each in self.credentials.values())
+        for name, line, absent in self._missing:
+            if usable:
+                self._warn(line, f"{absent.what}, so the credential {name} is out of use", absent.write)
+            else:
+                self._add(line, absent.what, absent.write)
 
     def _known[T](self, value: Value, what: str, known: Mapping[str, T]) -> T:
         found = fields.text(value, f"the name of the {what}")

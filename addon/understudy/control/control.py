@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from understudy.config import suggestion
-from understudy.control.pool_view import Overview, PoolView
+from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Explanation, entry_of, explain
 from understudy.control.target import FORMS, ControlError, take_seconds, take_target
@@ -154,7 +154,7 @@ class Control:
         """Read the pool file again; with an error the last good pool stays in use."""
         self._reload()
         pool = self._snapshot().pool
-        return Reloaded(pool.path, len(pool.routes), len(pool.credentials))
+        return Reloaded(pool.path, len(pool.routes), len(pool.credentials), out_of_use(pool))
 
     # -- parts ---------------------------------------------------------------------------------------------------
 

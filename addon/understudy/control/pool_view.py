@@ -37,10 +37,27 @@ class RouteView:
 
 
 @dataclass(frozen=True, slots=True)
+class OutOfUse:
+    """A credential whose secret is missing. ``reason`` names where it was looked for."""
+
+    credential: str
+    upstream: str
+    reason: str
+
+
+def out_of_use(pool: Pool) -> tuple[OutOfUse, ...]:
+    """The credentials of a pool whose secret is missing, in the order of the pool file."""
+    return tuple(
+        OutOfUse(each.name, each.upstream.name, each.missing) for each in pool.credentials.values() if each.missing
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """The pool as it stands: what is out of rotation, the earliest due first; every route; the last exchanges.
 
-    ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out.
+    ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out. ``out_of_use``:
+    the credentials whose secret is missing.
     """
 
     pool: str
@@ -52,6 +69,7 @@ class Overview:
     routes: tuple[RouteView, ...]
     more_routes: int
     exchanges: tuple[Told, ...]
+    out_of_use: tuple[OutOfUse, ...] = ()
 
 
 class PoolView:
@@ -83,7 +101,8 @@ class PoolView:
         entries, more = held(self.engine.suspensions)
         routes, more_routes = self.routes()
         told = self.tallies.exchanges()
-        return Overview(pool.path, pool.state, now, version, entries, more, routes, more_routes, told)
+        lost = out_of_use(pool)
+        return Overview(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost)
 
     def routes(self) -> tuple[tuple[RouteView, ...], int]:
         """The routes in the order of the pool file, and the number of those that are left out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from understudy.control.pool_view import Overview
+from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.status import Entry, Explanation
 
 
@@ -66,6 +66,7 @@ class Reloaded:
     pool: str
     routes: int
     credentials: int
+    out_of_use: tuple[OutOfUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

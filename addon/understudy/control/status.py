@@ -178,7 +178,7 @@ def _standing(
     note = request.why_not(member)
     if note:
         state = State.UNUSABLE
-    elif len(lineup.members) == 1 and because and selector.suspension_of(member, stated=True) is None:
+    elif lineup.is_single and because and selector.suspension_of(member, stated=True) is None:
         note = "asked all the same: the route has no other candidate"
     return Standing(
         place,

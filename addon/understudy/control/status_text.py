@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from understudy.control.pool_view import Overview
+from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Entry, Explanation, Standing, State
 from understudy.failover import clock_time, duration
@@ -37,7 +37,8 @@ def as_lines(result: Result, prefix: str) -> list[str]:
         case Probed():
             return list(_probed(result))
         case Reloaded():
-            return [f"{result.pool}: {result.routes} routes over {result.credentials} credentials are in use"]
+            head = f"{result.pool}: {result.routes} routes over {result.credentials} credentials are in use"
+            return [head, *_out_of_use(result.out_of_use)]
         case Several(results=results):
             return [line for each in results for line in _one(each, prefix)]
 
@@ -53,6 +54,12 @@ def _overview(result: Overview) -> Iterator[str]:
         yield f"and {result.more} more"
     if not result.entries:
         yield "nothing is suspended"
+    yield from _out_of_use(result.out_of_use)
+
+
+def _out_of_use(lost: Sequence[OutOfUse]) -> Iterator[str]:
+    for each in lost:
+        yield f"credential {each.credential} is out of use: {each.reason}"
 
 
 def _name(entry: Entry) -> str:

@@ -29,7 +29,7 @@ class Chooser:
         self.lineup = lineup
         self.selector = selector
         self.sessions = sessions
-        self.out = 0
+        self.out = lineup.out_of_use
         self.tried = 0
         self.aside = 0
         self.passed = 0
@@ -38,7 +38,7 @@ class Chooser:
             for position, member in enumerate(lineup.members):
                 if request.why_not(member):
                     self.out |= 1 << position
-        fit = lineup.members_of(lineup.everyone & ~self.out) if len(lineup.members) == 1 or request.bound_to else []
+        fit = lineup.members_of(lineup.everyone & ~self.out) if lineup.is_single or request.bound_to else []
         self.only = fit[0] if len(fit) == 1 else None
         """The one candidate there is: it is always sent, except inside a window that it stated itself (law 6)."""
 

@@ -29,7 +29,13 @@ class Identities:
     def use(self, pool: Pool) -> None:
         """A pool is loaded, maybe in place of another."""
         before, self._pool = self._pool, pool
-        known, self._known = self._known, {name: _identity(each) for name, each in pool.credentials.items()}
+        known, self._known = self._known, {}
+        for name, each in pool.credentials.items():
+            if not each.missing:
+                self._known[name] = _identity(each)
+            elif name in known:
+                # Nothing shows that the secret is another one: if the same comes back, what was learnt holds again.
+                self._known[name] = known[name]
         for name, identity in self._known.items():
             if name in known and known[name] != identity:
                 self.suspensions.renew(name)
@@ -65,7 +71,7 @@ class Identities:
         """Look at the secrets again; returns the credentials whose secret is another one now."""
         changed = []
         for name, each in self._pool.credentials.items() if self._pool else ():
-            if each.secret.is_client or each.secret.refreshable:
+            if each.secret.is_client or each.secret.refreshable or each.missing:
                 continue
             identity = _identity(each)
             if identity != self._known.get(name):

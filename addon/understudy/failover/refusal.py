@@ -87,7 +87,7 @@ def _is_offline(outcomes: Sequence[Outcome]) -> bool:
 
 def _running(lineup: Lineup, selector: Selector, member: Candidate) -> Suspension | None:
     """What keeps a member out of rotation. An only candidate is kept out by nothing but a stated window (law 6)."""
-    stated = selector.suspension_of(member, stated=True) if len(lineup.members) == 1 else None
+    stated = selector.suspension_of(member, stated=True) if lineup.is_single else None
     return stated or selector.suspension_of(member)
 
 

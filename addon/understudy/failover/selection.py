@@ -27,6 +27,10 @@ class Lineup:
         ranked = sorted(members.items(), key=lambda member: member[1].priority)
         self.members = tuple(candidate for candidate, _ in ranked)
         self.everyone = (1 << len(self.members)) - 1
+        self.out_of_use = _bits([at for at, member in enumerate(self.members) if member.credential.missing])
+        """The members whose secret is missing, as bits: they are never picked."""
+        self.is_single = (self.everyone & ~self.out_of_use).bit_count() == 1
+        """Whether there is one member only that can be sent at all."""
         self._cursors: dict[tuple[int, int], int] = {}
         """Where the round robin of a tier and weight goes on."""
         self._credit: dict[int, dict[int, int]] = {}
@@ -77,9 +81,10 @@ class Lineup:
             self._blocked[key.scope] &= ~bits
 
     def available(self) -> int:
-        """The members that can be picked: not suspended in any scope, and not being probed, as bits."""
+        """The members that can be picked, as bits: not out of use, not suspended in any scope, not being probed."""
         blocked = self._blocked
-        return self.everyone & ~(blocked[Scope.CANDIDATE] | blocked[Scope.CREDENTIAL] | blocked[Scope.UPSTREAM])
+        held = blocked[Scope.CANDIDATE] | blocked[Scope.CREDENTIAL] | blocked[Scope.UPSTREAM]
+        return self.everyone & ~(held | self.out_of_use)
 
     def members_of(self, bits: int) -> list[Candidate]:
         """The members behind these bits, in order."""

@@ -125,4 +125,6 @@ class Request:
         """Why this candidate may not be used for this request, "" when it may."""
         if self.bound_to and candidate.credential.name != self.bound_to:
             return f"not asked: only {self.bound_to} knows what this request refers to"
-        return self.blocked.get(candidate.upstream.name) or self.barred.get(candidate.credential.name, "")
+        credential = candidate.credential
+        reason = self.blocked.get(candidate.upstream.name) or self.barred.get(credential.name, "")
+        return reason or credential.out_of_use

@@ -1,4 +1,4 @@
-"""Metrics as Prometheus text (the optional extra ``metrics``), and a page for them on loopback.
+"""Metrics as Prometheus text (the optional extra ``mitmproxy-understudy[metrics]``), and a page for them on loopback.
 
 The page is at ``http://127.0.0.1:PORT/metrics``, for a proxy without a web page of its own (law 12).
 """

@@ -17,7 +17,7 @@ from understudy.model import Suspension
 if TYPE_CHECKING:
     from understudy.inspection.metrics import Metrics
 
-NO_LIBRARY = "pool_metrics needs the Prometheus client library: pip install 'understudy[metrics]'"
+NO_LIBRARY = "pool_metrics needs the Prometheus client library: pip install 'mitmproxy-understudy[metrics]'"
 
 
 class Inspection:

@@ -24,7 +24,7 @@ from understudy.model.pool import (
     printable,
     specificity,
 )
-from understudy.model.secret import SecretError, SigningSource, Source, fingerprint
+from understudy.model.secret import SecretError, SecretMissingError, SigningSource, Source, fingerprint
 from understudy.model.suspension import BY_HAND, Key, Suspension, key_of, keys_of
 from understudy.model.verdict import AS_USUAL, ASKED, Label, Scope, Then, Verdict
 
@@ -46,6 +46,7 @@ __all__ = [
     "Route",
     "Scope",
     "SecretError",
+    "SecretMissingError",
     "SecretSource",
     "SigningSource",
     "Source",

@@ -95,12 +95,22 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A secret for one upstream, and the headers that belong to the same identity."""
+    """A secret for one upstream, and the headers that belong to the same identity.
+
+    ``missing``: why there is no secret, "" where there is one. Such a credential stands in its routes and is never
+    sent; it is not suspended, so nothing of it is stored, and a reload that finds the secret puts it back into use.
+    """
 
     name: str
     upstream: Upstream
     secret: SecretSource = field(compare=False)
     headers: tuple[tuple[str, str], ...] = ()
+    missing: str = field(default="", compare=False)
+
+    @property
+    def out_of_use(self) -> str:
+        """Why no call can be sent with it, "" when one can."""
+        return f"out of use, because {self.missing}" if self.missing else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,13 @@ class SecretError(ValueError):
     """A secret that is missing or cannot be sent. The text names the source and never the secret."""
 
 
+class SecretMissingError(SecretError):
+    """There is no secret where it is looked for: a variable that is not set, a file that is not there, either empty.
+
+    A secret that is there and cannot be sent, or cannot be read, is a mistake in what the owner wrote: SecretError.
+    """
+
+
 class Source:
     """What all sources share: nothing but ``reveal`` gives the secret away."""
 

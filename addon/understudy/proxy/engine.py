@@ -189,7 +189,7 @@ class Engine:
         able = [
             each.name
             for each in pool.credentials.values()
-            if each.upstream.serves(dialect) and not each.secret.is_client
+            if each.upstream.serves(dialect) and not each.secret.is_client and not each.missing
         ]
         name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
         return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")

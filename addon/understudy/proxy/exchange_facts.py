@@ -74,7 +74,7 @@ def skipped(exchange: Exchange) -> list[Facts]:
     found: list[Facts] = []
     for member in lineup.members[:LISTED]:
         why = request.why_not(member)
-        brief = why if why.startswith("not asked") else f"not used: {why}"
+        brief = why if why.startswith(("not asked", "out of use")) else f"not used: {why}"
         if not why and (suspension := exchange.selector.suspension_of(member)) is not None:
             why = why_suspended(suspension, now)
             said = suspension.rule if suspension.by_hand else suspension.label.value

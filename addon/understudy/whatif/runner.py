@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +21,7 @@ from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load
 from understudy.dialects import DIALECTS
 from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
-from understudy.model import Pool, printable
+from understudy.model import Credential, Pool, Route, printable
 from understudy.rules import Ruleset
 from understudy.whatif.narrative import listing, story
 from understudy.whatif.ordering import Arrangement, Counts
@@ -49,7 +49,23 @@ def _pool(named: Path | None) -> Pool | None:
     path = named or default_pool_path(os.environ)
     if named is None and not path.exists():
         return None
-    return load(path, _Offline(), DIALECTS)
+    return _with_all_secrets(load(path, _Offline(), DIALECTS))
+
+
+def _with_all_secrets(pool: Pool) -> Pool:
+    """The same pool with each credential in use: a secret file may be missing where recorded calls are looked at."""
+
+    def found(credential: Credential) -> Credential:
+        return replace(credential, missing="")
+
+    def with_them(route: Route) -> Route:
+        return replace(route, choices=tuple(replace(each, credential=found(each.credential)) for each in route.choices))
+
+    return replace(
+        pool,
+        credentials={name: found(each) for name, each in pool.credentials.items()},
+        routes={name: with_them(each) for name, each in pool.routes.items()},
+    )
 
 
 @dataclass

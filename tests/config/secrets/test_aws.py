@@ -247,5 +247,5 @@ def test_without_botocore_the_check_says_so(home: Path, monkeypatch: pytest.Monk
     for name in [name for name in sys.modules if name.startswith("botocore")]:
         monkeypatch.setitem(sys.modules, name, None)
     for aws in (PAIR % "", "{profile: team}"):
-        with pytest.raises(ConfigError, match=r"botocore, which is not installed.*understudy\[bedrock\]"):
+        with pytest.raises(ConfigError, match=r"botocore, which is not installed.*mitmproxy-understudy\[bedrock\]"):
             read(aws)

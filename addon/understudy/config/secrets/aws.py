@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, override
 from understudy.codec.masking import shown
 from understudy.codec.yaml_nodes import Value
 from understudy.config import fields
-from understudy.config.fields import Wrong
+from understudy.config.fields import Absent, Wrong
 from understudy.config.problems import Collector
-from understudy.model import SecretError, SecretSource, SigningSource, Upstream
+from understudy.model import SecretError, SecretMissingError, SecretSource, SigningSource, Upstream
 
 SERVICE = "bedrock"
 EARLY = 10 * 60
@@ -28,10 +28,13 @@ EARLY = 10 * 60
 MOMENT = 0.3
 """Seconds that a request waits for keys that are read again: enough for a file, too short to hold anybody up."""
 MISSING = "AWS keys need botocore, which is not installed"
-INSTALL = "run `pip install 'understudy[bedrock]'`, or use an API key of Bedrock"
+INSTALL = "run `pip install 'mitmproxy-understudy[bedrock]'`, or use an API key of Bedrock"
 
 logger = logging.getLogger(__name__)
 
+_NOT_THERE = {"ProfileNotFound", "CredentialRetrievalError", "TokenRetrievalError", "SSOError", "LoginError"}
+"""The exceptions of botocore for keys that are not there, by name, as older releases have not all of them: no such
+profile, or a login or a program that gives out none now."""
 _HOST = re.compile(r"bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com")
 
 
@@ -104,7 +107,10 @@ class AwsKeys(_AwsSource):
 
 
 class AwsProfile(_AwsSource):
-    """The keys of a profile. Raises SecretError when there is no such profile, or nothing to be had from it."""
+    """The keys of a profile.
+
+    Raises SecretMissingError when there is no such profile or it has no keys now, SecretError when it cannot be used.
+    """
 
     __slots__ = ("_credentials", "_files", "_frozen", "_name", "_renewal", "_stamp")
 
@@ -146,7 +152,7 @@ class AwsProfile(_AwsSource):
             self._stamp = _stamp(self._files)
             credentials = session.get_credentials()
             if credentials is None:
-                raise SecretError(f"the AWS profile {name} has no keys")
+                raise SecretMissingError(f"the AWS profile {name} has no keys")
             frozen = credentials.get_frozen_credentials()
             region = session.get_config_variable("region")
         except SecretError:
@@ -154,7 +160,9 @@ class AwsProfile(_AwsSource):
         except Exception as error:
             # A program or a server that gives out keys may fail in any way. botocore's texts name files and profiles;
             # ours must not depend on their never naming more.
-            raise SecretError(f"the AWS profile {name} cannot be used ({type(error).__name__})") from None
+            names = {each.__name__ for each in type(error).__mro__}
+            failure = SecretMissingError if names & _NOT_THERE else SecretError
+            raise failure(f"the AWS profile {name} cannot be used ({type(error).__name__})") from None
         self._credentials, self._region = credentials, self._region or region or ""
         self._frozen = Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
 
@@ -188,7 +196,7 @@ _WRITE = "write `secret: {aws: {profile: NAME}}` or access_key_id and secret_acc
 
 
 def read(reader: Collector, value: Value, secret: Callable[[Value], SecretSource]) -> SecretSource:
-    """What stands below ``aws``; ``secret`` reads one source of a pair. Raises Wrong."""
+    """What stands below ``aws``; ``secret`` reads one source of a pair. Raises Wrong; Absent without keys."""
     table = reader._table(value, ("profile", "region", *_KEYS), _WRITE)
     region = reader._field(table, "region", lambda value: fields.name(value, "the region"), "")
     try:
@@ -200,6 +208,8 @@ def read(reader: Collector, value: Value, secret: Callable[[Value], SecretSource
             raise Wrong("AWS keys are a profile or a pair", _WRITE)
         pair = [secret(table.entries[key][1]) for key in _KEYS if key in table.entries]
         return AwsKeys(pair[0], pair[1], pair[2] if len(pair) > 2 else None, region)
+    except SecretMissingError as error:
+        raise Absent(str(error), "name another") from None
     except SecretError as error:
         raise Wrong(str(error), INSTALL if str(error) == MISSING else "name another") from None
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from understudy.codec.masking import shown
 from understudy.codec.yaml_nodes import Scalar, Table, Value
 from understudy.config import fields
-from understudy.config.fields import Wrong
+from understudy.config.fields import Absent, Wrong
 from understudy.config.problems import Collector
 from understudy.config.secrets import aws
 from understudy.config.secrets.client import ClientSecret
 from understudy.config.secrets.command import TIMEOUT, CommandSecret
 from understudy.config.secrets.sources import EnvSecret, FileSecret
-from understudy.model import SecretError, SecretSource
+from understudy.model import SecretError, SecretMissingError, SecretSource
 
 _SECRET = "write `{env: NAME}`, `{file: PATH}`, `{command: [PROGRAM, ARGUMENT]}` or `client`"
 _COMMAND = "write a list such as `[pass, show, claude/team]`"
@@ -43,7 +43,7 @@ class SecretReader(Collector):
                 return self._kept_secret(value)
 
     def _kept_secret(self, value: Value) -> SecretSource:
-        """A secret that is kept somewhere as it is: in a variable, or in a file."""
+        """A secret that is kept somewhere as it is: in a variable, or in a file. Raises Absent when it is not there."""
         match value:
             case Table(entries=entries) if len(entries) == 1 and entries.keys() <= {"env", "file"}:
                 [(key, item)] = entries.values()
@@ -60,7 +60,8 @@ class SecretReader(Collector):
             return self._file_secret(fields.text(item, "the path of a file"), item.line)
         except SecretError as error:
             write = "set it before the proxy starts" if key.text == "env" else "write the secret alone into that file"
-            raise Wrong(str(error), f"{write}, or name another") from None
+            wrong = Absent if isinstance(error, SecretMissingError) else Wrong
+            raise wrong(str(error), f"{write}, or name another") from None
         except OSError as error:
             raise Wrong(f"the secret file cannot be read ({error.strerror})", "name another") from None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import override
 
 from understudy.codec.masking import shown
-from understudy.model import SecretError, Source
+from understudy.model import SecretError, SecretMissingError, Source
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LARGEST_FILE = 64 * 1024
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class EnvSecret(Source):
     """The value an environment variable had when the pool was loaded.
 
-    Raises SecretError when the variable is not set, is empty, or holds what no header can carry.
+    Raises SecretMissingError when the variable is not set or is empty, SecretError when no header can carry its value.
     """
 
     __slots__ = ("_value", "_variable")
@@ -39,7 +39,7 @@ class EnvSecret(Source):
             raise SecretError("this is not the name of an environment variable")
         value = (os.environ if environ is None else environ).get(variable)
         if value is None:
-            raise SecretError(f"the environment variable {shown(variable)} is not set")
+            raise SecretMissingError(f"the environment variable {shown(variable)} is not set")
         self._value = checked(value, f"the environment variable {shown(variable)}")
 
     def reveal(self) -> str:
@@ -55,7 +55,8 @@ class FileSecret(Source):
     """The content of a file, read at once and again whenever the file has changed.
 
     A file that has gone or become unusable since does not replace the secret read before, as a broken pool file does
-    not replace a working one; this is logged once per change. Raises SecretError when the first reading fails.
+    not replace a working one; this is logged once per change. The first reading raises SecretMissingError when there is
+    no such file or it is empty, SecretError when it cannot be used.
     """
 
     __slots__ = ("_path", "_stamp", "_value")
@@ -100,6 +101,8 @@ def _read(path: Path) -> tuple[_Stamp, str]:
     try:
         # Without O_NONBLOCK, opening a named pipe would hang the proxy until somebody writes to it.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SecretMissingError(f"{source} cannot be read ({error.strerror})") from None
     except OSError as error:
         raise SecretError(f"{source} cannot be read ({error.strerror})") from None
     except ValueError:
@@ -121,10 +124,13 @@ def _read(path: Path) -> tuple[_Stamp, str]:
 
 
 def checked(value: str, source: str) -> str:
-    """The secret without the spaces around it; raises SecretError, naming ``source``, when no header can carry it."""
+    """The secret without the spaces around it.
+
+    Raises SecretMissingError when there is none, SecretError when no header can carry it; both name ``source``.
+    """
     value = value.strip()
     if not value:
-        raise SecretError(f"{source} is empty")
+        raise SecretMissingError(f"{source} is empty")
     if any(unicodedata.category(char) == "Cc" for char in value):
         raise SecretError(f"{source} holds a line break or another control character inside the secret")
     if any(ord(char) > 0xFF for char in value):

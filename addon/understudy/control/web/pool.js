@@ -347,6 +347,15 @@ function drawOthers() {
       make("div", { className: "who" }, make("b", {}, `${entry.scope} ${entry.name}`), make("code", {}, entry.model)),
       make("div", { className: "state" }, pill(entry.state, STATES[entry.state])),
       drawEntry(entry))));
+  const shown = new Set(pool.routes.flatMap((route) => route.lineups)
+    .flatMap((lineup) => lineup.candidates).map((standing) => standing.credential));
+  for (const lost of pool.out_of_use.filter((each) => !shown.has(each.credential))) {
+    rows.push(keep(`out of use ${lost.credential}`, lost, () =>
+      make("div", { className: "other" },
+        make("div", { className: "who" }, make("b", {}, `credential ${lost.credential}`)),
+        make("div", { className: "state" }, pill("unusable", STATES.unusable)),
+        make("p", { className: "note" }, `out of use, because ${lost.reason}`))));
+  }
   if (pool.more) {
     rows.push(keep("others (more)", pool.more, () => make("p", { className: "rest" }, `and ${pool.more} more`)));
   }

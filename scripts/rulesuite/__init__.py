@@ -1,0 +1,1 @@
+"""The programs behind scripts/bench-rules, scripts/corpus and scripts/rules-table."""
