@@ -25,7 +25,7 @@ from OpenSSL import SSL
 
 from understudy import options
 from understudy.codec.yaml_nodes import RuleError
-from understudy.config import pool_file
+from understudy.config import FileChange, WatchedFile, pool_file
 from understudy.control import ControlError, ControlServer
 from understudy.control.commands import Commands, FlowCommands
 from understudy.control.control import Control
@@ -75,6 +75,8 @@ class Understudy:
         self.control = Control(self.engine, self.reload, self.closed, self.tallies)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
+        self.watched = WatchedFile()
+        self._pool_rules: tuple[str, ...] = ()
         self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -110,7 +112,7 @@ class Understudy:
         if "pool_connect_timeout" in updated:
             self.engine.connect_limit = options.seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
-            self.read_rules()
+            self.read_rules(self._pool_rules)
         if "pool_file" in updated:
             self.read_pool()
         if "pool_control" in updated and self._tasks:
@@ -154,6 +156,8 @@ class Understudy:
         try:
             # Absolute, because it is told to others, who are elsewhere.
             path = Path(named).expanduser().absolute() if named else pool_file.default_pool_path(os.environ)
+            # Looked at before reading: a file that is written meanwhile is read again at the next look.
+            self.watched.read(path)
             if not named and not path.exists():
                 logger.warning(f"understudy: no pool file at {path}, so nothing is pooled: write one, or set pool_file")
                 return
@@ -161,6 +165,9 @@ class Understudy:
             pool = pool_file.load(path, os.environ, DIALECTS, warnings)
         except pool_file.ConfigError as error:
             raise exceptions.OptionsError(f"understudy: the pool file cannot be used\n{error}") from None
+        if pool.rules != self._pool_rules:
+            self.read_rules(pool.rules)
+        self.watched.wanted, self._pool_rules = pool.auto_reload, pool.rules
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
@@ -186,12 +193,15 @@ class Understudy:
         except OSError as error:
             logger.warning(f"understudy: the shell cannot control this proxy: {error}")
 
-    def read_rules(self) -> None:
-        """Load the rule folders. Raises OptionsError with all their problems; the last good rules stay in use."""
+    def read_rules(self, of_pool: Sequence[str]) -> None:
+        """Load the rule folders, those of the option first, and then those of the pool file.
+
+        Raises OptionsError with all their problems; the last good rules stay in use.
+        """
         try:
-            self.engine.use_rules(self.library.use(ctx.options.pool_rules))
+            self.engine.use_rules(self.library.use([*ctx.options.pool_rules, *of_pool]))
         except RuleError as error:
-            raise exceptions.OptionsError(f"understudy: the rules of pool_rules cannot be used\n{error}") from None
+            raise exceptions.OptionsError(f"understudy: the rule folders cannot be used\n{error}") from None
         logger.info(f"understudy: {len(self.library.ruleset.rules)} rules")
 
     def announce(self) -> None:
@@ -209,6 +219,7 @@ class Understudy:
         while True:
             await asyncio.sleep(INTERVAL)
             self.announce()
+            self._look_at_pool()
             for name in self.engine.identities.look():
                 logger.info(f"understudy: the secret of {name} has changed: its suspensions are void")
             try:
@@ -219,6 +230,18 @@ class Understudy:
             if ruleset is not None:
                 self.engine.use_rules(ruleset)
                 logger.info(f"understudy: rules were read again, {len(ruleset.rules)} of them")
+
+    def _look_at_pool(self) -> None:
+        """Read the pool file when it has changed; a broken one leaves the last good pool in use."""
+        match self.watched.look():
+            case FileChange.GONE:
+                logger.warning(f"understudy: the pool file {self.watched.path} is gone: the pool stays as it was read")
+            case FileChange.CHANGED:
+                logger.info(f"understudy: the pool file {self.watched.path} has changed and is read again")
+                try:
+                    self.read_pool()
+                except exceptions.OptionsError as error:
+                    logger.error(f"{error}\nunderstudy: the last good pool stays in use")
 
     def _set(self, name: str, value: object) -> None:
         before = getattr(ctx.options, name)

@@ -21,7 +21,9 @@ from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config.fields import AUTH_HEADERS
 from understudy.config.pool_file import default_pool_path, lint, load, parse
 from understudy.dialects import DIALECTS
+from understudy.model import Key, Scope, keys_of
 from understudy.model.pool import Budget, Choice, HoldUntil, Intercept, Mode, Override, Pool, Route, Strategy
+from understudy.requests import Sites
 
 ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
 HEAD = """\
@@ -795,3 +797,75 @@ def test_lists_of_models() -> None:
     assert not read(HEAD).unite_models and not read(HEAD + "models: pass\n").unite_models
     assert read(HEAD + "models: union\n").unite_models
     assert only_problem(HEAD + "models: all\n").write == "write `union`, or `pass` to leave them as they are"
+
+
+# -- one gateway in several dialects, rule folders -------------------------------------------------------------------
+
+GATEWAY = """
+upstreams:
+  gw: {dialects: {anthropic: "", openai: /v1}, url: https://llm.corp/gateway}
+credentials:
+  corp: {upstream: gw, secret: {env: CORP}}
+routes: {default: [corp], gpt-5: [{credential: corp, model: big}]}
+"""
+
+
+def test_one_secret_serves_two_dialects_of_one_gateway() -> None:
+    """Under one name, so that what concerns the account is suspended for both."""
+    pool = parse(GATEWAY, Path("pool.yaml"), {"CORP": "sk-corp-0123456789"}, DIALECTS)
+    found = {}
+    for dialect in ("anthropic", "openai"):
+        route = pool.route("claude-x", dialect)
+        assert route is not None
+        [candidate] = route.candidates("claude-x", dialect)
+        found[dialect] = (candidate.upstream.dialect, candidate.upstream.url)
+        assert (candidate.credential.name, candidate.upstream.name) == ("corp", "gw")
+    assert found == {
+        "anthropic": ("anthropic", "https://llm.corp:443/gateway"),
+        "openai": ("openai", "https://llm.corp:443/gateway/v1"),
+    }
+    assert keys_of(candidate)[1:] == (Key(Scope.CREDENTIAL, "corp"), Key(Scope.UPSTREAM, "gw"))
+    sites = Sites(pool)
+    for path, dialect in (("/gateway/v1/messages", "anthropic"), ("/gateway/v1/chat/completions", "openai")):
+        recognised = sites.recognise("llm.corp", 443, "POST", path)
+        assert recognised is not None
+        assert recognised.dialect.name == dialect
+
+
+@pytest.mark.parametrize(
+    ("upstream", "problem"),
+    [
+        ("{dialects: {opnai: /v1}, url: https://llm.corp}", "unknown dialect 'opnai'"),
+        ("{dialects: {}, url: https://llm.corp}", "a gateway without dialects"),
+        ("{dialects: openai, url: https://llm.corp}", "a text in place of a mapping"),
+        ("{dialects: {openai: v1}, url: https://llm.corp}", "not a base path"),
+        ("{dialects: {openai: /v1/chat/completions}, url: https://llm.corp}", "that of one kind of call"),
+        ("{dialects: {openai: /v1}, dialect: openai, url: https://llm.corp}", "unknown key 'dialects'"),
+    ],
+)
+def test_what_is_wrong_with_a_gateway(upstream: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"upstreams: {{gw: {upstream}}}\n", Path("pool.yaml"), {}, DIALECTS)
+    assert problem in str(caught.value)
+
+
+def test_rule_folders_are_relative_to_the_file_and_have_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    pool = parse("rules: [mine]\nauto_reload: false\n", tmp_path / "pool.yaml", {}, DIALECTS)
+    assert (pool.rules, pool.auto_reload) == ((str(tmp_path / "mine"),), False)
+    with pytest.raises(ConfigError) as caught:
+        parse("rules: [mine, mine, other]\n", tmp_path / "pool.yaml", {}, DIALECTS)
+    assert "named twice" in str(caught.value)
+    assert "there is no folder 'other'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("intercept", "why"),
+    [
+        ("{host: localhost, dialect: openai, port: 4000}", "being on this machine"),
+        ("{host: llm.corp, dialect: openai, port: 80}", "being plain HTTP"),
+    ],
+)
+def test_hosts_that_run_cannot_lead_to_the_proxy_are_told(intercept: str, why: str) -> None:
+    pool = parse(f"intercept: [{intercept}]\n", Path("pool.yaml"), {}, DIALECTS)
+    assert any(f"past the proxy, {why}: set its base URL" in each for each in lint(pool))

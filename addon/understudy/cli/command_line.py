@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=check)
     command = commands.add_parser("init", help="write a pool file from the API keys in the environment, by name only")
     command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
+    command.add_argument("--add", action="store_true", help="add new keys to a pool file that is there")
     command.set_defaults(run=init)
     for name, function, text in (
         ("run", run, "start a tool that goes through the proxy: understudy run -- COMMAND ..."),
@@ -124,7 +125,7 @@ def init(arguments: argparse.Namespace) -> int:
     """``understudy init [FILE]``: a first pool file."""
     from understudy.config import init_pool  # here: only what the command needs is loaded
 
-    return init_pool.init(arguments.file, os.environ)
+    return init_pool.init(arguments.file, os.environ, add=arguments.add)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -196,6 +197,10 @@ def check(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2 if missing else 1
+    from understudy.authoring import load_rules  # here: only what the command needs is loaded
+
+    if pool.rules and load_rules([Path(folder) for folder in pool.rules]) is None:
+        return 1
     for warning in warnings:
         print(f"{warning} (warning)", file=sys.stderr)
     for surprise in lint(pool):
@@ -228,4 +233,4 @@ def _described(choice: Choice) -> str:
         note = f", {choice.credential.out_of_use}"
     if isinstance(secret, CommandSecret):
         note = f", secret from {secret}, which was not run"
-    return f"{choice.credential.name}: {model} at {upstream.url} ({upstream.dialect}){note}"
+    return f"{choice.credential.name}: {model} at {upstream.url} ({', '.join(upstream.dialects)}){note}"

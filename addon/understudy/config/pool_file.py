@@ -13,6 +13,7 @@ from pathlib import Path
 
 from understudy.codec.file_permissions import check_file_is_private, check_state_is_private
 from understudy.codec.yaml_nodes import LARGEST, ConfigError, Problem, read
+from understudy.config.fields import is_loopback
 from understudy.config.pool_reader import PoolReader
 from understudy.config.unreachable_routes import dialects as dialects_of
 from understudy.config.unreachable_routes import spoken
@@ -122,6 +123,13 @@ def _surprises(pool: Pool) -> Iterator[str]:
             f"the routes for the dialect {dialect} have neither `default` nor a glob: the small models that tools "
             f"call for titles and routing pass with the tool's own credential: add `default: [{names[0]}]`"
         )
+    for each in pool.intercept:
+        where = f"{each.host}:{each.port}" if each.port else each.host
+        reverse = "set its base URL to that of `understudy dump --mode reverse:http://HOST:PORT` instead"
+        if is_loopback(each.host):
+            yield f"a tool that `understudy run` starts calls {where} past the proxy, being on this machine: {reverse}"
+        elif each.port == 80:
+            yield f"a tool that `understudy run` starts calls {where} past the proxy, being plain HTTP: {reverse}"
     routed = {choice.credential.name for route in pool.routes.values() for choice in route.choices}
     owned = {credential.upstream.name for credential in pool.credentials.values()}
     for name in pool.credentials:

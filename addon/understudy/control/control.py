@@ -169,8 +169,8 @@ class Control:
     @staticmethod
     def _routes(snapshot: Snapshot, alias: str, dialect: str) -> list[tuple[str, Route]]:
         pool = snapshot.pool
-        dialects = sorted({each.dialect for each in pool.upstreams.values()})
-        known = {*dialects, *(relative for each in pool.upstreams.values() for relative in each.relatives)}
+        dialects = sorted({dialect for each in pool.upstreams.values() for dialect in each.dialects})
+        known = {dialect for each in pool.upstreams.values() for dialect in each.all_dialects}
         if dialect and dialect not in known:
             raise ControlError(f"no upstream speaks `{printable(dialect)}`: {suggestion(dialect, known)}")
         wanted = [dialect] if dialect else dialects

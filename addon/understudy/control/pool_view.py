@@ -156,12 +156,12 @@ class PoolView:
             credential = pool.credentials.get(key.name) if key.scope is Scope.CANDIDATE else None
             if credential is None or key.model != printable(key.model):
                 continue
-            dialect = credential.upstream.dialect
-            route = pool.route(key.model, dialect)
-            if route is not None and any(
-                each.credential.name == key.name and each.model is None for each in route.choices
-            ):
-                yield route.pattern, dialect, key.model
+            for dialect in credential.upstream.dialects:
+                route = pool.route(key.model, dialect)
+                if route is not None and any(
+                    each.credential.name == key.name and each.model is None for each in route.choices
+                ):
+                    yield route.pattern, dialect, key.model
 
 
 def _is_open(route: Route) -> bool:

@@ -221,7 +221,7 @@ class Engine:
         """The tool's own credential as far as it is a candidate, and the one that alone can serve the call, or ""."""
         dialect, client, owner = plan.recognised.dialect.name, NOBODY, plan.owner
         if own := [
-            each for each in intake.snapshot.own.get(plan.route.pattern, ()) if each.upstream.dialect == dialect
+            each for each in intake.snapshot.own.get(plan.route.pattern, ()) if dialect in each.upstream.dialects
         ]:
             base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
             meant = Place(request.scheme, intake.host, intake.port, base_path)

@@ -124,7 +124,7 @@ def _setting(arguments: argparse.Namespace, *, needs_pool: bool) -> _Setting | i
         path = default_pool_path(os.environ)
         print(f"understudy: there is no pool file at {path}: write one, or name one with --pool", file=sys.stderr)
         return 2
-    loaded = load_rules(arguments.rules)
+    loaded = load_rules([*arguments.rules, *(map(Path, pool.rules) if pool else ())])
     if loaded is None:
         return 1
     pool, ruleset, masks = pool or Pool(), Ruleset(*loaded), Masks()
