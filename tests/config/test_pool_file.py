@@ -869,3 +869,42 @@ def test_rule_folders_are_relative_to_the_file_and_have_to_be_there(tmp_path: Pa
 def test_hosts_that_run_cannot_lead_to_the_proxy_are_told(intercept: str, why: str) -> None:
     pool = parse(f"intercept: [{intercept}]\n", Path("pool.yaml"), {}, DIALECTS)
     assert any(f"past the proxy, {why}: set its base URL" in each for each in lint(pool))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (
+            "upstreams:\n  a: {dialect: openai, url: https://x\ncredentials:\n",
+            2,
+            "a `{` is not closed): add the missing",
+        ),
+        ("routes:\n  a: [x\n  b: [y]\n", 2, "a `[` is not closed): add the missing"),
+        ("upstreams:\n  a: {dialect: openai}}\n", 2, "a `}` too many): remove it"),
+        ("routes:\n  *: [a]\n", 2, 'begins with `*` or `&`): put it in quotes, as in `"*-mini": [work]`'),
+        ("routes:\n  *-mini: [a]\n", 2, 'begins with `*`): put it in quotes, as in `"*-mini": [work]`'),
+        ("state: {file: 'x}\n", 1, "a quotation mark is not closed): close it on this line"),
+        ("state: file: x\n", 1, "a second colon on this line): put the value in quotes"),
+        ("state: @x\n", 1, "a character of YAML's own): put it in quotes"),
+        ("routes:\n  a: [b]\n c: [d]\n", 3, "indented differently from those before it): indent it like"),
+        ("models:\n  gpt-5: [a]\n", 2, "`models` says what happens to lists of models: write `routes:` in its place"),
+    ],
+)
+def test_common_slips_of_the_pen_have_a_message_of_ours(text: str, line: int, problem: str) -> None:
+    """With the line where it can be mended, and without a word of the parser's."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, Path("pool.yaml"), {}, DIALECTS)
+    [said] = [str(each) for each in caught.value.problems if problem in str(each)]
+    assert said.startswith(f"pool.yaml:{line}: ")
+
+
+def test_what_will_surprise_is_told(tmp_path: Path) -> None:
+    """A base URL without /v1, and a route named after the models of a vendor whose tools it does not serve."""
+    told = lint(read(HEAD + "  claude-*: [work]\n".join(["routes:\n", "  default: [work, home, team]\n"])))
+    assert any(
+        "the route claude-* serves tools that speak openai, while the tools of that vendor speak" in e for e in told
+    )
+    bare = HEAD.replace("https://api.openai.com/v1", "https://llm.corp")
+    [said] = lint(read(f"{bare}routes: {{default: [work, home, team]}}\n"))
+    assert "the upstream openai has no path" in said
+    assert said.endswith("write https://llm.corp/v1")

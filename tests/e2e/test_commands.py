@@ -321,3 +321,25 @@ def test_o04_over_mitmwebs_api(mitmdump: StartProxy, upstream: Upstream, other_u
     assert execute("pool.resume", "nobody", "x") == {"error": "there is no credential `nobody`: " + (
         "write one of a, b, c, claude-a, claude-b, gemini-a, gemini-b, x, x2"
     )}  # fmt: skip
+
+
+def test_o04_status_can_be_watched(play: Stage, shell: Shell) -> None:
+    """O04: what changes is said when it does, until the proxy or somebody ends it."""
+    alias = play.alias("pair")
+    code = "import sys; from understudy.cli import main; sys.exit(main())"
+    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(shell.runtime), "PYTHONPATH": str(ROOT / "addon")}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "status", "--watch"],
+        env={**environment, **shell.environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        assert watching.stdout is not None
+        try:
+            assert watching.stdout.readline()
+            assert shell("suspend", f"a/{alias}", "20m")[0] == 0
+            line = next(line for line in watching.stdout if f"candidate a {alias}" in line)
+            assert "by hand, for another" in line
+        finally:
+            watching.terminate()
+    assert shell("resume", "a", alias)[0] == 0

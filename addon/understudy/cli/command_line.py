@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from understudy import __version__
-from understudy.cli import control, replay, rules
+from understudy.cli import completion, control, replay, rules
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load
 from understudy.config.secrets import CommandSecret
@@ -58,11 +58,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+WITH_TOOL = ("run", "doctor")
+"""Commands behind which the command of a tool stands."""
+WITH_VALUE = ("--pool", "--proxy", "--ca", "--fingerprint", "--rules")
+"""Their options that take a value."""
+
+
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Our own words, and the command of a tool: everything after the first ``--`` of ``run`` and ``doctor``."""
-    if words and words[0] in ("run", "doctor") and "--" in words:
-        place = words.index("--")
-        return words[:place], words[place + 1 :]
+    """Our own words, and the command of a tool: what stands behind ``--``, or begins with the first word of no option.
+
+    ``understudy run claude -p hi`` means ``understudy run -- claude -p hi``: the tool's own options are not ours.
+    """
+    if not words or words[0] not in WITH_TOOL:
+        return words, []
+    place = 1
+    while place < len(words):
+        if words[place] == "--":
+            return words[:place], words[place + 1 :]
+        if not words[place].startswith("-"):
+            return words[:place], words[place:]
+        place += 2 if words[place] in WITH_VALUE else 1
     return words, []
 
 
@@ -78,9 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--add", action="store_true", help="add new keys to a pool file that is there")
     command.set_defaults(run=init)
     for name, function, text in (
-        ("run", run, "start a tool that goes through the proxy: understudy run -- COMMAND ..."),
+        ("run", run, "start a tool that goes through the proxy: the one that runs, else one that ends with the tool"),
         ("env", env, "print what a shell has to set to go through the running proxy"),
-        ("doctor", doctor, "say what keeps a tool from being served, and what to do: understudy doctor -- COMMAND"),
+        ("doctor", doctor, "say what keeps a tool from being served by the pool, and what to do"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument(
@@ -111,7 +126,37 @@ def _parser() -> argparse.ArgumentParser:
     replay.add(commands)
     for name, program in PROGRAMS.items():
         commands.add_parser(name, help=f"start {program} with the addon, on loopback; takes its arguments")
+    command = commands.add_parser("completion", help="print a script that completes these commands in a shell")
+    command.add_argument("shell", choices=completion.SHELLS)
+    command.set_defaults(run=lambda arguments: completion.show(arguments.shell, parser))
+    _describe(parser)
     return parser
+
+
+USAGE = {
+    "run": "[options] [--] COMMAND [ARGUMENT ...]",
+    "doctor": "[options] [[--] COMMAND]",
+    "pick": "[options] ALIAS [DIALECT]",
+    "suspend": "[options] WHAT [TIME]",
+    "resume": "[options] WHAT | all",
+    "probe": "[options] WHAT",
+    "explain": "[options] ALIAS [DIALECT] | FILE [FLOW]",
+}
+"""What argparse cannot say about the words behind a command."""
+
+
+def _describe(parser: argparse.ArgumentParser) -> None:
+    """Let the help of each command begin with its sentence, and show its words as they are meant."""
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            continue
+        told = {each.dest: each.help or "" for each in action._choices_actions}
+        for name, command in action.choices.items():
+            sentence = told.get(name, "")
+            command.description = f"{sentence[:1].upper()}{sentence[1:]}." if sentence else None
+            if name in USAGE and command.prog.count(" ") == 1:
+                command.usage = f"{command.prog} {USAGE[name]}"
+            _describe(command)
 
 
 def known_dialects() -> Mapping[str, Dialect]:

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ def add(commands: Any) -> None:
             command.add_argument("words", nargs="+", metavar="WHAT", help=forms)
         elif name == "resume":
             command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
+        elif name == "status":
+            command.add_argument(
+                "--watch", action="store_true", help="say it again whenever it has changed, until Ctrl-C"
+            )
         command.set_defaults(run=run, command=name)
 
 
@@ -54,20 +59,44 @@ def which_proxy() -> argparse.ArgumentParser:
     return common
 
 
+WATCH_SECONDS = 1.0
+"""Seconds between two looks of ``status --watch``."""
+CLEAR = "\033[H\033[2J"
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Ask the running proxy, and print what it says."""
+    """Ask the running proxy, and print what it says; with ``--watch`` until somebody ends it, or the proxy does."""
+    if not getattr(arguments, "watch", False):
+        return _ask(arguments, "")[0]
+    version, clear = "", sys.stdout.isatty() and not arguments.json
+    while True:
+        # On a terminal the times count down; elsewhere only what has changed is worth a line.
+        if clear:
+            print(CLEAR, end="")
+        status, version = _ask(arguments, "" if clear else version)
+        if status:
+            return status
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+
+
+def _ask(arguments: argparse.Namespace, known: str) -> tuple[int, str]:
+    """The exit status, and the version of what was said; what is ``known`` already is not said again."""
     try:
         path = _choose(arguments.pid)
         reply = ask(path, arguments.command, getattr(arguments, "words", []))
     except (ControlClientError, OSError) as error:
         print(f"understudy: {error}", file=sys.stderr)
-        return 2
+        return 2, ""
     if "error" in reply:
         told = f"understudy: {str(reply['error']).removeprefix('understudy: ')}"
         print(json.dumps(reply) if arguments.json else told, file=sys.stderr)
-        return 1
-    print(json.dumps(reply.get("result"), indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
-    return 0
+        return 1, ""
+    result = reply.get("result")
+    version = str(result.get("version", "")) if isinstance(result, dict) else ""
+    if not known or version != known:
+        print(json.dumps(result, indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
+    return 0, version
 
 
 def _choose(pid: int | None) -> Path:

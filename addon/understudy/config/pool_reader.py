@@ -123,6 +123,8 @@ class PoolReader(SecretReader):
         return self._field(table, "file", lambda value: str(self._place(fields.text(value, "the path of a file"))), "")
 
     def _models(self, value: Value) -> bool:
+        if isinstance(value, Table):
+            raise Wrong("`models` says what happens to lists of models", "write `routes:` in its place")
         found = fields.text(value, "what to do with lists of models")
         if found not in ("union", "pass"):
             raise Wrong(f"unknown `models` {shown(found)}", "write `union`, or `pass` to leave them as they are")
