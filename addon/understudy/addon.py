@@ -35,7 +35,7 @@ from understudy.dialects import DIALECTS
 from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
-from understudy.model import Pool, Upstream
+from understudy.model import Pool, Upstream, counted
 from understudy.proxy import tunnel
 from understudy.proxy.connection_limit import close_socket, lift_connection_limit
 from understudy.proxy.engine import NO_REMOTE, Engine
@@ -173,7 +173,7 @@ class Understudy:
         self.engine.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):
             logger.warning(f"understudy: {warning}")
-        counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials"
+        counts = f"{counted(len(pool.routes), 'route')} over {counted(len(pool.credentials), 'credential')}"
         logger.info(f"understudy: {counts} from {path}")
 
     def reload(self) -> None:
@@ -202,7 +202,7 @@ class Understudy:
             self.engine.use_rules(self.library.use([*ctx.options.pool_rules, *of_pool]))
         except RuleError as error:
             raise exceptions.OptionsError(f"understudy: the rule folders cannot be used\n{error}") from None
-        logger.info(f"understudy: {len(self.library.ruleset.rules)} rules")
+        logger.info(f"understudy: {counted(len(self.library.ruleset.rules), 'rule')} in use")
 
     def announce(self) -> None:
         """Let ``understudy run`` find this proxy: listeners and pool may have changed."""
@@ -210,7 +210,7 @@ class Understudy:
             self.engine.snapshot,
             self._servers(),
             ctx.options.confdir,
-            password=bool(ctx.options.proxyauth),
+            password=bool(getattr(ctx.options, "proxyauth", None)),
             allow_remote=ctx.options.pool_allow_remote,
             rules=ctx.options.pool_rules,
         )

@@ -630,3 +630,11 @@ def test_run_with_rules_uses_them(bare_home: Home, upstream_here: Upstream) -> N
         assert sorted(each.rules for each in bare_home.proxies()) == [(), (str(folder),)]
         bare_home.understudy("run", "--rules", str(folder), "--", "true")
         assert len(bare_home.proxies()) == 2
+
+
+def test_a_secret_that_only_the_running_proxy_has_is_no_problem(home: Home) -> None:
+    """`doctor` in a shell without the variables: the proxy was started where they are set."""
+    one = home.understudy("doctor", extra={"SECRET_A": ""})
+    assert (one.returncode, one.stdout.count(b"in this shell; the proxy that runs has the secret")) == (0, 1)
+    all_of_them = home.understudy("doctor", extra=dict.fromkeys(POOL, ""))
+    assert (all_of_them.returncode, all_of_them.stdout.count(b"; the proxy that runs has read it")) == (0, len(POOL))

@@ -21,7 +21,7 @@ from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load
 from understudy.config.secrets import CommandSecret
 from understudy.dialects import Dialect
-from understudy.model import Choice, Mode, Pool, Route, specificity
+from understudy.model import Choice, Mode, Pool, Route, counted, specificity
 
 if TYPE_CHECKING:
     from understudy.cli.run import Elsewhere
@@ -256,12 +256,15 @@ def check(arguments: argparse.Namespace) -> int:
 
 def summary(pool: Pool) -> list[str]:
     """The routes of a pool in the order in which they are asked, with their candidates; no secrets."""
-    counts = f"{len(pool.upstreams)} upstreams, {len(pool.credentials)} credentials, {len(pool.routes)} routes"
+    parts = (len(pool.upstreams), "upstream"), (len(pool.credentials), "credential"), (len(pool.routes), "route")
+    counts = ", ".join(counted(number, noun) for number, noun in parts)
     lines = [f"{pool.path}: {counts}"]
     for route in sorted(pool.routes.values(), key=_order, reverse=True):
         mode = "" if route.mode is Mode.ENFORCE else f", {route.mode}s only"
-        lines.append(f"  {route.pattern} ({route.strategy}, at most {route.budget.attempts} attempts{mode})")
+        lines.append(f"  {route.pattern} ({route.strategy}, at most {counted(route.budget.attempts, 'attempt')}{mode})")
         lines.extend(f"    {_described(choice)}" for choice in route.choices)
+    lines.extend(f"  also looks into {each}" for each in pool.intercept)
+    lines.extend(f"  rules of {folder}" for folder in pool.rules)
     return lines
 
 
@@ -273,9 +276,11 @@ def _described(choice: Choice) -> str:
     upstream = choice.credential.upstream
     model = choice.model or "the alias as it is"
     secret = choice.credential.secret
+    rank = f", priority {choice.priority}" if choice.priority != 1 else ""
+    rank += f", weight {choice.weight}" if choice.weight != 1 else ""
     note = ", the tool's own credential" if secret.is_client else ""
     if choice.credential.missing:
         note = f", {choice.credential.out_of_use}"
     if isinstance(secret, CommandSecret):
         note = f", secret from {secret}, which was not run"
-    return f"{choice.credential.name}: {model} at {upstream.url} ({', '.join(upstream.dialects)}){note}"
+    return f"{choice.credential.name}: {model} at {upstream.url} ({', '.join(upstream.dialects)}){rank}{note}"

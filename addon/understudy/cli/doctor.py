@@ -21,7 +21,7 @@ from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load, no_pool_file
 from understudy.control import Running, registry
 from understudy.dialects import DIALECTS
-from understudy.model import Pool
+from understudy.model import Pool, counted
 from understudy.requests import Sites
 
 PORT = 8080
@@ -120,13 +120,42 @@ def _pool(file: Path | None, environ: Mapping[str, str]) -> tuple[Pool | None, l
             return None, [problem(no_pool_file(path, file))]
         pool = load(path, environ, DIALECTS, warnings)
     except ConfigError as error:
-        return None, [problem(line) for line in str(error).splitlines()]
+        is_served = any(running.credentials and running.pool == str(path) for running in _running(environ))
+        missing = "the environment variable "
+        return None, [
+            note(f"{each}; the proxy that runs has read it")
+            if is_served and each.what.startswith(missing)
+            else problem(str(each))
+            for each in error.problems
+        ]
     lost = [each.missing for each in pool.credentials.values() if each.missing]
+    elsewhere = _known_to_proxies(pool, environ)
+    served = tuple(each.missing for each in pool.credentials.values() if each.missing and each.name in elsewhere)
     there = f"{len(pool.credentials) - len(lost)} of them usable" if lost else "all secrets there"
-    counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials, {there}"
+    counts = f"{counted(len(pool.routes), 'route')} over {counted(len(pool.credentials), 'credential')}, {there}"
     # What keeps a credential out of use keeps calls from being served; the other warnings are for the owner to weigh.
-    doubts = [(problem if each.what.startswith(tuple(lost)) else note)(str(each)) for each in warnings]
+    doubts = []
+    for each in warnings:
+        if served and each.what.startswith(served):
+            doubts.append(
+                note(f"{each.path}:{each.line}: {each.what} in this shell; the proxy that runs has the secret")
+            )
+        else:
+            doubts.append((problem if each.what.startswith(tuple(lost)) else note)(str(each)))
     return pool, [fine(f"{path}: {counts}"), *doubts, *(note(f"{path}: {each}") for each in lint(pool))]
+
+
+def _known_to_proxies(pool: Pool, environ: Mapping[str, str]) -> set[str]:
+    """The credentials whose secret a running proxy with this pool file has, whatever is set in this shell."""
+    return {name for running in _running(environ) if running.pool == pool.path for name in running.credentials}
+
+
+def _running(environ: Mapping[str, str]) -> list[Running]:
+    """The proxies that run; none where that cannot be found out, which is told elsewhere."""
+    try:
+        return registry.running_proxies(environ)
+    except OSError:
+        return []
 
 
 def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | None, list[Finding]]:

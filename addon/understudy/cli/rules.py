@@ -28,7 +28,7 @@ from understudy.authoring import (
 )
 from understudy.failover import Next, action, duration
 from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
-from understudy.model import Label, Verdict
+from understudy.model import Label, Verdict, counted
 from understudy.replies import read_hint
 from understudy.rules import Ruleset, Status, faults, near_misses, shipped_folder
 from understudy.suspensions import seconds_of
@@ -113,7 +113,8 @@ def _test(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     examples = sum(len(rule.matches) + len(rule.near_misses) for rule in tested)
-    print(f"{len(tested)} rules, {examples} examples, {len(problems)} problems")
+    parts = (len(tested), "rule"), (examples, "example"), (len(problems), "problem")
+    print(", ".join(counted(number, noun) for number, noun in parts))
     return 1 if problems else 0
 
 

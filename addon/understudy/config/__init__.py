@@ -13,6 +13,7 @@ from understudy.config.pool_file import (
     no_pool_file,
 )
 from understudy.config.unreachable_routes import dialects, spoken
+from understudy.config.vendors import dialects_named
 from understudy.config.watched_file import FileChange, WatchedFile
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "WatchedFile",
     "default_pool_path",
     "dialects",
+    "dialects_named",
     "init_pool",
     "lint",
     "load",

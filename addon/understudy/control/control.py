@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from understudy.config import suggestion
+from understudy.config import dialects_named, suggestion
 from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Explanation, entry_of, explain
 from understudy.control.target import FORMS, ControlError, take_seconds, take_target
 from understudy.failover import Attempt, Exchange, Refuse, Request, Wait, own_name
 from understudy.inspection import Tallies
-from understudy.model import BY_HAND, Key, Label, Pool, Route, Scope, Suspension, printable
+from understudy.model import BY_HAND, Key, Label, Pool, Route, Scope, Suspension, counted, printable
 from understudy.proxy.engine import Engine, Snapshot
 
 HOUR = 3600.0
@@ -173,7 +173,9 @@ class Control:
         known = {dialect for each in pool.upstreams.values() for dialect in each.all_dialects}
         if dialect and dialect not in known:
             raise ControlError(f"no upstream speaks `{printable(dialect)}`: {suggestion(dialect, known)}")
-        wanted = [dialect] if dialect else dialects
+        # First the dialect of the vendor whose models are called so: the tools that ask for it most likely speak that.
+        named = dialects_named(alias)
+        wanted = [dialect] if dialect else sorted(dialects, key=lambda each: (each not in named, each))
         found = [(each, route) for each in wanted if (route := pool.route(alias, each)) is not None]
         if not found:
             kept = "such a call keeps the tool's own credential"
@@ -183,7 +185,7 @@ class Control:
 
 def _count(words: Sequence[str], least: int, most: int, usage: str) -> Sequence[str]:
     if not least <= len(words) <= most:
-        raise ControlError(f"{len(words)} words after the command: write `{usage}`")
+        raise ControlError(f"{counted(len(words), 'word')} after the command: write `{usage}`")
     return words
 
 

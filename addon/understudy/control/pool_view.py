@@ -57,7 +57,7 @@ class Overview:
     """The pool as it stands: what is out of rotation, the earliest due first; every route; the last exchanges.
 
     ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out. ``out_of_use``:
-    the credentials whose secret is missing.
+    the credentials whose secret is missing. ``intercept``: the further hosts that are looked into, in words.
     """
 
     pool: str
@@ -70,6 +70,7 @@ class Overview:
     more_routes: int
     exchanges: tuple[Told, ...]
     out_of_use: tuple[OutOfUse, ...] = ()
+    intercept: tuple[str, ...] = ()
 
 
 class PoolView:
@@ -102,7 +103,8 @@ class PoolView:
         routes, more_routes = self.routes()
         told = self.tallies.exchanges()
         lost = out_of_use(pool)
-        return Overview(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost)
+        further = tuple(map(str, pool.intercept))
+        return Overview(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost, further)
 
     def routes(self) -> tuple[tuple[RouteView, ...], int]:
         """The routes in the order of the pool file, and the number of those that are left out."""

@@ -73,6 +73,7 @@ class Presence:
                 rules=tuple(str(Path(folder).expanduser().absolute()) for folder in rules),
                 pool=snapshot.pool.path,
                 hosts=snapshot.sites.hosts,
+                credentials=tuple(each.name for each in snapshot.pool.credentials.values() if not each.missing),
                 dialects=tuple(filter(snapshot.pool.has_route_for, DIALECTS)),
                 companion=COMPANION in os.environ,
                 demonstration=DEMONSTRATION in os.environ,

@@ -47,7 +47,7 @@ class Running:
     ``demonstration``: its answers are made up, so no tool is ever led to it. ``host``: where it is reached; ``port`` 0:
     nowhere as an HTTP proxy. ``why_not``: why ``run`` and ``env`` do not lead tools to it, "" when they do. ``rules``:
     the folders of its option ``pool_rules``. ``userinfo``: ``user:password``, percent-encoded, for one that a person
-    named; no file ever has it.
+    named; no file ever has it. ``credentials``: the names of those whose secret it has.
     """
 
     pid: int
@@ -59,6 +59,7 @@ class Running:
     companion: bool = False
     demonstration: bool = False
     rules: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     why_not: str = ""
     userinfo: str = field(default="", compare=False, repr=False)
@@ -221,6 +222,7 @@ def _read(path: Path) -> Running | None:
                 companion=document.get("companion") is True,
                 demonstration=document.get("demonstration") is True,
                 rules=tuple(map(str, document.get("rules", ()))),
+                credentials=tuple(map(str, document.get("credentials", ()))),
                 host=str(document.get("host", "127.0.0.1")),
                 why_not=str(document.get("why_not", "")),
                 folder=str(path.parent),

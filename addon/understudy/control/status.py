@@ -69,6 +69,8 @@ class Standing:
     because: tuple[Entry, ...]
     note: str = ""
     tally: Tally = UNTRIED
+    priority: int = 1
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,4 +192,6 @@ def _standing(
         because,
         note,
         tally,
+        lineup.choices[member].priority,
+        lineup.choices[member].weight,
     )

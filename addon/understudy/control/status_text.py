@@ -12,7 +12,7 @@ from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, 
 from understudy.control.status import Entry, Explanation, Standing, State
 from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
-from understudy.model import Scope
+from understudy.model import Scope, counted
 
 
 def as_json(result: Result) -> str:
@@ -37,7 +37,8 @@ def as_lines(result: Result, prefix: str) -> list[str]:
         case Probed():
             return list(_probed(result))
         case Reloaded():
-            head = f"{result.pool}: {result.routes} routes over {result.credentials} credentials are in use"
+            counts = f"{counted(result.routes, 'route')} over {counted(result.credentials, 'credential')}"
+            head = f"{result.pool}: {counts} are in use"
             return [head, *_out_of_use(result.out_of_use)]
         case Several(results=results):
             return [line for each in results for line in _one(each, prefix)]
@@ -86,7 +87,7 @@ def _held(entry: Entry, now: float) -> str:
 
 def _explanation(result: Explanation, prefix: str) -> Iterator[str]:
     count = len(result.candidates) + result.more
-    candidates = "1 candidate" if count == 1 else f"{count} candidates"
+    candidates = counted(count, "candidate")
     yield f"{result.alias} ({result.dialect}): route {result.route}, {result.strategy}, {candidates}"
     for each in result.candidates:
         yield from _standing(each, result.now, prefix)
@@ -96,7 +97,9 @@ def _explanation(result: Explanation, prefix: str) -> Iterator[str]:
 
 def _standing(each: Standing, now: float, prefix: str) -> Iterator[str]:
     note = f" ({each.note})" if each.note else ""
-    yield f"{each.place}. {each.credential} {each.model} at {each.url}: {each.state}{note}"
+    rank = f", priority {each.priority}" if each.priority != 1 else ""
+    rank += f", weight {each.weight}" if each.weight != 1 else ""
+    yield f"{each.place}. {each.credential} {each.model} at {each.url}{rank}: {each.state}{note}"
     for entry in each.because:
         whose = "" if entry.scope is Scope.CANDIDATE else f"{entry.scope} {entry.name}: "
         yield f"   {whose}{_held(entry, now)}"

@@ -65,6 +65,11 @@ def printable(text: str, most: int = 200) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:most])
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: ``1 route``, ``2 routes``. The noun is one that takes an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty.
@@ -294,6 +299,9 @@ class Intercept:
     dialect: str
     base_path: str = ""
     port: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.host}{f':{self.port}' if self.port else ''}{self.base_path} ({self.dialect})"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from understudy.replies import Reply
 from understudy.rules.folders import INTERVAL, RuleLibrary, load_folder, shipped_folder
 from understudy.rules.near_misses import faults, near_misses
 from understudy.rules.ruleset import OWN_MARK, Ruleset, Speaker, Status
-from understudy.rules.yaml_rule import EXAMPLE_KEYS, parse_rule
+from understudy.rules.yaml_rule import EXAMPLE_KEYS, NO_SOURCE, parse_rule
 
 __all__ = [
     "EXAMPLE_KEYS",
     "INTERVAL",
+    "NO_SOURCE",
     "OWN_MARK",
     "Label",
     "Reply",

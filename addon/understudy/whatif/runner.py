@@ -21,7 +21,7 @@ from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load
 from understudy.dialects import DIALECTS
 from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
-from understudy.model import Credential, Pool, Route, printable
+from understudy.model import Credential, Pool, Route, counted, printable
 from understudy.rules import Ruleset
 from understudy.whatif.narrative import listing, story
 from understudy.whatif.ordering import Arrangement, Counts
@@ -208,7 +208,8 @@ def _list(setting: _Setting, file: str) -> int:
         elif made is None:
             others += 1
     if others:
-        setting.say(f"and {others} flows that are no model calls of a known dialect")
+        are = "that is no model call" if others == 1 else "that are no model calls"
+        setting.say(f"and {counted(others, 'flow')} {are} of a known dialect")
     if calls:
         setting.say(f"`understudy explain {file} NUMBER` tells the story of one")
     return setting.status()

@@ -177,6 +177,9 @@ function drawStanding(standing) {
     make("span", { className: "number" }, `${standing.place}`),
     make("div", { className: "who" },
       make("b", {}, standing.credential),
+      standing.priority > 1 || standing.weight > 1
+        ? make("small", {}, [standing.priority > 1 ? `priority ${standing.priority}` : "",
+          standing.weight > 1 ? `weight ${standing.weight}` : ""].filter(Boolean).join(", ")) : "",
       standing.model ? make("code", {}, standing.model)
         : make("span", { className: "any" }, "whatever model is asked for"),
       make("small", { title: standing.url }, standing.upstream)),
@@ -326,7 +329,8 @@ function drawHead() {
   const counts = new Map();
   for (const state of states.values()) counts.set(state, (counts.get(state) ?? 0) + 1);
   const shown = Object.keys(STATES).filter((state) => counts.get(state));
-  find("#place").textContent = pool.pool || "There is no pool file: write one, or set pool_file.";
+  find("#place").textContent = (pool.pool || "There is no pool file: write one, or set pool_file.")
+    + (pool.intercept.length ? ` · also looks into ${pool.intercept.join(", ")}` : "");
   arrange(find("#counts"), shown.map((state) => keep(`count ${state}`, counts.get(state), () =>
     make("li", {}, make("b", {}, `${counts.get(state)}`), pill(state, STATES[state])))));
   document.title = counts.get("suspended") ? `(${counts.get("suspended")}) pool · understudy` : "pool · understudy";
