@@ -29,11 +29,10 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from understudy.model.pool import Upstream
-from understudy.proxy.http1 import HEAD_LIMIT, tame
-from understudy.proxy.listener import UnderstudyAttemptHook
-from understudy.proxy.secret_stream import UnderstudySecretHook
+from understudy.proxy.attempt import context_below
+from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
-from understudy.proxy.upstream_connection import BorderStream, PooledHttpConnection
+from understudy.proxy.upstream_connection import HEAD_LIMIT, PooledHttpConnection, is_taken, tame
 
 HTTP = "mitmproxy.proxy.layers.http"
 SIGNATURES = {
@@ -61,6 +60,8 @@ SIGNATURES = {
     f"{HTTP}:GetHttpConnection.__init__": "self, address, tls, via, transport_protocol",
     f"{HTTP}:SendHttp.__init__": "self, event, connection",
     f"{HTTP}:DropStream.__init__": "self, stream_id",
+    f"{HTTP}._base:ReceiveHttp.__init__": "self, event",
+    f"{HTTP}._base:HttpEvent.__init__": "self, stream_id",
     f"{HTTP}._events:RequestHeaders.__init__": "self, stream_id, request, end_stream, replay_flow",
     f"{HTTP}._events:RequestData.__init__": "self, stream_id, data",
     f"{HTTP}._events:RequestTrailers.__init__": "self, stream_id, trailers",
@@ -147,8 +148,71 @@ def test_our_stream_finds_its_parent() -> None:
     """A stream's layer stack ends with its HTTP layer and itself."""
     parent = HttpLayer(make_context(), HTTPMode.transparent)
     stream = ReplayStream(parent.context.fork(), 1)
-    assert isinstance(stream, BorderStream)
     assert stream.parent is parent
+
+
+class Beside(layer.Layer):
+    """A layer beside the streams, as an attempt is one: asks for a connection, and passes on what it gets."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, ResponseEndOfMessage):
+            reply = yield GetHttpConnection(("llm.test", 80), False, None, "tcp")
+            assert reply == (None, "refused")
+            yield ReceiveHttp(ResponseData(8, b"went on"))
+        elif isinstance(event, ResponseData):
+            yield ReceiveHttp(ResponseData(8, event.data))
+
+
+class Asking(layer.Layer):
+    """A stream that passes an event on to the layer beside it, and remembers what comes back."""
+
+    def __init__(self, context: context.Context) -> None:
+        super().__init__(context)
+        self.seen: list[bytes] = []
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, ResponseData):
+            self.seen.append(event.data)
+        else:
+            yield ReceiveHttp(ResponseEndOfMessage(-2))
+
+
+def test_a_layer_beside_the_streams_gets_its_events_and_waits_alone() -> None:
+    """An attempt is handed its events by stream id, has streams told by theirs, and what it waits for is its own."""
+    parent = HttpLayer(make_context(), HTTPMode.regular)
+    parent.context.server.address = ("elsewhere.test", 80)
+    asking, beside = Asking(parent.context.fork()), Beside(parent.context.fork())
+    parent.streams = {8: asking, -2: beside}  # type: ignore[dict-item]
+    commands_ = list(parent.event_to_child(asking, ResponseEndOfMessage(8)))
+    [opening] = [each for each in commands_ if isinstance(each, commands.OpenConnection)]
+    assert beside._paused is not None
+    assert asking._paused is None
+    # Nested, as an HTTP client hands out what it read.
+    list(parent.event_to_child(asking, ResponseData(8, b"not held up")))
+    assert asking.seen == [b"not held up"]
+    list(parent.event_to_child(beside, ResponseData(-2, b"later")))
+    list(parent.handle_event(events.OpenConnectionCompleted(opening, "refused")))
+    assert beside._paused is None
+    assert asking.seen == [b"not held up", b"went on", b"later"]
+    parent.streams.pop(-2)
+    list(parent.event_to_child(asking, ResponseEndOfMessage(8)))  # goes nowhere, and raises nothing
+
+
+def test_a_context_has_what_an_attempt_copies() -> None:
+    """proxy/attempt.py makes one without the server connection that ``fork`` makes and throws away."""
+    parent = HttpLayer(make_context(), HTTPMode.regular)
+    made, forked = context_below(parent), parent.context.fork()
+    assert vars(made) == vars(forked)
+    assert made.layers is not parent.context.layers
+
+
+def test_an_http1_client_tells_whether_it_is_taken() -> None:
+    """proxy/upstream_connection.py asks it, so that two attempts of one request do not share a connection."""
+    client = Http1Client(make_context())
+    assert not is_taken(client)
+    client.stream_id = -2
+    assert is_taken(client)
+    assert not is_taken(None)
 
 
 def test_every_http_stream_is_made_by_make_stream() -> None:

@@ -37,11 +37,10 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.model import Pool, Upstream, counted
 from understudy.proxy import tunnel
-from understudy.proxy.connection_limit import close_socket, lift_connection_limit
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
-from understudy.proxy.listener import Abandoned
-from understudy.proxy.secret_stream import Fetch
+from understudy.proxy.listener import Abandoned, Fetch
+from understudy.proxy.upstream_connection import close_socket, lift_connection_limit
 from understudy.rules import INTERVAL, RuleLibrary
 from understudy.suspensions.persistence import StateKeeper
 

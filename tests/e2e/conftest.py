@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -33,12 +33,18 @@ def perform(mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream) 
     opened: list[Stage] = []
 
     def open_stage(
-        *, routes: str = "", extra: str = "", plain: bool = False, main: str = "", **options: object
+        *,
+        routes: str = "",
+        extra: str = "",
+        plain: bool = False,
+        main: str = "",
+        env: Mapping[str, str] = ENVIRONMENT,
+        **options: object,
     ) -> Stage:
         pool = pool_yaml(upstream, other_upstream, routes, plain=plain, extra=extra)
         if main:
             pool = pool.replace(upstream.tls_url, main)
-        stage = Stage(mitmdump(pool_yaml=pool, env=ENVIRONMENT, **options), upstream, other_upstream)
+        stage = Stage(mitmdump(pool_yaml=pool, env=env, **options), upstream, other_upstream)
         opened.append(stage)
         return stage
 

@@ -410,6 +410,24 @@ def test_only_a_streamed_request_with_somewhere_else_to_go_is_cut_for_silence() 
     assert limit(A, B) == math.inf
 
 
+def test_the_first_output_is_waited_for_from_the_sending_and_within_the_deadline() -> None:
+    """`first_output`: the limit counts from the sending, once, and no longer than anything could be replayed."""
+    stage = Stage()
+
+    def left(*members: Candidate, seconds: float = 55, later: float = 0, first_output: float = 5) -> float:
+        exchange = stage.exchange(route(*members, budget=Budget(seconds=seconds, first_output=first_output)))
+        exchange.begin(stage.now)
+        return exchange.first_output_limit(stage.now + later, stage.now)
+
+    assert left(A, B) == 5.0
+    assert left(A, B, later=3.5) == 1.5
+    assert left(A, B, later=3.5, seconds=6) == 1.5
+    assert left(A, B, later=3.5, seconds=4) == 0.5
+    assert left(A, B, later=7) == 0.0
+    assert left(A, B, first_output=0) == math.inf
+    assert left(A) == math.inf
+
+
 def test_a_short_limit_is_waited_out_and_a_longer_one_is_not() -> None:
     """L13: a hint of 2 s with patience 3: the same candidate after 2 s, once; a hint of 5 s: B at once."""
     stage = Stage()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -14,7 +16,7 @@ from understudy.failover.exchange import Exchange
 from understudy.model.pool import Budget, HoldUntil
 from understudy.model.suspension import Key, Suspension
 from understudy.model.verdict import Label, Scope
-from understudy.replies.hold import Hold
+from understudy.replies.hold import BODY_LIMIT, Hold
 from understudy.requests.conversation import marks_in
 from understudy.rules.ruleset import Ruleset
 from understudy.suspensions.ladder import Rung
@@ -115,6 +117,26 @@ def test_a_long_error_proves_nothing(core: Core) -> None:
     core.receive(server, body)
     assert core.to_client.endswith(body)
     assert not is_trusted(core)
+
+
+def test_a_reply_that_is_withheld_proves_nothing(core: Core) -> None:
+    """Law 4, R06: the tool gets an answer of ours, whose end says nothing of the candidate."""
+    half_open(core)
+    core.post("/v1/embeddings", {"model": "gpt-x", "input": "hi"})
+    noise = random.Random(1).randbytes(BODY_LIMIT).hex().encode()
+    body = gzip.compress(b'{"echo": "sk-secret-0-0123456789", "data": "' + noise, 1)
+    server = core.opened()
+    core.receive(
+        server,
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n"
+        b"content-length: %d\r\n\r\n" % (len(body) + 1),
+    )
+    core.receive(server, body)
+    assert core.to_client.startswith(b"HTTP/1.1 400 ")
+    assert b"repeats the credential" in core.to_client
+    assert b"sk-secret-0" not in core.to_client
+    assert not is_trusted(core)
+    assert core.closed == [server]
 
 
 @pytest.mark.parametrize("broken", [(Hold, "start"), (Hold, "data"), (Ruleset, "judge"), (Exchange, "judge")])

@@ -17,13 +17,15 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeader
 
 from tests.support.layer import STREAM_HEAD, Core, chunk
 from understudy.config.secrets.command import CommandSecret
-from understudy.model.pool import Budget, Mode, SecretSource
+from understudy.failover.steps import Attempt
+from understudy.model.pool import Budget, Choice, Mode, SecretSource
 from understudy.model.secret import SecretError
-from understudy.proxy.attempts import STALL_LIMIT
+from understudy.model.suspension import BY_HAND, Key, Suspension
+from understudy.model.verdict import Label, Scope
+from understudy.proxy.attempt import STALL_LIMIT
 from understudy.proxy.engine import CONNECT_LIMIT
 from understudy.proxy.install import install
-from understudy.proxy.listener import UnderstudyAttemptHook
-from understudy.proxy.secret_stream import UnderstudySecretHook
+from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.timeouts import Alarm
 
@@ -473,3 +475,131 @@ def test_o07_only_a_get_opens_a_websocket(cores: list[Core]) -> None:
         )
     )
     assert core.opened().address == ("u0.test", 80)
+
+
+# -- a wait after a concluded attempt ------------------------------------------------------------------------------
+
+BUSY = b'{"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}}'
+LIMITED = (
+    b"HTTP/1.1 429 Too Many\r\ncontent-type: application/json\r\nretry-after: 2\r\nx-number: %%d\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(BUSY), BUSY)
+)
+
+
+def take_out(core: Core, *credentials: str) -> None:
+    """A hand takes these credentials out of rotation for an hour."""
+    for name in credentials:
+        key = Key(Scope.CREDENTIAL, name, "")
+        until = core.now + 3600
+        core.engine.suspensions.suspend(Suspension(key, core.now, until, Label.UNKNOWN, BY_HAND, "asked for"))
+
+
+@pytest.mark.parametrize("credentials", [1, 2])
+def test_h01_a_suspension_during_a_wait_releases_the_real_reply(cores: list[Core], credentials: int) -> None:
+    """H01: the attempt before the wait owns its reply, and the tool gets it although no other try follows."""
+    core = start(cores, credentials=credentials)
+    core.receive(core.opened(), LIMITED % 1)
+    assert (core.opening, core.to_client) == ([], b"")
+    take_out(core, *(f"c{number}" for number in range(credentials)))
+    core.pass_time(2)
+    assert core.opening == []
+    assert core.to_client.startswith(b"HTTP/1.1 429 Too Many")
+    assert b"x-number: 1\r\n" in core.to_client
+    assert core.to_client.endswith(BUSY)
+    assert core.journal.told == [1]
+
+
+def test_h01_the_better_of_two_replies_is_released_after_a_wait(cores: list[Core]) -> None:
+    """H01: with two concluded attempts and a wait behind them, the tool gets the reply that the exchange names."""
+    core = start(cores, Budget(patience=0, wait=30))
+    core.receive(core.opened(), LIMITED % 1)
+    core.receive(core.opened(), LIMITED % 2)
+    assert (core.opening, core.to_client) == ([], b"")
+    take_out(core, "c0", "c1")
+    core.pass_time(2)
+    assert core.opening == []
+    assert b"x-number: 1\r\n" in core.to_client
+    assert core.to_client.endswith(BUSY)
+    assert core.journal.told == [1]
+
+
+# -- one attempt's state is not another's --------------------------------------------------------------------------
+
+
+def test_a_tool_that_leaves_between_two_attempts_is_not_shown_the_first_as_the_second(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L12, O05: the second attempt was decided but never sent, so there is nothing of it to show."""
+    core = Core(Budget(patience=0))
+    cores.append(core)
+    left: list[tuple[int, str, object]] = []
+
+    def leave(flow: object, exchange: object, attempt: Attempt, record: object) -> None:
+        left.append((attempt.number, attempt.candidate.credential.name, record))
+
+    monkeypatch.setattr(core.journal, "left", leave)
+    core.slow_hooks = (UnderstudyAttemptHook,)
+    core.ask(stream=False)
+    core.receive(core.opened(), LIMITED % 1)
+    core.feed(events.ConnectionClosed(core.client))
+    core.feed(events.HookCompleted(core.held.pop(0), None))
+    assert left == [(2, "c1", None)]
+    assert (core.opening, core.to_client) == ([], b"")
+    assert core.names().count(HttpErrorHook) == 1
+
+
+def test_a_call_that_outlives_the_addon_is_answered_and_told_nobody(cores: list[Core]) -> None:
+    """The addon has left and closed its journal: the call under way ends as it would have."""
+    core = start(cores, stream=True)
+    server = core.opened()
+    core.receive(server, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"one"}}]}\n\n'))
+    core.uninstall()
+    core.receive(server, chunk(b"data: [DONE]\n\n") + chunk(b""))
+    assert core.to_client.endswith(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+    assert (core.journal.told, core.journal.over) == ([1], 0)
+
+
+def test_first_output_counts_from_the_sending_once(cores: list[Core]) -> None:
+    """`first_output: 5`, `seconds: 6`: headers at 3.5 s and output at 4 s are in time; else it ends at 5 s."""
+    for output_at in (4.0, None):
+        core = start(cores, Budget(seconds=6, first_output=5), stream=True)
+        first = core.opened()
+        core.pass_time(3.5)
+        core.receive(first, STREAM_HEAD)
+        core.pass_time(0.5)
+        assert (core.opening, core.closed) == ([], [])
+        if output_at:
+            core.receive(first, chunk(b'data: {"choices":[{"delta":{"content":"in time"}}]}\n\n'))
+            assert b"in time" in core.to_client
+        core.pass_time(0.9)
+        assert core.closed == []
+        core.pass_time(0.1)
+        assert core.closed == ([] if output_at else [first])
+        core.uninstall()
+
+
+def test_many_candidates_without_a_secret_are_passed_over_one_after_the_other(cores: list[Core]) -> None:
+    """W03: what an attempt says at once is taken up by the step that began it, however many do so in a row."""
+    core = Core(Budget(), credentials=300)
+    cores.append(core)
+    for name, each in core.pool.credentials.items():
+        core.pool.credentials[name] = replace(each, secret=Absent())  # type: ignore[index]
+    choices = tuple(Choice(each) for each in core.pool.credentials.values())
+    route = replace(core.pool.routes["default"], choices=choices)
+    core.engine.use(replace(core.pool, routes={"default": route}))
+    core.ask(stream=False)
+    assert core.to_client.startswith(b"HTTP/1.1 400 ")
+    assert b"internal error" not in core.to_client
+    assert core.opening == []
+    assert len(core.layer.streams) == 0
+
+
+class Absent:
+    """A secret that is not there."""
+
+    is_client = False
+    refreshable = False
+
+    def reveal(self) -> str:
+        """Nothing to reveal."""
+        raise SecretError("for this test: not set")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from random import Random
 
@@ -11,6 +11,7 @@ from mitmproxy import connection, http, options
 from mitmproxy.addons import proxyserver
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, context, events
+from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 from mitmproxy.proxy.mode_specs import ProxyMode
 
@@ -21,7 +22,8 @@ from understudy.model.pool import Budget, Choice, Credential, Pool, Route, Secre
 from understudy.proxy.engine import Engine
 from understudy.proxy.exchange_facts import Facts
 from understudy.proxy.install import install
-from understudy.proxy.secret_stream import UnderstudySecretHook
+from understudy.proxy.listener import UnderstudySecretHook
+from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import Alarm
 from understudy.rules.folders import shipped
 
@@ -119,7 +121,9 @@ class Core:
         self.hooks: list[commands.StartHook] = []
         self.closed: list[Server] = []
         self.held: list[commands.StartHook] = []
-        """Hooks for secrets: they end when a test says so."""
+        """Hooks that end when a test says so."""
+        self.slow_hooks: tuple[type[commands.StartHook], ...] = (UnderstudySecretHook,)
+        """Which ones do; by default those for secrets."""
         self.to_client = b""
         self.sent: dict[str, bytes] = {}
         self.come_in()
@@ -146,21 +150,25 @@ class Core:
 
     def feed(self, event: events.Event) -> None:
         """Hand the layer an event and do what it then wants."""
-        todo: list[events.Event] = [event]
+        self.carry_out(self.layer.handle_event(event))
+
+    def carry_out(self, wanted: Iterator[commands.Command]) -> None:
+        """Do what the layer wants, and whatever it wants next."""
+        todo = [wanted]
         while todo:
-            for command in self.layer.handle_event(todo.pop(0)):
+            for command in todo.pop(0):
                 match command:
                     case commands.OpenConnection():
                         self.opening.append(command)
                     case Alarm():
                         self.alarms.append((self.now + command.delay, command))
-                    case UnderstudySecretHook():
+                    case commands.StartHook() if isinstance(command, self.slow_hooks):
                         self.hooks.append(command)
                         self.held.append(command)
                     case commands.StartHook():
                         self.hooks.append(command)
                         if command.blocking:
-                            todo.append(events.HookCompleted(command, None))
+                            todo.append(self.layer.handle_event(events.HookCompleted(command, None)))
                     case commands.SendData(connection=Server() as server):
                         assert server.address is not None
                         self.sent[server.address[0]] = self.sent.get(server.address[0], b"") + command.data
@@ -214,6 +222,45 @@ class Core:
     def names(self) -> list[type[commands.StartHook]]:
         """The hooks so far."""
         return [type(hook) for hook in self.hooks]
+
+
+class ToolStream(Layer):
+    """In the place of the tool's stream: remembers what it is told, and does what a test wants."""
+
+    def __init__(self, core: Core, stream_id: int) -> None:
+        super().__init__(core.context.fork())
+        self.core = core
+        self.stream_id = stream_id
+        self.wanted: CommandGenerator[None] | None = None
+        self.seen: list[events.Event] = []
+        core.layer.streams[stream_id] = self  # type: ignore[assignment] # the layer only hands events to it
+
+    def act(self, wanted: CommandGenerator[None]) -> None:
+        """Have these commands come from this stream."""
+        self.wanted = wanted
+        self.core.carry_out(self.core.layer.event_to_child(self, events.Start()))
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if self.wanted is not None:
+            wanted, self.wanted = self.wanted, None
+            yield from wanted
+        else:
+            self.seen.append(event)
+
+
+def pooled_call(core: Core, *, stream: bool = False, credential: str = "tool") -> PooledCall:
+    """A call whose exchange has not begun; ``credential``: what the tool sent as its own."""
+    content = json.dumps({"model": "gpt-x", "stream": stream, "messages": []}).encode()
+    headers = [(b"authorization", f"Bearer {credential}".encode()), (b"content-length", str(len(content)).encode())]
+    request = http.Request.make("POST", "https://api.openai.com/v1/chat/completions", content, headers)
+    flow = http.HTTPFlow(core.client, Server(address=("192.0.2.1", 443)))
+    flow.request, flow.live = request, True
+    intake = core.engine.take(request, "api.openai.com", 443)
+    assert intake is not None
+    plan = core.engine.plan(intake, request)
+    assert plan is not None
+    exchange = core.engine.exchange(intake, plan, request, {})
+    return PooledCall(flow, core.engine, intake, plan, exchange, lambda: core.journal)
 
 
 class _Loader:

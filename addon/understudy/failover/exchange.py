@@ -122,10 +122,12 @@ class Exchange:
             return math.inf
         return max(0.0, min(limit, self.deadline - now))
 
-    def first_output_limit(self, now: float) -> float:
-        """The same for a stream that has begun, without any real output."""
+    def first_output_limit(self, now: float, sent_at: float) -> float:
+        """The same for a stream that has begun, without any real output; it counts from the sending."""
         limit = self.budget.first_output or math.inf
-        return max(0.0, min(limit, self.deadline - now)) if limit < math.inf and self.has_another(now) else math.inf
+        if limit == math.inf or not self.has_another(now):
+            return math.inf
+        return max(0.0, min(sent_at + limit, self.deadline) - now)
 
     def is_ready(self) -> bool:
         """Whether a wait can end early: somebody was resumed by hand, or has proven to be back."""

@@ -27,6 +27,7 @@ tool's own."""
 
 def attempt_flow(
     flow: http.HTTPFlow,
+    server: Server,
     sent: http.Request,
     hold: Hold,
     response: http.Response | None,
@@ -39,8 +40,8 @@ def attempt_flow(
 
     ``fault``: what ended the attempt instead of a reply. ``complete``: whether the body is all there.
     """
-    reached = fault is None or fault.sent
-    server = flow.server_conn if reached else _never_reached(hold.candidate.upstream, fault)
+    if fault is not None and not fault.sent:
+        server = _never_reached(hold.candidate.upstream, fault)
     made = http.HTTPFlow(flow.client_conn, server)
     made.request = _shown(sent, flow.request, hold)
     if response is not None:

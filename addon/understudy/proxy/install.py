@@ -33,7 +33,7 @@ def install(engine: Engine, journal: Journal) -> Callable[[], None]:
         if is_alarm_of(self, event):
             assert isinstance(event, events.Wakeup)
             self.command_sources.pop(event.command, None)
-            return watch_of(self, engine.clock).ring_safely(self)
+            return watch_of(self, engine.clock).ring_safely()
         return handle_event(self, event)  # type: ignore[no-any-return]
 
     make_pooled_stream.understudy = True  # type: ignore[attr-defined]

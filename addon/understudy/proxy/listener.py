@@ -1,13 +1,17 @@
-"""Who is told what happens to a call: the journal, by the layer; and every addon, by a hook for attempts."""
+"""Who is told what happens to a call, and who is asked: the journal, by the layer; and every addon, by hooks.
+
+A layer cannot wait for a program, so a hook asks the addon to fetch a secret that is not at hand. Most are.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mitmproxy import http
 from mitmproxy.proxy import commands
 
+from understudy.config.secrets import CommandSecret
 from understudy.failover import Attempt, Exchange, Outcome, Step
 from understudy.failover.memory import Plan
 from understudy.proxy.exchange_facts import Facts
@@ -63,3 +67,18 @@ class UnderstudyAttemptHook(commands.StartHook):
     """An attempt was abandoned. Addons can implement ``understudy_attempt(abandoned)``."""
 
     abandoned: Abandoned
+
+
+@dataclass
+class Fetch:
+    """A request waits for a secret. ``rejected``: the one that the upstream did not take, "" without one."""
+
+    source: CommandSecret
+    rejected: str = field(repr=False)
+
+
+@dataclass
+class UnderstudySecretHook(commands.StartHook):
+    """The secret of an attempt is not at hand: whoever implements ``understudy_secret(fetch)`` fetches it."""
+
+    fetch: Fetch

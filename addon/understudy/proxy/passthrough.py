@@ -7,15 +7,15 @@ flow alone shows the placeholder. Nothing is held up: streams pass live, and all
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from logging import ERROR
 from typing import Any
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
-from mitmproxy.proxy.layers.http import SendHttp
+from mitmproxy.proxy.layers.http import HttpStream, SendHttp
 from mitmproxy.proxy.layers.http._events import (
     RequestHeaders,
     RequestProtocolError,
@@ -29,9 +29,10 @@ from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResp
 from understudy.failover.memory import Plan
 from understudy.model import Mode
 from understudy.proxy import release
-from understudy.proxy.attempts import AttemptStream
 from understudy.proxy.engine import Engine, Intake
+from understudy.proxy.listener import Journal
 from understudy.proxy.observe_mode import CLIENT, Observation
+from understudy.proxy.pooled_call import trace
 from understudy.replies import Secret
 from understudy.requests import rewrite
 
@@ -46,47 +47,50 @@ class Echo:
     shown_content: bytes | None = None
 
 
-class PassingStream(AttemptStream):
-    """One request of a tool, as far as it is passed on as it came."""
+class Passthrough:
+    """One request of a tool that goes out as it came. Without :meth:`observe` nobody looks at its reply.
 
-    def __init__(self, context: Context, stream_id: int) -> None:
-        super().__init__(context, stream_id)
+    ``journal_now``: who is told of what is observed; None without anybody, or once the addon has left.
+    """
+
+    def __init__(
+        self, stream: HttpStream, engine: Engine, intake: Intake, journal_now: Callable[[], Journal | None]
+    ) -> None:
+        self.stream = stream
+        self.engine = engine
+        self.intake = intake
+        self.journal_now = journal_now
         self.own: Secret | None = None
         """The tool's own credential, when its call is observed."""
         self.observation: Observation | None = None
         self.echo: Echo | None = None
+        self.kept = bytearray()
+        """What ``pool_keep_streams`` keeps of a stream that passes live."""
 
-    @property
-    def reveals(self) -> bool:
-        """Whether the flow hides something that has to be on the wire."""
-        if self.exchange is not None or self.intake is None:
-            return False
-        return self.own is not None or bool(self.intake.stash.query)
-
-    def observe(self, engine: Engine, intake: Intake, plan: Plan) -> CommandGenerator[None]:
+    def observe(self, plan: Plan) -> CommandGenerator[None]:
         """From now on this call is observed. What goes wrong with that is logged and costs nothing else."""
+        engine, intake, flow = self.engine, self.intake, self.stream.flow
         self.own = Secret(CLIENT, "", intake.stash.secrets)
-        request, clock = self.flow.request, engine.clock
         try:
             shadow, refused = None, ""
             if plan.route.mode is Mode.ADVISE:
-                shadow = engine.shadow(intake, plan, request)
-                refused = engine.why_not(self.context.client, request)
+                shadow = engine.shadow(intake, plan, flow.request)
+                refused = engine.why_not(self.stream.context.client, flow.request)
             ruleset = intake.snapshot.ruleset
-            self.observation = Observation(plan, self.own, request, ruleset, clock, shadow, refused)
-            if self.journal is not None:
-                self.journal.observing(self.flow, self.observation.facts)
+            self.observation = Observation(plan, self.own, flow.request, ruleset, engine.clock, shadow, refused)
+            if (journal := self.journal_now()) is not None:
+                journal.observing(flow, self.observation.facts)
         except Exception as error:
             yield from self.looked_away(error)
 
     def looked_away(self, error: Exception) -> CommandGenerator[None]:
         """Looking at a call failed: it goes on without."""
         self.observation = None
-        yield commands.Log(f"understudy: cannot observe a call: {self.trace(error)}", ERROR)
+        yield commands.Log(f"understudy: cannot observe a call: {trace(error, self.intake)}", ERROR)
 
     def look(self, event: events.Event) -> CommandGenerator[None]:
         """An event of an observed reply, before mitmproxy gets it."""
-        observation = self.observation
+        observation, flow = self.observation, self.stream.flow
         if observation is None:
             return
         try:
@@ -102,30 +106,30 @@ class PassingStream(AttemptStream):
                     facts = observation.end()
                     self.show_kept()
                 elif isinstance(event, ResponseProtocolError):
-                    facts = observation.fault(event.message, sent=self.flow.server_conn.timestamp_tcp_setup is not None)
+                    facts = observation.fault(event.message, sent=flow.server_conn.timestamp_tcp_setup is not None)
                 else:
                     facts = observation.cancelled()
-                if self.journal is not None:
-                    self.journal.observed(self.flow, facts)
+                if (journal := self.journal_now()) is not None:
+                    journal.observed(flow, facts)
         except Exception as error:
             yield from self.looked_away(error)
 
     @property
     def keeps(self) -> bool:
         """Whether a stream that passes live is kept here; with an option for it, mitmproxy keeps it all."""
-        response = self.flow.response
-        return response is not None and response.stream is True and not self.context.options.store_streamed_bodies
+        response, options = self.stream.flow.response, self.stream.context.options
+        return response is not None and response.stream is True and not options.store_streamed_bodies
 
     def keep(self, data: bytes) -> None:
         """Keep what ``pool_keep_streams`` asks for."""
-        if self.keeps and len(self.response_body_buf) < self.engine_now.keep_stream:
-            self.response_body_buf += data
+        if self.keeps and len(self.kept) < self.engine.keep_stream:
+            self.kept += data
 
     def show_kept(self) -> None:
         """Put what was kept into the flow."""
-        if self.keeps and self.response_body_buf and self.flow.response is not None:
-            self.flow.response.data.content = bytes(self.response_body_buf)
-            self.response_body_buf.clear()
+        if self.keeps and self.kept and self.stream.flow.response is not None:
+            self.stream.flow.response.data.content = bytes(self.kept)
+            self.kept.clear()
 
     def on_the_wire(self, parent: CommandGenerator[None]) -> CommandGenerator[None]:
         """mitmproxy's own way, with what the flow hides in what is sent."""
@@ -144,7 +148,7 @@ class PassingStream(AttemptStream):
     def reveal(self, command: SendHttp) -> None:
         """Exchange what is sent for what it was before the flow hid it."""
         event, echo = command.event, self.echo
-        if isinstance(event, RequestHeaders) and self.intake is not None and (self.plan is None or self.own):
+        if isinstance(event, RequestHeaders):
             event.request = rewrite.reveal(event.request, self.intake.stash)
         elif echo is None:
             return
@@ -158,7 +162,7 @@ class PassingStream(AttemptStream):
 
     def hide(self, own: Secret, *, whole: bool) -> None:
         """Put the placeholder into the flow's reply before anybody sees it; ``whole``: its body is there as well."""
-        response = self.flow.response
+        response = self.stream.flow.response
         if response is None:
             return
         fields = self.echo.fields if self.echo else response.headers.fields

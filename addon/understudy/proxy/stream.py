@@ -1,23 +1,29 @@
 """The layer: mitmproxy's HTTP stream that takes a tool's call, and gives it to the pool when a route serves it.
 
-The stream is built in six steps, one file each: ``upstream_connection.py`` (connections, time-outs), ``delivery.py``
-(what the tool gets), ``secret_stream.py`` (fetching secrets), ``attempts.py`` (sending, holding, judging),
-``passthrough.py`` (what is passed on as it came), and this one: the request, and whatever goes wrong. What they, and
-``timeouts.py``, ``http1.py`` and ``install.py``, use of mitmproxy's internals is listed in ``tests/test_contract.py``.
+The stream translates: mitmproxy's events into questions to the exchange, and the steps of the exchange into what its
+parts do. Those are ``attempt.py`` (one sending to one candidate, with its reply; a stream can have several at a time),
+``waiting.py`` (the time between two of them), ``delivery.py`` (what the tool gets) and ``passthrough.py`` (calls that
+go out as they came). Nothing is released that is still undecided (law 1). ``tests/test_contract.py`` says what is used
+of mitmproxy.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import cached_property
 from logging import ERROR, WARNING
 from typing import ClassVar, override
 
 from mitmproxy import flow as mflow
+from mitmproxy import http
+from mitmproxy.net.http import url
 from mitmproxy.net.http.http1 import expected_http_body_size
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
-from mitmproxy.proxy.layers.http import DropStream, SendHttp
+from mitmproxy.proxy.layers.http import DropStream, HttpLayer, HTTPMode, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     RequestEndOfMessage,
@@ -30,27 +36,71 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseTrailers,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHook
+from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 from mitmproxy.utils import human
 
-from understudy.failover import Refuse, Step
+from understudy.failover import Attempt, Refuse, Release, Step, Wait
+from understudy.failover.memory import Plan
 from understudy.model import Mode
 from understudy.proxy import release
+from understudy.proxy.attempt import (
+    AttemptEvent,
+    AttemptLayer,
+    Begin,
+    Crashed,
+    Decided,
+    Failed,
+    Halted,
+    NotSent,
+)
+from understudy.proxy.delivery import Delivery
 from understudy.proxy.engine import NO_ROUTE, ONLY_OBSERVED, Engine, Intake
-from understudy.proxy.passthrough import PassingStream
-from understudy.proxy.timeouts import Due
-from understudy.replies import Fault, FaultKind
+from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
+from understudy.proxy.passthrough import Passthrough
+from understudy.proxy.pooled_call import PooledCall, trace
+from understudy.proxy.timeouts import Due, Timeout
+from understudy.proxy.waiting import Waiting
+from understudy.replies import Fault, FaultKind, Held, Hold, Reply
 from understudy.requests import model_list, rewrite
 from understudy.requests.model_list import Listing
 
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
-class ReplayStream(PassingStream):
+class ReplayStream(HttpStream):
     """One request of a tool. Without a route it behaves exactly as mitmproxy's own stream."""
 
     engine: ClassVar[Engine | None] = None
-    listing: Listing | None = None
-    """What belongs into the list of models that this request asks for."""
+    journal: ClassVar[Journal | None] = None
+
+    def __init__(self, context: Context, stream_id: int) -> None:
+        super().__init__(context, stream_id)
+        self.owner: Engine | None = None
+        """The engine that this request began with."""
+        self.replayed = False
+        """Whether this is mitmproxy's client replay, which takes the tool's connection along but not its target."""
+        self.listing: Listing | None = None
+        """What belongs into the list of models that this request asks for."""
+        self.intake: Intake | None = None
+        self.call: PooledCall | None = None
+        """The call, once its exchange has begun."""
+        self.passthrough_of: Passthrough | None = None
+        """Of a request that goes out as it came, although its flow hides something."""
+        self.delivery = Delivery(self)
+        self.attempts: list[AttemptLayer] = []
+        """Those under way, the one with the best reply so far, and the one that is released."""
+        self.waiting: Waiting | None = None
+        self._beginning = False  # whether an attempt is being started just now
+        self._said: AttemptEvent | None = None  # what it had to say at once
+
+    @cached_property
+    def parent(self) -> HttpLayer:
+        """The HTTP layer that this stream belongs to."""
+        found = self.context.layers[self.context.layers.index(self) - 1]
+        assert isinstance(found, HttpLayer)
+        return found
+
+    # -- events ------------------------------------------------------------------------------------------------------
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if self.intake is None and not isinstance(event, RequestHeaders):
@@ -59,25 +109,57 @@ class ReplayStream(PassingStream):
 
     def _handle_guarded(self, event: events.Event) -> CommandGenerator[None]:
         # The tool's own id is on what mitmproxy hands out a second time, when it begins to stream a large body.
-        if isinstance(event, RESPONSE_EVENTS) and self.exchange is not None and event.stream_id != self.stream_id:
-            if event.stream_id != self.upstream_id:
+        if isinstance(event, RESPONSE_EVENTS) and self.call is not None and event.stream_id != self.stream_id:
+            released = self.delivery.released
+            if released is None or event.stream_id != released.stream_id:
                 return  # an attempt that was given up
             event.stream_id = self.stream_id
         try:
-            if isinstance(event, Due) and event.error is not None:
+            if isinstance(event, AttemptEvent):
+                yield from self.on_attempt(event)
+            elif isinstance(event, Due) and event.error is not None:
                 raise event.error
-            if isinstance(event, (Due, events.Wakeup)):
+            elif isinstance(event, (Due, events.Wakeup)):
                 yield from self.on_due()
-            elif self.reveals:
-                if self.observation is not None:
-                    yield from self.look(event)
-                yield from self.on_the_wire(super()._handle_event(event))
+            elif self.passthrough_of is not None and self.call is None:
+                if self.passthrough_of.observation is not None:
+                    yield from self.passthrough_of.look(event)
+                yield from self.passthrough_of.on_the_wire(super()._handle_event(event))
             else:
                 yield from super()._handle_event(event)
         except Exception as error:
             if self.intake is None:
                 raise  # mitmproxy's own
             yield from self.crashed(error)
+
+    def on_attempt(self, event: AttemptEvent) -> CommandGenerator[None]:
+        """An attempt says that there is something to decide."""
+        if event.attempt.is_over or event.attempt not in self.attempts:
+            return
+        if self._beginning:
+            self._said = event
+        else:
+            yield from self.go((yield from self.step_after(event)))
+
+    def on_due(self) -> CommandGenerator[None]:
+        """The time-out of the wait has come."""
+        if self.waiting is not None:
+            yield from self.go((yield from self.waiting.on_due()))
+
+    @override
+    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
+        if self.call is None:
+            if self.passthrough_of is not None:
+                yield from self.passthrough_of.look(event)
+            yield from super().handle_protocol_error(event)
+        elif isinstance(event, RequestProtocolError):
+            yield from self.client_gone(event)
+        else:
+            self.delivery.cut(event.message)
+            self.finish()
+            yield from super().handle_protocol_error(event)
+
+    # -- the request -------------------------------------------------------------------------------------------------
 
     @override
     def state_wait_for_request_headers(self, event: RequestHeaders) -> CommandGenerator[None]:
@@ -93,8 +175,31 @@ class ReplayStream(PassingStream):
                 # The request goes out exactly as the tool sent it.
                 event.request.headers.fields, event.request.data.path = sent
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
+            if self.intake is not None and self.intake.stash.query:
+                self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)
-        yield from self.on_the_wire(parent) if self.reveals else parent
+        yield from self.passthrough_of.on_the_wire(parent) if self.passthrough_of is not None else parent
+
+    def destination(self, request: http.Request) -> tuple[str, int]:
+        """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
+        address = self.context.server.address
+        if self.mode is HTTPMode.transparent and address:
+            if isinstance(self.context.client.proxy_mode, ReverseMode):
+                return address[0], address[1]
+            sni = None if self.replayed else self.context.client.sni
+            return sni or host_of(request.host_header or request.authority)[0] or address[0], address[1]
+        if request.host:
+            return request.host, request.port
+        host, port = host_of(request.host_header or "")
+        return host, port or (443 if self.context.client.tls else 80)
+
+    def own_login(self, request: http.Request) -> str:
+        """The header in which ``proxyauth`` expects its password here; its addon takes it out. "" without one."""
+        options, mode = self.context.options, self.context.client.proxy_mode
+        if "proxyauth" not in options or not options.proxyauth or isinstance(mode, Socks5Mode):
+            return ""
+        name = "proxy-authorization" if isinstance(mode, (RegularMode, UpstreamMode)) else "authorization"
+        return name if request.headers.get(name, "").lower().startswith("basic ") else ""
 
     @override
     def start_request_stream(self) -> CommandGenerator[None]:
@@ -107,7 +212,7 @@ class ReplayStream(PassingStream):
 
     @override
     def check_body_size(self, request: bool) -> CommandGenerator[bool]:
-        if not request and self.exchange is not None:
+        if not request and self.call is not None:
             return self.check_reply_size()
         if not request or self.intake is None or not self.intake.is_call:
             return super().check_body_size(request)
@@ -139,15 +244,17 @@ class ReplayStream(PassingStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
-        self.plan = None if intake.upgrade else engine.plan(intake, request)
-        if self.plan is None and not intake.orphan and not intake.upgrade:
+        plan = None if intake.upgrade else engine.plan(intake, request)
+        if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
             return
-        if self.plan is not None and self.plan.route.mode is not Mode.ENFORCE and not intake.orphan:
-            yield from self.observe(engine, intake, self.plan)
-            yield from self.on_the_wire(super().state_consume_request_body(event))
+        if plan is not None and plan.route.mode is not Mode.ENFORCE and not intake.orphan:
+            self.passthrough_of = passthrough = Passthrough(self, engine, intake, lambda: self.journal)
+            yield from passthrough.observe(plan)
+            yield from passthrough.on_the_wire(super().state_consume_request_body(event))
             return
+        self.passthrough_of = None
         self.request_body_buf.clear()
         request.timestamp_end = time.time()
         self.client_state = self.state_done
@@ -163,24 +270,176 @@ class ReplayStream(PassingStream):
                 self.journal.sent_to_http(self.flow)
             yield from self.respond(release.no_websocket(intake.dialect))
             return
-        if self.plan is not None and before != (request.data.content, request.data.path, request.data.host):
-            self.plan = engine.plan(intake, request)
-        yield from self.go(self.first_step(engine, intake))
+        if plan is not None and before != (request.data.content, request.data.path, request.data.host):
+            plan = engine.plan(intake, request)
+        yield from self.go(self.first_step(engine, intake, plan))
 
-    def first_step(self, engine: Engine, intake: Intake) -> Step:
+    def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
         """Open the exchange, unless the pool may not be spent on this request."""
-        if self.plan is None:
+        if plan is None:
             return Refuse(400, NO_ROUTE)
-        if self.plan.route.mode is not Mode.ENFORCE:
-            return Refuse(400, ONLY_OBSERVED.format(route=self.plan.route.pattern))
+        if plan.route.mode is not Mode.ENFORCE:
+            return Refuse(400, ONLY_OBSERVED.format(route=plan.route.pattern))
         if reason := engine.why_not(self.context.client, self.flow.request):
             return Refuse(400, reason)
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
-        self.exchange = engine.exchange(intake, self.plan, self.flow.request, blocked)
+        exchange = engine.exchange(intake, plan, self.flow.request, blocked)
+        self.call = self.delivery.call = PooledCall(self.flow, engine, intake, plan, exchange, lambda: self.journal)
+        self.waiting = Waiting(exchange, Timeout(self.parent, self, engine.clock), engine.clock)
+        self.server_state = self.state_undecided
         if self.journal is not None:
-            self.journal.began(self.flow, self.exchange, self.plan)
-        return self.exchange.begin(engine.clock())
+            self.journal.began(self.flow, exchange, plan)
+        return exchange.begin(engine.clock())
+
+    # -- attempts and waits ------------------------------------------------------------------------------------------
+
+    def state_undecided(self, event: events.Event) -> CommandGenerator[None]:
+        """Until a reply is released nothing of a server comes here: each attempt gets its own."""
+        yield from ()
+
+    def go(self, step: Step | None) -> CommandGenerator[None]:
+        """Take steps until one of them has to wait for something to happen."""
+        while step is not None:
+            match step:
+                case Attempt():
+                    step = yield from self.send(step)
+                case Wait():
+                    step = yield from self.wait(step)
+                case Release():
+                    yield from self.release(step)
+                    step = None
+                case Refuse():
+                    yield from self.refuse(step)
+                    step = None
+
+    def send(self, step: Attempt) -> CommandGenerator[Step | None]:
+        """Begin an attempt beside those that are under way; returns the next step when that is known at once."""
+        assert self.call is not None
+        attempt = AttemptLayer(self.parent, self.stream_id, self.call, step)
+        self.attempts.append(attempt)
+        # It begins in the HTTP layer, so that what it waits for does not hold up this stream.
+        self._beginning = True
+        yield ReceiveHttp(Begin(attempt.stream_id))
+        self._beginning, said, self._said = False, self._said, None
+        return (yield from self.step_after(said)) if said is not None else None
+
+    def wait(self, step: Wait) -> CommandGenerator[Step | None]:
+        """Wait; returns the next step when there is nothing to wait for."""
+        call = self.call
+        assert call is not None and self.waiting is not None
+        if step.seconds <= 0:
+            return call.exchange.resume(call.now())
+        if call.journal is not None:
+            call.journal.waited(self.flow, call.exchange, step.seconds, step.reason)
+        yield from self.waiting.begin(step.seconds)
+        return None
+
+    def step_after(self, event: AttemptEvent) -> CommandGenerator[Step | None]:
+        """What follows from what an attempt says; None when that is done already."""
+        attempt, call = event.attempt, self.call
+        assert call is not None
+        match event:
+            case Crashed(error=error):
+                raise error
+            case Halted():
+                yield from self.gone()
+            case NotSent(label=label, rule=rule, reason=reason):
+                self.attempts.remove(attempt)
+                attempt.forget()
+                return call.exchange.unsendable(label, rule, reason, call.now())
+            case Failed(fault=fault):
+                return (yield from self.conclude(attempt, hold_of(attempt).fault(fault)))
+            case Decided(held=Held.REPLY):
+                return (yield from self.conclude(attempt, hold_of(attempt).reply()))
+            case Decided(held=Held.BOUND) if hold_of(attempt).status in (401, 403):
+                # Judged as far as it came: it must not get through to the tool by being long (W07).
+                step = yield from self.conclude(attempt, hold_of(attempt).reply())
+                if not (isinstance(step, Release) and step.attempt == attempt.number and not attempt.is_over):
+                    return step
+                yield from self.release(step, live=True)
+            case Decided(held=held):
+                call.exchange.accept()
+                # What has outgrown its bound would outgrow mitmproxy's buffer as well, or never end at all.
+                yield from self.release(Release(attempt.number), live=held is Held.BOUND)
+        return None
+
+    def conclude(self, attempt: AttemptLayer, reply: Reply) -> CommandGenerator[Step | None]:
+        """Judge a reply. When it is not the one for the tool, keep it if it may be needed and leave the attempt."""
+        call = self.call
+        assert call is not None
+        exchange = call.exchange
+        step = exchange.judge(reply, call.now())
+        if isinstance(step, Release) and step.attempt == attempt.number:
+            return step
+        outcome, record = exchange.outcomes[attempt.number - 1], attempt.record(reply.fault)
+        yield from attempt.cancel()
+        if exchange.best == attempt.number:
+            attempt.end_here()
+        # Of those that are over only the most hopeful one can still be released: the others need not be held.
+        self.attempts = [each for each in self.attempts if not each.is_over or each.number == exchange.best]
+        yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, outcome, step, record))
+        if (yield from self.gone()):
+            return None
+        return step
+
+    def cancel(self) -> CommandGenerator[None]:
+        """Give up every attempt that is under way."""
+        for attempt in self.attempts:
+            yield from attempt.cancel()
+
+    # -- the answer --------------------------------------------------------------------------------------------------
+
+    def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
+        """Hand the reply of this attempt to the tool; from here on its events pass as they come."""
+        [attempt] = [each for each in self.attempts if each.number == step.attempt]
+        for other in self.attempts:
+            if other is not attempt:
+                yield from other.cancel()
+        self.attempts = [attempt]
+        if self.waiting is not None:
+            self.waiting.stop()
+        if not (yield from self.delivery.release(attempt, step, live=live)):
+            yield from self.withhold(attempt)
+        if self.server_state == self.state_errored:
+            # Another addon killed the flow when it saw the headers.
+            yield from self.cancel()
+            self.finish()
+
+    def withhold(self, attempt: AttemptLayer) -> CommandGenerator[None]:
+        """A reply that must not go out, because the secret in it cannot be masked."""
+        call, was_shown = self.call, attempt.is_over
+        assert call is not None
+        yield from attempt.cancel()
+        refuse = Refuse(400, release.ECHOED)
+        if not was_shown:
+            outcome = call.exchange.outcomes[attempt.number - 1]
+            yield UnderstudyAttemptHook(Abandoned(self.flow, call.exchange, outcome, refuse, attempt.record(None)))
+        yield from self.refuse(refuse)
+
+    def refuse(self, step: Refuse) -> CommandGenerator[None]:
+        """Answer ourselves."""
+        assert self.intake is not None
+        yield from self.delivery.refuse(step, self.intake.dialect)
+        if self.server_state == self.state_errored:
+            self.finish()
+
+    def respond(self, response: http.Response) -> CommandGenerator[None]:
+        """Send a response that did not come from an upstream."""
+        yield from self.delivery.respond(response)
+        if self.server_state == self.state_errored:
+            self.finish()
+
+    @override
+    def check_invalid(self, request: bool) -> CommandGenerator[bool]:
+        if request or self.call is None:
+            return super().check_invalid(request)
+        return self.was_valid()
+
+    def was_valid(self) -> CommandGenerator[bool]:
+        """The headers of a held reply were validated before it was judged."""
+        yield from ()
+        return False
 
     @override
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> CommandGenerator[None]:
@@ -199,61 +458,92 @@ class ReplayStream(PassingStream):
                 model_list.unite(self.flow.response, self.listing)
             except Exception as error:
                 yield commands.Log(f"understudy: cannot add to a list of models: {self.trace(error)}", ERROR)
+        if not already_streamed:
+            self.delivery.proven()
         yield from super().send_response(already_streamed)
+        if self.server_state == self.state_errored:
+            # Another addon killed the flow when it saw the whole response.
+            self.finish()
 
     @override
-    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
-        if self.exchange is None:
-            yield from self.look(event)
-            yield from super().handle_protocol_error(event)
-        elif isinstance(event, RequestProtocolError):
-            yield from self.client_gone(event)
-        elif self.server_state in (self.state_held_headers, self.state_held_body):
-            kind = FaultKind.CLOSED if self.server_state == self.state_held_headers else FaultKind.CUT
-            self.forget_attempt()
-            yield from self.failed(kind, event.message, reused=self.reused and kind is FaultKind.CLOSED)
-        else:
-            assert self.hold is not None
-            self.remember(self.hold.fault(Fault(FaultKind.CUT, event.message, sent=True)))
+    def flow_done(self) -> CommandGenerator[None]:
+        try:
             self.finish()
-            yield from super().handle_protocol_error(event)
+        except Exception as error:
+            # The tool has its whole reply, or is about to: that must not be spoilt now.
+            yield commands.Log(f"understudy: internal error: {self.trace(error)}", ERROR)
+        yield from super().flow_done()
+
+    # -- every other end ---------------------------------------------------------------------------------------------
+
+    def gone(self) -> CommandGenerator[bool]:
+        """Whether the tool went away, or the flow was killed, while this layer was waiting."""
+        if not (yield from self.check_killed(True)):
+            return False
+        yield from self.cancel()
+        if self.call is not None:
+            self.abandon(self.call)
+        self.finish()
+        return True
 
     def client_gone(self, event: RequestProtocolError) -> CommandGenerator[None]:
-        """The tool went away: cancel the attempt, learn nothing."""
-        assert self.exchange is not None
+        """The tool went away: cancel what is under way, learn nothing."""
+        assert self.call is not None
         done = self.server_state in (self.state_done, self.state_errored)
         if not done:
             yield from self.cancel()
             self.flow.error = mflow.Error(event.message)
-            self.abandon()
+            self.abandon(self.call)
             self.finish()
             yield HttpErrorHook(self.flow)
         else:
-            self.exchange.cancelled()
+            self.call.exchange.cancelled()
             self.finish()
         self.client_state = self.server_state = self.state_errored
         self.flow.live = False
         yield DropStream(self.stream_id)
 
+    def abandon(self, call: PooledCall) -> None:
+        """The tool went away: nothing is learnt of an attempt that is under way, but it is shown."""
+        step = call.exchange.attempt
+        call.engine.memory.left(call.exchange, call.plan, call.asked)
+        call.exchange.cancelled()
+        if step is None or call.journal is None:
+            return
+        record = None
+        for attempt in self.attempts:
+            if attempt.number == step.number:
+                fault = Fault(FaultKind.CUT, "cancelled, the tool went away", sent=attempt.server is not None)
+                record = attempt.record(fault)
+        call.journal.left(self.flow, call.exchange, step, record)
+
+    def finish(self) -> None:
+        """Let go of everything that outlives the last attempt."""
+        if self.call is None:
+            return
+        attempts, self.attempts = self.attempts, []
+        for attempt in attempts:
+            attempt.forget()
+        if self.waiting is not None:
+            self.waiting.stop()
+        if self.journal is not None:
+            self.journal.finished(self.flow, self.call.exchange)
+
     def crashed(self, error: Exception) -> CommandGenerator[None]:
         """An exception of ours: the request ends in a clear error, never in anything half done."""
         yield commands.Log(f"understudy: internal error: {self.trace(error)}", ERROR)
-        started = self.server_state in (
-            self.state_released,
-            self.state_edited,
-            self.state_stream_response_body,
-            self.state_done,
-        )
+        started = self.delivery.has_begun
         # What failed once may fail again, so each step of the way out stands for itself.
+        for attempt in self.attempts:
+            with suppress(Exception):
+                yield from attempt.cancel()
         with suppress(Exception):
-            yield from self.cancel()
-        with suppress(Exception):
-            if self.exchange is not None:
-                self.exchange.cancelled()
+            if self.call is not None:
+                self.call.exchange.cancelled()
         with suppress(Exception):
             self.finish()
         if not started and self.intake is not None and self.intake.is_call:
-            self.server_state = self.state_pause
+            self.server_state = self.state_undecided
             self.client_state = self.state_done
             with suppress(Exception):
                 yield from self.respond(release.own_answer(self.intake.dialect, Refuse(400, release.INTERNAL)))
@@ -266,3 +556,21 @@ class ReplayStream(PassingStream):
         code = ErrorCode.GENERIC_SERVER_ERROR
         yield SendHttp(ResponseProtocolError(self.stream_id, "internal error", code), self.context.client)
         yield DropStream(self.stream_id)
+
+    def trace(self, error: Exception) -> str:
+        """Where it happened; with the text of the error only when all secrets that could stand in it are known."""
+        return self.call.trace(error) if self.call is not None else trace(error, self.intake)
+
+
+def hold_of(attempt: AttemptLayer) -> Hold:
+    """The hold of an attempt that was sent."""
+    assert attempt.hold is not None
+    return attempt.hold
+
+
+def host_of(authority: str) -> tuple[str, int | None]:
+    """Host and port of ``host:port``; "" when it is not one."""
+    try:
+        return url.parse_authority(authority, check=False)
+    except ValueError:
+        return "", None

@@ -1,20 +1,20 @@
 """Time-outs inside mitmproxy's core: one alarm per client connection, shared by all its requests.
 
 mitmproxy can wake a layer up (``RequestWakeup``), but every wake-up is a task that lives until it rings. Arming one per
-request would leave thousands of them asleep, so a connection keeps one pending alarm and looks at all its streams when
-it rings. What is used of mitmproxy's internals is listed in ``tests/test_contract.py``.
+request would leave thousands of them asleep, so a connection keeps one pending alarm and looks at all its time-outs
+when it rings. ``tests/test_contract.py`` says what is used of mitmproxy.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import HttpLayer
 
 SLACK = 0.005
@@ -29,56 +29,56 @@ class Alarm(commands.RequestWakeup):
 
 @dataclass
 class Due(events.Event):
-    """The time-out that a stream asked for has come. ``error``: it never will, because this happened."""
+    """The time-out that a layer asked for has come. ``error``: it never will, because this happened."""
 
     error: Exception | None = None
 
 
 class Watched(Protocol):
-    """A stream that can be watched."""
+    """What a watch can hold a time for."""
 
-    def cut_connecting(self) -> CommandGenerator[bool]:
-        """If the stream waits for a connection, give that connection up and return True."""
+    def ring(self, error: Exception | None) -> CommandGenerator[None]:
+        """The time has come; runs in the ``HttpLayer``. ``error``: it never will, because this happened."""
         ...
 
 
 class Watch:
-    """The time-outs of the streams of one ``HttpLayer``. Times are readings of ``clock``, in seconds."""
+    """The time-outs of one ``HttpLayer``. Times are readings of ``clock``, in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.due: dict[Watched, float] = {}
         self._pending: list[float] = []
 
-    def arm(self, stream: Watched, at: float) -> CommandGenerator[None]:
-        """Ask that the stream gets a :class:`Due` at this time. A stream has one time-out: the last one asked for."""
-        self.due[stream] = at
+    def arm(self, watched: Watched, at: float) -> CommandGenerator[None]:
+        """Ask that it rings at this time. There is one time for each: the last one asked for."""
+        self.due[watched] = at
         yield from self._ensure(at)
 
-    def disarm(self, stream: Watched) -> None:
-        """Forget the stream's time-out."""
-        self.due.pop(stream, None)
+    def disarm(self, watched: Watched) -> None:
+        """Forget its time."""
+        self.due.pop(watched, None)
 
-    def ring(self, layer: HttpLayer) -> CommandGenerator[None]:
-        """An alarm rings: tell every stream whose time has come, and see to the others."""
+    def ring(self) -> CommandGenerator[None]:
+        """An alarm rings: tell everything whose time has come, and see to the others."""
         now = self.clock() + SLACK
         self._pending = [at for at in self._pending if at > now]
-        for stream in [stream for stream, at in self.due.items() if at <= now]:
-            if self.due.pop(stream, None) is None or (yield from stream.cut_connecting()):
-                continue
-            yield from layer.event_to_child(stream, Due())  # type: ignore[arg-type]
+        for watched in [watched for watched, at in self.due.items() if at <= now]:
+            if self.due.pop(watched, None) is not None:
+                yield from watched.ring(None)
         if self.due:
             yield from self._ensure(min(self.due.values()))
 
-    def ring_safely(self, layer: HttpLayer) -> CommandGenerator[None]:
-        """As :meth:`ring`; when that fails, every stream that waits for an alarm is told, so that none hangs."""
+    def ring_safely(self) -> CommandGenerator[None]:
+        """As :meth:`ring`; when that fails, everything that waits for an alarm is told, so that nothing hangs."""
+        waiting = list(self.due)
         try:
-            yield from self.ring(layer)
+            yield from self.ring()
         except Exception as error:
             self.due.clear()
-            waiting = [each for each in layer.streams.values() if getattr(each, "due_at", math.inf) < math.inf]
-            for stream in dict.fromkeys(waiting):
-                yield from layer.event_to_child(stream, Due(error))
+            for watched in waiting:
+                with suppress(Exception):
+                    yield from watched.ring(error)
 
     def _ensure(self, at: float) -> CommandGenerator[None]:
         if not any(pending <= at for pending in self._pending):
@@ -88,17 +88,53 @@ class Watch:
             yield alarm
 
 
-_WATCHES: WeakKeyDictionary[HttpLayer, Watch] = WeakKeyDictionary()
+class Timeout:
+    """The time-out of one layer below an ``HttpLayer``: it gets a :class:`Due` when the time has come."""
+
+    def __init__(self, parent: HttpLayer, layer: Layer, clock: Callable[[], float]) -> None:
+        self._parent, self._layer, self._clock = parent, layer, clock
+        self.due_at = math.inf
+        """When it is due, as a reading of the clock; infinite: not at all."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the time has come. One that was put off since may ring all the same."""
+        return self._clock() + SLACK >= self.due_at
+
+    def start(self, seconds: float) -> CommandGenerator[None]:
+        """Be due in so many seconds, in the place of what was asked for before; infinite: that stays as it is."""
+        if seconds == math.inf:
+            return
+        self.due_at = self._clock() + seconds
+        yield from watch_of(self._parent, self._clock).arm(self, self.due_at)
+
+    def stop(self) -> None:
+        """Be never due."""
+        if self.due_at != math.inf:
+            self.due_at = math.inf
+            watch_of(self._parent, self._clock).disarm(self)
+
+    def ring(self, error: Exception | None) -> CommandGenerator[None]:
+        """Tell the layer. A failed alarm is no news to one that does not wait for it any longer."""
+        if error is None or self.due_at < math.inf:
+            yield from self._parent.event_to_child(self._layer, Due(error))
+
+
+_WATCH = "understudy_watch"
+"""The attribute of a connection's layer that has its watch, which so lives exactly as long as the layer."""
 
 
 def watch_of(layer: HttpLayer, clock: Callable[[], float]) -> Watch:
     """The watch of a connection's HTTP layer."""
-    watch = _WATCHES.get(layer)
+    watch = vars(layer).get(_WATCH)
     if watch is None:
-        watch = _WATCHES[layer] = Watch(clock)
+        watch = vars(layer)[_WATCH] = Watch(clock)
+    assert isinstance(watch, Watch)
     return watch
 
 
 def is_alarm_of(layer: HttpLayer, event: events.Event) -> bool:
     """Whether this event is the ringing of an alarm of this very layer."""
-    return type(event) is events.Wakeup and type(event.command) is Alarm and event.command.watch is _WATCHES.get(layer)
+    return (
+        type(event) is events.Wakeup and type(event.command) is Alarm and event.command.watch is vars(layer).get(_WATCH)
+    )

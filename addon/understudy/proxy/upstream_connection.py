@@ -1,58 +1,59 @@
-"""The border between one stream of mitmproxy's core and its upstreams: connections, attempts, time-outs.
+"""The connections to pooled upstreams: how they are made, how many there may be, how they are read and closed.
 
-Each attempt has a stream id of its own towards the upstream, so that late events of an abandoned attempt cannot leak
-into the next one and HTTP/2 never reuses a closed stream. A connection that is to carry a secret is made to the very
-scheme, host and port of its upstream, with a checked certificate, and within a bounded time (laws 8 and 10).
-
-What is used of mitmproxy's internals is listed in ``tests/test_contract.py``.
+A connection that is to carry a secret is made to the very scheme, host and port of its upstream, with a checked
+certificate, and within a bounded time (laws 8 and 10). An HTTP/1 upstream is read with less trust than mitmproxy has:
+heads that end, interim responses that are no replies, trailers that harm nobody. ``tests/test_contract.py`` says what
+is used of mitmproxy.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
+import asyncio
+import re
 import time
-from functools import cached_property
-from typing import ClassVar, override
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import override
 
-from mitmproxy import http
-from mitmproxy.connection import Connection, Server
-from mitmproxy.net.http import url
-from mitmproxy.proxy import commands
-from mitmproxy.proxy.context import Context
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy import connection, master
+from mitmproxy.connection import Address, Connection, Server
+from mitmproxy.net.server_spec import ServerSpec
+from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator, Layer
-from mitmproxy.proxy.layers.http import (
-    GetHttpConnection,
-    GetHttpConnectionCompleted,
-    HttpLayer,
-    HTTPMode,
-    HttpStream,
-    SendHttp,
-)
-from mitmproxy.proxy.layers.http._events import (
-    ErrorCode,
-    RequestData,
-    RequestEndOfMessage,
-    RequestHeaders,
-    RequestProtocolError,
-    RequestTrailers,
-)
-from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode
+from mitmproxy.proxy.layers.http import GetHttpConnection, GetHttpConnectionCompleted, HttpLayer
+from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from understudy.model import Upstream
-from understudy.proxy import http1
-from understudy.proxy.engine import CONNECT_LIMIT as CONNECT_LIMIT
 from understudy.proxy.engine import Engine
 from understudy.proxy.timeouts import watch_of
 from understudy.replies import Fault, FaultKind
 
+HEAD_LIMIT = 256 * 1024
+"""Bytes of response headers."""
+UNLIMITED = 1_000_000
+"""Connections per address and client connection, where mitmproxy's limit is lifted."""
+# An interim response (RFC 9110, section 15.2); a 101 is one too, but nothing that follows it is HTTP.
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
+
+
+# -- making one ----------------------------------------------------------------------------------------------------
+
 
 class PooledHttpConnection(GetHttpConnection):
-    """Asks for a connection that may carry a secret: to this very name, checked, and not one that failed before."""
+    """Asks for a connection that may carry a secret: to this very name, checked, and not one that failed before.
+
+    Nor one that carries another attempt of the same request: HTTP/1 has room for one at a time.
+    """
 
     upstream: Upstream
     unverified: set[str]
+    known: Mapping[Connection, Layer] = MappingProxyType({})
 
     @override
     def connection_spec_matches(self, connection: Connection) -> bool:
@@ -62,165 +63,94 @@ class PooledHttpConnection(GetHttpConnection):
             and isinstance(connection, Server)
             and (not self.tls or self.upstream.host == connection.sni)
             and (not self.upstream.verify or connection.id not in self.unverified)
+            and not is_taken(self.known.get(connection))
         )
 
 
-class BorderStream(HttpStream):
-    """One request of a tool, as far as it concerns the way to an upstream and back."""
+def is_taken(client: Layer | None) -> bool:
+    """Whether the client of a connection speaks HTTP/1 and waits for a reply."""
+    if client is None:
+        return False
+    innermost = client.context.layers[-1]
+    return isinstance(innermost, Http1Client) and innermost.stream_id is not None
 
-    _ids: ClassVar[itertools.count[int]] = itertools.count(-2, -2)
 
-    def __init__(self, context: Context, stream_id: int) -> None:
-        super().__init__(context, stream_id)
-        self.owner: Engine | None = None
-        self.upstream_id: int | None = None
-        self.connecting: PooledHttpConnection | None = None
-        self.reused = False
-        """Whether the connection of the current attempt had served a request before."""
-        self.due_at = math.inf
-        self.replayed = False
-        """Whether this is mitmproxy's client replay, which takes the tool's connection along but not its target."""
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A connection that may carry the secret. ``reused``: it had served a request before."""
 
-    @cached_property
-    def parent(self) -> HttpLayer:
-        """The HTTP layer that this stream belongs to."""
-        found = self.context.layers[self.context.layers.index(self) - 1]
-        assert isinstance(found, HttpLayer)
-        return found
+    server: Server
+    reused: bool
 
-    def destination(self, request: http.Request) -> tuple[str, int]:
-        """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
-        address = self.context.server.address
-        if self.mode is HTTPMode.transparent and address:
-            if isinstance(self.context.client.proxy_mode, ReverseMode):
-                return address[0], address[1]
-            sni = None if self.replayed else self.context.client.sni
-            return sni or host_of(request.host_header or request.authority)[0] or address[0], address[1]
-        if request.host:
-            return request.host, request.port
-        host, port = host_of(request.host_header or "")
-        return host, port or (443 if self.context.client.tls else 80)
 
-    def own_login(self, request: http.Request) -> str:
-        """The header in which ``proxyauth`` expects its password here; its addon takes it out. "" without one."""
-        options, mode = self.context.options, self.context.client.proxy_mode
-        if "proxyauth" not in options or not options.proxyauth or isinstance(mode, Socks5Mode):
-            return ""
-        name = "proxy-authorization" if isinstance(mode, (RegularMode, UpstreamMode)) else "authorization"
-        return name if request.headers.get(name, "").lower().startswith("basic ") else ""
+class Connecting:
+    """One layer's wait for a connection that may carry the secret of an upstream, within ``pool_connect_timeout``."""
 
-    # -- the way out ---------------------------------------------------------------------------------------------
+    def __init__(
+        self, parent: HttpLayer, layer: Layer, engine: Engine, upstream: Upstream, via: ServerSpec | None
+    ) -> None:
+        self._parent, self._layer, self._engine, self._upstream, self._via = parent, layer, engine, upstream, via
+        self._command = self._question()
+        self._given_up = False
 
-    def connect(self, upstream: Upstream) -> CommandGenerator[tuple[Server | None, Fault]]:
-        """Get a connection that may carry the secret of this upstream, within ``pool_connect_timeout``."""
-        own = self.parent.context.server
-        command = PooledHttpConnection(
-            (upstream.host, upstream.port), upstream.scheme == "https", self.flow.server_conn.via, "tcp"
-        )
-        command.upstream, command.unverified = upstream, self.engine_now.unverified
+    def _question(self) -> PooledHttpConnection:
+        upstream = self._upstream
+        asked = PooledHttpConnection((upstream.host, upstream.port), upstream.scheme == "https", self._via, "tcp")
+        asked.upstream, asked.unverified, asked.known = upstream, self._engine.unverified, self._parent.connections
+        return asked
+
+    def run(self) -> CommandGenerator[Connected | Fault]:
+        """Get the connection; to be yielded from by the layer that waits for it."""
+        own, command, upstream, engine = self._parent.context.server, self._command, self._upstream, self._engine
         if own.address == command.address and not own.connected:
             # mitmproxy would take the client's SNI for an address that equals the client's own destination.
             own.sni = upstream.host
-        self.connecting, asked = command, time.time()
-        if not any(command.connection_spec_matches(known) and known.connected for known in self.parent.connections):
-            yield from self.wake_in(self.engine_now.connect_limit)
+        asked, known = time.time(), self._parent.connections
+        for each in known:
+            if each.connected and command.connection_spec_matches(each):
+                break
+        else:
+            yield from watch_of(self._parent, engine.clock).arm(self, engine.clock() + engine.connect_limit)
         server, error = yield command
-        timed_out, self.connecting = self.connecting is None, None
-        self.calm()
+        while server is not None and is_taken(known[server]):
+            # Another attempt of this request waited for the same connection, and has it.
+            self._command = self._question()
+            server, error = yield self._command
+        watch_of(self._parent, engine.clock).disarm(self)
         if error is not None or server is None:
             # Streams of one client connection share the attempt to connect, and so its end.
-            timed_out = timed_out or error == "closed by command"
-            text = f"no connection within {self.engine_now.connect_limit:g} s" if timed_out else str(error)
+            timed_out = self._given_up or error == "closed by command"
+            text = f"no connection within {engine.connect_limit:g} s" if timed_out else str(error)
             reached = any(
-                known.address == command.address and known.error and known.timestamp_tcp_setup
-                for known in self.parent.connections
-                if isinstance(known, Server)
+                each.address == command.address and each.error and each.timestamp_tcp_setup
+                for each in known
+                if isinstance(each, Server)
             )
-            return None, Fault(FaultKind.TLS if reached else FaultKind.CONNECT, text, sent=False)
-        unchecked = upstream.verify and server.id in self.engine_now.unverified
+            return Fault(FaultKind.TLS if reached else FaultKind.CONNECT, text, sent=False)
+        unchecked = upstream.verify and server.id in engine.unverified
         if server.tls != (upstream.scheme == "https") or (server.tls and (unchecked or server.sni != upstream.host)):
-            return None, Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
-        self.reused = bool(server.timestamp_start and server.timestamp_start < asked)
-        http1.tame(self.parent.connections[server].context.layers[-1])
-        return server, Fault(FaultKind.CONNECT, "", sent=False)
+            return Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
+        tame(known[server].context.layers[-1])
+        return Connected(server, bool(server.timestamp_start and server.timestamp_start < asked))
 
-    def cut_connecting(self) -> CommandGenerator[bool]:
-        """The time for a connection is up: close it, which makes mitmproxy report it as failed."""
-        command, self.connecting = self.connecting, None
-        if command is None:
-            return False
-        for server, waiting in self.parent.waiting_for_establishment.items():
-            if not any(each is command for each in waiting):
+    def ring(self, error: Exception | None) -> CommandGenerator[None]:
+        """The time is up, or nothing would tell: close the connection, which makes mitmproxy report it as failed."""
+        if self._given_up:
+            return
+        self._given_up = True
+        for server, waiting in self._parent.waiting_for_establishment.items():
+            if not any(each is self._command for each in waiting):
                 continue
-            outer = self.parent.connections[server]
+            outer = self._parent.connections[server]
             way = outer.tunnel_connection if isinstance(outer, TunnelLayer) else server
             if in_hook(outer, way):
-                waiting[:] = [each for each in waiting if each is not command]
-                self.parent.command_sources.pop(command, None)
-                late = GetHttpConnectionCompleted(command, (None, "an addon holds the connection up"))
-                yield from self.parent.event_to_child(self, late)
+                waiting[:] = [each for each in waiting if each is not self._command]
+                self._parent.command_sources.pop(self._command, None)
+                late = GetHttpConnectionCompleted(self._command, (None, "an addon holds the connection up"))
+                yield from self._parent.event_to_child(self._layer, late)
             else:
                 yield commands.CloseConnection(way)
             break
-        return True
-
-    def transmit(self, request: http.Request, server: Server) -> CommandGenerator[None]:
-        """Put a request on the wire, secret included: the last moment (law 8)."""
-        self.context.server = self.flow.server_conn = server
-        self.forget_attempt()
-        self.upstream_id = stream_id = next(BorderStream._ids)
-        self.parent.streams[stream_id] = self
-        content = request.data.content
-        # mitmproxy's HTTP/1 client cannot send trailers, and would stop in the middle of the request.
-        trailers = request.trailers if server.alpn == b"h2" else None
-        yield SendHttp(RequestHeaders(stream_id, request, not (content or trailers)), server)
-        if content:
-            yield SendHttp(RequestData(stream_id, content), server)
-        if trailers:
-            yield SendHttp(RequestTrailers(stream_id, trailers), server)
-        yield SendHttp(RequestEndOfMessage(stream_id), server)
-
-    def cancel(self) -> CommandGenerator[None]:
-        """Tell the upstream that this attempt is over: a reset on HTTP/2, a close on HTTP/1."""
-        if self.upstream_id is not None:
-            error = RequestProtocolError(self.upstream_id, "attempt abandoned", ErrorCode.CANCEL)
-            yield SendHttp(error, self.context.server)
-
-    def leave(self, server: Server) -> CommandGenerator[None]:
-        """Let go of a connection that was not used: mitmproxy gives each HTTP/2 request an HTTP/1 one of its own."""
-        if self.context.client.alpn == b"h2" and server.alpn != b"h2":
-            yield SendHttp(RequestProtocolError(self.stream_id, "attempt abandoned", ErrorCode.CANCEL), server)
-
-    def forget_attempt(self) -> None:
-        """Whatever the upstream still sends for the last attempt is nobody's."""
-        if self.upstream_id is not None:
-            self.parent.streams.pop(self.upstream_id, None)
-            self.upstream_id = None
-
-    # -- time ----------------------------------------------------------------------------------------------------
-
-    @property
-    def engine_now(self) -> Engine:
-        """The engine that this request began with."""
-        assert self.owner is not None
-        return self.owner
-
-    def now(self) -> float:
-        """The clock of the suspensions, in seconds."""
-        return self.engine_now.clock()
-
-    def calm(self) -> None:
-        """Take back what :meth:`wake_in` asked for."""
-        if self.due_at != math.inf:
-            self.due_at = math.inf
-            watch_of(self.parent, self.engine_now.clock).disarm(self)
-
-    def wake_in(self, seconds: float) -> CommandGenerator[None]:
-        """Ask for :meth:`on_due` after so many seconds; infinite: never."""
-        if seconds == math.inf:
-            return
-        self.due_at = self.now() + seconds
-        yield from watch_of(self.parent, self.engine_now.clock).arm(self, self.due_at)
 
 
 def in_hook(layer: Layer, server: Connection) -> bool:
@@ -233,9 +163,80 @@ def in_hook(layer: Layer, server: Connection) -> bool:
     return opening and (server.timestamp_start is None or server.connected or server.error is not None)
 
 
-def host_of(authority: str) -> tuple[str, int | None]:
-    """Host and port of ``host:port``; "" when it is not one."""
-    try:
-        return url.parse_authority(authority, check=False)
-    except ValueError:
-        return "", None
+# -- how many, and their sockets -----------------------------------------------------------------------------------
+
+
+def lift_connection_limit(owner: master.Master, client: connection.Client, address: Address | None) -> None:
+    """Lift the limit for one address on one client connection. To be called before the connection is opened.
+
+    mitmproxy opens at most five connections per address and client connection, each held for its whole life. One HTTP/2
+    client with a hundred streams to an HTTP/1.1 upstream would wait there for ever, and time queued there is neither
+    connect time nor a fault. Ending such a wait from outside would leave mitmproxy's layer paused for good, so the
+    limit is lifted instead, for pooled upstreams only.
+    """
+    handler = _handler(owner, client)
+    # A replayed flow has a handler of its own that mitmproxy lists nowhere; it makes one request.
+    if handler is not None and address is not None and handler.max_conns[address]._value < UNLIMITED // 2:
+        handler.max_conns[address] = asyncio.Semaphore(UNLIMITED)
+
+
+def close_socket(owner: master.Master, client: connection.Client, server: connection.Server) -> None:
+    """Close the socket of a connection that is over, if it is still open. To be called when it is disconnected.
+
+    A connection that is closed while more of its data waits to be read, as that of an abandoned attempt is, can lose
+    its handler to the cancellation before mitmproxy comes to close the socket: an upstream that never ends would then
+    hang on to it for ever.
+    """
+    handler = _handler(owner, client)
+    transport = handler.transports.pop(server, None) if handler is not None else None
+    if transport is not None and transport.writer is not None:
+        transport.writer.close()
+
+
+def _handler(owner: master.Master, client: connection.Client) -> ConnectionHandler | None:
+    proxyserver = owner.addons.get("proxyserver")
+    return proxyserver.connections.get(client.id) if proxyserver else None
+
+
+# -- reading HTTP/1 ------------------------------------------------------------------------------------------------
+
+
+class PooledHttp1Client(Http1Client):
+    """mitmproxy's HTTP/1 client, less trusting.
+
+    mitmproxy reads a head without any bound, takes a 103 for the reply itself (the tool then waits for the real one for
+    ever), and raises on a body with trailers. Tools must not depend on an upstream being polite.
+    """
+
+    @override
+    def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
+        while self.request and (interim := _INTERIM.match(bytes(self.buf))):
+            self.buf.maybe_extract_at_most(interim.end())
+        if len(self.buf) > HEAD_LIMIT:
+            self.buf.maybe_extract_at_most(len(self.buf))
+            self.buf += b"the response headers are longer than 256 KiB\r\n\r\n"
+        return super().read_headers(event)
+
+    @override
+    def read_body(self, event: events.Event) -> CommandGenerator[None]:
+        if type(self.body_reader) is ChunkedReader:
+            self.body_reader = BoundedChunkedReader()
+        return super().read_body(event)
+
+
+class BoundedChunkedReader(ChunkedReader):
+    """A body in chunks, without the trailers behind it; what stands between chunks is bounded."""
+
+    @override
+    def __call__(self, buf: ReceiveBuffer) -> h11.Data | h11.EndOfMessage | None:
+        found = super().__call__(buf)
+        if found is None and len(buf) > HEAD_LIMIT:
+            raise h11.RemoteProtocolError("a chunk header or trailer is longer than 256 KiB")
+        return h11.EndOfMessage() if isinstance(found, h11.EndOfMessage) else found
+
+
+def tame(client: Layer) -> None:
+    """Make an HTTP/1 client that waits for a reply, or for a request, a :class:`PooledHttp1Client`."""
+    if type(client) is Http1Client and client.state == client.read_headers:
+        client.__class__ = PooledHttp1Client
+        client.state = client.read_headers

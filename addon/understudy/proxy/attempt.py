@@ -1,0 +1,447 @@
+"""One attempt: the tool's request on its way to one candidate, and the reply as far as it is held.
+
+An attempt is a layer of its own beside the tool's stream, under a stream id of its own towards the upstream: mitmproxy
+hands it its events, and what it waits for holds up nobody else. So a stream can have several at a time, late events of
+one that was given up go nowhere, and HTTP/2 never reuses a closed stream. An attempt owns its secret, its connection,
+its time-outs and its reply. It decides nothing: it tells the stream that there is something to decide, in one of the
+events below, and only once.
+
+What it says takes effect after a blocking hook of the stream: the HTTP/1 client marks itself done just after the event
+that carries the end of a message.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from logging import ERROR, WARNING
+from typing import ClassVar, override
+
+from mitmproxy import flow as mflow
+from mitmproxy import http
+from mitmproxy.connection import Server
+from mitmproxy.net.http.validate import validate_headers
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import CommandGenerator, Layer
+from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    RequestTrailers,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+)
+
+from understudy.config.secrets import CommandSecret
+from understudy.failover import Attempt
+from understudy.model import Label, SecretError, SigningSource
+from understudy.proxy.attempt_flow import attempt_flow
+from understudy.proxy.listener import Fetch, UnderstudySecretHook
+from understudy.proxy.pooled_call import PooledCall
+from understudy.proxy.timeouts import Due, Timeout
+from understudy.proxy.upstream_connection import Connected, Connecting
+from understudy.replies import Fault, FaultKind, Held, Hold, Secret
+from understudy.requests import rewrite
+
+STALL_LIMIT = 10.0
+"""Seconds for the body of an error reply, while another candidate is left."""
+
+logger = logging.getLogger("understudy")
+
+
+@dataclass
+class Begin(HttpEvent):
+    """To an attempt: begin."""
+
+
+@dataclass
+class AttemptEvent(HttpEvent):
+    """From an attempt, to the stream of the tool under its id."""
+
+    attempt: AttemptLayer = field(repr=False)
+
+
+@dataclass
+class Decided(AttemptEvent):
+    """The reply is held as far as it has to be: OUTPUT, REPLY or BOUND."""
+
+    held: Held
+
+
+@dataclass
+class Failed(AttemptEvent):
+    """The transport failed: that is what there is to judge."""
+
+    fault: Fault
+
+
+@dataclass
+class NotSent(AttemptEvent):
+    """The request could not even be built for the candidate."""
+
+    label: Label
+    rule: str
+    reason: str = field(repr=False)
+
+
+@dataclass
+class Halted(AttemptEvent):
+    """Somebody has killed the flow while the attempt was on its way to a connection."""
+
+
+@dataclass
+class Crashed(AttemptEvent):
+    """An exception of ours."""
+
+    error: Exception = field(repr=False)
+
+
+class AttemptLayer(Layer):
+    """One sending of a tool's request. ``tool_stream``: the id of the stream that is told."""
+
+    _ids: ClassVar[itertools.count[int]] = itertools.count(-2, -2)
+
+    def __init__(self, parent: HttpLayer, tool_stream: int, call: PooledCall, step: Attempt) -> None:
+        super().__init__(context_below(parent))
+        self.parent = parent
+        self.tool_stream = tool_stream
+        self.call = call
+        self.step = step
+        self.stream_id = next(AttemptLayer._ids)
+        self.secret: Secret | None = None
+        self.sent: http.Request | None = None
+        """The request as it goes to the candidate, secret included."""
+        self.server: Server | None = None
+        self.reused = False
+        """Whether the connection had served a request before."""
+        self.sent_at = 0.0
+        self.is_on_the_wire = False
+        """Whether the upstream has the request and has not ended its reply."""
+        self.is_over = False
+        """Whether nothing more is wanted of it: concluded, given up, or handed over to the stream."""
+        self.hold: Hold | None = None
+        self.held: list[events.Event] = []
+        """The reply as it came, until it is released."""
+        self.timeout = Timeout(parent, self, call.engine.clock)
+        self.state: Callable[[events.Event], CommandGenerator[None]] = self.state_connect
+        parent.streams[self.stream_id] = self  # type: ignore[assignment] # mitmproxy only hands events to it
+
+    @property
+    def number(self) -> int:
+        """The number of the attempt, from 1."""
+        return self.step.number
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole reply is held."""
+        return bool(self.held) and isinstance(self.held[-1], ResponseEndOfMessage)
+
+    @property
+    def head(self) -> ResponseHeaders | None:
+        """Status and headers of the reply; None without any."""
+        return self.held[0] if self.held and isinstance(self.held[0], ResponseHeaders) else None
+
+    @property
+    def body(self) -> bytes:
+        """The body of the reply as far as it is held, as it came."""
+        return b"".join(event.data for event in self.held if isinstance(event, ResponseData))
+
+    @override
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if self.is_over:
+            return
+        try:
+            if isinstance(event, (ResponseData, ResponseHeaders)):
+                yield from self.state(event)
+            elif isinstance(event, Begin):
+                yield from self.begin()
+            elif isinstance(event, Due) and event.error is not None:
+                raise event.error
+            elif isinstance(event, (Due, events.Wakeup)):
+                yield from self.on_due()
+            elif isinstance(event, ResponseProtocolError):
+                yield from self.on_protocol_error(event)
+            else:
+                yield from self.state(event)
+        except Exception as error:
+            if self.is_over:
+                yield commands.Log(f"understudy: internal error: {self.call.trace(error)}", ERROR)
+            else:
+                yield ReceiveHttp(Crashed(self.tool_stream, self, error))
+
+    # -- the way out -------------------------------------------------------------------------------------------------
+
+    def begin(self) -> CommandGenerator[None]:
+        """Fetch the secret, build the request, connect, and send it."""
+        call, candidate = self.call, self.step.candidate
+        rejected = call.last_secret(candidate) if self.step.refresh else ""
+        source = candidate.credential.secret
+        if isinstance(source, CommandSecret) and not source.at_hand(rejected):
+            yield UnderstudySecretHook(Fetch(source, rejected))
+            if (yield from self.halted()):
+                return
+        try:
+            self.secret = self.secret_for(rejected)
+            # Before it is used: an error may repeat it.
+            call.secrets.append((candidate, self.secret))
+            self.sent = request = self.request_with(self.secret)
+        except ValueError as problem:
+            label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
+            if isinstance(problem, SecretError):
+                label, rule = Label.CREDENTIAL_REJECTED, "builtin/secret"
+            yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
+            yield ReceiveHttp(NotSent(self.tool_stream, self, label, rule, str(problem)))
+            return
+        request.timestamp_start = time.time()
+        self.hold = Hold(call.plan.recognised, call.plan.call, candidate, self.secret, call.plan.route.hold)
+        via = call.flow.server_conn.via
+        reached = yield from Connecting(self.parent, self, call.engine, candidate.upstream, via).run()
+        if (yield from self.halted()):
+            if isinstance(reached, Connected):
+                yield from self.leave(reached.server)
+            return
+        if isinstance(reached, Fault):
+            yield ReceiveHttp(Failed(self.tool_stream, self, reached))
+            return
+        self.server, self.reused = reached.server, reached.reused
+        self.state = self.state_wait_for_headers
+        yield from self.transmit(request, reached.server)
+        request.timestamp_end = time.time()
+        self.sent_at = call.now()
+        yield from self.timeout.start(call.exchange.first_byte_limit(self.sent_at))
+
+    def halted(self) -> CommandGenerator[bool]:
+        """Whether the attempt was given up, or the flow was killed, while it was waiting."""
+        error = self.call.flow.error
+        if not self.is_over and error is not None and error.msg == mflow.Error.KILLED_MESSAGE:
+            yield ReceiveHttp(Halted(self.tool_stream, self))
+            return True
+        return self.is_over
+
+    def secret_for(self, rejected: str) -> Secret:
+        """The secret that the request goes out with.
+
+        Raises SecretError when there is none to be had but the ``rejected`` one.
+        """
+        call, candidate = self.call, self.step.candidate
+        source = candidate.credential.secret
+        if source.is_client:
+            return Secret("client", "", call.intake.stash.secrets)
+        value = source.reveal()
+        if rejected and value == rejected:
+            raise SecretError(f"{source} printed the same secret again, which was rejected")
+        if isinstance(source, CommandSecret) and call.now() >= call.exchange.deadline:
+            raise SecretError(f"{source} took all the time there was")
+        if isinstance(source, CommandSecret) and call.engine.identities.saw(candidate.credential.name, value):
+            call.exchange.renewed()
+        others = source.others() if isinstance(source, SigningSource) else ()
+        return Secret(candidate.credential.name, value, others)
+
+    def request_with(self, secret: Secret) -> http.Request:
+        """The request as the candidate gets it, with this secret in it. Raises ValueError when it cannot be built."""
+        call, candidate = self.call, self.step.candidate
+        own = call.intake.stash if candidate.credential.secret.is_client else None
+        readable, recognised = call.plan.route.restore_alias, call.plan.recognised
+        return rewrite.build(
+            call.flow.request, recognised, call.plan.call, candidate, secret.value, own, readable=readable
+        )
+
+    def transmit(self, request: http.Request, server: Server) -> CommandGenerator[None]:
+        """Put a request on the wire, secret included: the last moment (law 8)."""
+        self.call.flow.server_conn = server
+        self.is_on_the_wire = True
+        content, stream_id = request.data.content, self.stream_id
+        # mitmproxy's HTTP/1 client cannot send trailers, and would stop in the middle of the request.
+        trailers = request.trailers if server.alpn == b"h2" else None
+        yield SendHttp(RequestHeaders(stream_id, request, not (content or trailers)), server)
+        if content:
+            yield SendHttp(RequestData(stream_id, content), server)
+        if trailers:
+            yield SendHttp(RequestTrailers(stream_id, trailers), server)
+        yield SendHttp(RequestEndOfMessage(stream_id), server)
+
+    def leave(self, server: Server) -> CommandGenerator[None]:
+        """Let go of a connection that was not used: mitmproxy gives each HTTP/2 request an HTTP/1 one of its own."""
+        if self.parent.context.client.alpn == b"h2" and server.alpn != b"h2":
+            yield SendHttp(RequestProtocolError(self.stream_id, "attempt abandoned", ErrorCode.CANCEL), server)
+
+    # -- the way back ------------------------------------------------------------------------------------------------
+
+    def state_connect(self, event: events.Event) -> CommandGenerator[None]:
+        """Before the request is sent nothing of an upstream is expected."""
+        yield from ()
+
+    def state_wait_for_headers(self, event: events.Event) -> CommandGenerator[None]:
+        """Status and headers."""
+        assert isinstance(event, ResponseHeaders) and self.hold is not None
+        self.held.append(event)
+        self.state = self.state_hold_body
+        self.timeout.stop()
+        response = event.response
+        if response.status_code < 200:
+            yield from self.failed(FaultKind.CLOSED, f"status {response.status_code} is no reply to a call")
+            return
+        if self.context.options.validate_inbound_headers:
+            try:
+                validate_headers(response)
+            except ValueError as error:
+                yield from self.failed(FaultKind.CLOSED, f"invalid response headers: {error}")
+                return
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
+        held = self.hold.start(response.status_code, headers)
+        if held is Held.MORE:
+            yield from self.timeout.start(self.patience())
+        else:
+            yield from self.decided(held)
+
+    def state_hold_body(self, event: events.Event) -> CommandGenerator[None]:
+        """Body, while it is undecided."""
+        assert self.hold is not None
+        self.held.append(event)
+        held = Held.MORE
+        if isinstance(event, ResponseData):
+            held = self.hold.data(event.data)
+            if held is Held.MORE and self.hold.is_held_whole and self.hold.has_begun:
+                yield from self.timeout.start(self.patience())
+        elif isinstance(event, ResponseEndOfMessage):
+            self.is_on_the_wire = False
+            held = self.hold.end()
+        if held is not Held.MORE:
+            yield from self.decided(held)
+
+    def state_decided(self, event: events.Event) -> CommandGenerator[None]:
+        """The stream has not come to it yet: what comes meanwhile belongs to the reply."""
+        self.held.append(event)
+        if isinstance(event, ResponseEndOfMessage):
+            self.is_on_the_wire = False
+        yield from ()
+
+    def decided(self, held: Held) -> CommandGenerator[None]:
+        """Tell the stream that the hold has come to something."""
+        self.timeout.stop()
+        self.state = self.state_decided
+        yield ReceiveHttp(Decided(self.tool_stream, self, held))
+
+    def failed(self, kind: FaultKind, message: str, *, reused: bool = False) -> CommandGenerator[None]:
+        """Tell the stream that the transport failed after the request was sent."""
+        self.timeout.stop()
+        self.state = self.state_decided
+        yield ReceiveHttp(Failed(self.tool_stream, self, Fault(kind, message, sent=True, reused=reused)))
+
+    def on_protocol_error(self, event: ResponseProtocolError) -> CommandGenerator[None]:
+        """The upstream has closed the connection or reset the stream, or what it sends cannot be read."""
+        self.is_on_the_wire = False
+        if self.state == self.state_wait_for_headers:
+            yield from self.failed(FaultKind.CLOSED, event.message, reused=self.reused)
+        elif self.state == self.state_hold_body:
+            yield from self.failed(FaultKind.CUT, event.message)
+        else:
+            yield from self.state(event)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def patience(self) -> float:
+        """Seconds until the hold has to be looked at, should it go on without a word; infinite: never."""
+        assert self.hold is not None
+        hold, exchange, now = self.hold, self.call.exchange, self.call.now()
+        # After the deadline nothing can be replayed, so holding on would be for nothing.
+        left = exchange.deadline - now
+        if not hold.success:
+            # An error that stalls is not worth that long.
+            left = min(left, STALL_LIMIT, exchange.budget.first_event)
+        elif hold.is_held_whole and hold.has_begun:
+            left = min(left, exchange.budget.idle)
+        elif hold.live:
+            left = min(left, exchange.first_output_limit(now, self.sent_at))
+        return max(0.0, left)
+
+    def on_due(self) -> CommandGenerator[None]:
+        """Silence, or a hold that has lasted as long as anything could be replayed."""
+        if not self.timeout.is_due or self.hold is None:
+            return
+        has_another = self.call.exchange.has_another(self.call.now())
+        if self.state == self.state_wait_for_headers:
+            if has_another:
+                yield from self.failed(FaultKind.SILENCE, "no byte of a reply in time")
+        elif self.state == self.state_hold_body:
+            if has_another and (reason := self.why_give_up(self.hold)):
+                yield from self.failed(FaultKind.SILENCE, reason)
+            else:
+                yield from self.decided(Held.BOUND)
+
+    def why_give_up(self, hold: Hold) -> str:
+        """What is wrong with a reply that has begun and does not go on, "" when nothing is."""
+        if not hold.success:
+            return "the reply stalled"
+        if hold.is_held_whole and hold.has_begun:
+            return "the reply paused in the middle"
+        return "no output in time" if hold.live and self.call.exchange.budget.first_output else ""
+
+    # -- its end -----------------------------------------------------------------------------------------------------
+
+    def hand_over(self, stream: HttpStream) -> list[events.Event]:
+        """The reply goes to the tool: return what is held of it, and let the stream have the rest as it comes."""
+        held, self.held, self.sent = self.held, [], None
+        if not self.is_over:
+            self.forget()
+            self.parent.streams[self.stream_id] = stream
+        for event in held:
+            assert isinstance(event, HttpEvent)
+            event.stream_id = stream.stream_id
+        return held
+
+    def end_here(self) -> None:
+        """What is held of the reply is all that will be: it ends there, whatever length it announced."""
+        if self.head is not None and not self.is_complete:
+            self.head.response.headers.pop("content-length", None)
+            self.held.append(ResponseEndOfMessage(self.stream_id))
+
+    def cancel(self) -> CommandGenerator[None]:
+        """Give the attempt up, and tell the upstream: a reset on HTTP/2, a close on HTTP/1."""
+        on_the_wire, self.is_on_the_wire = self.is_on_the_wire, False
+        if on_the_wire and self.server is not None:
+            error = RequestProtocolError(self.stream_id, "attempt abandoned", ErrorCode.CANCEL)
+            yield SendHttp(error, self.server)
+        self.forget()
+
+    def forget(self) -> None:
+        """Whatever the upstream still sends goes nowhere, and no time-out rings. What is held stays.
+
+        A connection that is being made is let go when it is there, or given up within its own limit.
+        """
+        self.is_over = True
+        self.parent.streams.pop(self.stream_id, None)
+        self.timeout.stop()
+
+    def record(self, fault: Fault | None) -> http.HTTPFlow | None:
+        """The attempt as a flow of its own, without its secret; None when nobody wants to see it."""
+        if self.sent is None or self.hold is None or not self.call.engine.attempt_flows:
+            return None
+        head = self.head.response if self.head is not None else None
+        flow = self.call.flow
+        server = self.server or flow.server_conn
+        try:
+            return attempt_flow(
+                flow, server, self.sent, self.hold, head, self.body, fault=fault, complete=self.is_complete
+            )
+        except Exception as error:
+            # To look at an attempt must never cost the call.
+            logger.error(f"understudy: an attempt cannot be shown: {self.call.trace(error)}")
+            return None
+
+
+def context_below(parent: HttpLayer) -> Context:
+    """As ``parent.context.fork()``, which also makes a server connection that nothing here needs."""
+    own, made = parent.context, Context.__new__(Context)
+    made.client, made.options, made.server, made.layers = own.client, own.options, own.server, own.layers.copy()
+    return made

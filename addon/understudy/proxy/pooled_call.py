@@ -1,0 +1,66 @@
+"""What the parts of a stream share about one call of a tool: the request, who answers it, and its secrets so far."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mitmproxy import http
+
+from understudy.failover import Exchange
+from understudy.failover.memory import Plan
+from understudy.model import Candidate
+from understudy.proxy.engine import Engine, Intake
+from understudy.proxy.listener import Journal
+from understudy.replies import Secret
+
+
+@dataclass(eq=False)
+class PooledCall:
+    """One call that is answered from the pool. ``journal_now``: see :attr:`journal`."""
+
+    flow: http.HTTPFlow
+    engine: Engine
+    intake: Intake
+    plan: Plan
+    exchange: Exchange
+    journal_now: Callable[[], Journal | None] = lambda: None
+    secrets: list[tuple[Candidate, Secret]] = field(default_factory=list, repr=False)
+    """Whom it was sent to with what, in order."""
+
+    @property
+    def journal(self) -> Journal | None:
+        """Who is told of it: None without anybody, or once the addon has left."""
+        return self.journal_now()
+
+    @property
+    def asked(self) -> bytes:
+        """The body of the tool's request."""
+        return self.flow.request.data.content or b""
+
+    def now(self) -> float:
+        """The clock of the suspensions, in seconds."""
+        return self.engine.clock()
+
+    def last_secret(self, candidate: Candidate) -> str:
+        """The secret that this candidate was asked with last, "" when it was not asked yet."""
+        return next((secret.value for asked, secret in reversed(self.secrets) if asked == candidate), "")
+
+    def trace(self, error: Exception) -> str:
+        """As :func:`trace`, with every secret masked that this call went out with."""
+        return trace(error, self.intake, *(secret for _, secret in self.secrets))
+
+
+def trace(error: Exception, intake: Intake | None, *secrets: Secret) -> str:
+    """Where it happened; with the text of the error only when all secrets that could stand in it are known."""
+    where = f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}"
+    if intake is None or not intake.is_call:
+        return where
+    try:
+        text = str(error)
+        for secret in (Secret("client", "", intake.stash.secrets), *secrets):
+            text = secret.mask(text)
+        return f"{where}: {text}"
+    except Exception:
+        return where
