@@ -158,7 +158,9 @@ class Understudy:
             # Looked at before reading: a file that is written meanwhile is read again at the next look.
             self.watched.read(path)
             if not named and not path.exists():
-                logger.warning(f"understudy: no pool file at {path}, so nothing is pooled: write one, or set pool_file")
+                logger.warning(
+                    f"understudy: no pool file at {path}, so no call uses a pool: write one, or set pool_file"
+                )
                 return
             warnings: list[pool_file.Problem] = []
             pool = pool_file.load(path, os.environ, DIALECTS, warnings)
@@ -220,11 +222,11 @@ class Understudy:
             self.announce()
             self._look_at_pool()
             for name in self.engine.identities.look():
-                logger.info(f"understudy: the secret of {name} has changed: its suspensions are void")
+                logger.info(f"understudy: the secret of {name} has changed: what was suspended for it is forgotten")
             try:
                 ruleset = self.library.refresh()
             except RuleError as error:
-                logger.error(f"understudy: changed rules cannot be used, the last good ones stay\n{error}")
+                logger.error(f"understudy: the changed rules cannot be used, the last good rules stay in use\n{error}")
                 continue
             if ruleset is not None:
                 self.engine.use_rules(ruleset)
@@ -234,7 +236,9 @@ class Understudy:
         """Read the pool file when it has changed; a broken one leaves the last good pool in use."""
         match self.watched.look():
             case FileChange.GONE:
-                logger.warning(f"understudy: the pool file {self.watched.path} is gone: the pool stays as it was read")
+                logger.warning(
+                    f"understudy: the pool file {self.watched.path} is gone: the pool that was read last stays in use"
+                )
             case FileChange.CHANGED:
                 logger.info(f"understudy: the pool file {self.watched.path} has changed and is read again")
                 try:

@@ -862,8 +862,8 @@ def test_rule_folders_are_relative_to_the_file_and_have_to_be_there(tmp_path: Pa
 @pytest.mark.parametrize(
     ("intercept", "why"),
     [
-        ("{host: localhost, dialect: openai, port: 4000}", "being on this machine"),
-        ("{host: llm.corp, dialect: openai, port: 80}", "being plain HTTP"),
+        ("{host: localhost, dialect: openai, port: 4000}", "because it is on this machine"),
+        ("{host: llm.corp, dialect: openai, port: 80}", "because it is plain HTTP"),
     ],
 )
 def test_hosts_that_run_cannot_lead_to_the_proxy_are_told(intercept: str, why: str) -> None:

@@ -177,7 +177,7 @@ def test_o04_the_buttons(web: Web) -> None:
     """O04: suspend, probe, resume and reload do what the commands do, and say it in their words."""
     code, said = web.change("suspend", "candidate", "work", "gpt-5", "10m")
     assert (code, said["lines"][0][:49]) == (200, "candidate work gpt-5 is suspended by hand for 10m")
-    assert web.data()["entries"][0]["evidence"] == "asked for by somebody on the pool page"
+    assert web.data()["entries"][0]["evidence"] == "set by a person on the pool page"
     assert web.desk.asked("gpt-5") == "home"
     code, said = web.change("probe", "candidate", "work", "gpt-5")
     assert (code, web.data()["entries"][0]["state"]) == (200, "half-open")

@@ -115,9 +115,12 @@ def test_o04_list_explain_suspend_and_resume_from_the_shell(play: Stage, shell: 
         ("b", "ok"),
     ]
     assert "answered 1 (last " in shell("explain", alias, "openai")[1]
-    assert shell("probe", "a", alias)[1].startswith(f"candidate a {alias} is asked again by the next request")
+    assert shell("probe", "a", alias)[1].startswith(f"candidate a {alias} will be probed by the next request")
     status, said = shell("resume", "a", alias)
-    assert (status, f"candidate a {alias} is back; it was model_unsupported" in said) == (0, True)
+    assert (status, f"candidate a {alias} is back in rotation; it was suspended: model_unsupported" in said) == (
+        0,
+        True,
+    )
     play.play(alias, {"a": CHAT.answers(), "b": CHAT.answers()})
     assert play.call(CHAT, alias).status == 200
     assert play.order(alias) == ["a", "b", "a"]
@@ -316,7 +319,9 @@ def test_o04_over_mitmwebs_api(mitmdump: StartProxy, upstream: Upstream, other_u
     ]
     assert "1. a pair-web" in execute("pool.explain", "pair-web", "openai")["value"][1]
     assert json.loads(execute("pool.json", "status")["value"])["entries"][0]["name"] == "a"
-    assert execute("pool.resume", "all")["value"] == ["candidate a pair-web is back; it was by hand"]
+    assert execute("pool.resume", "all")["value"] == [
+        "candidate a pair-web is back in rotation; it was suspended: by hand"
+    ]
     assert execute("pool.reload")["value"][0].endswith("are in use")
     assert execute("pool.resume", "nobody", "x") == {"error": "there is no credential `nobody`: " + (
         "write one of a, b, c, claude-a, claude-b, gemini-a, gemini-b, x, x2"

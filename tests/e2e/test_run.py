@@ -380,7 +380,7 @@ def test_no_proxy_keeps_nothing_that_the_pool_looks_into(home: Home) -> None:
     doctor = f'no_proxy="$no_proxy,mycorp.openai.azure.com" exec {sys.executable} -m understudy.cli doctor'
     said = home.understudy("run", "--", "sh", "-c", doctor)
     assert said.returncode == 1
-    assert b"no_proxy holds mycorp.openai.azure.com, which leads round the proxy for *.openai.azure.com" in said.stdout
+    assert b"no_proxy holds mycorp.openai.azure.com, which bypasses the proxy for *.openai.azure.com" in said.stdout
 
 
 def test_env_without_a_proxy_says_how_to_start_one(home: Home) -> None:
@@ -397,11 +397,11 @@ def test_the_doctor_finds_a_real_proxy(home: Home, tmp_path: Path) -> None:
     """In a tool's own environment nothing is missing; in a bare one it says how to get there."""
     inside = home.understudy("run", "--", sys.executable, "-m", "understudy.cli", "doctor", "--", "sh")
     assert inside.returncode == 0, inside.stdout.decode()
-    assert b"ok:      this shell leads to the proxy" in inside.stdout
+    assert b"ok:      this shell uses the proxy" in inside.stdout
     bare = home.understudy("doctor")
     assert bare.returncode == 0
     assert b"ok:      a proxy runs at " in bare.stdout
-    assert b"note:    this shell does not lead to the proxy" in bare.stdout
+    assert b"note:    this shell does not use the proxy" in bare.stdout
     assert not [secret for secret in SECRETS.values() if secret.encode() in inside.stdout + bare.stdout]
 
 
@@ -545,7 +545,7 @@ def test_a_colleague_uses_the_teams_proxy(shared: tuple[Home, Running], laptop: 
         done = laptop.understudy("run", "--proxy", url, *words, *tool)
         assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b'{"answer": "from a"}', b"")
     inside = laptop.understudy("run", "--proxy", url, "--", *UNDERSTUDY, "doctor", "--", "sh")
-    assert (inside.returncode, b"this shell leads to the proxy at " in inside.stdout) == (0, True), inside.stdout
+    assert (inside.returncode, b"this shell uses the proxy at " in inside.stdout) == (0, True), inside.stdout
     login = {"UNDERSTUDY_PROXY_LOGIN": "team:pass word/1"}
     lines = laptop.understudy("env", "--proxy", address, extra=login).stdout.decode()
     assert f"export HTTPS_PROXY={url}\n" in lines
@@ -595,7 +595,8 @@ def test_a_proxy_that_no_tool_is_led_to_is_told_with_the_reason(shared: tuple[Ho
     owner, running = shared
     said = owner.understudy("doctor").stdout.decode()
     assert (
-        f"note:    a proxy runs at http://127.0.0.1:{running.port}, with {owner.pool_path}; no tool is led to" in said
+        f"note:    a proxy runs at http://127.0.0.1:{running.port}, with {owner.pool_path}; `run` and `env` do not use"
+        in said
     )
     assert f"`--proxy http://USER:PASSWORD@127.0.0.1:{running.port}`" in said
     refused = owner.understudy("env").stderr.decode()

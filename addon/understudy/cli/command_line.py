@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="understudy", description="When a model cannot go on, its understudy does.")
     parser.add_argument("--version", action="version", version=f"understudy {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    command = commands.add_parser("check", help="say what the proxy would say about a pool file")
+    command = commands.add_parser("check", help="check a pool file, and show what it means")
     command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
     command.set_defaults(run=check)
     command = commands.add_parser("init", help="write a pool file from the API keys in the environment, by name only")

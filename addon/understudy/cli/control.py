@@ -31,8 +31,8 @@ def add(commands: Any) -> None:
         ("status", [common], "what a running proxy has suspended, until when and why"),
         ("pick", [common, alias], "who would serve an alias now"),
         ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
-        ("resume", [common], "put it back"),
-        ("probe", [common], "let the next request find out whether it is back"),
+        ("resume", [common], "put a candidate, a credential or an upstream back into rotation"),
+        ("probe", [common], "let the next request find out whether something suspended works again"),
         ("reload", [common], "have the proxy read its pool file again"),
     ):
         command = commands.add_parser(name, parents=parents, help=text)
@@ -45,9 +45,7 @@ def add(commands: Any) -> None:
         elif name == "resume":
             command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
         elif name == "status":
-            command.add_argument(
-                "--watch", action="store_true", help="say it again whenever it has changed, until Ctrl-C"
-            )
+            command.add_argument("--watch", action="store_true", help="keep showing it, until Ctrl-C")
         command.set_defaults(run=run, command=name)
 
 

@@ -106,7 +106,7 @@ def examine(file: Path | None, command: Sequence[str], environ: Mapping[str, str
     elif way_out := tool_environment.way_out(environ):
         yield note(f"HTTPS_PROXY is {_place(way_out)}: a proxy that `understudy run` starts goes out through it")
     else:
-        yield note(f"this shell does not lead to the proxy: {DO_ENV}")
+        yield note(f"this shell does not use the proxy: {DO_ENV}")
     if pool is not None:
         yield from _base_urls(Sites(pool), environ)
     yield from _log(environ)
@@ -172,9 +172,8 @@ def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | N
             continue
         if running.why_not:
             where = f" at {running.place}" if running.port else ""
-            findings.append(
-                note(f"a proxy runs{where}, with {running.pool}; no tool is led to it, because {running.why_not}")
-            )
+            why = f"`run` and `env` do not use it, because {running.why_not}"
+            findings.append(note(f"a proxy runs{where}, with {running.pool}; {why}"))
             continue
         try:
             probe(running)
@@ -187,8 +186,11 @@ def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | N
         try:
             probe(far)
         except ProbeError as error:
-            return None, [*findings, problem(f"the proxy at {far.place}, where this shell leads, does not do: {error}")]
-        return far, [*findings, fine(f"this shell leads to the proxy at {far.place}, which has a pool file of its own")]
+            return None, [
+                *findings,
+                problem(f"the proxy at {far.place}, which this shell uses, does not work: {error}"),
+            ]
+        return far, [*findings, fine(f"this shell uses the proxy at {far.place}, which has a pool file of its own")]
     if usable is None:
         findings.append(note("no proxy is running: `understudy run -- COMMAND` starts one, or `understudy web`"))
         if _is_taken(PORT):
@@ -209,7 +211,7 @@ def _not_intercepted(running: Running, pool: Pool) -> Iterator[Finding]:
             # An older understudy tells of no patterns, and `run` can then not see that NO_PROXY leads round them.
             doubt = ", or is an older understudy" if "*" in host else ""
             mend = "use its command `pool.reload`, or start it again"
-            yield problem(f"the proxy does not look into {host}{doubt}: {mend}")
+            yield problem(f"the proxy does not intercept {host}{doubt}: {mend}")
 
 
 def _is_taken(port: int) -> bool:
@@ -231,7 +233,7 @@ def _tool(program: Path, running: Running | None, environ: Mapping[str, str]) ->
     if version is not None and not known_tools.reads_proxies(version):
         mend = "use Node.js 24, or `understudy dump --mode reverse:https://HOST` and the tool's base URL"
         number = ".".join(map(str, version))
-        yield problem(f"{program.name}: Node.js {number} ignores HTTPS_PROXY, so its calls go past the proxy: {mend}")
+        yield problem(f"{program.name}: Node.js {number} ignores HTTPS_PROXY, so its calls bypass the proxy: {mend}")
     if tool.advice:
         yield note(f"{program.name}: {tool.advice}")
     if program.name == "cline" and running is not None:
@@ -246,7 +248,7 @@ def _shell(running: Running, tool: known_tools.Tool | None, environ: Mapping[str
             covered = [host for host in running.hosts if not tool_environment.is_loopback(host)]
             covered = [host for host in covered if tool_environment.bypasses(entry, host)]
             if covered and entry not in tool_environment.LOOPBACK:
-                yield problem(f"{name} holds {entry}, which leads round the proxy for {covered[0]}: {DO_ENV}")
+                yield problem(f"{name} holds {entry}, which bypasses the proxy for {covered[0]}: {DO_ENV}")
     try:
         own = trust.certificates(Path(running.ca).read_bytes())
     except OSError:
@@ -258,7 +260,7 @@ def _shell(running: Running, tool: known_tools.Tool | None, environ: Mapping[str
     elif not tool and (missing := [name for name in needed if name not in trusting]):
         yield problem(f"the CA of the proxy is not in {' and '.join(missing)}: {DO_ENV}")
     else:
-        yield fine(f"this shell leads to the proxy, and its CA is trusted by {', '.join(trusting)}")
+        yield fine(f"this shell uses the proxy, and trusts its CA in {', '.join(trusting)}")
 
 
 def _trusts(path: str, own: Sequence[bytes]) -> bool:
@@ -280,10 +282,12 @@ def _base_urls(sites: Sites, environ: Mapping[str, str]) -> Iterator[Finding]:
             continue
         if parts.scheme == "http" or tool_environment.is_loopback(host):
             mend = f"unset it, or put `understudy dump --mode reverse:{parts.scheme}://{host}:{port}` in its place"
-            yield problem(f"{name} names {host}, which is called past the proxy: {mend}")
+            yield problem(f"{name} names {host}, whose calls bypass the proxy: {mend}")
         elif not sites.pooled(host, port):
             entry = f"{{host: {host}, dialect: {dialect}, base_path: {parts.path.rstrip('/') or '/v1'}}}"
-            yield problem(f"{name} names {host}, which is not looked into: add `intercept: [{entry}]` to the pool file")
+            yield problem(
+                f"{name} names {host}, which the proxy does not intercept: add `intercept: [{entry}]` to the pool file"
+            )
 
 
 def _log(environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
         "--rules", action="append", default=[], type=Path, metavar="FOLDER", help="as pool_rules; may be repeated"
     )
     command = commands.add_parser(
-        "replay", parents=[shared], help="say what the pool and the rules of now would have made of saved flows"
+        "replay", parents=[shared], help="play saved calls against the present pool file and rules, without any request"
     )
     command.add_argument("files", nargs="+", metavar="FILE", help="a flow dump of mitmproxy or a HAR; - is stdin")
     command.add_argument("--json", action="store_true", help="one JSON object per call, and one for the sum")
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "explain",
         parents=[shared, control.which_proxy()],
-        help="why an alias is served as it is by the running proxy; or tell a saved call as a story",
+        help="who answers for an alias in the running proxy and why; or what happened to a saved call",
     )
     command.add_argument(
         "words",

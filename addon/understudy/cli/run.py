@@ -153,7 +153,7 @@ def no_proxy_for_a_shell(environ: Mapping[str, str]) -> str:
     proxies = registry.running_proxies(environ)
     for each in proxies:
         if each.why_not:
-            return f"no tool can be led to the proxy of process {each.pid}, because {each.why_not}. Or"
+            return f"the proxy of process {each.pid} cannot be used, because {each.why_not}. Or"
     if any(each.demonstration for each in proxies):
         return "the proxy that runs is the demonstration, whose answers are made up"
     if any(each.companion for each in proxies):

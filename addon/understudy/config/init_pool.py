@@ -204,7 +204,9 @@ def _confirm(path: Path, environ: Mapping[str, str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    print("Next: put what may stand in for what into its routes, then `understudy run -- COMMAND`.")
+    print(
+        "Next: say in its `routes` which candidates may answer for which model, then run `understudy run -- COMMAND`."
+    )
     return 0
 
 

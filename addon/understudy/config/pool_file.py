@@ -157,9 +157,9 @@ def _surprises(pool: Pool) -> Iterator[str]:
         where = f"{each.host}:{each.port}" if each.port else each.host
         reverse = "set its base URL to that of `understudy dump --mode reverse:http://HOST:PORT` instead"
         if is_loopback(each.host):
-            yield f"a tool that `understudy run` starts calls {where} past the proxy, being on this machine: {reverse}"
+            yield f"tools under `understudy run` call {where} past the proxy, because it is on this machine: {reverse}"
         elif each.port == 80:
-            yield f"a tool that `understudy run` starts calls {where} past the proxy, being plain HTTP: {reverse}"
+            yield f"tools under `understudy run` call {where} past the proxy, because it is plain HTTP: {reverse}"
     routed = {choice.credential.name for route in pool.routes.values() for choice in route.choices}
     owned = {credential.upstream.name for credential in pool.credentials.values()}
     for name in pool.credentials:

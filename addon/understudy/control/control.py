@@ -111,7 +111,7 @@ class Control:
         if running is not None and not running.stated:
             # A hand means it: also where the route has no other candidate, which only a stated window keeps out.
             until = max(until, math.nextafter(running.until, math.inf))
-        suspension = Suspension(key, now, until, Label.UNKNOWN, BY_HAND, f"asked for by {printable(who)}")
+        suspension = Suspension(key, now, until, Label.UNKNOWN, BY_HAND, f"set by {printable(who)}")
         held = suspensions.suspend(suspension)
         entry = entry_of(suspensions, key, now)
         if held is None or entry is None:

@@ -31,7 +31,7 @@ FOLDER = Path(__file__).parent / "web"
 PATH = "/understudy"
 CHANGES = ("suspend", "resume", "probe", "reload")
 """The commands that the page may send."""
-WHO, PLACE = "somebody", "on the pool page"
+WHO, PLACE = "a person", "on the pool page"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

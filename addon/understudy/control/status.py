@@ -35,7 +35,8 @@ class Entry:
     """Something that is suspended, or was and has not been disproved yet.
 
     ``seconds``: how long yet, 0 when it is due. ``step``: the step of the ladder, from 1, of ``steps``; 0 where the
-    reply or a hand named the time. ``resume``: the arguments of the command that clears it.
+    reply or a hand named the time. ``resume``: the arguments of the command that clears it. ``again``: it is due
+    because a person wants it probed, and a probe that fails suspends it again until then; 0 where its time has run out.
     """
 
     state: State
@@ -54,6 +55,7 @@ class Entry:
     step: int
     steps: int
     resume: tuple[str, ...]
+    again: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,11 @@ def entry_of(suspensions: Suspensions, key: Key, now: float) -> Entry | None:
     due = suspensions.half_open(key)
     if due is None:
         return None
-    return _entry(due, State.PROBING if suspensions.is_probed(key) else State.HALF_OPEN, now)
+    state = State.PROBING if suspensions.is_probed(key) else State.HALF_OPEN
+    return _entry(due, state, now, suspensions.asked_early(key) or 0.0)
 
 
-def _entry(suspension: Suspension, state: State, now: float) -> Entry:
+def _entry(suspension: Suspension, state: State, now: float, again: float = 0.0) -> Entry:
     stated = bool(suspension.hint) or suspension.by_hand
     return Entry(
         state=state,
@@ -121,6 +124,7 @@ def _entry(suspension: Suspension, state: State, now: float) -> Entry:
         step=0 if stated else suspension.step + 1,
         steps=0 if stated else max(len(DEFAULTS[suspension.label].steps), suspension.step + 1),
         resume=words_of(suspension.key),
+        again=again,
     )
 
 

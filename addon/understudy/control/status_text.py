@@ -72,12 +72,16 @@ def _held(entry: Entry, now: float) -> str:
     due = f"{duration(entry.seconds)}, until {clock_time(entry.until, now)}"
     match entry.state:
         case State.PROBING:
-            text = f"a request finds out right now whether it is back; was {entry.reason}"
+            text = f"a request is probing it now; it was suspended: {entry.reason}"
         case State.HALF_OPEN:
-            text = f"due since {clock_time(entry.until, now)}, the next request is its probe; was {entry.reason}"
+            ended = "made due" if entry.again else "due"
+            at = clock_time(entry.until, now)
+            text = f"{ended} at {at}, the next request probes it; it was suspended: {entry.reason}"
         case _:
             text = f"{entry.reason}, for another {due}"
     text += f", since {clock_time(entry.since, now)}"
+    if entry.again:
+        text += f"; if the probe fails, again until {clock_time(entry.again, now)}"
     if entry.hint:
         text += f" (the reply said so: {entry.hint})"
     elif entry.step:
@@ -138,16 +142,16 @@ def _suspended(result: Suspended, prefix: str) -> list[str]:
 
 def _resumed(result: Resumed, prefix: str) -> Iterator[str]:
     for entry in result.entries:
-        yield f"{_name(entry)} is back; it was {entry.reason}"
+        yield f"{_name(entry)} is back in rotation; it was suspended: {entry.reason}"
     if not result.entries:
         yield "nothing is suspended" if result.target == "all" else f"{result.target} was not suspended"
     for entry in result.left:
-        yield f"still in the way: {_name(entry)}, {entry.reason}; `{prefix}resume {shlex.join(entry.resume)}` ends it"
+        yield f"still suspended: {_name(entry)}, {entry.reason}; `{prefix}resume {shlex.join(entry.resume)}` ends it"
 
 
 def _probed(result: Probed) -> Iterator[str]:
     for entry in result.entries:
-        yield f"{_name(entry)} is asked again by the next request; it was {entry.reason}"
+        yield f"{_name(entry)} will be probed by the next request; it was suspended: {entry.reason}"
     if not result.entries:
         yield f"{result.target} is not suspended: requests ask it anyway"
 
@@ -160,4 +164,4 @@ def _pick(result: Pick) -> list[str]:
         case Outcome.WAITS:
             return [f"{head}the request would wait {duration(result.seconds)}: {result.reason} (route {result.route})"]
         case Outcome.REFUSED:
-            return [f"{head}nobody would be asked (route {result.route})", *result.reason.splitlines()]
+            return [f"{head}no candidate would be asked (route {result.route})", *result.reason.splitlines()]

@@ -150,7 +150,9 @@ class Exchange:
         if (waiting := self._chooser.seat_back_in(now, self.budget.patience)) is not None:
             seat, seconds = waiting
             self._again = Attempt(0, seat)
-            return self._pause(now, seconds, f"{seat} comes back in a moment, and the session stays with it")
+            return self._pause(
+                now, seconds, f"{seat} is back in a moment, and the session stays on it to keep its prompt cache"
+            )
         return self._next(now)
 
     def resume(self, now: float) -> Step:

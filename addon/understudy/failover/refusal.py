@@ -115,7 +115,7 @@ def _line(
         if outcome.attempt.candidate == member:
             return f"{name}: {outcome.verdict.label} by {outcome.verdict.rule}: {outcome.verdict.evidence}"
     if excluded:
-        return f"{name}: not tried, what another candidate said holds for it as well"
+        return f"{name}: not tried: what another candidate answered applies to it too"
     budget = lineup.route.budget
     return f"{name}: not tried, the budget of {budget.attempts} attempts in {budget.seconds:g} s is spent"
 

@@ -200,7 +200,7 @@ class FlowJournal:
                 listener(flow, facts)
             except Exception as error:
                 # To write about a call must never cost it.
-                logger.error(f"understudy: an exchange cannot be told: {error!r}")
+                logger.error(f"understudy: a call cannot be logged: {error!r}")
 
     def _since(self, facts: Facts) -> float:
         began: float = facts["time"]

@@ -30,7 +30,7 @@ from understudy.suspensions import Suspensions
 NO_PLAIN_VIA = "plain HTTP through an upstream proxy would show the secret to that proxy: use an https:// url"
 NO_INSECURE = "ssl_insecure is set, and a secret needs verified TLS: unset it, or give the upstream verify: false"
 NO_REMOTE = (
-    "understudy: this proxy listens beyond loopback and asks nobody for a password, so pool credentials are not used: "
+    "understudy: this proxy listens beyond loopback and asks for no password, so pool credentials are not used: "
     "start it with --listen-host 127.0.0.1, set proxyauth, or set pool_allow_remote=true"
 )
 NO_BROWSER = (

@@ -84,7 +84,8 @@ class Summary:
         if self.waits:
             lines.append(f"waits:     {self.waits}")
         lines.append(
-            f"different from what happened: {self.different}, of these failed then and answered now: {self.saved}"
+            f"{counted(self.different, 'call')} would end differently now; {self.saved} of them failed then and would "
+            "be answered"
         )
         if counts.strays:
             lines.append(f"attempts whose call is not near them in the file: {counts.strays}")
