@@ -3,7 +3,7 @@
     scripts/bench-rules [--rounds N] [--mutated N]
 
 Prints the median and the 99th percentile for replies of 4 KiB and 1 MiB, each judged for the first time, parsing
-included. `--mutated N` also judges N spoilt replies (seeded), and fails when one raises.
+included, in CPU time. `--mutated N` also judges N spoilt replies (seeded), and fails when one raises.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def measure(ruleset: Ruleset, make: Callable[[int], bytes], rounds: int) -> list
     durations = []
     for number in range(rounds):
         reply = Reply(400, model=f"acme-{number}", body=make(number))
-        begun = time.perf_counter()
+        begun = time.thread_time()
         ruleset.judge(reply)
-        durations.append(time.perf_counter() - begun)
+        durations.append(time.thread_time() - begun)
     return sorted(durations)
 
 

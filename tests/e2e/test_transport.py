@@ -167,7 +167,7 @@ def test_l11_when_nobody_can_be_reached(
     assert 1 <= int(own.header("retry-after")) <= 6
     assert "none of their upstreams can be reached from here" in own.body.decode()
     log = stage.proxy.log_text()
-    steps = re.findall("overloaded by builtin/fault, upstream suspended ([0-9a-z]+): connect", log)
+    steps = re.findall(r"overloaded by builtin/fault \(open\), upstream suspended ([0-9a-z]+): connect", log)
     assert len(steps) >= 2 and set(steps) <= {"5s", "6s"}
     assert not crashes(stage.proxy)
 

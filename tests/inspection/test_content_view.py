@@ -66,7 +66,7 @@ def test_a_stream_is_read_out() -> None:
     for content, content_type in ((CHAT, SSE), (json.dumps(GEMINI).encode(), "application/json")):
         text = shown(flow_with(content, content_type)).text
         assert text.startswith("understudy: exchange 3f9a1c2b4d5e")
-        assert "429 rate_limited by openai/rate_limited" in text
+        assert "429 rate_limited by fallback/rate_limited (open)" in text
         for block in ANSWER:
             assert f"\n\n{block}\n\n" in text
         assert "choices" not in text

@@ -23,7 +23,7 @@ FACTS: dict[str, Any] = {
     "attempts": 3,
     "tried": [
         {"number": 1, "place": 1, "credential": "work", "model": "gpt-5", "status": 429, "label": "rate_limited"}
-        | {"rule": "openai/rate_limited", "evidence": "HTTP 429: slow down"},
+        | {"rule": "fallback/rate_limited", "evidence": "HTTP 429: slow down", "open": True},
         {"number": 2, "place": 1, "credential": "work", "model": "gpt-5", "status": 0, "label": "overloaded"}
         | {"rule": "builtin/fault", "evidence": "closed: reset", "again": True}
         | {"suspended": {"what": "upstream openai", "seconds": 5.0}},
@@ -49,7 +49,7 @@ def test_the_whole_exchange() -> None:
         == """\
 understudy: exchange 3f9a1c2b4d5e, gpt-5 by route gpt-* (openai chat/completions, streamed)
 
-    1  work gpt-5           429 rate_limited by openai/rate_limited: HTTP 429: slow down
+    1  work gpt-5           429 rate_limited by fallback/rate_limited (open): HTTP 429: slow down
                             waited 2.0s: work gpt-5: rate_limited, tried once more
     2  work gpt-5 (again)   overloaded by builtin/fault, upstream suspended 5s: closed: reset
     3  router openai/gpt-5  200 ok by builtin/output
@@ -70,7 +70,7 @@ def test_one_attempt() -> None:
         == """\
 understudy: attempt 1 of exchange 3f9a1c2b4d5e, gpt-5 by route gpt-* (openai chat/completions, streamed)
 
-    1  work gpt-5  429 rate_limited by openai/rate_limited: HTTP 429: slow down"""
+    1  work gpt-5  429 rate_limited by fallback/rate_limited (open): HTTP 429: slow down"""
     )
 
 

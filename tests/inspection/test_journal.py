@@ -301,3 +301,15 @@ def test_a_failure_within_a_longer_suspension_says_what_is_left_of_it(
 
 def known_key() -> Key:
     return key_of(A, Scope.CANDIDATE)
+
+
+def test_an_open_verdict_is_told_as_one(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Line, comment and facts say that no words made the verdict (J01); a certain one needs no mark."""
+    told = Told(stage, route(A), [Reply(400, body=b"odd")])
+    assert lines(caplog) == [("INFO", "1/1 a m1: released: unknown by builtin/unknown (open): HTTP 400: odd")]
+    assert told.flow.comment == lines(caplog)[0][1]
+    assert told.facts["tried"][0]["open"] is True
+    caplog.clear()
+    told = Told(stage, route(A), [reply(Label.REQUEST_INVALID)])
+    assert lines(caplog) == [("INFO", "1/1 a m1: released: request_invalid by test/request_invalid: because")]
+    assert "open" not in told.facts["tried"][0]

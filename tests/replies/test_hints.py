@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.replies.hints import ABSURD, Hint, read_hint
+from understudy.replies.hints import ABSURD, Hint, read_hint, sent_at
 from understudy.replies.reply import Reply
 
 NOW = 1_780_000_000.0
+HOUR, DAY = 3600, 86400
 
 
 def reply(body: object = "", status: int = 429, **headers: str) -> Reply:
@@ -105,8 +106,53 @@ def test_promises_are_read(given_reply: Reply, seconds: float, source: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("message", "host", "seconds"),
+    [
+        # NOW is 20:26:40 UTC on 28 May 2026.
+        ("Usage limit reached for 5 hour. Your limit will reset at 2026-05-29 06:26:40", "api.z.ai", 2 * HOUR),
+        ("Usage limit reached. Your limit will reset at 2026-05-28 22:26:40", "relay.example", 2 * HOUR),
+        ("[1308][Your limit will reset at 2026-05-29 04:31:40][20260529]", "open.bigmodel.cn", 300),
+        ("您的限额将在 2026-05-29 06:26:40 重置", "relay.example", 2 * HOUR),
+        ("额度已用尽,请于2026年5月29日 06:26后重试", "relay.example", 2 * HOUR - 40),
+        ("5-hour usage limit reached, resets at 2026-05-28T23:26:40Z (2056)", "", 3 * HOUR),
+        ("resets at 2026-05-28T23:26:40+02:00", "", HOUR),
+        ("You will regain access on 2026-06-01 at 00:00 UTC.", "", 3 * DAY + 3 * HOUR + 2000),
+        ("Your quota resets on 2026-05-29.", "", 3 * HOUR + 2000),
+        ("Please try again in 58 hours. Please review our terms.", "", 58 * HOUR),
+        ("try again in 3 days 4 hours 9 minutes", "", 3 * DAY + 4 * HOUR + 9 * 60),
+        ("You've hit your limit · resets 8pm (America/New_York)", "", 3 * HOUR + 2000),
+        ("Your limit will reset at 10pm.", "", HOUR + 2000),
+        ("Your limit will reset at 3:30 PM", "", 19 * HOUR + 200),
+        ("resets May 30 at 7am (Asia/Calcutta)", "", DAY + 5 * HOUR + 200),
+        ("try again at Jun 1st, 2026 12:26 AM.", "", 3 * DAY + 4 * HOUR - 40),
+        ("resets Jan 2 at 12am", "", 218 * DAY + 3 * HOUR + 2000),
+        ("Model not supported (reset after 30s)", "", 30),
+        ("You have used all of today's free usage. Come back in 3h 47m.", "", 3 * HOUR + 47 * 60),
+    ],
+)
+def test_times_in_sentences(message: str, host: str, seconds: float) -> None:
+    """L01: a date or a time of day, in the zone that it names, else in the vendor's where that is known, else UTC."""
+    hint = read_hint(Reply(429, host=host, body=json.dumps(said(message)).encode()), NOW)
+    assert hint is not None
+    assert hint.seconds == pytest.approx(seconds)
+    assert hint.source == "message"
+
+
+def test_when_a_reply_was_sent() -> None:
+    assert sent_at(reply(date=formatdate(NOW, usegmt=True))) == NOW
+    for odd in ("", "yesterday", "Thu, 32 Foo 99999 99:99:99 GMT"):
+        assert sent_at(reply(date=odd)) == 0
+
+
+@pytest.mark.parametrize(
     "given_reply",
     [
+        reply(said("Your limit will reset at 2026-05-28 19:00:00")),
+        reply(said("resets at 2026-13-45 99:99:99")),
+        reply(said("resets at 25pm")),
+        reply(said("resets Feb 30 at 7am")),
+        reply(said("The model was retired on 2026-12-01")),
+        reply(said("resets soon")),
         reply(retry_after="-5"),
         reply(retry_after="0"),
         reply(retry_after="NaN"),

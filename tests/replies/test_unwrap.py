@@ -127,3 +127,43 @@ def test_arguments_of_a_tool_in_a_message_are_not_unwrapped() -> None:
     message = 'Failed to parse tool call arguments: {"error": {"code": "model_not_found", "message": "x"}}'
     assert [info.code for info in reply({"error": {"message": message}}).errors] == [""]
     assert "model_not_found" not in reply({"error": {"message": message}}).said[0].message
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "expected"),
+    [
+        # a gateway's exception around its provider's words
+        (
+            {"message": json.dumps({"args": {"description": json.dumps({"error": INNER})}, "error_type": "Invoke"})},
+            400,
+            INFO,
+        ),
+        # JSON that was quoted once more inside a sentence
+        ({"message": "Upstream said: " + json.dumps(json.dumps({"error": INNER}))[1:-1]}, 400, INFO),
+        # a message that is nothing but a code
+        ({"error": {"message": "context_length_exceeded"}}, 400, ErrorInfo("context_length_exceeded", "", "",
+                                                                           "context_length_exceeded")),
+        # an event that is no JSON and says that it is an error
+        ("data: error: engine is shut down\n\n", 200, ErrorInfo(message="error: engine is shut down")),
+        (": hello\nevent: x\ndata: Exception: no worker\n\n", 200, ErrorInfo(message="Exception: no worker")),
+        ({"header": {"code": 11200, "message": "m", "status": 2}}, 200, ErrorInfo("11200", "", "", "m")),
+    ],
+)  # fmt: skip
+def test_what_gateways_wrap(body: object, status: int, expected: ErrorInfo) -> None:
+    """A02 and the misreadings by kind: the error inside is found however it was packed."""
+    assert reply(body, status).errors[0] == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "data: an error: in an answer\n\n",
+        'data: {"choices": [{"delta": {"content": "data: error: x"}}]}\n\n',
+        {"header": {"code": 0, "message": "Success"}, "payload": {"choices": {}}},
+        {"header": {"code": 17, "message": "m"}, "payload": {"choices": {}}},
+        {"choices": [{"message": {"content": "x"}}], "args": {"message": "m"}, "error_type": None},
+    ],
+)
+def test_what_is_no_error_in_a_success(body: object) -> None:
+    """F08: an answer's own words stay an answer."""
+    assert reply(body, 200).errors == ()

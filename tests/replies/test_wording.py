@@ -7,6 +7,8 @@ import json
 import pytest
 
 from understudy.replies.reply import Reply
+from understudy.replies.unwrap import ErrorInfo
+from understudy.replies.wording import fold
 
 
 def reply(body: object, status: int = 400, **fields: object) -> Reply:
@@ -76,3 +78,34 @@ def test_another_model_is_not_taken_for_the_requested_one(message: str, model: s
 
 def test_the_alias_counts_as_well() -> None:
     assert reply({"error": "fast-1 not found"}, model="gpt-5", alias="fast-1").names_model()
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "cp1252"])
+def test_a_text_in_a_wrong_charset_is_read(charset: str) -> None:
+    """A gateway decoded UTF-8 as something else; rules see what was meant."""
+    meant = "该模型不存在"
+    misread = "".join(bytes((byte,)).decode(charset, "replace") for byte in meant.encode())
+    if "\ufffd" in misread:  # five bytes are undefined in Windows-1252; decoders let them through
+        misread = "".join(
+            bytes((byte,)).decode(charset) if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else chr(byte)
+            for byte in meant.encode()
+        )
+    assert misread != meant
+    assert fold(misread) == meant
+    for fine in ("café déjà vu", "naïve Ünïcödé", "模型", "Ã", "plain"):
+        assert fold(fine) == fine.lower()
+
+
+def test_gbk_that_is_called_utf_8_is_read() -> None:
+    """Some Chinese gateways send GBK; a cut UTF-8 text is not taken for it."""
+    assert Reply(400, body='{"error": "该模型不存在"}'.encode("gbk")).error == ErrorInfo(message="该模型不存在")
+    cut = Reply(400, body="模型不存在".encode()[:-1])
+    assert cut.text.startswith("模型不存")
+    assert Reply(400, body=b"caf\xe9 is closed").text == "caf\ufffd is closed"
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
+    text = fold("Begin " + "word  " * 3000 + "END")
+    assert text.startswith("begin word word")
+    assert text.endswith("word wo")  # of what is looked at, which ends before the message does
+    assert len(text) < 700

@@ -14,8 +14,18 @@ import pytest
 from understudy.codec.yaml_nodes import RuleError
 from understudy.model.verdict import Label
 from understudy.replies.reply import Reply
-from understudy.rules.folders import RuleLibrary, load_folder, rule_files, shipped, shipped_folder, stamp
+from understudy.rules.conditions import CODE_OR_TYPE, INFO_FIELDS, MODIFIERS
+from understudy.rules.folders import (
+    RuleLibrary,
+    load_folder,
+    load_vocabulary,
+    rule_files,
+    shipped,
+    shipped_folder,
+    stamp,
+)
 from understudy.rules.near_misses import faults
+from understudy.rules.phrases import BUILT_IN
 from understudy.rules.ruleset import Ruleset
 
 GOOD = """\
@@ -78,7 +88,8 @@ def test_the_shipped_rules_load() -> None:
     assert (shipped_folder() / "README.md").is_file()
     for rule in shipped().rules:
         assert rule.source.startswith("https://")
-        assert rule.id.endswith(f"/{rule.labels[0]}") or rule.id == "general/credential_blocked"
+        several = rule.id in ("general/credential_blocked", "general/other_thing")
+        assert rule.id.endswith(f"/{rule.labels[0]}") or several
 
 
 def test_the_manual_has_the_table_of_rules() -> None:
@@ -240,3 +251,18 @@ def test_folders_that_cannot_be_used_change_nothing(tmp_path: Path) -> None:
             library.use([str(folder) for folder in folders])
         assert (library.ruleset, library.folders) == (good, (tmp_path / "good",))
     assert library.refresh() is None
+
+
+def test_the_manual_documents_the_language(tmp_path: Path) -> None:
+    """Every modifier, field, kind of word and bracket is in rules/README.md; the vocabulary that it shows is one."""
+    manual = (shipped_folder() / "README.md").read_text("utf-8")
+    assert [name for name in MODIFIERS if f"`field|{name}`" not in manual] == []
+    assert [name for name in (*INFO_FIELDS, CODE_OR_TYPE, "status", "text") if f"`{name}`" not in manual] == []
+    chapter = manual.partition("## The language of phrases")[2].partition("\n## ")[0].replace("\\|", "|")
+    written = [f"<{name}>" for name in BUILT_IN]
+    written += ["model(s)", "(a|b c)", "[a|b]", "<name>", "*", "*_key", "...", "^", "$", "~(a|b)", "!(a|b)"]
+    assert [each for each in written if f"`{each}`" not in chapter] == []
+    (example,) = re.findall(r"```yaml\n(.*?)```", chapter, re.DOTALL)
+    (tmp_path / "vocabulary.yaml").write_text(example)
+    assert list(load_vocabulary([tmp_path]).faults()) == []
+    assert "seat" in load_vocabulary([tmp_path]).nodes

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from understudy.codec.yaml_nodes import RuleError
-from understudy.model.verdict import Label, Then
+from understudy.model.verdict import Label, Then, Verdict
 from understudy.replies.reply import Reply
 from understudy.rules.python_rule import PythonRule, load_python_rule
 from understudy.rules.ruleset import Ruleset, Status
@@ -36,11 +36,15 @@ def classify(reply: Reply) -> Verdict | None:
 GONE = Reply(400, body=b'{"seat": "gone", "message": "m"}')
 
 
-def load(folder: Path, text: str = GOOD) -> PythonRule:
+def write(folder: Path, text: str) -> Path:
     file = folder / "acme" / "seats.py"
     file.parent.mkdir(exist_ok=True)
     file.write_text(text)
-    return load_python_rule(file, "acme/seats")
+    return file
+
+
+def load(folder: Path, text: str = GOOD) -> PythonRule:
+    return load_python_rule(write(folder, text), "acme/seats")
 
 
 def with_body(body: str) -> str:
@@ -60,6 +64,16 @@ def test_a_file_becomes_a_rule(tmp_path: Path) -> None:
     assert (verdict.label, verdict.rule) == (Label.MODEL_UNSUPPORTED, "acme/seats")
     assert (verdict.evidence, verdict.then) == ("HTTP 400: m", Then(seconds=60))
     assert Ruleset([rule]).judge(Reply(400, body=b'{"seat": "taken"}')).label is Label.UNKNOWN
+
+
+def test_a_rule_says_whether_it_is_certain(tmp_path: Path) -> None:
+    def said(text: str, identity: str = "acme/seats") -> Verdict:
+        rule = load_python_rule(write(tmp_path, text), identity)
+        return Ruleset([rule]).judge(GONE)
+
+    assert said(GOOD).certain
+    assert said(GOOD.replace("seconds=60)", "seconds=60), certain=False")).is_open
+    assert said(GOOD, "fallback/seats").is_open
 
 
 def test_a_draft_and_a_veto_can_be_written(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ RULES = shipped()
 MATCHES = [(rule, example) for rule in RULES.rules for example in rule.matches]
 NEAR_MISSES = [(rule, example) for rule in RULES.rules for example in rule.near_misses]
 SUSPENDING = {Label.MODEL_UNSUPPORTED, Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED, Label.CREDENTIAL_REJECTED}
+DATE = "Fri, 02 Jan 2026 00:00:00 GMT"
 HARMLESS = {Label.REQUEST_INVALID, Label.UNKNOWN}
 
 
@@ -455,3 +456,121 @@ def test_said_is_what_rules_see() -> None:
         404, model="acme-1", body=json.dumps({"error": {"message": "Model  ACME-1 is gone", "code": "X"}}).encode()
     )
     assert reply.said == (ErrorInfo(code="x", message="model {model} is gone"),)
+
+
+# -- certainty --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "rule", "is_open"),
+    [
+        (Reply(404, body=b'{"error": {"code": "model_not_found"}}'), "general/model_unsupported", False),
+        (Reply(429, body=b'{"error": "Too many requests"}'), "general/rate_limited", False),
+        (Reply(200, body=b'{"base_resp": {"status_code": 1008}}'), "minimax/quota_exhausted", False),
+        (Reply(200, body=b'{"choices": [{}]}'), "builtin/ok", False),
+        (Reply(500), "fallback/overloaded", True),
+        (Reply(400, body=b'{"error": "A strange thing"}'), "fallback/request_invalid", True),
+        (Reply(403, body=b'{"error": "Seat 4 is taken"}'), "builtin/unknown", True),
+        (Reply(302), "builtin/unknown", True),
+        (Reply(400, headers=(("x-understudy", "1"),)), "builtin/understudy", True),
+        (Reply(0, fault=Fault(FaultKind.CLOSED, "it broke", sent=True)), "builtin/fault", True),
+    ],
+)
+def test_a_verdict_is_certain_where_words_made_it(reply: Reply, rule: str, is_open: bool) -> None:
+    """J01-J03 rest on this: only an open verdict is compared with what another candidate says."""
+    verdict = RULES.judge(reply)
+    assert (verdict.rule, verdict.is_open) == (rule, is_open)
+    assert verdict.in_words == f"{verdict.label} by {rule}" + (" (open)" if is_open else "")
+
+
+def test_every_shipped_rule_is_certain_but_the_fallbacks() -> None:
+    for rule, shown in MATCHES:
+        said = rule.speak(shown.reply)
+        assert said is not None
+        assert said.is_open == rule.id.startswith("fallback/"), rule.id
+
+
+# -- hints of hours ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "headers", "label", "scope"),
+    [
+        ("Too many requests. Please try again in 58 hours", {}, Label.QUOTA_EXHAUSTED, None),
+        ("Too many requests for acme-1, try again in 58 hours", {}, Label.QUOTA_EXHAUSTED, Scope.CANDIDATE),
+        ("Rate limit reached", {"retry-after": "7200"}, Label.QUOTA_EXHAUSTED, None),
+        ("Rate limit reached, resets at 2026-01-02T03:00:00Z", {"date": DATE}, Label.QUOTA_EXHAUSTED, None),
+        ("Rate limit reached, resets at 2026-01-02T00:05:00Z", {"date": DATE}, Label.RATE_LIMITED, None),
+        ("Rate limit reached, resets at 2026-01-02T03:00:00Z", {}, Label.RATE_LIMITED, None),
+        ("Too many requests, try again in 59 minutes", {}, Label.RATE_LIMITED, None),
+        ("Slow down", {}, Label.RATE_LIMITED, None),
+    ],
+)
+def test_hours_make_a_rate_limit_a_quota(
+    message: str, headers: dict[str, str], label: Label, scope: Scope | None
+) -> None:
+    """L05: nobody is asked to slow down for hours; the verdict is a function of the reply, so dates need its own."""
+    verdict = judge({"error": {"message": message}}, 429, headers=tuple(headers.items()))
+    assert (verdict.label, verdict.then.scope, verdict.certain) == (label, scope, True)
+
+
+def test_a_bare_429_of_hours_stays_what_it_is() -> None:
+    """L03: a Retry-After of 18 days without a word is no quota."""
+    assert judge("", 429, headers=(("retry-after", "1555200"),)).rule == "fallback/rate_limited"
+
+
+# -- misreadings by kind ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "label"),
+    [
+        # somebody else's file, cache or bucket, told like a key's fault
+        ("You do not have permission to access the File abc or it may not exist.", 403, Label.REQUEST_INVALID),
+        ("Permission denied on cachedContents/abc123", 403, Label.REQUEST_INVALID),
+        ("Access denied to bucket gs-notes", 403, Label.REQUEST_INVALID),
+        ("Error retrieving tool list from MCP server: 'notes'. Http status code: 401", 424, Label.REQUEST_INVALID),
+        ("You do not have permission to access this model", 403, Label.MODEL_UNSUPPORTED),
+        ("API key not found", 401, Label.CREDENTIAL_REJECTED),
+        # a parameter that is deprecated, and a model that is
+        ("`temperature` is deprecated for this model.", 400, Label.CAPABILITY_UNSUPPORTED),
+        ("top_p is no longer supported with acme-1", 400, Label.CAPABILITY_UNSUPPORTED),
+        ("acme-1 is deprecated", 400, Label.MODEL_UNSUPPORTED),
+        # a number of tokens, and a feature
+        ("the context length only supports 30000 tokens", 400, Label.CONTEXT_EXCEEDED),
+        ("This endpoint only supports streaming", 400, Label.CAPABILITY_UNSUPPORTED),
+        # a plan or a marketplace, in words about users and roles
+        ("Model access is denied due to IAM user or service role is not authorized", 403, Label.MODEL_UNSUPPORTED),
+        ("your current token plan not support model, acme-1", 500, Label.MODEL_UNSUPPORTED),
+        ("Your role is not authorized to perform: notes:Read", 403, Label.CREDENTIAL_REJECTED),
+        # a key that the relay does not have
+        ("NVIDIA_NIM_API_KEY is not set. Add it to your .env file.", 503, Label.CREDENTIAL_REJECTED),
+        ("max_tokens is not set", 400, Label.REQUEST_INVALID),
+        # an account that has spent what it may, and one that is banned
+        ("Account acme is suspended, possibly due to reaching the spending limit", 412, Label.QUOTA_EXHAUSTED),
+        ("Account acme has been suspended", 403, Label.CREDENTIAL_REJECTED),
+        # budgets of tokens, and of money
+        ("thinking budget must be less than max_tokens", 400, Label.REQUEST_INVALID),
+        ("Budget has been exceeded! Current cost: 14.0", 400, Label.QUOTA_EXHAUSTED),
+        ("Model id: acme-1, has no provider supported", 400, Label.MODEL_UNSUPPORTED),
+        ("context deadline exceeded", 500, Label.OVERLOADED),
+        ("Your access was terminated due to violation of our policies", 403, Label.CREDENTIAL_REJECTED),
+        ("No endpoints available matching your guardrail restrictions and data policy.", 404, Label.MODEL_UNSUPPORTED),
+    ],
+)
+def test_known_misreadings_by_kind(message: str, status: int, label: Label) -> None:
+    """Each stands for its kind, with a neighbour that sounds alike and means something else."""
+    assert judge({"error": {"message": message}}, status).label is label
+
+
+def test_a_timeout_inside_a_success_is_overloaded() -> None:
+    body = {"base_resp": {"status_code": 1001, "status_msg": "request timeout"}}
+    assert judge(body, 200).label is Label.OVERLOADED
+
+
+def test_only_rules_that_could_speak_are_asked_and_nothing_changes() -> None:
+    """The index leaves out rules of other hosts and of other codes; every example is judged as without it."""
+    for rule, shown in MATCHES:
+        alone = next((each for each in RULES.rules if each.speak(shown.reply) is not None), None)
+        assert alone is not None
+        assert RULES.judge(shown.reply).rule == alone.id, rule.id

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from understudy.codec.yaml_nodes import RuleError
 from understudy.model.verdict import Label, Scope, Then
 from understudy.replies.reply import Reply
+from understudy.rules.folders import shipped_vocabulary
 from understudy.rules.ruleset import Rule, Status
 from understudy.rules.yaml_rule import read_rule
 
@@ -112,6 +113,22 @@ def test_applies_to(tmp_path: Path, applies_to: str, hit: dict[str, str], miss: 
     assert not rule.matches_reply(Reply(400, **miss))  # type: ignore[arg-type]
 
 
+def test_a_rule_says_whether_it_is_certain(tmp_path: Path) -> None:
+    for extra, identity, certain in (
+        ("", "vendor/thing", True),
+        ("certain: false\n", "vendor/thing", False),
+        ("", "fallback/thing", False),
+        ("certain: true\n", "fallback/thing", True),
+    ):
+        text = GOOD.replace("vendor/thing", identity) + extra
+        rule = load_file(write(tmp_path, text, f"{identity}.yaml"), tmp_path)
+        said = rule.speak(reply(code="gone"))
+        assert said is not None
+        assert (rule.certain, said.certain) == (certain, certain)
+    with pytest.raises(RuleError, match="write true or false"):
+        load_file(write(tmp_path, GOOD + "certain: perhaps\n"), tmp_path)
+
+
 def test_an_absent_value_equals_nothing(tmp_path: Path) -> None:
     assert not rule_with(tmp_path, "{json.a.b|re: '.*'}").matches_reply(reply())
 
@@ -190,3 +207,67 @@ def test_mutated_files_raise_nothing_but_rule_errors(tmp_path: Path, at: int, ne
     except RuleError as error:
         problem = str(error)
     assert problem.startswith(f"{file}:")
+
+
+# -- phrases ----------------------------------------------------------------------------------------------------
+
+
+def says(folder: Path, when: str) -> Rule:
+    text = GOOD.replace("when:\n  code: gone\n", f"when:\n{when}")
+    return read_rule(write(folder, text), "vendor/thing", shipped_vocabulary())
+
+
+@pytest.mark.parametrize(
+    ("when", "hit", "miss"),
+    [
+        ("  message|says: <the-model> <is-retired>\n", reply("model x-1 was retired"), reply("The key was retired")),
+        ("  message|says: [gone, is <served>]\n", reply("it is supported"), reply("it is empty")),
+        ("  code|says: model not found\n", reply(code="ModelNotFound"), reply("model not found")),
+        ("  type|says: model not found\n", reply(type="MODEL_NOT_FOUND"), reply(code="model_not_found")),
+        ("  code-or-type|says: not found\n", reply(type="not_found"), reply(code="not", type="found")),
+        ("  json.error.hint|says: try again\n", reply(hint="Try again!"), reply("try again")),
+        ("  message|says: gone\n  message|says-not: <try-later>\n", reply("gone"), reply("gone, try again later")),
+        ("  - message|says: gone\n  - status: 404\n", reply(status=404), reply("here")),
+    ],
+)  # fmt: skip
+def test_rules_speak_in_phrases(tmp_path: Path, when: str, hit: Reply, miss: Reply) -> None:
+    rule = says(tmp_path, when)
+    assert rule.matches_reply(hit)
+    assert not rule.matches_reply(miss)
+    assert not rule.matches_reply(Reply(400))
+
+
+def test_an_expression_is_searched_in_the_beginning_of_a_body_only(tmp_path: Path) -> None:
+    """H02: an expression may cost the square of the text, so it does not get all of what a peer sends."""
+    rule = says(tmp_path, "  text|re: 'odd.*thing'\n")
+    assert rule.matches_reply(Reply(403, body=b"<html>" + b"x" * 4000 + b"odd thing"))
+    assert not rule.matches_reply(Reply(403, body=b"<html>" + b"x" * 5000 + b"odd thing"))
+
+
+def test_a_rule_knows_its_phrases(tmp_path: Path) -> None:
+    rule = says(tmp_path, "  - message|says: [a b, c]\n  - code|says: d\n    message|says-not: e\n")
+    assert rule.phrases == ("a b", "c", "d", "e")
+
+
+@pytest.mark.parametrize(
+    ("when", "what"),
+    [
+        ("  message|says: a (b\n", "`a (b`: a `)` is missing"),
+        ("  message|says: <nobody>\n", "the vocabulary has no <nobody>"),
+        ("  code-or-type: gone\n", "`code-or-type` takes only `says`"),
+    ],
+)
+def test_a_phrase_that_means_nothing_is_told_with_its_line(tmp_path: Path, when: str, what: str) -> None:
+    with pytest.raises(RuleError) as caught:
+        says(tmp_path, when)
+    assert what in str(caught.value)
+    assert caught.value.problems[0].line == 7
+
+
+def test_an_example_may_name_the_error_without_a_body(tmp_path: Path) -> None:
+    short = "{status: 404, code: gone, message: It is gone, type: t, param: p}"
+    rule = load_file(write(tmp_path, GOOD.replace("{status: 404, body: {error: {code: gone}}}", short)), tmp_path)
+    assert rule.matches[0].reply.json == {"error": {"message": "It is gone", "code": "gone", "type": "t", "param": "p"}}
+    both = "{status: 404, code: gone, body: {error: {code: gone}}}"
+    with pytest.raises(RuleError, match="`code` stands beside `body`"):
+        load_file(write(tmp_path, GOOD.replace("{status: 404, body: {error: {code: gone}}}", both)), tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import io
 import json
 import sys
@@ -16,11 +15,8 @@ from mitmproxy import http
 
 from tests.support.decisions import NOW
 from tests.support.saved_flows import LIMITED, MISSING, ODD, SECRET, attempt, dump, flow, har, noted
-from understudy.authoring import arguments
 from understudy.cli import command_line
-from understudy.rules.folders import load_folder
 
-LOAD = functools.cache(load_folder)
 POOL = """\
 upstreams: {main: {dialect: openai, url: "https://openai.example/v1"}}
 credentials:
@@ -32,11 +28,7 @@ routes: {gpt-5: [{credential: work, model: m1}, {credential: home, model: m1}]}
 
 @pytest.fixture(autouse=True)
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The pool file that is found without being named. Its secrets are nowhere to be found.
-
-    The shipped rules are read once: every command reads them, and that takes most of its time.
-    """
-    monkeypatch.setattr(arguments, "load_folder", LOAD)
+    """The pool file that is found without being named. Its secrets are nowhere to be found."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     path = tmp_path / "understudy" / "pool.yaml"
     path.parent.mkdir(mode=0o700)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from understudy.authoring.reply_file import LARGEST, ReplyFileError, Saved, read_replies
 from understudy.codec.yaml_nodes import RuleError
-from understudy.rules import Speaker, load_folder, shipped_folder
+from understudy.rules import Speaker, load_folders
 
 
 def replies_in(arguments: argparse.Namespace) -> list[Saved] | None:
@@ -32,16 +32,11 @@ def replies_in(arguments: argparse.Namespace) -> list[Saved] | None:
 
 def load_rules(folders: Sequence[Path]) -> list[tuple[Speaker, ...]] | None:
     """The rules of these folders and the shipped ones; None when something is wrong, which is then said."""
-    loaded, problems = [], []
-    for folder in (*folders, shipped_folder()):
-        try:
-            loaded.append(load_folder(folder, private=folder != shipped_folder()))
-        except RuleError as error:
-            problems.append(str(error))
-    if problems:
-        print("\n".join(problems), file=sys.stderr)
+    try:
+        return load_folders(folders)
+    except RuleError as error:
+        print(error, file=sys.stderr)
         return None
-    return loaded
 
 
 def usage(text: str) -> int:

@@ -26,11 +26,22 @@ from understudy.authoring import (
     with_masks,
     write_draft,
 )
+from understudy.codec.yaml_nodes import RuleError
 from understudy.failover import Next, action, duration
 from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
 from understudy.model import Label, Verdict, counted
 from understudy.replies import read_hint
-from understudy.rules import Ruleset, Status, faults, near_misses, shipped_folder
+from understudy.rules import (
+    Rule,
+    Ruleset,
+    Status,
+    faults,
+    heard,
+    load_folder,
+    load_vocabulary,
+    near_misses,
+    shipped_folder,
+)
 from understudy.suspensions import seconds_of
 
 
@@ -90,8 +101,27 @@ def _show(arguments: argparse.Namespace) -> int:
             if file.resolve().is_relative_to(folder.resolve()) and file.is_file():
                 print(f"# {file}")
                 print(file.read_text("utf-8", "replace"), end="")
-                return 0
+                return _show_meaning(arguments)
     return usage(f"there is no rule {arguments.id!r}: see `understudy rules list`")
+
+
+def _show_meaning(arguments: argparse.Namespace) -> int:
+    """What the names in a rule's phrases stand for."""
+    try:
+        vocabulary = load_vocabulary(arguments.rules)
+        loaded = [rule for folder in (*arguments.rules, shipped_folder()) for rule in load_folder(folder)]
+    except RuleError as error:
+        print(error, file=sys.stderr)
+        return 1
+    rule = next((rule for rule in loaded if rule.id == arguments.id), None)
+    told: dict[str, None] = {}
+    for phrase in rule.phrases if isinstance(rule, Rule) else ():
+        told.update(dict.fromkeys(vocabulary.meaning(phrase)))
+    if told:
+        print('\n# The names in its phrases (rules/README.md, "The language of phrases"):')
+    for line in told:
+        print(f"#   {line}")
+    return 0
 
 
 def _test(arguments: argparse.Namespace) -> int:
@@ -109,12 +139,15 @@ def _test(arguments: argparse.Namespace) -> int:
     ruleset = Ruleset(*loaded)
     own = loaded[:-1] if folders else loaded
     tested = [rule for rules in own for rule in rules if not wanted or rule.id in wanted]
-    problems = list(faults(ruleset, tuple(tested)))
+    vocabulary = load_vocabulary(folders)
+    files = {str(folder / "vocabulary.yaml") for folder in folders or [shipped_folder()]}
+    entries = [entry for entry in vocabulary.entries if entry.path in files and not wanted]
+    problems = [*vocabulary.faults(entries), *faults(ruleset, tuple(tested))]
     for problem in problems:
         print(problem, file=sys.stderr)
     examples = sum(len(rule.matches) + len(rule.near_misses) for rule in tested)
-    parts = (len(tested), "rule"), (examples, "example"), (len(problems), "problem")
-    print(", ".join(counted(number, noun) for number, noun in parts))
+    counts = [(len(tested), "rule"), (examples, "example"), (len(entries), "phrase"), (len(problems), "problem")]
+    print(", ".join(counted(number, noun) for number, noun in counts if number or noun != "phrase"))
     return 1 if problems else 0
 
 
@@ -139,6 +172,8 @@ def judged(ruleset: Ruleset, saved: Saved) -> list[str]:
     lines = [saved.where] if saved.where else []
     lines += [f"label:    {verdict.label}", f"rule:     {verdict.rule}", f"evidence: {verdict.evidence}"]
     lines.append(f"action:   {described(verdict, saved)}")
+    lines.append(f"certain:  {'yes' if verdict.certain else 'no (open): only its status, its type or nothing says so'}")
+    lines += [f"heard:    {said}" for said in heard(ruleset, saved.reply, verdict)]
     lines += [f"draft:    {said}" for said in verdict.drafts]
     voices = {voice.label: voice.rule for voice in ruleset.voices(saved.reply)}
     if len(voices) > 1:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.failover import duration
+from understudy.model import OPEN_MARK
 from understudy.proxy.exchange_facts import Facts
 
 WIDEST_NAME = 40
@@ -85,7 +86,8 @@ def _waits(waits: list[Facts], number: object) -> list[tuple[str, str, str]]:
 def _row(entry: Facts) -> tuple[str, str, str]:
     label, rule = _text(entry, "label"), _text(entry, "rule")
     status = f"{_number(entry, 'status'):.0f} " if _number(entry, "status") else ""
-    said = f"{status}{label} by {rule}" if rule else f"{status}{label}"
+    mark = OPEN_MARK if entry.get("open") is True else ""
+    said = f"{status}{label} by {rule}{mark}" if rule else f"{status}{label}"
     if isinstance(suspended := entry.get("suspended"), dict):
         said += f", {_text(suspended, 'what').partition(' ')[0]} suspended {duration(_number(suspended, 'seconds'))}"
     if evidence := _text(entry, "evidence"):

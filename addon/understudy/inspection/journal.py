@@ -17,7 +17,7 @@ from mitmproxy import http
 from understudy.failover import Attempt, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
 from understudy.inspection.exchange_table import advised
-from understudy.model import Candidate, Label, printable
+from understudy.model import OPEN_MARK, Candidate, Label, printable
 from understudy.proxy import exchange_facts as known
 from understudy.proxy.exchange_facts import Facts
 from understudy.proxy.listener import Abandoned
@@ -178,7 +178,9 @@ class FlowJournal:
         seen = facts.get("observed", {})
         line = f"{facts['mode']} {facts['alias']} by route {facts['route']}: {seen.get('label', 'cancelled')}"
         if seen:
-            line += f" by {seen['rule']}" + (f": {seen['evidence']}" if seen.get("evidence") else "")
+            line += f" by {seen['rule']}{OPEN_MARK if seen.get('open') is True else ''}" + (
+                f": {seen['evidence']}" if seen.get("evidence") else ""
+            )
         if told := advised(facts.get("advice")):
             line += f" (enforce would have {told})"
             _note(flow, line)
@@ -243,7 +245,7 @@ def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence
     1/3 is the place of the candidate among those of the route. ``before``: to be said before the label.
     """
     verdict, suspension = outcome.verdict, outcome.suspension
-    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {before}{verdict.label} by {verdict.rule}"
+    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {before}{verdict.in_words}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
         if suspension.since < outcome.attempt.begun:

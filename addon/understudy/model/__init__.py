@@ -27,12 +27,13 @@ from understudy.model.pool import (
 )
 from understudy.model.secret import SecretError, SecretMissingError, SigningSource, Source, fingerprint
 from understudy.model.suspension import BY_HAND, Key, Suspension, key_of, keys_of
-from understudy.model.verdict import AS_USUAL, ASKED, Label, Scope, Then, Verdict
+from understudy.model.verdict import AS_USUAL, ASKED, OPEN_MARK, Label, Scope, Then, Verdict
 
 __all__ = [
     "ASKED",
     "AS_USUAL",
     "BY_HAND",
+    "OPEN_MARK",
     "Budget",
     "Candidate",
     "Choice",

@@ -56,6 +56,22 @@ class Verdict:
     names_model: bool = False
     drafts: tuple[str, ...] = ()
     """What draft rules would have said, as ``id: label``. They are logged and never acted on."""
+    certain: bool = True
+    """Whether words of the reply say so. What only status or type say, or nobody recognised, is open."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another candidate's reply to the same request could show that this verdict is wrong."""
+        return not self.certain
+
+    @property
+    def in_words(self) -> str:
+        """``request_invalid by fallback/request_invalid (open)``."""
+        return f"{self.label} by {self.rule}{OPEN_MARK if self.is_open else ''}"
+
+
+OPEN_MARK = " (open)"
+"""What stands behind the rule of an open verdict wherever people read it."""
 
 
 ASKED = (

@@ -117,6 +117,8 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
     }
     if attempt.repeat:
         found["again"] = True
+    if verdict.is_open:
+        found["open"] = True
     if verdict.evidence:
         found["evidence"] = verdict.evidence
     if suspension is not None:

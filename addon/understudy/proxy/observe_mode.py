@@ -102,6 +102,8 @@ class Observation:
 
     def _conclude(self, verdict: Verdict, status: int) -> Facts:
         found: Facts = {"status": status, "label": verdict.label.value, "rule": verdict.rule}
+        if verdict.is_open:
+            found["open"] = True
         if verdict.evidence:
             found["evidence"] = verdict.evidence
         self.facts["observed"] = found

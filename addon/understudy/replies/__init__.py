@@ -5,7 +5,7 @@
 ``rules``. Start with ``reply``.
 """
 
-from understudy.replies.hints import Hint, read_hint
+from understudy.replies.hints import Hint, read_hint, sent_at
 from understudy.replies.hold import Held, Hold, Secret, Tail
 from understudy.replies.reply import MAX_TEXT, Fault, FaultKind, Reply
 from understudy.replies.unwrap import ErrorInfo
@@ -22,5 +22,6 @@ __all__ = [
     "Secret",
     "Tail",
     "read_hint",
+    "sent_at",
     "transcript",
 ]

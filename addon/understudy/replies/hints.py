@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -46,13 +46,21 @@ def read_hint(reply: Reply, now: float) -> Hint | None:
     return first
 
 
+def sent_at(reply: Reply) -> float:
+    """When a reply says that it was sent (Unix time); else 0, which makes every date in it unbelievable."""
+    try:
+        return max(0.0, parsedate_to_datetime(reply.header("date").strip()[:64]).timestamp())
+    except (ValueError, TypeError, IndexError, OverflowError, OSError):
+        return 0.0
+
+
 def _promises(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]:
     # OpenAI's clients read the header in milliseconds first, because it is the more exact one.
     yield _scaled(_number(reply.header("retry-after-ms")), 0.001), "retry-after-ms"
     yield _retry_after(reply.header("retry-after"), now), "retry-after"
     if reply.errors or not reply.succeeded:
         yield from _body_fields(reply, now)
-        yield from _sentences(reply)
+        yield from _sentences(reply, now)
     yield from _window_headers(reply, now)
 
 
@@ -118,22 +126,108 @@ def _body_fields(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]
 
 
 _TRY_AGAIN = re.compile(
-    r"\b(?:try again|retry|retry again|wait|resets?|available again)(?: after| in| for| at least| about| approximately)"
-    r"{0,2} ((?:\d+(?:\.\d+)? ?(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
+    r"\b(?:try again|retry|retry again|come back|wait|resets?|available again)"
+    r"(?: after| in| for| at least| about| approximately){0,2} "
+    r"((?:\d+(?:\.\d+)? ?(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
     r"[ ,]{0,2}(?:and )?){1,5}|(?:\d+(?:\.\d+)?(?:ms|d|h|m|s)){2,5})"
 )
 _CHINESE = re.compile(r"(\d+(?:\.\d+)?) ?(毫秒|秒|分钟|小时|天)[之以]?后.{0,4}?(?:重试|再试)")
 _SENTENCE = 4096  # characters of a message that are searched
 
 
-def _sentences(reply: Reply) -> Iterator[tuple[float | None, str]]:
+def _sentences(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]:
     for info in reply.errors:
         text = info.message[:_SENTENCE].lower()
+        if found := _MOMENT.search(text) or _CHINESE_MOMENT.search(text):
+            yield _stated(found, _zone_of(reply, text), now), "message"
+        elif found := _TIME_OF_DAY.search(text):
+            yield _next_time(found, _zone_of(reply, text), now), "message"
         if found := _TRY_AGAIN.search(text):
             yield _duration(found.group(1)), "message"
         elif found := _CHINESE.search(text):
             scale = {"毫秒": 0.001, "秒": 1, "分钟": 60, "小时": 3600, "天": 86400}[found.group(2)]
             yield _scaled(_number(found.group(1)), scale), "message"
+
+
+# "will reset at 2026-09-04 19:01:25", "resets at ...Z", "regain access on 2027-01-01 at 00:00 UTC"
+_WHEN = (
+    r"\b(?:resets?|renews?|refresh(?:es)?|(?:re)?gain access|(?:try|available|work|usable) again|retry|restored|until)"
+    r"(?: (?:at|on|after|by|until|again))*:? "
+)
+_CLOCK = r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d))?(?::(?P<second>\d\d)(?:\.\d{1,9})?)?"
+_OFFSET = r" ?(?P<zone>z\b|utc\b|gmt\b|[+-]\d\d:?\d\d\b|\([a-z]{2,12}(?:[/_][a-z_]{2,20}){1,2}\))?"
+_MOMENT = re.compile(_WHEN + r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?:(?:t| at | )" + _CLOCK + r")?" + _OFFSET)
+_CHINESE_MOMENT = re.compile(
+    r"(?:将(?:于|在)|请(?:于|在)|于|在) ?(?P<year>\d{4})[-/年](?P<month>\d{1,2})[-/月](?P<day>\d{1,2})日? ?(?:"
+    + _CLOCK
+    + r")? ?(?P<zone>utc\b)?.{0,6}?(?:重置|恢复|刷新|后)"
+)
+# "resets 8pm (america/new_york)", "try again at 5:30 pm", "resets apr 10 at 7am", "at feb 3rd, 2026 9:21 am"
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_TIME_OF_DAY = re.compile(
+    _WHEN
+    + rf"(?:(?P<month>{'|'.join(_MONTHS)})[a-z]{{0,6}}\.? (?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?"
+    + r"(?: (?P<year>\d{4}))?,?(?: at)? )?"
+    + r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d))? ?(?P<half>[ap])\.?m\b\.?"
+    + _OFFSET
+)
+_DATE = ("year", "month", "day", "hour", "minute", "second")
+BEIJING = timezone(timedelta(hours=8))
+_BEIJING_HOSTS = ("bigmodel.cn", "z.ai")
+"""Zhipu and Z.ai write times of Beijing without saying so, in English as well."""
+
+
+def _zone_of(reply: Reply, text: str) -> tzinfo:
+    """The zone of a time that names none: Beijing for a sentence in Chinese and for vendors known for it, else UTC."""
+    if any(reply.host == host or reply.host.endswith(f".{host}") for host in _BEIJING_HOSTS):
+        return BEIJING
+    return BEIJING if any("\u4e00" <= char <= "\u9fff" for char in text[:200]) else UTC
+
+
+def _named_zone(found: re.Match[str], unnamed: tzinfo) -> tzinfo:
+    named = found["zone"] or ""
+    if not named:
+        return unnamed
+    if named in ("z", "utc", "gmt"):
+        return UTC
+    if named.startswith("("):
+        try:
+            return ZoneInfo("/".join(part.title() for part in named[1:-1].split("/")).replace("_Of_", "_of_"))
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            return unnamed
+    digits = named[1:].replace(":", "")
+    away = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return timezone(-away if named[0] == "-" else away) if away < timedelta(hours=24) else unnamed
+
+
+def _stated(found: re.Match[str], unnamed: tzinfo, now: float) -> float | None:
+    """Seconds until a date that a sentence states, at midnight when it states no time."""
+    year, month, day, hour, minute, second = (int(found[name] or 0) for name in _DATE)
+    try:
+        return _until(datetime(year, month, day, hour, minute, second, tzinfo=_named_zone(found, unnamed)), now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _next_time(found: re.Match[str], unnamed: tzinfo, now: float) -> float | None:
+    """Seconds until a time of day that a sentence states, today or tomorrow, or on the day that it names."""
+    zone = _named_zone(found, unnamed)
+    hour = int(found["hour"]) % 12 + (12 if found["half"] == "p" else 0)
+    try:
+        today = datetime.fromtimestamp(now, zone)
+        if int(found["hour"]) > 12:
+            return None
+        clock = time(hour, int(found["minute"] or 0), tzinfo=zone)
+        if not found["month"]:
+            moment = datetime.combine(today.date(), clock)
+            return _until(moment if moment > today else moment + timedelta(days=1), now)
+        year = int(found["year"] or today.year)
+        moment = datetime.combine(date(year, _MONTHS.index(found["month"]) + 1, int(found["day"])), clock)
+        if moment < today and not found["year"]:
+            moment = moment.replace(year=year + 1)
+        return _until(moment, now)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 _PART = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?(milliseconds?|msecs?|ms|s|m|h|d|sec|min|hr|day|hour|minute|second)")

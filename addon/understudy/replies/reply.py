@@ -11,16 +11,35 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 from understudy.codec.body_text import ERROR_EVENTS, follow, parse
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo, find_errors
-from understudy.replies.wording import fold, spell
+from understudy.replies.wording import fold, spell, spell_out
 
 __all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Reply"]
 
 MAX_TEXT = 1 << 20  # bytes of a body that are looked at
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def _chinese(body: bytes) -> str:
+    """A body that is called UTF-8, or nothing, and is GBK, as some Chinese gateways send it; else ""."""
+    if body.isascii():
+        return ""
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start > len(body) - 4:
+            return ""  # merely cut
+        try:
+            text = body.decode("gb18030")
+        except UnicodeDecodeError:
+            return ""
+        odd = sum(not char.isascii() for char in text)
+        return text if odd and sum("\u4e00" <= char <= "\u9fff" for char in text) > 0.8 * odd else ""
+    return ""
 
 
 class FaultKind(StrEnum):
@@ -79,6 +98,8 @@ class Reply:
         named = _CHARSET.search(self.header("content-type"))
         charset = named.group(1) if named else "utf-16" if body.startswith(_UTF_16) else "utf-8"
         try:
+            if charset.lower() in ("utf-8", "utf8") and (chinese := _chinese(body)):
+                return chinese
             return body.decode(charset, errors="replace").removeprefix("\ufeff")
         except (LookupError, ValueError, UnicodeError):
             return body.decode("utf-8", errors="replace").removeprefix("\ufeff")
@@ -125,6 +146,19 @@ class Reply:
             )
             for info in self.errors
         )
+
+    @cached_property
+    def heard(self) -> dict[str, Any]:
+        """For rules: what they heard in the texts of this reply (see ``listening``)."""
+        return {}
+
+    @cached_property
+    def _codes(self) -> dict[str, str]:
+        return {word.lower(): spell_out(word) for info in self.errors for word in (info.code, info.type) if word}
+
+    def spelled_out(self, code: str) -> str:
+        """A code or type of ``said`` as words: ``model not found`` for ``ModelNotFound`` and ``model_not_found``."""
+        return self._codes.get(code, "") or code
 
     def names_model(self) -> bool:
         """Whether an error's message or param names the requested upstream model or the alias, as vendors write it."""

@@ -63,8 +63,16 @@ def find_errors(text: str, parsed: object | None, *, succeeded: bool, event: str
     elif _looks_like_stream(text):
         for name, data in frames(text):
             yield from _unwrap(data) if name in ERROR_EVENTS or not succeeded else _failures(data)
+        if (told := _TOLD_IN_TEXT.match(text)) is not None:
+            yield from _unwrap(told[1][:MAX_PLAIN])
     elif lenient and not _looks_like_page(text) and text[:1] not in ("{", "["):
         yield from _unwrap(text[:MAX_PLAIN])
+
+
+_TOLD_IN_TEXT = re.compile(
+    r"(?:\s*(?::[^\n]*|event:[^\n]*|id:[^\n]*)?\n)*data:\s*((?:error|exception)\b[^\n]+)", re.IGNORECASE
+)
+"""The first event of a stream is no JSON and says that it is an error."""
 
 
 def _unwrap(value: object, depth: int = 0) -> Iterator[ErrorInfo]:
@@ -83,6 +91,8 @@ def _unwrap(value: object, depth: int = 0) -> Iterator[ErrorInfo]:
                     inner = value.get(key)
                     if isinstance(inner, (dict, list)) or (key == "raw" and isinstance(inner, str)):
                         yield from _unwrap(inner, depth + 1)
+            if isinstance(inner := value.get("args"), dict) and ("error_type" in value or "errorType" in value):
+                yield from _unwrap(inner, depth + 1)  # not a tool's arguments: those of an exception
             yield from _own_error(value, depth)
 
 
@@ -113,9 +123,15 @@ def _own_error(fields: dict[Any, Any], depth: int) -> Iterator[ErrorInfo]:
         message = parts[-1].message
         if parts[-1].code or parts[-1].type:  # the message was JSON itself: the outer code still belongs to it
             yield parts[-1]
+    if not code and _CODE_AS_MESSAGE.fullmatch(message):
+        code = message
     kind = "" if kind.lower() in ("error", "object") else kind
     if message or (code and code != "0") or (kind and depth):
         yield ErrorInfo(code, kind, _param(fields), message)
+
+
+_CODE_AS_MESSAGE = re.compile(r"[A-Za-z]{1,40}(?:_[A-Za-z]{1,40}){1,6}")
+"""A message that is nothing but a code: ``context_length_exceeded``."""
 
 
 def _first_word(fields: dict[Any, Any], keys: Iterable[str]) -> str:
@@ -155,6 +171,8 @@ def _embedded(message: str, depth: int) -> Iterator[ErrorInfo]:
     start = message.find("{")
     if start < 0 or ECHO_BEFORE.search(message, max(0, start - 80), start):
         return
+    if message.startswith('{\\"', start):
+        message = message.replace('\\"', '"').replace("\\\\", "\\")  # JSON that was quoted once more
     for _ in range(4):
         try:
             value, _end = json.JSONDecoder().raw_decode(message, start)
@@ -185,7 +203,7 @@ def _failures(value: object) -> Iterator[ErrorInfo]:
 def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
     response, base, capital = fields.get("response"), fields.get("base_resp"), fields.get("Response")
     feedback, choices, delta = fields.get("promptFeedback"), fields.get("choices"), fields.get("delta")
-    code, text = fields.get("code"), fields.get("message") or fields.get("msg")
+    code, text, head = fields.get("code"), fields.get("message") or fields.get("msg"), fields.get("header")
     if _says_something(fields.get("error")):
         yield from _unwrap(fields["error"] if isinstance(fields["error"], dict | list) else fields)
     elif fields.get("type") == "error" or fields.get("object") == "error" or fields.get("error_code") not in _FINE:
@@ -195,6 +213,8 @@ def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
         yield ErrorInfo(type="response.failed")
     elif isinstance(base, dict) and base.get("status_code") not in _FINE:
         yield from _unwrap(base)
+    elif isinstance(head, dict) and head.get("code") not in _FINE and "payload" not in fields:
+        yield from _unwrap(head)  # iFlytek
     elif isinstance(capital, dict) and _says_something(capital.get("Error")):
         yield from _unwrap(capital["Error"])
     elif isinstance(feedback, dict) and isinstance(reason := feedback.get("blockReason"), str) and reason:

@@ -20,16 +20,22 @@ _QUOTED = re.compile(
     r"\"(?:[^\"\\]|\\.){0,2000}\"|`[^`]{0,2000}`|(?<![a-z0-9])'(?:[^'\\]|\\.){0,2000}'(?![a-z0-9])|“[^”]{0,2000}”"
 )
 _VENDOR_BEFORE = re.compile(
-    r"(?:error|exception|provider|upstream|response|failed|returned|said|says|status|reason|[\"'](?:message|detail|msg)[\"'])"
+    r"(?:error|exception|provider|upstream|response|failed|returned|said|says|status|reason|metric|limit|[\"'](?:message|detail|msg)[\"'])"
     r"\W{0,8}$"
 )
 
 
 def fold(message: str) -> str:
     """Lower case, single spaces, bounded, without longer quoted passages, which repeat the request's words."""
-    text = " ".join(message[:MAX_MESSAGE].split()).lower().replace("\u2019", "'")
-    if len(text) > HEAD + TAIL:
-        text = f"{text[:HEAD]} {CUT} {text[-TAIL:]}"
+    message = message[:MAX_MESSAGE]
+    if not message.isascii():
+        message = repaired(message)
+    if len(message) > 4 * (HEAD + TAIL):  # what is cut out of a long one need not be evened out before
+        text = f"{_even(message[: 4 * HEAD])[:HEAD]} {CUT} {_even(message[-4 * TAIL :])[-TAIL:]}"
+    else:
+        text = _even(message)
+        if len(text) > HEAD + TAIL:
+            text = f"{text[:HEAD]} {CUT} {text[-TAIL:]}"
     brace = text.find("{")
     if brace >= 0 and ECHO_BEFORE.search(text, max(0, brace - 80), brace):
         text = f"{text[:brace]}{CUT}"  # arguments of a tool, a schema, a prompt
@@ -41,6 +47,41 @@ def fold(message: str) -> str:
         return CUT
 
     return _QUOTED.sub(drop, text) if any(quote in text for quote in "\"'`“") else text
+
+
+def _even(text: str) -> str:
+    return " ".join(text.split()).lower().replace("\u2019", "'")
+
+
+_MISREAD = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
+"""Two letters that a UTF-8 text becomes when somebody takes it for Latin-1 or Windows-1252."""
+
+
+def repaired(text: str) -> str:
+    """A text that a gateway has decoded with the wrong charset, decoded rightly; every other text as it is.
+
+    Only what cannot have been meant is touched: the whole text has to be valid UTF-8 when it is encoded again.
+    """
+    if len(_MISREAD.findall(text[:400])) < 2:
+        return text
+    for charset in ("latin-1", "cp1252"):
+        try:
+            return text.encode(charset).decode("utf-8")
+        except (UnicodeEncodeError, UnicodeDecodeError):
+            continue
+    # Windows-1252 leaves five bytes undefined; some decoders let them through as control characters.
+    mixed = b"".join(_byte(char) for char in text)
+    try:
+        return mixed.decode("utf-8") if mixed else text
+    except UnicodeDecodeError:
+        return text
+
+
+def _byte(char: str) -> bytes:
+    try:
+        return char.encode("cp1252")
+    except UnicodeEncodeError:
+        return bytes((ord(char),)) if ord(char) < 256 else b"\xff"
 
 
 # A name that is an ordinary word ("auto", "ollama") counts only in quotes or right behind "model".
@@ -108,3 +149,10 @@ def spell(model: str, alias: str) -> Names:
             if len(spelling) > 2:
                 (strong if re.search(r"[0-9/_-]", spelling) else weak).add(spelling)
     return Names(tuple(sorted(strong, key=len, reverse=True)), tuple(sorted(weak - strong, key=len, reverse=True)))
+
+
+@lru_cache(maxsize=1024)
+def spell_out(code: str) -> str:
+    """A code as words: ``ModelNotFound`` and ``model_not_found`` are ``model not found``. At most 200 characters."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9\u3400-\u9fff]+", " ", code[:200])
+    return " ".join(parted.split()).lower()

@@ -9,9 +9,11 @@ Start with ``ruleset``.
 
 from understudy.model import Label, Scope, Then, Verdict
 from understudy.replies import Reply
-from understudy.rules.folders import INTERVAL, RuleLibrary, load_folder, shipped_folder
-from understudy.rules.near_misses import faults, near_misses
-from understudy.rules.ruleset import OWN_MARK, Ruleset, Speaker, Status
+from understudy.rules.folders import INTERVAL, RuleLibrary, load_folder, load_folders, load_vocabulary, shipped_folder
+from understudy.rules.near_misses import faults, heard, near_misses
+from understudy.rules.ruleset import OWN_MARK, Ruleset
+from understudy.rules.speaker import Rule, Speaker, Status
+from understudy.rules.vocabulary import Vocabulary
 from understudy.rules.yaml_rule import EXAMPLE_KEYS, NO_SOURCE, parse_rule
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "OWN_MARK",
     "Label",
     "Reply",
+    "Rule",
     "RuleLibrary",
     "Ruleset",
     "Scope",
@@ -28,8 +31,12 @@ __all__ = [
     "Status",
     "Then",
     "Verdict",
+    "Vocabulary",
     "faults",
+    "heard",
     "load_folder",
+    "load_folders",
+    "load_vocabulary",
     "near_misses",
     "parse_rule",
     "shipped_folder",

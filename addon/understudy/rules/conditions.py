@@ -14,10 +14,13 @@ from functools import partial
 
 from understudy.codec.patterns import compile_pattern, needles
 from understudy.replies import ErrorInfo, Reply
+from understudy.rules.phrases import PhraseError
+from understudy.rules.vocabulary import Vocabulary
 
 INFO_FIELDS = ("code", "type", "param", "message")
-MODIFIERS = ("contains", "re", "glob")
-PLACES = "status, code, type, param, message, text, header.<name> or json.<path>"
+CODE_OR_TYPE = "code-or-type"
+MODIFIERS = ("contains", "re", "glob", "says", "says-not")
+PLACES = "status, code, type, code-or-type, param, message, text, header.<name> or json.<path>"
 
 type Test = Callable[[Reply, ErrorInfo], bool]
 """Whether a condition holds."""
@@ -44,6 +47,8 @@ class Line:
     """What a reply has in this place, for people."""
     price: int = 0
     """How much it costs to try; the cheapest are tried first."""
+    heard: Callable[[Reply, ErrorInfo], str] = field(default=lambda reply, info: "", compare=False, repr=False)
+    """Which of its phrases a reply has in this place, and where; "" for a line without phrases."""
 
     def __str__(self) -> str:
         name = f"{self.place}|{self.modifier}" if self.modifier else self.place
@@ -77,8 +82,8 @@ class Condition:
         return False
 
 
-def read_line(key: str, values: Sequence[str]) -> Line:
-    """``key: values`` of a condition. Raises ConditionError."""
+def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = None) -> Line:
+    """``key: values`` of a condition; ``vocabulary`` is what ``says`` speaks. Raises ConditionError."""
     place, bar, modifier = key.partition("|")
     if bar and modifier not in MODIFIERS:
         known = ", ".join(MODIFIERS)
@@ -91,13 +96,78 @@ def read_line(key: str, values: Sequence[str]) -> Line:
         return Line(
             place, "", written, lambda reply, info: reply.status in wanted, lambda reply, info: str(reply.status)
         )
-    if place not in INFO_FIELDS and place != "text" and not re.fullmatch(r"(?:header|json)\.\S+", place):
+    if place not in (*INFO_FIELDS, CODE_OR_TYPE, "text") and not re.fullmatch(r"(?:header|json)\.\S+", place):
         raise ConditionError(f"the field `{place[:60]}` is not known", f"write {PLACES}")
+    if modifier in ("says", "says-not"):
+        return _phrase_line(place, modifier, written, vocabulary or Vocabulary())
+    if place == CODE_OR_TYPE:
+        raise ConditionError(f"`{place}` takes only `says`", f"write `{place}|says`, or `code` and `type`")
     price = 1 if place in INFO_FIELDS[:3] else 2 if not bar or modifier == "contains" else 3
     if place not in INFO_FIELDS:
         price += 3
-    test, read = _place_test(place, _value_test(modifier, written))
+    holds = _value_test(modifier, written)
+    if modifier == "re" and place not in INFO_FIELDS:
+        # Messages are short. An expression may need the square of the length, which a whole body must not cost.
+        whole = holds
+        holds = lambda text: whole(text[:MOST_SEARCHED])  # noqa: E731  as the other tests here
+    test, read = _place_test(place, holds)
     return Line(place, modifier, written, test, read, price)
+
+
+def _phrase_line(place: str, modifier: str, written: tuple[str, ...], vocabulary: Vocabulary) -> Line:
+    """``message|says`` and its like: phrases of the vocabulary, all of which are heard in one pass (``listening``)."""
+    wanted = 0
+    for phrase in written:
+        try:
+            wanted |= vocabulary.listen(phrase)
+        except PhraseError as error:
+            raise ConditionError(f"`{phrase[:60]}`: {error.what}", error.write) from None
+    listener = vocabulary.listener
+
+    def hears(reply: Reply, text: str) -> bool:
+        if not text:
+            return False
+        memory = reply.heard
+        if memory.get("by") is not listener:
+            memory.clear()
+            memory["by"] = listener
+        heard = memory.get(text)
+        if heard is None:
+            heard = memory[text] = listener.hears(text)
+        return bool(heard & wanted)
+
+    read = _spelling(place)
+
+    def heard(reply: Reply, info: ErrorInfo) -> str:
+        text = read(reply, info)
+        return next((f"`{phrase}` in {found}" for phrase in written if (found := vocabulary.heard(phrase, text))), "")
+
+    if modifier == "says-not":
+        return Line(place, modifier, written, lambda reply, info: not hears(reply, read(reply, info)), read, 6)
+    if place == "message":
+        return Line(place, modifier, written, lambda reply, info: hears(reply, info.message), read, 1, heard)
+    price = 1 if place in INFO_FIELDS or place == CODE_OR_TYPE else 5
+    return Line(place, modifier, written, lambda reply, info: hears(reply, read(reply, info)), read, price, heard)
+
+
+def _spelling(place: str) -> Callable[[Reply, ErrorInfo], str]:
+    """What a place says, in words: codes are spelled out, with a full stop between a code and a type."""
+    match place:
+        case "message":
+            return lambda reply, info: info.message
+        case "code":
+            return lambda reply, info: reply.spelled_out(info.code)
+        case "type":
+            return lambda reply, info: reply.spelled_out(info.type)
+        case "code-or-type":
+            return lambda reply, info: " . ".join(reply.spelled_out(word) for word in (info.code, info.type) if word)
+    _, read = _place_test(place, lambda text: False)
+    return lambda reply, info: read(reply, info)[:_MOST_HEARD]
+
+
+MOST_SEARCHED = 4096
+"""Characters of a body, a header or a value in which an expression is searched."""
+_MOST_HEARD = 8192  # characters of a body, a header or a value that are listened to
 
 
 def _statuses(values: Sequence[str]) -> frozenset[int]:

@@ -12,8 +12,11 @@ from pathlib import Path
 
 from understudy.codec.file_permissions import check_file_is_private, check_folder_is_private
 from understudy.codec.yaml_nodes import FileError, Problem, RuleError
+from understudy.rules import vocabulary as words
 from understudy.rules.python_rule import load_python_rule
-from understudy.rules.ruleset import Ruleset, Speaker
+from understudy.rules.ruleset import Ruleset
+from understudy.rules.speaker import Speaker
+from understudy.rules.vocabulary import Vocabulary, make_vocabulary
 from understudy.rules.yaml_rule import read_rule
 
 PYTHON = ".py"
@@ -23,22 +26,27 @@ MOST_FILES = 2000
 type Stamp = tuple[tuple[str, int, int, int], ...]
 
 
-def load_folder(path: str | Path, *, private: bool = False) -> tuple[Speaker, ...]:
+def load_folder(
+    path: str | Path, *, private: bool = False, vocabulary: Vocabulary | None = None
+) -> tuple[Speaker, ...]:
     """Every rule below a folder, by path. Raises RuleError that names everything wrong in any file.
 
-    ``private``: refuse folders and files that others can write.
+    ``private``: refuse folders and files that others can write. ``vocabulary``: what its rules speak; without one, the
+    shipped one and what the folder itself adds.
     """
     folder = Path(path)
     if not folder.is_dir():
         what = "this is not a folder" if folder.exists() else "there is no such folder"
         raise RuleError([Problem(str(folder), 1, what, "name a folder with <vendor>/<label>.yaml files")])
+    if vocabulary is None:
+        vocabulary = load_vocabulary([folder], private=private)
     rules: dict[str, Speaker] = {}
     problems: list[Problem] = []
     for file in rule_files(folder):
         try:
             if private:
                 _check_private(file, folder)
-            rule = load_file(file, folder)
+            rule = load_file(file, folder, vocabulary)
         except FileError as error:
             problems += error.problems
             continue
@@ -52,17 +60,55 @@ def load_folder(path: str | Path, *, private: bool = False) -> tuple[Speaker, ..
     return tuple(rules.values())
 
 
-def load_file(file: Path, folder: Path) -> Speaker:
+def load_vocabulary(folders: Sequence[Path], *, private: bool = False) -> Vocabulary:
+    """The shipped vocabulary and what these folders add to it. Raises RuleError."""
+    shipped_file = shipped_folder() / words.FILE
+    files = [file for folder in folders if (file := folder / words.FILE).is_file() and not _is_shipped(folder)]
+    try:
+        for file in files if private else ():
+            _check_private(file, file.parent)
+    except FileError as error:
+        raise RuleError(error.problems) from None
+    return make_vocabulary([shipped_file, *files])
+
+
+def load_folders(folders: Sequence[Path]) -> list[tuple[Speaker, ...]]:
+    """The rules of the owner's folders and then the shipped ones, in one vocabulary. Raises RuleError."""
+    own = [folder for folder in folders if (folder / words.FILE).is_file() and not _is_shipped(folder)]
+    vocabulary = load_vocabulary(own, private=True) if own else shipped_vocabulary()
+    problems: list[Problem] = []
+    loaded: list[tuple[Speaker, ...]] = []
+    for folder in folders:
+        try:
+            loaded.append(load_folder(folder, private=True, vocabulary=vocabulary))
+        except RuleError as error:
+            problems += error.problems
+    try:
+        # With words of the owner's in it, the shipped rules are made anew: they hear those words as well.
+        loaded.append(load_folder(shipped_folder(), vocabulary=vocabulary) if own else load_shipped())
+    except RuleError as error:
+        problems += error.problems
+    if problems:
+        raise RuleError(problems)
+    vocabulary.listener.prepare()
+    return loaded
+
+
+def _is_shipped(folder: Path) -> bool:
+    return folder.resolve() == shipped_folder().resolve()
+
+
+def load_file(file: Path, folder: Path, vocabulary: Vocabulary) -> Speaker:
     """The rule in one file of a folder. Raises RuleError."""
     identity = file.relative_to(folder).with_suffix("").as_posix()
     if file.suffix == PYTHON:
         return load_python_rule(file, identity)
-    return read_rule(file, identity)
+    return read_rule(file, identity, vocabulary)
 
 
 def rule_files(folder: Path) -> list[Path]:
     """The files below a folder that are rules, sorted: by suffix, and neither hidden nor in a hidden folder."""
-    return sorted(map(Path, _rule_paths(folder)))
+    return sorted(file for file in map(Path, _rule_paths(folder)) if file != folder / words.FILE)
 
 
 def _rule_paths(folder: Path) -> list[str]:
@@ -108,8 +154,22 @@ def load_shipped() -> tuple[Speaker, ...]:
 
 
 @functools.lru_cache(maxsize=1)
-def _load_unless_known(folder: Path, _state: Stamp) -> tuple[Speaker, ...]:
-    return load_folder(folder)
+def _load_unless_known(folder: Path, state: Stamp) -> tuple[Speaker, ...]:
+    vocabulary = _vocabulary_unless_known(folder, state)
+    rules = load_folder(folder, vocabulary=vocabulary)
+    vocabulary.listener.prepare()
+    return rules
+
+
+def shipped_vocabulary() -> Vocabulary:
+    """The vocabulary that comes with understudy; read again only when somebody changes it. Raises RuleError."""
+    folder = shipped_folder()
+    return _vocabulary_unless_known(folder, stamp(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _vocabulary_unless_known(folder: Path, _state: Stamp) -> Vocabulary:
+    return make_vocabulary([folder / words.FILE])
 
 
 def _check_private(file: Path, folder: Path) -> None:
@@ -172,17 +232,4 @@ class RuleLibrary:
         return tuple(stamp(folder) for folder in (*folders, shipped_folder()))
 
     def _load(self, folders: Sequence[Path]) -> Ruleset:
-        problems: list[Problem] = []
-        loaded: list[tuple[Speaker, ...]] = []
-        for folder in folders:
-            try:
-                loaded.append(load_folder(folder, private=True))
-            except RuleError as error:
-                problems += error.problems
-        try:
-            loaded.append(load_shipped())
-        except RuleError as error:
-            problems += error.problems
-        if problems:
-            raise RuleError(problems)
-        return Ruleset(*loaded)
+        return Ruleset(*load_folders(folders))

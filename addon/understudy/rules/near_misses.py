@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from understudy.model import Label, Verdict
 from understudy.replies import ErrorInfo, Reply
 from understudy.rules.conditions import Line
-from understudy.rules.ruleset import Rule, Ruleset, Speaker, Status
+from understudy.rules.ruleset import Ruleset
+from understudy.rules.speaker import Rule, Speaker, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,18 @@ class NearMiss:
     rule: str
     labels: tuple[Label, ...]
     why: str
+
+
+def heard(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[str]:
+    """Why the rule spoke that decided: for each line with phrases, which one was heard and where."""
+    rule = next((each for each in ruleset.rules if each.id == verdict.rule), None)
+    if not isinstance(rule, Rule):
+        return []
+    for info in reply.said:
+        for lines in rule.when.lines:
+            if all(line.test(reply, info) for line in lines):
+                return [f"{line.place}: {found}" for line in lines if (found := line.heard(reply, info))]
+    return []
 
 
 def near_misses(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[NearMiss]:

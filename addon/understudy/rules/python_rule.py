@@ -22,7 +22,7 @@ from typing import Any
 from understudy.codec.yaml_nodes import LARGEST, Problem, RuleError
 from understudy.model import Label, Then, Verdict
 from understudy.replies import Reply
-from understudy.rules.ruleset import Example, Status, evidence_of
+from understudy.rules.speaker import FALLBACK, Example, Status, evidence_of
 from understudy.rules.yaml_rule import EXAMPLE_KEYS
 
 LIMIT = 0.05
@@ -72,7 +72,8 @@ class PythonRule:
         if said.label in (Label.OK, Label.UNKNOWN):
             return _silent(self, f"returned {said.label}, which no rule can say: return None")
         evidence = " ".join(said.evidence.split())[:200] if isinstance(said.evidence, str) else ""
-        return replace(said, rule=self.id, evidence=evidence or evidence_of(reply, 0), drafts=())
+        certain = said.certain is True and not self.id.startswith(f"{FALLBACK}/")
+        return replace(said, rule=self.id, evidence=evidence or evidence_of(reply, 0), drafts=(), certain=certain)
 
 
 def _silent(rule: PythonRule, what: str) -> Verdict | None:

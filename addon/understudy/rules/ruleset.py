@@ -6,6 +6,7 @@ Laws of this module:
 - among these, no two labels for one reply: a rule names the rules that veto it (`unless: {rule: ...}`). Where two that
   do not know each other speak all the same, the one that does less harm does, and `understudy rules test` fails;
 - a 2xx is judged by its structure: words in it prove nothing;
+- a verdict is certain where words made it, open where only a status or a type did, or nothing;
 - what nothing recognises is `unknown`, which suspends nothing; a draft never acts.
 """
 
@@ -13,137 +14,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
 
 from understudy.codec.body_text import ERROR_EVENTS
-from understudy.model import AS_USUAL, ASKED, Label, Scope, Then, Verdict
-from understudy.replies import ErrorInfo, Reply
-from understudy.rules.conditions import Condition, Test
+from understudy.model import ASKED, Label, Scope, Then, Verdict
+from understudy.replies import Reply, read_hint, sent_at
+from understudy.rules.index import Index
+from understudy.rules.speaker import FALLBACK, Rule, Speaker, Status, evidence_of, one_line
 
-__all__ = [
-    "ASKED", "EVERYWHERE", "AppliesTo", "Condition", "Example", "Label", "Rule", "Ruleset", "Scope", "Speaker",
-    "Status", "Test", "Then", "Verdict", "evidence_of",
-]  # fmt: skip
-
-
-class Status(StrEnum):
-    """Whether a rule acts. Drafts are loaded and checked, and never act."""
-
-    STABLE = "stable"
-    DRAFT = "draft"
-
-
-@dataclass(frozen=True, slots=True)
-class AppliesTo:
-    """Where a rule is asked at all. Empty: everywhere. Hosts are globs; all in lower case."""
-
-    dialects: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-
-    def covers(self, reply: Reply) -> bool:
-        """Whether this reply came from there."""
-        return (
-            (not self.dialects or reply.dialect.lower() in self.dialects)
-            and (not self.kinds or reply.kind.lower() in self.kinds)
-            and (not self.hosts or any(fnmatchcase(reply.host.lower(), host) for host in self.hosts))
-        )
-
-
-EVERYWHERE = AppliesTo()
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A reply that a rule file shows, the line it stands on, and the label it has to get; None: another than that."""
-
-    reply: Reply
-    line: int
-    label: Label | None = None
-
-
-class Speaker(Protocol):
-    """What a ruleset asks: a rule that is data, or one that is a Python module."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def about(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def status(self) -> Status: ...
-    @property
-    def labels(self) -> tuple[Label, ...]: ...
-    @property
-    def matches(self) -> tuple[Example, ...]: ...
-    @property
-    def near_misses(self) -> tuple[Example, ...]: ...
-    @property
-    def vetoed_by(self) -> frozenset[str]: ...
-    def speak(self, reply: Reply) -> Verdict | None:
-        """The verdict of this rule alone, without ``names_model``; None when it is silent. Never raises."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One label of one vendor, with its own examples."""
-
-    id: str
-    label: Label
-    about: str
-    source: str
-    when: Condition
-    status: Status = Status.STABLE
-    applies_to: AppliesTo = EVERYWHERE
-    unless: Condition | None = None
-    vetoed_by: frozenset[str] = frozenset()
-    """The ids of rules of the same folder: where one of them speaks, this one does not."""
-    then: Then = AS_USUAL
-    matches: tuple[Example, ...] = ()
-    near_misses: tuple[Example, ...] = ()
-
-    @property
-    def labels(self) -> tuple[Label, ...]:
-        """The labels it can give."""
-        return (self.label,)
-
-    def find(self, reply: Reply) -> int | None:
-        """The index of the error that this rule speaks about, None when it is silent. `unless` looks at all errors."""
-        if self.applies_to is not EVERYWHERE and not self.applies_to.covers(reply):
-            return None
-        infos = reply.said or _NOTHING_SAID
-        for index, info in enumerate(infos):
-            if self.when.holds(reply, info):
-                vetoed = self.unless is not None and any(self.unless.holds(reply, other) for other in infos)
-                return None if vetoed else index
-        return None
-
-    def speak(self, reply: Reply) -> Verdict | None:
-        """The verdict of this rule alone."""
-        index = self.find(reply)
-        return None if index is None else Verdict(self.label, self.id, evidence_of(reply, index), self.then)
-
-    def matches_reply(self, reply: Reply) -> bool:
-        """Whether it speaks."""
-        return self.find(reply) is not None
+__all__ = ["OWN_HOPE", "OWN_MARK", "Rule", "Ruleset", "Speaker", "Status"]
 
 
 OWN_MARK = "x-understudy"
 """The header on every answer that an understudy gives itself, so that nobody takes it for an upstream's failure."""
 OWN_HOPE = 2
 """Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
-_NOTHING_SAID = (ErrorInfo(),)
 
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
     b'"error', b'"Error', b'"base_resp"', b'"blockReason"', b'"code"', b'"success"', b'"failed"', b'"failure"',
-    b'"response.failed"', b'"ERROR"',
+    b'"response.failed"', b'"ERROR"', b"data: error", b"data:error", b"data: Error", b"data: exception",
 )  # fmt: skip
 
 
@@ -151,7 +42,7 @@ def _settled(reply: Reply) -> Verdict | None:
     """The verdict on what no rule is asked about: a fault, a success, a redirect."""
     if reply.fault is not None:
         evidence = f"{reply.fault.kind}: {reply.fault.message}"
-        return Verdict(Label.OVERLOADED, "builtin/fault", _one_line(evidence), Then(scope=Scope.UPSTREAM))
+        return Verdict(Label.OVERLOADED, "builtin/fault", one_line(evidence), Then(scope=Scope.UPSTREAM), certain=False)
     if reply.succeeded:
         wide = b"\0" in reply.body[:16]  # UTF-16, in which no mark would be found
         marked = wide or reply.event in ERROR_EVENTS or any(mark in reply.body for mark in _FAILURE_MARKS)
@@ -160,9 +51,9 @@ def _settled(reply: Reply) -> Verdict | None:
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
-        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then)
+        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then, certain=False)
     if reply.status < 400:
-        return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}")
+        return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}", certain=False)
     return None
 
 
@@ -183,6 +74,7 @@ class Ruleset:
     """Rules that are asked together, specific before general; in each, those that veto others first."""
     drafts: tuple[Speaker, ...]
     _asked: tuple[Speaker, ...] = field(repr=False)
+    _index: Index = field(repr=False, compare=False)
 
     def __init__(self, *folders: Iterable[Speaker]) -> None:
         tiers: list[list[Speaker]] = []
@@ -202,6 +94,7 @@ class Ruleset:
         object.__setattr__(self, "tiers", tuple(tuple(_ordered(tier)) for tier in tiers))
         object.__setattr__(self, "drafts", tuple(sorted(drafts, key=lambda rule: rule.id)))
         object.__setattr__(self, "_asked", tuple(rule for tier in self.tiers for rule in tier))
+        object.__setattr__(self, "_index", Index(self._asked))
 
     @cached_property
     def rules(self) -> tuple[Speaker, ...]:
@@ -212,13 +105,14 @@ class Ruleset:
         """The verdict on a reply. Pure; whatever the reply holds, this does not raise."""
         if (settled := _settled(reply)) is not None:
             return settled
-        for rule in self._asked:
+        for rule in self._index.asked(reply):
             if (verdict := rule.speak(reply)) is not None:
+                verdict = _with_hours(verdict, reply)
                 break
         else:
-            verdict = Verdict(Label.UNKNOWN, "builtin/unknown", evidence_of(reply, 0))
+            verdict = Verdict(Label.UNKNOWN, "builtin/unknown", evidence_of(reply, 0), certain=False)
         drafts = tuple(f"{draft.id}: {said.label}" for draft in self.drafts if (said := draft.speak(reply)) is not None)
-        return Verdict(verdict.label, verdict.rule, verdict.evidence, verdict.then, reply.names_model(), drafts)
+        return replace(verdict, names_model=reply.names_model(), drafts=drafts)
 
     def voices(self, reply: Reply) -> tuple[Verdict, ...]:
         """What every rule says that is asked together with the one that speaks. More than one label is a mistake."""
@@ -232,7 +126,25 @@ class Ruleset:
         return ()
 
 
-_RANKS = {"general": 1, "fallback": 2}
+HOURS = 3600.0
+"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour."""
+
+
+def _with_hours(verdict: Verdict, reply: Reply) -> Verdict:
+    """A rate limit whose reply states a wait of hours is an exhausted quota: of the model, where it names the model."""
+    if verdict.label is not Label.RATE_LIMITED or verdict.is_open:
+        return verdict
+    # Times of day count from the reply's own date, so that the verdict stays a function of the reply.
+    hint = read_hint(reply, sent_at(reply))
+    if hint is None or hint.seconds < HOURS:
+        return verdict
+    then = verdict.then
+    if then.scope is None and reply.names_model():
+        then = replace(then, scope=Scope.CANDIDATE)
+    return replace(verdict, label=Label.QUOTA_EXHAUSTED, then=then)
+
+
+_RANKS = {"general": 1, FALLBACK: 2}
 
 
 def _ordered(tier: Iterable[Speaker]) -> Iterator[Speaker]:
@@ -243,18 +155,3 @@ def _ordered(tier: Iterable[Speaker]) -> Iterator[Speaker]:
         ready = [rule for rule in waiting if not (rule.vetoed_by - {rule.id}) & left] or waiting
         yield ready[0]
         waiting.remove(ready[0])
-
-
-def evidence_of(reply: Reply, index: int) -> str:
-    """Status, code or type, and message of one of a reply's errors, as one line of at most 200 characters."""
-    info = reply.errors[index] if index < len(reply.errors) else ErrorInfo()
-    word = info.code if info.code and not info.code.isdecimal() else info.type or info.code
-    return _one_line(": ".join(part for part in (f"HTTP {reply.status}", word, info.message[:400]) if part))
-
-
-def _one_line(text: str) -> str:
-    text = text[:800]
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else " " for char in text)
-    line = " ".join(text.split())
-    return line if len(line) <= 200 else f"{line[:199]}…"

@@ -18,19 +18,22 @@ from understudy.codec.yaml_nodes import LARGEST, RULE, Kind, Problem, RuleError,
 from understudy.model import Label, Scope, Then
 from understudy.replies import Reply
 from understudy.rules.conditions import Condition, ConditionError, Line, read_line
-from understudy.rules.ruleset import EVERYWHERE, AppliesTo, Example, Rule, Status
+from understudy.rules.speaker import EVERYWHERE, FALLBACK, AppliesTo, Example, Rule, Status
+from understudy.rules.vocabulary import Vocabulary
 
 NO_SOURCE = "write here where it is documented or was reported"
 """The source of a draft of which nobody has said where it comes from."""
-_KEYS = ("id", "label", "about", "source", "status", "applies_to", "when", "unless", "then", "examples")
+_KEYS = ("id", "label", "about", "source", "status", "certain", "applies_to", "when", "unless", "then", "examples")
 _NEEDED = ("id", "label", "about", "source", "status", "when", "examples")
 _TEXTS = ("dialect", "endpoint", "kind", "host", "alias", "model", "event")
 EXAMPLE_KEYS = ("status", "body", "headers", *_TEXTS, "streamed")
+_ERROR_KEYS = ("message", "code", "type", "param")
+"""Of an example without a body: it is ``{"error": {...}}`` with these."""
 _SCALARS = (Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN)
 
 
-def read_rule(file: Path, identity: str) -> Rule:
-    """The rule in one file; ``identity`` is the id it has to have. Raises RuleError."""
+def read_rule(file: Path, identity: str, vocabulary: Vocabulary | None = None) -> Rule:
+    """The rule in one file; ``identity`` is the id it has to have, ``vocabulary`` what it speaks. Raises RuleError."""
     try:
         with file.open("rb") as opened:
             data = opened.read(LARGEST + 1)
@@ -42,16 +45,16 @@ def read_rule(file: Path, identity: str) -> Rule:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise RuleError([Problem(str(file), line, "this is not UTF-8", "save the file as UTF-8")]) from None
-    return parse_rule(text, str(file), identity)
+    return parse_rule(text, str(file), identity, vocabulary)
 
 
-def parse_rule(text: str, path: str, identity: str) -> Rule:
+def parse_rule(text: str, path: str, identity: str, vocabulary: Vocabulary | None = None) -> Rule:
     """The rule in the text of a file; ``path`` is where problems are shown. Raises RuleError."""
     problems: list[Problem] = []
     root = read(text, path, problems, RULE)
     if problems:
         raise RuleError(problems)
-    return _Reader(path).rule(root, identity)
+    return _Reader(path, vocabulary or Vocabulary()).rule(root, identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class _Reader:
     """Turns the values of one file into a Rule; knows the file's name for its errors."""
 
     path: str
+    vocabulary: Vocabulary
 
     def fail(self, value: Value | None, what: str, write: str) -> Never:
         raise RuleError([Problem(self.path, value.line if value else 1, what, write)])
@@ -95,6 +99,7 @@ class _Reader:
             unless=unless,
             vetoed_by=vetoed_by,
             then=self.then(fields["then"]) if "then" in fields else Then(),
+            certain=self.flag(fields["certain"]) if "certain" in fields else not identity.startswith(f"{FALLBACK}/"),
             matches=shown["matches"],
             near_misses=shown["near_misses"],
         )
@@ -195,16 +200,19 @@ class _Reader:
         lines = []
         for key, item in self.table(value, None).items():
             try:
-                lines.append(read_line(key, self.texts(item)))
+                lines.append(read_line(key, self.texts(item), self.vocabulary))
             except ConditionError as error:
                 self.fail(item, error.what, error.write)
         return lines
 
     def example(self, value: Value, label: Label | None) -> Example:
-        fields = self.table(value, EXAMPLE_KEYS)
+        fields = self.table(value, (*EXAMPLE_KEYS, *_ERROR_KEYS))
+        error = {key: self.plain(fields[key]) for key in _ERROR_KEYS if key in fields}
+        if error and "body" in fields:
+            self.fail(value, f"`{next(iter(error))}` stands beside `body`", "write it into the body, or leave that out")
         if "status" not in fields:
             self.fail(value, "the example has no `status`", "write `status: 404` or what the reply had")
-        body = self.plain(fields["body"]) if "body" in fields else ""
+        body = self.plain(fields["body"]) if "body" in fields else {"error": error} if error else ""
         texts = {key: self.text(fields[key], empty=True) for key in _TEXTS if key in fields}
         headers = self.table(fields["headers"], None) if "headers" in fields else {}
         reply = Reply(

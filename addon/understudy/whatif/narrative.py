@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from understudy.model import Label, Verdict, printable
+from understudy.model import OPEN_MARK, Label, Verdict, printable
 from understudy.rules import Ruleset, near_misses
 from understudy.whatif.recorded_outcome import differs, got, noted_attempts, noted_skips, noted_waits, was_noted
 from understudy.whatif.recorder import RecordedAttempt, RecordedCall
@@ -84,7 +84,7 @@ def _then(call: RecordedCall) -> Iterator[str]:
             continue
         what, _, span = each.suspended.partition(" for ")
         suspended = f"; {what} suspended for {span}" if span else ""
-        yield f"  asked    {each}{again}: {each.label} by {each.rule}{suspended}"
+        yield f"  asked    {each}{again}: {each.label} by {each.rule}{OPEN_MARK if each.open else ''}{suspended}"
         if each.evidence:
             yield f"           {each.evidence}"
     if was_noted(call) and not tried:
@@ -105,7 +105,7 @@ def _judged(call: RecordedCall, ruleset: Ruleset) -> Iterator[str]:
         if verdict.label is Label.OK:
             yield f"  {name}ok"
         else:
-            yield f"  {name}{verdict.label} by {verdict.rule}: {verdict.evidence}"
+            yield f"  {name}{verdict.in_words}: {verdict.evidence}"
             yield from _nearly(attempt, ruleset)
     if not call.attempts:
         yield "  no reply is recorded"

@@ -32,6 +32,7 @@ class NotedAttempt:
     evidence: str = ""
     suspended: str = ""
     again: bool = False
+    open: bool = False
 
     def __str__(self) -> str:
         return f"{self.credential} {self.model}"
@@ -49,6 +50,7 @@ def noted_attempts(call: RecordedCall) -> list[NotedAttempt]:
             _word(each, "evidence"),
             _suspended(each.get("suspended")),
             each.get("again") is True,
+            each.get("open") is True,
         )
         for each in _mappings(call.facts.get("tried"))
     ]

@@ -47,9 +47,11 @@ def attempt_line(tried: Tried) -> str:
     """``home gpt-5: rate_limited by general/rate_limited, suspended 20s: HTTP 429: slow down``."""
     outcome = tried.outcome
     again = " again" if outcome.attempt.repeat else ""
-    line = f"{outcome.attempt.candidate}{again}: {outcome.verdict.label}"
-    if outcome.verdict.label is not Label.OK:
-        line += f" by {outcome.verdict.rule}{_suspended(outcome)}: {outcome.verdict.evidence}"
+    verdict = outcome.verdict
+    said = "ok"
+    if verdict.label is not Label.OK:
+        said = f"{verdict.in_words}{_suspended(outcome)}: {verdict.evidence}"
+    line = f"{outcome.attempt.candidate}{again}: {said}"
     return f"{line} (what {tried.recorded.credential} said stands for it)" if tried.stands_in else line
 
 
@@ -122,6 +124,7 @@ def _tried(tried: Tried) -> Json:
         "status": tried.recorded.status or None,
         "label": str(outcome.verdict.label),
         "rule": outcome.verdict.rule,
+        "open": outcome.verdict.is_open,
         "evidence": outcome.verdict.evidence,
         "recorded_in_flow": tried.recorded.flow,
         "recorded_of": tried.recorded.credential or None,
