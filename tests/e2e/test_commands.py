@@ -136,7 +136,7 @@ def test_o04_suspended_by_hand_is_skipped(play: Stage, shell: Shell) -> None:
     assert shell("suspend", "a", only, "20m")[0] == 0
     response = play.call(CHAT, only)
     assert response.status == 400
-    assert b"by hand, suspended for another 20m: asked for by" in response.body
+    assert b"by hand, suspended for another 20m: set by" in response.body
     assert play.order(only) == []
     assert shell("resume", "credential", "a")[0] == 0
     assert alias not in shell("status")[1]
@@ -264,7 +264,7 @@ def test_o03_suspensions_survive_a_restart(
     assert [name for name, secret in {**SECRETS, "tool": TOOL}.items() if secret in said] == []
     assert state.stat().st_mode & 0o777 == 0o600
     second = mitmdump(**options)
-    second.wait_for_log(f"1 suspensions from {state}")
+    second.wait_for_log(f"1 suspension read from {state}")
     stage.proxy = second
     assert stage.call(CHAT, alias).status == 200
     assert stage.order(alias) == ["a", "b", "b"]
