@@ -12,10 +12,11 @@ from importlib import import_module
 from importlib.metadata import version
 
 import pytest
+from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import addonmanager, connection, http, options
 from mitmproxy.addons import dumper, proxyserver, save, savehar, tlsconfig, view
-from mitmproxy.proxy import commands, context, events, layer, server, tunnel
+from mitmproxy.proxy import commands, context, events, layer, mode_servers, server, tunnel
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
@@ -27,6 +28,7 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
 
 from understudy.model.pool import Upstream
 from understudy.proxy.attempt import context_below
@@ -39,6 +41,19 @@ SIGNATURES = {
     # replaced by install.py
     f"{HTTP}:HttpLayer.make_stream": "self, stream_id",
     f"{HTTP}:HttpLayer._handle_event": "self, event",
+    # replaced by hook_table.py
+    "mitmproxy.addonmanager:AddonManager.trigger_event": "self, event",
+    "mitmproxy.proxy.server:ConnectionHandler.handle_client": "self",
+    "mitmproxy.proxy.layer:Layer.handle_event": "self, event",
+    # replaced by value_checks.py
+    "mitmproxy.utils.typecheck:check_option_type": "name, value, typeinfo",
+    "mitmproxy.optmanager:_Option.current": "self",
+    # done at once by hook_table.py
+    "mitmproxy.addonmanager:AddonManager.handle_lifecycle": "self, event",
+    "mitmproxy.addonmanager:AddonManager._iter_hooks": "self, addon, event",
+    "mitmproxy.proxy.mode_servers:ProxyConnectionHandler.handle_hook": "self, hook",
+    "mitmproxy.proxy.server:ConnectionHandler.hook_task": "self, hook",
+    "mitmproxy.utils.asyncio_utils:create_task": "coro, name, keep_ref, client",
     # called
     f"{HTTP}:HttpLayer.event_to_child": "self, child, event",
     f"{HTTP}:HttpStream.check_killed": "self, emit_error_hook",
@@ -84,6 +99,9 @@ SIGNATURES = {
     "mitmproxy.net.http.url:parse_authority": "authority, check",
     "mitmproxy.net.http.url:hostport": "scheme, host, port",
     "mitmproxy.addons.tlsconfig:TlsConfig.tls_start_server": "self, tls_start",
+    # proxy/worker.py
+    "mitmproxy.proxy.mode_servers:AsyncioServerInstance.listen": "self, host, port",
+    "mitmproxy.proxy.mode_servers:ServerInstance.handle_stream": "self, reader, writer",
     # inspection/flow_list.py
     "mitmproxy.addons.view:View.add": "self, flows",
     "mitmproxy.addons.view:View.update": "self, flows",
@@ -151,6 +169,25 @@ def test_our_stream_finds_its_parent() -> None:
     assert stream.parent is parent
 
 
+def test_hooks_are_called_as_we_call_them() -> None:
+    """hook_table.py does what these do: a new step in one of them has to be made there as well."""
+    steps: dict[Callable[..., object], list[str]] = {
+        server.ConnectionHandler.hook_task: ["self.handle_hook(hook)", "hook.blocking", "HookCompleted(hook)"],
+        ProxyConnectionHandler.handle_hook: ["disarm()", "handle_lifecycle(hook)", "flow.Flow", "wait_for_resume()"],
+        addonmanager.AddonManager.handle_lifecycle: ["trigger_event(event)", "flow.Flow", "UpdateHook([message])"],
+        addonmanager.AddonManager.trigger_event: ["self.chain", "safecall()", "invoke_addon(i, event)", "AddonHalt"],
+        addonmanager.AddonManager.invoke_addon: ["_iter_hooks(addon, event)", "func(*event.args())", "await res"],
+        addonmanager.AddonManager._iter_hooks: ["traverse([addon])", "getattr(a, event.name, None)", "ModuleType"],
+    }
+    for function, expected in steps.items():
+        at, source = 0, inspect.getsource(function)
+        for step in expected:
+            at = source.index(step, at)
+    handled = inspect.getsource(server.ConnectionHandler.server_event)
+    assert handled.index("_server_event_lock") < handled.index("self.layer.handle_event(event)")
+    assert "handler.layer = self.make_top_layer" in inspect.getsource(ServerInstance.handle_stream)
+
+
 class Beside(layer.Layer):
     """A layer beside the streams, as an attempt is one: asks for a connection, and passes on what it gets."""
 
@@ -213,6 +250,24 @@ def test_an_http1_client_tells_whether_it_is_taken() -> None:
     client.stream_id = -2
     assert is_taken(client)
     assert not is_taken(None)
+
+
+def test_a_reader_of_chunks_tells_where_it_stands() -> None:
+    """splice.py passes chunks on only where the layers have nothing left of what came before."""
+    reader, buffer = ChunkedReader(), ReceiveBuffer()
+    assert (reader._bytes_in_chunk, reader._bytes_to_discard, reader._reading_trailer) == (0, b"", False)
+    buffer += b"4\r\nab"
+    reader(buffer)
+    assert reader._bytes_in_chunk == 2
+    buffer += b"cd"
+    reader(buffer)
+    assert (reader._bytes_in_chunk, reader._bytes_to_discard) == (0, b"\r\n")
+    buffer += b"\r\n0\r\n"
+    reader(buffer)
+    assert reader._reading_trailer
+    assert {"body_reader", "buf", "conn"} <= set(vars(Http1Client(make_context()))) | set(
+        Http1Client.__annotations__
+    ) | {name for kind in Http1Client.__mro__ for name in getattr(kind, "__annotations__", {})}
 
 
 def test_every_http_stream_is_made_by_make_stream() -> None:
@@ -337,3 +392,13 @@ def test_a_request_is_its_data() -> None:
     request = http.Request.make("POST", "https://llm.test/v1")
     assert list(vars(request)) == ["data"]
     assert {"scheme", "host", "port", "authority", "path", "headers", "content"} <= set(vars(request.data))
+
+
+def test_a_worker_can_tell_which_connections_are_idle() -> None:
+    """proxy/worker.py: handlers are listed with their client, and note when something happened last."""
+    assert proxyserver.Proxyserver().connections == {}
+    watchdog = server.TimeoutWatchdog(600, lambda: None)  # type: ignore[arg-type,return-value]
+    before = watchdog.last_activity
+    watchdog.register_activity()
+    assert watchdog.last_activity >= before
+    assert "stop" in vars(mode_servers.ServerInstance) and "is_running" in vars(mode_servers.ServerInstance)

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mitmproxy import connection, ctx, exceptions, flow, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layer, server_hooks
 from mitmproxy.proxy.mode_servers import ServerInstance
-from mitmproxy.proxy.mode_specs import UpstreamMode
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from OpenSSL import SSL
 
 from understudy import options
@@ -36,12 +36,16 @@ from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import tunnel
+from understudy.proxy import garbage, hook_table, tunnel, value_checks
+from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
 from understudy.proxy.listener import Abandoned, Fetch
+from understudy.proxy.socket_owner import LocalUsers, user_ids
 from understudy.proxy.upstream_connection import close_socket, lift_connection_limit
+from understudy.proxy.worker import NUMBER, PAUSE, Drain, Lifeline
 from understudy.rules import INTERVAL, RuleLibrary
+from understudy.shared import Sharing
 from understudy.suspensions.persistence import StateKeeper
 
 logger = logging.getLogger("understudy")
@@ -60,7 +64,8 @@ class Understudy:
 
     def __init__(self) -> None:
         self.library = RuleLibrary()
-        self.engine = Engine(self.library.ruleset, is_remote=self.is_remote)
+        self.users = LocalUsers()
+        self.engine = Engine(self.library.ruleset, is_remote=self.is_remote, stranger=self.stranger)
         self.tallies = Tallies(self.engine.clock)
         self.inspection = Inspection(
             CountingJournal(self.tallies),
@@ -69,13 +74,20 @@ class Understudy:
         )
         self.journal = self.inspection.journal
         self.uninstall: Callable[[], None] = lambda: None
+        self.leave_shortcuts: list[Callable[[], None]] = []
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
-        self.control = Control(self.engine, self.reload, self.closed, self.tallies)
+        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
+        self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
         self.watched = WatchedFile()
         self._pool_rules: tuple[str, ...] = ()
+        self.descriptors = Descriptors(self.engine.clock)
+        self.drain: Drain | None = None
+        self._stopped = False
+        self._left_open: Set[ProxyMode] = frozenset()
+        """The modes that a stranger could reach while this worker listened."""
         self._tasks: list[asyncio.Task[None]] = []
         self._ours: dict[str, tuple[object, object]] = {}
 
@@ -97,6 +109,8 @@ class Understudy:
         """Read the pool file when its option changes. Raises OptionsError; the last good pool stays in use."""
         if "proxy_debug" in updated and ctx.options.proxy_debug:
             raise exceptions.OptionsError(NO_DEBUG)
+        if "pool_shortcuts" in updated:
+            self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
         if "pool_attempt_flows" in updated:
@@ -110,6 +124,13 @@ class Understudy:
             raise exceptions.OptionsError(str(problem)) from None
         if "pool_connect_timeout" in updated:
             self.engine.connect_limit = options.seconds("pool_connect_timeout", ctx.options.pool_connect_timeout)
+        if "pool_request_limit" in updated:
+            self.engine.request_limit = options.size("pool_request_limit", ctx.options.pool_request_limit)
+        if "pool_users" in updated:
+            try:
+                self.users.more = user_ids(ctx.options.pool_users)
+            except ValueError as problem:
+                raise exceptions.OptionsError(f"pool_users: {problem}") from None
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
             self.read_rules(self._pool_rules)
         if "pool_file" in updated:
@@ -121,10 +142,17 @@ class Understudy:
         """Say at once what would otherwise be said at the first call, and look after the rule folders."""
         self.announce()
         loop = asyncio.get_running_loop()
+        self.descriptors.open(loop)
         self._tasks = [
             loop.create_task(self._watch_rules(), name="understudy rules"),
             loop.create_task(self.keeper.keep(), name="understudy state"),
         ]
+        self.sharing.open()
+        if NUMBER in os.environ:
+            self.drain = Drain(ctx.master.addons.get("proxyserver"), self._stop_listening, ctx.master.shutdown)
+            ctx.master.addons.add(self.drain)
+            self.drain.listen(loop)
+            Lifeline(os.environ).ready(loop, partial(self.drain.begin, PAUSE))
         self.let_control()
         if (web := getattr(ctx.master, "app", None)) is not None:
             from understudy.control import page  # here: mitmdump has no use for a web server
@@ -132,6 +160,7 @@ class Understudy:
             self.leave_web()
             self.leave_web = page.serve(web, self.control, self.metrics, self._theme)
             logger.info(f"understudy: the pool page is {page.address(str(getattr(ctx.master, 'web_url', '/')))}")
+        self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
 
@@ -139,15 +168,31 @@ class Understudy:
         """Leave mitmproxy as it was."""
         for task in self._tasks:
             task.cancel()
+        self.descriptors.close()
         self.presence.withdraw()
         self.server.close()
         self.leave_web()
         self.uninstall()
+        self.take_shortcuts(wanted=False)
+        self.sharing.close()
+        if self.drain is not None:
+            self.drain.close()
         self.keeper.close()
         self.inspection.close()
         for name, (before, ours) in self._ours.items():
             if getattr(ctx.options, name) == ours:
                 ctx.options.update(**{name: before})
+
+    def take_shortcuts(self, *, wanted: bool) -> None:
+        """Put the shorter ways through mitmproxy's core in place, or take them out without a trace."""
+        for leave in reversed(self.leave_shortcuts):
+            leave()
+        self.leave_shortcuts = []
+        if wanted:
+            self.leave_shortcuts = [hook_table.install(ctx.master.addons), value_checks.install()]
+            if self._tasks:
+                # What is loaded by now stays for good.
+                self.leave_shortcuts.append(garbage.settle())
 
     def read_pool(self) -> None:
         """Load the pool file. Raises OptionsError with all its problems."""
@@ -172,6 +217,8 @@ class Understudy:
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
+        # Last: what the state file brings back may have been resumed elsewhere since, and is not told.
+        self.sharing.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):
             logger.warning(f"understudy: {warning}")
         counts = f"{counted(len(pool.routes), 'route')} over {counted(len(pool.credentials), 'credential')}"
@@ -207,6 +254,8 @@ class Understudy:
 
     def announce(self) -> None:
         """Let ``understudy run`` find this proxy: listeners and pool may have changed."""
+        if self._stopped:
+            return
         self.presence.tell(
             self.engine.snapshot,
             self._servers(),
@@ -309,7 +358,20 @@ class Understudy:
 
     def is_remote(self, client: connection.Client) -> bool:
         """Whether this client came in over a listener that a stranger can reach (law 12)."""
+        if client.proxy_mode in self._left_open:
+            return True
         return any(self._is_open(server) for server in self._servers() if server.mode == client.proxy_mode)
+
+    def stranger(self, client: connection.Client) -> str:
+        """Which other user of this machine the client is (law 12), unless it had to give a password; "" for none."""
+        who = self.users.stranger(client)
+        return who if who and not ctx.options.proxyauth else ""
+
+    def _stop_listening(self) -> None:
+        # A listener that is closed has no address to tell, and its connections go on.
+        self._left_open = frozenset(server.mode for server in self._servers() if self._is_open(server))
+        self.presence.withdraw()
+        self._stopped = True
 
     def closed(self, pool: Pool) -> Mapping[str, str]:
         """The upstreams that get no secret as this proxy is set up, each with the reason."""

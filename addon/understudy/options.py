@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mitmproxy import exceptions
 from mitmproxy.addonmanager import Loader
+from mitmproxy.utils import human
 
 from understudy.proxy.engine import CONNECT_LIMIT
 
@@ -37,12 +38,30 @@ def add(loader: Loader) -> None:
         f"{CONNECT_LIMIT:g}",
         "Seconds for a connection to an upstream, TLS included, before the next candidate is tried.",
     )
+    loader.add_option(
+        "pool_request_limit",
+        str,
+        "64m",
+        "The largest request body, decoded, that is served from the pool (with a suffix such as k, m or g).",
+    )
+    loader.add_option(
+        "pool_users",
+        Sequence[str],
+        [],
+        "More local users (names or ids) that may spend pool credentials; yours and root always may (Linux only).",
+    )
     loader.add_option("pool_control", bool, True, "Let `understudy status` and the like ask this proxy.")
     loader.add_option(
         "pool_attempt_flows", bool, True, "Show and save attempts that the tool did not get as flows of their own."
     )
     loader.add_option(
         "pool_journal", str, "", "Append one JSON object per pooled call to this file; '-' is standard output."
+    )
+    loader.add_option(
+        "pool_shortcuts",
+        bool,
+        True,
+        "Shorter ways through mitmproxy's core: hooks by table, checks, garbage collection.",
     )
     loader.add_option(
         "pool_metrics", bool, False, "Collect metrics for Prometheus (needs mitmproxy-understudy[metrics])."
@@ -60,4 +79,15 @@ def seconds(option: str, written: str) -> float:
         found = 0.0
     if not 0 < found < math.inf:
         raise exceptions.OptionsError(f"{option} is {written!r}, which is no number of seconds: write one such as 10")
+    return found
+
+
+def size(option: str, written: str) -> int:
+    """A number of bytes above 0, as mitmproxy's own options write it: ``64m``. Raises OptionsError."""
+    try:
+        found = human.parse_size(written)
+    except ValueError:
+        found = None
+    if not found or found < 0:
+        raise exceptions.OptionsError(f"{option} is {written!r}, which is no size: write one such as 64m")
     return found

@@ -1,4 +1,4 @@
-"""Small JSON calls that need no replay: requests per second, and how long one takes."""
+"""JSON calls that need no replay: CPU time of the proxy for one, calls per second, and how long one takes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from benchmark import messages
 from benchmark.effort import Effort, take_turns
@@ -13,21 +14,50 @@ from benchmark.figures import Row, Unit, at_least, at_most, compare
 from benchmark.processes import BenchmarkError
 from benchmark.stage import Pair, Proxy, Stage
 
-CONNECTIONS = {1: 1, 16: 1, 64: 2}
-"""Connections, and the seconds of a round: opening many takes a part of it."""
-THROUGHPUT = at_least(0.85)
-ADDED_LATENCY = at_most(1.15, "≤ 1.15")
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What is measured: ``size`` bytes of prompt, ``seconds`` a round at most: opening many connections takes a part.
+
+    ``tls``: the client speaks TLS with the proxy.
+    """
+
+    name: str
+    size: int
+    connections: int
+    seconds: int = 1
+    tls: bool = False
+
+
+POINTS = (
+    Point("1 KB, 1 connection", 1_000, 1),
+    Point("1 KB, 8 connections", 1_000, 8),
+    Point("1 KB, 64 connections", 1_000, 64, 3),
+    Point("1 KB, 8 connections, TLS", 1_000, 8, 3, tls=True),
+    Point("100 KB, 8 connections", 100_000, 8, 3),
+    Point("5 MB, 8 connections", 5_000_000, 8, 4),
+)
+OWN_POINTS = tuple(point for point in POINTS if not point.tls)
+"""Those that our own load generator can measure."""
+BARRED = 1_000
+"""The bars are for prompts up to this size: what a larger one costs is mostly the copying of its bytes."""
+CPU = at_most(0.70, "≤ 0.70")
+THROUGHPUT = at_least(1.35)
+LATENCY = at_most(1.0, "≤ 1")
 FIGURES = (
+    ("cpu", "CPU time of a call", Unit.MILLISECONDS, CPU),
     ("rate", "calls", Unit.PER_SECOND, THROUGHPUT),
-    ("p50", "p50", Unit.MILLISECONDS, ADDED_LATENCY),
+    ("p50", "p50", Unit.MILLISECONDS, LATENCY),
     ("p99", "p99", Unit.MILLISECONDS, None),
 )
 WRK_SCRIPT = """
 wrk.method = "POST"
 wrk.path = "{path}"
-wrk.body = [[{body}]]
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer {secret}"
+local file = io.open("{body}", "r")
+wrk.body = file:read("*a")
+file:close()
 done = function(summary, latency, requests)
     local errors = summary.errors
     io.write(string.format('\\n{{"requests":%d,"duration":%d,"p50":%d,"p99":%d,"errors":%d}}\\n', summary.requests,
@@ -43,36 +73,46 @@ def generator() -> str:
 
 
 def calls(stage: Stage, pair: Pair, effort: Effort) -> Iterator[Row]:
-    """Calls over 1, 16 and 64 connections."""
-    load = wrk if shutil.which("wrk") else own_load
+    """Calls of all sizes, over few and many connections."""
+    with_wrk = shutil.which("wrk") is not None
+    load = wrk if with_wrk else own_load
     for proxy in pair:
-        load(stage, proxy, 16, 1)
-    for connections, seconds in CONNECTIONS.items():
+        load(stage, proxy, Point("warm-up", 1_000, 16))
+    for point in POINTS if with_wrk else OWN_POINTS:
+        # Handshakes and many connections take a part of a round.
+        brief = point.size <= BARRED and point.connections <= 16 and not point.tls
+        seconds = min(point.seconds, effort.longest_call_round) if brief else point.seconds
+        measured = Point(point.name, point.size, point.connections, seconds, point.tls)
 
-        def measure(proxy: Proxy, connections: int = connections, seconds: int = seconds) -> dict[str, float]:
-            return load(stage, proxy, connections, min(seconds, effort.longest_call_round))
+        def measure(proxy: Proxy, point: Point = measured) -> dict[str, float]:
+            before = proxy.cpu
+            result = load(stage, proxy, point)
+            return {**result, "cpu": (proxy.cpu - before) / result["count"]}
 
         bare, ours = take_turns(effort.call_rounds, pair, measure)
         for figure, label, unit, bar in FIGURES:
-            name = f"JSON, {connections} connection{'s' if connections > 1 else ''}: {label}"
-            yield compare(name, unit, [each[figure] for each in bare], [each[figure] for each in ours], bar)
+            name = f"JSON, {point.name}: {label}"
+            figures = [each[figure] for each in bare], [each[figure] for each in ours]
+            yield compare(name, unit, *figures, bar if point.size <= BARRED else None)
 
 
-def own_load(stage: Stage, proxy: Proxy, connections: int, seconds: int) -> dict[str, float]:
-    """A round by our own load generator: calls per second, and microseconds."""
-    body = messages.call_body(messages.JSON_ALIAS)
+def own_load(stage: Stage, proxy: Proxy, point: Point) -> dict[str, float]:
+    """A round by our own load generator: how many calls, calls per second, and microseconds."""
+    body = messages.call_body(messages.JSON_ALIAS, point.size)
+    seconds, connections = point.seconds, point.connections
     return stage.ask_client(do="calls", port=proxy.calls, body=body, connections=connections, count=0, seconds=seconds)
 
 
-def wrk(stage: Stage, proxy: Proxy, connections: int, seconds: int) -> dict[str, float]:
-    """A round by wrk: calls per second, and microseconds."""
-    script = stage.folder / "call.lua"
-    body = messages.call_body(messages.JSON_ALIAS)
+def wrk(stage: Stage, proxy: Proxy, point: Point) -> dict[str, float]:
+    """A round by wrk: how many calls, calls per second, and microseconds."""
+    script, body = stage.folder / "call.lua", stage.folder / "call.json"
+    body.write_text(messages.call_body(messages.JSON_ALIAS, point.size), "utf-8")
     script.write_text(WRK_SCRIPT.format(path=messages.PATH, body=body, secret=messages.TOOL_SECRET), "utf-8")
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{proxy.calls}"]
-    load = stage.processes.start(command, log="wrk.log", talks=True)
+    address = f"{'https' if point.tls else 'http'}://127.0.0.1:{proxy.calls}"
+    settings = [f"-c{point.connections}", f"-d{point.seconds}s", "--timeout", "20s"]
+    load = stage.processes.start(["wrk", "-t1", *settings, "-s", str(script), address], log="wrk.log", talks=True)
     try:
-        output, _ = load.communicate(timeout=seconds + 20)
+        output, _ = load.communicate(timeout=point.seconds + 40)
     except subprocess.TimeoutExpired:
         raise BenchmarkError("wrk did not end") from None
     finally:
@@ -80,6 +120,7 @@ def wrk(stage: Stage, proxy: Proxy, connections: int, seconds: int) -> dict[str,
     if load.returncode != 0:
         raise BenchmarkError(f"wrk failed: {(stage.folder / 'wrk.log').read_text('utf-8')}")
     result = json.loads(output.splitlines()[-1])
-    if result["errors"]:
-        raise BenchmarkError(f"{result['errors']} of wrk's calls of {proxy.name} failed:\n{output}")
-    return {"rate": result["requests"] / (result["duration"] / 1e6), "p50": result["p50"], "p99": result["p99"]}
+    if result["errors"] or not result["requests"]:
+        raise BenchmarkError(f"{result['errors']} of {result['requests']} calls of {proxy.name} failed:\n{output}")
+    rate = result["requests"] / (result["duration"] / 1e6)
+    return {"count": result["requests"], "rate": rate, "p50": result["p50"], "p99": result["p99"]}

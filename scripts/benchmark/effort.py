@@ -26,7 +26,7 @@ class Effort:
     warm_up_requests: int
 
 
-FULL = Effort(9, 2, 5, 0.8, 12_000, 40, 3, 5, 2, 10_000, 2_000)
+FULL = Effort(7, 2, 6, 0.8, 12_000, 40, 3, 5, 2, 10_000, 2_000)
 QUICK = Effort(2, 1, 1, 0.3, 4_000, 10, 1, 3, 1, 600, 300)
 SETTLE = 0.2
 """Seconds until a proxy has let go of the connections of a round, so that this is not charged to the other one."""

@@ -12,7 +12,7 @@ from benchmark.figures import Row, Unit, alone, at_most
 from benchmark.stage import Pair, Stage
 
 ROUNDS = 5
-OWN_TIME = at_most(5000, "< 5 ms")
+OWN_TIME = at_most(600, "≤ 0.6 ms")
 _numbers = itertools.count(1)
 
 

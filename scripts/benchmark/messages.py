@@ -13,6 +13,8 @@ SOLO_PREFIX = "solo-"
 """Aliases that start with this have the working candidate only."""
 TOOL_SECRET = "sk-tool-own-0123456789abcdef"
 
+WORDS = "It was said that the proxy works, and nothing else was said. "
+
 ANSWER = json.dumps(
     {
         "id": "chatcmpl-1",
@@ -38,9 +40,11 @@ REFUSAL = json.dumps(
 )
 
 
-def call_body(alias: str) -> str:
-    """A small call that is not streamed."""
-    return json.dumps({"model": alias, "messages": [{"role": "user", "content": "Does it work?"}]})
+def call_body(alias: str, size: int = 0) -> str:
+    """A call that is not streamed; its prompt has ``size`` bytes, or says a few words."""
+    # Words, as a prompt has: one letter again and again would be scanned faster than any text.
+    prompt = (WORDS * (size // len(WORDS) + 1))[:size] if size else "Does it work?"
+    return json.dumps({"model": alias, "messages": [{"role": "user", "content": prompt}]})
 
 
 def stream_body(events: int, rate: float, group: str = "", size: int = 0) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from benchmark import messages
 from benchmark.caller import Caller
 from benchmark.counter import COUNT_FILE
-from benchmark.processes import ROOT, BenchmarkError, Processes, free_ports, resident_kib
+from benchmark.processes import ROOT, BenchmarkError, Processes, cpu_microseconds, free_ports, resident_kib
 
 ADDON = ROOT / "addon" / "understudy" / "main.py"
 """Runs mitmdump and ends it when this process is gone, however that came about."""
@@ -30,7 +30,7 @@ NGINX = """
 daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
 events {{ worker_connections 1024; }}
 http {{
-    access_log off; keepalive_requests 100000000; keepalive_timeout 1h;
+    client_max_body_size 0; access_log off; keepalive_requests 100000000; keepalive_timeout 1h;
     client_body_temp_path {folder}/nginx; proxy_temp_path {folder}/nginx; fastcgi_temp_path {folder}/nginx;
     uwsgi_temp_path {folder}/nginx; scgi_temp_path {folder}/nginx;
     server {{
@@ -79,6 +79,11 @@ class Proxy:
     process: subprocess.Popen[str]
     calls: int
     streams: int
+
+    @property
+    def cpu(self) -> float:
+        """The microseconds of CPU time that it has used."""
+        return cpu_microseconds(self.process.pid)
 
     @property
     def resident(self) -> float:

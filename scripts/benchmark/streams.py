@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 from benchmark import messages
 from benchmark.effort import Effort, take_turns
-from benchmark.figures import Row, Unit, at_least, compare
+from benchmark.figures import Bar, Row, Unit, at_least, at_most, compare
 from benchmark.stage import Pair, Proxy, Stage
 
 STREAMS = (1, 50, 200)
-EVENT_RATE = at_least(0.95)
+EVENT_RATE = at_least(1.5)
+EVENT_CPU = at_most(0.6, "≤ 0.60")
+FIRST_EVENT = at_most(1.0, "≤ 1")
 PACED_RATE = 1000.0
 """Events per second over all paced streams, well below what a proxy can do: latency is then its own, not a queue's."""
 FASTEST = 200.0
@@ -22,11 +24,11 @@ SINGLES = 20
 """A single stream is opened so many times a round, one after the other."""
 SHORTEST = 100
 """Events of a stream at full speed, at least: tools' streams are rarely shorter, and its end has a cost of its own."""
-FIGURES = (
-    ("first50", "first event, p50"),
-    ("first99", "first event, p99"),
-    ("event50", "each event, p50"),
-    ("event99", "each event, p99"),
+FIGURES: tuple[tuple[str, str, Bar | None], ...] = (
+    ("first50", "first event, p50", FIRST_EVENT),
+    ("first99", "first event, p99", None),
+    ("event50", "each event, p50", None),
+    ("event99", "each event, p99", None),
 )
 _numbers = itertools.count()
 
@@ -41,14 +43,20 @@ def streams(stage: Stage, pair: Pair, effort: Effort) -> Iterator[Row]:
         def measure_paced(proxy: Proxy, count: int = count) -> dict[str, float]:
             return paced(stage, proxy, count, effort.paced_seconds)
 
-        def measure_flood(proxy: Proxy, count: int = count) -> float:
-            return flood(stage, proxy, count, max(SHORTEST, effort.events // count))
+        def measure_flood(proxy: Proxy, count: int = count) -> dict[str, float]:
+            events, before = max(SHORTEST, effort.events // count), proxy.cpu
+            rate = flood(stage, proxy, count, events)
+            return {"rate": rate, "cpu": (proxy.cpu - before) / (events * count)}
 
         bare, ours = take_turns(effort.stream_rounds, pair, measure_paced)
-        for figure, label in FIGURES:
-            yield compare(name + label, Unit.MILLISECONDS, [r[figure] for r in bare], [r[figure] for r in ours])
-        bare_rates, our_rates = take_turns(effort.stream_rounds, pair, measure_flood)
-        yield compare(name + "events", Unit.PER_SECOND, bare_rates, our_rates, EVENT_RATE)
+        for figure, label, bar in FIGURES:
+            yield compare(name + label, Unit.MILLISECONDS, [r[figure] for r in bare], [r[figure] for r in ours], bar)
+        bare, ours = take_turns(effort.stream_rounds, pair, measure_flood)
+        for figure, label, unit, bar in (
+            ("cpu", "CPU time of an event", Unit.MICROSECONDS, EVENT_CPU),
+            ("rate", "events", Unit.PER_SECOND, EVENT_RATE),
+        ):
+            yield compare(name + label, unit, [r[figure] for r in bare], [r[figure] for r in ours], bar)
 
 
 def paced(stage: Stage, proxy: Proxy, count: int, seconds: float) -> dict[str, float]:

@@ -48,7 +48,7 @@ def test_check_says_what_a_good_file_means(pool_file: Path, capsys: pytest.Captu
         "  gpt-5 (round_robin, at most 2 attempts)",
         "    work: the alias as it is at https://api.openai.com:443/v1 (openai)",
         "    lan: llama3:8b at http://llm.corp:11434 (openai)",
-        "  default (ordered, at most 4 attempts)",
+        "  default (ordered, at most 6 attempts)",
         "    work: the alias as it is at https://api.openai.com:443/v1 (openai)",
     ]
     assert re.search(r"pool\.yaml:3: the secret travels in clear: .* \(warning\)", err)
@@ -157,7 +157,7 @@ def test_a_route_that_only_looks_is_told_apart(pool_file: Path, capsys: pytest.C
     """A mode other than the default stands beside the route."""
     pool_file.write_text(GOOD.replace("default: [work]", "default: {candidates: [work], mode: advise}"))
     assert command_line.main(["check"]) == 0
-    assert "  default (ordered, at most 4 attempts, advises only)" in capsys.readouterr().out.splitlines()
+    assert "  default (ordered, at most 6 attempts, advises only)" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("words", [["run", "claude", "-p", "hi"], ["run", "--", "claude", "-p", "hi"]])

@@ -263,3 +263,14 @@ def test_what_the_log_tells(patient: Patient) -> None:
     assert [text for text in patient.said(weight=Weight.NOTE) if "the log tells" in text] == [
         "the log tells of a tool that did not trust the CA for api.openai.com: start it with `understudy run`"
     ]
+
+
+@pytest.mark.parametrize(
+    "why", ["unable to get local issuer certificate", "self-signed certificate in certificate chain"]
+)
+def test_an_upstream_with_an_unknown_root(patient: Patient, why: str) -> None:
+    """A company's gateway behind its own root: what is missing, and where it belongs."""
+    line = f"1/1 work gpt-5: overloaded by builtin/fault: tls: Certificate verify failed: {why}\n"
+    (registry.state_folder(patient.environ) / "run.log").write_text(line)
+    (text,) = [text for text in patient.said(weight=Weight.NOTE) if "the log tells" in text]
+    assert "SSL_CERT_FILE" in text

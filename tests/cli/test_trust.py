@@ -5,9 +5,10 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import certifi
 import pytest
 
-from understudy.cli import trust
+from understudy.cli import launch, trust
 
 
 def pem(name: str) -> bytes:
@@ -90,3 +91,39 @@ def test_a_ca_without_a_certificate_is_refused(ca: Path, folder: Path) -> None:
     ca.write_text("nothing")
     with pytest.raises(OSError, match="no certificate"):
         trust.bundles(ca, {}, folder)
+
+
+def test_upstreams_are_trusted_as_the_system_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway of a company is reached: certifi's roots, the system's, and those that the variables name."""
+    known, system, own = (tmp_path / name for name in ("certifi", "system", "own"))
+    for path in (known, system, own):
+        path.write_bytes(pem(path.name))
+    monkeypatch.setattr(certifi, "where", lambda: str(known))
+    monkeypatch.setattr(trust, "SYSTEM", (str(system),))
+    made = trust.upstream_roots({"SSL_CERT_FILE": str(own)}, folder)
+    assert Path(made).read_bytes() == pem("certifi") + pem("system") + pem("own")
+    assert Path(trust.upstream_roots({}, folder)).read_bytes() == pem("certifi") + pem("system")
+    system.write_bytes(pem("certifi"))
+    assert trust.upstream_roots({}, folder) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (["--set", "ssl_verify_upstream_trusted_ca=/x"], ""),
+        (["--set=ssl_verify_upstream_trusted_confdir=/x"], ""),
+        ([], "ssl_verify_upstream_trusted_ca: /x\n"),
+        ([], ""),
+    ],
+    ids=["file", "folder", "config.yaml", "nothing"],
+)
+def test_whom_the_user_trusts_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], settings: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(settings)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(trust, "upstream_roots", lambda environ, folder: "/made")
+    made = launch._roots([*arguments, "--set", f"confdir={tmp_path}"])
+    assert made == ([] if arguments or settings else ["--set", "ssl_verify_upstream_trusted_ca=/made"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import encodings.aliases
 import json
 import sys
 
@@ -9,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.codec.body_text import MAX_PARSED, follow, frames, parse
+from tests.support.bounds import no_hang
+from understudy.codec import body_text
+from understudy.codec.body_text import MAX_PARSED, follow, frames, parse, text_of
 from understudy.replies.reply import Reply
 
 
@@ -60,3 +64,67 @@ def test_nothing_raises(text: str) -> None:
     parse(text)
     list(frames(text))
     assert sys.getrecursionlimit() > 100
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "text"),
+    [
+        ("text/plain; charset=GBK", "模型".encode("gbk"), "模型"),
+        ("text/plain; charset=gb2312", "模型 deepseek-v3".encode("gbk"), "模型 deepseek-v3"),
+        ("text/plain; charset='Shift_JIS'", "モデル".encode("shift_jis"), "モデル"),
+        ('text/plain; charset="EUC-KR"', "모델".encode("euc_kr"), "모델"),
+        ("text/plain; charset=windows-1251", "модель".encode("cp1251"), "модель"),
+        ("text/plain;charset=koi8-r", "модель".encode("koi8-r"), "модель"),
+        ("text/plain; charset=ISO-8859-1", "modèle".encode("latin-1"), "modèle"),
+        ("text/plain; charset=utf-16", "модель".encode("utf-16"), "модель"),
+        (
+            "text/plain; charset=utf-16",
+            "модель".encode("utf-16-be", "strict"),
+            "модель".encode("utf-16-be").decode("utf-16-le"),
+        ),
+        ("text/plain", "модель".encode("utf-16"), "модель"),
+        ("text/plain; charset=latin-1", b"\xef\xbb\xbfm\xc3\xb6del", "mödel"),
+        ("text/plain; charset=big5", "模型".encode("big5") + b"\xa4", "模型"),
+        ("text/plain; charset=big5", b"ab\xff\xffcd", "ab\ufffd\ufffdcd"),
+        ("text/plain; charset=no-such", "模型".encode(), "模型"),
+        ("", b"x\xff", "x\ufffd"),
+    ],
+)
+def test_the_text_of_a_body(content_type: str, body: bytes, text: str) -> None:
+    assert text_of(body, content_type) == text
+
+
+def test_only_charsets_of_texts_are_used() -> None:
+    """H02: of all the codecs that Python has, a peer can choose those on our list and no other."""
+    names = {
+        *encodings.aliases.aliases,
+        *encodings.aliases.aliases.values(),
+        "idna",
+        "unicode_escape",
+        "../x",
+        "x" * 500,
+    }
+    body = b"9" * 600 + b"=41\\u0041+AGE-~{VSVJ~} \xe6\xa8\xa1"
+    used = {
+        name.lower().replace("_", "-")
+        for name in names
+        if text_of(body, f"text/plain; charset={name}") != body.decode()
+    }
+    assert used <= set(body_text._CODECS)
+    assert {"gbk", "koi8-r"} <= used
+    codecs_used = {codecs.lookup(codec).name for codec in body_text._CODECS.values()}
+    assert not codecs_used & {"punycode", "idna", "utf-7", "unicode_escape", "raw-unicode-escape", "hz", "utf-32"}
+
+
+@pytest.mark.parametrize("charset", sorted(body_text._CODECS))
+@pytest.mark.parametrize("piece", [b"\xff", b"\xd8\x00", b"\x81\x30", b"\x1b$B", b"9"])
+def test_no_charset_is_slow(charset: str, piece: bytes) -> None:
+    """H02: nothing but bytes that a charset has no character for; each costs a call where they are replaced."""
+    with no_hang():
+        text_of(piece * (1 << 19), f"text/plain; charset={charset}")
+
+
+def test_punycode_is_no_charset() -> None:
+    """H02: 512 KiB of `9` in it held the event loop for 50 seconds."""
+    with no_hang():
+        assert text_of(b"9" * (1 << 19), "application/json; charset=punycode") == "9" * (1 << 19)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.codec import content_encoding
-from understudy.codec.content_encoding import Decoder, decode_request
+from understudy.codec.content_encoding import Decoder, decode_reply, decode_request
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -243,3 +243,40 @@ def test_encodings_on_top_of_each_other(data: bytes, names: list[str]) -> None:
     assert decode_request(encoded, ", ".join([*names, "identity", "identity", "identity"])) is None
     if set(names) != {"identity"}:
         assert decode_request(encoded[:-1], ", ".join(names)) != data or not data
+
+
+@pytest.mark.usefixtures("libraries")
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+def test_a_request_bomb_costs_its_limit_and_no_more(name: str) -> None:
+    """H05: of what 128 MiB are sent for in a few bytes, no more is decoded than may be, and that once only."""
+    bomb = bombs(name)
+    tracemalloc.start()
+    try:
+        assert decode_request(bomb, name, 16 << 20) is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Brotli before 1.2 gives up to 16 MiB in one piece.
+    assert peak < (16 + 24) << 20
+
+
+@pytest.mark.usefixtures("libraries")
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+def test_more_than_one_step_gives_every_byte(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of output and input are no bound: what is longer comes whole."""
+    monkeypatch.setattr(content_encoding, "_STEP", 1000)
+    monkeypatch.setattr(content_encoding, "_SLICE", 300)
+    data = bytes(range(256)) * 40 + zlib.compress(bytes(range(256))) * 20 + b"a" * 50_000
+    encoded = ENCODERS[name](data)
+    assert decode_request(encoded, name) == data
+    assert Decoder(name, 1 << 20).feed(encoded) == data
+    if name in ("gzip", "zstd"):
+        assert decode_request(encoded + encoded, name) == data + data
+
+
+def test_a_reply_is_decoded_within_its_limit() -> None:
+    assert decode_reply(gzip.compress(bytes(1000)), "gzip", 1000) == bytes(1000)
+    assert decode_reply(gzip.compress(bytes(1001)), "gzip", 1000) is None
+    assert decode_reply(bytes(1000), "", 1000) == bytes(1000)
+    assert decode_reply(bytes(1001), "", 1000) is None
+    assert decode_reply(b"x", "no-such", 1000) is None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from understudy.codec import json_edit
 from understudy.codec.json_edit import (
     append_json_items,
+    read_json_flag,
     read_json_member,
     read_json_model,
     replace_json_strings,
@@ -240,3 +243,96 @@ def test_a_member_counts_as_its_last_value() -> None:
     body = b'{"a": 1, "b": {"a": 2}, "a": [3]}'
     assert (read_json_member(body, "a"), read_json_member(body, "c"), read_json_member(b"[", "a")) == ([3], None, None)
     assert read_json_member(DEEP, "model") is None
+
+
+def test_a_body_is_scanned_and_not_built() -> None:
+    """H05: what is not asked for costs no objects. Parsed, these arrays would take thirty times the body."""
+    body = b'{"x": [' + b"[]," * 900_000 + b'[1]], "y": "' + b'\\"' * 100_000 + b'", "model": "a"}'
+    tracemalloc.start()
+    try:
+        assert read_json_model(body) == ("a", False)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        written = write_json_model(body, "b")
+        _, rewriting = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert written == body[:-4] + b'"b"}'
+    assert peak < 1.5 * len(body)
+    assert rewriting < 2.5 * len(body)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b'"x": [' + b"[]," * json_edit.MOST_BRACKETS + b"1]",
+        b'"x": [' + b'"",' * json_edit.MOST_STRINGS + b"1]",
+        b'"x": [' + b"[[[[[[[[]]]]]]]]," * json_edit.MOST_STEPS + b"1]",
+        b'"x":1,' * json_edit.MOST_STEPS + b'"x":1',
+        b'"x": ' + b"[" * (json_edit.MOST_LEVELS + 10) + b"]" * (json_edit.MOST_LEVELS + 10),
+    ],
+    ids=["brackets", "strings", "steps", "members", "levels"],
+)
+def test_a_body_that_takes_too_much_work_is_no_call(rest: bytes) -> None:
+    """H02: the work for a body is bounded, and not by its size alone."""
+    body = b'{"model": "a", ' + rest + b"}"
+    assert read_json_model(body) == (None, False)
+    with pytest.raises(ValueError):
+        write_json_model(body, "b")
+    with pytest.raises(ValueError):
+        set_json_members(body, {"model": "b"})
+
+
+def test_as_much_as_a_large_agent_sends_is_read() -> None:
+    """The bounds are far from what real requests have: 2,000 tools with parameters, 3,000 messages."""
+    properties = {name: {"type": "string", "enum": ["a", "b"]} for name in "abcdef"}
+    parameters = {"type": "object", "properties": {"x": {"type": "object", "properties": properties}}}
+    tools = [{"type": "function", "function": {"name": f"f{n}", "parameters": parameters}} for n in range(2000)]
+    messages = [{"role": "user", "content": [{"type": "text", "text": 'say "hi"'}]}] * 3000
+    body = json.dumps({"tools": tools, "messages": messages, "stream": True, "model": "a"}).encode()
+    assert read_json_model(body) == ("a", True)
+
+
+def test_flags() -> None:
+    assert read_json_flag(b'{"stream": false, "x": {"stream": true}}', "stream") is False
+    assert read_json_flag(b'{"stream": false, "stream": true}', "stream") is True
+    assert read_json_flag(b'{"stream": true, "stream": 1}', "stream") is None
+    assert read_json_flag(b'{"x": true}', "stream") is None
+    assert read_json_flag(DEEP, "x") is None
+
+
+_documents = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from(['"', "\\", '\\"', "]}"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=3),
+    max_leaves=30,
+)
+
+
+@given(document=st.dictionaries(_keys, _documents, max_size=4), indent=st.none() | st.just(1), ascii_only=st.booleans())
+def test_the_scanner_sees_what_a_parser_sees(document: dict[str, object], indent: int | None, ascii_only: bool) -> None:
+    """R01: whatever a parser takes, nested deeper than one expression reaches too, is found where it stands."""
+    try:
+        body = json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode()
+    except UnicodeEncodeError:
+        body = json.dumps(document, indent=indent).encode()
+    for _ in range(8):
+        assert all(repr(read_json_member(body, key)) == repr(value) for key, value in json.loads(body).items())
+        body = b'{"a": [' + body + b', 1], "model": "x"}'
+        assert read_json_model(body) == ("x", False)
+
+
+@given(document=_documents, at=st.integers(0, 40), piece=st.text(alphabet='{}[]":,\\ t1', max_size=3))
+def test_whatever_the_scanner_refuses_a_parser_refuses_too(document: object, at: int, piece: str) -> None:
+    text = json.dumps({"x": document, "model": "a"})
+    text = text[:at] + piece + text[at + 1 :]
+    try:
+        expected = json.loads(text)
+    except ValueError:
+        return
+    if isinstance(expected, dict) and isinstance(expected.get("model"), str):
+        assert read_json_model(text.encode())[0] == expected["model"]

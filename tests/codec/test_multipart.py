@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.bounds import no_hang
+from understudy.codec import multipart
 from understudy.codec.multipart import (
     header_parameter,
     read_multipart_model,
@@ -117,3 +119,17 @@ def test_a_form_without_a_model_gets_one() -> None:
     ]:
         with pytest.raises(ValueError):
             set_multipart_model(content_type, body, model)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--b-1" * (multipart._MOST_MARKS + 1),
+        b"--b-1\r\n" + b"X: y\r\n" * multipart._LONGEST_HEAD + form(('form-data; name="model"', b"a"))[6:],
+    ],
+    ids=["marks", "headers"],
+)
+def test_a_form_that_takes_too_much_work_is_no_call(body: bytes) -> None:
+    """H02: 64 MiB of nothing but boundaries cost half a minute."""
+    with no_hang():
+        assert read_multipart_model(FORM, body + form(('form-data; name="model"', b"a"))) == (None, False)

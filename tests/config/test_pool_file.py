@@ -15,14 +15,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.codec.file_permissions import check_file_is_private
+from understudy.codec.file_permissions import check_file_is_private, check_folder_is_private
 from understudy.codec.masking import shown
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config.fields import AUTH_HEADERS
 from understudy.config.pool_file import default_pool_path, lint, load, parse
 from understudy.dialects import DIALECTS
 from understudy.model import Key, Scope, keys_of
-from understudy.model.pool import Budget, Choice, HoldUntil, Intercept, Mode, Override, Pool, Route, Strategy
+from understudy.model.pool import Budget, Choice, HoldUntil, Intercept, Mode, Override, Pool, Relatives, Route, Strategy
 from understudy.requests import Sites
 
 ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
@@ -80,6 +80,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
             strategy: weighted
             mode: observe
             hold: complete
+            relatives: mixed
             affinity: no
             budget: {attempts: 2, patience: 0, silence: 300, first_output: 60, idle: 15.5}
             actions:
@@ -112,7 +113,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
     first = pool.routes["gpt-5"]
     assert first.choices == (Choice(work), Choice(home, "llama3:8b", priority=2, weight=3))
     assert (first.strategy, first.hold, first.affinity) == (Strategy.WEIGHTED, HoldUntil.COMPLETE, False)
-    assert first.mode is Mode.OBSERVE
+    assert (first.mode, first.relatives) == (Mode.OBSERVE, Relatives.MIXED)
     assert first.budget == Budget(
         attempts=2, seconds=20.5, wait=10, patience=0, silence=300, first_output=60, idle=15.5
     )
@@ -136,7 +137,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert pool.routes["gpt-5"].budget == Budget()
     assert pool.routes["gpt-5"].strategy is Strategy.ORDERED
     assert (pool.routes["gpt-5"].hold, pool.routes["gpt-5"].affinity) == (HoldUntil.OUTPUT, True)
-    assert pool.routes["gpt-5"].mode is Mode.ENFORCE
+    assert (pool.routes["gpt-5"].mode, pool.routes["gpt-5"].relatives) == (Mode.ENFORCE, Relatives.LAST)
     assert pool.intercept == ()
     assert pool.replay_after_sent
 
@@ -606,6 +607,67 @@ def test_a_link_is_as_private_as_its_folder_and_its_target(private: Path, tmp_pa
     private.chmod(0o666)
     with pytest.raises(ConfigError, match="this file can be written by others"):
         check_file_is_private(link)
+
+
+def test_a_sticky_file_is_no_sticky_folder(private: Path) -> None:
+    """O09: the sticky bit protects what is in a folder, and means nothing on a file."""
+    private.chmod(0o666 | stat.S_ISVTX)
+    with pytest.raises(ConfigError, match="this file can be written by others"):
+        check_file_is_private(private)
+
+
+def test_a_folder_further_up_that_others_can_write_is_refused(private: Path) -> None:
+    """O09, law 12: who can write the grandparent can put another folder in the place of the parent."""
+    above = private.parent.parent
+    for place in (above, above.parent):
+        before = place.stat().st_mode
+        place.chmod(0o777)
+        with pytest.raises(
+            ConfigError, match=rf"a folder above it \({place}\) can be written by others: run `chmod go-w {place}`"
+        ):
+            check_file_is_private(private)
+        place.chmod(0o777 | stat.S_ISVTX)
+        check_file_is_private(private)
+        place.chmod(before)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can make another user's link")
+def test_a_link_of_another_user_is_refused(private: Path, tmp_path: Path) -> None:
+    """O09, law 12: in a sticky folder anybody can make a link, and point it at another file of ours later."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777 | stat.S_ISVTX)
+    link, inside = shared / "pool.yaml", shared / "folder"
+    link.symlink_to(private)
+    inside.symlink_to(private.parent)
+    for path in (link, inside / private.name):
+        check_file_is_private(path)
+    os.lchown(link, 65534, 65534)
+    os.lchown(inside, 65534, 65534)
+    for path in (link, inside / private.name):
+        with pytest.raises(ConfigError, match=r"a link to it \(.*\) belongs to another user: run `sudo chown -h"):
+            check_file_is_private(path)
+
+
+def test_links_in_a_circle_are_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        check_file_is_private(tmp_path / "a")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        check_folder_is_private(tmp_path / "a")
+
+
+def test_every_link_on_the_way_is_followed(private: Path, tmp_path: Path) -> None:
+    """O09: also a relative one, one with dots in it, and one behind another."""
+    place = tmp_path / "x" / "y"
+    place.mkdir(parents=True)
+    (place / "up").symlink_to(Path("..") / ".." / private.parent.relative_to(tmp_path))
+    (place / "again").symlink_to("up")
+    check_file_is_private(place / "again" / ".." / private.parent.name / private.name)
+    private.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match="its folder can be written by others"):
+        check_file_is_private(place / "again" / private.name)
 
 
 @pytest.mark.parametrize(("owner", "refused"), [(0, False), (1000, False), (1001, True)])

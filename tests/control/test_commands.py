@@ -34,6 +34,7 @@ def test_o04_the_commands_with_their_arguments(here: taddons.context) -> None:
         "pool.status": "pool.status  -> str[]",
         "pool.explain": "pool.explain alias dialect -> str[]",
         "pool.pick": "pool.pick alias dialect -> str[]",
+        "pool.learned": "pool.learned *what -> str[]",
         "pool.suspend": "pool.suspend *what -> str[]",
         "pool.resume": "pool.resume *what -> str[]",
         "pool.probe": "pool.probe *what -> str[]",

@@ -130,7 +130,7 @@ def test_o04_status_lists_what_is_suspended(desk: Desk) -> None:
     since, until = clock_time(NOW, NOW), clock_time(NOW + 600, NOW)
     assert desk.text("status").splitlines() == [
         f"candidate home gpt-5: overloaded by general/rule, for another 5s, until {clock_time(NOW + 5, NOW)}, "
-        f"since {since} (step 2 of 4): HTTP 404: no such model",
+        f"since {since} (step 2 of 3): HTTP 404: no such model",
         f"candidate work gpt-5: rate_limited by general/rule, for another 10m, until {until}, "
         f"since {since} (the reply said so: retry-after): HTTP 404: no such model",
         "upstream other: model_unsupported by general/rule, for another 2h, "
@@ -174,7 +174,7 @@ def test_o04_explain_says_who_is_skipped_why_until_when_and_what_clears_it(desk:
         "   cleared by time, then a request that succeeds, or `pool.resume work gpt-5`",
         "2. home gpt-5 at https://openai.example:443/v1: free",
         "3. router openai/gpt-5 at https://other.example:443/v1: suspended",
-        f"   upstream other: overloaded by general/rule, for another 1m, until {other}, since {since} (step 1 of 4): "
+        f"   upstream other: overloaded by general/rule, for another 1m, until {other}, since {since} (step 1 of 3): "
         "HTTP 404: no such model",
         "   cleared by time, then a request that succeeds, or `pool.resume upstream other`",
     ]

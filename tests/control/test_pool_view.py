@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from tests.control.test_control import POOL, Desk
-from tests.support.decisions import credential, upstream
+from tests.support.decisions import NOW, credential, upstream
 from understudy.control import pool_view
 from understudy.control.pool_view import MOST_ALIASES, Overview
 from understudy.control.status import State
+from understudy.control.status_text import as_lines
 from understudy.model.pool import Choice, Pool, Route
+from understudy.shared import SharingState
 
 CLAUDE = credential("claude", upstream("anthropic", "anthropic"))
 WORK, HOME = POOL.credentials["work"], POOL.credentials["home"]
@@ -137,3 +142,16 @@ def test_to_look_changes_nothing(desk: Desk) -> None:
     desk.clock.now += 6
     desk.run("status")
     assert desk.asked("gpt-5") == "work"
+
+
+def test_m04_status_says_whether_the_proxy_is_alone() -> None:
+    """M04: with the time, the server and the reason; there is something new to see when it changes."""
+    state = [SharingState("redis://127.0.0.1:6379", "team", False, NOW, "it cannot be reached")]
+    desk = Desk(POOL)
+    desk.control.view._standing = lambda: state[0]
+    before = desk.control.view.version()
+    said = as_lines(desk.run("status"), "pool.")[-1]
+    assert re.fullmatch(r"alone since [0-9:]+: redis://127\.0\.0\.1:6379 as team: it cannot be reached", said)
+    state[0] = replace(state[0], connected=True, reason="")
+    assert as_lines(desk.run("status"), "pool.")[-1] == "shared through redis://127.0.0.1:6379 as team"
+    assert desk.control.view.version() != before

@@ -19,6 +19,7 @@ TOOL = "https://bedrock-runtime.eu-west-1.amazonaws.com"
 ARN = "arn:aws:bedrock:us-east-1:1:inference-profile/us.acme-1:0"
 QUOTED = "arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.acme-1%3A0"
 LIFECYCLE, OUTPUT, ERROR, DONE = Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR, Progress.DONE
+UNREADABLE = Progress.UNREADABLE
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_nothing_of_a_message_is_lost(extra: dict[str, object], stream: bool) ->
         ("chunk", '{"outputText":"Hi"}', OUTPUT),
         ("chunk", '{"generation":"","amazon-bedrock-invocationMetrics":{"a":1}}', DONE),
         ("chunk", '{"p":"abc"}', LIFECYCLE),
-        ("chunk", "not JSON", OUTPUT),
+        ("chunk", "not JSON", UNREADABLE),
         ("chunk", "", LIFECYCLE),
     ],
 )

@@ -10,6 +10,7 @@ from understudy.dialects import DIALECTS, Call, Endpoint, Kind, Progress, Stream
 
 COHERE = DIALECTS["cohere"]
 LIFECYCLE, OUTPUT, ERROR, DONE = Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR, Progress.DONE
+UNREADABLE = Progress.UNREADABLE
 
 
 @pytest.mark.parametrize("name", ["chat", "embed", "rerank"])
@@ -51,7 +52,7 @@ def test_the_model_and_the_key() -> None:
         ('{"type":"debug","prompt":"x"}', LIFECYCLE),
         ("{}", LIFECYCLE),
         ("[DONE]", DONE),
-        ("not JSON", OUTPUT),
+        ("not JSON", UNREADABLE),
         ("", LIFECYCLE),
     ],
 )

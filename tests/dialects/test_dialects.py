@@ -13,6 +13,7 @@ from understudy.dialects import DIALECTS, Call, Dialect, Endpoint, Kind, Progres
 OPENAI, ANTHROPIC, GEMINI = DIALECTS["openai"], DIALECTS["anthropic"], DIALECTS["gemini"]
 JSON = "application/json"
 LIFECYCLE, OUTPUT, ERROR, DONE = Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR, Progress.DONE
+PING, STOP, UNREADABLE = Progress.PING, Progress.STOP, Progress.UNREADABLE
 
 
 def test_every_dialect_is_listed_under_its_own_name() -> None:
@@ -269,7 +270,12 @@ def candidate(*parts: object, **more: object) -> str:
         ("", chat({"refusal": "no"}), OUTPUT),
         ("", chat({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ""}}]}), OUTPUT),
         ("", chat({"audio": {"id": "a"}}), OUTPUT),
-        ("", chat({}, finish_reason="stop"), OUTPUT),
+        ("", chat({}, finish_reason="stop"), STOP),
+        ("", chat({"content": "x"}, finish_reason="stop"), OUTPUT),
+        ("", chat({}, finish_reason="tool_calls"), STOP),
+        ("", chat({}, finish_reason="length"), OUTPUT),
+        ("", chat({}, finish_reason="content_filter"), OUTPUT),
+        ("", chat({}, finish_reason="error"), ERROR),
         ("", '{"choices":[{"text":"x"}]}', OUTPUT),
         ("", '{"choices":[{"text":""}]}', LIFECYCLE),
         ("", '{"choices":[],"usage":{"total_tokens":3}}', LIFECYCLE),
@@ -288,7 +294,7 @@ def candidate(*parts: object, **more: object) -> str:
         ("response.in_progress", '{"type":"response.in_progress","response":{"id":"r"}}', LIFECYCLE),
         ("response.queued", '{"type":"response.queued","response":{"id":"r"}}', LIFECYCLE),
         ("response.created", '{"response":{"id":"r"}}', LIFECYCLE),
-        ("keepalive", '{"type":"keepalive","sequence_number":3}', LIFECYCLE),
+        ("keepalive", '{"type":"keepalive","sequence_number":3}', PING),
         ("", '{"type":"response.output_item.added","item":{"type":"reasoning","summary":[]}}', OUTPUT),
         ("", '{"type":"response.output_text.delta","item_id":"i","delta":"Hi","logprobs":[]}', OUTPUT),
         ("", '{"type":"response.output_text.delta","item_id":"i","delta":"","obfuscation":"x"}', LIFECYCLE),
@@ -304,8 +310,8 @@ def candidate(*parts: object, **more: object) -> str:
         ("", '{"type":"transcript.text.done","text":"x"}', DONE),
         ("", '{"type":"something.new","payload":"x"}', OUTPUT),
         ("", '{"type":"something.new","sequence_number":5}', LIFECYCLE),
-        ("", "not JSON", OUTPUT),
-        ("", "[1]", OUTPUT),
+        ("", "not JSON", UNREADABLE),
+        ("", "[1]", UNREADABLE),
         ("", "", LIFECYCLE),
     ],
 )
@@ -317,7 +323,7 @@ def test_openai_stream_events(name: str, data: str, expected: Progress) -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ('{"type":"ping"}', LIFECYCLE),
+        ('{"type":"ping"}', PING),
         ('{"type":"message_start","message":{"id":"m","content":[],"usage":{"input_tokens":1}}}', LIFECYCLE),
         ('{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}', LIFECYCLE),
         ('{"type":"content_block_start","content_block":{"type":"thinking","thinking":"","signature":""}}', LIFECYCLE),
@@ -332,13 +338,15 @@ def test_openai_stream_events(name: str, data: str, expected: Progress) -> None:
         ('{"type":"content_block_stop","index":0}', LIFECYCLE),
         ('{"type":"message_delta","delta":{"stop_reason":null},"usage":{"output_tokens":1}}', LIFECYCLE),
         ('{"type":"message_delta","delta":{"stop_reason":"refusal"},"usage":{"output_tokens":1}}', OUTPUT),
+        ('{"type":"message_delta","delta":{"stop_reason":"max_tokens"}}', OUTPUT),
+        ('{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}', STOP),
         ('{"type":"message_stop"}', DONE),
         ('{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}', ERROR),
         ('{"error":{"message":"from a gateway"}}', ERROR),
         ('{"type":"new_event","delta":{"text":"x"}}', OUTPUT),
         ('{"type":"new_event","count":1}', LIFECYCLE),
         ('{"type":"message_start","message":5}', LIFECYCLE),
-        ("not JSON", OUTPUT),
+        ("not JSON", UNREADABLE),
         ("", LIFECYCLE),
     ],
 )
@@ -362,7 +370,7 @@ def test_an_anthropic_error_event_counts_by_its_name() -> None:
         (candidate({"text": "Hi"}), OUTPUT),
         (candidate({"text": "hm", "thought": True}), OUTPUT),
         (candidate({"functionCall": {"name": "f", "args": {}}}), OUTPUT),
-        (candidate({"text": "", "thoughtSignature": "x"}), OUTPUT),
+        (candidate({"text": "", "thoughtSignature": "x"}), LIFECYCLE),
         (candidate({"text": ""}), LIFECYCLE),
         (candidate({"text": "", "thought": True}), LIFECYCLE),
         (candidate(), LIFECYCLE),
@@ -378,7 +386,7 @@ def test_an_anthropic_error_event_counts_by_its_name() -> None:
         ('{"embedding":{"values":[1]}}', OUTPUT),
         ("[]", LIFECYCLE),
         ("5", LIFECYCLE),
-        ("not JSON", OUTPUT),
+        ("not JSON", UNREADABLE),
         ("", LIFECYCLE),
     ],
 )

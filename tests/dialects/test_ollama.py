@@ -10,6 +10,7 @@ from understudy.dialects import DIALECTS, Call, Endpoint, Kind, Progress, Stream
 
 OLLAMA = DIALECTS["ollama"]
 LIFECYCLE, OUTPUT, ERROR, DONE = Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR, Progress.DONE
+UNREADABLE = Progress.UNREADABLE
 
 
 @pytest.mark.parametrize("name", ["chat", "generate", "embed", "embeddings"])
@@ -64,7 +65,7 @@ def line(**members: object) -> str:
         (line(response="Hi", done=False), OUTPUT),
         (line(response="", done=True, context=[1, 2]), DONE),
         ('{"error":"an error was encountered while running the model"}', ERROR),
-        ("not JSON", OUTPUT),
+        ("not JSON", UNREADABLE),
         ("", LIFECYCLE),
     ],
 )

@@ -151,7 +151,7 @@ credentials:
 routes:
   one: {candidates: [{credential: command}], actions: {unknown: {replay: true}}, budget: {}}
 budget: {}
-state: {file: state.json}
+state: {file: state.json, url: "unix:///s", prefix: team}
 intercept: [{host: a.example, dialect: openai}]
 """
 """A pool file with each mapping that has keys of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +33,8 @@ def test_what_a_message_is() -> None:
         timeout=60,
     )
     assert ast.literal_eval(done.stdout) == ["three more {x.y} words", "one"]
+
+
+def test_no_message_holds_the_rest_of_a_merge() -> None:
+    """A conflict inside a text is no error of syntax, so nothing else would notice it."""
+    assert not re.search("<{7} |>{7} ", (ROOT / "docs" / "messages.md").read_text("utf-8"))

@@ -148,8 +148,9 @@ class Stream:
 class Connection:
     """A connection to the server of ``url`` by way of the proxy at ``port`` on 127.0.0.1; None: without a proxy.
 
-    ``ca``: what the server's certificate is verified against. ``http2``: offer h2 only. ``timeout``: seconds for each
-    read. Close it, or use ``with``; that is how a tool goes away.
+    ``ca``: what the server's certificate is verified against. ``http2``: offer h2 only. ``h2_second``: offer h2 behind
+    HTTP/1.1, of which HTTP/1.1 has to be chosen. ``timeout``: seconds for each read. Close it, or use ``with``; that is
+    how a tool goes away.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class Connection:
         *,
         ca: Path | None = None,
         http2: bool = False,
+        h2_second: bool = False,
         via: Via = Via.CONNECT,
         proxy_headers: Headers = (),
         timeout: float = TIMEOUT,
@@ -175,7 +177,7 @@ class Connection:
             elif port is not None and via is Via.SOCKS5:
                 _socks5(self._socket, host, target_port)
             if self._url.scheme == "https":
-                context = _tls(ca, "h2" if http2 else "http/1.1")
+                context = _tls(ca, ("http/1.1", "h2") if h2_second else ("h2" if http2 else "http/1.1",))
                 self._socket = context.wrap_socket(self._socket, server_hostname=host)
             self._http1 = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
             self._http2: h2.connection.H2Connection | None = None
@@ -376,10 +378,10 @@ def path_of(url: str) -> str:
 
 
 @functools.cache
-def _tls(ca: Path | None, protocol: str) -> ssl.SSLContext:
+def _tls(ca: Path | None, protocols: tuple[str, ...]) -> ssl.SSLContext:
     # Kept, as reading the certificates costs more than a handshake. A session's CA files do not change.
     context = ssl.create_default_context(cafile=ca)
-    context.set_alpn_protocols([protocol])
+    context.set_alpn_protocols(list(protocols))
     return context
 
 

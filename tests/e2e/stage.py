@@ -88,6 +88,8 @@ ROUTES = """
   far-*: [a, x]
   h1-*: [x, x2]
   solo-*: [a]
+  sure-*: {candidates: [a, b], second_opinion: false}
+  only-*: [x]
   sub-*: [a, {credential: b, model: substitute}]
 """
 
@@ -160,7 +162,13 @@ RESPONSES = Api(
     ask=lambda alias, stream: ("/v1/responses", {"model": alias, "input": "hi", "stream": stream}),
     header=CHAT.header,
     refusal=CHAT.refusal,
-    answer={"id": "r-1", "object": "response", "status": "completed", "error": None, "output": []},
+    answer={
+        "id": "r-1",
+        "object": "response",
+        "status": "completed",
+        "error": None,
+        "output": [{"type": "message", "content": [{"type": "output_text", "text": "ok"}]}],
+    },
     events=(
         data({"type": "response.output_text.delta", "delta": "one"}, "response.output_text.delta"),
         data({"type": "response.completed", "response": {"id": "r-1", "status": "completed"}}, "response.completed"),
@@ -271,11 +279,20 @@ class Stage:
         return [names.get(one.credential, one.credential) for one in self.seen(model)]
 
     def connect(
-        self, api: Api, *, http2: bool = False, via: Via = Via.CONNECT, url: str = "", timeout: float = TIMEOUT
+        self,
+        api: Api,
+        *,
+        http2: bool = False,
+        via: Via = Via.CONNECT,
+        url: str = "",
+        timeout: float = TIMEOUT,
+        h2_second: bool = False,
     ) -> Connection:
         """A tool's connection through the proxy, to the vendor's own name unless ``url`` says another."""
         url = url or HOSTS[api.dialect]
-        return Connection(self.proxy.port, url, ca=self.proxy.ca, http2=http2, via=via, timeout=timeout)
+        return Connection(
+            self.proxy.port, url, ca=self.proxy.ca, http2=http2, h2_second=h2_second, via=via, timeout=timeout
+        )
 
     def call(
         self,

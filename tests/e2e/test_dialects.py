@@ -279,8 +279,8 @@ def pool_yaml(main: Upstream, other: Upstream) -> str:
     lines.append(f"  signed-*: [claude-1, {{credential: signed, model: 'acme.{MODEL}:0'}}]")
     for name, case in CASES.items():
         choices = f"[{case.first}, {{credential: {case.second}, model: {MODEL}}}]"
-        lines.append(f"  {name}-*: {choices}")
-        lines.append(f"  named-{name}-*: {{candidates: {choices}, restore_alias: true}}")
+        lines.append(f"  {name}-*: {{candidates: {choices}, relatives: mixed}}")
+        lines.append(f"  named-{name}-*: {{candidates: {choices}, relatives: mixed, restore_alias: true}}")
     lines.append("  late-*: {candidates: [openai-1, openai-2], restore_alias: true, budget: {seconds: 0.1}}")
     lines += ["  plain-alias: [openai-1]", "models: union"]
     return "\n".join(lines)

@@ -97,7 +97,7 @@ def test_x02_generic_errors_on_count_suspend_nothing(stage: Stage, failure: Beha
 def test_f06_another_alias_of_the_same_upstream_model(stage: Stage) -> None:
     """F06: suspended for one alias is suspended for another that means the same upstream model, and only for it."""
     model = stage.alias()
-    stage.play(model, {"a": refusal(CHAT, model), "b": CHAT.answers(), "c": CHAT.answers()})
+    stage.play(model, {"a": refusal(CHAT, model), "b": [CHAT.answers(), RESPONSES.answers()]})
     assert stage.call(CHAT, model).status == 200
     assert stage.call(RESPONSES, model).status == 200
     assert stage.order(model) == ["a", "b", "b"]
@@ -118,8 +118,11 @@ def test_f06_another_alias_of_the_same_upstream_model(stage: Stage) -> None:
 )
 @both_forms
 def test_f07_faults_of_the_request(stage: Stage, status: int, body: object, stream: bool) -> None:
-    """F07: one attempt, the upstream's bytes and headers reach the tool, nothing is suspended."""
-    alias = stage.alias()
+    """F07: one attempt, the upstream's bytes and headers reach the tool, nothing is suspended.
+
+    A single candidate, where no words say that it is the request's fault; with others, that is J02.
+    """
+    alias = stage.alias("solo" if status == 409 else "model")
     stage.play(alias, {"a": json_reply(status, body, [("x-request-id", "r-77")]), "b": CHAT.answers()})
     response = stage.call(CHAT, alias, stream=stream)
     assert (response.status, response.body) == (status, json.dumps(body).encode())
@@ -160,12 +163,13 @@ def test_f08_echoed_wording_is_no_refusal(stage: Stage) -> None:
 )
 @every_api
 def test_f09_404_of_a_wrong_path(stage: Stage, api: Api, reply: Behaviour) -> None:
-    """F09: released, nothing suspended, on every endpoint."""
+    """F09: released, nothing suspended, on every endpoint; another one is asked once in an hour (J02)."""
     alias = stage.alias()
-    stage.play(alias, {api.first: [reply, api.answers()], api.second: api.answers()})
+    stage.play(alias, {api.first: [reply, api.answers()], api.second: reply})
     assert stage.call(api, alias).status == 404
     assert stage.call(api, alias).status == 200
-    assert stage.order(alias) == [api.first, api.first]
+    order = stage.order(alias)
+    assert order in ([api.first, api.first], [api.first, api.second, api.first])
 
 
 def test_f10_capability_goes_to_another_model_only(stage: Stage) -> None:

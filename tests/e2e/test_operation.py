@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
+import resource
+import socket
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -452,6 +457,32 @@ def test_o10_a_reverse_proxy_with_a_password(mitmdump: StartProxy, upstream: Ups
     assert TOOL.encode() not in proxy.directory.joinpath("flows.mitm").read_bytes()
 
 
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or os.getuid() != 0, reason="only root can make another user's socket"
+)
+@pytest.mark.parametrize(("settings", "status"), [({}, 400), ({"pool_users": "65534"}, 200)], ids=["unnamed", "named"])
+def test_o10_another_user_of_this_machine(
+    mitmdump: StartProxy, upstream: Upstream, settings: dict[str, str], status: int
+) -> None:
+    """O10, law 12: a loopback port is open to every user; only those that are named get pool credentials."""
+    upstream.on(SECRETS["a"], CHAT.answers())
+    proxy = mitmdump(
+        env=ENVIRONMENT, pool_yaml=one_pool(upstream), settings=settings, mode=f"reverse:{upstream.tls_url}"
+    )
+    url = f"http://127.0.0.1:{proxy.port}"
+    os.seteuid(65534)
+    try:
+        response = call(proxy, url, via=Via.DIRECT)
+    finally:
+        os.seteuid(0)
+    assert response.status == status
+    assert upstream.credentials == [SECRETS["a"]] * (status == 200)
+    if status == 400:
+        assert b"65534" in response.body
+        assert b"pool_users" in response.body
+    assert call(proxy, url, via=Via.DIRECT).status == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -463,6 +494,8 @@ def test_o10_a_reverse_proxy_with_a_password(mitmdump: StartProxy, upstream: Ups
         ([("Sec-Fetch-Site", "none")], 200),
         ([("Origin", "http://127.0.0.1:{port}"), ("Sec-Fetch-Site", "same-origin")], 200),
         ([("Origin", "http://127.0.0.1:1")], 400),
+        ([("Origin", "http://127.0.0.1:no-port")], 400),
+        ([("Origin", "http://[127.0.0.1")], 400),
     ],
 )
 def test_o10_web_pages_in_reverse_mode(reverse: Stage, headers: list[tuple[str, str]], status: int) -> None:
@@ -517,3 +550,25 @@ def test_o02_a_changed_pool_file_is_read_by_itself(
     stage.play(twin, {"a": CHAT.answers(), "b": CHAT.answers()})
     assert stage.call(CHAT, twin).status == 200
     assert (stage.order(alias), stage.order(twin)) == (["a", "b", "b"], ["a"])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux changes the limits of another process")
+def test_h10_file_descriptors_are_used_up(mitmdump: StartProxy, upstream: Upstream) -> None:
+    """H10: a hundred connections at once and descriptors for a dozen: one line, no traceback, and then it goes on."""
+    upstream.on(SECRETS["a"], CHAT.answers())
+    proxy = mitmdump(env=ENVIRONMENT, pool_yaml=one_pool(upstream))
+    assert call(proxy).status == 200
+    room = len(os.listdir(f"/proc/{proxy.pid}/fd")) + 12
+    before = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (room, before[1]))
+    with contextlib.ExitStack() as opened:
+        for _ in range(100):
+            opened.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", proxy.port), 20)))
+        proxy.wait_for_log("no file descriptors left")
+    assert call(proxy).status == 200
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, before)
+    assert call(proxy).status == 200
+    text = proxy.log_text()
+    assert text.count("no file descriptors left") == 1
+    assert "Traceback" not in text
+    assert "suspended" not in text

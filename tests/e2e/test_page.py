@@ -202,6 +202,25 @@ def test_the_page_is_live_and_its_buttons_work(web: Web, page: Browser) -> None:
 
 
 @needs_browser
+def test_j06_what_was_learnt_is_on_the_page(web: Web, page: Browser) -> None:
+    """J06: whose fault it is and what the reply said, without markup; a button forgets it."""
+    alias = web.stage.alias("pair")
+    odd = json_reply(400, {"error": {"message": f"Wobbly seat {EVIL} of {TOOL}", "type": "seat_error"}})
+    web.stage.play(alias, {"a": odd, "b": odd})
+    assert web.stage.call(CHAT, alias).status == 400
+    page.wait("document.querySelector('#learned').innerText.includes('wobbly seat')")
+    text = page.run("document.querySelector('#learned').innerText")
+    assert "the request's fault" in text
+    assert "1 asked" in text
+    assert TOOL not in text
+    page.run("document.querySelector('#learned button').id = 'forget'")
+    page.click("#forget")
+    page.wait("!document.querySelector('#learned').innerText.includes('wobbly seat')")
+    assert web.data()["learned"]["lessons"] == []
+    assert web.data()["learned"]["opinions"]["refused"] == 1
+
+
+@needs_browser
 def test_what_comes_from_outside_is_only_text(web: Web, page: Browser) -> None:
     """An alias and an error text that are markup are shown as they are."""
     body = {"error": {"message": EVIL, "type": "invalid_request_error", "code": "model_not_found"}}

@@ -17,7 +17,7 @@ from .authority import Authority
 from .behaviours import Behaviour, Break, Gate, encoded, json_reply, sse
 from .client import End
 from .conftest import Perform
-from .proxy import Proxy
+from .proxy import Proxy, StartProxy
 from .stage import (
     CHAT,
     ENVIRONMENT,
@@ -463,3 +463,25 @@ def test_a_stampede_ends_with_what_is_under_way(perform: Perform) -> None:
     assert len(late) <= (stage.seen(alias)[-1].time - known) / SECONDS + 1
     assert all(after - before >= SECONDS / 2 for before, after in itertools.pairwise(late))
     assert half <= len(asked) - len(late) <= 2 * half
+
+
+# -- H06: the wall clock ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [-3600, 3600], ids=["back", "forward"])
+def test_h06_the_wall_clock_is_set_in_a_wait(
+    mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream, step: int
+) -> None:
+    """H06: a wait lasts as long as it was to, whatever ``time.time`` says meanwhile; set back, it hung."""
+    script = Path(__file__).with_name("wall_clock.py")
+    pool = pool_yaml(upstream, other_upstream, "  wait-*: {candidates: [a, b], budget: {wait: 30, patience: 0}}")
+    proxy = mitmdump(env=ENVIRONMENT, pool_yaml=pool, extra_args=("-s", str(script)))
+    stage = Stage(proxy, upstream, other_upstream)
+    alias = stage.alias("wait")
+    stage.play(alias, {"a": [limited(1.5), CHAT.answers()], "b": limited(60)})
+    with stage.connect(CHAT) as tool:
+        asked = stage.send(tool, CHAT, alias)
+        proxy.wait_for_log("waiting 1")
+        (proxy.directory / "wall-clock").write_text(str(step))
+        assert asked.finish().status == 200
+    assert stage.order(alias) == ["a", "b", "a"]

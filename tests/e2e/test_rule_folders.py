@@ -170,7 +170,7 @@ def test_f07_a_fault_of_the_request(taught: Stage, status: int, stream: bool) ->
 )
 def test_f08_words_of_somebody_else(taught: Stage, status: int, body: object) -> None:
     """F08: the wording inside an echoed prompt, an assistant text, a tool argument: no refusal."""
-    alias = taught.alias()
+    alias = taught.alias("sure")
     taught.play(alias, {"a": json_reply(status, body)})
     for _ in range(2):
         assert taught.call(CHAT, alias).json == body
@@ -183,13 +183,14 @@ def test_f08_words_of_somebody_else(taught: Stage, status: int, body: object) ->
     [b"<html><body>the refused line of acme</body></html>", b"404 page not found", b'{"detail": "Not Found"}'],
 )
 def test_f09_a_wrong_path(taught: Stage, api: Api, body: bytes) -> None:
-    """F09: released, nothing suspended."""
+    """F09: released, nothing suspended; another one is asked once in an hour (J02)."""
     alias = taught.alias()
     kind = "application/json" if body.startswith(b"{") else "text/html" if body.startswith(b"<") else "text/plain"
-    taught.play(alias, {api.first: raw(404, [("content-type", kind)], body)})
+    lost = raw(404, [("content-type", kind)], body)
+    taught.play(alias, {api.first: lost, api.second: lost})
     for _ in range(2):
         assert taught.call(api, alias).body == body
-    assert taught.order(alias) == [api.first, api.first]
+    assert taught.order(alias) in ([api.first, api.first], [api.first, api.second, api.first])
 
 
 @both_forms
@@ -329,7 +330,7 @@ def test_o01_files_come_and_go(perform_often: Callable[[], Stage], folder: Path)
     stage = perform_often()
 
     def attempts(body: object) -> list[str]:
-        alias = stage.alias("pair")
+        alias = stage.alias("sure")
         stage.play(alias, {"a": json_reply(400, body), "b": CHAT.answers()})
         stage.call(CHAT, alias)
         return stage.order(alias)
@@ -377,7 +378,7 @@ def test_drafts_are_logged_and_never_acted_on(perform: Perform, folder: Path) ->
     file = write_rule(folder, "refused")
     file.write_text(file.read_text().replace("status: stable", "status: draft"))
     stage = perform(settings={"pool_rules": str(folder)})
-    alias = stage.alias("pair")
+    alias = stage.alias("sure")
     stage.play(alias, {"a": json_reply(400, error("refused")), "b": CHAT.answers()})
     assert stage.call(CHAT, alias).status == 400
     assert stage.order(alias) == ["a"]
@@ -398,7 +399,7 @@ def test_a_rule_in_python_that_fails_is_silent(perform: Perform, folder: Path) -
     (folder / "acme" / "seats.py").write_text(broken)
     stage = perform(settings={"pool_rules": str(folder)})
     for words in ("boom", "boom", "loop"):
-        alias = stage.alias("pair")
+        alias = stage.alias("sure")
         stage.play(alias, {"a": json_reply(400, {"error": {"message": words}})})
         assert stage.call(CHAT, alias).status == 400
         assert stage.order(alias) == ["a"]
@@ -434,7 +435,7 @@ def test_o09_no_folder_is_picked_up_unnamed(perform: Perform) -> None:
     """O09: a folder `rules` in the working directory is not read."""
     stage = perform()
     fill(stage.proxy.directory / "rules")
-    alias = stage.alias("pair")
+    alias = stage.alias("sure")
     stage.play(alias, {"a": json_reply(400, error("refused")), "b": CHAT.answers()})
     assert stage.call(CHAT, alias, headers=[CHAT.header(TOOL)]).status == 400
     assert stage.order(alias) == ["a"]

@@ -53,7 +53,7 @@ def test_the_story_of_a_failover_names_who_refused_and_why(stage: Stage) -> None
 
 def test_an_unknown_error_becomes_a_draft_and_nothing_holds_a_secret(stage: Stage, tmp_path: Path) -> None:
     """R07: an upstream that echoes what it was sent, in what is told, played and written."""
-    alias = stage.alias()
+    alias = stage.alias("sure")
     sent = [SECRETS[CHAT.first], TOOL]
     echoes = [*sent, *(base64.b64encode(each.encode()).decode() for each in sent)]
     odd = {"error": {"message": f"The seat of {' and '.join(echoes)} is not staffed", "code": 77}}

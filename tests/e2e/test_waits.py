@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,21 +12,13 @@ from .behaviours import json_reply
 from .client import Response
 from .conftest import Perform
 from .stage import CHAT, crashes
-from .test_commands import Shell
+from .test_operation import REMOTE_CONTROL
 
 CALLS = 60
 BUSY = {"error": {"message": "The server is busy", "type": "server_error", "code": None}}
 LIMITED = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
 
 both_forms = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-
-
-@pytest.fixture
-def shell() -> Iterator[Shell]:
-    """A user's shell; sockets need a short path."""
-    folder = Path(tempfile.mkdtemp(prefix="us-", dir="/tmp"))
-    yield Shell(folder)
-    shutil.rmtree(folder)
 
 
 @both_forms
@@ -55,15 +44,18 @@ def test_h01_sixty_calls_at_once_on_two_failing_candidates(perform: Perform, *, 
 
 
 @both_forms
-def test_h01_a_hand_suspends_the_credential_during_a_wait(perform: Perform, shell: Shell, *, stream: bool) -> None:
-    """H01: one candidate, 429 with two seconds to wait, and `suspend credential` meanwhile: the 429 as it came."""
-    stage = perform(routes="  solo-*: [a]", env=shell.environment)
+def test_h01_a_hand_suspends_the_credential_during_a_wait(perform: Perform, tmp_path: Path, *, stream: bool) -> None:
+    """H01: one candidate, 429 with a time to wait, and `pool.suspend credential` meanwhile: the 429 as it came."""
+    script = tmp_path / "control.py"
+    script.write_text(REMOTE_CONTROL)
+    stage = perform(routes="  solo-*: {candidates: [a], budget: {patience: 5}}", extra_args=["-s", str(script)])
     alias = stage.alias("solo")
-    stage.play(alias, {"a": json_reply(429, LIMITED, [("retry-after", "2"), ("x-from", "a")])})
+    stage.play(alias, {"a": json_reply(429, LIMITED, [("retry-after", "5"), ("x-from", "a")])})
     with stage.connect(CHAT) as tool:
         sent = stage.send(tool, CHAT, alias, stream=stream)
         stage.proxy.wait_for_log(f"a {alias}: rate_limited, tried once more")
-        assert shell("suspend", "credential", "a")[0] == 0
+        (stage.proxy.directory / "commands").write_text("pool.suspend credential a\n")
+        stage.proxy.wait_for_log("done 0: .*credential a")
         response = sent.finish()
     assert (response.status, response.header("x-from"), response.json) == (429, "a", LIMITED)
     assert stage.order(alias) == ["a"]

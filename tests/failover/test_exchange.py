@@ -24,6 +24,8 @@ REFUSAL = reply(Label.MODEL_UNSUPPORTED)
 ONCE = Then(retry_same=0)
 OVERLOADED = reply(Label.OVERLOADED, then=ONCE)
 SHORT_STEP = 600.0
+IN_DOUBT = 30.0
+"""The short step where several credentials refuse one request alike (J04)."""
 
 
 def key(of: Candidate, scope: Scope = Scope.CANDIDATE) -> Key:
@@ -150,7 +152,7 @@ def test_every_candidate_refuses() -> None:
     stage = Stage()
     played = stage.answer(route(A, B, C), [REFUSAL, REFUSAL, REFUSAL])
     assert played.end == Release(1, final=True, retry=False)
-    assert stage.suspended() == {key(A): SHORT_STEP, key(B): SHORT_STEP, key(C): SHORT_STEP}
+    assert stage.suspended() == {key(A): IN_DOUBT, key(B): IN_DOUBT, key(C): IN_DOUBT}
 
 
 def test_a_refusal_that_is_gone_a_moment_later() -> None:
@@ -305,7 +307,7 @@ def test_overloaded_is_asked_once_more_and_then_left() -> None:
     assert len(played.waits) == 1
     assert REPEAT_AFTER[0] <= played.waits[0] <= REPEAT_AFTER[1]
     assert [outcome.attempt.repeat for outcome in played.exchange.outcomes] == [False, True, False]
-    assert stage.suspended() == {key(A): 5.0}
+    assert stage.suspended() == {key(A): 3.0}
     assert stage.answer(on, [OK]).sent == [B]
 
 
@@ -349,19 +351,87 @@ def test_a_repeat_does_not_go_to_a_candidate_that_another_exchange_saw_fail() ->
     [
         (FaultKind.CONNECT, Scope.UPSTREAM),
         (FaultKind.TLS, Scope.UPSTREAM),
-        (FaultKind.CLOSED, Scope.UPSTREAM),
         (FaultKind.SILENCE, Scope.CANDIDATE),
         (FaultKind.EMPTY, Scope.CANDIDATE),
-        (FaultKind.CUT, Scope.CANDIDATE),
     ],
 )
 def test_a_transport_fault_is_replayed(kind: FaultKind, scope: Scope) -> None:
-    """L09, L10: connection refused, TLS failure, close, silence: B answers, what failed is out for seconds."""
+    """L09, L10: connection refused, TLS failure, silence: B answers, what failed is out for seconds."""
     stage = Stage()
     on = route(A, B, C)
     elsewhere = C if scope is Scope.UPSTREAM else B
     assert stage.answer(on, [fault(kind), OK]).sent == [A, elsewhere]
-    assert stage.suspended() == {key(A, scope): 5.0}
+    assert stage.suspended() == {key(A, scope): 3.0}
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CLOSED, FaultKind.CUT])
+def test_a08_a_reset_is_asked_once_more_at_once_and_is_no_outage(kind: FaultKind) -> None:
+    """A08, L09: the same candidate on a new connection at once; then the other credential at that upstream."""
+    stage = Stage()
+    once = stage.answer(route(A, B, C), [fault(kind), OK])
+    assert (once.sent, once.waits) == ([A, A], [0.0])
+    assert stage.suspended() == {}
+    twice = stage.answer(route(A, B, C), [fault(kind), fault(kind), OK])
+    assert (twice.sent, twice.waits) == ([A, A, B], [0.0])
+    assert stage.suspended() == {key(A): 3.0}, "the upstream is not out"
+
+
+def test_a08_a_single_candidate_is_retried_once() -> None:
+    """A08: the tool sees 200; without it, what came back the second time takes the upstream out."""
+    stage = Stage()
+    played = stage.answer(route(A), [fault(FaultKind.CLOSED), OK])
+    assert (played.sent, played.waits, played.released) == ([A, A], [0.0], 2)
+    assert stage.suspended() == {}
+    assert stage.answer(route(A), [fault(FaultKind.CLOSED)] * 2).refused.status == 503
+    assert stage.suspended() == {key(A, Scope.UPSTREAM): 3.0}
+
+
+def test_a08_the_upstream_is_out_on_repeated_evidence() -> None:
+    """A08: the connections of two credentials break one after the other: that upstream is left for another."""
+    stage = Stage()
+    played = stage.answer(route(A, B, C), [fault(FaultKind.CLOSED)] * 3 + [OK])
+    assert played.sent == [A, A, B, C]
+    assert stage.suspended() == {key(A): 3.0, key(B, Scope.UPSTREAM): 3.0}
+
+
+@pytest.mark.parametrize("between", ["ten seconds", "an answer", "nothing, they began together"])
+def test_a08_what_is_no_repeated_evidence(between: str) -> None:
+    """A08: what broke long ago, before an answer, or at the same instant is one event."""
+    stage = Stage()
+    first, _ = stage.open(route(A, C))
+    second, _ = stage.open(route(B, C)) if between.startswith("nothing") else (None, None)
+    stage.clock.now += 0.001
+    first.judge(fault(FaultKind.CLOSED), stage.now)
+    if between == "ten seconds":
+        stage.clock.now += 10.5
+    elif between == "an answer":
+        stage.answer(route(B), [OK])
+    if second is None:
+        second, _ = stage.open(route(B, C))
+    assert isinstance(second.judge(fault(FaultKind.CLOSED), stage.now), Wait)
+    # Twice the same credential, where another one is left there to be asked.
+    assert key(B, Scope.UPSTREAM) not in stage.suspended()
+
+
+def test_a07_a_repeat_does_not_take_the_place_of_a_candidate() -> None:
+    """A07, law 2: three candidates, the first two flaky: the third is asked within any budget that has room for it."""
+    for attempts in range(3, 8):
+        stage = Stage()
+        on = route(A, B, C, budget=Budget(attempts=attempts))
+        exchange, step = stage.open(on)
+        sent = []
+        while isinstance(step, Attempt | Wait):
+            if isinstance(step, Wait):
+                stage.clock.now += step.seconds
+                step = exchange.resume(stage.now)
+                continue
+            sent.append(step.candidate)
+            flaky = fault(FaultKind.CLOSED) if step.candidate == A else reply(Label.OVERLOADED, status=200)
+            step = exchange.judge(OK if step.candidate == C else flaky, stage.now)
+        assert isinstance(step, Release)
+        assert exchange.outcomes[step.attempt - 1].attempt.candidate == C
+        assert sent == {3: [A, B, C], 4: [A, A, B, C]}.get(attempts, [A, A, B, B, C])
+    assert Budget().attempts == 6
 
 
 def test_a_kept_alive_connection_that_was_closed_is_no_fault_of_anybody() -> None:
@@ -380,7 +450,7 @@ def test_the_owner_can_rule_out_replays_after_the_request_was_sent() -> None:
     answer = exchange.judge(fault(FaultKind.CLOSED, sent=True), stage.now)
     assert isinstance(answer, Refuse)
     assert answer.status == 503
-    assert list(stage.suspended()) == [key(A, Scope.UPSTREAM)], "the next call goes elsewhere"
+    assert list(stage.suspended()) == [key(A)], "the next call goes elsewhere"
     stage = Stage()
     again = stage.exchange(route(A, C), replay_after_sent=False)
     again.begin(stage.now)
@@ -393,13 +463,14 @@ def test_the_owner_can_rule_out_replays_after_the_request_was_sent() -> None:
 
 
 def test_only_a_streamed_request_with_somewhere_else_to_go_is_cut_for_silence() -> None:
-    """L10: a plain request is never cut, nor is the last candidate; the limit shrinks with what is left."""
+    """L10: without hedging: a plain request is never cut, nor is the last candidate; the limit shrinks."""
     stage = Stage()
 
     def limit(*members: Candidate, streamed: bool = True, later: float = 0) -> float:
-        exchange = stage.exchange(route(*members), streamed=streamed)
+        exchange = stage.exchange(route(*members, budget=Budget(hedge_after=0)), streamed=streamed)
         exchange.begin(stage.now)
-        return exchange.first_byte_limit(stage.now + later)
+        assert exchange.ask_at(members[0], stage.now) == math.inf
+        return exchange.end_at(members[0], stage.now + later, stage.now + later) - (stage.now + later)
 
     assert limit(A, B) == 45.0
     assert limit(A, B, later=40) == 15.0
@@ -535,10 +606,10 @@ def test_the_budget_of_attempts_counts_every_sending() -> None:
     """W04: attempts hold across candidates, waits and repeats together."""
     stage = Stage()
     busy = reply(Label.OVERLOADED)
-    played = stage.answer(route(A, B, C, budget=Budget(attempts=3)), [busy, busy, busy])
+    played = stage.answer(route(A, B, budget=Budget(attempts=3)), [busy, busy, busy])
     assert played.sent == [A, A, B]
     assert played.end == Release(1, final=True, retry=True)
-    assert stage.suspended() == {key(A): pytest.approx(5.0), key(B): 5.0}
+    assert stage.suspended() == {key(A): pytest.approx(3.0), key(B): 3.0}
 
 
 def test_what_could_not_be_built_was_never_sent_and_costs_no_budget() -> None:
@@ -729,7 +800,7 @@ def test_a_stream_that_dies_after_release_costs_its_candidate() -> None:
     outcome = exchange.failed_after_release(fault(FaultKind.CUT), stage.now)
     assert outcome is not None
     assert outcome.suspension is not None
-    assert stage.suspended() == {key(A): 5.0}
+    assert stage.suspended() == {key(A): 3.0}
     assert_over(exchange, stage.now)
 
 
@@ -749,7 +820,7 @@ def test_an_error_that_was_judged_before_its_release_is_not_judged_again() -> No
     assert played.released == 1
     before = stage.suspended()
     assert played.exchange.failed_after_release(died, stage.now) is None
-    assert stage.suspended() == before == {key(A): 5.0, key(B): SHORT_STEP}
+    assert stage.suspended() == before == {key(A): 3.0, key(B): SHORT_STEP}
 
 
 def test_another_understudys_answer_is_nobodys_failure() -> None:

@@ -19,13 +19,15 @@ from tests.support.decisions import NOW, OTHER, RULES, Clock, candidate, fault, 
 from understudy.failover.actions import DEFAULTS, Next
 from understudy.failover.affinity import Sessions, Spent
 from understudy.failover.exchange import Exchange
+from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.selection import Selector
-from understudy.failover.steps import Attempt, Refuse, Release, Request, Step, Wait
+from understudy.failover.steps import Attempt, Compared, Refuse, Release, Request, Step, Wait
 from understudy.model.pool import Budget, Candidate, Route, Strategy
 from understudy.model.suspension import Key, key_of, keys_of
 from understudy.model.verdict import Label, Scope, Then
 from understudy.replies.reply import FaultKind, Reply
-from understudy.suspensions.cache import EARLY_PROBE, Suspensions
+from understudy.rules import FAULT_RULES
+from understudy.suspensions.cache import EARLY_PROBE, PROBED, Suspensions
 from understudy.suspensions.ladder import JITTER, seconds_of
 
 SOURCE = Path(__file__).parents[2] / "addon"
@@ -60,6 +62,7 @@ ROUTES = (
     route(C3, pattern="alone"),
     route(A1, pattern="single", budget=SHORT),
     route(B1, pattern="lone", budget=Budget(wait=0)),
+    route(A1, B1, C1, pattern="sure", second_opinion=False),
 )
 MEMBERS = (A1, A2, B1, C1, C3)
 MODELS = {"m1", "m2", "m3"}
@@ -103,17 +106,30 @@ class Said:
     status: int
     hint: str
     then: Then
+    certain: bool = True
+    message: str = ""
 
     def reply(self) -> Reply:
         if self.fault is not None:
             return fault(self.fault, sent=self.sent, reused=self.flag)
         known = STATUSES.get(self.label, [400])
         status = known[self.status % len(known)]
-        return reply(self.label, status=status, retry_after=self.hint, then=self.then, names_model=self.flag)
+        return reply(
+            self.label,
+            status=status,
+            retry_after=self.hint,
+            then=self.then,
+            names_model=self.flag,
+            certain=self.certain,
+            message=self.message,
+        )
 
 
 FAULTS = [*[None] * 12, *FaultKind]
 LABELS = [*GOES_ON, *GOES_ON, *GOES_ON, *Label]  # mostly those that something follows
+MESSAGES = ["", "the flux is off", "no such thing"]
+OPEN = (Label.UNKNOWN, Label.REQUEST_INVALID)
+"""What may be compared where no words make it certain."""
 HINTS = ["", "", "1", "2", "20", "1000000", "-1", "nan"]
 SAID = st.builds(
     Said,
@@ -124,6 +140,8 @@ SAID = st.builds(
     status=st.integers(0, 4),
     hint=st.sampled_from(HINTS),
     then=st.sampled_from(THENS),
+    certain=st.booleans(),
+    message=st.sampled_from(MESSAGES),
 )
 MOVES = 60
 
@@ -131,7 +149,8 @@ MOVES = 60
 def _any_reply(random: Random) -> Said:
     flag, sent, status = random.random() < 0.5, random.random() < 0.5, random.randrange(5)
     label, hint, then = random.choice(LABELS), random.choice(HINTS), random.choice(THENS)
-    return Said(random.choice(FAULTS), flag, sent, label, status, hint, then)
+    certain, message = random.random() < 0.5, random.choice(MESSAGES)
+    return Said(random.choice(FAULTS), flag, sent, label, status, hint, then, certain, message)
 
 
 @dataclass
@@ -150,6 +169,8 @@ class Watched:
     ended_by: Label | None = None
     ruled_out: set[tuple[str, str]] = field(default_factory=set)
     """Upstreams and models that said that they cannot do this request."""
+    opinions: int = 0
+    """How many second opinions it has asked for."""
 
     def may_change(self, key: Key, cleared: int) -> bool:
         """Whether something that this exchange has sent is about the key, and is newer than what cleared it (F16)."""
@@ -244,8 +265,13 @@ class Laws(RuleBasedStateMachine):
         if (watched := self.find(which, sending=True)) is not None:
             before = self.running()
             last = watched.sent.pop()  # it never was: law 5
+            attempt = watched.exchange.attempt
+            assert attempt is not None
+            watched.opinions -= attempt.opinion
             step = watched.exchange.unsendable(label, "builtin/secret", "gone", self.clock.now)
-            assert self.running() == before
+            earlier = {each.suspension.key for each in watched.exchange.outcomes[:-1] if each.suspension is not None}
+            after = self.running()
+            assert {key for key in after if after[key] != before.get(key)} <= earlier  # with nobody left, in full
             assert not isinstance(step, Attempt) or step.candidate != last
             self.take(watched, step)
 
@@ -282,13 +308,17 @@ class Laws(RuleBasedStateMachine):
         watched.exchange.succeeded()
         lifted = set(before) - set(self.running())
         # Law 4: exactly the same candidate, from a generating endpoint, and nothing that is newer than the attempt.
+        # What is in one doubt with it is free as well, because it was another request's fault (J04).
         assert watched.released is not None
-        assert lifted <= {key_of(watched.released, Scope.CANDIDATE)}
+        own = {key_of(watched.released, Scope.CANDIDATE)}
+        doubts = {before[key].doubt for key in keys_of(watched.released) if key in before} - {0}
+        with_it = {key for key, item in before.items() if item.doubt in doubts} - own
+        assert lifted <= own | with_it
         assert watched.exchange.request.generating or not lifted
         assert all(before[key].order < watched.ticket for key in lifted)
         ours = [each for each in watched.exchange.outcomes if each.attempt.candidate == watched.released]
         assert not lifted or ours[-1].verdict.label is Label.OK
-        self.note_cleared(lifted)
+        self.note_cleared(lifted - with_it)
         self.ends = self.running()
 
     @rule(which=st.integers(0, 9), label=st.sampled_from(Label))
@@ -358,7 +388,14 @@ class Laws(RuleBasedStateMachine):
             ends = said.sent and not exchange.request.replay_after_sent
         else:
             ends = DEFAULTS[label].next is Next.NOBODY or said.then.replay is False
-        if ends:
+        may_compare = said.label in OPEN and not said.certain and said.then.replay is None and said.fault is None
+        may_compare = may_compare and exchange.request.generating and not exchange.request.bound_to
+        if attempt.opinion:  # J02, J03: whatever it says, nobody else is asked
+            assert not isinstance(step, Attempt | Wait)
+            watched.ended_by = label
+        elif ends and isinstance(step, Attempt | Wait):
+            assert may_compare and watched.on.second_opinion and watched.ended_by is None  # J01, J03
+        elif ends:
             watched.ended_by = label
         elif DEFAULTS[label].next is Next.OTHER_MODEL and not isinstance(step, Wait):
             watched.ruled_out.add((attempt.candidate.upstream.name, attempt.candidate.model))
@@ -453,15 +490,24 @@ class Laws(RuleBasedStateMachine):
         assert not request.bound_to or chosen.credential.name == request.bound_to  # P04
         assert (chosen.upstream.name, chosen.model) not in watched.ruled_out  # F10
         alone = exchange._chooser.only is not None
-        if step.early:  # F17
+        if step.opinion:  # J03
+            watched.opinions += 1
+            compared = [each for each in exchange.outcomes if each.compared is Compared.ASKED]
+            assert watched.opinions == len(compared) == 1
+            assert compared[0].attempt.candidate.credential != chosen.credential
+            assert request.generating and not request.bound_to and watched.on.second_opinion
+        held = self.selector.suspensions_of(chosen)
+        if step.early and not (held and all(each.doubt for each in held)):  # F17
             assert all(
                 due is not None and due.label is Label.MODEL_UNSUPPORTED
                 for member in exchange.lineup.members
                 if not request.why_not(member)
                 for due in [self.selector.suspension_of(member)]
             )
-            assert abs(now - self.early.get(chosen, -math.inf)) >= EARLY_PROBE
-            self.early[chosen] = now
+        if step.early:  # J04 as well: of limits, overloads and refused models only now and then
+            if any(each.label in PROBED for each in held):
+                assert abs(now - self.early.get(chosen, -math.inf)) >= EARLY_PROBE
+                self.early[chosen] = now
         else:
             assert self.selector.suspension_of(chosen, stated=alone) is None  # law 3
         assert alone or not self.selector.is_probed(chosen, step.ticket)  # F14: exactly one finds out
@@ -480,12 +526,15 @@ class Laws(RuleBasedStateMachine):
         assert released.attempt.number == step.attempt
         assert released.status not in (0, 401)  # law 6: a real reply that does not lie about the tool's login
         assert released.status != 403 or released.verdict.label not in (Label.CREDENTIAL_REJECTED, Label.UNKNOWN)
-        if watched.ended_by is None or step.attempt != len(outcomes):
+        first = (Compared.ASKED, Compared.REQUEST, Compared.UNDECIDED, Compared.KNOWN_REQUEST)
+        compared = released.compared in first  # J02: that very reply
+        if (watched.ended_by is None or step.attempt != len(outcomes)) and not compared:
             assert released.hope == max(each.hope for each in outcomes if each.releasable)  # law 6
         if step.final and not step.retry:
             members = [each for each in watched.exchange.lineup.members if not watched.exchange.request.why_not(each)]
             dues = [self.selector.suspension_of(member) for member in members]
-            assert not any(due is not None and 0 < due.until - self.clock.now <= 60 for due in dues)
+            # What is in doubt is out for this very request: another round of it would be refused alike (J04).
+            assert not any(due is not None and not due.doubt and 0 < due.until - self.clock.now <= 60 for due in dues)
 
     def check_refusal(self, watched: Watched, step: Refuse) -> None:
         assert step.status in (400, 429, 503)
@@ -530,14 +579,16 @@ class Laws(RuleBasedStateMachine):
     def ladders_are_climbed_once_per_window(self) -> None:
         """F15: steps we choose ourselves are as long as the ladder says, and each is counted after the last is over."""
         for item in self.suspensions:
-            if item.hint or item.rule == "builtin/fault" or item.label is Label.MODEL_UNSUPPORTED:
+            if item.hint or item.rule in FAULT_RULES.values() or item.label is Label.MODEL_UNSUPPORTED:
                 continue
             steps = DEFAULTS[item.label].steps
             length = item.until - item.since
-            if length < 10:  # a rule's own time is 7 s and knows no ladder
+            if length < 10 or length == SHORT_STEP:  # a rule's own time is 7 s, and like the short step knows no ladder
                 continue
             expected = seconds_of(steps, item.step)
-            assert expected <= length <= expected * (1 + JITTER) + 1e-6
+            # L08: chance makes it longer, and at the last step shorter: never longer than that.
+            longest = min(expected * (1 + JITTER), steps[-1])
+            assert min(expected, longest * (1 - JITTER)) - 1e-6 <= length <= longest + 1e-6
             last_step, last_until = self.steps.get((item.key, item.label), (item.step, item.until))
             assert item.step <= last_step or item.since >= last_until
             self.steps[item.key, item.label] = (item.step, item.until)

@@ -6,10 +6,10 @@ from tests.support.decisions import OTHER, Stage, candidate, reply, route
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call
 from understudy.failover.affinity import NOTHING_SPENT, Spent
-from understudy.failover.memory import REFUSAL_LIMIT, Memory, Plan, Refusal
+from understudy.failover.memory import REFUSAL_LIMIT, TOOL, UPLOAD_REPLY, Memory, Plan, Refusal
 from understudy.failover.steps import Attempt, Wait
 from understudy.model.pool import Budget, Route
-from understudy.model.verdict import Label
+from understudy.model.verdict import Label, Then
 from understudy.requests.conversation import Conversation
 from understudy.requests.sites import Recognised
 
@@ -84,3 +84,36 @@ def test_w04_a_stream_that_the_tool_has_was_answered() -> None:
     exchange.accept()
     memory.left(exchange, call, request)
     assert memory.spent(call, request) == NOTHING_SPENT
+
+
+def test_p04_what_a_tool_uploads_belongs_to_its_own_account() -> None:
+    """P04: a file that a tool has uploaded itself is known to its own credential, and to no other."""
+    memory = Memory(lambda: 1000.0)
+    memory.learn_upload(b'{"id": "file-abc123DEF456", "object": "file"}')
+    assert memory.bindings.owner(("file-abc123DEF456",)) == TOOL
+    memory.learn_upload(b" " * UPLOAD_REPLY + b'{"id": "file-zzz999ZZZ999"}')
+    assert memory.bindings.owner(("file-zzz999ZZZ999",)) == ""
+
+
+def test_w04_after_an_answer_the_same_body_begins_anew() -> None:
+    """W04: what earlier rounds have used up is forgotten with the answer."""
+    stage = Stage()
+    memory, on = Memory(stage.clock), route(A, B, budget=Budget(wait=0))
+    failed = stage.answer(on, [reply(Label.OVERLOADED, then=Then(retry_same=0))] * 2)
+    memory.ended(failed.exchange, plan(on), b"body", Label.OVERLOADED)
+    assert memory.spent(plan(on), b"body").attempts > 0
+    memory.ended(failed.exchange, plan(on), b"body", Label.OK)
+    assert memory.spent(plan(on), b"body") == NOTHING_SPENT
+
+
+def test_w04_a_tool_that_leaves_before_anything_was_sent_records_no_round() -> None:
+    """W04: there is no budget to share with its next round."""
+    stage = Stage()
+    memory, on = Memory(stage.clock), route(A, B)
+    stage.suspend(A, 2.0, hint="retry-after", label=Label.RATE_LIMITED)
+    stage.suspend(B, 2.0, hint="retry-after", label=Label.RATE_LIMITED)
+    exchange, step = stage.open(on)
+    assert isinstance(step, Wait)
+    stage.clock.now += 1
+    memory.left(exchange, plan(on), b"body")
+    assert memory.spent(plan(on), b"body") == NOTHING_SPENT

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
+from tests.support.decisions import NOW, OPENAI, OTHER, Source, Stage, candidate, fault, reply, route
+from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.steps import Attempt, Release, Wait
-from understudy.model.pool import Budget, Candidate
+from understudy.model.pool import Budget, Candidate, Credential
 from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope, Then
 from understudy.replies.reply import FaultKind, Reply
@@ -18,6 +19,11 @@ OK = reply(Label.OK)
 REFUSAL = reply(Label.MODEL_UNSUPPORTED)
 BUSY = reply(Label.OVERLOADED, then=Then(retry_same=0))
 SHORT, LONG, LONGEST = 600.0, 3600.0, 43200.0
+IN_DOUBT = 30.0
+"""The short step while, or where, several credentials refuse one request alike (J04)."""
+M1, M2 = candidate("one", "m1"), candidate("one", "m2")
+ONE = route(M1, M2)
+"""Two models of one credential: that both refuse casts no doubt on the request."""
 
 
 def key(of: Candidate, scope: Scope = Scope.CANDIDATE) -> Key:
@@ -76,7 +82,7 @@ def test_f14_the_slot_is_free_on_every_outcome(end: str) -> None:
             probe.accept()
         case "faulted":
             # What its upstream did says nothing about the model: the key of the candidate is half-open still.
-            probe.judge(fault(FaultKind.CLOSED), stage.now)
+            probe.judge(fault(FaultKind.CONNECT), stage.now)
             stage.clock.now += 5.0
     assert stage.open(ON)[1] == Attempt(1, A)
 
@@ -108,11 +114,11 @@ def test_a_tool_that_goes_away_during_the_pause_of_its_probe_frees_the_slot() ->
 
 
 def test_l08_an_upstream_is_probed_by_one_for_all_its_candidates() -> None:
-    """L08: one probe per window, whatever the credential; and it is asked again within 30 s of its recovery."""
+    """L08: one probe per window, whatever the credential; and it is asked again within 15 s of its recovery."""
     stage = Stage()
     there = [candidate(name, at=OTHER) for name in ("x", "y", "z")]
     on = route(*there, A)
-    for seconds in (5.0, 10.0, 20.0, 30.0, 30.0):
+    for seconds in (3.0, 6.0, 12.0, 12.0, 12.0):
         assert stage.answer(on, [fault(), OK]).sent == [there[0], A]
         assert stage.suspended() == {key(there[0], Scope.UPSTREAM): seconds}
         assert stage.answer(on, [OK]).sent == [A]
@@ -123,7 +129,29 @@ def test_l08_an_upstream_is_probed_by_one_for_all_its_candidates() -> None:
         probing.cancelled()
     assert stage.answer(on, [OK]).sent == [there[0]]
     assert stage.answer(on, [fault(), OK]).sent == [there[0], A]
-    assert stage.suspended() == {key(there[0], Scope.UPSTREAM): 5.0}
+    assert stage.suspended() == {key(there[0], Scope.UPSTREAM): 3.0}
+
+
+def test_l08_a_dead_favourite_is_probed_seldom_and_a_recovered_one_is_back_soon() -> None:
+    """L08: with a call every tenth of a second: at most 16 probes in 45 s, and used again within 15 s of traffic."""
+    for seed in range(20):
+        stage, probes = Stage(), 0
+        on = route(A, C)
+        for call in range(450):
+            exchange, step = stage.open(on, seed=seed * 1000 + call)
+            while isinstance(step, Attempt | Wait):
+                if isinstance(step, Wait):
+                    stage.clock.now += step.seconds
+                    step = exchange.resume(stage.now)
+                    continue
+                probes += step.candidate == A
+                step = exchange.judge(OK if step.candidate == C else BUSY, stage.now)
+            stage.clock.now += 0.1
+        assert probes <= 16
+        recovered = stage.now
+        while stage.open(on)[1] != Attempt(1, A):
+            stage.clock.now += 0.1
+        assert stage.now - recovered <= 15.0
 
 
 def test_a_wait_for_somebody_elses_probe_ends_with_it() -> None:
@@ -204,7 +232,12 @@ def test_f12_when_all_refuse_only_the_short_step_is_recorded() -> None:
     for _ in range(3):
         played = stage.answer(ON, [REFUSAL, REFUSAL])
         assert played.end == Release(1, final=True, retry=False)
-        assert stage.suspended() == {key(A): SHORT, key(B): SHORT}
+        assert stage.suspended() == {key(A): IN_DOUBT, key(B): IN_DOUBT}
+        stage.clock.now += IN_DOUBT
+    for _ in range(3):
+        played = stage.answer(ONE, [REFUSAL, REFUSAL])
+        assert played.end == Release(1, final=True, retry=False)
+        assert stage.suspended() == {key(M1): SHORT, key(M2): SHORT}
         stage.clock.now += SHORT
 
 
@@ -214,7 +247,7 @@ def test_f12_what_another_candidate_says_makes_the_step_count() -> None:
     half_open(stage)
     exchange, _ = stage.open(ON)
     assert exchange.judge(REFUSAL, stage.now) == Attempt(2, B)
-    assert stage.suspended() == {key(A): SHORT}  # nobody knows yet whether it is the model or the candidate
+    assert stage.suspended() == {key(A): IN_DOUBT}  # nobody knows yet whether it is the model or the candidate
     exchange.accept()
     assert stage.suspended() == {key(A): LONG}
 
@@ -223,15 +256,15 @@ def test_f12_what_another_candidate_says_makes_the_step_count() -> None:
 
 
 def test_l11_when_nobody_can_be_reached_nothing_is_suspended_for_long() -> None:
-    """L11: every upstream unreachable, again and again: 5 s each, however often; one that is reached: the ladder."""
+    """L11: every upstream unreachable, again and again: 3 s each, however often; one that is reached: the ladder."""
     stage = Stage()
     on = route(A, C, budget=Budget(wait=0))
     for _ in range(4):
         refused = stage.answer(on, [fault(), fault()]).refused
         assert "check the network of this machine first" in refused.message
-        assert stage.suspended() == {key(A, Scope.UPSTREAM): 5.0, key(C, Scope.UPSTREAM): 5.0}
+        assert stage.suspended() == {key(A, Scope.UPSTREAM): 3.0, key(C, Scope.UPSTREAM): 3.0}
         stage.clock.now += 5
-    for seconds in (5.0, 10.0, 20.0):
+    for seconds in (3.0, 6.0, 12.0):
         assert stage.answer(on, [fault(), OK]).sent == [A, C]
         assert stage.suspended() == {key(A, Scope.UPSTREAM): seconds}
         stage.clock.now += seconds
@@ -249,7 +282,7 @@ def test_f16_a_late_failure_does_not_undo_a_hand() -> None:
     assert late.judge(BUSY, stage.now) == Attempt(2, B)
     assert stage.suspended() == {}
     stage.answer(ON, [BUSY, OK])
-    assert stage.suspended() == {key(A): 5.0}
+    assert stage.suspended() == {key(A): 3.0}
 
 
 @pytest.mark.parametrize("said", [BUSY, REFUSAL, reply(Label.CREDENTIAL_REJECTED), reply(Label.QUOTA_EXHAUSTED)])
@@ -310,7 +343,7 @@ def test_f16_an_attempt_that_goes_out_with_a_fetched_secret_is_newer_than_it() -
     assert late.attempt == Attempt(1, A)
     assert stage.open(ON)[1] == Attempt(1, B)  # it probes with its new ticket
     assert late.judge(BUSY, stage.now) == Attempt(2, B)
-    assert stage.suspended() == {key(A): 5.0}
+    assert stage.suspended() == {key(A): 3.0}
     with pytest.raises(RuntimeError):
         stage.exchange(ON).renewed()
 
@@ -330,7 +363,7 @@ def test_the_evidence_says_what_was_known() -> None:
 
 
 def all_refused(stage: Stage) -> None:
-    assert stage.answer(ON, [REFUSAL, REFUSAL]).released == 1
+    assert stage.answer(ONE, [REFUSAL, REFUSAL]).released == 1
 
 
 def test_f17_one_early_probe_per_candidate_in_half_a_minute() -> None:
@@ -338,38 +371,38 @@ def test_f17_one_early_probe_per_candidate_in_half_a_minute() -> None:
     stage = Stage()
     all_refused(stage)
     stage.clock.now += 100
-    early, step = stage.open(ON)
-    assert step == Attempt(1, A, early=True)
-    other, step = stage.open(ON)
-    assert step == Attempt(1, B, early=True)
-    refused = stage.answer(ON, []).refused
+    early, step = stage.open(ONE)
+    assert step == Attempt(1, M1, early=True)
+    other, step = stage.open(ONE)
+    assert step == Attempt(1, M2, early=True)
+    refused = stage.answer(ONE, []).refused
     assert refused.refused
     assert (refused.status, refused.retry_after) == (400, None)
     assert early.judge(REFUSAL, stage.now) == Release(1, final=True, retry=False)
     assert other.judge(REFUSAL, stage.now) == Release(1, final=True, retry=False)
-    assert stage.suspended() == {key(A): SHORT - 100, key(B): SHORT - 100}
+    assert stage.suspended() == {key(M1): SHORT - 100, key(M2): SHORT - 100}
     stage.clock.now += 29.9
-    assert stage.answer(ON, []).refused.refused
+    assert stage.answer(ONE, []).refused.refused
     stage.clock.now += 0.1
-    again, step = stage.open(ON)
-    assert step == Attempt(1, A, early=True)
+    again, step = stage.open(ONE)
+    assert step == Attempt(1, M1, early=True)
     again.judge(OK, stage.now)
     again.succeeded()
-    assert stage.answer(ON, [OK]).sent == [A]
+    assert stage.answer(ONE, [OK]).sent == [M1]
 
 
 def test_f17_one_request_may_ask_all_of_them() -> None:
-    """F17: A's early probe is refused, B's works."""
+    """F17: M1's early probe is refused, M2's works."""
     stage = Stage()
     all_refused(stage)
-    assert stage.answer(ON, [REFUSAL, OK]).sent == [A, B]
+    assert stage.answer(ONE, [REFUSAL, OK]).sent == [M1, M2]
 
 
 def test_f17_a_token_count_is_no_early_probe() -> None:
     """F17, X02: what generates nothing finds nothing out."""
     stage = Stage()
     all_refused(stage)
-    assert stage.answer(ON, [], generating=False).refused.refused
+    assert stage.answer(ONE, [], generating=False).refused.refused
 
 
 @pytest.mark.parametrize("scope", Scope)
@@ -377,10 +410,67 @@ def test_f17_is_about_refusals_only(scope: Scope) -> None:
     """F17: one that is suspended for something else as well is not asked early."""
     stage = Stage()
     all_refused(stage)
-    stage.suspend(A, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
-    stage.suspend(B, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
+    stage.suspend(M1, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
+    stage.suspend(M2, 300, scope=scope, label=Label.QUOTA_EXHAUSTED)
     expected = scope is Scope.CANDIDATE  # there the longer one holds, and it is the refusal
-    assert isinstance(stage.open(ON)[1], Attempt) is expected
+    assert isinstance(stage.open(ONE)[1], Attempt) is expected
+
+
+def test_f17_only_a_refusal_of_the_model_by_all_is_told_again() -> None:
+    """F17: where nothing was sent for another reason, an old refusal would say the wrong thing."""
+    stage = Stage()
+    for each in (A, B):
+        stage.suspend(each, 600, label=Label.OVERLOADED)
+    assert not stage.answer(ON, []).refused.refused
+    mixed = Stage()
+    mixed.suspend(A, 600, label=Label.MODEL_UNSUPPORTED)
+    mixed.suspend(B, 600, label=Label.RATE_LIMITED, hint="retry-after")
+    assert not mixed.answer(ON, [], generating=False).refused.refused
+
+
+def test_l11_an_upstream_that_is_not_reached_pays_in_full_once_another_is_reached_whatever_that_says() -> None:
+    """L11: the network works then, also where the one that was reached refuses the model."""
+    stage = Stage()
+    on = route(A, C, budget=Budget(wait=0))
+    for seconds in (3.0, 6.0):
+        assert stage.answer(on, [fault(), REFUSAL]).sent == [A, C]
+        assert stage.suspended()[key(A, Scope.UPSTREAM)] == seconds
+        stage.suspensions.resume(key(C))
+        stage.clock.now += seconds
+
+
+def test_f12_a_refusal_is_not_confirmed_by_another_refusal() -> None:
+    """F12: the first step only, while nobody has answered."""
+    stage = Stage()
+    for _ in range(2):
+        stage.answer(ON, [REFUSAL, REFUSAL])
+        assert stage.suspended() == {key(A): SHORT_STEP, key(B): SHORT_STEP}
+        stage.clock.now += SHORT_STEP
+
+
+class Refreshable(Source):
+    """A secret that a program prints."""
+
+    refreshable = True
+
+
+@pytest.mark.parametrize("label", [Label.QUOTA_EXHAUSTED, Label.OVERLOADED, Label.MODEL_UNSUPPORTED])
+def test_l06_only_a_rejected_secret_is_fetched_anew(label: Label) -> None:
+    """L06, law 2: that a secret could be fetched again makes no other failure worth a repeat."""
+    stage = Stage()
+    renewable = Credential("a", OPENAI, Refreshable())
+    on = route(Candidate(renewable, "m1"), B)
+    said = reply(label, then=Then(retry_same=0))
+    assert stage.answer(on, [said, OK]).sent == [Candidate(renewable, "m1"), B]
+
+
+def test_a_success_takes_down_a_ladder_for_which_nothing_is_held() -> None:
+    """After a restart a ladder may stand without its suspension: a success is still the end of it."""
+    stage = Stage()
+    stage.suspensions.ladders.climb(key(A), Label.OVERLOADED, Rung(3, 0, stage.now - 1))
+    assert not stage.suspensions.is_held(key(A))
+    stage.answer(ON, [OK])
+    assert stage.suspensions.ladders.standing(key(A)) == {}
 
 
 # -- probed by hand, before its time ---------------------------------------------------------------------------------
@@ -485,6 +575,24 @@ def test_f17_an_early_probe_that_outlives_the_suspension_does_not_climb_and_is_n
     stage.clock.now += SHORT
     early.judge(REFUSAL, stage.now)
     assert stage.suspended()[key(A)] == SHORT
+
+
+def test_f17_an_early_probe_that_outlives_the_suspension_is_out_in_full_once_another_answers() -> None:
+    """F17: what it was penalised with for a start, while B was still to be asked, is its own and not an older one."""
+    stage = Stage()
+    stage.answer(ON, [REFUSAL, OK])
+    stage.clock.now += SHORT - 5
+    stage.suspend(B, seconds=5, label=Label.MODEL_UNSUPPORTED)
+    early, step = stage.open(route(A, B, budget=Budget(wait=0)))
+    assert isinstance(step, Attempt) and step.early
+    stage.clock.now += 6
+    assert early.judge(REFUSAL, stage.now) == Attempt(2, B)
+    told = early.outcomes[0].suspension
+    early.judge(OK, stage.now)
+    assert told is not None
+    assert stage.suspended()[key(A)] == told.until - told.since == SHORT
+    held = stage.suspensions.get(key(A))
+    assert held is not None and early.outcomes[0].suspension == held
 
 
 def test_one_suspension_has_one_end_although_it_is_imposed_twice() -> None:

@@ -14,7 +14,7 @@ from tests.support.decisions import OTHER, Stage, candidate, credential, reply, 
 from understudy.failover import selection as module
 from understudy.failover.selection import Selector
 from understudy.failover.steps import Attempt, Wait
-from understudy.model.pool import Candidate, Choice, Route, Strategy
+from understudy.model.pool import Candidate, Choice, Relatives, Route, Strategy, Upstream
 from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope
 
@@ -297,3 +297,27 @@ def test_p01_turns_are_right_when_exchanges_overlap() -> None:
         assert isinstance(step, Attempt)
         counts[step.candidate] += 1
     assert [round(counts[member] / 10_000 * 6, 2) for member in members] == [3.0, 2.0, 1.0]
+
+
+def relative(name: str, dialect: str, *relatives: str) -> Candidate:
+    at = Upstream(f"at-{name}", dialect, "https", f"{name}.example", 443, "/v1", relatives=frozenset(relatives))
+    return candidate(name, at=at)
+
+
+VENDOR, AZURE = relative("vendor", "openai", "azure-openai"), relative("azure", "azure-openai", "openai")
+SPARE = relative("spare", "azure-openai", "openai")
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ORDERED, Strategy.ROUND_ROBIN])
+def test_a09_the_tools_own_dialect_goes_before_its_relatives(strategy: Strategy) -> None:
+    """A09: within one priority; a lower number still goes first, and `relatives: mixed` leaves the order alone."""
+    on = route(VENDOR, AZURE, SPARE, strategy=strategy)
+    selector = Stage().selector
+    assert selector.lineup(on, "gpt-5", "azure-openai").members == (AZURE, SPARE, VENDOR)
+    assert selector.lineup(on, "gpt-5", "openai").members == (VENDOR, AZURE, SPARE)
+    picks = [selector.lineup(on, "gpt-5", "azure-openai").pick() for _ in range(3)]
+    assert picks == ([AZURE] * 3 if strategy is Strategy.ORDERED else [AZURE, SPARE, AZURE])
+    mixed = replace(on, relatives=Relatives.MIXED)
+    assert selector.lineup(mixed, "gpt-5", "azure-openai").members == (VENDOR, AZURE, SPARE)
+    first = replace(on, choices=(on.choices[0], *(replace(each, priority=2) for each in on.choices[1:])))
+    assert selector.lineup(first, "gpt-5", "azure-openai").members == (VENDOR, AZURE, SPARE)

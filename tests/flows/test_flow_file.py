@@ -7,8 +7,9 @@ import contextlib
 import io
 import json
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 from mitmproxy.test import tflow
 
 from tests.support.decisions import NOW
-from tests.support.saved_flows import MISSING, OK, dump, flow, har, read, values
+from tests.support.saved_flows import MISSING, OK, dump, flow, har, noted, read, values
 from understudy.flows.flow_file import FlowFileError, read_flows
-from understudy.flows.saved_flow import TAIL
+from understudy.flows.saved_flow import TAIL, SavedFlow
 from understudy.replies.reply import MAX_TEXT
 
 
@@ -191,3 +192,48 @@ def test_whatever_is_in_a_file_there_are_flows_or_an_error(head: bytes, rest: by
 def test_ok_is_what_the_builders_say() -> None:
     """The builder's own reply is one: a test that trusts it must not pass by accident."""
     assert json.loads(read(dump(flow()))[0].reply.body or b"") == OK  # type: ignore[union-attr]
+
+
+def damaged(data: bytes, chance: Random) -> bytes:
+    """A file with a few bytes changed, lost or repeated."""
+    changed = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        at = chance.randrange(len(changed))
+        match chance.randrange(4):
+            case 0:
+                changed[at] = chance.randrange(256)
+            case 1:
+                changed[at] = chance.choice(b'0123456789;,#^!~]}:{["')
+            case 2:
+                del changed[at : at + chance.randrange(1, 40)]
+            case _:
+                changed[at:at] = changed[max(0, at - 12) : at]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("write", [dump, har], ids=["dump", "har"])
+def test_h09_a_damaged_file_is_read_or_said_to_be_damaged(write: Callable[..., bytes]) -> None:
+    """H09: mitmproxy's reader raises whatever it likes on a damaged dump, KeyError for one; here it is one error."""
+    whole = write(flow(404, MISSING, facts=noted(("a", "unknown"))), flow(200, OK), flow(0, error="gone"))
+    chance, refused = Random(1), 0
+    for _ in range(1000):
+        saved: list[SavedFlow] = []
+        try:
+            saved = read(damaged(whole, chance))
+        except FlowFileError:
+            refused += 1
+        assert all(isinstance(each.path, str) for each in saved)
+        assert all(each.reply is None or isinstance(each.reply.status, int) for each in saved)
+    assert refused > 100
+
+
+@pytest.mark.parametrize("name", [b"7:headers;", b"5:error;", b"4:host;", b"11:status_code;", b"4:port;"])
+def test_h09_a_dump_that_lacks_a_member_says_which_flow_is_damaged(name: bytes) -> None:
+    """H09: the flows before it are good."""
+    first = dump(flow(200, OK))
+    second = dump(flow(200, OK, error="gone"))
+    assert name in second
+    broken = second.replace(name, name[:-2] + b"?;", 1)
+    found: list[SavedFlow] = []
+    with pytest.raises(FlowFileError, match="from flow 2 on"):
+        found.extend(read_flows(io.BytesIO(first + broken)))

@@ -25,7 +25,7 @@ FACTS: dict[str, Any] = {
         {"number": 1, "place": 1, "credential": "work", "model": "gpt-5", "status": 429, "label": "rate_limited"}
         | {"rule": "fallback/rate_limited", "evidence": "HTTP 429: slow down", "open": True},
         {"number": 2, "place": 1, "credential": "work", "model": "gpt-5", "status": 0, "label": "overloaded"}
-        | {"rule": "builtin/fault", "evidence": "closed: reset", "again": True}
+        | {"rule": "builtin/closed", "evidence": "closed: reset", "again": True}
         | {"suspended": {"what": "upstream openai", "seconds": 5.0}},
         {"number": 3, "place": 4, "credential": "router", "model": "openai/gpt-5", "status": 200, "label": "ok"}
         | {"rule": "builtin/output"},
@@ -51,7 +51,7 @@ understudy: exchange 3f9a1c2b4d5e, gpt-5 by route gpt-* (openai chat/completions
 
     1  work gpt-5           429 rate_limited by fallback/rate_limited (open): HTTP 429: slow down
                             waited 2.0s: work gpt-5: rate_limited, tried once more
-    2  work gpt-5 (again)   overloaded by builtin/fault, upstream suspended 5s: closed: reset
+    2  work gpt-5 (again)   overloaded by builtin/closed, upstream suspended 5s: closed: reset
     3  router openai/gpt-5  200 ok by builtin/output
     -  old gpt-5            skipped: credential suspended for overloaded by x/y, for another 9m
     -  home gpt-5           not asked
@@ -74,6 +74,16 @@ understudy: attempt 1 of exchange 3f9a1c2b4d5e, gpt-5 by route gpt-* (openai cha
     )
 
 
+def test_a_second_opinion() -> None:
+    """J01, J02: which attempt it was, and what it came to."""
+    first = {"number": 1, "credential": "work", "model": "m", "label": "unknown", "rule": "r", "compared": "request"}
+    second = {"number": 2, "credential": "home", "model": "m", "label": "unknown", "rule": "r", "second_opinion": True}
+    told = exchange_table.table({"exchange": "x", "tried": [first, second], "answer": 1})
+    assert "work m" in told
+    assert "unknown by r, another candidate refuses it too" in told
+    assert "home m (second opinion)" in told
+
+
 def test_every_end() -> None:
     """What the tool got, when it got something else than a good reply."""
     ended = {**FACTS["tried"][1], "again": False}
@@ -86,7 +96,7 @@ def test_every_end() -> None:
         "under way": ({"answer": None, "released": 0}, "under way"),
         "cut": (
             {"ended": ended},
-            "the stream ended in an error: overloaded by builtin/fault, upstream suspended 5s: closed: reset",
+            "the stream ended in an error: overloaded by builtin/closed, upstream suspended 5s: closed: reset",
         ),
     }
     for change, said in ends.values():

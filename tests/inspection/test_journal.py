@@ -313,3 +313,42 @@ def test_an_open_verdict_is_told_as_one(stage: Stage, caplog: pytest.LogCaptureF
     told = Told(stage, route(A), [reply(Label.REQUEST_INVALID)])
     assert lines(caplog) == [("INFO", "1/1 a m1: released: request_invalid by test/request_invalid: because")]
     assert "open" not in told.facts["tried"][0]
+
+
+def test_a_second_opinion_is_told(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """J01, J02: who was asked, what it came to and under which signature; in the log, the comment and the facts."""
+    odd = reply(Label.REQUEST_INVALID, certain=False)
+    told = Told(stage, route(A, B), [odd, reply(Label.OK)])
+    signature = told.facts["tried"][0]["signature"]
+    assert told.facts["tried"][0]["compared"] == "candidate"
+    assert told.facts["tried"][0]["suspended"]["seconds"] == 30
+    assert told.facts["tried"][1]["second_opinion"] is True
+    line = f"second opinion: b m1 answers the same request, so a m1 is suspended 30s (signature {signature})"
+    assert ("INFO", line) in lines(caplog)
+    assert line in told.flow.comment
+    caplog.clear()
+    stage.clock.now += 30
+    known = Told(stage, route(A, B), [odd, odd])
+    assert ("INFO", "2/2 b m1: request_invalid by test/request_invalid (open): because") in lines(caplog)
+    assert "comparison: another candidate refuses too, so it is the request's fault" in known.flow.comment
+    assert known.facts["answer"] == 1
+    assert known.facts["tried"][0]["compared"] == "request"
+    caplog.clear()
+    Told(stage, route(A, B), [odd])
+    assert ("INFO", f"known by comparison: no other candidate is asked (signature {signature})") in lines(caplog)
+
+
+def test_a_second_opinion_that_refuses_is_told(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """J02: an attempt that was made for nothing else says so."""
+    odd = reply(Label.UNKNOWN, status=400, certain=False)
+    told = Told(stage, route(A, B), [odd, odd])
+    assert ("INFO", "2/2 b m1 (second opinion): unknown by test/unknown (open): because") in lines(caplog)
+    assert "second opinion: b m1 refuses too, so it is the request's fault" in told.flow.comment
+
+
+def test_what_all_refuse_alike_is_told(stage: Stage) -> None:
+    """J04: once, and the facts of each attempt say it."""
+    told = Told(stage, route(A, B), [reply(Label.QUOTA_EXHAUSTED), reply(Label.QUOTA_EXHAUSTED)])
+    assert told.flow.comment.count("every candidate refuses alike, so the request is suspected") == 1
+    assert [each["compared"] for each in told.facts["tried"]] == ["alike", "alike"]
+    assert all(each["suspended"]["seconds"] == 30 for each in told.facts["tried"])

@@ -44,6 +44,18 @@ def counted(stage: Stage, *told: Told) -> dict[str, float]:
     return samples(counting.render())
 
 
+def test_second_opinions_are_counted() -> None:
+    """J01, J02: by what they came to."""
+    stage = Stage()
+    odd, other = (reply(Label.UNKNOWN, certain=False, message=message) for message in ("flux is on", "flux is off"))
+    on = route(A, B, pattern="gpt-*")
+    found = counted(
+        stage, Told(stage, on, [odd, odd]), Told(stage, on, [odd]), Told(stage, on, [other, reply(Label.OK)])
+    )
+    assert found["understudy_second_opinions_total{compared=request}"] == 1
+    assert found["understudy_second_opinions_total{compared=candidate}"] == 1
+
+
 def test_what_is_counted() -> None:
     """Requests, attempts, verdicts, replays, suspensions, and both times, by route and credential."""
     stage = Stage()

@@ -60,6 +60,20 @@ def test_who_answered_and_who_did_not(book: Book) -> None:
     assert book.tallies.of("a", "another model") == UNTRIED
 
 
+def test_second_opinions_are_counted(book: Book) -> None:
+    """J01: attempts that are made for nothing else, whatever they come to; the time line says which they are."""
+    exchange, _ = book.stage.open(ROUTE)
+    odd = reply(Label.REQUEST_INVALID, certain=False)
+    assert exchange.judge(odd, book.stage.now) == Attempt(2, B, opinion=True)
+    book.tallies.tried("f", exchange)
+    assert exchange.judge(odd, book.stage.now) == Release(1)
+    book.tallies.tried("f", exchange)
+    book.tallies.released("f", exchange, 1)
+    assert (book.of(A).opinions, book.of(B).opinions) == (0, 1)
+    [told] = book.tallies.exchanges()
+    assert [(each.opinion, each.compared) for each in told.tried] == [(False, "request"), (True, "")]
+
+
 def test_the_time_line(book: Book) -> None:
     """The latest first, each attempt with its place, verdict and span; and who answered."""
     book.call(Label.OK, alias="one", flow="f1")

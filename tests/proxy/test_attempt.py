@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from mitmproxy.connection import Server
+from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http._events import ResponseData, ResponseEndOfMessage, ResponseProtocolError
 
@@ -13,7 +13,7 @@ from tests.support.layer import STREAM_HEAD, Core, ToolStream, chunk, pooled_cal
 from understudy.failover.steps import Attempt
 from understudy.model.pool import Budget
 from understudy.model.verdict import Label
-from understudy.proxy.attempt import AttemptEvent, AttemptLayer, Begin, Decided, Failed, Halted, NotSent
+from understudy.proxy.attempt import AttemptEvent, AttemptLayer, Begin, Decided, Failed, Halted, NotSent, Silent
 from understudy.proxy.pooled_call import PooledCall
 from understudy.replies.hold import Held, Secret
 from understudy.replies.reply import FaultKind
@@ -148,9 +148,8 @@ def test_silence_is_told_while_another_is_left(core: Core) -> None:
     core.pass_time(4.9)
     assert room.told == []
     core.pass_time(0.1)
-    assert room.told == [(Failed, 1)]
-    assert isinstance(failed := room.tool.seen[-1], Failed)
-    assert (failed.fault.kind, failed.fault.sent) == (FaultKind.SILENCE, True)
+    assert room.told == [(Silent, 1)]
+    # Whoever is told decides; the attempt itself goes on, and says it again only when it is asked to watch again.
     core.pass_time(100)
     assert len(room.told) == 1
 
@@ -285,3 +284,51 @@ def test_a_server_is_the_attempts_own(core: Core) -> None:
     record = attempt.record(None)
     assert record is not None
     assert record.server_conn is server
+
+
+# -- H04: what ends behind a tool that has gone ----------------------------------------------------------------------
+
+
+def test_h04_a_connect_that_ends_with_the_tool_is_no_fault(core: Core) -> None:
+    """H04: mitmproxy ends it with "client disconnected", before the stream of an HTTP/2 tool hears of anything."""
+    room = Room(core)
+    room.begin(room.step)
+    core.client.state = ConnectionState.CLOSED
+    core.opened("client disconnected")
+    assert room.told == []
+    assert core.alarms == [] or all(at > core.now for at, _ in core.alarms)
+
+
+@pytest.mark.parametrize("head", [b"", STREAM_HEAD, STREAM_HEAD + chunk(b": hello\n\n")], ids=["sent", "head", "hold"])
+@pytest.mark.parametrize("is_there", [False, True], ids=["gone", "there"])
+def test_h04_an_upstream_that_is_closed_behind_a_tool_is_no_fault(core: Core, head: bytes, is_there: bool) -> None:
+    """H04: mitmproxy closes what a tool has left open; the same close is a fault while the tool is there."""
+    room = Room(core, stream=True)
+    room.begin(room.step)
+    server = core.opened()
+    if head:
+        core.receive(server, head)
+    if not is_there:
+        core.client.state = ConnectionState.CLOSED
+    core.cut(server)
+    assert room.told == ([(Failed, 1)] if is_there else [])
+
+
+# -- H05: one byte at a time -----------------------------------------------------------------------------------------
+
+
+def test_h05_a_body_that_comes_by_the_byte_is_held_in_larger_pieces(core: Core) -> None:
+    """H05: an object for each byte took 1.3 GiB for 8 MiB."""
+    room = Room(core)
+    attempt = room.begin(room.step)
+    server = core.opened()
+    body = bytes(range(256)) * 400
+    core.receive(server, b"HTTP/1.1 500 No\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
+    for at in range(0, len(body), 1024):
+        core.receive(server, b"".join(chunk(body[i : i + 1]) for i in range(at, min(at + 1024, len(body)))))
+    assert attempt.body == body
+    assert len(attempt.held) < 20
+    core.receive(server, b"0\r\n\r\n")
+    assert room.told == [(Decided, 1)]
+    assert attempt.is_complete
+    assert attempt.body == body

@@ -55,7 +55,7 @@ class Desk:
         response.headers.pop("content-length", None)
         attempt.hold = Hold(plan.recognised, plan.call, attempt.step.candidate, SECRET)
         attempt.hold.start(status, [("content-type", kind), *headers.items()])
-        attempt.held = [ResponseHeaders(attempt.stream_id, response)]
+        attempt._held = [ResponseHeaders(attempt.stream_id, response)]
         for part in body:
             attempt.hold.data(part)
             attempt.held.append(ResponseData(attempt.stream_id, part))

@@ -12,6 +12,7 @@ from tests.support.decisions import NOW, Clock, Source
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call
 from understudy.failover.memory import Plan
+from understudy.failover.signatures import signature_of
 from understudy.inspection.exchange_table import advised, table
 from understudy.model.pool import Budget, Choice, Credential, Mode, Pool, Route, Upstream
 from understudy.model.suspension import Suspension, key_of
@@ -19,10 +20,12 @@ from understudy.model.verdict import Label, Scope
 from understudy.proxy.engine import Engine, Intake
 from understudy.proxy.observe_mode import Observation
 from understudy.replies.hold import Secret
+from understudy.replies.reply import Reply
 from understudy.requests.conversation import Conversation
 from understudy.requests.rewrite import Stash
 from understudy.requests.sites import Recognised
 from understudy.rules.folders import shipped
+from understudy.suspensions import Cause
 
 OPENAI = DIALECTS["openai"]
 OWN = "sk-own-0123456789"
@@ -95,6 +98,25 @@ def test_what_is_suspended_in_a_shadow_is_forgotten() -> None:
         }
         assert facts["seconds"] == 1.5
     assert list(here.engine.suspensions) == []
+
+
+def test_a_second_opinion_is_advised_and_nothing_is_learnt() -> None:
+    """J01: whom enforce would have asked; what comparing has taught counts, and the shadow adds nothing to it."""
+    here = Here()
+    odd = b'{"error": {"message": "Seat 17 is not staffed today"}}'
+    for _ in range(2):
+        seen = here.observe()
+        seen.head(reply(418))
+        seen.data(odd)
+        assert seen.end()["advice"] == {"asks": "cu gpt-5", "then": "asked cv gpt-5 for a second opinion"}
+    learned = here.engine.suspensions.learned
+    assert (list(learned), learned.asked) == ([], 0)
+    said = Reply(418, dialect="openai", alias="gpt-5", model="gpt-5", body=odd)
+    learned.learn(signature_of(said, "u"), Cause.REQUEST, Label.UNKNOWN, "builtin/unknown", "cu", "cv")
+    seen = here.observe()
+    seen.head(reply(418))
+    seen.data(odd)
+    assert seen.end()["advice"] == {"asks": "cu gpt-5", "then": "released it"}
 
 
 def test_suspensions_that_run_count() -> None:

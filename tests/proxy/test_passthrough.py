@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -23,7 +25,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpResponseHook
 from tests.support.layer import Core, pooled_call
 from understudy.model.pool import Budget, Mode
 from understudy.proxy.observe_mode import Observation
-from understudy.proxy.passthrough import Passthrough
+from understudy.proxy.passthrough import NOT_SHOWN, Passthrough
 
 TOOL = 7
 OWN = "sk-tool-0123456789"
@@ -127,3 +129,43 @@ def test_what_goes_wrong_with_looking_costs_nothing_else(core: Core, monkeypatch
     assert "for this test" in log.message
     assert OWN not in log.message
     assert desk.passthrough.observation is None
+
+
+def zeros(size: int) -> bytes:
+    """So many zeros, in gzip."""
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)), packer.flush()])
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [(zeros(64 << 20), "gzip"), (b"bad key " + OWN.encode(), "gzip"), (b"x", "no-such-encoding")],
+    ids=["bomb", "broken", "unknown"],
+)
+def test_what_cannot_be_decoded_is_passed_on_and_not_shown(core: Core, body: bytes, encoding: str) -> None:
+    """H05, law 8: an observed reply is decoded within bounds; nobody knows what the rest repeats."""
+    desk = Desk(core)
+    desk.observe()
+    response = http.Response.make(200, body, {"content-type": "application/json"})
+    response.headers["content-encoding"] = encoding
+    desk.stream.flow.response = response
+
+    def parent() -> CommandGenerator[None]:
+        yield HttpResponseHook(desk.stream.flow)
+        yield SendHttp(ResponseHeaders(TOOL, response), core.client)
+        assert response.raw_content is not None
+        yield SendHttp(ResponseData(TOOL, response.raw_content), core.client)
+
+    tracemalloc.start()
+    try:
+        found = [each.event for each in desk.passthrough.on_the_wire(parent()) if isinstance(each, SendHttp)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 << 20
+    assert response.raw_content == NOT_SHOWN
+    head, data = found
+    assert isinstance(head, ResponseHeaders)
+    assert head.response.headers["content-encoding"] == encoding
+    assert isinstance(data, ResponseData)
+    assert data.data == body

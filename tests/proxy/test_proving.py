@@ -90,7 +90,7 @@ def test_encrypted_reasoning_is_known_to_its_account(core: Core, padding: int) -
     [
         ("/v1/audio/speech", b"audio/mpeg", b"x" * 2000),
         ("/v1/embeddings", b"application/json", b'{"data": [%s]}' % (b"0.123456, " * 200_000)),
-        ("/v1/embeddings", b"application/json", b'{"data": []}'),
+        ("/v1/embeddings", b"application/json", b'{"data": [{"embedding": []}]}'),
     ],
     ids=["speech", "large JSON", "JSON"],
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mitmproxy import http
 
 from tests.support.amazon_frames import frame
+from tests.support.bounds import no_hang
 from tests.support.decisions import candidate, upstream
 from understudy.codec.amazon_frames import TYPE
 from understudy.codec.json_rows import LIMIT
@@ -215,3 +216,12 @@ def test_frames_that_break_off_are_no_clean_end(rest: bytes) -> None:
     start, error = got.split(b"\n\n")[:2]
     assert start.startswith(b"event: message_start\n") and error.startswith(b"event: error\ndata: ")
     assert json.loads(error.partition(b"data: ")[2])["error"]["message"] == UNREADABLE
+
+
+def test_a_long_line_that_comes_by_the_byte_is_read_once() -> None:
+    """H02: looking at the whole line again with every byte took half a minute."""
+    line = b'data: {"model":"x","pad":"' + b"a" * 200_000 + b'"}\n\n'
+    edit = SseEdit(restoring([("model",)], "alias"))
+    with no_hang():
+        found = b"".join(edit.feed(line[at : at + 1]) for at in range(len(line)))
+    assert found == line.replace(b'"x"', b'"alias"')

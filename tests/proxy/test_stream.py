@@ -18,6 +18,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeader
 from tests.support.layer import STREAM_HEAD, Core, chunk
 from understudy.config.secrets.command import CommandSecret
 from understudy.failover.steps import Attempt
+from understudy.inspection.journal import FlowJournal
 from understudy.model.pool import Budget, Choice, Mode, SecretSource
 from understudy.model.secret import SecretError
 from understudy.model.suspension import BY_HAND, Key, Suspension
@@ -28,6 +29,7 @@ from understudy.proxy.install import install
 from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.timeouts import Alarm
+from understudy.requests import rewrite
 
 
 @pytest.fixture
@@ -54,7 +56,9 @@ def start(
     return core
 
 
-OK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
+DONE = b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n'
+ANSWER = b'{"choices": [{"message": {"content": "hi"}}]}'
+OK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
 
 
 def test_transparent_mode_goes_by_the_name(cores: list[Core]) -> None:
@@ -67,8 +71,8 @@ def test_transparent_mode_goes_by_the_name(cores: list[Core]) -> None:
     )
     assert b"Bearer tool" not in core.sent["u0.test"]
     assert b"host: u0.test\r\n" in core.sent["u0.test"].lower()
-    core.receive(server, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(server, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
     assert core.names().count(HttpResponseHeadersHook) == core.names().count(HttpResponseHook) == 1
     assert UnderstudyAttemptHook not in core.names()
 
@@ -86,13 +90,13 @@ def test_an_upstream_that_drops_packets_is_given_up(cores: list[Core]) -> None:
     assert "within 10 s" in str(core.hooks[-1].args()[0].outcome.verdict)
     server = core.opened()
     assert server.address == ("u1.test", 80)
-    core.receive(server, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(server, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
 
 
 def test_first_event_cuts_only_while_another_is_left(cores: list[Core]) -> None:
     """L10: a streamed request without any byte of a reply is cut at first_event; the last candidate never is."""
-    core = start(cores, Budget(first_event=5, seconds=1000), stream=True)
+    core = start(cores, Budget(first_event=5, hedge_after=0, seconds=1000), stream=True)
     first = core.opened()
     core.pass_time(5)
     assert core.closed == [first]
@@ -104,9 +108,12 @@ def test_first_event_cuts_only_while_another_is_left(cores: list[Core]) -> None:
     assert b"late" in core.to_client
 
 
-def test_a_stream_with_headers_is_never_cut(cores: list[Core]) -> None:
-    """L10: with headers received the attempt is not cut, and when nothing could be replayed any more it is released."""
-    core = start(cores, Budget(first_event=5, seconds=55), stream=True)
+SAID = b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n'
+
+
+def test_a_stream_with_headers_and_nobody_else_is_not_cut(cores: list[Core]) -> None:
+    """L10: with a single candidate nothing is cut, and when nothing could be replayed any more it is released."""
+    core = start(cores, Budget(first_event=5, seconds=55), credentials=1, stream=True)
     first = core.opened()
     core.receive(first, STREAM_HEAD)
     core.pass_time(5)
@@ -118,13 +125,125 @@ def test_a_stream_with_headers_is_never_cut(cores: list[Core]) -> None:
     assert core.closed == []
 
 
+SILENCES = {"nothing": b"", "headers": STREAM_HEAD, "comment": STREAM_HEAD + chunk(b": thinking\n\n")}
+
+
+@pytest.mark.parametrize("silence", SILENCES)
+@pytest.mark.parametrize("winner", [0, 1])
+def test_a05_a_silent_candidate_has_company(cores: list[Core], silence: str, winner: int) -> None:
+    """A05: B is asked as well, the first to show output wins, the other is cancelled, and nobody is suspended."""
+    core = start(cores, stream=True)
+    servers = [core.opened()]
+    if SILENCES[silence]:
+        core.receive(servers[0], SILENCES[silence])
+    core.pass_time(14.9)
+    assert len(core.opening) == 0
+    if silence == "comment":
+        core.receive(servers[0], chunk(b": still thinking\n\n"))
+    core.pass_time(0.1)
+    servers.append(core.opened())
+    assert [server.address for server in servers] == [("u0.test", 80), ("u1.test", 80)]
+    assert core.closed == []
+    # A first event that is no output says that somebody is at work, and decides nothing.
+    head = b"" if winner == 0 and SILENCES[silence] else STREAM_HEAD
+    core.receive(servers[winner], head + chunk(b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'))
+    assert core.to_client == b""
+    core.receive(servers[winner], chunk(SAID % b"winner"))
+    assert b"winner" in core.to_client
+    assert core.closed == [servers[1 - winner]]
+    core.receive(servers[1 - winner], chunk(SAID % b"loser"))
+    core.receive(servers[winner], chunk(b"data: [DONE]\n\n") + chunk(b""))
+    assert b"loser" not in core.to_client
+    assert core.to_client.endswith(b"0\r\n\r\n")
+    assert len(core.engine.suspensions) == 0
+    [abandoned] = [hook.args()[0] for hook in core.hooks if isinstance(hook, UnderstudyAttemptHook)]
+    assert (abandoned.outcome.word, abandoned.outcome.attempt.candidate.credential.name) == ("hedged", f"c{1 - winner}")
+    assert abandoned.record is not None
+    assert len(core.layer.streams) == 0
+
+
+def test_a05_two_at_a_time(cores: list[Core]) -> None:
+    """A05: law 10: three candidates, two at a time: the oldest silent one makes room for the third."""
+    core = start(cores, credentials=3, stream=True)
+    first = core.opened()
+    core.pass_time(15)
+    second = core.opened()
+    core.pass_time(15)
+    third = core.opened()
+    assert (core.closed, third.address) == ([first], ("u2.test", 80))
+    core.receive(second, STREAM_HEAD + chunk(SAID % b"second"))
+    assert core.closed == [first, third]
+    assert b"second" in core.to_client
+
+
+def test_a05_a_failure_beside_a_silent_candidate(cores: list[Core]) -> None:
+    """A05: B fails at once; A goes on, and with B's real reply in hand A has `first_event`; then the tool gets it."""
+    refused = b'{"error": {"code": "insufficient_quota"}}'
+    head = b"HTTP/1.1 429 No\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(refused)
+    core = start(cores, stream=True)
+    first = core.opened()
+    core.pass_time(15)
+    second = core.opened()
+    core.receive(second, head + refused)
+    assert core.to_client == b""
+    core.pass_time(29.9)
+    assert core.to_client == b""
+    core.pass_time(0.1)
+    assert core.closed == [first]
+    assert core.to_client.endswith(refused)
+
+
+def test_a05_both_silent(cores: list[Core]) -> None:
+    """A05: bounded by the budget, and never released as an empty success."""
+    for silence in SILENCES.values():
+        core = start(cores, stream=True)
+        servers = [core.opened()]
+        core.receive(servers[0], silence)
+        core.pass_time(15)
+        servers.append(core.opened())
+        core.receive(servers[1], silence)
+        for _ in range(79):
+            core.pass_time(0.5)
+        assert core.to_client == b""
+        core.pass_time(0.5)
+        assert core.to_client.startswith(b"HTTP/1.1 503")
+        assert {server.id for server in core.closed} == {server.id for server in servers}
+        assert len(core.layer.streams) == 0
+
+
+def test_a05_a_candidate_that_comes_back_is_asked_as_well(cores: list[Core]) -> None:
+    """A05: nobody is free when the time has come; a second later somebody is."""
+    core = start(cores, stream=True)
+    core.opened()
+    key = Key(Scope.CANDIDATE, "c1", "gpt-x")
+    core.engine.suspensions.suspend(Suspension(key, core.now, core.now + 16.5, Label.OVERLOADED, "test/overloaded"))
+    core.pass_time(15)
+    core.pass_time(1)
+    assert core.opening == []
+    core.pass_time(1)
+    assert core.opened().address == ("u1.test", 80)
+
+
+def test_l12_a_tool_that_leaves_two_attempts(cores: list[Core]) -> None:
+    """L12: both are cancelled, nobody is suspended, nothing is left."""
+    core = start(cores, stream=True)
+    servers = [core.opened()]
+    core.pass_time(15)
+    servers.append(core.opened())
+    core.client.state = ConnectionState.CAN_WRITE
+    core.feed(events.ConnectionClosed(core.client))
+    assert core.closed == servers
+    assert len(core.engine.suspensions) == 0
+    assert len(core.layer.streams) == 0
+
+
 def test_plain_requests_wait_for_minutes(cores: list[Core]) -> None:
     """L10: a plain request that answers after three minutes is delivered, although another candidate is left."""
     core = start(cores)
     server = core.opened()
     core.pass_time(180)
-    core.receive(server, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(server, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
     assert core.closed == []
 
 
@@ -136,8 +255,8 @@ def test_an_error_that_stalls_is_left(cores: list[Core]) -> None:
     core.pass_time(STALL_LIMIT)
     assert core.closed == [first]
     second = core.opened()
-    core.receive(second, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(second, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
 
 
 def test_the_last_error_that_stalls_is_released(cores: list[Core]) -> None:
@@ -156,21 +275,21 @@ def test_a_kept_connection_that_was_closed_is_tried_again(cores: list[Core]) -> 
     core = start(cores)
     server = core.opened()
     server.timestamp_start = 1.0
-    core.receive(server, OK_HEAD + b"{}")
+    core.receive(server, OK_HEAD + ANSWER)
     core.ask(stream=False)
     assert core.opening == []  # reused
     server.state = ConnectionState.CAN_WRITE
     core.feed(events.ConnectionClosed(server))
     again = core.opened()
     assert again.address == ("u0.test", 80)
-    core.receive(again, OK_HEAD + b"{}")
-    assert core.to_client.count(b"{}") == 2
+    core.receive(again, OK_HEAD + ANSWER)
+    assert core.to_client.count(ANSWER) == 2
     assert len(core.engine.suspensions) == 0
 
 
 def test_late_bytes_of_an_abandoned_attempt_are_nobodys(cores: list[Core]) -> None:
     """S10: what an abandoned upstream still sends does not leak into the next attempt."""
-    core = start(cores, Budget(first_event=5), stream=True)
+    core = start(cores, Budget(first_event=5, hedge_after=0), stream=True)
     first = core.opened()
     core.pass_time(5)
     second = core.opened()
@@ -244,7 +363,7 @@ def test_nothing_outlives_its_request(cores: list[Core]) -> None:
     core = start(cores, stream=True)
     server = core.opened()
     for _ in range(50):
-        core.receive(server, STREAM_HEAD + chunk(b"data: [DONE]\n\n") + chunk(b""))
+        core.receive(server, STREAM_HEAD + chunk(DONE) + chunk(b""))
         core.ask(stream=True)
     assert len(core.layer.streams) == 2  # the request under way, under the tool's id and the upstream's
     assert len(core.alarms) <= 3
@@ -255,7 +374,7 @@ def test_a_closed_connection_is_let_go(cores: list[Core]) -> None:
     """Nothing keeps the layer of a connection, and with it flows and secrets, once mitmproxy has dropped it."""
     core = start(cores, stream=True)
     server = core.opened()
-    core.receive(server, STREAM_HEAD + chunk(b"data: [DONE]\n\n") + chunk(b""))
+    core.receive(server, STREAM_HEAD + chunk(DONE) + chunk(b""))
     layer = weakref.ref(core.layer)
     for name in ("layer", "context", "hooks", "opening", "alarms", "closed"):
         delattr(core, name)
@@ -295,7 +414,7 @@ REJECTED = b"HTTP/1.1 401 No\r\ncontent-type: application/json\r\ncontent-length
 def test_a_secret_that_is_at_hand_costs_no_hook(cores: list[Core]) -> None:
     """The hot path: nothing is waited for that is there already."""
     core = start(cores, first=Printing("sk-printed-0123456789"))
-    core.receive(core.opened(), OK_HEAD + b"{}")
+    core.receive(core.opened(), OK_HEAD + ANSWER)
     assert b"Bearer sk-printed-0123456789" in core.sent["u0.test"]
     assert UnderstudySecretHook not in core.names()
 
@@ -306,9 +425,9 @@ def test_nothing_is_sent_before_the_secret_is_there(cores: list[Core]) -> None:
     core = start(cores, first=source)
     assert (core.opening, core.sent) == ([], {})
     printed(core, source, "sk-printed-0123456789")
-    core.receive(core.opened(), OK_HEAD + b"{}")
+    core.receive(core.opened(), OK_HEAD + ANSWER)
     assert b"Bearer sk-printed-0123456789" in core.sent["u0.test"]
-    assert core.to_client.endswith(b"{}")
+    assert core.to_client.endswith(ANSWER)
 
 
 def test_a_401_asks_for_another_secret_once(cores: list[Core]) -> None:
@@ -328,8 +447,8 @@ def test_a_401_asks_for_another_secret_once(cores: list[Core]) -> None:
     assert core.held == []
     other = core.opened()
     assert other.address == ("u1.test", 80)
-    core.receive(other, OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(other, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
 
 
 @pytest.mark.parametrize("then", ["sk-first-0123456789", ""])
@@ -419,8 +538,8 @@ def test_o07_a_websocket_where_calls_are_made_is_answered_with_426(cores: list[C
     [flow] = {id(hook.args()[0]): hook.args()[0] for hook in core.hooks}.values()
     assert "tool-own-secret" not in str(flow.get_state())
     core.ask(stream=False)
-    core.receive(core.opened(), OK_HEAD + b"{}")
-    assert core.to_client.endswith(b"{}")
+    core.receive(core.opened(), OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -475,6 +594,51 @@ def test_o07_only_a_get_opens_a_websocket(cores: list[Core]) -> None:
         )
     )
     assert core.opened().address == ("u0.test", 80)
+
+
+ODD_ALIASES = {
+    "lone surrogate": "\ud800x",
+    "low surrogate": "x\udcff",
+    "controls": "a\x00b\r\nc\x1b[31m",
+    "separators": "\u2028\u0085\ufeff",
+    "folders": "../../x",
+    "braces": "{model} %s {0}",
+    "long": "x" * 4096,
+}
+
+
+@pytest.mark.parametrize("status", [500, 404, 401, 200])
+@pytest.mark.parametrize("alias", ODD_ALIASES.values(), ids=ODD_ALIASES)
+def test_h08_odd_aliases_end_in_a_clear_answer(cores: list[Core], alias: str, status: int) -> None:
+    """H08: whatever a tool calls its model, it gets an upstream's reply or ours, and no internal error."""
+    core = Core(Budget(wait=0))
+    cores.append(core)
+    ReplayStream.journal = FlowJournal(lambda: core.now)
+    body = b'{"error":{"message":"Something failed","code":"x"}}' if status != 200 else b"{}"
+    head = b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    for _ in range(2):  # the second round finds what the first one left in memory
+        core.post("/v1/chat/completions", {"model": alias, "messages": []})
+        for _ in range(10):
+            if core.to_client:
+                break
+            if core.opening:
+                server = core.opened()
+                core.receive(server, head % (status, len(body)) + body)
+                core.cut(server)
+            else:
+                core.pass_time(20)
+        assert core.to_client.startswith((b"HTTP/1.1 %d" % status, b"HTTP/1.1 503", b"HTTP/1.1 400"))
+        assert b"internal error" not in core.to_client
+        core.come_back()
+
+
+def test_h08_an_alias_of_a_megabyte_passes_untouched(cores: list[Core]) -> None:
+    """H08, law 9: it is no name that anything could be kept under, so the tool's own vendor answers."""
+    core = Core(Budget())
+    cores.append(core)
+    core.post("/v1/chat/completions", {"model": "x" * 1_000_000, "messages": []})
+    assert core.opened().address == ("192.0.2.1", 443)
+    assert b"Bearer tool" in core.sent["192.0.2.1"]
 
 
 # -- a wait after a concluded attempt ------------------------------------------------------------------------------
@@ -603,3 +767,70 @@ class Absent:
     def reveal(self) -> str:
         """Nothing to reveal."""
         raise SecretError("for this test: not set")
+
+
+# -- H04, H05, and requests with trailers --------------------------------------------------------------------------
+
+
+def test_h04_a_cut_after_the_release_is_nobodys_fault_once_the_tool_has_gone(cores: list[Core]) -> None:
+    """H04, S03: a stream that is cut is a fault of its candidate, unless mitmproxy cut it behind a tool."""
+    for is_there in (True, False):
+        core = start(cores, stream=True)
+        server = core.opened()
+        core.receive(server, STREAM_HEAD + chunk(b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'))
+        assert b"hi" in core.to_client
+        if not is_there:
+            core.client.state = ConnectionState.CLOSED
+        core.cut(server)
+        assert len(core.engine.suspensions) == int(is_there)
+
+
+@pytest.mark.parametrize("pieces", [1, 1000])
+def test_a_request_with_trailers_is_read(cores: list[Core], pieces: int) -> None:
+    """A body in chunks may end in trailers (RFC 9112, section 7.1.2): mitmproxy raised, the tool waited."""
+    core = Core(Budget())
+    cores.append(core)
+    body = b'{"model": "gpt-x", "messages": []}'
+    asked = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nauthorization: Bearer tool\r\n"
+        b"transfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n" + chunk(body) + b"0\r\nx-sum: 1\r\n\r\n"
+    )
+    step = max(1, len(asked) // pieces)
+    for at in range(0, len(asked), step):
+        core.feed(events.DataReceived(core.client, asked[at : at + step]))
+    server = core.opened()
+    assert core.sent["u0.test"].partition(b"\r\n\r\n")[2] in (body, chunk(body) + b"0\r\n\r\n")
+    core.receive(server, OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
+
+
+def test_h05_a_foreign_page_is_refused_before_its_body_is_read(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H05, O10: 9.5 KB that stand for 96 MB are not decoded for whoever may not ask."""
+    core = Core(Budget())
+    cores.append(core)
+    monkeypatch.setattr(core.engine, "is_remote", lambda client: True)
+
+    def never(*_: object) -> bytes:
+        raise AssertionError("not to be decoded")
+
+    monkeypatch.setattr(rewrite, "decoded_body", never)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\ncontent-encoding: zstd\r\n"
+    core.feed(events.DataReceived(core.client, head + b"content-length: 5\r\n\r\nzzzzz"))
+    assert core.to_client.startswith(b"HTTP/1.1 400")
+    assert b"pool_allow_remote" in core.to_client
+    assert core.opening == []
+    assert core.names().count(HttpResponseHook) == 1
+
+
+@pytest.mark.parametrize("size", [10, 1 << 20], ids=["small", "large"])
+def test_a_call_without_a_route_passes_whoever_sent_it_unless_reading_it_is_dear(cores: list[Core], size: int) -> None:
+    """Law 9, law 10: what has no route keeps its own credential, also from a remote client."""
+    core = Core(Budget())
+    cores.append(core)
+    core.engine.use(replace(core.pool, routes={"other": replace(core.pool.routes["default"], pattern="other")}))
+    core.engine.is_remote = lambda client: True
+    core.post("/v1/chat/completions", {"model": "gpt-x", "messages": ["x" * size]})
+    assert (core.to_client == b"") is (size == 10)
+    assert len(core.opening) == int(size == 10)

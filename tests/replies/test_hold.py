@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.bounds import no_hang
 from tests.support.decisions import candidate, upstream
 from understudy.dialects import DIALECTS, Call, Progress
+from understudy.model import HoldUntil
 from understudy.replies.hold import BODY_LIMIT, EVENT_LIMIT, STREAM_LIMIT, TAIL_LIMIT, Held, Hold, Secret, Tail
 from understudy.replies.reply import Fault, FaultKind
 from understudy.requests.sites import Recognised
@@ -84,9 +86,32 @@ def test_a_json_success_is_held_whole() -> None:
     assert fed(hold(streamed=False), [b"{}"], [("Content-Type", "application/problem+json")]) is Held.REPLY
 
 
-@pytest.mark.parametrize("content_type", ["audio/mpeg", "image/png", "text/plain", "application/octet-stream", ""])
-def test_a_success_of_another_kind_needs_no_decision(content_type: str) -> None:
-    assert hold().start(200, [("content-type", content_type)] if content_type else []) is Held.OUTPUT
+@pytest.mark.parametrize("content_type", ["audio/mpeg", "image/png", "video/mp4", "application/octet-stream"])
+def test_a_success_of_another_kind_needs_no_decision_but_its_first_byte(content_type: str) -> None:
+    """A01: a 200 with nothing is no answer; the first byte of a sound is one."""
+    headers = [("content-type", content_type)]
+    assert fed(hold(), [b"\xff\xfb"], headers) is Held.OUTPUT
+    held = hold()
+    assert held.start(200, headers) is Held.MORE
+    assert held.end() is Held.REPLY
+    assert held.reply().lack == "an empty body"
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/plain", "application/xml", ""])
+def test_a_success_that_is_text_is_held_to_its_end(content_type: str) -> None:
+    """A01: a login page, or a sentence, where JSON belongs."""
+    for body, lack in ((b"<!doctype html><title>Log in</title>", "a page"), (b"Service starting", "neither JSON")):
+        held = hold(streamed=False)
+        assert fed(held, [body[:9], body[9:]], [("content-type", content_type)] if content_type else []) is Held.REPLY
+        assert held.reply().lack.startswith(lack)
+    answer = json.dumps({"choices": [{"message": {"content": "Hi"}}]}).encode()
+    held = hold(streamed=False)
+    assert fed(held, [answer], [("content-type", content_type)]) is Held.REPLY
+    assert held.reply().lack == ""
+    # Servers that send a stream under another type are read as what they send.
+    held = hold()
+    assert fed(held, [chat(role="assistant"), chat(content="Hi")], [("content-type", content_type)]) is Held.OUTPUT
+    assert held.live
 
 
 # -- streams -----------------------------------------------------------------------------------------------------
@@ -239,9 +264,11 @@ def test_what_cannot_be_decoded_is_released() -> None:
     assert (held.reply().status, held.reply().fault) == (200, None)
 
 
-def test_an_array_that_is_no_stream_of_events_is_released() -> None:
-    """Law 9: not recognised, so neither a fault nor replayed."""
-    assert fed(hold("gemini"), [b"[1, 2, 3]"], JSON) is Held.BOUND
+def test_an_array_that_is_no_stream_of_events_is_no_answer() -> None:
+    """A01: other JSON: no fault of the transport, but nothing that answers the call."""
+    held = hold("gemini")
+    assert fed(held, [b"[1, 2, 3]"], JSON) is Held.REPLY
+    assert (held.reply().fault, held.reply().lack) == (None, "no JSON object")
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8), st.sampled_from(sorted(PATHS)), st.sampled_from([200, 400]))
@@ -382,3 +409,50 @@ def test_a_quoted_end_is_not_the_end() -> None:
             {"type": "content_block_delta", "delta": {"text": text.replace("[DONE]", '{"type": "message_stop"}')}}
         )
         assert tail(delta, delta[-100:] + after).last(live("anthropic"))[0] is not Progress.DONE
+
+
+def test_white_space_that_comes_by_the_byte_is_looked_at_once() -> None:
+    """H02: whether a stream is an array was looked for in all that had come, with every byte that came."""
+    held = hold("gemini")
+    held.start(200, [("content-type", "application/json")])
+    with no_hang():
+        for _ in range(300_000):
+            assert held.data(b" ") is Held.MORE
+    held.data(b'[{"candidates": [{"content": {"parts": [{"text": "hi"}]}}]}')
+    assert held.has_output
+
+
+def test_law_10_a_body_that_cannot_be_decoded_is_bounded_by_what_came() -> None:
+    """Law 10: nothing comes out of a decoder that has failed, so the bytes on the wire are what is counted."""
+    held = hold(streamed=False)
+    held.start(500, [("content-type", "application/json"), ("content-encoding", "gzip")])
+    assert held.data(b"\xff" * (BODY_LIMIT - 1)) is Held.MORE
+    assert held.body == b""
+    assert held.data(b"\xff") is Held.BOUND
+    assert held.outgrown
+
+
+def test_hold_complete_ends_at_eight_mebibytes() -> None:
+    """S12: over the bound a reply is released live from there."""
+    held = whole_hold()
+    held.start(200, [("content-type", "application/json")])
+    piece = b"x" * (1 << 20)
+    assert [held.data(piece) for _ in range(7)] == [Held.MORE] * 7
+    assert held.data(piece) is Held.BOUND
+
+
+def test_a_blank_line_is_no_event_of_a_tail() -> None:
+    """S03: what is left of a released stream may begin with the end of an event that was cut off."""
+    tail = Tail()
+    tail.append(b"\n\n")
+    held = hold()
+    assert tail.last(held)[0] is Progress.LIFECYCLE
+    tail.append(b"data: [DONE]\n\n")
+    assert tail.last(held)[0] is Progress.DONE
+
+
+def whole_hold() -> Hold:
+    """A hold to the very end."""
+    usual = hold(streamed=False)
+    recognised = Recognised(usual.dialect, usual.endpoint, "", "")
+    return Hold(recognised, usual.call, usual.candidate, usual.secret, HoldUntil.COMPLETE)

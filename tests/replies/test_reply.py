@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.bounds import no_hang
+from understudy.replies import unwrap
 from understudy.replies.reply import Reply
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo
 
@@ -98,3 +100,32 @@ def test_hostile_replies_never_raise(body: bytes, status: int, event: str, model
     )
     found.names_model()
     found.path("error.details.*.x.0")
+
+
+def tree(levels: int) -> object:
+    """An error inside every member in which errors are looked for, inside each of these again."""
+    keys = ("error", "errors", "detail", "details", "Response", "response")
+    return {key: tree(levels - 1) for key in keys} if levels else {"message": "x"}
+
+
+def test_a_body_full_of_errors_costs_a_bounded_number_of_visits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H02: 128 KiB have room for a tree in which tens of thousands of errors can be found."""
+    seen: list[object] = []
+    own_error = unwrap._own_error
+
+    def count(fields: dict[str, object], *rest: object) -> object:
+        seen.append(fields)
+        return own_error(fields, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(unwrap, "_own_error", count)
+    assert reply(tree(5)).errors == (ErrorInfo(message="x"),)
+    assert len(seen) <= unwrap.MAX_VISITS
+
+
+@pytest.mark.parametrize("size", [1, 20_000])
+def test_the_first_value_of_a_header_counts_and_thousands_cost_one_pass(size: int) -> None:
+    headers = (("X-A", "1"), ("x-a", "2"), *((f"x-{n}", "y") for n in range(size)))
+    found = Reply(429, headers=headers)
+    with no_hang():
+        assert all(found.header(name) == "1" for name in ["x-a", "X-A"] * 20_000)
+    assert found.header("x-b") == ""

@@ -450,3 +450,38 @@ def test_what_was_sent_can_be_shown() -> None:
         (b"x-other", b"say -"),
         (b"a", b"b"),
     )
+
+
+# -- framing between versions ------------------------------------------------------------------------------------
+
+
+def test_r09_a_body_without_a_length_gets_one() -> None:
+    """R09, S10: HTTP/2 needs no length; an HTTP/1 upstream would take the body for the next request."""
+    asked = request(version="HTTP/2.0")
+    asked.headers.pop("content-length", None)
+    sent = built(asked)
+    assert sent.headers["content-length"] == str(len(sent.data.content or b""))
+
+
+def test_r09_a_length_is_that_of_the_body_that_is_sent() -> None:
+    """R09: a renamed model changes it; a chunked body keeps its framing and gets none beside it."""
+    sent = built(request(), model="another-model-name")
+    assert sent.headers["content-length"] == str(len(sent.data.content or b""))
+    chunked = request(headers={"transfer-encoding": "chunked"})
+    chunked.headers.pop("content-length", None)
+    sent = built(chunked, model="another-model-name")
+    assert "content-length" not in sent.headers
+    assert sent.headers["transfer-encoding"] == "chunked"
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0"])
+def test_s10_the_host_is_the_upstreams_in_the_form_of_each_version(version: str) -> None:
+    """S10: HTTP/1 needs a Host header; HTTP/2 has an authority, and a Host that the tool sent beside it follows."""
+    sent = built(request(version=version))
+    place = f"{CORP.host}:{CORP.port}"
+    assert sent.data.authority == (place.encode() if version == "HTTP/2.0" else b"")
+    assert sent.headers.get("host") == (None if version == "HTTP/2.0" else place)
+    if version == "HTTP/2.0":
+        asked = request(version=version)
+        asked.headers["host"] = "api.openai.com"
+        assert built(asked).headers["host"] == place

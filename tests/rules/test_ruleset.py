@@ -23,7 +23,7 @@ from understudy.requests.sites import Recognised
 from understudy.rules.conditions import Condition
 from understudy.rules.folders import shipped
 from understudy.rules.near_misses import faults
-from understudy.rules.ruleset import Rule, Ruleset, Status
+from understudy.rules.ruleset import FAULT_RULES, Rule, Ruleset, Status
 
 RULES = shipped()
 MATCHES = [(rule, example) for rule in RULES.rules for example in rule.matches]
@@ -56,14 +56,21 @@ def test_every_label_that_needs_a_rule_has_one() -> None:
 @pytest.mark.parametrize("kind", FaultKind)
 def test_a_fault_is_about_the_upstream(kind: FaultKind) -> None:
     verdict = RULES.judge(Reply(status=0, fault=Fault(kind, "it\nbroke", sent=False)))
-    assert (verdict.label, verdict.rule, verdict.then.scope) == (Label.OVERLOADED, "builtin/fault", Scope.UPSTREAM)
+    assert (verdict.label, verdict.rule, verdict.then.scope) == (Label.OVERLOADED, FAULT_RULES[kind], Scope.UPSTREAM)
     assert verdict.evidence == f"{kind}: it broke"
 
 
-@pytest.mark.parametrize("status", [0, 100, 301, 302, 304, 307, 403])
+@pytest.mark.parametrize("status", [0, 100, 403])
 def test_what_nothing_recognises_is_unknown(status: int) -> None:
     assert judge("", status).label is Label.UNKNOWN
     assert judge("", status).rule == "builtin/unknown"
+
+
+@pytest.mark.parametrize("status", [301, 302, 304, 307])
+def test_a_redirect_is_no_answer(status: int) -> None:
+    """A03: an open verdict, which another candidate is asked about (J01)."""
+    verdict = judge("", status)
+    assert (verdict.label, verdict.rule, verdict.is_open) == (Label.UNKNOWN, "builtin/redirect", True)
 
 
 def test_a_redirect_is_unknown_whatever_it_says() -> None:
@@ -471,9 +478,10 @@ def test_said_is_what_rules_see() -> None:
         (Reply(500), "fallback/overloaded", True),
         (Reply(400, body=b'{"error": "A strange thing"}'), "fallback/request_invalid", True),
         (Reply(403, body=b'{"error": "Seat 4 is taken"}'), "builtin/unknown", True),
-        (Reply(302), "builtin/unknown", True),
+        (Reply(302), "builtin/redirect", True),
+        (Reply(200, dialect="openai", endpoint="chat/completions", body=b"null"), "builtin/no_answer", True),
         (Reply(400, headers=(("x-understudy", "1"),)), "builtin/understudy", True),
-        (Reply(0, fault=Fault(FaultKind.CLOSED, "it broke", sent=True)), "builtin/fault", True),
+        (Reply(0, fault=Fault(FaultKind.CLOSED, "it broke", sent=True)), "builtin/closed", True),
     ],
 )
 def test_a_verdict_is_certain_where_words_made_it(reply: Reply, rule: str, is_open: bool) -> None:
@@ -499,6 +507,7 @@ def test_every_shipped_rule_is_certain_but_the_fallbacks() -> None:
         ("Too many requests. Please try again in 58 hours", {}, Label.QUOTA_EXHAUSTED, None),
         ("Too many requests for acme-1, try again in 58 hours", {}, Label.QUOTA_EXHAUSTED, Scope.CANDIDATE),
         ("Rate limit reached", {"retry-after": "7200"}, Label.QUOTA_EXHAUSTED, None),
+        ("Rate limit reached", {"retry-after": "1555200"}, Label.RATE_LIMITED, None),
         ("Rate limit reached, resets at 2026-01-02T03:00:00Z", {"date": DATE}, Label.QUOTA_EXHAUSTED, None),
         ("Rate limit reached, resets at 2026-01-02T00:05:00Z", {"date": DATE}, Label.RATE_LIMITED, None),
         ("Rate limit reached, resets at 2026-01-02T03:00:00Z", {}, Label.RATE_LIMITED, None),

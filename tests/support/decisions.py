@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -64,11 +65,15 @@ def candidate(name: str, model: str = "m1", at: Upstream = OPENAI) -> Candidate:
 
 
 def route(
-    *members: Candidate, pattern: str = "gpt-5", strategy: Strategy = Strategy.ORDERED, budget: Budget | None = None
+    *members: Candidate,
+    pattern: str = "gpt-5",
+    strategy: Strategy = Strategy.ORDERED,
+    budget: Budget | None = None,
+    second_opinion: bool = True,
 ) -> Route:
     """A route over exactly these candidates."""
     choices = tuple(Choice(member.credential, member.model) for member in members)
-    return Route(pattern, choices, strategy, budget or Budget())
+    return Route(pattern, choices, strategy, budget or Budget(), second_opinion=second_opinion)
 
 
 OK = Verdict(Label.OK, "test/ok")
@@ -113,11 +118,14 @@ def reply(
     then: Then | None = None,
     names_model: bool = False,
     evidence: str = "because",
+    certain: bool = True,
+    message: str = "",
 ) -> Reply:
-    """A reply that is judged to be this."""
+    """A reply that is judged to be this; ``message`` is what stands in it, for its signature."""
     headers = (("Retry-After", retry_after),) if retry_after else ()
-    verdict = Verdict(label, f"test/{label}", evidence, then or Then(), names_model)
-    return Scripted(status or STATUS[label], headers=headers, verdict=verdict)
+    verdict = Verdict(label, f"test/{label}", evidence, then or Then(), names_model, certain=certain)
+    body = json.dumps({"error": {"message": message}}).encode() if message else b""
+    return Scripted(status or STATUS[label], headers=headers, body=body, verdict=verdict)
 
 
 def fault(kind: FaultKind = FaultKind.CONNECT, *, sent: bool | None = None, reused: bool = False) -> Reply:

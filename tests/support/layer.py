@@ -146,6 +146,7 @@ class Core:
             state=ConnectionState.OPEN,
         )
         self.to_client = b""
+        self.alarms.clear()  # they are those of the layer that ended with the old connection
         self.come_in()
 
     def feed(self, event: events.Event) -> None:

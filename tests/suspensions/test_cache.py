@@ -249,7 +249,7 @@ def test_a_probe_that_is_refused_suspends_anew_after_being_made_due() -> None:
 
 def test_what_is_confirmed_is_the_same_but_for_its_order() -> None:
     """Every field is carried over, those to come included."""
-    full = Suspension(KEY, NOW, NOW + 9, Label.OVERLOADED, "rule", "evidence", "hint", "a m1", 3, 2, 1)
+    full = Suspension(KEY, NOW, NOW + 9, Label.OVERLOADED, "rule", "evidence", "hint", "a m1", 3, 2, 1, 4)
     assert all(getattr(full, each.name) for each in fields(full))
     assert full.confirmed(7) == full
     assert full.confirmed(7) == replace(full, order=7)

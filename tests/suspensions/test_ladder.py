@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from understudy.failover.actions import DEFAULTS
+from understudy.failover.penalties import spread
 from understudy.model.verdict import Label
 from understudy.suspensions import ladder as module
-from understudy.suspensions.ladder import Ladders, Rung, doubling, seconds_of
+from understudy.suspensions.ladder import JITTER, Ladders, Rung, doubling, seconds_of
 
 
 def test_steps_double_up_to_their_cap() -> None:
@@ -26,7 +29,7 @@ def test_the_last_step_holds_for_all_that_follow() -> None:
     [
         (Label.MODEL_UNSUPPORTED, [600, 3600, 43200, 43200]),
         (Label.RATE_LIMITED, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1800, 1800]),
-        (Label.OVERLOADED, [5, 10, 20, 30, 30]),
+        (Label.OVERLOADED, [3, 6, 12, 12, 12]),
         (Label.QUOTA_EXHAUSTED, [3600, 3600]),
         (Label.CREDENTIAL_REJECTED, [1800, 1800]),
         (Label.REQUEST_INVALID, [0]),
@@ -35,6 +38,18 @@ def test_the_last_step_holds_for_all_that_follow() -> None:
 def test_the_ladders_are_those_of_the_documentation(label: Label, steps: list[float]) -> None:
     """L02 and the table of default actions."""
     assert [seconds_of(DEFAULTS[label].steps, step) for step in range(len(steps))] == steps
+
+
+@pytest.mark.parametrize("label", [each for each in Label if DEFAULTS[each].steps])
+def test_l08_chance_never_goes_beyond_the_last_step(label: Label) -> None:
+    """L08: a tenth at most, upwards where there is room, downwards where there is none."""
+    steps, chance = DEFAULTS[label].steps, Random(7)
+    for step in range(len(steps) + 2):
+        exact = seconds_of(steps, step)
+        lengths = [spread(steps, step, JITTER * chance.random()) for _ in range(200)]
+        assert max(lengths) <= min(exact * (1 + JITTER), steps[-1])
+        assert min(lengths) >= exact * (1 - JITTER)
+        assert len(set(lengths)) > 100
 
 
 def test_a_step_is_counted_once_per_window() -> None:

@@ -15,6 +15,7 @@ from understudy.model.suspension import Key, Suspension, key_of
 from understudy.model.verdict import Label, Scope
 from understudy.suspensions.cache import Suspensions
 from understudy.suspensions.ladder import Rung
+from understudy.suspensions.learned import Cause, Lesson, Signature
 from understudy.suspensions.snapshot import LONGEST, VERSION, StateError, decode, encode, restore, urls_of
 
 A = candidate("a", "gpt-5")
@@ -209,3 +210,69 @@ def test_any_text_is_a_state_or_a_state_error(text: bytes) -> None:
     except StateError:
         return
     restore(decoded, pool(), memory())
+
+
+# -- what was learnt ---------------------------------------------------------------------------------------------
+
+
+def lesson(upstream: str = "openai", seconds: float = 600.0) -> Lesson:
+    """A lesson that holds for so long."""
+    signature = Signature("0123456789ab", upstream, "openai", 400, "odd_error", "api_error", "flux … of {model} is off")
+    return Lesson(
+        signature, Cause.REQUEST, Label.UNKNOWN, "builtin/unknown", "a", "b", NOW, NOW + seconds, 3, NOW + 5, 2
+    )
+
+
+def test_j06_what_was_learnt_comes_back() -> None:
+    """J06: all of it, unless its time is over or its upstream is another one by now."""
+    text = encode([], (), urls_of(pool()), NOW, [lesson()])
+    after = memory()
+    restore(decode(text), pool(), after)
+    assert list(after.learned) == [lesson()]
+    elsewhere = memory()
+    restore(decode(text), pool(credential("a", upstream("openai", host="elsewhere.example"))), elsewhere)
+    late = memory()
+    late.clock.now += 600  # type: ignore[attr-defined]
+    restore(decode(text), pool(), late)
+    assert list(elsewhere.learned) == list(late.learned) == []
+    assert b"learned" in encode([], (), urls_of(pool()), NOW)
+    assert json.loads(encode([], (), urls_of(pool()), NOW, [lesson("gone")]))["learned"] == []
+
+
+def test_a_file_of_an_earlier_release_has_learnt_nothing() -> None:
+    document = json.loads(encode([suspension()], (), urls_of(pool()), NOW))
+    del document["learned"]
+    assert decode(json.dumps(document).encode()).learned == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", ""),
+        ("id", "xyz"),
+        ("id", 5),
+        ("id", "0123456789abc"),
+        ("id", "../../etc/pass"),
+        ("cause", "nobody"),
+        ("cause", 1),
+        ("until", "soon"),
+        ("until", True),
+        ("status", -1),
+        ("status", "400"),
+        ("status", 1e9),
+        ("words", None),
+        ("words", []),
+        ("label", "odd"),
+    ],
+)
+def test_a_damaged_lesson_is_no_state(name: str, value: object) -> None:
+    """H09: a message, never a traceback."""
+    document = json.loads(encode([], (), urls_of(pool()), NOW, [lesson()]))
+    document["learned"][0][name] = value
+    with pytest.raises(StateError):
+        decode(json.dumps(document).encode())
+
+
+def test_what_is_in_doubt_is_not_kept() -> None:
+    """J04: it is over in half a minute, and no restart should find it."""
+    assert len(brought_back(replace(suspension(), doubt=7))) == 0

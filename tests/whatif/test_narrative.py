@@ -8,7 +8,7 @@ from mitmproxy import http
 
 from tests.support.decisions import NOW, candidate, route
 from tests.support.saved_flows import LIMITED, MISSING, ODD, attempt, flow, noted, pool_of, recorder, rules, values
-from tests.whatif.test_simulation import POOL, play
+from tests.whatif.test_simulation import POOL, SURE, play
 from understudy.model.pool import Budget, Pool
 from understudy.whatif.narrative import listing, story
 from understudy.whatif.recorder import RecordedCall
@@ -71,9 +71,18 @@ def test_who_was_skipped_then_and_who_is_now() -> None:
 
 
 def test_an_unknown_error_is_told_with_what_nearly_knew_it() -> None:
-    lines = told([flow(418, ODD), flow(418, {"error": {"message": "x", "code": "429"}}, at=NOW + 5)])
+    lines = told([flow(418, ODD), flow(418, {"error": {"message": "x", "code": "429"}}, at=NOW + 5)], SURE)
     assert "  failed: the tool gets HTTP 418 of work m1" in lines
     assert "  no rule knows it: understudy rules new FILE 2 --label LABEL --id VENDOR/NAME makes a draft" in lines
+
+
+def test_a_second_opinion_is_told() -> None:
+    """J01: who is asked, what for, and what the tool gets otherwise."""
+    lines = told([flow(418, ODD)])
+    assert (
+        "  open: home m1 is asked for a second opinion, and what it would say is not recorded; "
+        "if it refuses too, the tool gets HTTP 418 of work m1" in lines
+    )
 
 
 def test_our_own_answer_has_a_line_for_each_candidate() -> None:

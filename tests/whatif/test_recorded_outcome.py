@@ -11,7 +11,7 @@ from mitmproxy import http
 
 from tests.support.decisions import NOW, candidate, route
 from tests.support.saved_flows import LIMITED, MISSING, ODD, attempt, flow, noted, pool_of, recorder, values
-from tests.whatif.test_simulation import POOL, play
+from tests.whatif.test_simulation import POOL, SURE, play
 from understudy.whatif.recorded_outcome import differs, failed_then, noted_attempts, noted_skips, noted_waits, then
 from understudy.whatif.recorder import RecordedCall
 
@@ -56,7 +56,7 @@ def test_what_happened_in_words(saved: http.HTTPFlow, told: str, failed: bool) -
     [
         ([flow()], False),
         ([flow(404, MISSING)], True),
-        ([flow(418, ODD)], False),
+        ([flow(418, ODD)], True),  # another candidate is asked for a second opinion now
         ([flow(model="other")], False),
         ([flow(model="other", facts={**noted(("work", "ok")), "alias": "other"})], True),
         ([flow(0, error="Client disconnected.")], False),
@@ -74,6 +74,11 @@ def test_what_happened_in_words(saved: http.HTTPFlow, told: str, failed: bool) -
 def test_whether_it_would_happen_again(saved: list[http.HTTPFlow], different: bool) -> None:
     (played,) = play(saved)
     assert differs(played) is different
+
+
+def test_an_error_that_nobody_compares_would_happen_again() -> None:
+    (played,) = play([flow(418, ODD)], SURE)
+    assert differs(played) is False
 
 
 def test_a_call_that_a_suspension_moves_is_different() -> None:

@@ -7,7 +7,7 @@ import re
 
 from tests.support.decisions import NOW, candidate, route
 from tests.support.saved_flows import LIMITED, MISSING, ODD, attempt, flow, noted, pool_of
-from tests.whatif.test_simulation import POOL, play
+from tests.whatif.test_simulation import POOL, SURE, play
 from understudy.model.pool import Budget
 from understudy.whatif.report import failed_somewhere, json_of, lines_of
 
@@ -56,7 +56,8 @@ def test_what_differs_from_what_happened_is_told() -> None:
 def test_every_other_end_has_its_words() -> None:
     assert told(flow(model="x"))[0] == ["#1 TIME x: no route, passes as it is"]
     assert told(flow(0, error="Client disconnected."))[0][-1] == "    now      unrecorded: the tool went away"
-    assert told(flow(418, ODD))[0][-1] == "    now      failed: the tool gets HTTP 418 of work m1"
+    (failed,) = play([flow(418, ODD)], SURE)
+    assert lines_of(failed, several=False)[-1] == "    now      failed: the tool gets HTTP 418 of work m1"
     alone = pool_of(route(candidate("work"), budget=Budget(wait=0)))
     (refused,) = play([flow(401, {"error": {"message": "Incorrect API key provided"}})], alone)
     assert lines_of(refused, several=False)[-2:] == [

@@ -266,7 +266,7 @@ def test_memory_is_bounded_whatever_the_size(tmp_path: Path, capsys: pytest.Capt
     path = tmp_path / "big.mitm"
     with path.open("wb") as file:
         for number in range(40):
-            big = {"error": {"message": "x" * 500_000}} if number % 2 else {"text": "x" * 1_000_000}
+            big = {"error": {"message": "x" * 500_000}} if number % 2 else {"choices": [{"text": "x" * 1_000_000}]}
             file.write(dump(flow(418 if number % 2 else 200, big, at=NOW + number)))
     assert path.stat().st_size > 28 << 20
     assert command_line.main(["replay", saved(tmp_path, flow())]) == 0  # everything is loaded now

@@ -24,6 +24,7 @@ from tests.support.saved_flows import (
     rules,
     values,
 )
+from understudy.failover.steps import Compared
 from understudy.model.pool import Budget, Pool, Strategy
 from understudy.whatif import simulation as module
 from understudy.whatif.ordering import Arrangement
@@ -33,6 +34,8 @@ from understudy.whatif.simulation import WhatIf
 WORK, HOME = candidate("work"), candidate("home")
 POOL = pool_of(route(WORK, HOME))
 ALONE = pool_of(route(WORK))
+SURE = pool_of(route(WORK, HOME, second_opinion=False))
+"""Where nothing is compared."""
 OVERLOADED = {"error": {"message": "overloaded", "type": "server_error"}}
 
 
@@ -174,7 +177,9 @@ STORED_STREAM = (
 )
 
 
-@pytest.mark.parametrize("answer", [{"id": STORED, "object": "response", "output": []}, STORED_STREAM])
+@pytest.mark.parametrize(
+    "answer", [{"id": STORED, "object": "response", "output": [{"type": "function_call"}]}, STORED_STREAM]
+)
 def test_what_lives_in_one_account_is_asked_of_that_account(answer: object) -> None:
     """P04: the next turn stays with the account that has the first one, though the favourite is free again."""
     stored: dict[str, Any] = {"path": "/v1/responses", "streamed": isinstance(answer, bytes)}
@@ -207,9 +212,33 @@ def test_the_tools_own_retry_shares_the_budget(text: str, asked: int) -> None:
 
 def test_nothing_that_a_rule_knows_is_released() -> None:
     """Law 9: unknown is released and suspends nothing."""
-    first, second = play([flow(418, ODD), flow(at=NOW + 2)])
+    first, second = play([flow(418, ODD), flow(at=NOW + 2)], SURE)
     assert (first.end, labels(first)) == (End.FAILED, [("work", "unknown")])
     assert labels(second) == [("work", "ok")]
+
+
+def test_a_second_opinion_is_played() -> None:
+    """J01: what the other one would say is not recorded, so the end is open, and nobody is suspended for it."""
+    first, second = play([flow(418, ODD), flow(at=NOW + 2)])
+    assert (first.end, labels(first)) == (End.OPEN, [("work", "unknown")])
+    assert first.asked is not None
+    assert (first.asked.candidate, first.asked.opinion) == (HOME, True)
+    assert labels(second) == [("work", "ok")]
+
+
+def test_a_recorded_second_opinion_is_played() -> None:
+    """J01, J02: home answered then, and does so now; what that teaches holds for the calls that follow."""
+    notes = noted(("work", "unknown"), ("home", "ok"))
+    saved = [attempt(1, "work", "unknown", 418, ODD), flow(facts=notes)]
+    (played,) = play(saved)
+    assert (played.end, labels(played)) == (End.RESCUED, [("work", "unknown"), ("home", "ok")])
+    assert played.tried[0].outcome.compared is Compared.CANDIDATE
+    assert played.tried[1].outcome.attempt.opinion
+    later = [*saved, flow(418, ODD, at=NOW + 60)]
+    *_, last = play(later)
+    assert last.end is End.OPEN
+    assert last.asked is not None
+    assert not last.asked.opinion
 
 
 def test_an_answer_of_our_own() -> None:

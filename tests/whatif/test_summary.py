@@ -8,7 +8,7 @@ from mitmproxy import http
 
 from tests.support.decisions import NOW
 from tests.support.saved_flows import LIMITED, ODD, attempt, flow, noted
-from tests.whatif.test_simulation import play
+from tests.whatif.test_simulation import SURE, play
 from understudy.whatif import summary as whatifsum
 from understudy.whatif.ordering import Counts
 from understudy.whatif.summary import ASSUMPTIONS, Summary
@@ -16,7 +16,7 @@ from understudy.whatif.summary import ASSUMPTIONS, Summary
 
 def summed(saved: Iterable[http.HTTPFlow], counts: Counts | None = None) -> Summary:
     summary = Summary(counts or Counts())
-    for played in play(saved):
+    for played in play(saved, SURE):
         summary.add(played)
     return summary
 

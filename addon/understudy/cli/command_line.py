@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from understudy import __version__
-from understudy.cli import completion, control, replay, rules
+from understudy.cli import completion, control, replay, rules, serve, service
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load
 from understudy.config.secrets import CommandSecret
@@ -67,8 +67,12 @@ WITH_VALUE = ("--pool", "--proxy", "--ca", "--fingerprint", "--rules")
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
     """Our own words, and the command of a tool: what stands behind ``--``, or begins with the first word of no option.
 
-    ``understudy run claude -p hi`` means ``understudy run -- claude -p hi``: the tool's own options are not ours.
+    ``understudy run claude -p hi`` means ``understudy run -- claude -p hi``: the tool's own options are not ours. What
+    stands behind the ``--`` of ``serve`` and ``service`` are options of mitmdump.
     """
+    if words and words[0] in ("serve", "service") and "--" in words:
+        place = words.index("--")
+        return words[:place], words[place + 1 :]
     if not words or words[0] not in WITH_TOOL:
         return words, []
     place = 1
@@ -124,6 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     rules.add(commands)
     control.add(commands)
     replay.add(commands)
+    serve.add(commands)
+    service.add(commands)
     for name, program in PROGRAMS.items():
         commands.add_parser(name, help=f"start {program} with the addon, on loopback; takes its arguments")
     command = commands.add_parser("completion", help="print a script that completes these commands in a shell")

@@ -1,4 +1,4 @@
-"""``understudy status|pick|suspend|resume|probe|reload``: the commands of a running proxy, from the shell.
+"""``understudy status|pick|learned|suspend|resume|probe|reload``: the commands of a running proxy, from the shell.
 
 Exit status as for the other commands: 0 done, 1 the proxy says why not, 2 used wrongly, or there is no proxy to ask.
 """
@@ -10,10 +10,11 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.control import OWN_PROXY, ControlClientError, ask, running, running_proxies
+from understudy.control import OWN_PROXY, ControlClientError, ask, groups, running, running_proxies
 
 NO_PROXY = (
     "no proxy of yours is running with understudy: start one with `understudy web` or `understudy dump`. "
@@ -30,6 +31,7 @@ def add(commands: Any) -> None:
     for name, parents, text in (
         ("status", [common], "what a running proxy has suspended, until when and why"),
         ("pick", [common, alias], "who would serve an alias now"),
+        ("learned", [common], "whose fault replies were that no rule explains: list, show, forget, draft a rule"),
         ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
         ("resume", [common], "put a candidate, a credential or an upstream back into rotation"),
         ("probe", [common], "let the next request find out whether something suspended works again"),
@@ -39,6 +41,10 @@ def add(commands: Any) -> None:
         if name == "suspend":
             command.add_argument(
                 "words", nargs="+", metavar="WHAT [TIME]", help=f"{forms}; seconds, 10m, 2h or 1d (1h)"
+            )
+        elif name == "learned":
+            command.add_argument(
+                "words", nargs="*", metavar="WHAT", help="`show ID`, `forget ID`, `forget all` or `draft ID [LABEL]`"
             )
         elif name == "probe":
             command.add_argument("words", nargs="+", metavar="WHAT", help=forms)
@@ -80,9 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ask(arguments: argparse.Namespace, known: str) -> tuple[int, str]:
     """The exit status, and the version of what was said; what is ``known`` already is not said again."""
+    words = getattr(arguments, "words", [])
     try:
-        path = _choose(arguments.pid)
-        reply = ask(path, arguments.command, getattr(arguments, "words", []))
+        chosen = _choose(arguments.pid)
+        if len(chosen) > 1:
+            return _ask_all(chosen, arguments.command, words, known, as_json=arguments.json)
+        [path] = chosen.values()
+        reply = ask(path, arguments.command, words)
     except (ControlClientError, OSError) as error:
         print(f"understudy: {error}", file=sys.stderr)
         return 2, ""
@@ -90,21 +100,68 @@ def _ask(arguments: argparse.Namespace, known: str) -> tuple[int, str]:
         told = f"understudy: {str(reply['error']).removeprefix('understudy: ')}"
         print(json.dumps(reply) if arguments.json else told, file=sys.stderr)
         return 1, ""
-    result = reply.get("result")
-    version = str(result.get("version", "")) if isinstance(result, dict) else ""
+    version = _version(reply)
     if not known or version != known:
-        print(json.dumps(result, indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
+        print(json.dumps(reply.get("result"), indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
     return 0, version
 
 
-def _choose(pid: int | None) -> Path:
-    """The socket to ask: of several proxies, that which this shell or tool was led to.
+def _version(reply: Mapping[str, Any]) -> str:
+    """The version of what a proxy said, "" where it has none."""
+    result = reply.get("result")
+    return str(result.get("version", "")) if isinstance(result, dict) else ""
+
+
+def _ask_all(
+    chosen: Mapping[int, Path], command: str, words: Sequence[str], known: str, *, as_json: bool
+) -> tuple[int, str]:
+    """Ask the workers of one `understudy serve`, one after the other. What all say alike is printed once.
+
+    As :func:`_ask`: the version is that of all workers together.
+    """
+    replies: dict[int, Mapping[str, Any]] = {}
+    for pid, path in chosen.items():
+        try:
+            replies[pid] = ask(path, command, words)
+        except ControlClientError as error:
+            replies[pid] = {"error": str(error)}
+    status = 1 if any("error" in reply for reply in replies.values()) else 0
+    version = " ".join(f"{pid}:{_version(reply)}" for pid, reply in sorted(replies.items()))
+    if known and not status and version == known:
+        return status, version
+    if as_json:
+        told = [
+            {"pid": pid, **{name: reply[name] for name in ("result", "error") if name in reply}}
+            for pid, reply in replies.items()
+        ]
+        print(json.dumps({"workers": told}, indent=2))
+        return status, version
+    texts: dict[str, list[int]] = {}
+    for pid, reply in replies.items():
+        lines = [f"error: {reply['error']}"] if "error" in reply else reply.get("lines", [])
+        texts.setdefault("\n".join(lines), []).append(pid)
+    for text, pids in texts.items():
+        if len(texts) > 1:
+            print(f"worker{'s' if len(pids) > 1 else ''} with process id {', '.join(map(str, pids))}:")
+        print(text)
+    return status, version
+
+
+def _choose(pid: int | None) -> Mapping[int, Path]:
+    """The sockets to ask, by process id: of several proxies, that which this shell or tool was led to.
+
+    The workers of one `understudy serve` go together, unless one of them is named.
 
     Raises ControlClientError, and OSError where there is no folder for sockets.
     """
     if os.name != "posix":
         raise ControlClientError("this needs Unix domain sockets: use the commands in mitmproxy, such as pool.status")
     found = running(os.environ)
+    workers = groups(os.environ, found) if found else {}
+    if pid is None and len(workers) == 1 and len(found) == len(next(iter(workers.values()))):
+        return found
+    if pid is not None and pid in workers:
+        return {each: found[each] for each in workers[pid]}
     if pid is None and len(found) > 1 and (here := os.environ.get(OWN_PROXY)):
         pid = next((each.pid for each in running_proxies(os.environ) if each.url == here and each.pid in found), None)
     if pid is None and len(found) > 1:
@@ -112,9 +169,9 @@ def _choose(pid: int | None) -> Path:
         shown = {each.pid for each in running_proxies(os.environ) if each.demonstration}
         found = {each: path for each, path in found.items() if each not in shown} or found
     if pid is None and len(found) == 1:
-        return next(iter(found.values()))
+        return found
     if pid in found:
-        return found[pid]
+        return {pid: found[pid]}
     if not found:
         raise ControlClientError(NO_PROXY)
     listed = "\n".join(f"  --pid {each}  {_about(path)}" for each, path in sorted(found.items()))

@@ -38,6 +38,10 @@ DO_ENV = 'run `eval "$(understudy env)"`, or start the tool with `understudy run
 
 REFUSED = re.compile(r"Client TLS handshake failed\. The client does not trust the proxy's certificate for (\S+)")
 """What mitmproxy logs when a tool says so; a tool that just closes the connection may have had other reasons."""
+UNKNOWN_ROOT = re.compile(
+    r"certificate verify failed: (?:unable to get (?:local )?issuer certificate|self.signed certificate)", re.IGNORECASE
+)
+"""What understudy logs when an upstream shows a certificate of a root that the proxy does not know."""
 LAST = 200_000
 """Bytes of the log that are looked at."""
 
@@ -295,11 +299,14 @@ def _log(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         with (registry.state_folder(environ) / "run.log").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - LAST))
-            hosts = REFUSED.findall(file.read().decode(errors="replace"))
+            text = file.read().decode(errors="replace")
     except OSError:
         return
-    for host in dict.fromkeys(hosts):
+    for host in dict.fromkeys(REFUSED.findall(text)):
         yield note(f"the log tells of a tool that did not trust the CA for {host}: start it with `understudy run`")
+    if UNKNOWN_ROOT.search(text):
+        mend = "add it to the system's roots, or name its file in SSL_CERT_FILE where the proxy is started"
+        yield note(f"the log tells of an upstream whose root certificate is not known: {mend}")
 
 
 def _place(url: str) -> str:

@@ -13,15 +13,19 @@ from pathlib import Path
 from mitmproxy.tools import main as tools
 
 from understudy import demo
+from understudy.cli import trust
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load
-from understudy.control import presence
+from understudy.control import presence, registry
 from understudy.dialects import DIALECTS
+from understudy.proxy.worker import share_socket
 
 PACKAGE = Path(__file__).parents[1]
 LOOPBACK = "127.0.0.1"
 PORT, WEB_PORT = 8080, 8081
 """mitmproxy's own defaults."""
+TRUSTED = "ssl_verify_upstream_trusted"
+"""How mitmproxy's options for the roots of upstreams begin."""
 INFORMATION = {"--options", "--commands", "--version", "-h", "--help"}
 KEEP_STREAMS = 1024 * 1024
 """Bytes of each stream that mitmweb can show."""
@@ -33,7 +37,7 @@ def launch(program: str, arguments: Sequence[str]) -> int:
     """Run a program of mitmproxy with the addon until it ends; ``arguments`` go on top of ours. Returns its status."""
     # mitmweb reads a leading "--" as the end of its options.
     own = [argument for position, argument in enumerate(arguments) if (position, argument) != (0, "--")]
-    ours = ["-s", str(PACKAGE / "main.py"), "--listen-host", LOOPBACK]
+    ours = ["-s", str(PACKAGE / "main.py"), "--listen-host", LOOPBACK, *_roots(own)]
     if program == "mitmweb":
         ours += ["--set", f"pool_keep_streams={KEEP_STREAMS}", *_free("--web-port", WEB_PORT, own, "web_port=")]
     with contextlib.ExitStack() as stack:
@@ -42,6 +46,11 @@ def launch(program: str, arguments: Sequence[str]) -> int:
             return 1
         if named is None and not _only_informs(own):
             ours += [*stack.enter_context(_demonstration()), *_free("-p", PORT, own, "listen_port=", "--listen-port")]
+        # Before mitmproxy begins: it listens before it loads a script.
+        undo, port = share_socket(os.environ)
+        stack.callback(undo)
+        if port is not None:
+            own = [*own, "-p", str(port)]
         try:
             PROGRAMS[program]([*ours, *own])
         except SystemExit as end:
@@ -91,6 +100,21 @@ def _demonstration() -> Iterator[list[str]]:
     finally:
         upstream.terminate()
         upstream.wait()
+
+
+def _roots(arguments: Sequence[str]) -> list[str]:
+    """Arguments that make upstreams trusted whose root this system knows, unless the user has said whom to trust."""
+    confdir = next((each.partition("confdir=")[2] for each in arguments if "confdir=" in each), "~/.mitmproxy")
+    if any(TRUSTED in argument or "--upstream-trusted" in argument for argument in arguments):
+        return []
+    with contextlib.suppress(OSError, registry.RuntimeFolderError):
+        settings = Path(confdir).expanduser() / "config.yaml"
+        if settings.is_file() and TRUSTED in settings.read_text(errors="replace"):
+            return []
+    with contextlib.suppress(OSError, registry.RuntimeFolderError):
+        if path := trust.upstream_roots(os.environ, registry.runtime_folder(os.environ)):
+            return ["--set", f"{TRUSTED}_ca={path}"]
+    return []
 
 
 def _free(flag: str, port: int, arguments: Sequence[str], option: str, *more: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The CA bundles for tools: what they trusted before, and mitmproxy's CA.
+"""The CA bundles: for tools, what they trusted before and mitmproxy's CA; for the proxy, what its upstreams may show.
 
 Most variables *replace* the roots that a tool trusts, so each gets a file with what it replaces and the proxy's CA on
 top: what the variable pointed to already, else the system's roots. The files are made anew at each start, named by
@@ -49,6 +49,17 @@ def bundles(ca: Path, environ: Mapping[str, str], folder: Path) -> dict[str, str
             chosen[name] = _store([*(_pointed_to(environ, name) or first), *own], folder)
     chosen[ADDING] = _store([*_pointed_to(environ, ADDING), *own], folder)
     return chosen
+
+
+def upstream_roots(environ: Mapping[str, str], folder: Path) -> str:
+    """The roots for the proxy's own TLS to upstreams, as a file: certifi's, the system's, those that SSL_CERT_FILE
+    and SSL_CERT_DIR name; "" when there are only certifi's, which mitmproxy uses by itself. Raises OSError.
+
+    A company's own root is known to the system, or to these variables, and its gateway is an upstream like any other.
+    """
+    known = _read(Path(certifi.where()))
+    more = [*system_roots(), *_pointed_to(environ, "SSL_CERT_FILE", "SSL_CERT_DIR")]
+    return _store([*known, *more], folder) if set(more) - set(known) else ""
 
 
 def system_roots() -> list[bytes]:

@@ -1,4 +1,5 @@
-"""Bytes in, values out: content encodings, JSON and form edits, frames of streams, YAML with line numbers, masks.
+"""Bytes in, values out: content encodings, JSON and form edits, frames of streams, YAML with line numbers, masks; and
+the clock by which durations are measured.
 
 Nothing here knows what a call, a candidate or an error is. Every function is bounded in time and in memory, because
 a peer chooses its input. The package never does network I/O; ``program`` alone leaves the process: it runs a command.
@@ -18,5 +19,6 @@ __all__ = [
     "masking",
     "multipart",
     "patterns",
+    "steady_clock",
     "yaml_nodes",
 ]

@@ -1,10 +1,13 @@
-"""The text of a body -> its structure: JSON, JSON inside JSON, the events of a stream, also where it was cut.
+"""A body -> its text and its structure: JSON, JSON inside JSON, the events of a stream, also where it was cut.
 
-Nothing here raises, and no more is parsed than a reply is worth.
+Nothing here raises, and no more is parsed than a reply is worth. The peer names the charset, so only those are used
+that are known to be tables or simple state machines: Python has codecs with quadratic cost (``punycode``) and codecs
+that are no charsets at all (``zlib``, ``idna``), and looking up a name imports a module of that name.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +18,66 @@ MAX_FRAMES = 64  # events of a stream that are looked at
 
 ERROR_EVENTS = frozenset({"error", "response.failed", "response.error", "exception"})
 """Names of stream events that are an error by themselves."""
+
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+_REPLACED = 1 << 15
+"""Bytes that are read with replacement where a charset other than UTF-8 does not fit: each wrong byte costs a call."""
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_CHARSETS = {
+    "utf-8": "utf8 unicode-1-1-utf-8",
+    "utf-16-le": "utf-16le utf-16 utf16",
+    "utf-16-be": "utf-16be",
+    "ascii": "us-ascii ansi-x3.4-1968",
+    "latin-1": "iso-8859-1 iso8859-1 latin1",
+    "iso8859-2": "iso-8859-2 latin2",
+    "iso8859-5": "iso-8859-5 cyrillic",
+    "iso8859-9": "iso-8859-9 latin5",
+    "iso8859-15": "iso-8859-15 latin9",
+    "cp1250": "windows-1250",
+    "cp1251": "windows-1251",
+    "cp1252": "windows-1252",
+    "cp1254": "windows-1254",
+    "cp866": "ibm866 866",
+    "koi8-r": "koi8r",
+    "koi8-u": "koi8u",
+    "gbk": "gb2312 gb-2312 cp936 936 x-gbk windows-936",
+    "gb18030": "gb-18030",
+    "big5": "big5-tw",
+    "big5hkscs": "big5-hkscs",
+    "shift_jis": "shift-jis sjis x-sjis",
+    "cp932": "windows-31j ms-kanji ms932",
+    "euc_jp": "euc-jp eucjp x-euc-jp",
+    "iso2022_jp": "iso-2022-jp",
+    "euc_kr": "euc-kr euckr ks-c-5601-1987",
+    "cp949": "windows-949 uhc",
+}
+_CODECS = {name.replace("_", "-"): codec for codec, others in _CHARSETS.items() for name in (codec, *others.split())}
+"""Names of charsets that a peer may choose (IANA's, and what servers call them), and Python's names of them."""
+
+
+def text_of(body: bytes, content_type: str = "") -> str:
+    """The body as text, without a byte order mark: by its byte order mark, the charset that the type names, or UTF-8.
+
+    A charset that is not known here, or that does not fit, is no reason to raise: what cannot be read is replaced.
+    """
+    named = _CHARSET.search(content_type)
+    codec = _CODECS.get(named[1].lower().replace("_", "-"), "utf-8") if named else "utf-8"
+    for mark, marked in _BYTE_ORDER_MARKS:
+        if body.startswith(mark):
+            body, codec = body[len(mark) :], marked
+    if codec == "utf-8":
+        return body.decode(codec, "replace")
+    try:
+        # A body that was cut may end in the middle of a character.
+        return codecs.getincrementaldecoder(codec)().decode(body)
+    except UnicodeError:
+        return body[:_REPLACED].decode(codec, "replace")
+
+
+def names_utf_8(content_type: str) -> bool:
+    """Whether a type says that a body is UTF-8, or says nothing."""
+    named = _CHARSET.search(content_type)
+    return named is None or named[1].lower().replace("_", "-") in ("utf-8", "utf8")
 
 
 def parse(text: str) -> object | None:

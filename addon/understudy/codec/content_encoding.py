@@ -14,11 +14,15 @@ from functools import cache, partial
 from importlib import import_module
 from typing import Any, Protocol
 
-REQUEST_LIMIT = 256 * 1024 * 1024
-"""The largest request body, in decoded bytes, that is looked into."""
+REQUEST_LIMIT = 64 * 1024 * 1024
+"""The largest request body, in decoded bytes, that is looked into, unless an option says otherwise."""
 MOST_ENCODINGS = 3
 """How many encodings on top of each other a request may have; no tool is known to send more than one."""
 
+_STEP = 1024 * 1024
+"""Output per step: what a body stands for is never there twice, and a bomb ends at its limit."""
+_SLICE = 256 * 1024
+"""Input per step: libraries copy what they could not take yet."""
 _ZSTD_WINDOW_LOG = 23
 """8 MiB, the largest window that a zstd content encoding may ask for (RFC 9659)."""
 _ZSTD_SLICE = 256
@@ -33,9 +37,11 @@ class _Frame(Protocol):
     ended: bool
     rest: bytes
     """What follows the end of the frame."""
+    more: bool
+    """Whether there is more output to be had, by writing b"", before any further input."""
 
     def write(self, data: bytes, most: int) -> bytes:
-        """Decode all of ``data``, or as much of it as gives ``most`` bytes."""
+        """Take all of ``data``; decode as much as gives about ``most`` bytes."""
         ...
 
 
@@ -72,15 +78,26 @@ class Decoder:
 
     def feed(self, data: bytes) -> bytes:
         """Decode the next bytes. Never raises."""
-        if self.failed or self.exceeded or not data:
-            return b""
         if self.identity:
-            return self._bounded(data)
-        pieces: list[bytes] = []
-        while data and not self.failed and not self.exceeded and not self._padding:
-            piece, data = self._step(data)
-            pieces.append(self._bounded(piece))
-        return b"".join(pieces)
+            return b"" if self.exceeded else self._bounded(data)
+        decoded = bytearray()
+        self.feed_into(decoded, data)
+        return bytes(decoded)
+
+    def feed_into(self, decoded: bytearray, data: bytes) -> None:
+        """As :meth:`feed`, with what was decoded appended to ``decoded``: nothing of it is there twice."""
+        if self.identity:
+            decoded += self.feed(data)
+            return
+        for at in range(0, len(data), _SLICE):
+            slice_ = data[at : at + _SLICE]
+            while (slice_ or self._has_more) and not self.failed and not self.exceeded and not self._padding:
+                piece, slice_ = self._step(slice_)
+                decoded += self._bounded(piece)
+
+    @property
+    def _has_more(self) -> bool:
+        return self._frame is not None and self._frame.more
 
     def _step(self, data: bytes) -> tuple[bytes, bytes]:
         """Decode into the current frame; return (decoded, what belongs to the next frame)."""
@@ -88,7 +105,7 @@ class Decoder:
             if self._frame is None:
                 assert self._make is not None
                 self._frame, self._silent = self._make(), True
-            piece = self._frame.write(data, self._room + 1)
+            piece = self._frame.write(data, min(self._room + 1, _STEP))
             ended, rest = self._frame.ended, self._frame.rest
         except Exception:  # zlib, brotli and three zstd libraries have an error class each, and MemoryError is possible
             # Bytes behind the last frame that are no frame themselves are padding, which every client ignores.
@@ -111,34 +128,47 @@ class Decoder:
         return piece
 
 
-def decode_request(body: bytes, content_encoding: str) -> bytes | None:
+def decode_request(body: bytes, content_encoding: str, limit: int | None = None) -> bytes | None:
     """Decode a whole request body, of which the encoding that is named last was applied last (RFC 9110, section 8.4).
 
-    None if it is broken, cut, over ``REQUEST_LIMIT``, of an unknown encoding or of more than ``MOST_ENCODINGS``.
+    None if it is broken, cut, over ``limit`` bytes (default: ``REQUEST_LIMIT``), of an unknown encoding or of more than
+    ``MOST_ENCODINGS``. Only what was encoded is measured: of a body that was not, the bytes are there already.
     """
     names = content_encoding.split(",") if content_encoding else []
     if len(names) > MOST_ENCODINGS:
         return None
     for name in reversed(names):
-        decoder = Decoder(name, REQUEST_LIMIT)
+        decoder = Decoder(name, REQUEST_LIMIT if limit is None else limit)
         if decoder.identity:
             continue
-        decoded = decoder.feed(body)
+        decoded = bytearray()
+        decoder.feed_into(decoded, body)
         if not decoder.complete and (body or decoder.failed):
             return None
-        body = decoded
+        body = bytes(decoded)
     return body
+
+
+def decode_reply(body: bytes, content_encoding: str, limit: int) -> bytes | None:
+    """Decode a whole reply body; None when its encoding cannot be undone, or it is over ``limit`` bytes."""
+    if len(body) > limit:
+        return None
+    return decode_request(body, content_encoding, limit)
 
 
 class _Zlib:
     def __init__(self, window_bits: int) -> None:
         self.ended = False
         self.rest = b""
+        self.more = False
         self._decompressor = zlib.decompressobj(window_bits)
 
     def write(self, data: bytes, most: int) -> bytes:
-        piece = self._decompressor.decompress(data, most)
+        left = self._decompressor.unconsumed_tail
+        piece = self._decompressor.decompress(left + data if left else data, most)
         self.ended, self.rest = self._decompressor.eof, self._decompressor.unused_data
+        # Output that did not fit may also be inside the decompressor, with all of the input taken.
+        self.more = not self.ended and (bool(self._decompressor.unconsumed_tail) or len(piece) >= most)
         return piece
 
 
@@ -148,6 +178,7 @@ class _Deflate:
     def __init__(self) -> None:
         self.ended = False
         self.rest = b""
+        self.more = False
         self._head = b""
         self._inner: _Zlib | None = None
 
@@ -160,7 +191,7 @@ class _Deflate:
             is_zlib = data[0] & 0x0F == 8 and int.from_bytes(data[:2]) % 31 == 0
             self._inner = _Zlib(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
         piece = self._inner.write(data, most)
-        self.ended, self.rest = self._inner.ended, self._inner.rest
+        self.ended, self.rest, self.more = self._inner.ended, self._inner.rest, self._inner.more
         return piece
 
 
@@ -168,14 +199,22 @@ class _Brotli:
     def __init__(self) -> None:
         self.ended = False
         self.rest = b""  # Brotli has one frame only and does not say where it ended
+        self.more = False
+        self._left = b""
         self._decompressor: Any = import_module("brotli").Decompressor()
 
     def write(self, data: bytes, most: int) -> bytes:
         if _brotli_is_bounded(self._decompressor):
             piece: bytes = self._decompressor.process(data, output_buffer_limit=most)
+            # As with zlib: all of the input may be taken and some output still be inside.
+            self.more = not self._decompressor.can_accept_more_data() or len(piece) >= most
         else:
-            piece = _in_slices(self._decompressor.process, data, most, _BROTLI_SLICE, self._is_finished)
+            piece, self._left = _in_slices(
+                self._decompressor.process, self._left + data, most, _BROTLI_SLICE, self._is_finished
+            )
+            self.more = bool(self._left)
         self.ended = self._is_finished()
+        self.more = self.more and not self.ended
         return piece
 
     def _is_finished(self) -> bool:
@@ -190,10 +229,12 @@ class _ZstdStandardLibrary:
         self.rest = b""
         options = {module.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
         self._decompressor: Any = module.ZstdDecompressor(options=options)
+        self.more = False
 
     def write(self, data: bytes, most: int) -> bytes:
         piece: bytes = self._decompressor.decompress(data, most)
         self.ended = bool(self._decompressor.eof)
+        self.more = not self.ended and not self._decompressor.needs_input
         self.rest = bytes(self._decompressor.unused_data) if self.ended else b""
         return piece
 
@@ -206,19 +247,17 @@ class _Zstandard:
         self.rest = b""
         decompressor = module.ZstdDecompressor(max_window_size=1 << _ZSTD_WINDOW_LOG)
         self._decompressor: Any = decompressor.decompressobj()
+        self.more = False
+        self._left = b""
 
     def write(self, data: bytes, most: int) -> bytes:
-        taken = 0
-
         def step(piece: bytes) -> bytes:
-            nonlocal taken
-            taken += len(piece)
             return bytes(self._decompressor.decompress(piece))
 
-        decoded = _in_slices(step, data, most, _ZSTD_SLICE, self._is_finished)
+        decoded, left = _in_slices(step, self._left + data, most, _ZSTD_SLICE, self._is_finished)
         self.ended = self._is_finished()
-        if self.ended:
-            self.rest = bytes(self._decompressor.unused_data) + data[taken:]
+        self.rest = bytes(self._decompressor.unused_data) + left if self.ended else b""
+        self._left, self.more = (b"", False) if self.ended else (left, bool(left))
         return decoded
 
     def _is_finished(self) -> bool:
@@ -227,15 +266,15 @@ class _Zstandard:
 
 def _in_slices(
     step: Callable[[bytes], bytes], data: bytes, most: int, size: int, finished: Callable[[], bool]
-) -> bytes:
+) -> tuple[bytes, bytes]:
+    """What was decoded until there was enough, and the input that is left."""
     pieces: list[bytes] = []
-    got = 0
-    for at in range(0, len(data), size):
-        if got >= most or finished():
-            break
+    got = at = 0
+    while at < len(data) and got < most and not finished():
         pieces.append(step(data[at : at + size]))
         got += len(pieces[-1])
-    return b"".join(pieces)
+        at += size
+    return b"".join(pieces), data[at:]
 
 
 def _brotli_is_bounded(decompressor: Any) -> bool:

@@ -17,7 +17,8 @@ from understudy.codec.events import StreamEvent
 from understudy.codec.json_rows import LIMIT, JsonReader
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8, which may stand before the first field."""
 _LAST_MESSAGES = 8 * 1024
 """Bytes in which Amazon's last messages are: they are short, and looking for them is slow."""
 
@@ -49,6 +50,14 @@ def is_event_stream(content_type: str) -> bool:
     return kind_of(content_type) is not None
 
 
+_FIELDS = (b"data:", b"event:", b"error:", b"id:", b"retry:", b":")
+
+
+def begins_stream(data: bytes) -> bool:
+    """Whether these first bytes are those of server-sent events, whatever the type that came with them."""
+    return data[:64].removeprefix(BOM).lstrip().startswith(_FIELDS)
+
+
 class EventReader:
     """Bytes in, events out: split anywhere, the events are the same.
 
@@ -70,6 +79,11 @@ class EventReader:
     def failed(self) -> bool:
         """Whether the bytes turned out to be no stream of this kind."""
         return self._reader.failed
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the framing itself still needs an end: an array without its last bracket."""
+        return isinstance(self._reader, JsonReader) and self._reader.is_open
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         """Take the next bytes; return the events that they complete. Never raises."""
@@ -130,7 +144,7 @@ class _SseReader:
 
     def _take(self, line: bytes, events: list[StreamEvent]) -> None:
         if self._first_line:
-            line = line.removeprefix(_BOM)
+            line = line.removeprefix(BOM)
             self._first_line = False
         if not line:
             if self._data:
@@ -143,6 +157,11 @@ class _SseReader:
             # An empty line costs as much as it takes to remember it.
             self._size += len(value) + 1
             self._data.append(value)
+        elif field == b"error" and not self._data:
+            # No field of the standard: servers that fail in the middle of a stream were seen to write it.
+            self._size += len(value) + 1
+            self._data.append(value)
+            self._name = "error"
         elif field == b"event":
             self._name = value.decode("utf-8", "replace")
 

@@ -1,19 +1,50 @@
 """Minimal byte edits of JSON: where the model name stands in a body, and how to change it and nothing else.
 
 Signatures, prompt caches and plain trust depend on the rest of a body staying what the tool sent, so nothing here
-serialises a body again. JSON is walked with the standard library's own parser, one member at a time: it runs in C,
-knows every escape, and tells where each value begins and ends.
+serialises a body again. And a body is not parsed to find a few members of it: 100 MB of ``[],`` would become gigabytes
+of lists. It is scanned: its bytes are run through by expressions that cannot backtrack, values that were not asked for
+are skipped, and only what was asked for is parsed. The memory this takes is at most a copy of the body, the time is
+linear, and a body that would take too many steps or too many levels is no JSON for us.
+
+What is skipped is checked less strictly than a parser would: its brackets and its strings have to end. A body that an
+upstream's parser refuses may therefore be edited, and the upstream then refuses it as it would have done without us.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_DECODER = json.JSONDecoder()
-_SPACE = re.compile(r"[ \t\n\r]*")
+MOST_LEVELS = 500
+"""How deep objects and arrays may be nested."""
+MOST_BRACKETS = 1_000_000
+"""Opening brackets of a body, also inside strings."""
+MOST_STRINGS = 1_000_000
+"""Strings of a body, names included."""
+MOST_STEPS = 30_000
+"""Members, items and brackets that are looked at one by one; what nests up to six levels takes one step altogether."""
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_SCALAR = re.compile(
+    rb"(?:-?(?:0|[1-9][0-9]{0,4299}+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|true|false|null|NaN|-?Infinity)(?![0-9])"
+)
+_STRING = re.compile(rb'"[^"]*+"')
+_VALID_PIECE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
+
+
+def _run_through(levels: int) -> re.Pattern[bytes]:
+    """Everything up to the next bracket, with objects and arrays that have so many levels and end. Never backtracks."""
+    plain = rb'[^"\[\]{}]++|"[^"]*+"'
+    found = rb"(?:" + plain + rb")*+"
+    for _ in range(levels):
+        found = rb"(?:" + plain + rb"|\{" + found + rb"\}|\[" + found + rb"\])*+"
+    return re.compile(found)
+
+
+_INSIDE = _run_through(6)
+_CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
 
 type Place = Sequence[str]
 """Where a string stands in a JSON document: member names from the top, ``*`` for every item of an array."""
@@ -24,25 +55,44 @@ def read_json_model(body: bytes) -> tuple[str | None, bool]:
 
     A member that occurs several times counts as its last value, as in the parsers that vendors use.
     """
-    alias: object = None
-    stream: object = None
+    alias = stream = None
     try:
-        text = _text(body)
-        for key, _, _, value in _members(text, _begin(text), whole=True):
+        scan = _Scan(body)
+        for key, start, end in scan.members(scan.begin, whole=True):
             if key == "model":
-                alias = value
+                alias = scan.string(start, end)
             elif key == "stream":
-                stream = value
-    except (ValueError, RecursionError):
+                stream = body[start:end] == b"true"
+    except ValueError:
         return None, False
-    return alias if isinstance(alias, str) else None, stream is True
+    return alias, stream is True
+
+
+def read_json_flag(body: bytes, name: str) -> bool | None:
+    """A member at the top level that is true or false; None for any other value or without one. Never raises."""
+    found = None
+    try:
+        scan = _Scan(body)
+        for key, start, end in scan.members(scan.begin, whole=True):
+            if key == name:
+                found = {b"true": True, b"false": False}.get(body[start:end])
+    except ValueError:
+        return None
+    return found
 
 
 def read_json_member(body: bytes, name: str) -> object:
-    """A member at the top level of a JSON body, the last where it is repeated; None without one. Never raises."""
+    """A member at the top level of a JSON body, the last where it is repeated; None without one. Never raises.
+
+    It is parsed, so a caller bounds the body.
+    """
+    found = None
     try:
-        text = _text(body)
-        return {key: value for key, _, _, value in _members(text, _begin(text), whole=True)}.get(name)
+        scan = _Scan(body)
+        for key, start, end in scan.members(scan.begin, whole=True):
+            if key == name:
+                found = (start, end)
+        return scan.parsed(*found) if found else None
     except (ValueError, RecursionError):
         return None
 
@@ -52,16 +102,11 @@ def write_json_model(body: bytes, model: str) -> bytes:
 
     Raises ValueError where ``read_json_model`` finds no alias.
     """
-    try:
-        text = _text(body)
-        found = [
-            (start, end, value) for key, start, end, value in _members(text, _begin(text), whole=True) if key == "model"
-        ]
-    except RecursionError as error:
-        raise ValueError("body is nested too deeply") from error
-    if not found or not isinstance(found[-1][2], str):
+    scan = _Scan(body)
+    found = [(start, end) for key, start, end in scan.members(scan.begin, whole=True) if key == "model"]
+    if not found or scan.string(*found[-1]) is None:
         raise ValueError("no model name at the top level of the body")
-    return _splice(body, text, [(start, end, json.dumps(model)) for start, end, _ in found])
+    return _splice(body, [(start, end, json.dumps(model)) for start, end in found])
 
 
 def replace_json_strings(body: bytes, places: Sequence[Place], swap: Callable[[str], str | None]) -> bytes:
@@ -69,16 +114,13 @@ def replace_json_strings(body: bytes, places: Sequence[Place], swap: Callable[[s
 
     Places that do not exist are passed over. Raises ValueError for a body that is not a JSON object.
     """
-    try:
-        text = _text(body)
-        edits: dict[int, tuple[int, int, str]] = {}
-        for start, end, value in _find(text, _begin(text), places, whole=True):
-            new = swap(value)
-            if new is not None and new != value:
-                edits[start] = (start, end, json.dumps(new))
-    except RecursionError as error:
-        raise ValueError("body is nested too deeply") from error
-    return _splice(body, text, [edits[start] for start in sorted(edits)])
+    edits: dict[int, tuple[int, int, str]] = {}
+    scan = _Scan(body)
+    for start, end, value in _find(scan, scan.begin, places, whole=True):
+        new = swap(value)
+        if new is not None and new != value:
+            edits[start] = (start, end, json.dumps(new))
+    return _splice(body, [edits[start] for start in sorted(edits)])
 
 
 def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
@@ -87,21 +129,18 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
 
     Raises ValueError for a body that is not a JSON object.
     """
-    try:
-        text = _text(body)
-        begin = _expect(text, _begin(text), "{")
-        found = list(_members(text, begin - 1, whole=True))
-    except RecursionError as error:
-        raise ValueError("body is nested too deeply") from error
+    scan = _Scan(body)
+    found = list(scan.members(scan.begin, whole=True))
+    begin = scan.begin + 1
     edits: list[tuple[int, int, str]] = []
     missing = {name: value for name, value in members.items() if value is not None}
     stays, last = False, begin  # whether a member before this one stays; where the one before it ends
-    for key, start, end, _ in found:
+    for key, start, end in found:
         if key in members and members[key] is None:
             edits.append((last, end, ""))  # with the comma before it
         else:
             if not stays and last != begin:
-                edits.append((last, text.index(",", last) + 1, ""))
+                edits.append((last, body.index(b",", last) + 1, ""))
             if key in members:
                 edits.append((start, end, json.dumps(members[key])))
                 missing.pop(key, None)
@@ -110,7 +149,7 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
     if missing:
         added = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in missing.items())
         edits.insert(0, (begin, begin, added + (", " if stays else "")))
-    return _splice(body, text, edits)
+    return _splice(body, edits)
 
 
 def append_json_items(body: bytes, name: str, items: Sequence[object]) -> bytes:
@@ -118,103 +157,159 @@ def append_json_items(body: bytes, name: str, items: Sequence[object]) -> bytes:
 
     Of a repeated member the last one counts. Raises ValueError when there is no such array.
     """
-    try:
-        text = _text(body)
-        found = [each for each in _members(text, _begin(text), whole=True) if each[0] == name]
-    except RecursionError as error:
-        raise ValueError("body is nested too deeply") from error
-    if not found or not isinstance(value := found[-1][3], list):
+    scan = _Scan(body)
+    found = [(start, end) for key, start, end in scan.members(scan.begin, whole=True) if key == name]
+    if not found or body[found[-1][0] : found[-1][0] + 1] != b"[":
         raise ValueError(f"no array called {name}")
-    end = found[-1][2] - 1
+    start, end = found[-1][0], found[-1][1] - 1
     added = ", ".join(map(json.dumps, items))
-    return _splice(body, text, [(end, end, f", {added}" if value and items else added)])
+    return _splice(body, [(end, end, f", {added}" if scan.space(start + 1) != end and items else added)])
 
 
-def _text(body: bytes) -> str:
-    # Strict: a position in text is turned back into one in bytes by encoding what stands before it.
-    return body.decode("utf-8-sig")
+class _Scan:
+    """A body and where its values begin and end, in bytes. Raises ValueError for what is no JSON in UTF-8."""
 
+    def __init__(self, body: bytes) -> None:
+        if not body.isascii():
+            _check_utf8(body)
+        self.body = body
+        self._steps = 0
+        # The same bytes with every escaped backslash and quote overwritten: here a string ends at the next quote.
+        unescaped = body.replace(b"\\\\", b"__") if b"\\\\" in body else body
+        self._marks = unescaped.replace(b'\\"', b"__") if b'\\"' in unescaped else unescaped
+        if len(body) > MOST_STRINGS and (
+            body.count(b"[") + body.count(b"{") > MOST_BRACKETS or self._marks.count(b'"') > 2 * MOST_STRINGS
+        ):
+            raise ValueError("too many values")
+        self.begin = self.space(len(_BOM) if body.startswith(_BOM) else 0)
 
-def _space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
+    def space(self, at: int) -> int:
+        """Where the white space from here on ends."""
+        match = _SPACE.match(self.body, at)
+        return match.end() if match else at
 
+    def members(self, at: int, *, whole: bool = False) -> Iterator[tuple[str, int, int]]:
+        """Yield (key, start of value, end of value) of the object at ``at``; ``whole``: nothing may follow it."""
+        at = self.space(self._expect(at, b"{"))
+        if self.body[at : at + 1] != b"}":
+            while True:
+                end = self._end(at)
+                key = self.string(at, end)
+                if key is None:
+                    raise ValueError(f"expected a name at byte {at}")
+                start = self.space(self._expect(self.space(end), b":"))
+                end = self._end(start)
+                yield key, start, end
+                at = self.space(end)
+                if self.body[at : at + 1] != b",":
+                    break
+                at = self.space(at + 1)
+        at = self._expect(at, b"}")
+        if whole and self.space(at) != len(self.body):
+            raise ValueError("something follows the object")
 
-def _begin(text: str) -> int:
-    return _space(text, 0)
+    def items(self, at: int) -> Iterator[tuple[int, int]]:
+        """Yield (start, end) of the items of the array at ``at``."""
+        at = self.space(self._expect(at, b"["))
+        while self.body[at : at + 1] != b"]":
+            end = self._end(at)
+            yield at, end
+            at = self.space(end)
+            if self.body[at : at + 1] == b",":
+                at = self.space(at + 1)
 
+    def string(self, start: int, end: int) -> str | None:
+        """The string that stands here; None for another value."""
+        if self.body[start : start + 1] != b'"':
+            return None
+        raw = self.body[start:end]
+        if b"\\" not in raw and raw.isascii() and (text := raw.decode()).isprintable():
+            return text[1:-1]
+        found: object = json.loads(raw.decode())
+        return found if isinstance(found, str) else None
 
-def _expect(text: str, at: int, mark: str) -> int:
-    if text[at : at + 1] != mark:
-        raise ValueError(f"expected {mark!r} at character {at}")
-    return at + 1
+    def parsed(self, start: int, end: int) -> object:
+        """The value that stands here."""
+        return json.loads(self.body[start:end].decode())
 
+    def _expect(self, at: int, mark: bytes) -> int:
+        if self.body[at : at + 1] != mark:
+            raise ValueError(f"expected {mark.decode()!r} at byte {at}")
+        return at + 1
 
-def _members(text: str, at: int, *, whole: bool = False) -> Iterator[tuple[str, int, int, object]]:
-    """Yield (key, start of value, end of value, value) of the object at ``at``; ``whole``: nothing may follow it."""
-    at = _space(text, _expect(text, at, "{"))
-    if text[at : at + 1] != "}":
+    def _end(self, at: int) -> int:
+        """Where the value that begins here ends."""
+        self._count_step()
+        marks = self._marks
+        first = marks[at] if at < len(marks) else 0
+        if first in _CLOSING:
+            return self._end_of_nested(at)
+        match = (_STRING if first == ord('"') else _SCALAR).match(marks, at)
+        if match is None:
+            raise ValueError(f"expected a value at byte {at}")
+        return match.end()
+
+    def _end_of_nested(self, at: int) -> int:
+        marks, run = self._marks, _INSIDE.match
+        open_ones = [_CLOSING[marks[at]]]
         while True:
-            _expect(text, at, '"')
-            key, at = _DECODER.raw_decode(text, at)
-            start = _space(text, _expect(text, _space(text, at), ":"))
-            value, end = _DECODER.raw_decode(text, start)
-            yield key, start, end, value
-            at = _space(text, end)
-            if text[at : at + 1] != ",":
-                break
-            at = _space(text, at + 1)
-    at = _expect(text, at, "}")
-    if whole and _space(text, at) != len(text):
-        raise ValueError("something follows the object")
+            self._count_step()
+            match = run(marks, at + 1)
+            at = match.end() if match else at + 1
+            mark = marks[at] if at < len(marks) else 0
+            if mark == open_ones[-1]:
+                open_ones.pop()
+                if not open_ones:
+                    return at + 1
+            elif mark in _CLOSING and len(open_ones) < MOST_LEVELS:
+                open_ones.append(_CLOSING[mark])
+            else:
+                raise ValueError(f"a value that does not end, or too many levels, at byte {at}")
+
+    def _count_step(self) -> None:
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise ValueError("too many members, objects and arrays")
 
 
-def _items(text: str, at: int) -> Iterator[tuple[int, int, object]]:
-    """Yield (start, end, value) of the items of the array at ``at``."""
-    at = _space(text, _expect(text, at, "["))
-    while text[at : at + 1] != "]":
-        value, end = _DECODER.raw_decode(text, at)
-        yield at, end, value
-        at = _space(text, end)
-        if text[at : at + 1] == ",":
-            at = _space(text, at + 1)
+def _check_utf8(body: bytes) -> None:
+    """Raise ValueError for what is no UTF-8, in pieces: a text of it all may take four times the memory."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(body)
+    for at in range(0, len(body), _VALID_PIECE):
+        decoder.decode(view[at : at + _VALID_PIECE], at + _VALID_PIECE >= len(body))
 
 
-def _find(text: str, at: int, places: Sequence[Place], *, whole: bool = False) -> Iterator[tuple[int, int, str]]:
+def _find(scan: _Scan, at: int, places: Sequence[Place], *, whole: bool = False) -> Iterator[tuple[int, int, str]]:
     """Yield (start, end, value) of every string that stands at one of the places below the object at ``at``."""
-    for key, start, end, value in _members(text, at, whole=whole):
+    for key, start, end in scan.members(at, whole=whole):
         below = [place[1:] for place in places if place and place[0] == key]
-        yield from _find_in(text, start, end, value, below)
-
-
-def _find_in(text: str, start: int, end: int, value: object, places: Sequence[Place]) -> Iterator[tuple[int, int, str]]:
-    if isinstance(value, str):
-        if any(not place for place in places):
-            yield start, end, value
-    elif isinstance(value, dict):
-        deeper = [place for place in places if place]
-        if deeper:
-            yield from _find(text, start, deeper)
-    elif isinstance(value, list):
-        below = [place[1:] for place in places if place and place[0] == "*"]
         if below:
-            for item_start, item_end, item in _items(text, start):
-                yield from _find_in(text, item_start, item_end, item, below)
+            yield from _find_in(scan, start, end, below)
 
 
-def _splice(body: bytes, text: str, edits: Sequence[tuple[int, int, str]]) -> bytes:
-    """Put texts at character ranges of ``text``, which ``body`` was decoded to. Ranges are in order."""
-    pieces: list[bytes] = []
-    done_bytes = len(_BOM) if body.startswith(_BOM) else 0
+def _find_in(scan: _Scan, start: int, end: int, places: Sequence[Place]) -> Iterator[tuple[int, int, str]]:
+    deeper = [place for place in places if place]
+    match scan.body[start : start + 1]:
+        case b'"' if len(deeper) < len(places):
+            if (value := scan.string(start, end)) is not None:
+                yield start, end, value
+        case b"{" if deeper:
+            yield from _find(scan, start, deeper)
+        case b"[":
+            below = [place[1:] for place in deeper if place[0] == "*"]
+            if below:
+                for item_start, item_end in scan.items(start):
+                    yield from _find_in(scan, item_start, item_end, below)
+
+
+def _splice(body: bytes, edits: Sequence[tuple[int, int, str]]) -> bytes:
+    """Put texts at ranges of bytes. Ranges are in order."""
+    view = memoryview(body)  # slices of bytes are copies
+    pieces: list[bytes | memoryview] = []
     done = 0
-    ascii_only = text.isascii()
-    pieces.append(body[:done_bytes])
     for start, end, value in edits:
-        before, old = start - done, end - start
-        if not ascii_only:
-            before, old = len(text[done:start].encode()), len(text[start:end].encode())
-        pieces += (body[done_bytes : done_bytes + before], value.encode())
-        done_bytes += before + old
+        pieces += (view[done:start], value.encode())
         done = end
-    pieces.append(body[done_bytes:])
+    pieces.append(view[done:])
     return b"".join(pieces)

@@ -28,6 +28,11 @@ class JsonReader:
         self._in_array = False
         self._begun = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an array, or an element, has begun and not ended."""
+        return self._in_array or self._depth > 0
+
     def feed(self, data: bytes) -> list[StreamEvent]:
         return [StreamEvent("", piece) for whole, piece in self.pieces(data) if whole]
 

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))', re.DOTALL)
 _LONGEST_PADDING = 256  # blanks allowed between a boundary and its line break; a bound on what hostile forms cost
+_LONGEST_HEAD = 16 * 1024
+"""Bytes of one part's headers."""
+_MOST_MARKS = 10_000
+"""How often the boundary may occur: a form has a handful of parts, and each occurrence takes a step."""
 _TRUE_FIELDS = frozenset({"true", "1"})
 
 
@@ -79,6 +83,8 @@ def _fields(content_type: str, body: bytes) -> Iterator[tuple[str, int, int]]:
     if not boundary:
         return
     mark = b"--" + boundary.encode("utf-8", "replace")
+    if body.count(mark) > _MOST_MARKS:
+        return
     content_start: int | None = None
     name = ""
     at = 0
@@ -96,7 +102,7 @@ def _fields(content_type: str, body: bytes) -> Iterator[tuple[str, int, int]]:
         if rest == b"--" or line_end < 0:
             return
         name, content_start = "", None
-        head_end = body.find(b"\r\n\r\n", line_end)
+        head_end = body.find(b"\r\n\r\n", line_end, line_end + _LONGEST_HEAD)
         if head_end < 0:
             return
         name, content_start = _field_name(body[line_end:head_end]), head_end + 4

@@ -197,6 +197,29 @@ def is_loopback(found: str) -> bool:
         return found == "localhost" or found.endswith(".localhost")
 
 
+def store_url(value: Value) -> str:
+    """Where a Valkey or Redis server is: ``redis://``, ``rediss://`` or ``unix://``, and nothing secret."""
+    found = text(value, "the URL of the server")
+    write = "write `redis://HOST:6379`, `rediss://HOST:6379` or `unix:///PATH`"
+    try:
+        parts = urlsplit(found)
+        port = parts.port
+    except ValueError:
+        raise Wrong("this is not the URL of a server", write) from None
+    if "@" in found:
+        # Never repeated: there may be a password in it.
+        raise Wrong("the URL has a user or a password in it", "write `user: NAME` and `password: {env: NAME}`")
+    if parts.scheme == "unix":
+        if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
+            raise Wrong(f"{shown(found)} is not the path of a socket", write)
+        return found
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.query or parts.fragment:
+        raise Wrong(f"{shown(found)} is not the URL of a Valkey or Redis server", write)
+    if port == 0 or not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):
+        raise Wrong(f"{shown(found)} has more than a host, a port and the number of a database", write)
+    return found
+
+
 def header(key: Scalar, value: Value) -> tuple[str, str]:
     """A header as (name in lower case, value). The value is never repeated in an error."""
     found = key.text.lower()

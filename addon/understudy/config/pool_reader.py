@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import override
+from urllib.parse import urlsplit
 
 from understudy.codec.masking import shown
 from understudy.codec.yaml_nodes import Scalar, Table, Value
@@ -30,16 +32,21 @@ from understudy.model import (
     Mode,
     Override,
     Pool,
+    Relatives,
     Route,
     SecretError,
     SecretSource,
     SigningSource,
     Source,
+    Store,
     Strategy,
     Upstream,
     is_glob,
 )
 
+_STORE_KEYS = ("prefix", "user", "password", "ca")
+_STATE_KEYS = ("file", "url", *_STORE_KEYS)
+_STATE = "write `{file: PATH}`, or `{url: redis://HOST:6379, prefix: NAME}`"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
 
 
@@ -95,7 +102,8 @@ class PoolReader(SecretReader):
             unite_models=self._field(document, "models", self._models, False),
             path=str(self.path),
             affinity=self._field(document, "affinity", self._seconds_of_affinity, Pool.affinity),
-            state=self._field(document, "state", self._state, ""),
+            state=self._field(document, "state", self._state_file, ""),
+            store=self._field(document, "state", self._store, None),
             rules=self._field(document, "rules", self._rules, ()),
             auto_reload=self._field(document, "auto_reload", fields.boolean, True),
         )
@@ -118,9 +126,47 @@ class PoolReader(SecretReader):
     def _seconds_of_affinity(self, value: Value) -> float:
         return fields.number(value, 0, 86400, "seconds")
 
-    def _state(self, value: Value) -> str:
-        table = self._table(value, ("file",), "write `{file: PATH}`", ("file",))
+    def _state_file(self, value: Value) -> str:
+        table = self._table(value, _STATE_KEYS, _STATE)
+        if not {"file", "url"} & table.entries.keys():
+            self._add(value.line, "`state` says neither `file` nor `url`", _STATE)
         return self._field(table, "file", lambda value: str(self._place(fields.text(value, "the path of a file"))), "")
+
+    def _store(self, value: Value) -> Store | None:
+        """The server that suspensions are shared through; None without `url`."""
+        if not isinstance(value, Table):
+            return None  # said already
+        entries = value.entries
+        if "url" not in entries:
+            for key in sorted(entries.keys() & set(_STORE_KEYS)):
+                self._add(entries[key][0].line, f"`{key}` without `url`", "add the `url` of the server, or remove it")
+            return None
+        if "prefix" not in entries:
+            write = "add `prefix: NAME`, the same in every pool file that is to share, and in no other"
+            self._add(entries["url"][0].line, "`url` without `prefix`", write)
+        url = self._field(value, "url", fields.store_url, "")
+        prefix = self._field(value, "prefix", lambda value: fields.name(value, "the prefix"), "")
+        user = self._field(value, "user", lambda value: fields.text(value, "the user"), "")
+        password = self._field(value, "password", self._kept_secret, None)
+        ca = self._field(value, "ca", self._certificates, "")
+        if user and "password" not in entries:
+            self._add(entries["user"][0].line, "`user` without `password`", "add `password: {env: NAME}`")
+        if ca and not url.startswith("rediss://"):
+            self._add(entries["ca"][0].line, "`ca` without TLS", "write `rediss://` in `url`, or remove `ca`")
+        if url.startswith("redis://") and not fields.is_loopback(urlsplit(url).hostname or ""):
+            what = "the password and " if "password" in entries else ""
+            line = entries["url"][1].line
+            self._warn(line, f"{what}what is learnt travels in clear", "use rediss:// if the server has TLS")
+        if find_spec("redis") is None:
+            write = "install it with `pip install 'mitmproxy-understudy[shared]'`"
+            self._add(entries["url"][1].line, "the client for Valkey and Redis is not installed", write)
+        return Store(url, prefix, user, password, ca)
+
+    def _certificates(self, value: Value) -> str:
+        path = self._place(fields.text(value, "the path of a file"))
+        if not path.is_file():
+            raise Wrong(f"there is no file {shown(str(path))}", "name the file with the CA of the server")
+        return str(path)
 
     def _models(self, value: Value) -> bool:
         if isinstance(value, Table):
@@ -269,13 +315,14 @@ class PoolReader(SecretReader):
             silence=seconds("silence", 0, 3600, base.silence),
             first_output=seconds("first_output", 0, 3600, base.first_output),
             idle=seconds("idle", 0.01, 3600, base.idle),
+            hedge_after=seconds("hedge_after", 0, 3600, base.hedge_after),
         )
 
     def _route(self, key: Scalar, value: Value, budget: Budget) -> Route:
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                "mode",
+                *("mode", "relatives", "second_opinion"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -300,6 +347,8 @@ class PoolReader(SecretReader):
             self._field(table, "actions", self._actions, no_actions),
             self._field(table, "restore_alias", fields.boolean, False),
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
+            self._field(table, "relatives", lambda value: self._word(value, "place", Relatives), Relatives.LAST),
+            self._field(table, "second_opinion", fields.boolean, True),
         )
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:

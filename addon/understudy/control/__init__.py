@@ -9,6 +9,7 @@ from understudy.control.client import ControlClientError, ask, running
 from understudy.control.registry import OWN_PROXY, Running, running_proxies, write_atomically
 from understudy.control.server import ControlServer
 from understudy.control.target import ControlError
+from understudy.control.workers import groups
 
 __all__ = [
     "OWN_PROXY",
@@ -19,11 +20,13 @@ __all__ = [
     "ask",
     "commands",
     "control",
+    "groups",
     "page",
     "presence",
     "registry",
     "running",
     "running_proxies",
     "server",
+    "workers",
     "write_atomically",
 ]

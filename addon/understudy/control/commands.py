@@ -53,6 +53,11 @@ class Commands:
         """Who would serve an alias now; takes nobody's turn."""
         return self._lines("pick", alias, *filter(None, [dialect]))
 
+    @command.command("pool.learned")
+    def learned(self, *what: str) -> Sequence[str]:
+        """Whose fault replies were that no rule explains; show ID, forget ID or all, draft ID LABEL."""
+        return self._lines("learned", *what)
+
     @command.command("pool.suspend")
     def suspend(self, *what: str) -> Sequence[str]:
         """Take CREDENTIAL MODEL, credential NAME or upstream NAME out of rotation, for seconds, 10m or 2h (1h)."""

@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.config import dialects_named, suggestion
+from understudy.control import learned
+from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Explanation, entry_of, explain
@@ -17,6 +20,7 @@ from understudy.failover import Attempt, Exchange, Refuse, Request, Wait, own_na
 from understudy.inspection import Tallies
 from understudy.model import BY_HAND, Key, Label, Pool, Route, Scope, Suspension, counted, printable
 from understudy.proxy.engine import Engine, Snapshot
+from understudy.shared import SharingState
 
 HOUR = 3600.0
 """How long a suspension by hand lasts when nothing is said."""
@@ -26,7 +30,8 @@ class Control:
     """The commands of one engine.
 
     ``reload`` reads the pool file again, and raises ControlError. ``closed(pool)`` tells which upstreams may get no
-    secret as the proxy is set up now, and why. ``tallies``: what is counted.
+    secret as the proxy is set up now, and why. ``tallies``: what is counted. ``standing()``: how the
+    proxy stands with those that it shares with.
     """
 
     def __init__(
@@ -35,10 +40,11 @@ class Control:
         reload: Callable[[], None],
         closed: Callable[[Pool], Mapping[str, str]],
         tallies: Tallies,
+        standing: Callable[[], SharingState | None] = lambda: None,
     ) -> None:
         self.engine = engine
         self.tallies = tallies
-        self.view = PoolView(engine, tallies, closed)
+        self.view = PoolView(engine, tallies, closed, standing)
         self._reload = reload
         self._closed = closed
         self._commands: Mapping[str, Callable[[Sequence[str], str], Result]] = {
@@ -49,6 +55,7 @@ class Control:
             "probe": lambda words, who: self.probe(words),
             "reload": lambda words, who: self.reload(*_count(words, 0, 0, "reload")),
             "pick": lambda words, who: self.pick(*_count(words, 1, 2, "pick ALIAS [DIALECT]")),
+            "learned": lambda words, who: self.learned(words),
         }
 
     def run(self, command: str, words: Sequence[str], who: str) -> Result:
@@ -102,6 +109,10 @@ class Control:
 
     # -- changes -------------------------------------------------------------------------------------------------
 
+    def learned(self, words: Sequence[str]) -> LearnedResult:
+        """What comparing candidates has taught: list, explain, forget, or draft a rule of it."""
+        return learned.answer(self.engine.suspensions.learned, words)
+
     def suspend(self, words: Sequence[str], who: str) -> Suspended:
         """Take something out of rotation: a target, then maybe a time."""
         suspensions = self.engine.suspensions
@@ -116,7 +127,7 @@ class Control:
         entry = entry_of(suspensions, key, now)
         if held is None or entry is None:
             raise ControlError("there are too many suspensions to remember another: resume some first")
-        return Suspended(entry, now, kept=held.rule != BY_HAND or held.until > until)
+        return Suspended(entry, now + self._ahead, kept=held.rule != BY_HAND or held.until > until)
 
     def resume(self, words: Sequence[str]) -> Resumed:
         """Put something back: a target with everything that is behind it, or ``all``."""
@@ -133,10 +144,13 @@ class Control:
                 raise ControlError(f"too many words: write {FORMS}, or `all`")
             target, wanted, above = str(key), [each for each in keys if _is_within(each, key, pool)], _above(key, pool)
         entries = [entry for each in wanted if (entry := entry_of(suspensions, each, now)) is not None]
-        for each in wanted:
-            suspensions.resume(each)
+        if target == "all":
+            suspensions.resume_all()
+        else:
+            for each in wanted:
+                suspensions.resume(each)
         left = [entry for each in above if (entry := entry_of(suspensions, each, now)) is not None]
-        return Resumed(target, now, tuple(entries), tuple(left))
+        return Resumed(target, now + self._ahead, tuple(entries), tuple(left))
 
     def probe(self, words: Sequence[str]) -> Probed:
         """Let the next request ask a target early: it and what covers it are half-open from now on, and not free."""
@@ -148,13 +162,17 @@ class Control:
         entries = [entry for each in keys if (entry := entry_of(suspensions, each, now)) is not None]
         for each in keys:
             suspensions.make_due(each)
-        return Probed(str(key), now, tuple(entries))
+        return Probed(str(key), now + self._ahead, tuple(entries))
 
     def reload(self) -> Reloaded:
         """Read the pool file again; with an error the last good pool stays in use."""
         self._reload()
         pool = self._snapshot().pool
         return Reloaded(pool.path, len(pool.routes), len(pool.credentials), out_of_use(pool))
+
+    @property
+    def _ahead(self) -> float:
+        return ahead_of(self.engine.clock)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from understudy.control.status_text import as_json
 
 FOLDER = Path(__file__).parent / "web"
 PATH = "/understudy"
-CHANGES = ("suspend", "resume", "probe", "reload")
+CHANGES = ("suspend", "resume", "probe", "reload", "learned")
 """The commands that the page may send."""
 WHO, PLACE = "a person", "on the pool page"
 POLICY = (

@@ -7,15 +7,18 @@ lately or that has a candidate out of rotation; before that, one with the candid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.config import dialects as dialects_of
 from understudy.config import spoken
+from understudy.control.learned import LearnedList, listed
 from understudy.control.status import Entry, Explanation, explain, held
 from understudy.failover import Lineup, Request
 from understudy.inspection import Tallies, Told
 from understudy.model import Pool, Route, Scope, Strategy, is_glob, printable
 from understudy.proxy.engine import Engine, Snapshot
+from understudy.shared import SharingState
 
 MOST_ALIASES = 10
 """How many aliases of a glob are told, for each dialect."""
@@ -57,7 +60,8 @@ class Overview:
     """The pool as it stands: what is out of rotation, the earliest due first; every route; the last exchanges.
 
     ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out. ``out_of_use``:
-    the credentials whose secret is missing. ``intercept``: the further hosts that are looked into, in words.
+    the credentials whose secret is missing. ``learned``: what comparing candidates has taught. ``shared``: how the
+    proxy stands with those that it shares with. ``intercept``: the further hosts that are looked into, in words.
     """
 
     pool: str
@@ -69,15 +73,24 @@ class Overview:
     routes: tuple[RouteView, ...]
     more_routes: int
     exchanges: tuple[Told, ...]
-    out_of_use: tuple[OutOfUse, ...] = ()
+    out_of_use: tuple[OutOfUse, ...]
+    learned: LearnedList
+    shared: SharingState | None = None
     intercept: tuple[str, ...] = ()
 
 
 class PoolView:
     """The pool of one engine as it stands. ``closed(pool)``: see :class:`Control`."""
 
-    def __init__(self, engine: Engine, tallies: Tallies, closed: Callable[[Pool], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tallies: Tallies,
+        closed: Callable[[Pool], Mapping[str, str]],
+        standing: Callable[[], SharingState | None] = lambda: None,
+    ) -> None:
         self.engine = engine
+        self._standing = standing
         self.tallies = tallies
         self._closed = closed
         self._pool = Pool()
@@ -93,18 +106,26 @@ class PoolView:
             self._pool, self._reloads = pool, self._reloads + 1
         closed = ",".join(sorted(self._closed(pool)))
         news, under_way = self.tallies.state()
-        return f"{self._started:.3f}-{self._reloads}-{suspensions.version}-{news}-{under_way}-{closed}"
+        changes = f"{suspensions.version}-{suspensions.learned.version}"
+        shared = self._standing()
+        alone = f"-{shared.connected}-{shared.since:.0f}" if shared else ""
+        return f"{self._started:.3f}-{self._reloads}-{changes}-{news}-{under_way}-{closed}{alone}"
 
     def overview(self) -> Overview:
         """All of it."""
         pool = self.engine.snapshot.pool if self.engine.snapshot else Pool()
-        version, now = self.version(), self.engine.clock()
+        ahead = ahead_of(self.engine.clock)
+        version, now = self.version(), self.engine.clock() + ahead
         entries, more = held(self.engine.suspensions)
         routes, more_routes = self.routes()
         told = self.tallies.exchanges()
         lost = out_of_use(pool)
-        further = tuple(map(str, pool.intercept))
-        return Overview(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost, further)
+        known, standing = listed(self.engine.suspensions.learned), self._standing()
+        return Overview(
+            *(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost, known),
+            shared=replace(standing, since=standing.since + ahead) if standing is not None else None,
+            intercept=tuple(map(str, pool.intercept)),
+        )
 
     def routes(self) -> tuple[tuple[RouteView, ...], int]:
         """The routes in the order of the pool file, and the number of those that are left out."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.failover import DEFAULTS, Lineup, Request, Selector
 from understudy.inspection import UNTRIED, Tallies, Tally
 from understudy.model import Candidate, Key, Scope, Strategy, Suspension, keys_of, printable
@@ -35,8 +36,9 @@ class Entry:
     """Something that is suspended, or was and has not been disproved yet.
 
     ``seconds``: how long yet, 0 when it is due. ``step``: the step of the ladder, from 1, of ``steps``; 0 where the
-    reply or a hand named the time. ``resume``: the arguments of the command that clears it. ``again``: it is due
-    because a person wants it probed, and a probe that fails suspends it again until then; 0 where its time has run out.
+    reply or a hand named the time. ``resume``: the arguments of the command that clears it. ``doubt``: every candidate
+    refused one request alike, so that other requests are asked at once. ``again``: it is due because a person wants it
+    probed, and a probe that fails suspends it again until then; 0 where its time has run out.
     """
 
     state: State
@@ -55,6 +57,7 @@ class Entry:
     step: int
     steps: int
     resume: tuple[str, ...]
+    doubt: bool = False
     again: float = 0.0
 
 
@@ -95,17 +98,20 @@ def words_of(key: Key) -> tuple[str, ...]:
 
 def entry_of(suspensions: Suspensions, key: Key, now: float) -> Entry | None:
     """What is held against a key, None when there is nothing."""
+    ahead = ahead_of(suspensions.clock)
     running = suspensions.get(key)
     if running is not None:
-        return _entry(running, State.SUSPENDED, now)
+        return _entry(running, State.SUSPENDED, now, ahead)
     due = suspensions.half_open(key)
     if due is None:
         return None
-    state = State.PROBING if suspensions.is_probed(key) else State.HALF_OPEN
-    return _entry(due, state, now, suspensions.asked_early(key) or 0.0)
+    probing = suspensions.is_probed(key) and key not in suspensions.withheld
+    again = suspensions.asked_early(key)
+    state = State.PROBING if probing else State.HALF_OPEN
+    return _entry(due, state, now, ahead, again + ahead if again is not None else 0.0)
 
 
-def _entry(suspension: Suspension, state: State, now: float, again: float = 0.0) -> Entry:
+def _entry(suspension: Suspension, state: State, now: float, ahead: float, again: float = 0.0) -> Entry:
     stated = bool(suspension.hint) or suspension.by_hand
     return Entry(
         state=state,
@@ -116,14 +122,15 @@ def _entry(suspension: Suspension, state: State, now: float, again: float = 0.0)
         rule=suspension.rule,
         reason=suspension.reason,
         evidence=printable(suspension.evidence, 500),
-        since=suspension.since,
-        until=suspension.until,
+        since=suspension.since + ahead,
+        until=suspension.until + ahead,
         seconds=max(0.0, suspension.until - now),
         hint=suspension.hint,
         candidate=suspension.candidate,
         step=0 if stated else suspension.step + 1,
         steps=0 if stated else max(len(DEFAULTS[suspension.label].steps), suspension.step + 1),
         resume=words_of(suspension.key),
+        doubt=suspension.doubt > 0,
         again=again,
     )
 
@@ -147,9 +154,9 @@ def explain(request: Request, lineup: Lineup, selector: Selector, tallies: Talli
         for place, member in enumerate(_in_order(lineup), start=1)
     )
     left_out = len(lineup.members) - len(candidates)
-    route = lineup.route
+    route, shown = lineup.route, now + ahead_of(selector.suspensions.clock)
     return Explanation(
-        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, now, candidates, left_out
+        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, shown, candidates, left_out
     )
 
 

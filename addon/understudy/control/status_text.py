@@ -7,12 +7,22 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from understudy.control.learned import (
+    LearnedDraft,
+    LearnedForgotten,
+    LearnedList,
+    LearnedShown,
+    Learnt,
+    Opinions,
+)
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Entry, Explanation, Standing, State
 from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
 from understudy.model import Scope, counted
+from understudy.shared import SharingState
+from understudy.suspensions import Cause
 
 
 def as_json(result: Result) -> str:
@@ -40,6 +50,14 @@ def as_lines(result: Result, prefix: str) -> list[str]:
             counts = f"{counted(result.routes, 'route')} over {counted(result.credentials, 'credential')}"
             head = f"{result.pool}: {counts} are in use"
             return [head, *_out_of_use(result.out_of_use)]
+        case LearnedList():
+            return list(_learned(result))
+        case LearnedShown():
+            return list(_lesson(result.lesson, result.now, prefix))
+        case LearnedForgotten():
+            return [f"forgotten: {_signature(each)}" for each in result.lessons] or ["nothing was known"]
+        case LearnedDraft():
+            return result.text.splitlines()
         case Several(results=results):
             return [line for each in results for line in _one(each, prefix)]
 
@@ -56,6 +74,17 @@ def _overview(result: Overview) -> Iterator[str]:
     if not result.entries:
         yield "nothing is suspended"
     yield from _out_of_use(result.out_of_use)
+    if result.learned.opinions.asked:
+        yield _opinions(result.learned.opinions)
+    if result.shared is not None:
+        yield _shared(result.shared, result.now)
+
+
+def _shared(state: SharingState, now: float) -> str:
+    where = f"{state.server} as {state.prefix}"
+    if state.connected:
+        return f"shared through {where}"
+    return f"alone since {clock_time(state.since, now)}: {where}: {state.reason}"
 
 
 def _out_of_use(lost: Sequence[OutOfUse]) -> Iterator[str]:
@@ -79,6 +108,8 @@ def _held(entry: Entry, now: float) -> str:
             text = f"{ended} at {at}, the next request probes it; it was suspended: {entry.reason}"
         case _:
             text = f"{entry.reason}, for another {due}"
+            if entry.doubt:
+                text += " (in doubt: every candidate refused one request alike, so others are asked at once)"
     text += f", since {clock_time(entry.since, now)}"
     if entry.again:
         text += f"; if the probe fails, again until {clock_time(entry.again, now)}"
@@ -87,6 +118,57 @@ def _held(entry: Entry, now: float) -> str:
     elif entry.step:
         text += f" (step {entry.step} of {entry.steps})"
     return f"{text}: {entry.evidence}" if entry.evidence else text
+
+
+def _opinions(counts: Opinions) -> str:
+    """``second opinions: 3 asked (the other answered 1, refused too 2, could not tell 0)``."""
+    what = f"the other answered {counts.answered}, refused too {counts.refused}, could not tell {counts.undecided}"
+    return f"second opinions: {counts.asked} asked ({what})"
+
+
+CAUSES = {
+    Cause.REQUEST: "the request's fault",
+    Cause.CANDIDATE: "the candidate's own fault",
+    Cause.UNDECIDED: "undecided",
+}
+
+
+def _learned(result: LearnedList) -> Iterator[str]:
+    for each in result.lessons:
+        due = f"for another {duration(each.seconds)}, seen {each.seen}"
+        yield f"{_signature(each)}: {CAUSES[each.cause]}, {due}"
+    if result.more:
+        yield f"and {result.more} more"
+    if not result.lessons:
+        yield "nothing was learnt by comparison"
+    yield _opinions(result.opinions)
+
+
+def _signature(each: Learnt) -> str:
+    """``1a2b3c4d5e6f openai HTTP 400 odd_error: seat … is not staffed today``."""
+    word = each.code if each.code and not each.code.isdecimal() else each.type or each.code
+    head = " ".join(filter(None, (each.id, each.upstream, f"HTTP {each.status}", word)))
+    return f"{head}: {each.words}" if each.words else head
+
+
+def _lesson(each: Learnt, now: float, prefix: str) -> Iterator[str]:
+    yield _signature(each)
+    said = f"   {each.speaker} said so, and nothing but {each.label} by {each.rule} was known of it"
+    yield said
+    match each.cause:
+        case Cause.CANDIDATE:
+            yield f"   {each.witness} answered the same request: it is the candidate's own fault"
+            yield "   a reply like this leads to the next candidate; when that one answers, the first is out for 30s"
+        case Cause.REQUEST:
+            yield f"   {each.witness} refused the same request too: it is the request's fault"
+            yield "   a reply like this goes to the tool at once, and suspends nothing"
+        case Cause.UNDECIDED:
+            yield f"   {each.witness} was asked as well and could not tell: it failed in its own way"
+            yield "   a reply like this goes to the tool at once, until the question is asked again"
+    until = f"until {clock_time(each.until, now)}, for another {duration(each.seconds)}"
+    yield f"   learnt {clock_time(each.since, now)}, holds {until}; seen {each.seen}, last {clock_time(each.last, now)}"
+    forget, draft = f"`{prefix}learned forget {each.id}`", f"`{prefix}learned draft {each.id} LABEL`"
+    yield f"   {forget} deletes it, {draft} makes a rule of it"
 
 
 def _explanation(result: Explanation, prefix: str) -> Iterator[str]:

@@ -24,12 +24,9 @@ Look at the log here, and in mitmweb at the comment and the marker of each flow:
 and who answered. Ask the same again: the suspended candidate is skipped.{web}
 Started with -w FILE, the flows are saved as well, and `understudy explain FILE` tells each call as a story.
 
-<<<<<<< HEAD
 To use your own credentials, write {pool}: `understudy init` makes a first one from the
-API keys in the environment. `understudy run` and `understudy env` never lead a tool to the demonstration.
-=======
-To use your own credentials, write {pool}: docs/getting-started.md shows how.
->>>>>>> main
+API keys in the environment, and docs/getting-started.md shows how. `understudy run` and `understudy env` never lead a
+tool to the demonstration.
 """
 INTERVAL = 1.0
 """Seconds between two looks for a pool file."""

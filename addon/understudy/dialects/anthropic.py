@@ -17,8 +17,11 @@ from understudy.dialects.base import (
     StreamEvent,
     Written,
     bearer,
+    count_at,
     has_content,
+    nothing_said,
     read_json,
+    without,
 )
 from understudy.dialects.body_model import BodyModelDialect
 from understudy.model import Upstream
@@ -30,6 +33,9 @@ OAUTH_BETA = "oauth-2025-04-20"
 
 _BETA = "anthropic-beta"
 _TYPE = frozenset({"type"})
+_USUAL = ("end_turn", "tool_use")
+"""Reasons to stop that need output. With the others (max_tokens, stop_sequence, refusal, pause_turn,
+model_context_window_exceeded) it was the request's own limit, or a filter, that left none."""
 _ERROR_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -93,7 +99,7 @@ class Anthropic(BodyModelDialect):
         if not isinstance(document, dict):
             if event.name == "error":
                 return Progress.ERROR
-            return Progress.OUTPUT if event.data.strip() else Progress.LIFECYCLE
+            return Progress.UNREADABLE if event.data.strip() else Progress.LIFECYCLE
         stated = document.get("type")
         kind = stated if isinstance(stated, str) and stated else event.name
         if event.name == "error" or document.get("error"):
@@ -104,7 +110,9 @@ class Anthropic(BodyModelDialect):
                 return Progress.ERROR
             case "message_stop":
                 return Progress.DONE
-            case "ping" | "content_block_stop":
+            case "ping":
+                return Progress.PING
+            case "content_block_stop":
                 return Progress.LIFECYCLE
             case "message_start":
                 message = document.get("message")
@@ -117,9 +125,28 @@ class Anthropic(BodyModelDialect):
                 # Only a stop reason says something; without one it counts tokens.
                 delta = document.get("delta")
                 content = delta.get("stop_reason") if isinstance(delta, dict) else None
+                if content in _USUAL:
+                    return Progress.STOP
             case _:
                 content = document
         return Progress.OUTPUT if has_content(content, besides=_TYPE) else Progress.LIFECYCLE
+
+    def output_tokens(self, event: StreamEvent) -> int:
+        # Only at its end: what message_start counts is the place of an output that may never come.
+        document = read_json(event.data)
+        ends = isinstance(document, dict) and document.get("type") == "message_delta"
+        return count_at(document, "usage", "output_tokens") if ends else 0
+
+    def lack(self, endpoint: str, document: object) -> str:
+        if not isinstance(document, dict):
+            return "no JSON object"
+        content, reason = document.get("content"), document.get("stop_reason")
+        if not isinstance(content, list):
+            return without("content")
+        if any(has_content(block, besides=_TYPE) for block in content):
+            return ""
+        meant = isinstance(reason, str) and reason and reason not in _USUAL
+        return "" if meant or count_at(document, "usage", "output_tokens") else nothing_said(reason)
 
     def event_of(self, event: StreamEvent) -> tuple[str, bytes]:
         document = read_json(event.data)

@@ -13,12 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote, unquote, unquote_plus
 
 from understudy.codec.events import StreamEvent as StreamEvent
 from understudy.codec.events import read_json as read_json
-from understudy.model import Upstream
+from understudy.model import Upstream, printable
 
 AUTH_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key"})
 """Every header that a tool is known to send a credential in. The kind of a credential does not follow from the name
@@ -67,6 +67,29 @@ def has_content(value: object, besides: frozenset[str] = frozenset()) -> bool:
 def _is_filled(value: object) -> bool:
     """The same without looking inside: nesting is the upstream's choice and must not cost us the stack."""
     return isinstance(value, str | list | dict) and bool(value)
+
+
+def count_at(document: object, *path: str) -> int:
+    """A number of tokens somewhere in a document; 0 where none is stated."""
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document if isinstance(document, int) and document > 0 else 0
+
+
+def rows_of(document: object, name: str) -> list[dict[str, Any]]:
+    """The objects in a list that is a member of a document; [] where there is no such list."""
+    rows = document.get(name) if isinstance(document, dict) else None
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def without(name: str) -> str:
+    """What is missing in a reply that has not the member where the answer belongs."""
+    return f"no `{name}` in it"
+
+
+def nothing_said(ended: object) -> str:
+    """What is missing in a reply that has come to its end and has neither output nor output tokens."""
+    return f"no output and no output tokens, ended by {printable(str(ended))[:40]}"
 
 
 class Kind(StrEnum):
@@ -143,8 +166,11 @@ class ModelList:
 class Progress(StrEnum):
     """What one stream event means for a reply that is being held."""
 
-    LIFECYCLE = "lifecycle"  # ping, start, empty delta: proves nothing
-    OUTPUT = "output"  # real output: the reply is released
+    PING = "ping"  # keeps the connection alive, and does not even show that somebody is at work
+    LIFECYCLE = "lifecycle"  # start, empty delta: proves nothing
+    OUTPUT = "output"  # real output, or an end that may come without any: the reply is released
+    STOP = "stop"  # the generation has ended as usual: an answer only with output, or with output tokens
+    UNREADABLE = "unreadable"  # no JSON: no tool could read it either
     ERROR = "error"  # an error instead of output: judged like a reply
     DONE = "done"  # the terminal event: the stream is complete
 
@@ -172,6 +198,8 @@ class Dialect(ABC):
     """Where a reply, or an event of one, names the model: member names from the top."""
     model_list: ClassVar[ModelList | None] = None
     """How models are listed; None where nobody asks these hosts for them."""
+    usage_follows: ClassVar[bool] = False
+    """Whether an event with the tokens comes after the terminal one."""
     model_header: ClassVar[str] = ""
     """A header, in lower case, that repeats the model as ``model=NAME``, and so follows it; "" without one."""
 
@@ -221,6 +249,22 @@ class Dialect(ABC):
     def finishes(self, event: StreamEvent) -> bool:
         """Whether an event of real output is the last one that all servers send, where some omit the terminal one."""
         return False
+
+    def answered(self, event: StreamEvent) -> bool:
+        """Whether a terminal event says that there is an answer although no event before it has shown any output."""
+        return False
+
+    def output_tokens(self, event: StreamEvent) -> int:
+        """How many tokens of output an event counts; 0 when it counts none."""
+        return 0
+
+    def lack(self, endpoint: str, document: object) -> str:
+        """What a whole JSON body, the reply to a generating call, lacks to be an answer; "" when it is one.
+
+        An answer has a piece of output, an end that the dialect defines without any, or output tokens. ``endpoint`` is
+        the name of one of this dialect's. Never raises on hostile input.
+        """
+        return ""
 
     def event_of(self, event: StreamEvent) -> tuple[str, bytes]:
         """Name and data of an event that a relative framed in another way, as this dialect's tools read it."""

@@ -20,8 +20,12 @@ from understudy.dialects.base import (
     StreamEvent,
     Written,
     bearer,
+    count_at,
     has_content,
+    nothing_said,
     read_json,
+    rows_of,
+    without,
 )
 from understudy.model import Upstream
 
@@ -35,6 +39,8 @@ _PATH = re.compile(
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,2047}")
 _LAST_CHUNK = "amazon-bedrock-invocationMetrics"
 _PADDING = frozenset({"p"})
+_USUAL = ("end_turn", "tool_use")
+"""Reasons to stop that need output; with the others it was a limit or a filter that left none."""
 
 
 class Bedrock(Dialect):
@@ -93,7 +99,7 @@ class Bedrock(Dialect):
             return Progress.ERROR
         document = read_json(event.data)
         if not isinstance(document, dict):
-            return Progress.OUTPUT if event.data.strip() else Progress.LIFECYCLE
+            return Progress.UNREADABLE if event.data.strip() else Progress.LIFECYCLE
         match event.name:
             case "messageStart" | "contentBlockStop" | "metadata":
                 return Progress.LIFECYCLE
@@ -108,6 +114,35 @@ class Bedrock(Dialect):
             return Progress.DONE
         return Progress.OUTPUT if has_content(document, besides=_PADDING) else Progress.LIFECYCLE
 
+    usage_follows = True  # ``metadata`` comes after ``messageStop``
+
+    def answered(self, event: StreamEvent) -> bool:
+        document = read_json(event.data)
+        if event.name == "messageStop" and isinstance(document, dict):
+            return _is_meant(document.get("stopReason"))
+        # The schema of an invoked model is its own; Anthropic's counts in an event of its own.
+        return False
+
+    def output_tokens(self, event: StreamEvent) -> int:
+        document = read_json(event.data)
+        counted = count_at(document, "usage", "outputTokens") or count_at(document, _LAST_CHUNK, "outputTokenCount")
+        return counted or self._anthropic.output_tokens(event)
+
+    def lack(self, endpoint: str, document: object) -> str:
+        if endpoint == "converse":
+            output = document.get("output") if isinstance(document, dict) else None
+            message = output.get("message") if isinstance(output, dict) else None
+            if not isinstance(document, dict) or not isinstance(message, dict):
+                return without("output.message")
+            reason = document.get("stopReason")
+            said = any(has_content(block) for block in rows_of(message, "content"))
+            return (
+                "" if said or _is_meant(reason) or count_at(document, "usage", "outputTokens") else nothing_said(reason)
+            )
+        if isinstance(document, dict) and document.get("type") == "message":
+            return self._anthropic.lack("messages", document)
+        return "" if isinstance(document, dict | list) and document else "no JSON object"
+
     def error_body(self, status: int, message: str) -> bytes:
         kind = {429: "ThrottlingException", 503: "ServiceUnavailableException"}.get(
             status, "InternalServerException" if status >= 500 else "ValidationException"
@@ -119,3 +154,7 @@ def _model(match: re.Match[str]) -> str | None:
     """The model in the path, decoded; None for one that could be taken for more than a name."""
     name = unquote(match["name"])
     return name if _MODEL.fullmatch(name) and ".." not in name and "//" not in name else None
+
+
+def _is_meant(reason: object) -> bool:
+    return isinstance(reason, str) and reason != "" and reason not in _USUAL

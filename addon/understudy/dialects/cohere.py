@@ -13,12 +13,17 @@ from understudy.dialects.base import (
     Progress,
     StreamEvent,
     bearer,
+    count_at,
     has_content,
+    nothing_said,
     read_json,
+    without,
 )
 from understudy.dialects.body_model import BodyModelDialect
 
 _BOOKKEEPING = frozenset({"type", "role"})
+_MEANT = ("MAX_TOKENS", "STOP_SEQUENCE")
+"""Reasons to finish with which an answer may have no output: the request's own limits."""
 _LIFECYCLE = frozenset({"message-start", "content-end", "tool-call-end", "citation-end"})
 
 
@@ -52,7 +57,7 @@ class Cohere(BodyModelDialect):
         if not isinstance(document, dict):
             if event.name == "error":
                 return Progress.ERROR
-            return Progress.OUTPUT if event.data.strip() else Progress.LIFECYCLE
+            return Progress.UNREADABLE if event.data.strip() else Progress.LIFECYCLE
         stated = document.get("type")
         kind = stated if isinstance(stated, str) and stated else event.name
         delta = document.get("delta")
@@ -70,5 +75,34 @@ class Cohere(BodyModelDialect):
         parts = message.values() if isinstance(message, dict) else ()
         return Progress.OUTPUT if any(has_content(part, besides=_BOOKKEEPING) for part in parts) else Progress.LIFECYCLE
 
+    def answered(self, event: StreamEvent) -> bool:
+        return _ends_well(_member(read_json(event.data), "delta"))
+
+    def lack(self, endpoint: str, document: object) -> str:
+        if endpoint in ("embed", "rerank"):
+            name = "embeddings" if endpoint == "embed" else "results"
+            found = _member(document, name)
+            # Nothing may be relevant, so that a list of results can be empty.
+            return "" if found or (found == [] and endpoint == "rerank") else without(name)
+        message = _member(document, "message")
+        if not isinstance(message, dict):
+            return without("message")
+        said = has_content(message, besides=_BOOKKEEPING) and any(
+            has_content(part, besides=_BOOKKEEPING)
+            for name, value in message.items()
+            if name not in _BOOKKEEPING
+            for part in (value if isinstance(value, list) else [value])
+        )
+        return "" if said or _ends_well(document) else nothing_said(_member(document, "finish_reason"))
+
     def error_body(self, status: int, message: str) -> bytes:
         return json.dumps({"message": message}).encode()
+
+
+def _ends_well(fields: object) -> bool:
+    """Whether a reply that has shown no output ends in a way that needs none."""
+    return _member(fields, "finish_reason") in _MEANT or count_at(fields, "usage", "tokens", "output_tokens") > 0
+
+
+def _member(document: object, name: str) -> object:
+    return document.get(name) if isinstance(document, dict) else None

@@ -21,9 +21,13 @@ from understudy.dialects.base import (
     StreamEvent,
     Written,
     bearer,
+    count_at,
     has_content,
+    nothing_said,
     path_model,
     read_json,
+    rows_of,
+    without,
 )
 from understudy.model import Upstream
 
@@ -47,6 +51,14 @@ GOOGLE_QUERY = frozenset({"key", "$key", "access_token", "oauth_token", "userpro
 """Parameters with keys and tokens, and with the project that they are billed to."""
 GOOGLE_IDENTITY = frozenset({"x-goog-user-project"})
 _WEIGHT = (Progress.LIFECYCLE, Progress.OUTPUT, Progress.DONE, Progress.ERROR)
+_MEANT = frozenset(
+    {"MAX_TOKENS", "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"}
+    | {"IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"}
+)
+"""Reasons to finish with which an answer may have no output: its limit, or a filter."""
+_FAILED = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"})
+"""Reasons to finish that say that the generation failed, whatever it has cost."""
+_SIGNATURE = frozenset({"thoughtSignature"})
 
 
 class Gemini(Dialect):
@@ -125,7 +137,22 @@ class Gemini(Dialect):
             return Progress.ERROR if event.name == "error" else _chunk_progress(document)
         if event.name == "error":
             return Progress.ERROR
-        return Progress.OUTPUT if event.data.strip() and document is None else Progress.LIFECYCLE
+        return Progress.UNREADABLE if event.data.strip() and document is None else Progress.LIFECYCLE
+
+    def answered(self, event: StreamEvent) -> bool:
+        document = read_json(event.data)
+        chunks = document if isinstance(document, list) else [document]
+        return any(not _lack_of_candidates(chunk) for chunk in chunks)
+
+    def lack(self, endpoint: str, document: object) -> str:
+        if endpoint == "embedContent":
+            return "" if has_content(_member(document, "embedding")) else without("embedding")
+        if endpoint == "batchEmbedContents":
+            return "" if rows_of(document, "embeddings") else without("embeddings")
+        # Without alt=sse a stream is one array, and so is a stream that was read whole.
+        chunks = document if isinstance(document, list) and document else [document]
+        found = [_lack_of_candidates(chunk) for chunk in chunks]
+        return "" if "" in found else found[-1]
 
     def error_body(self, status: int, message: str) -> bytes:
         name = _STATUSES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
@@ -168,8 +195,31 @@ def _candidate_progress(candidate: object) -> Progress:
         return Progress.LIFECYCLE
     if candidate.get("finishReason") not in (None, "", "FINISH_REASON_UNSPECIFIED"):
         return Progress.DONE
-    content = candidate.get("content")
-    parts = content.get("parts") if isinstance(content, dict) else None
-    if isinstance(parts, list) and any(has_content(part) for part in parts):
-        return Progress.OUTPUT
-    return Progress.LIFECYCLE
+    return Progress.OUTPUT if _has_parts(candidate) else Progress.LIFECYCLE
+
+
+def _has_parts(candidate: object) -> bool:
+    """Whether a candidate shows output. A signature alone is none: the last chunk of a stream may carry it."""
+    return any(has_content(part, besides=_SIGNATURE) for part in rows_of(_member(candidate, "content"), "parts"))
+
+
+def _lack_of_candidates(document: object) -> str:
+    """What a reply, or a chunk of one, lacks to be an answer; "" when it is one."""
+    if not isinstance(document, dict):
+        return "no JSON object"
+    feedback = document.get("promptFeedback")
+    if isinstance(feedback, dict) and feedback.get("blockReason"):
+        return ""
+    candidates = rows_of(document, "candidates")
+    if not candidates:
+        return without("candidates")
+    reasons = [candidate.get("finishReason") for candidate in candidates]
+    if any(_has_parts(candidate) for candidate in candidates) or any(reason in _MEANT for reason in reasons):
+        return ""
+    failed = any(reason in _FAILED for reason in reasons)
+    tokens = count_at(document, "usageMetadata", "candidatesTokenCount")
+    return "" if tokens and not failed else nothing_said(reasons[0])
+
+
+def _member(document: object, name: str) -> object:
+    return document.get(name) if isinstance(document, dict) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from understudy.codec.json_edit import read_json_model, set_json_members, write_json_model
 from understudy.codec.multipart import read_multipart_model, set_multipart_model, write_multipart_model
@@ -18,8 +18,12 @@ from understudy.dialects.base import (
     StreamEvent,
     Written,
     bearer,
+    count_at,
     has_content,
+    nothing_said,
     read_json,
+    rows_of,
+    without,
     without_parameters,
 )
 from understudy.dialects.body_model import BodyModelDialect
@@ -47,10 +51,9 @@ _STARTING = frozenset(
         "response.in_progress",
         "response.metadata",
         "codex.rate_limits",
-        "keepalive",
-        "ping",
     }
 )
+_PINGS = frozenset({"keepalive", "ping"})
 _FAILING = frozenset({"error", "response.error", "response.failed"})
 _ENDING = frozenset(
     {
@@ -67,6 +70,21 @@ _BOOKKEEPING = frozenset(
     # Members of an event that are filled even where its delta is empty; obfuscation is padding against eavesdroppers.
     ["type", "id", "object", "model", "event_id", "item_id", "response_id", "obfuscation", "usage"]
 )
+
+_ROLE = frozenset({"role"})
+# A role alone is the first chunk of every chat stream, sent before the model has said anything.
+_MEANT = frozenset({"length", "max_tokens", "content_filter", "safety", "refusal", "recitation"})
+"""Reasons to finish with which an answer may have no output: its limit, or a filter."""
+_PENDING = frozenset({"queued", "in_progress"})
+"""The states of a response that is made in the background: its answer is its id."""
+_LISTS = {
+    "embeddings": "data",
+    "moderations": "results",
+    "images/generations": "data",
+    "images/edits": "data",
+    "images/variations": "data",
+}
+"""Endpoints whose answer is a list: where it stands."""
 
 
 class OpenAI(BodyModelDialect):
@@ -128,11 +146,13 @@ class OpenAI(BodyModelDialect):
         if kind in _FAILING or event.name in _FAILING:
             return Progress.ERROR
         if not isinstance(document, dict):
-            return Progress.OUTPUT if event.data.strip() else Progress.LIFECYCLE
+            return Progress.UNREADABLE if event.data.strip() else Progress.LIFECYCLE
         if document.get("error") or document.get("object") == "error":
             return Progress.ERROR
         if kind in _ENDING:
             return Progress.DONE
+        if kind in _PINGS:
+            return Progress.PING
         if kind in _STARTING:
             return Progress.LIFECYCLE
         if isinstance(choices := document.get("choices"), list):
@@ -147,6 +167,31 @@ class OpenAI(BodyModelDialect):
             isinstance(choice, dict) and bool(choice.get("finish_reason")) for choice in choices
         )
 
+    def answered(self, event: StreamEvent) -> bool:
+        document = read_json(event.data)
+        kind = document.get("type") if isinstance(document, dict) else None
+        if not isinstance(document, dict) or kind not in _ENDING:
+            return False
+        # The last event of anything but a response (speech, a transcript, a picture) is its result.
+        response = document.get("response")
+        return not isinstance(response, dict) or not _lack_of_response(response)
+
+    def output_tokens(self, event: StreamEvent) -> int:
+        return _tokens(read_json(event.data))
+
+    def lack(self, endpoint: str, document: object) -> str:
+        if not isinstance(document, dict):
+            return "no JSON object"
+        if endpoint in ("chat/completions", "completions"):
+            return _lack_of_choices(document)
+        if endpoint == "responses":
+            return _lack_of_response(document)
+        if endpoint in _LISTS:
+            return "" if rows_of(document, _LISTS[endpoint]) else without(_LISTS[endpoint])
+        if endpoint in ("audio/transcriptions", "audio/translations"):
+            return "" if isinstance(document.get("text"), str) else without("text")  # of silence it is empty
+        return "JSON where audio was asked for" if endpoint == "audio/speech" else ""
+
     def error_body(self, status: int, message: str) -> bytes:
         kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
             status, "server_error" if status >= 500 else "invalid_request_error"
@@ -155,7 +200,32 @@ class OpenAI(BodyModelDialect):
         return json.dumps({"error": error}).encode()
 
 
-_WEIGHT = (Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR)
+_WEIGHT = (Progress.LIFECYCLE, Progress.STOP, Progress.OUTPUT, Progress.ERROR)
+
+
+def _tokens(document: object) -> int:
+    usage = document.get("usage") if isinstance(document, dict) else None
+    return count_at(usage, "completion_tokens") or count_at(usage, "output_tokens")
+
+
+def _lack_of_choices(document: dict[str, Any]) -> str:
+    choices = rows_of(document, "choices")
+    if not choices:
+        return "`choices` is empty" if isinstance(document.get("choices"), list) else without("choices")
+    if _tokens(document) or any(_choice_progress(choice) in (Progress.OUTPUT, Progress.ERROR) for choice in choices):
+        return ""
+    return nothing_said(choices[0].get("finish_reason"))
+
+
+def _lack_of_response(document: dict[str, Any]) -> str:
+    status, output = document.get("status"), document.get("output")
+    if status in _PENDING or status == "incomplete" or _tokens(document):
+        return ""
+    if not isinstance(output, list):
+        # The last event of a stream need not repeat the output; a whole reply has it.
+        return without("output")
+    spoken = [item for item in rows_of(document, "output") if item.get("type") != "message" or item.get("content")]
+    return "" if spoken else nothing_said(status)
 
 
 def read_body_model(content_type: str, body: bytes) -> tuple[str | None, bool]:
@@ -187,8 +257,10 @@ def _choice_progress(choice: object) -> Progress:
         return Progress.LIFECYCLE
     if choice.get("error"):
         return Progress.ERROR
-    if choice.get("text") or choice.get("message") or choice.get("finish_reason"):
-        return Progress.OUTPUT
-    # A role alone is the first chunk of every chat stream, sent before the model has said anything.
-    role = frozenset({"role"})
-    return Progress.OUTPUT if has_content(choice.get("delta"), besides=role) else Progress.LIFECYCLE
+    said = choice.get("text") or has_content(choice.get("delta"), _ROLE) or has_content(choice.get("message"), _ROLE)
+    reason = choice.get("finish_reason")
+    if not isinstance(reason, str) or not reason:
+        return Progress.OUTPUT if said else Progress.LIFECYCLE
+    if reason.lower().startswith("error"):
+        return Progress.ERROR
+    return Progress.OUTPUT if said or reason.lower() in _MEANT else Progress.STOP

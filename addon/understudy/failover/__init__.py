@@ -1,22 +1,39 @@
 """The decision machine of one request: whom to ask, what a reply costs, when to wait and when to stop.
 
 ``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``actions`` and
-``penalties`` say what a label costs; ``selection`` and ``candidates`` who is asked; ``refusal`` writes our own answer.
+``penalties`` say what a label costs; ``comparison`` and ``signatures`` whose fault a reply is that no words explain;
+``selection`` and ``candidates`` who is asked; ``refusal`` writes our own answer.
 The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
 from understudy.failover.actions import DEFAULTS, Next, action
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
+from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.refusal import LISTED, RETRY_HORIZON, clock_time, duration
 from understudy.failover.selection import Lineup, Selector
-from understudy.failover.steps import Attempt, Outcome, Refuse, Release, Request, Step, Wait
+from understudy.failover.steps import (
+    HEDGED,
+    Attempt,
+    Compared,
+    Continue,
+    Outcome,
+    Refuse,
+    Release,
+    Request,
+    Step,
+    Wait,
+)
 
 __all__ = [
     "DEFAULTS",
+    "HEDGED",
     "LISTED",
     "RETRY_HORIZON",
+    "SHORT_STEP",
     "Attempt",
+    "Compared",
+    "Continue",
     "Exchange",
     "Identities",
     "Lineup",
@@ -29,6 +46,7 @@ __all__ = [
     "Step",
     "Wait",
     "action",
+    "affinity",
     "clock_time",
     "duration",
     "memory",

@@ -47,7 +47,7 @@ DEFAULTS: Mapping[Label, Default] = MappingProxyType(
         Label.QUOTA_EXHAUSTED: Default(Next.ANYONE, Scope.CREDENTIAL, (HOUR,), hint_cap=24 * HOUR, hope=2),
         Label.CREDENTIAL_REJECTED: Default(Next.ANYONE, Scope.CREDENTIAL, (30 * MINUTE,)),
         Label.OVERLOADED: Default(
-            Next.ANYONE, Scope.CANDIDATE, doubling(5.0, 30.0), hint_cap=30.0, repeat=True, hope=3
+            Next.ANYONE, Scope.CANDIDATE, doubling(3.0, 12.0), hint_cap=30.0, repeat=True, hope=3
         ),
         Label.CAPABILITY_UNSUPPORTED: Default(Next.OTHER_MODEL, hope=1),
         Label.CONTEXT_EXCEEDED: Default(Next.OTHER_MODEL, hope=1),
@@ -62,7 +62,8 @@ FAULT_SCOPE: Mapping[FaultKind, Scope] = MappingProxyType(
     {
         FaultKind.CONNECT: Scope.UPSTREAM,
         FaultKind.TLS: Scope.UPSTREAM,
-        FaultKind.CLOSED: Scope.UPSTREAM,
+        # One connection that breaks is no outage; repeated evidence widens it (see Exchange).
+        FaultKind.CLOSED: Scope.CANDIDATE,
         # What came after a working connection says something about the model behind it, not about the host.
         FaultKind.SILENCE: Scope.CANDIDATE,
         FaultKind.EMPTY: Scope.CANDIDATE,
@@ -75,7 +76,11 @@ def action(verdict: Verdict, fault: Fault | None = None) -> Default:
     """The label's default action with what the rule overrides; what a fault suspends follows from its kind."""
     default, then = DEFAULTS[verdict.label], verdict.then
     if fault is not None:
-        return replace(default, scope=FAULT_SCOPE[fault.kind], repeat=fault.reused)
+        # A new connection may work at once; a host that refuses connections, or says nothing, is not asked twice.
+        again = fault.kind in (FaultKind.CLOSED, FaultKind.CUT)
+        # Whoever was silent once is not waited for a second time by the same request.
+        hope = 0 if fault.kind is FaultKind.SILENCE else default.hope
+        return replace(default, scope=FAULT_SCOPE[fault.kind], repeat=again, hope=hope)
     if then.scope is not None:
         default = replace(default, scope=then.scope)
     if then.hope is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 from cachetools import TLRUCache, TTLCache
 
@@ -45,22 +46,36 @@ class Sessions:
 
 
 class Bindings:
-    """Which credential knows a response, a file or an encrypted piece of reasoning (P04)."""
+    """Which credential knows a response, a file or an encrypted piece of reasoning (P04). Only hashes are kept.
+
+    ``learnt(mark, credential)`` is told of what this process learns, each mark as its hash.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._owners: TTLCache[str, str] = TTLCache(BOUND, BOUND_SECONDS, timer=clock)
+        self.learnt: Callable[[str, str], None] | None = None
 
     def __bool__(self) -> bool:
         return len(self._owners) > 0
 
     def learn(self, marks: Iterable[str], credential: str) -> None:
         """These came from this credential."""
-        for mark in marks:
+        for mark in map(_hashed, marks):
+            if self.learnt is not None and self._owners.get(mark) != credential:
+                self.learnt(mark, credential)
             self._owners[mark] = credential
+
+    def take(self, mark: str, credential: str) -> None:
+        """Another process has learnt this. ``mark``: as its hash."""
+        self._owners[mark] = credential
 
     def owner(self, marks: Iterable[str]) -> str:
         """The credential that the first known of these came from, "" when none is known."""
-        return next((owner for mark in marks if (owner := self._owners.get(mark))), "")
+        return next((owner for mark in marks if (owner := self._owners.get(_hashed(mark)))), "")
+
+
+def _hashed(mark: str) -> str:
+    return blake2b(mark.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,18 @@ member that is asked for the second time is out (law 2), and what is suspended i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from understudy.failover.actions import Default, Next
 from understudy.failover.affinity import Sessions
 from understudy.failover.refusal import CURABLE
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Request
-from understudy.model import Candidate, Key, Label, Scope, Suspension, key_of
+from understudy.model import Candidate, Key, Label, Scope, Suspension, key_of, keys_of
+from understudy.suspensions import PROBED
 
 UPSTREAM_WIDE = 2
-"""After so many candidates of one upstream that are overloaded, the others there are not asked any more."""
+"""After so many candidates of one upstream that are overloaded, the others there are asked last."""
 
 
 class Chooser:
@@ -32,12 +33,15 @@ class Chooser:
         self.out = lineup.out_of_use
         self.tried = 0
         self.aside = 0
+        self.behind = 0
+        """Asked only when nobody else is left."""
         self.passed = 0
         """Tried and free when the current wait began: not whom it is for."""
         if request.blocked or request.barred or request.bound_to:
             for position, member in enumerate(lineup.members):
                 if request.why_not(member):
                     self.out |= 1 << position
+        self._unusable = self.out
         fit = lineup.members_of(lineup.everyone & ~self.out) if lineup.is_single or request.bound_to else []
         self.only = fit[0] if len(fit) == 1 else None
         """The one candidate there is: it is always sent, except inside a window that it stated itself (law 6)."""
@@ -56,13 +60,67 @@ class Chooser:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
         seat = self.seat()
-        if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~excluded:
+        if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~(excluded | self.behind):
             return seat
-        return self.lineup.pick(excluded, advance=self.request.generating)
+        advance = self.request.generating
+        ahead = self.lineup.pick(excluded | self.behind, advance=advance) if self.behind else None
+        return ahead or self.lineup.pick(excluded, advance=advance)
+
+    def untried_besides(self, candidate: Candidate) -> int:
+        """How many others are free and were not tried in this exchange."""
+        return (self.lineup.available() & ~(self.used | self.lineup.bit(candidate))).bit_count()
+
+    def has_other_credential(self, candidate: Candidate) -> bool:
+        """Whether another credential of the same upstream could be asked right now."""
+        there = self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
+        own = self.lineup.mask(key_of(candidate, Scope.CREDENTIAL))
+        return bool(self.lineup.available() & there & ~(own | self.used))
 
     def has_other_than(self, candidate: Candidate) -> bool:
         """Whether somebody else could be asked right now."""
         return bool(self.lineup.available() & ~(self.used | self.lineup.bit(candidate)))
+
+    def witness(self, candidate: Candidate) -> Candidate | None:
+        """Who can be asked for a second opinion on what a candidate says (J01); None when there is nobody right now.
+
+        Another credential; at another upstream if one is free, because two keys of one account are wrong together.
+        """
+        if self.only is not None or self.request.bound_to:
+            return None
+        name, upstream = candidate.credential.name, candidate.upstream.name
+        free = self.lineup.available() & ~self.used
+        if not free:
+            return None
+        free &= ~self.lineup.mask(Key(Scope.CREDENTIAL, name))
+        elsewhere = free & ~self.lineup.mask(Key(Scope.UPSTREAM, upstream))
+        wanted = elsewhere or free
+        return self.lineup.pick(~wanted & self.lineup.everyone, advance=False) if wanted else None
+
+    @property
+    def has_several_credentials(self) -> bool:
+        """Whether candidates of two credentials or more may be asked."""
+        if self._unusable == self.lineup.out_of_use:
+            return self.lineup.has_several_credentials  # the common case, and every exchange asks
+        usable = self.lineup.members_of(self.lineup.everyone & ~self._unusable)
+        return len({each.credential.name for each in usable}) > 1
+
+    def in_doubt(self) -> Candidate | None:
+        """Somebody who is out only because everybody refused another request alike: this one is asked at once (J04).
+
+        Of what a limit, an overload or a refused model has put in doubt, each is asked once in 30 s.
+        """
+        suspensions = self.selector.suspensions
+        if self.only is not None or not suspensions.has_doubts:
+            return None
+        for member in self.lineup.members_of(self.lineup.everyone & ~self.used):
+            if not suspensions.is_in_doubt(member):
+                continue
+            labels = {each.label for each in self.selector.suspensions_of(member)}
+            if Label.MODEL_UNSUPPORTED in labels and not (self.request.generating and self.all_refuse()):
+                continue
+            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+                return member
+        return None
 
     def suspension_of(self, candidate: Candidate) -> Suspension | None:
         """What keeps a candidate from being sent. An only one is kept by nothing but a stated window."""
@@ -95,15 +153,29 @@ class Chooser:
                 return member
         return None
 
-    def due(self, now: float, limit: float) -> float | None:
-        """When the first comes back that is worth waiting for; None when nobody does by ``limit``."""
+    def withheld(self) -> Candidate | None:
+        """Somebody whose probe another process may be sending: asked all the same where a call cannot wait for that."""
+        suspensions = self.selector.suspensions
+        if self.only is not None or not suspensions.withheld or not self.request.generating:
+            return None
+        for member in self.lineup.members_of(self.lineup.everyone & ~self.used):
+            held = [key for key in keys_of(member) if suspensions.is_blocked(key)]
+            if held and all(key in suspensions.withheld for key in held):
+                return member
+        return None
+
+    def due(self, now: float, limit: float, hopeless: Callable[[Suspension], bool]) -> float | None:
+        """When the first comes back that is worth waiting for; None when nobody does by ``limit``.
+
+        ``hopeless``: whether this request need not wait for the end of a suspension.
+        """
         if self.only is not None and self.tried:
             return None  # its own error is what the tool should see
         found = math.inf
         for member in self.lineup.members_of(self.lineup.everyone & ~self.out):
             suspension = self.suspension_of(member)
             if suspension is not None:
-                found = min(found, suspension.until)
+                found = found if hopeless(suspension) else min(found, suspension.until)
             elif self.only is None and self.selector.is_probed(member):
                 found = min(found, limit)
         return found if now < found <= limit else None
@@ -155,7 +227,7 @@ class Chooser:
             if outcome.verdict.label is Label.OVERLOADED and outcome.attempt.candidate.upstream == candidate.upstream
         }
         if len(overloaded) >= UPSTREAM_WIDE:
-            self.out |= self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
+            self.behind |= self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
 
     def exclude_all(self) -> None:
         """Nobody is asked any more."""

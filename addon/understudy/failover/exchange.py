@@ -3,7 +3,8 @@
 No I/O, no mitmproxy, no clock of its own: every method takes ``now`` (a reading of the same clock as the suspensions,
 in seconds) and returns the next step as a value. The laws it keeps are those of docs/architecture.md: one
 repeat per candidate (2), skipped candidates cost nothing (5), the most hopeful real reply at the end, or an answer of
-our own where that would mislead the tool (6), and a fault of the request costs no candidate anything (7).
+our own where that would mislead the tool (6), and a fault of the request costs no candidate anything (7). Where no
+words explain a reply, another candidate is asked whose fault it is (``comparison``).
 """
 
 from __future__ import annotations
@@ -15,13 +16,21 @@ from random import Random
 from understudy.failover.actions import DEFAULTS, Default, Next, action
 from understudy.failover.affinity import Sessions, Spent
 from understudy.failover.candidates import Chooser
-from understudy.failover.penalties import Failure, Lessons, Reason, Repeat, repeat_of
+from understudy.failover.comparison import COMPARED_WITHIN, ENDS, REFUSALS, Comparison, may_be_compared
+from understudy.failover.penalties import Changes, Failure, Lessons, Reason, Repeat, repeat_of
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.failover.selection import Lineup, Selector
-from understudy.failover.steps import Attempt, Outcome, Release, Request, Step, Wait
-from understudy.model import Budget, Candidate, Label, Verdict
-from understudy.replies import Fault, Reply, read_hint
+from understudy.failover.signatures import identity_of, reads_like_policy, signature_of
+from understudy.failover.steps import Attempt, Compared, Continue, Outcome, Release, Request, Step, Wait
+from understudy.model import AS_USUAL, Budget, Candidate, HoldUntil, Key, Label, Scope, Verdict, key_of
+from understudy.replies import Fault, FaultKind, Reply, read_hint
 from understudy.rules import Ruleset
+from understudy.suspensions import Cause
+
+A_POLICY = "builtin/policy"
+"""The rule id of an open verdict on words that read like a filter's."""
+NO_FILTER = (401, 402, 408, 429, *range(501, 600))
+"""Statuses with which no filter refuses: words such as `policy` say something else there. Some filters send a 500."""
 
 
 class Exchange:
@@ -47,6 +56,11 @@ class Exchange:
         self.budget: Budget = request.spent.left_of(lineup.route.budget)
         self.outcomes: list[Outcome] = []
         self.attempt: Attempt | None = None
+        """The attempt under way; of two the newer one."""
+        self._beside: Attempt | None = None
+        self._was_hedged = False
+        self._heard: set[Candidate] = set()
+        """Who has shown a first event."""
         self.waited = 0.0
         """Seconds that were spent waiting for a candidate to come back."""
         self._sent = 0
@@ -57,7 +71,9 @@ class Exchange:
         self._ticket = 0  # that of the latest attempt
         self._released = 0  # the number of the attempt whose reply the tool gets
         self._chooser = Chooser(request, lineup, selector, sessions)
-        self._lessons = Lessons(self.suspensions, request, random)
+        self._lessons = Lessons(self.suspensions, request, random, several=self._chooser.has_several_credentials)
+        self._comparison: Comparison | None = None
+        """The open verdict that another candidate's reply may explain."""
 
     def __repr__(self) -> str:
         tried = ", ".join(f"{outcome.attempt.candidate}: {outcome.verdict.label}" for outcome in self.outcomes)
@@ -77,7 +93,15 @@ class Exchange:
 
     @property
     def best(self) -> int:
-        """The number of the attempt whose real reply is the most hopeful one so far; 0 without one."""
+        """The number of the attempt whose real reply the tool gets if nothing better comes; 0 without one.
+
+        That is the most hopeful one, but for a second opinion: then it is the reply that this is about (J02).
+        """
+        if self._released:
+            return self._released
+        compared = self._comparison
+        if compared is not None and not compared.known and self.outcomes[compared.number - 1].releasable:
+            return compared.number
         hopeful = [outcome for outcome in self.outcomes if outcome.releasable]
         return max(hopeful, key=lambda outcome: outcome.hope).attempt.number if hopeful else 0
 
@@ -109,18 +133,58 @@ class Exchange:
         return self._sent < self.budget.attempts and now < self.deadline
 
     def has_another(self, now: float) -> bool:
-        """Whether another candidate could be tried right now instead of the current one."""
+        """Whether there is something else to go on with than the current attempt.
+
+        That is another candidate that could be tried right now, or the reply that it is a second opinion on.
+        """
+        if self.attempt is not None and self.attempt.opinion:
+            return True
         if self.attempt is None or not self.may_begin(now):
             return False
         self.suspensions.expire()
         return self._chooser.has_other_than(self.attempt.candidate)
 
-    def first_byte_limit(self, now: float) -> float:
-        """How many seconds the current attempt may stay without any byte of a reply; infinite: it may not be cut."""
-        limit = self.budget.first_event if self.request.streamed else self.budget.silence or math.inf
-        if limit == math.inf or not self.has_another(now):
+    @property
+    def under_way(self) -> tuple[Attempt, ...]:
+        """The attempts that go on, the older one first: two at most."""
+        return tuple(each for each in (self._beside, self.attempt) if each is not None)
+
+    def ask_at(self, of: Candidate, sent_at: float) -> float:
+        """When another candidate is to be asked as well, if an attempt shows no event until then (section 5c).
+
+        ``sent_at``: when it was sent. Infinite: never.
+        """
+        budget, streamed = self.budget, self.request.streamed
+        first = min(budget.hedge_after, budget.first_event) if streamed else budget.silence
+        if not (budget.hedge_after and first and self.request.generating) or self._chooser.only is not None:
             return math.inf
-        return max(0.0, min(limit, self.deadline - now))
+        if self.request.bound_to or len(self.lineup.members) < 2 or self._sent >= budget.attempts:
+            return math.inf
+        if any(each.opinion for each in self.under_way):
+            return math.inf  # there is a reply in hand, and one extra attempt is enough
+        own = self.suspensions.first_events.own_limit(self._times_of(of))
+        return sent_at + (first if own is None else own)
+
+    def end_at(self, of: Candidate, sent_at: float, now: float) -> float:
+        """When an attempt that shows no event is given up; infinite: it may take as long as it takes.
+
+        With hedging off that is for another candidate, else when a real reply is in hand, or when another candidate was
+        asked as well: then the budget bounds all of it, unless the candidate is known to be slow.
+        """
+        limit = self.budget.first_event if self.request.streamed else self.budget.silence or math.inf
+        if self.best:
+            return sent_at + limit
+        if limit == math.inf:
+            return math.inf
+        if self.ask_at(of, sent_at) == math.inf and self.has_another(now):
+            return min(sent_at + limit, self.deadline)
+        if not self._was_hedged:
+            return math.inf
+        own = self.suspensions.first_events.own_limit(self._times_of(of))
+        return max(self.deadline, sent_at + own if own is not None else 0.0)
+
+    def _times_of(self, of: Candidate) -> tuple[Key, bool]:
+        return key_of(of, Scope.CANDIDATE), self.request.streamed
 
     def first_output_limit(self, now: float, sent_at: float) -> float:
         """The same for a stream that has begun, without any real output; it counts from the sending."""
@@ -130,8 +194,10 @@ class Exchange:
         return max(0.0, min(sent_at + limit, self.deadline) - now)
 
     def is_ready(self) -> bool:
-        """Whether a wait can end early: somebody was resumed by hand, or has proven to be back."""
+        """Whether a wait can end early: somebody was resumed by hand, has proven to be back, or has compared."""
         self.suspensions.expire()
+        if self._comparison is not None and self._comparison.waits:
+            return not self.suspensions.learned.is_compared(self._comparison.signature.id)
         if self._again is None:
             return self._chooser.has_come_back(None)
         return not self._again.ticket and not self._again.refresh and self._chooser.has_come_back(self._again.candidate)
@@ -147,6 +213,8 @@ class Exchange:
             raise RuntimeError("begin() for the second time")
         self._begun = True
         self.suspensions.expire()
+        if self.request.generating:
+            self.suspensions.want(self.lineup.keys)
         if (waiting := self._chooser.seat_back_in(now, self.budget.patience)) is not None:
             seat, seconds = waiting
             self._again = Attempt(0, seat)
@@ -163,6 +231,9 @@ class Exchange:
         if now < until and not self.is_ready():
             return Wait(until - now, reason)
         self._wait = None
+        if self._comparison is not None and self._comparison.waits:
+            self.waited += max(0.0, now - since)
+            return self._reconsider(self._comparison, now)
         again, self._again = self._again, None
         if again is None:
             self.waited += max(0.0, now - since)
@@ -174,31 +245,80 @@ class Exchange:
         self.suspensions.end_probe(again.ticket)
         return self._next(now)
 
-    def judge(self, reply: Reply, now: float) -> Step:
-        """What the reply to the current attempt means: release it, try another candidate, or give up.
+    def hedge(self, of: Candidate, now: float) -> Attempt | None:
+        """An attempt is silent: ask another candidate as well; None when there is none to ask right now.
 
+        Two at a time: with two under way the older one is given up for it.
+        """
+        if self.attempt is None or self.attempt.opinion or not self.may_begin(now):
+            return None
+        self.suspensions.expire()
+        if not self._chooser.untried_besides(of) or (picked := self._chooser.choose()) is None:
+            return None
+        if self._beside is not None:
+            self._lose(self._beside, f"{picked} is asked in its place", now)
+            self.attempt = replace(self.attempt, number=len(self.outcomes) + 1)
+        self._beside, self._was_hedged = self.attempt, True
+        return self._send(picked, now)
+
+    def spoke(self, of: Candidate, seconds: float) -> None:
+        """An attempt has shown its first event, so many seconds after it was sent."""
+        if self.request.generating:
+            self._heard.add(of)
+            self.suspensions.first_events.spoke(self._times_of(of), seconds)
+
+    def judge(self, reply: Reply, now: float, of: Candidate | None = None) -> Step:
+        """What the reply to an attempt means: release it, try another candidate, or give up.
+
+        ``of``: whose it is, where two are under way; what fails then leaves the other one to go on.
         Raises RuntimeError when no attempt is under way; nothing has changed then.
         """
+        if self._beside is None:
+            return self._judge(reply, now)
+        attempt = self._beside if of == self._beside.candidate else self.attempt
+        assert attempt is not None
+        failure = self._widened(self._failure(attempt, reply, now))
+        verdict, default = failure.verdict, failure.default
+        if verdict.label is Label.OK or (verdict.certain and not self._goes_on(verdict, default, reply.fault)):
+            self._win(attempt, now)
+            return self._judge(reply, now)
+        attempt = self._take_attempt("judge", of)
+        outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
+        self.outcomes.append(outcome)
+        if reply.fault is None:
+            self._held(self._lessons.hear(replace(failure, attempt=attempt)))
+        self.outcomes[-1] = replace(outcome, suspension=self._lessons.learn(replace(failure, attempt=attempt)))
+        self.suspensions.end_probe(attempt.ticket)
+        self._chooser.exclude(attempt.candidate, default, self.outcomes)
+        return Continue()
+
+    def _judge(self, reply: Reply, now: float) -> Step:
+        """The same for the only attempt under way."""
         attempt = self._take_attempt("judge")
-        failure = self._failure(attempt, reply, now)
+        failure = self._widened(self._failure(attempt, reply, now))
         verdict, default = failure.verdict, failure.default
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
         if reply.fault is None:
-            self._confirm(attempt.candidate, refusals=verdict.label is not Label.MODEL_UNSUPPORTED)
+            self._held(self._lessons.hear(failure))
+        if attempt.opinion and verdict.label is not Label.OK:
+            return self._second_opinion(failure)
         if not self._goes_on(verdict, default, reply.fault):
+            if verdict.label is Label.OK:
+                self._answered(attempt, now)
+            elif (step := self._compare(failure, reply)) is not None:
+                return step
+            outcome = self.outcomes[-1]
             stale = reply.fault is not None and reply.fault.reused  # closed while idle, which says nothing
             if verdict.label is not Label.OK and default.scope is not None and not stale:
                 # That it is not replayed is no reason to ask the same candidate next time.
                 self.outcomes[-1] = outcome = replace(outcome, suspension=self._lessons.learn(failure))
             self.suspensions.end_probe(attempt.ticket)
-            if verdict.label is Label.OK:
-                self._chooser.take_seat(attempt.candidate)
             if outcome.releasable:
                 return self._release(attempt.number)
             self._chooser.exclude_all()
             return self._final(now)
-        once = not self._chooser.was_repeated(attempt.candidate)
+        once = not self._chooser.was_repeated(attempt.candidate) and self._covers_the_untried(attempt.candidate)
         repeat = repeat_of(failure, self.budget.patience, self.random) if once else None
         if repeat is not None and self.may_begin(now + repeat.seconds):
             return self._repeat(failure, repeat)
@@ -207,15 +327,22 @@ class Exchange:
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return self._next(now)
 
-    def accept(self) -> None:
-        """The current attempt has shown real output, or a reply that needs no decision: it is released as it is."""
+    def accept(self, of: Candidate | None = None) -> int:
+        """An attempt has shown real output, or a reply that needs no decision: it is released as it is.
+
+        ``of``: whose it is, where two are under way. Returns its number.
+        """
+        if self._beside is not None and self.attempt is not None:
+            self._win(self._beside if of == self._beside.candidate else self.attempt, self.suspensions.clock())
         attempt = self._take_attempt("accept")
-        self.outcomes.append(Outcome(attempt, Verdict(Label.OK, "builtin/output"), 200, None, 0))
-        self._confirm(attempt.candidate, refusals=True)
+        now, verdict = self.suspensions.clock(), Verdict(Label.OK, "builtin/output")
+        self.outcomes.append(Outcome(attempt, verdict, 200, None, 0))
+        self._held(self._lessons.hear(Failure(attempt, verdict, DEFAULTS[Label.OK], None, None, now)))
+        self._answered(attempt, now)
         # Proven it is at its terminal event only; but it is worth asking again.
         self.suspensions.end_probe(attempt.ticket)
-        self._chooser.take_seat(attempt.candidate)
         self._released = attempt.number
+        return attempt.number
 
     def unsendable(self, label: Label, rule: str, reason: str, now: float) -> Step:
         """The current attempt could not even be built for its candidate: on to the next, nobody is suspended.
@@ -232,6 +359,11 @@ class Exchange:
             suspension = self._lessons.learn(rejected)
         self.outcomes.append(Outcome(attempt, Verdict(label, rule, reason), 0, suspension, 0))
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
+        if self.attempt is not None:
+            return self.hedge(self.attempt.candidate, now) or Continue()
+        if attempt.opinion and self._comparison is not None:
+            self.suspensions.learned.asked -= 1
+            return self._ask(self._comparison, now)
         return self._next(now)
 
     def renewed(self) -> None:
@@ -263,14 +395,16 @@ class Exchange:
         failure = self._failure(released, reply, now)
         if failure.default.scope is None:
             return None
-        suspension = self._lessons.learn(failure)
+        suspension = self._lessons.learn(failure, final=True)
         return Outcome(released, failure.verdict, reply.status, suspension, failure.default.hope, reply.fault)
 
     def cancelled(self) -> None:
         """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""
         # Not that of the attempt under way: there may be none, if an exception came in between.
-        self.suspensions.end_probe(self._ticket)
-        self.attempt = self._again = self._wait = None
+        for ticket in (self._ticket, *(each.ticket for each in self.under_way)):
+            self.suspensions.end_probe(ticket)
+        self._end_comparison()
+        self.attempt = self._beside = self._again = self._wait = None
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -280,38 +414,88 @@ class Exchange:
             self.suspensions.expire()
             if (picked := self._chooser.choose(anew=anew)) is not None:
                 return self._send(picked, now)
+            if (doubtful := self._chooser.in_doubt()) is not None:
+                return self._send(doubtful, now, early=True)
             # Measured from the start, so that a candidate that is suspended anew meanwhile does not add another wait;
             # and from now, should the clock have been set back.
             limit = min(self.started, now) + self.budget.wait
             limit = min(limit, math.nextafter(self.deadline, now))
-            if (due := self._chooser.due(now, limit)) is not None:
+            waits = not (self.suspensions.has_doubts and self._chooser.all_refuse())  # F17: they are told at once
+            if waits and (due := self._chooser.due(now, limit, self._lessons.is_cut)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")
+            if (withheld := self._chooser.withheld()) is not None:
+                return self._send(withheld, now)
             if (early := self._chooser.early_probe()) is not None:
                 return self._send(early, now, early=True)
         return self._final(now)
 
     def _send(
-        self, candidate: Candidate, now: float, *, refresh: bool = False, early: bool = False, ticket: int = 0
+        self,
+        candidate: Candidate,
+        now: float,
+        *,
+        refresh: bool = False,
+        early: bool = False,
+        ticket: int = 0,
+        opinion: bool = False,
     ) -> Attempt:
         repeat = self._chooser.send(candidate)
         self._sent += 1
         self._ticket = ticket = ticket or self.suspensions.ticket()
         if self.request.generating:
             self.suspensions.begin_probe(candidate, ticket)
-        self.attempt = Attempt(len(self.outcomes) + 1, candidate, repeat, refresh, early, ticket, now)
+        number = len(self.outcomes) + (1 if self._beside is None else 2)
+        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion)
         return self.attempt
 
     def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:
         """What a reply means for its attempt, should that have failed."""
         verdict = self._judged(reply)
         default = action(verdict, reply.fault)
-        hint = read_hint(reply, now) if default.hint_cap else None
-        return Failure(attempt, verdict, default, hint, reply.fault, now)
+        if (
+            reply.fault is not None
+            and reply.fault.kind is FaultKind.CUT
+            and self.lineup.route.hold is HoldUntil.COMPLETE
+        ):
+            default = replace(default, repeat=False)  # most of an answer was paid for: not again to the same
+        hint = read_hint(reply, now + self.request.ahead) if default.hint_cap else None
+        whole = default.scope is Scope.CREDENTIAL
+        if whole and not self._is_whole(attempt.candidate, now):
+            default = replace(default, scope=Scope.CANDIDATE)
+        return Failure(attempt, verdict, default, hint, reply.fault, now, whole)
+
+    def _is_whole(self, candidate: Candidate, now: float) -> bool:
+        """Whether a reply that speaks of the whole credential is to be believed (J05)."""
+        owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
+        return self.suspensions.answers.is_whole(owner, candidate.model, now)
+
+    def _widened(self, failure: Failure) -> Failure:
+        """A reset is not an outage: the upstream is out only when it repeats itself on another connection.
+
+        That is a connection that began after the one before had failed, within ten seconds: of another credential, or
+        of the same one where no other is left there to be asked first.
+        """
+        fault, attempt = failure.fault, failure.attempt
+        if fault is None or fault.kind is not FaultKind.CLOSED or fault.reused:
+            return failure
+        name = attempt.candidate.upstream.name
+        before = self.suspensions.closed(name, attempt.candidate.credential.name, attempt.begun, failure.at)
+        if not before or (
+            before == attempt.candidate.credential.name and self._chooser.has_other_credential(attempt.candidate)
+        ):
+            return failure
+        return replace(failure, default=replace(failure.default, scope=Scope.UPSTREAM, repeat=False))
+
+    def _covers_the_untried(self, candidate: Candidate) -> bool:
+        """Whether a repeat leaves an attempt for each candidate that is free and was not tried (law 2)."""
+        return self.budget.attempts - self._sent > self._chooser.untried_besides(candidate)
 
     def _judged(self, reply: Reply) -> Verdict:
         """The verdict, with what the route says about its label on top of what its rule does."""
         verdict = self.ruleset.judge(reply)
+        if verdict.is_open and self._may_be_policy(verdict, reply):
+            verdict = replace(verdict, label=Label.CONTENT_FILTERED, rule=A_POLICY, then=AS_USUAL)
         wanted = dict(self.lineup.route.actions).get(verdict.label) if self.lineup.route.actions else None
         if wanted is None:
             return verdict
@@ -320,16 +504,46 @@ class Exchange:
         }
         return replace(verdict, then=replace(verdict.then, **stated))
 
-    def _confirm(self, candidate: Candidate, *, refusals: bool) -> None:
-        """A candidate has answered: earlier outcomes get the suspension that holds from now on."""
-        for number, suspension in self._lessons.confirm(candidate, refusals=refusals):
-            self.outcomes[number - 1] = replace(self.outcomes[number - 1], suspension=suspension)
+    @staticmethod
+    def _may_be_policy(verdict: Verdict, reply: Reply) -> bool:
+        """Whether an open verdict may be about a filter, round which nobody is led (J03)."""
+        if reply.fault is not None or verdict.label in (Label.OK, Label.CONTENT_FILTERED):
+            return False
+        if verdict.then.replay is not None:
+            return False  # somebody has said what to do about it
+        if verdict.label in ENDS:
+            return reads_like_policy(reply)
+        # What goes on anyway: only an error that says so itself, and no limit or login is meant.
+        return bool(reply.errors) and reply.status not in NO_FILTER and reads_like_policy(reply)
 
-    def _take_attempt(self, what: str) -> Attempt:
+    def _take_attempt(self, what: str, of: Candidate | None = None) -> Attempt:
+        """An attempt is over. Numbers are in the order of the ends, so that each finds its outcome by its own."""
         if self.attempt is None:
             raise RuntimeError(f"{what}() without an attempt under way")
-        attempt, self.attempt = self.attempt, None
-        return attempt
+        taken, other, self._beside = self.attempt, self._beside, None
+        if other is not None and of == other.candidate:
+            taken, other = other, taken
+        number = len(self.outcomes) + 1
+        self.attempt = replace(other, number=number + 1) if other is not None else None
+        return replace(taken, number=number)
+
+    def _win(self, winner: Attempt, now: float) -> None:
+        """Of two attempts this one is the answer."""
+        for other in self.under_way:
+            if other is not winner:
+                self._lose(other, f"{winner.candidate} was faster", now)
+        self._beside, self.attempt = None, replace(winner, number=len(self.outcomes) + 1)
+
+    def _lose(self, loser: Attempt, why: str, now: float) -> None:
+        """An attempt is given up for another one: that is no fault, and suspends nothing; but it was slow."""
+        waited = max(0.0, now - loser.begun)
+        said = f"given up after {waited:.1f} s: {why}"
+        verdict = Verdict(Label.UNKNOWN, "builtin/hedged", said, certain=False)
+        number = len(self.outcomes) + 1
+        self.outcomes.append(Outcome(replace(loser, number=number), verdict, 0, None, 0, hedged=True))
+        self.suspensions.end_probe(loser.ticket)
+        if loser.candidate not in self._heard:
+            self.suspensions.first_events.given_up(self._times_of(loser.candidate), waited)
 
     def _goes_on(self, verdict: Verdict, default: Default, fault: Fault | None) -> bool:
         if fault is not None and fault.sent and not self.request.replay_after_sent:
@@ -353,12 +567,161 @@ class Exchange:
         self._wait = (now, now + seconds, reason)
         return Wait(seconds, reason)
 
+    def _answered(self, attempt: Attempt, now: float) -> None:
+        """A candidate has answered: that says something about it, and about the reply that it may explain."""
+        candidate = attempt.candidate
+        self._chooser.take_seat(candidate)
+        if self.request.generating:
+            owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
+            self.suspensions.answers.answered(owner, candidate.model, now)
+        compared = self._comparison
+        if compared is not None and compared.failure.attempt.candidate != candidate:
+            suspension = self._lessons.learn(compared.blame(now), final=True)
+            if not compared.known:
+                compared.learn(self.suspensions.learned, Cause.CANDIDATE, candidate.credential.name)
+                self._note(compared, Compared.CANDIDATE)
+            at = compared.number - 1
+            self.outcomes[at] = replace(self.outcomes[at], suspension=suspension)
+        self._end_comparison()
+
+    # -- comparison ----------------------------------------------------------------------------------------------
+
+    def _compare(self, failure: Failure, reply: Reply) -> Step | None:
+        """What to do about a reply that would end the call, None: that it does (J01, J03)."""
+        attempt, learned, now = failure.attempt, self.suspensions.learned, failure.at
+        if (before := self._comparison) is not None:
+            if failure.fault is None and failure.verdict.label in REFUSALS:
+                # It was taken for the candidate's own, and now another one refuses as well.
+                before.learn(learned, Cause.REQUEST, attempt.candidate.credential.name)
+                self._note(before, Compared.REQUEST)
+                if self.best == before.number:
+                    self.suspensions.end_probe(attempt.ticket)
+                    return self._first_reply(before, now)
+            self._end_comparison()
+            return None
+        if not may_be_compared(failure, reply, self.request, self.lineup.route) or not self.may_begin(now):
+            return None
+        self.suspensions.expire()
+        self.suspensions.end_probe(attempt.ticket)
+        if self._chooser.witness(attempt.candidate) is None:
+            return None
+        upstream = attempt.candidate.upstream.name
+        lesson = learned.get(identity_of(reply, upstream))
+        signature = lesson.signature if lesson is not None else signature_of(reply, upstream, self.request.asked)
+        compared = Comparison(failure, signature)
+        if lesson is None:
+            self._comparison = compared
+            self._note(compared, Compared.ASKED)
+            return self._ask(compared, now)
+        learned.saw(signature.id)
+        if lesson.cause is not Cause.CANDIDATE:
+            self._note(compared, Compared.KNOWN_REQUEST)
+            return None
+        self._comparison = compared
+        return self._go_past(compared, now)
+
+    def _ask(self, compared: Comparison, now: float) -> Step:
+        """Ask another candidate, or wait for the exchange that does so at this moment."""
+        learned, identity = self.suspensions.learned, compared.signature.id
+        witness = self._chooser.witness(compared.failure.attempt.candidate) if self.may_begin(now) else None
+        if witness is None:
+            return self._first_reply(compared, now)
+        if not compared.claimed and not compared.waits and learned.is_compared(identity):
+            seconds = min(COMPARED_WITHIN, self.budget.wait, math.nextafter(self.deadline, now) - now)
+            if seconds > 0:
+                compared.waits = True
+                return self._pause(now, seconds, "another call finds out whose fault this reply is")
+        compared.waits = False
+        compared.claimed = compared.claimed or learned.claim(identity)
+        learned.asked += 1
+        return self._send(witness, now, opinion=True)
+
+    def _reconsider(self, compared: Comparison, now: float) -> Step:
+        """Another exchange has compared, or given up, or takes too long."""
+        lesson = self.suspensions.learned.get(compared.signature.id)
+        self.suspensions.expire()
+        if lesson is None:
+            return self._ask(compared, now)
+        compared.waits = False
+        self.suspensions.learned.saw(compared.signature.id)
+        if lesson.cause is Cause.CANDIDATE and self.may_begin(now):
+            return self._go_past(compared, now)
+        self._note(compared, Compared.KNOWN_REQUEST)
+        return self._first_reply(compared, now)
+
+    def _go_past(self, compared: Comparison, now: float) -> Step:
+        """The reply is known to be its candidate's own fault: go on, and let it pay when another one answers."""
+        compared.known = True
+        self._note(compared, Compared.KNOWN_CANDIDATE)
+        return self._next(now)
+
+    def _second_opinion(self, failure: Failure) -> Step:
+        """The other candidate did not answer either (J02)."""
+        attempt, compared = failure.attempt, self._comparison
+        assert compared is not None
+        refuses = failure.fault is None and failure.verdict.label in REFUSALS
+        # It is not asked once more, as it would be otherwise: what that might cure says nothing against it.
+        repeat = repeat_of(failure, 0.0, self.random)
+        stale = (failure.fault is not None and failure.fault.reused) or (repeat and repeat.reason is Reason.REFRESH)
+        if not refuses and not stale:
+            self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._lessons.learn(failure))
+        self.suspensions.end_probe(attempt.ticket)
+        self._chooser.exclude(attempt.candidate, failure.default, self.outcomes)
+        if (
+            not refuses
+            and compared.is_no_answer
+            and self._chooser.witness(compared.failure.attempt.candidate) is not None
+        ):
+            # What is no answer is not given to the tool as one because the second one happens to be out of order.
+            return self._ask(compared, failure.at)
+        cause = Cause.REQUEST if refuses else Cause.UNDECIDED
+        compared.learn(self.suspensions.learned, cause, attempt.candidate.credential.name)
+        self._note(compared, Compared(cause.value))
+        return self._first_reply(compared, failure.at)
+
+    def _first_reply(self, compared: Comparison, now: float) -> Step:
+        """The tool gets the reply that was compared, as it came; or what may be said in its place (W07)."""
+        outcome = self.outcomes[compared.number - 1]
+        self._end_comparison()
+        if outcome.releasable:
+            return self._release(outcome.attempt.number)
+        self._chooser.exclude_all()
+        return self._final(now)
+
+    def _end_comparison(self) -> None:
+        if self._comparison is not None and self._comparison.claimed:
+            self.suspensions.learned.give_up(self._comparison.signature.id)
+        self._comparison = None
+
+    def _note(self, compared: Comparison, what: Compared) -> None:
+        at = compared.number - 1
+        self.outcomes[at] = replace(self.outcomes[at], compared=what, signature=compared.signature.id)
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Nobody else is asked: what the replies say together (J04)."""
+        alike, changes = self._lessons.settle(self.outcomes)
+        self._held(changes)
+        if alike:
+            for at, outcome in enumerate(self.outcomes):
+                if outcome.status > 0:
+                    self.outcomes[at] = replace(outcome, compared=Compared.ALIKE)
+
+    def _held(self, changes: Changes) -> None:
+        """The suspensions of earlier attempts have changed."""
+        for number, suspension in changes:
+            self.outcomes[number - 1] = replace(self.outcomes[number - 1], suspension=suspension)
+
     def _release(self, number: int, *, final: bool = False, retry: bool = True) -> Release:
+        self._settle()
         self._released = number
         return Release(number, final, retry)
 
     def _final(self, now: float) -> Step:
         """Nothing is left to try: the most hopeful real reply, or an answer of our own."""
+        self._settle()
+        self._end_comparison()
         excluded = self._chooser.used
         found = chances(self.request, self.lineup, self.selector, self.outcomes, excluded)
         if self.best:

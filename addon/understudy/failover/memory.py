@@ -123,5 +123,5 @@ def _fingerprint(plan: Plan, body: bytes) -> bytes:
     """What is the same in a request and the tool's own retries of it, and hardly ever in two others."""
     found = blake2b(body, digest_size=16)
     for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias):
-        found.update(b"\0" + part.encode("utf-8", "surrogateescape"))
+        found.update(b"\0" + part.encode("utf-8", "surrogatepass"))
     return found.digest()

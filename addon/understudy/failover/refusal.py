@@ -17,6 +17,7 @@ from understudy.model import Candidate, Label, Suspension, printable
 RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
 OFFLINE = ", because none of their upstreams can be reached from here: check the network of this machine first"
+REJECTED = "its upstream does not take the secret: give this credential another one in the pool file"
 LISTED = 20
 """How many candidates an answer lists."""
 LIMITS = (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
@@ -29,8 +30,9 @@ def chances(
 ) -> dict[Candidate, Suspension | None]:
     """The members with which another round could end better, each with what it has to wait for.
 
-    Left out are those whose upstream may not be used, and of those that are free: the ones that would say the same
-    again, and the ones that this request does not get to (``excluded``, as bits).
+    Left out are those whose upstream may not be used, those that are out because everybody refuses this very request,
+    and of those that are free: the ones that would say the same again, and the ones that this request does not get to
+    (``excluded``, as bits).
     """
     last = {outcome.attempt.candidate: outcome for outcome in outcomes}
     found: dict[Candidate, Suspension | None] = {}
@@ -40,6 +42,8 @@ def chances(
         suspension, said = _running(lineup, selector, member), last.get(member)
         if suspension is None and (said.hope < CURABLE if said else excluded >> position & 1):
             continue
+        if suspension is not None and suspension.doubt and said is not None and said.hope < CURABLE:
+            continue  # it is out because everybody refuses this very request
         found[member] = suspension
     return found
 
@@ -108,12 +112,14 @@ def _line(
     if reason := request.why_not(member):
         return f"{name}: {reason}"
     if suspension is not None:
-        why = f": {suspension.evidence}" if suspension.evidence else ""
+        told = _told(suspension.label, suspension.rule, suspension.evidence)
+        why = f": {told}" if told else ""
         due = duration(suspension.until - now)
         return f"{name}: {suspension.reason}, suspended for another {due}{why}"
     for outcome in reversed(outcomes):
         if outcome.attempt.candidate == member:
-            return f"{name}: {outcome.verdict.label} by {outcome.verdict.rule}: {outcome.verdict.evidence}"
+            verdict = outcome.verdict
+            return f"{name}: {verdict.label} by {verdict.rule}: {_told(verdict.label, verdict.rule, verdict.evidence)}"
     if excluded:
         return f"{name}: not tried: what another candidate answered applies to it too"
     budget = lineup.route.budget
@@ -127,6 +133,17 @@ def clock_time(at: float, now: float) -> str:
     except (ValueError, OverflowError, OSError):
         return "a time beyond the calendar"
     return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")
+
+
+def _told(label: Label, rule: str, evidence: str) -> str:
+    """The evidence, as far as a tool may see it.
+
+    Some tools look for words such as "invalid x-api-key" and then tell their user to log in, which would not help: the
+    credential that was rejected is not theirs.
+    """
+    if label is not Label.CREDENTIAL_REJECTED or rule.startswith("builtin/"):
+        return evidence
+    return REJECTED
 
 
 def duration(seconds: float) -> str:

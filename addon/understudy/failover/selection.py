@@ -7,12 +7,12 @@ candidate, so that picking among ten thousand is a handful of machine-wide opera
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from weakref import WeakSet
 
 from cachetools import LRUCache
 
-from understudy.model import Candidate, Choice, Key, Route, Scope, Strategy, Suspension, key_of, keys_of
+from understudy.model import Candidate, Choice, Key, Relatives, Route, Scope, Strategy, Suspension, key_of, keys_of
 from understudy.suspensions import Suspensions
 
 LINEUPS = 1024
@@ -24,8 +24,11 @@ class Lineup:
 
     def __init__(self, route: Route, alias: str, dialect: str, members: Mapping[Candidate, Choice]) -> None:
         self.route, self.alias, self.dialect = route, alias, dialect
-        ranked = sorted(members.items(), key=lambda member: member[1].priority)
-        self.members = tuple(candidate for candidate, _ in ranked)
+        ranked = sorted(
+            ((member, choice, _rank(route, dialect, member, choice)) for member, choice in members.items()),
+            key=lambda member: member[2],
+        )
+        self.members = tuple(candidate for candidate, _, _ in ranked)
         self.choices = members
         """The line of the route that each member comes from."""
         self.everyone = (1 << len(self.members)) - 1
@@ -33,6 +36,9 @@ class Lineup:
         """The members whose secret is missing, as bits: they are never picked."""
         self.is_single = (self.everyone & ~self.out_of_use).bit_count() == 1
         """Whether there is one member only that can be sent at all."""
+        self.has_several_credentials = (
+            len({each.credential.name for each in self.members if not each.credential.missing}) > 1
+        )
         self._cursors: dict[tuple[int, int], int] = {}
         """Where the round robin of a tier and weight goes on."""
         self._credit: dict[int, dict[int, int]] = {}
@@ -42,22 +48,22 @@ class Lineup:
         self._blocked: dict[Scope, int] = dict.fromkeys(Scope, 0)
         self._positions: dict[Key, list[int]] = {}
         self._tiers: dict[int, dict[int, int]] = {}
-        """Priority -> weight -> the members that have both, as bits."""
+        """Rank, see :func:`_rank` -> weight -> the members that have both, as bits."""
         placed: dict[tuple[int, int], list[int]] = {}
-        for position, (member, choice) in enumerate(ranked):
+        for position, (member, choice, rank) in enumerate(ranked):
             weight = choice.weight if route.strategy is Strategy.WEIGHTED else 1
-            placed.setdefault((choice.priority, weight), []).append(position)
+            placed.setdefault((rank, weight), []).append(position)
             for key in keys_of(member):
                 self._positions.setdefault(key, []).append(position)
-        for (priority, weight), positions in placed.items():
-            self._tiers.setdefault(priority, {})[weight] = _bits(positions)
+        for (rank, weight), positions in placed.items():
+            self._tiers.setdefault(rank, {})[weight] = _bits(positions)
 
     def __repr__(self) -> str:
         free = self.available()
         return f"Lineup({self.route.pattern}: {', '.join(str(m) for m in self.members_of(free))})"
 
     @property
-    def keys(self) -> Iterable[Key]:
+    def keys(self) -> Collection[Key]:
         """Everything that can be suspended here."""
         return self._positions.keys()
 
@@ -195,6 +201,12 @@ class Selector:
     def is_probed(self, candidate: Candidate, besides: int = 0) -> bool:
         """Whether another attempt finds out right now whether this candidate is back."""
         return any(self.suspensions.is_probed(key, besides) for key in keys_of(candidate))
+
+
+def _rank(route: Route, dialect: str, member: Candidate, choice: Choice) -> int:
+    """The order of tiers: by priority, and in each those of the tool's own dialect before its relatives (A09)."""
+    relative = member.upstream.dialect != dialect and route.relatives is not Relatives.MIXED
+    return 2 * choice.priority + relative
 
 
 def _bits(positions: Sequence[int]) -> int:

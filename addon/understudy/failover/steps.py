@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from understudy.failover.affinity import NOTHING_SPENT, Spent
 from understudy.model import Candidate, Label, Suspension, Verdict
 from understudy.replies import Fault, FaultKind
 
+HEDGED = "hedged"
+"""What stands in the place of a label where an attempt was given up because another one was faster."""
 ABOUT_THE_REQUEST = (
     Label.MODEL_UNSUPPORTED,
     Label.CAPABILITY_UNSUPPORTED,
@@ -26,7 +29,8 @@ class Attempt:
     ``repeat``: it was tried before in this exchange. ``refresh``: its secret was rejected, so that it has to be fetched
     anew first; where that yields no other one, say :meth:`Exchange.unsendable`. ``early``: it is suspended, and asked
     all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
-    ``begun``: the reading of the clock when it was decided.
+    ``begun``: the reading of the clock when it was decided. ``opinion``: it is made for nothing but to settle whose
+    fault another candidate's reply is (J01).
     """
 
     number: int
@@ -36,6 +40,7 @@ class Attempt:
     early: bool = False
     ticket: int = field(default=0, compare=False)
     begun: float = field(default=0.0, compare=False)
+    opinion: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,29 @@ class Refuse:
     refused: bool = False
 
 
-type Step = Attempt | Wait | Release | Refuse
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Nothing: the other attempt of this request goes on."""
+
+
+type Step = Attempt | Wait | Release | Refuse | Continue
+
+
+class Compared(StrEnum):
+    """What became of an open verdict that would have ended the call (docs/architecture.md, section 5a)."""
+
+    ASKED = "asked"  # another candidate is asked, or is going to be
+    CANDIDATE = "candidate"  # the other one answered: it was this candidate's own fault
+    REQUEST = "request"  # the other one refused too: it is the request's fault
+    UNDECIDED = "undecided"  # the other one could not tell
+    KNOWN_CANDIDATE = "known_candidate"  # an earlier comparison has shown that it is the candidate's
+    KNOWN_REQUEST = "known_request"  # an earlier comparison has shown that it is the request's, or settled nothing
+    ALIKE = "alike"  # everybody who was asked refuses this request with the same label: the request is the suspect
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt came to."""
+    """What an attempt came to. ``compared`` and ``signature`` (its id): see :class:`Compared`."""
 
     attempt: Attempt
     verdict: Verdict
@@ -85,6 +107,15 @@ class Outcome:
     suspension: Suspension | None
     hope: int
     fault: Fault | None = None
+    compared: Compared | None = None
+    signature: str = ""
+    hedged: bool = False
+    """Whether it was given up because another candidate that was asked as well was faster."""
+
+    @property
+    def word(self) -> str:
+        """The label, or what stands in its place."""
+        return HEDGED if self.hedged else self.verdict.label.value
 
     @property
     def is_unreachable(self) -> bool:
@@ -108,7 +139,9 @@ class Request:
     ``blocked``: upstreams that may not be used, by name, each with the reason; ``barred``: the same for credentials.
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``session``: what tells the tool's
     conversation from others, "" when nothing does. ``bound_to``: the only credential that knows what the request speaks
-    of, "" when any may serve it (P04). ``spent``: what earlier rounds of the same request have used up.
+    of, "" when any may serve it (P04). ``spent``: what earlier rounds of the same request have used up. ``asked`` gives
+    the decoded body, so that nothing of it gets into what is remembered; None: it is not known. ``ahead``: seconds by
+    which the wall clock, in which vendors state dates, is ahead of the exchange's clock.
     """
 
     alias: str
@@ -120,6 +153,8 @@ class Request:
     session: str = ""
     bound_to: str = ""
     spent: Spent = NOTHING_SPENT
+    ahead: float = 0.0
+    asked: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
 
     def why_not(self, candidate: Candidate) -> str:
         """Why this candidate may not be used for this request, "" when it may."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any, BinaryIO
 
 from understudy.codec.content_encoding import decode_request
@@ -77,13 +78,29 @@ def _dump(file: _Counted) -> Iterator[SavedFlow]:
     from mitmproxy import exceptions, http  # here: mitmproxy takes a second to load
     from mitmproxy import io as flows
 
-    number = 0
-    try:
-        for number, flow in enumerate(flows.FlowReader(file).stream(), 1):  # type: ignore[arg-type]
-            if isinstance(flow, http.HTTPFlow):
-                yield flow_values(flow, number)
-    except exceptions.FlowReadException as error:
-        raise FlowFileError(f"this flow dump cannot be read from flow {number + 1} on: {error}") from None
+    stream = iter(flows.FlowReader(file).stream())  # type: ignore[arg-type]
+    for number in count(1):
+        try:
+            flow = next(stream, None)
+            saved = _checked(flow_values(flow, number)) if isinstance(flow, http.HTTPFlow) else None
+        except Exception as error:
+            # In a damaged flow members are missing or of another type, and mitmproxy's reader then fails in any way.
+            why = str(error) if isinstance(error, exceptions.FlowReadException) else "it is damaged"
+            raise FlowFileError(f"this flow dump cannot be read from flow {number} on: {why}") from None
+        if flow is None:
+            return
+        if saved is not None:
+            yield saved
+
+
+def _checked(saved: SavedFlow) -> SavedFlow:
+    """Raise TypeError for a flow whose members are not what they should be: mitmproxy takes them as they are."""
+    texts = (saved.id, saved.method, saved.host, saved.path, saved.error, saved.comment)
+    reply = saved.reply
+    status = reply.status if reply else 200
+    if not all(isinstance(text, str) for text in texts) or type(saved.port) is not int or type(status) is not int:
+        raise TypeError("a member is of another type")
+    return saved
 
 
 def flow_values(flow: Any, number: int) -> SavedFlow:

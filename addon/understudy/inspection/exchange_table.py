@@ -14,6 +14,15 @@ from understudy.failover import duration
 from understudy.model import OPEN_MARK
 from understudy.proxy.exchange_facts import Facts
 
+COMPARED = {
+    "candidate": "another candidate answers the same request",
+    "request": "another candidate refuses it too",
+    "undecided": "another candidate cannot tell",
+    "known_candidate": "known to be its own fault",
+    "known_request": "known, so no other candidate is asked",
+    "alike": "every candidate refuses alike",
+}
+"""What became of an open verdict, in words."""
 WIDEST_NAME = 40
 """Characters for a candidate's name; longer ones are cut."""
 WIDEST_TEXT = 90
@@ -90,9 +99,13 @@ def _row(entry: Facts) -> tuple[str, str, str]:
     said = f"{status}{label} by {rule}{mark}" if rule else f"{status}{label}"
     if isinstance(suspended := entry.get("suspended"), dict):
         said += f", {_text(suspended, 'what').partition(' ')[0]} suspended {duration(_number(suspended, 'seconds'))}"
+    if why := COMPARED.get(_text(entry, "compared")):
+        said += f", {why}"
     if evidence := _text(entry, "evidence"):
         said += f": {evidence}"
     again = " (again)" if entry.get("again") is True else ""
+    if entry.get("second_opinion") is True:
+        again = " (second opinion)"
     return f"{_number(entry, 'number') or _number(entry, 'attempt'):.0f}", f"{_name(entry)}{again}", said
 
 

@@ -8,13 +8,13 @@ attempt that may still be released in the end is held back until that is known.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
-from understudy.failover import Attempt, Exchange, Outcome, duration
+from understudy.codec.steady_clock import STEADY, ahead_of
+from understudy.failover import SHORT_STEP, Attempt, Compared, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
 from understudy.inspection.exchange_table import advised
 from understudy.model import OPEN_MARK, Candidate, Label, printable
@@ -50,14 +50,15 @@ type Listener = Callable[[http.HTTPFlow, Facts], None]
 class FlowJournal:
     """Writes to the log, to the flows, and tells its ``listeners`` of each exchange that is over.
 
-    ``show`` puts an attempt's flow where flows are looked at. ``clock`` gives Unix time in seconds.
+    ``show`` puts an attempt's flow where flows are looked at. ``clock`` is that of the exchanges, in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = STEADY) -> None:
         self.clock = clock
         self.show: Show = lambda attempt, tool: None
         self.listeners: list[Listener] = []
         self._facts: WeakKeyDictionary[Exchange, Facts] = WeakKeyDictionary()
+        self._begun: WeakKeyDictionary[Exchange, float] = WeakKeyDictionary()
         self._described: WeakKeyDictionary[Exchange, int] = WeakKeyDictionary()
         """The number of the latest attempt that has a line."""
         self._hopeful: WeakKeyDictionary[Exchange, tuple[int, http.HTTPFlow]] = WeakKeyDictionary()
@@ -67,7 +68,8 @@ class FlowJournal:
 
     def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
         """A call is about to be answered from the pool."""
-        facts = known.begin(exchange, plan, self.clock())
+        self._begun[exchange] = self.clock()
+        facts = known.begin(exchange, plan, self.clock() + ahead_of(self.clock))
         flow.metadata[known.KEY] = self._facts[exchange] = facts
 
     def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
@@ -82,7 +84,7 @@ class FlowJournal:
         """An attempt was not the one for the tool."""
         flow, exchange, outcome = abandoned.flow, abandoned.exchange, abandoned.outcome
         facts = self._facts_of(exchange)
-        facts.setdefault("failing", self._since(facts))
+        facts.setdefault("failing", self._since_begun(exchange))
         line = describe(exchange, outcome)
         logger.log(_level(outcome), line)
         self._described[exchange] = outcome.attempt.number
@@ -112,7 +114,10 @@ class FlowJournal:
         facts = self._facts_of(exchange)
         known.catch_up(facts, exchange)
         attempts = len(exchange.outcomes)
-        facts["released"] = self._since(facts)
+        facts["released"] = self._since_begun(exchange)
+        for line in compared(exchange):
+            logger.info(line)
+            _note(flow, line)
         if number:
             outcome = exchange.outcomes[number - 1]
             _drafts(exchange, outcome)
@@ -165,7 +170,7 @@ class FlowJournal:
             return
         self._publish(exchange, flow)
         known.catch_up(facts, exchange)
-        facts["seconds"] = self._since(facts)
+        facts["seconds"] = self._since_begun(exchange)
         facts.setdefault("answer", None)
         self._tell(flow, facts)
 
@@ -194,7 +199,9 @@ class FlowJournal:
 
     def _facts_of(self, exchange: Exchange) -> Facts:
         # Without began() nobody looks at them; whoever is told only half must not fail for it.
-        return self._facts.setdefault(exchange, {"exchange": "", "time": self.clock(), "tried": []})
+        self._begun.setdefault(exchange, self.clock())
+        now = self.clock() + ahead_of(self.clock)
+        return self._facts.setdefault(exchange, {"exchange": "", "time": now, "tried": []})
 
     def _tell(self, flow: http.HTTPFlow, facts: Facts) -> None:
         for listener in self.listeners:
@@ -204,9 +211,9 @@ class FlowJournal:
                 # To write about a call must never cost it.
                 logger.error(f"understudy: a call cannot be logged: {error!r}")
 
-    def _since(self, facts: Facts) -> float:
-        began: float = facts["time"]
-        return round(max(0.0, self.clock() - began), 4)
+    def _since_begun(self, exchange: Exchange) -> float:
+        now = self.clock()
+        return round(max(0.0, now - self._begun.get(exchange, now)), 4)
 
     def _publish(self, exchange: Exchange, flow: http.HTTPFlow, but: int = 0) -> None:
         """Show the attempt that was held back, unless it is the one that is released after all."""
@@ -245,7 +252,9 @@ def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence
     1/3 is the place of the candidate among those of the route. ``before``: to be said before the label.
     """
     verdict, suspension = outcome.verdict, outcome.suspension
-    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}: {before}{verdict.in_words}"
+    said = outcome.word if outcome.hedged else verdict.in_words
+    opinion = " (second opinion)" if outcome.attempt.opinion else ""
+    text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}{opinion}: {before}{said}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
         if suspension.since < outcome.attempt.begun:
@@ -278,6 +287,33 @@ def _passed_over(facts: Facts, number: int) -> str:
     ]
     more = [f"and {len(passed) - NAMED} more"] if len(passed) > NAMED else []
     return f" ({'; '.join([*told, *more])})"
+
+
+def compared(exchange: Exchange) -> list[str]:
+    """What a comparison of an exchange's replies came to, in a line each."""
+    lines = []
+    asked = [each for each in exchange.outcomes if each.attempt.opinion]
+    other = f"{asked[-1].attempt.candidate}" if asked else "another candidate"
+    head = "second opinion" if asked else "comparison"
+    for outcome in exchange.outcomes:
+        first, number = outcome.attempt.candidate, outcome.signature
+        match outcome.compared:
+            case Compared.CANDIDATE:
+                span = f", so {first} is suspended {duration(SHORT_STEP)}" if outcome.suspension is not None else ""
+                lines.append(f"{head}: {other} answers the same request{span} (signature {number})")
+            case Compared.REQUEST:
+                lines.append(f"{head}: {other} refuses too, so it is the request's fault (signature {number})")
+            case Compared.UNDECIDED:
+                lines.append(f"{head}: {other} cannot tell (signature {number})")
+            case Compared.KNOWN_CANDIDATE:
+                lines.append(f"known by comparison: the fault is {first}'s own (signature {number})")
+            case Compared.KNOWN_REQUEST:
+                lines.append(f"known by comparison: no other candidate is asked (signature {number})")
+            case Compared.ALIKE:
+                span = duration(SHORT_STEP)
+                lines.append(f"every candidate refuses alike, so the request is suspected: {span} for each at most")
+                break
+    return lines
 
 
 def _level(outcome: Outcome) -> int:

@@ -58,6 +58,9 @@ class Metrics:
         self._requests = counter("requests", "Calls that have a route, by how they ended.", "route", "mode", "answer")
         self._attempts = counter("attempts", "Attempts, by what came of them.", "credential", "label")
         self._verdicts = counter("verdicts", "Replies that were judged.", "mode", "label")
+        self._opinions = counter(
+            "second_opinions", "Second opinions, by what they came to (candidate, request, undecided).", "compared"
+        )
         self._replays = counter("replays", "Attempts after the first one of a call.", "route")
         self._suspensions = counter("suspensions", "Suspensions that attempts have earned.", "credential", "label")
         self._first_event = histogram(
@@ -76,6 +79,8 @@ class Metrics:
         for entry in tried:
             self._attempts.labels(own_name(entry["credential"]), entry["label"]).inc()
             self._verdicts.labels(mode, entry["label"]).inc()
+            if entry.get("compared") in ("candidate", "request", "undecided"):
+                self._opinions.labels(entry["compared"]).inc()
         for entry in (*tried, *([facts["ended"]] if "ended" in facts else ())):
             if "suspended" in entry:
                 self._suspensions.labels(own_name(entry["credential"]), entry["label"]).inc()

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.failover import Exchange, Lineup, Outcome, Request
 from understudy.inspection.journal import FlowJournal
 from understudy.model import Label, printable
@@ -33,13 +34,15 @@ class Tally:
     """What a candidate has done since the proxy started.
 
     ``answered``: replies that were released as good, and did not break off later. ``failed``: all others, by label.
-    ``last_answered``: when the last one was released.
+    ``last_answered``: when the last one was released. ``opinions``: how many of them were second opinions on another
+    candidate's reply, asked for nothing else.
     """
 
     answered: int = 0
     failed: Mapping[str, int] = field(default_factory=dict)
     last_answered: float | None = None
     last_failed: float | None = None
+    opinions: int = 0
 
 
 UNTRIED = Tally()
@@ -47,7 +50,10 @@ UNTRIED = Tally()
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """An attempt of an exchange. ``after``: seconds from the start of the exchange; ``seconds``: until its verdict."""
+    """An attempt of an exchange. ``after``: seconds from the start of the exchange; ``seconds``: until its verdict.
+
+    ``opinion``: a second opinion on another attempt's reply; ``compared``: what became of its own, see ``Compared``.
+    """
 
     number: int
     place: int
@@ -61,6 +67,8 @@ class Tried:
     again: bool
     after: float
     seconds: float
+    opinion: bool = False
+    compared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +122,11 @@ class _Noted:
     under_way: bool = True
     skipped: tuple[Skipped, ...] = ()
 
-    def told(self) -> Told:
+    def told(self, ahead: float) -> Told:
+        """``ahead``: of wall time."""
         return Told(
             self.flow,
-            self.started,
+            self.started + ahead,
             self.lineup.route.pattern,
             printable(self.request.alias),
             self.lineup.dialect,
@@ -142,12 +151,14 @@ class _Noted:
             printable(candidate.model),
             candidate.upstream.name,
             outcome.status,
-            verdict.label.value,
+            outcome.word,
             verdict.rule,
             printable(verdict.evidence, 500),
             attempt.repeat,
             _span(self.started, attempt.begun),
             _span(attempt.begun, at),
+            attempt.opinion,
+            outcome.compared.value if outcome.compared is not None else "",
         )
 
 
@@ -170,7 +181,8 @@ class Tallies:
     def exchanges(self) -> tuple[Told, ...]:
         """The last exchanges, the latest first."""
         self._look()
-        return tuple(noted.told() for noted in reversed(self._exchanges))
+        ahead = ahead_of(self.clock)
+        return tuple(noted.told(ahead) for noted in reversed(self._exchanges))
 
     def state(self) -> tuple[int, int]:
         """Differs from an earlier one when there is something new to tell."""
@@ -205,7 +217,7 @@ class Tallies:
             key = (candidate.credential.name, candidate.model)
             tally = self._tallies.get(key, UNTRIED)
             self._tallies[key] = replace(tally, answered=max(0, tally.answered - 1))
-            self._count(outcome, self.clock())
+            self._count(outcome)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -218,11 +230,13 @@ class Tallies:
             self._known[exchange] = noted
             self._exchanges.append(noted)
         outcomes, now = exchange.outcomes, self.clock()
+        # What became of an open verdict is known later than the verdict.
+        noted.judged = [(outcomes[place], at) for place, (_, at) in enumerate(noted.judged)]
         # The next attempt, if there is one, began when the last one was judged.
         judged = min(now, exchange.attempt.begun) if exchange.attempt is not None else now
         for outcome in outcomes[len(noted.judged) + noted.more :]:
             if exchange.request.generating:
-                self._count(outcome, now)
+                self._count(outcome)
             if len(noted.judged) < MOST_ATTEMPTS:
                 # Only the latest one has just been judged; what came before it was never sent.
                 noted.judged.append((outcome, judged if outcome is outcomes[-1] else outcome.attempt.begun))
@@ -230,15 +244,18 @@ class Tallies:
                 noted.more += 1
         return noted
 
-    def _count(self, outcome: Outcome, now: float) -> None:
+    def _count(self, outcome: Outcome) -> None:
+        now = self.clock() + ahead_of(self.clock)
         candidate, label = outcome.attempt.candidate, outcome.verdict.label
         key = (candidate.credential.name, candidate.model)
         tally = self._tallies.pop(key, UNTRIED)
         if label is Label.OK:
-            tally = Tally(tally.answered + 1, tally.failed, now, tally.last_failed)
+            tally = replace(tally, answered=tally.answered + 1, last_answered=now)
         else:
-            failed = {**tally.failed, label.value: tally.failed.get(label.value, 0) + 1}
-            tally = Tally(tally.answered, failed, tally.last_answered, now)
+            failed = {**tally.failed, outcome.word: tally.failed.get(outcome.word, 0) + 1}
+            tally = replace(tally, failed=failed, last_failed=now)
+        if outcome.attempt.opinion and (outcome.status > 0 or outcome.fault is not None):
+            tally = replace(tally, opinions=tally.opinions + 1)
         self._tallies[key] = tally
         if len(self._tallies) > MOST_CANDIDATES:
             del self._tallies[next(iter(self._tallies))]

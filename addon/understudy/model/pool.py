@@ -40,6 +40,13 @@ class Strategy(StrEnum):
     WEIGHTED = "weighted"
 
 
+class Relatives(StrEnum):
+    """Where candidates of a relative of the tool's dialect stand among those of their priority."""
+
+    LAST = "last"  # behind those of the tool's own dialect
+    MIXED = "mixed"  # where the pool file has them
+
+
 class HoldUntil(StrEnum):
     """How long a reply is held before it is released."""
 
@@ -68,6 +75,22 @@ def printable(text: str, most: int = 200) -> str:
 def counted(number: int, noun: str) -> str:
     """A number of things in words: ``1 route``, ``2 routes``. The noun is one that takes an s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A Valkey or Redis server that several processes share their suspensions through.
+
+    ``url``: ``redis://HOST:PORT/DATABASE``, ``rediss://...`` (TLS) or ``unix://PATH``, without user and password.
+    ``prefix``: what the pool is called there; pools with another one do not meet. ``ca``: the file with the CA of the
+    server's certificate, "" for those that the system trusts.
+    """
+
+    url: str
+    prefix: str
+    user: str = ""
+    password: SecretSource | None = None
+    ca: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +196,15 @@ class Budget:
 
     ``attempts``: sendings in all. ``seconds``: no attempt or wait begins later than this after the request came in.
     ``wait``: the longest wait for a candidate when all are suspended. ``first_event``: how long a streamed request may
-    stay without any byte of a reply while another candidate is left. ``patience``: a limit with a hint this short is
-    waited out on the same candidate, once. ``silence``: how long a request that is not streamed may stay without any
-    byte of a reply while another candidate is left; 0: for ever. ``first_output``: how long a stream may go on without
-    any real output, likewise. ``idle``: how long a stream that is held until its end (``hold: complete``) may pause.
+    stay without any event before it is given up, where that is done. ``hedge_after``: how long before another candidate
+    is asked as well, while nothing is known of the first one's own times; 0: none is. ``patience``: a limit with a hint
+    this short is waited out on the same candidate, once. ``silence``: how long a request that is not streamed may stay
+    without any byte of a reply before another candidate is asked as well; 0: for ever. ``first_output``: how long a
+    stream may go on without any real output while another candidate is left; 0: for ever. ``idle``: how long a stream
+    that is held until its end (``hold: complete``) may pause.
     """
 
-    attempts: int = 4
+    attempts: int = 6
     seconds: float = 55.0
     wait: float = 30.0
     first_event: float = 45.0
@@ -187,6 +212,7 @@ class Budget:
     silence: float = 0.0
     first_output: float = 0.0
     idle: float = 30.0
+    hedge_after: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +234,8 @@ class Route:
 
     ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
-    model.
+    model. ``relatives``: where candidates of a relative of the tool's dialect stand within a priority.
+    ``second_opinion``: whether a reply that no words explain is compared with another candidate's.
     """
 
     pattern: str
@@ -220,6 +247,8 @@ class Route:
     actions: tuple[tuple[str, Override], ...] = ()
     restore_alias: bool = False
     mode: Mode = Mode.ENFORCE
+    relatives: Relatives = Relatives.LAST
+    second_opinion: bool = True
 
     @property
     def is_default(self) -> bool:
@@ -309,9 +338,9 @@ class Pool:
     """Everything a pool file says.
 
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``state``: the file that keeps
-    suspensions over a restart, "" for none. ``affinity``: seconds for which a session is remembered. ``unite_models``:
-    whether the aliases stand in the lists of models that upstreams answer with. ``rules``: further rule folders.
-    ``auto_reload``: whether the file is read again when it changes.
+    suspensions over a restart, "" for none. ``store``: the server that they are shared through. ``affinity``: seconds
+    for which a session is remembered. ``unite_models``: whether the aliases stand in the lists of models that upstreams
+    answer with. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
     """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -322,6 +351,7 @@ class Pool:
     unite_models: bool = False
     path: str = ""
     state: str = ""
+    store: Store | None = None
     affinity: float = 3600.0
     rules: tuple[str, ...] = ()
     auto_reload: bool = True

@@ -52,7 +52,8 @@ class Suspension:
 
     ``hint`` says where the reply itself named the time, "" where we chose it. ``candidate`` is the one whose reply it
     was, ``generation`` how often its credential had changed by then, ``step`` the step of the ladder, from 0. ``order``
-    is the number of the latest failure that confirmed it.
+    is the number of the latest failure that confirmed it. ``doubt``: every candidate that was asked refused one request
+    alike, so that the request is the suspect (J04); all that are in the same doubt have its number, 0: no doubt.
     """
 
     key: Key
@@ -66,6 +67,7 @@ class Suspension:
     generation: int = 0
     step: int = 0
     order: int = field(default=0, compare=False)
+    doubt: int = field(default=0, compare=False)
 
     def confirmed(self, order: int) -> Suspension:
         """The same with another order. Written out, because ``replace`` takes several times as long."""
@@ -81,6 +83,7 @@ class Suspension:
             self.generation,
             self.step,
             order,
+            self.doubt,
         )
 
     @property

@@ -8,10 +8,16 @@ connections are looked into. The package never judges a reply and never chooses 
 """
 
 __all__ = [
+    "descriptors",
     "engine",
     "exchange_facts",
+    "garbage",
+    "hook_table",
     "install",
     "listener",
+    "socket_owner",
     "tunnel",
     "upstream_connection",
+    "value_checks",
+    "worker",
 ]

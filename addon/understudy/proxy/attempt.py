@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -48,11 +49,13 @@ from understudy.model import Label, SecretError, SigningSource
 from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.listener import Fetch, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
-from understudy.proxy.timeouts import Due, Timeout
-from understudy.proxy.upstream_connection import Connected, Connecting
+from understudy.proxy.timeouts import SLACK, Due, Timeout
+from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, cause_of
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret
 from understudy.requests import rewrite
 
+PIECE = 16 * 1024
+"""Bytes from which a piece of a held body stands for itself."""
 STALL_LIMIT = 10.0
 """Seconds for the body of an error reply, while another candidate is left."""
 
@@ -95,6 +98,11 @@ class NotSent(AttemptEvent):
 
 
 @dataclass
+class Silent(AttemptEvent):
+    """It has shown no event for as long as it may."""
+
+
+@dataclass
 class Halted(AttemptEvent):
     """Somebody has killed the flow while the attempt was on its way to a connection."""
 
@@ -130,8 +138,8 @@ class AttemptLayer(Layer):
         self.is_over = False
         """Whether nothing more is wanted of it: concluded, given up, or handed over to the stream."""
         self.hold: Hold | None = None
-        self.held: list[events.Event] = []
-        """The reply as it came, until it is released."""
+        self._held: list[events.Event] = []
+        self._pieces = bytearray()  # what came last of the body
         self.timeout = Timeout(parent, self, call.engine.clock)
         self.state: Callable[[events.Event], CommandGenerator[None]] = self.state_connect
         parent.streams[self.stream_id] = self  # type: ignore[assignment] # mitmproxy only hands events to it
@@ -140,6 +148,26 @@ class AttemptLayer(Layer):
     def number(self) -> int:
         """The number of the attempt, from 1."""
         return self.step.number
+
+    @property
+    def held(self) -> list[events.Event]:
+        """The reply as it came, until it is released; the pieces of its body joined to larger ones."""
+        self._join()
+        return self._held
+
+    def _join(self) -> None:
+        if self._pieces:
+            self._held.append(ResponseData(self.stream_id, bytes(self._pieces)))
+            self._pieces.clear()
+
+    def keep(self, event: events.Event) -> None:
+        """Hold an event of the reply. An upstream may send a byte at a time, and an object for each would be dear."""
+        if not isinstance(event, ResponseData) or (not self._pieces and len(event.data) >= PIECE):
+            self.held.append(event)
+            return
+        self._pieces += event.data
+        if len(self._pieces) >= PIECE:
+            self._join()
 
     @property
     def is_complete(self) -> bool:
@@ -210,6 +238,11 @@ class AttemptLayer(Layer):
             if isinstance(reached, Connected):
                 yield from self.leave(reached.server)
             return
+        if reached is None:
+            return
+        if isinstance(reached, NoDescriptor):
+            yield ReceiveHttp(NotSent(self.tool_stream, self, Label.UNKNOWN, "builtin/descriptors", reached.reason))
+            return
         if isinstance(reached, Fault):
             yield ReceiveHttp(Failed(self.tool_stream, self, reached))
             return
@@ -218,7 +251,7 @@ class AttemptLayer(Layer):
         yield from self.transmit(request, reached.server)
         request.timestamp_end = time.time()
         self.sent_at = call.now()
-        yield from self.timeout.start(call.exchange.first_byte_limit(self.sent_at))
+        yield from self.watch()
 
     def halted(self) -> CommandGenerator[bool]:
         """Whether the attempt was given up, or the flow was killed, while it was waiting."""
@@ -284,9 +317,8 @@ class AttemptLayer(Layer):
     def state_wait_for_headers(self, event: events.Event) -> CommandGenerator[None]:
         """Status and headers."""
         assert isinstance(event, ResponseHeaders) and self.hold is not None
-        self.held.append(event)
+        self.keep(event)
         self.state = self.state_hold_body
-        self.timeout.stop()
         response = event.response
         if response.status_code < 200:
             yield from self.failed(FaultKind.CLOSED, f"status {response.status_code} is no reply to a call")
@@ -300,19 +332,23 @@ class AttemptLayer(Layer):
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
         held = self.hold.start(response.status_code, headers)
         if held is Held.MORE:
-            yield from self.timeout.start(self.patience())
+            yield from self.watch()
         else:
             yield from self.decided(held)
 
     def state_hold_body(self, event: events.Event) -> CommandGenerator[None]:
         """Body, while it is undecided."""
         assert self.hold is not None
-        self.held.append(event)
+        self.keep(event)
         held = Held.MORE
         if isinstance(event, ResponseData):
+            before = self.hold.steps
             held = self.hold.data(event.data)
-            if held is Held.MORE and self.hold.is_held_whole and self.hold.has_begun:
-                yield from self.timeout.start(self.patience())
+            if before == 0 < self.hold.steps and self.hold.success:
+                self.call.exchange.spoke(self.step.candidate, self.call.now() - self.sent_at)
+            # Comments, pings and white space say nothing: they do not keep the time from running.
+            if held is Held.MORE and self.hold.steps > before and (self.hold.is_held_whole or before == 0):
+                yield from self.watch()
         elif isinstance(event, ResponseEndOfMessage):
             self.is_on_the_wire = False
             held = self.hold.end()
@@ -321,7 +357,7 @@ class AttemptLayer(Layer):
 
     def state_decided(self, event: events.Event) -> CommandGenerator[None]:
         """The stream has not come to it yet: what comes meanwhile belongs to the reply."""
-        self.held.append(event)
+        self.keep(event)
         if isinstance(event, ResponseEndOfMessage):
             self.is_on_the_wire = False
         yield from ()
@@ -341,14 +377,38 @@ class AttemptLayer(Layer):
     def on_protocol_error(self, event: ResponseProtocolError) -> CommandGenerator[None]:
         """The upstream has closed the connection or reset the stream, or what it sends cannot be read."""
         self.is_on_the_wire = False
-        if self.state == self.state_wait_for_headers:
-            yield from self.failed(FaultKind.CLOSED, event.message, reused=self.reused)
+        if not self.call.client_is_there:
+            # mitmproxy closes all connections behind a tool that has gone, and says so as if an upstream had (H04).
+            self.timeout.stop()
+        elif self.state == self.state_wait_for_headers:
+            yield from self.failed(FaultKind.CLOSED, cause_of(event.message), reused=self.reused)
         elif self.state == self.state_hold_body:
-            yield from self.failed(FaultKind.CUT, event.message)
+            yield from self.failed(FaultKind.CUT, cause_of(event.message))
         else:
             yield from self.state(event)
 
     # -- time --------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has come yet that shows that somebody is at work: no event, or no byte of another body."""
+        if self.state == self.state_wait_for_headers:
+            return True
+        return (
+            self.state == self.state_hold_body and self.hold is not None and self.hold.success and not self.hold.steps
+        )
+
+    def watch(self, at_least: float = 0.0) -> CommandGenerator[None]:
+        """Be told when somebody has to look after the attempt, not before so many seconds."""
+        self.timeout.stop()
+        now = self.call.now()
+        left = self.patience() if self.state == self.state_hold_body else math.inf
+        if self.is_quiet:
+            exchange, candidate = self.call.exchange, self.step.candidate
+            asked = max(exchange.ask_at(candidate, self.sent_at) - now, at_least)
+            quiet = min(asked, exchange.end_at(candidate, self.sent_at, now) - now)
+            left = min(left, max(0.0, quiet)) if quiet < math.inf else left
+        yield from self.timeout.start(left)
 
     def patience(self) -> float:
         """Seconds until the hold has to be looked at, should it go on without a word; infinite: never."""
@@ -369,29 +429,38 @@ class AttemptLayer(Layer):
         """Silence, or a hold that has lasted as long as anything could be replayed."""
         if not self.timeout.is_due or self.hold is None:
             return
-        has_another = self.call.exchange.has_another(self.call.now())
-        if self.state == self.state_wait_for_headers:
-            if has_another:
-                yield from self.failed(FaultKind.SILENCE, "no byte of a reply in time")
+        exchange, now = self.call.exchange, self.call.now()
+        has_another = exchange.has_another(now)
+        if self.is_quiet and self.quiet_until <= now + SLACK:
+            yield ReceiveHttp(Silent(self.tool_stream, self))
+        elif self.state == self.state_wait_for_headers:
+            yield from self.watch()
         elif self.state == self.state_hold_body:
             if has_another and (reason := self.why_give_up(self.hold)):
                 yield from self.failed(FaultKind.SILENCE, reason)
             else:
                 yield from self.decided(Held.BOUND)
 
+    @property
+    def quiet_until(self) -> float:
+        """When silence has lasted long enough to do something about it."""
+        exchange, candidate = self.call.exchange, self.step.candidate
+        return min(exchange.ask_at(candidate, self.sent_at), exchange.end_at(candidate, self.sent_at, self.call.now()))
+
     def why_give_up(self, hold: Hold) -> str:
         """What is wrong with a reply that has begun and does not go on, "" when nothing is."""
         if not hold.success:
             return "the reply stalled"
         if hold.is_held_whole and hold.has_begun:
-            return "the reply paused in the middle"
+            # With its last event there it is complete, although its connection or its encoding has not come to an end.
+            return "" if hold.live and hold.is_done else "the reply paused in the middle"
         return "no output in time" if hold.live and self.call.exchange.budget.first_output else ""
 
     # -- its end -----------------------------------------------------------------------------------------------------
 
     def hand_over(self, stream: HttpStream) -> list[events.Event]:
         """The reply goes to the tool: return what is held of it, and let the stream have the rest as it comes."""
-        held, self.held, self.sent = self.held, [], None
+        held, self._held, self.sent = self.held, [], None
         if not self.is_over:
             self.forget()
             self.parent.streams[self.stream_id] = stream
@@ -423,6 +492,12 @@ class AttemptLayer(Layer):
         self.parent.streams.pop(self.stream_id, None)
         self.timeout.stop()
 
+    def let_go(self) -> None:
+        """The reply was delivered, or ended: nothing is referred to in a circle any more, see ``ReplayStream``."""
+        self.state = over
+        self.context.layers = []
+        self.timeout.let_go()
+
     def record(self, fault: Fault | None) -> http.HTTPFlow | None:
         """The attempt as a flow of its own, without its secret; None when nobody wants to see it."""
         if self.sent is None or self.hold is None or not self.call.engine.attempt_flows:
@@ -438,6 +513,11 @@ class AttemptLayer(Layer):
             # To look at an attempt must never cost the call.
             logger.error(f"understudy: an attempt cannot be shown: {self.call.trace(error)}")
             return None
+
+
+def over(event: events.Event) -> CommandGenerator[None]:
+    """The state of a layer that nothing comes to any more."""
+    yield from ()
 
 
 def context_below(parent: HttpLayer) -> Context:

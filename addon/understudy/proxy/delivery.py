@@ -14,6 +14,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp
 from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
     ResponseData,
     ResponseEndOfMessage,
     ResponseProtocolError,
@@ -25,10 +26,11 @@ from understudy.dialects import Dialect, Progress
 from understudy.failover import Refuse, Release
 from understudy.failover.memory import Refusal, marks_of
 from understudy.model import Label
-from understudy.proxy import release, reply_edit
+from understudy.proxy import release, reply_edit, splice
 from understudy.proxy.attempt import AttemptLayer
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
+from understudy.proxy.upstream_connection import cause_of
 from understudy.replies import Fault, FaultKind, Hold, Reply, Tail
 
 
@@ -44,8 +46,18 @@ class Delivery:
         self.edit: ReplyEdit | None = None
         self.untouched = True
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
+        self.may_be_cut = False
+        """Whether the end of a released stream may be a cut that only its events can tell."""
         self.kept = bytearray()
         """What ``pool_keep_streams`` keeps of such a stream."""
+
+    def let_go(self) -> None:
+        """The stream is over: nothing is referred to in a circle any more."""
+        if self.released is not None:
+            splice.end(self.released.parent)
+            self.released.let_go()
+        self.released = None
+        del self.stream
 
     @property
     def has_begun(self) -> bool:
@@ -87,6 +99,7 @@ class Delivery:
             call.journal.released(call.flow, call.exchange, step.attempt)
         self.note(call, step, hold, head.response, edited)
         head.response.stream = live or hold.live
+        self.frame(head.response, complete=complete)
         stream.server_state = stream.state_wait_for_response_headers
         yield from HttpStream.state_wait_for_response_headers(stream, head)
         if stream.server_state == stream.state_stream_response_body and stream.flow.response:
@@ -100,8 +113,11 @@ class Delivery:
                 yield from stream.handle_protocol_error(event)
             else:
                 yield from stream.server_state(event)
-        if edit is not None and stream.server_state == self.state_released:
-            self.edit, stream.server_state = edit, self.state_edited
+        if stream.server_state == self.state_released and self.tail is not None:
+            if edit is not None:
+                self.edit, stream.server_state = edit, self.state_edited
+            elif self.untouched and not call.engine.keep_stream:
+                splice.begin(attempt.parent, attempt.server, stream, attempt.stream_id, self.tail)
         return True
 
     def note(self, call: PooledCall, step: Release, hold: Hold, response: http.Response, body: bytes) -> None:
@@ -144,6 +160,13 @@ class Delivery:
             yield SendHttp(event, self.stream.context.client)
             return
         if isinstance(event, ResponseEndOfMessage):
+            if self.may_be_cut and not self.has_come_to_its_end(self.tail):
+                # Only a close ended it, and on HTTP/2 the tool could not tell that from a clean end.
+                error = "the upstream closed the connection before the end of its stream"
+                yield from self.stream.handle_protocol_error(
+                    ResponseProtocolError(self.stream.stream_id, error, ErrorCode.GENERIC_SERVER_ERROR)
+                )
+                return
             self.read_tail(self.tail)
             self.keep()
         yield from self.stream.state_stream_response_body(event)
@@ -172,7 +195,8 @@ class Delivery:
         live = self.stream.server_state in (self.state_released, self.state_edited)
         if not live or hold is None or not hold.live or self.tail is None:
             return False
-        return self.tail.last(hold)[0] is Progress.DONE
+        # Released at its terminal event, the tail has nothing of it.
+        return (hold.is_held_whole and hold.is_done) or self.tail.last(hold)[0] is Progress.DONE
 
     def end_at_terminal_event(self) -> CommandGenerator[None]:
         """The tool hangs up once it has the terminal event, as some do: the call is complete, kept and a success."""
@@ -186,6 +210,26 @@ class Delivery:
                 stream.flow.response.data.content = bytes(stream.response_body_buf)
         yield HttpResponseHook(stream.flow)
 
+    def frame(self, response: http.Response, *, complete: bool) -> None:
+        """See to it that a cut of what still comes does not look like a clean end.
+
+        A reply of HTTP/2 ends by its protocol, also without a length. Passed on to HTTP/1.1 as it is, it would end with
+        the connection, whether that is closed at the end or in the middle. The other way round it is the reply of
+        HTTP/1 that may have no end but the close.
+        """
+        to_http2 = self.stream.context.client.alpn == b"h2"
+        unframed = not complete and not {"content-length", "transfer-encoding"} & {
+            key.lower() for key in response.headers
+        }
+        self.may_be_cut = unframed and to_http2 and not response.is_http2
+        if unframed and not to_http2 and response.is_http2 and self.stream.flow.request.http_version == "HTTP/1.1":
+            response.headers["transfer-encoding"] = "chunked"
+
+    def has_come_to_its_end(self, tail: Tail) -> bool:
+        """Whether a released stream has shown its last event; of what is no stream of events nobody can tell."""
+        hold = self.released.hold if self.released is not None else None
+        return hold is None or not hold.live or hold.is_done or hold.encoded or tail.is_done(hold)
+
     # -- how it ended ------------------------------------------------------------------------------------------------
 
     def read_tail(self, tail: Tail) -> None:
@@ -194,6 +238,8 @@ class Delivery:
         self.proven()
         hold = self.released.hold
         progress, event = tail.last(hold) if hold.live else (Progress.LIFECYCLE, None)
+        if progress is Progress.LIFECYCLE and hold.live and hold.is_held_whole and hold.is_done:
+            self.call.exchange.succeeded()  # it was released at its terminal event, of which the tail has nothing
         if progress is Progress.DONE:
             self.call.exchange.succeeded()
             said = event.data if event is not None else tail.content()
@@ -210,7 +256,12 @@ class Delivery:
     def cut(self, message: str) -> None:
         """The released reply was cut by its upstream."""
         assert self.released is not None and self.released.hold is not None
-        self.remember(self.released.hold.fault(Fault(FaultKind.CUT, message, sent=True)))
+        hold = self.released.hold
+        whole = hold.is_held_whole and hold.is_done
+        if self.tail is not None and hold.live and (whole or self.tail.last(hold)[0] is Progress.DONE):
+            self.read_tail(self.tail)  # everything was there: how the connection ends is nobody's fault
+            return
+        self.remember(hold.fault(Fault(FaultKind.CUT, cause_of(message), sent=True)))
 
     def remember(self, reply: Reply) -> None:
         """A released stream failed: nothing is replayed, but its candidate pays."""

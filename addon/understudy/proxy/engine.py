@@ -7,7 +7,7 @@ mitmproxy options itself; the addon sets its fields.
 from __future__ import annotations
 
 import json
-import time
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from mitmproxy import connection, http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
+from understudy.codec.content_encoding import REQUEST_LIMIT
+from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
 from understudy.dialects import DIALECTS, Dialect, Kind
 from understudy.failover import Exchange, Identities, Request, Selector, own_name
@@ -27,21 +29,35 @@ from understudy.requests.rewrite import Stash
 from understudy.rules import Ruleset
 from understudy.suspensions import Suspensions
 
+logger = logging.getLogger("understudy")
+
 NO_PLAIN_VIA = "plain HTTP through an upstream proxy would show the secret to that proxy: use an https:// url"
 NO_INSECURE = "ssl_insecure is set, and a secret needs verified TLS: unset it, or give the upstream verify: false"
 NO_REMOTE = (
     "understudy: this proxy listens beyond loopback and asks for no password, so pool credentials are not used: "
     "start it with --listen-host 127.0.0.1, set proxyauth, or set pool_allow_remote=true"
 )
+NO_USER = (
+    "understudy: {who} sent this request, and the pool belongs to another user, so pool credentials are not used: "
+    "run a proxy of your own, or have its owner set pool_users"
+)
 NO_BROWSER = (
     "understudy: a web page from elsewhere ({origin}) sent this request, so pool credentials are not used: "
     "call the proxy from a tool, not from a page"
 )
+READ_FOR_ANYBODY = 256 * 1024
+"""Bytes of a request that are read whoever has sent it."""
+LONGEST_ALIAS = 4096
+"""Characters of an alias that is served; an ARN may have 2,048. Suspensions, journal and memory keep it."""
 CONNECT_LIMIT = 10.0
 """Seconds for a connection with all its handshakes, unless an option says otherwise; mitmproxy sets no limit."""
 NO_HELP = (
     "understudy: the tool's own credential was rejected (401) for {alias}, which has no route: "
     "to have it served, add `{alias}: [{name}]` to the routes in {path}"
+)
+UNDECODED = (
+    "understudy: a request was not served from the pool, because its body cannot be decoded, or is larger than "
+    "pool_request_limit: it went out as the tool sent it"
 )
 NO_ROUTE = "understudy: this request carries the placeholder of a saved flow and no route serves it, so it is not sent"
 
@@ -96,9 +112,11 @@ class Engine:
     """What the layer asks. ``is_remote(client)`` tells whether a stranger could have sent this request."""
 
     ruleset: Ruleset
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = STEADY
     random: Random = field(default_factory=Random)
     is_remote: Callable[[connection.Client], bool] = lambda client: False
+    stranger: Callable[[connection.Client], str] = lambda client: ""
+    """Which other user of this machine sent a request, in words; "" when none did."""
     unverified: set[str] = field(default_factory=set)
     """Ids of server connections whose certificate was not checked."""
     keep_stream: int = 0
@@ -107,6 +125,8 @@ class Engine:
     """Whether attempts that the tool did not get are made into flows."""
     connect_limit: float = CONNECT_LIMIT
     """Seconds for a connection with all its handshakes."""
+    request_limit: int = REQUEST_LIMIT
+    """Decoded bytes of a compressed request that are looked into."""
 
     def __post_init__(self) -> None:
         self.suspensions = Suspensions(self.clock)
@@ -161,9 +181,12 @@ class Engine:
         """Look at the request when its body is in; None when it names no alias or no route serves it."""
         if intake.recognised is None:
             return None
-        body = rewrite.decoded_body(request)
+        body = rewrite.decoded_body(request, self.request_limit)
+        if body is None:
+            logger.warning(UNDECODED)
+            return None
         call = rewrite.read_call(request, intake.recognised, body)
-        if body is None or call is None:
+        if call is None or len(call.alias) > LONGEST_ALIAS:
             return None
         route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
         if route is None:
@@ -180,7 +203,8 @@ class Engine:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
         snapshot = self.snapshot
         recognised = snapshot.sites.recognise(host, port, request.method, request.path) if snapshot else None
-        call = rewrite.read_call(request, recognised, rewrite.decoded_body(request)) if recognised else None
+        body = rewrite.decoded_body(request, self.request_limit) if recognised else None
+        call = rewrite.read_call(request, recognised, body) if recognised else None
         if snapshot is None or recognised is None or call is None:
             return ""
         pool, dialect = snapshot.pool, recognised.dialect.name
@@ -209,6 +233,7 @@ class Engine:
         snapshot, suspensions = intake.snapshot, Suspensions(self.clock)
         for running in self.suspensions:
             suspensions.suspend(running)
+        suspensions.learned.restore(reversed(list(self.suspensions.learned)))
         client, owner = self._own(intake, plan, request)
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         selector = Selector(suspensions)
@@ -252,6 +277,8 @@ class Engine:
             bound_to=owner,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),
+            ahead=ahead_of(self.clock),
+            asked=lambda: rewrite.decoded_body(request) or b"",
         )
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:
@@ -267,10 +294,23 @@ class Engine:
                 reasons[upstream.name] = NO_INSECURE
         return reasons
 
+    def refuses_unread(self, client: connection.Client, intake: Intake, request: http.Request) -> str:
+        """Why a call is refused before its body is read (law 10); "" when it is to be read.
+
+        To tell a call without a route, which would pass untouched, its body has to be read. That is done for anybody
+        as long as it is cheap, and for those who may spend the pool.
+        """
+        if intake.recognised is None:
+            return ""
+        cheap = not request.headers.get("content-encoding") and len(request.data.content or b"") <= READ_FOR_ANYBODY
+        return "" if cheap else self.why_not(client, request)
+
     def why_not(self, client: connection.Client, request: http.Request) -> str:
         """Why the pool is not spent on this request (law 12); "" when it may be."""
         if self.is_remote(client):
             return NO_REMOTE
+        if who := self.stranger(client):
+            return NO_USER.format(who=who)
         # A page can also call a regular proxy as if it were a server of its own name.
         called = isinstance(client.proxy_mode, ReverseMode) or _is_proxy(client, request.host, request.port)
         if called and (origin := _foreign_page(client, request)):

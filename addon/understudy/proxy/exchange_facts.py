@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.failover import LISTED, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
 from understudy.model import Candidate, Scope, Suspension, printable
@@ -112,20 +113,26 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
         "model": printable(candidate.model),
         "upstream": candidate.upstream.name,
         "status": outcome.status,
-        "label": verdict.label.value,
+        "label": outcome.word,
         "rule": verdict.rule,
     }
     if attempt.repeat:
         found["again"] = True
     if verdict.is_open:
         found["open"] = True
+    if attempt.opinion:
+        found["second_opinion"] = True
+    if outcome.compared is not None:
+        found["compared"] = outcome.compared.value
+        if outcome.signature:
+            found["signature"] = outcome.signature
     if verdict.evidence:
         found["evidence"] = verdict.evidence
     if suspension is not None:
         found["suspended"] = {
             "what": str(suspension.key),
             "seconds": round(suspension.until - suspension.since, 3),
-            "until": round(suspension.until, 3),
+            "until": round(suspension.until + ahead_of(exchange.selector.suspensions.clock), 3),
         }
         if suspension.hint:
             found["suspended"]["hint"] = suspension.hint

@@ -1,7 +1,8 @@
 """Puts the layer in place, for every mode and for client replay, and takes it out again without a trace.
 
 Two methods of mitmproxy's ``HttpLayer`` are replaced: the one that makes a stream, and the one that hands out events,
-so that alarms reach their watch.
+so that alarms reach their watch, and the chunks of a released stream the tool. ``Http1Server`` gets one of its own, so
+that a request with trailers is read.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from collections.abc import Callable
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpLayer
+from mitmproxy.proxy.layers.http._http1 import Http1Server
 
+from understudy.proxy import splice
 from understudy.proxy.engine import Engine
 from understudy.proxy.listener import Journal
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.timeouts import is_alarm_of, watch_of
+from understudy.proxy.upstream_connection import read_request_body
 
 
 def install(engine: Engine, journal: Journal) -> Callable[[], None]:
@@ -34,15 +38,20 @@ def install(engine: Engine, journal: Journal) -> Callable[[], None]:
             assert isinstance(event, events.Wakeup)
             self.command_sources.pop(event.command, None)
             return watch_of(self, engine.clock).ring_safely()
+        if (passed_on := splice.pass_on(self, event, handle_event)) is not None:
+            return passed_on
         return handle_event(self, event)  # type: ignore[no-any-return]
 
     make_pooled_stream.understudy = True  # type: ignore[attr-defined]
     HttpLayer.make_stream = make_pooled_stream  # type: ignore[method-assign]
     HttpLayer._handle_event = handle_alarm  # type: ignore[method-assign]
+    Http1Server.read_body = read_request_body  # type: ignore[method-assign]
 
     def uninstall() -> None:
         HttpLayer.make_stream = make_stream  # type: ignore[method-assign]
         HttpLayer._handle_event = handle_event  # type: ignore[method-assign]
+        if "read_body" in vars(Http1Server):
+            del Http1Server.read_body  # inherited again
         ReplayStream.engine = ReplayStream.journal = None
 
     return uninstall

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from mitmproxy import http
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.config.secrets import ClientSecret
 from understudy.dialects import Progress
-from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration
+from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait, duration
 from understudy.failover.memory import Plan
 from understudy.model import Candidate, Credential, Label, Upstream, Verdict
 from understudy.proxy import exchange_facts as known
@@ -46,7 +47,8 @@ class Observation:
         self._hold = Hold(recognised, call, Candidate(Credential(CLIENT, host, ClientSecret()), call.alias), secret)
         self._ruleset, self._clock, self._shadow = ruleset, clock, shadow
         self._held, self._tail = Held.MORE, Tail()
-        self.facts = known.observe(plan, shadow, clock())
+        self._begun = clock()
+        self.facts = known.observe(plan, shadow, self._begun + ahead_of(clock))
         if refused:
             self.facts["advice"] = {"instead": refused}
         elif shadow is not None:
@@ -110,7 +112,7 @@ class Observation:
         return self._finished()
 
     def _finished(self) -> Facts:
-        self.facts["seconds"] = round(max(0.0, self._clock() - self.facts["time"]), 4)
+        self.facts["seconds"] = round(max(0.0, self._clock() - self._begun), 4)
         return self.facts
 
 
@@ -123,7 +125,7 @@ def _opening(shadow: Exchange, step: Step) -> Facts:
             return {"instead": f"waited {seconds:.1f}s: {reason}"}
         case Refuse(status=status):
             return {"instead": f"answered {status} itself"}
-        case Release():
+        case Release() | Continue():
             raise AssertionError("nothing is released before it was asked for")
 
 
@@ -134,6 +136,8 @@ def _consequence(shadow: Exchange, step: Step) -> Facts:
     if suspension is not None:
         found["suspends"] = f"{suspension.key} for {duration(suspension.until - suspension.since)}"
     match step:
+        case Attempt(candidate=candidate, opinion=True):
+            found["then"] = f"asked {candidate} for a second opinion"
         case Attempt(candidate=candidate):
             found["then"] = f"replayed to {candidate}"
         case Wait(seconds=seconds, reason=reason):

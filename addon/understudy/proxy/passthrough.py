@@ -26,6 +26,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResponseHook
 
+from understudy.codec.content_encoding import decode_reply
 from understudy.failover.memory import Plan
 from understudy.model import Mode
 from understudy.proxy import release
@@ -35,6 +36,10 @@ from understudy.proxy.observe_mode import CLIENT, Observation
 from understudy.proxy.pooled_call import trace
 from understudy.replies import Secret
 from understudy.requests import rewrite
+
+SHOWN_LIMIT = 8 * 1024 * 1024
+"""Decoded bytes of an observed reply that the flow shows."""
+NOT_SHOWN = b"understudy: this body is not shown: it cannot be decoded, or is larger than 8 MiB"
 
 
 @dataclass
@@ -168,8 +173,11 @@ class Passthrough:
         fields = self.echo.fields if self.echo else response.headers.fields
         shown = release.masked_fields(response.headers.fields, own)
         content = response.data.content
-        decoded = (response.get_content(strict=False) or b"") if whole and content else b""
-        masked = own.mask(decoded)
+        decoded: bytes | None = b""
+        if whole and content:
+            decoded = decode_reply(content, response.headers.get("content-encoding", ""), SHOWN_LIMIT)
+        # What cannot be decoded within bounds is not shown, for nobody knows what it repeats (law 8).
+        masked = own.mask(decoded) if decoded is not None else NOT_SHOWN
         if shown is response.headers.fields and masked == decoded:
             return
         response.headers = http.Headers(shown)

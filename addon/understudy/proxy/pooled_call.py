@@ -39,6 +39,11 @@ class PooledCall:
         """The body of the tool's request."""
         return self.flow.request.data.content or b""
 
+    @property
+    def client_is_there(self) -> bool:
+        """Whether the tool's connection is open: behind one that is not, no end of anything is an upstream's fault."""
+        return self.flow.client_conn.connected
+
     def now(self) -> float:
         """The clock of the suspensions, in seconds."""
         return self.engine.clock()

@@ -106,7 +106,7 @@ class SseEdit(ReplyEdit):
 
     def __init__(self, change: Change) -> None:
         self._change = change
-        self._rest = b""  # the beginning of an unfinished line
+        self._rest = bytearray()  # the beginning of an unfinished line
         self._lines: list[bytes] = []  # of an unfinished event, with their ends
         self._size = 0
         self._passing = False  # the event is too long to be held
@@ -114,26 +114,30 @@ class SseEdit(ReplyEdit):
 
     @override
     def feed(self, data: bytes) -> bytes:
-        data = self._rest + data
         out: list[bytes] = []
-        at = 0
-        while match := _LINE.match(data, at):
-            at = match.end()
-            self._take(match[0], out)
-        self._rest = data[at:]
+        if b"\n" in data or b"\r" in data or self._rest.endswith(b"\r"):
+            data = bytes(self._rest) + data
+            at = 0
+            while match := _LINE.match(data, at):
+                at = match.end()
+                self._take(match[0], out)
+            self._rest = bytearray(data[at:])
+        else:
+            self._rest += data  # to look at all of it again with each byte would take quadratic time
         if self._size + len(self._rest) > LIMIT:
             self._pass(out)
         if self._passing and self._rest:
-            out.append(self._rest)
-            self._rest, self._inside = b"", True
+            out.append(bytes(self._rest))
+            self._inside = True
+            self._rest.clear()
         return b"".join(out)
 
     @override
     def finish(self) -> bytes:
         if self._rest:
-            self._lines.append(self._rest)
-        rest, self._rest = self._event(), b""
-        return rest
+            self._lines.append(bytes(self._rest))
+            self._rest.clear()
+        return self._event()
 
     def _take(self, line: bytes, out: list[bytes]) -> None:
         ends = not line.strip(b"\r\n")

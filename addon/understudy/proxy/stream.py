@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import cached_property
-from logging import ERROR, WARNING
+from logging import ERROR, INFO, WARNING
 from typing import ClassVar, override
 
 from mitmproxy import flow as mflow
@@ -39,7 +39,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHook
 from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 from mitmproxy.utils import human
 
-from understudy.failover import Attempt, Refuse, Release, Step, Wait
+from understudy.failover import Attempt, Continue, Refuse, Release, Step, Wait
 from understudy.failover.memory import Plan
 from understudy.model import Mode
 from understudy.proxy import release
@@ -52,18 +52,22 @@ from understudy.proxy.attempt import (
     Failed,
     Halted,
     NotSent,
+    Silent,
+    over,
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.engine import NO_ROUTE, ONLY_OBSERVED, Engine, Intake
 from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
-from understudy.proxy.timeouts import Due, Timeout
+from understudy.proxy.timeouts import SLACK, Due, Timeout
 from understudy.proxy.waiting import Waiting
 from understudy.replies import Fault, FaultKind, Held, Hold, Reply
 from understudy.requests import model_list, rewrite
 from understudy.requests.model_list import Listing
 
+LOOK_AGAIN = 1.0
+"""Seconds until somebody looks again for a candidate that can be asked as well, while none is free."""
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
@@ -90,6 +94,7 @@ class ReplayStream(HttpStream):
         self.attempts: list[AttemptLayer] = []
         """Those under way, the one with the best reply so far, and the one that is released."""
         self.waiting: Waiting | None = None
+        self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
 
@@ -131,6 +136,16 @@ class ReplayStream(HttpStream):
             if self.intake is None:
                 raise  # mitmproxy's own
             yield from self.crashed(error)
+        if self._done and self.call is not None and self.stream_id not in self.parent.streams:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing comes any more, so nothing is referred to in a circle: what is here is freed at once, and leaves no
+        work to the garbage collector."""
+        self.client_state = self.server_state = over
+        self.context.layers = []
+        self.call = self.delivery.call = self.waiting = None
+        self.delivery.let_go()
 
     def on_attempt(self, event: AttemptEvent) -> CommandGenerator[None]:
         """An attempt says that there is something to decide."""
@@ -155,7 +170,8 @@ class ReplayStream(HttpStream):
         elif isinstance(event, RequestProtocolError):
             yield from self.client_gone(event)
         else:
-            self.delivery.cut(event.message)
+            if self.call.client_is_there:
+                self.delivery.cut(event.message)
             self.finish()
             yield from super().handle_protocol_error(event)
 
@@ -244,6 +260,11 @@ class ReplayStream(HttpStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
+        if refused := engine.refuses_unread(self.context.client, intake, request):
+            self.request_body_buf.clear()
+            self.client_state = self.state_done
+            yield from self.refuse(Refuse(400, refused))
+            return
         plan = None if intake.upgrade else engine.plan(intake, request)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
@@ -277,7 +298,10 @@ class ReplayStream(HttpStream):
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
         """Open the exchange, unless the pool may not be spent on this request."""
         if plan is None:
-            return Refuse(400, NO_ROUTE)
+            # A tool tries a side call (settings, quota) again after a 400, and does without it after a 404.
+            host, port = self.destination(self.flow.request)
+            is_side_call = intake.recognised is None and intake.snapshot.sites.pooled(host, port)
+            return Refuse(404 if is_side_call else 400, NO_ROUTE)
         if plan.route.mode is not Mode.ENFORCE:
             return Refuse(400, ONLY_OBSERVED.format(route=plan.route.pattern))
         if reason := engine.why_not(self.context.client, self.flow.request):
@@ -311,6 +335,8 @@ class ReplayStream(HttpStream):
                     step = None
                 case Refuse():
                     yield from self.refuse(step)
+                    step = None
+                case Continue():
                     step = None
 
     def send(self, step: Attempt) -> CommandGenerator[Step | None]:
@@ -347,7 +373,11 @@ class ReplayStream(HttpStream):
             case NotSent(label=label, rule=rule, reason=reason):
                 self.attempts.remove(attempt)
                 attempt.forget()
-                return call.exchange.unsendable(label, rule, reason, call.now())
+                following = call.exchange.unsendable(label, rule, reason, call.now())
+                self.renumber()
+                return following
+            case Silent():
+                return (yield from self.after_silence(attempt))
             case Failed(fault=fault):
                 return (yield from self.conclude(attempt, hold_of(attempt).fault(fault)))
             case Decided(held=Held.REPLY):
@@ -359,7 +389,8 @@ class ReplayStream(HttpStream):
                     return step
                 yield from self.release(step, live=True)
             case Decided(held=held):
-                call.exchange.accept()
+                call.exchange.accept(attempt.step.candidate)
+                self.renumber()
                 # What has outgrown its bound would outgrow mitmproxy's buffer as well, or never end at all.
                 yield from self.release(Release(attempt.number), live=held is Held.BOUND)
         return None
@@ -369,7 +400,8 @@ class ReplayStream(HttpStream):
         call = self.call
         assert call is not None
         exchange = call.exchange
-        step = exchange.judge(reply, call.now())
+        step = exchange.judge(reply, call.now(), attempt.step.candidate)
+        self.renumber()
         if isinstance(step, Release) and step.attempt == attempt.number:
             return step
         outcome, record = exchange.outcomes[attempt.number - 1], attempt.record(reply.fault)
@@ -381,7 +413,52 @@ class ReplayStream(HttpStream):
         yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, outcome, step, record))
         if (yield from self.gone()):
             return None
+        for other in self.attempts:
+            if not other.is_over:
+                yield from other.watch()  # what it may take depends on what else there is
         return step
+
+    def renumber(self) -> None:
+        """Attempts have the numbers that the exchange gives them: those of two are in the order of their ends."""
+        assert self.call is not None
+        exchange = self.call.exchange
+        known = {each.attempt.candidate: each.attempt for each in exchange.outcomes}
+        known.update({each.candidate: each for each in exchange.under_way})
+        for attempt in self.attempts:
+            if not attempt.is_over and (found := known.get(attempt.step.candidate)) is not None:
+                attempt.step = found
+
+    def after_silence(self, attempt: AttemptLayer) -> CommandGenerator[Step | None]:
+        """An attempt is silent: ask another candidate as well, or give it up, or look again in a while."""
+        call = self.call
+        assert call is not None
+        exchange, now, candidate = call.exchange, call.now(), attempt.step.candidate
+        hedge = exchange.hedge(candidate, now) if exchange.ask_at(candidate, attempt.sent_at) <= now + SLACK else None
+        if hedge is not None:
+            seconds = now - attempt.sent_at
+            yield commands.Log(f"{candidate}: no event after {seconds:.1f}s, {hedge.candidate} is asked as well", INFO)
+            self.renumber()
+            for other in [each for each in self.attempts if not each.is_over]:
+                if all(other.step.candidate != each.candidate for each in exchange.under_way):
+                    yield from self.lost(other, hedge)
+            if not attempt.is_over:
+                yield from attempt.watch(LOOK_AGAIN)
+            return hedge
+        if exchange.end_at(candidate, attempt.sent_at, now) <= now + SLACK:
+            fault = Fault(FaultKind.SILENCE, f"no event of a reply within {now - attempt.sent_at:.0f} s", sent=True)
+            return (yield from self.conclude(attempt, hold_of(attempt).fault(fault)))
+        yield from attempt.watch(LOOK_AGAIN)
+        return None
+
+    def lost(self, attempt: AttemptLayer, step: Step) -> CommandGenerator[None]:
+        """Another candidate was faster: cancel the attempt at its upstream, and show what it was."""
+        call = self.call
+        assert call is not None
+        [outcome] = [each for each in call.exchange.outcomes if each.hedged and each.attempt == attempt.step]
+        record = attempt.record(Fault(FaultKind.SILENCE, outcome.verdict.evidence, sent=True))
+        yield from attempt.cancel()
+        self.attempts = [each for each in self.attempts if each is not attempt]
+        yield UnderstudyAttemptHook(Abandoned(self.flow, call.exchange, outcome, step, record))
 
     def cancel(self) -> CommandGenerator[None]:
         """Give up every attempt that is under way."""
@@ -393,9 +470,13 @@ class ReplayStream(HttpStream):
     def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
         """Hand the reply of this attempt to the tool; from here on its events pass as they come."""
         [attempt] = [each for each in self.attempts if each.number == step.attempt]
-        for other in self.attempts:
-            if other is not attempt:
+        for other in [each for each in self.attempts if each is not attempt]:
+            if other.is_over:
                 yield from other.cancel()
+            else:
+                yield from self.lost(other, step)
+        if (yield from self.gone()):
+            return
         self.attempts = [attempt]
         if self.waiting is not None:
             self.waiting.stop()
@@ -473,6 +554,7 @@ class ReplayStream(HttpStream):
             # The tool has its whole reply, or is about to: that must not be spoilt now.
             yield commands.Log(f"understudy: internal error: {self.trace(error)}", ERROR)
         yield from super().flow_done()
+        self._done = True
 
     # -- every other end ---------------------------------------------------------------------------------------------
 
@@ -509,17 +591,17 @@ class ReplayStream(HttpStream):
 
     def abandon(self, call: PooledCall) -> None:
         """The tool went away: nothing is learnt of an attempt that is under way, but it is shown."""
-        step = call.exchange.attempt
+        steps = call.exchange.under_way
         call.engine.memory.left(call.exchange, call.plan, call.asked)
         call.exchange.cancelled()
-        if step is None or call.journal is None:
-            return
-        record = None
-        for attempt in self.attempts:
-            if attempt.number == step.number:
-                fault = Fault(FaultKind.CUT, "cancelled, the tool went away", sent=attempt.server is not None)
-                record = attempt.record(fault)
-        call.journal.left(self.flow, call.exchange, step, record)
+        for step in steps if call.journal is not None else ():
+            record = None
+            for attempt in self.attempts:
+                if attempt.number == step.number:
+                    fault = Fault(FaultKind.CUT, "cancelled, the tool went away", sent=attempt.server is not None)
+                    record = attempt.record(fault)
+            assert call.journal is not None
+            call.journal.left(self.flow, call.exchange, step, record)
 
     def finish(self) -> None:
         """Let go of everything that outlives the last attempt."""

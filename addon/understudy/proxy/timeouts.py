@@ -114,6 +114,11 @@ class Timeout:
             self.due_at = math.inf
             watch_of(self._parent, self._clock).disarm(self)
 
+    def let_go(self) -> None:
+        """The layer is over: it is not referred to any more."""
+        self.stop()
+        del self._layer
+
     def ring(self, error: Exception | None) -> CommandGenerator[None]:
         """Tell the layer. A failed alarm is no news to one that does not wait for it any longer."""
         if error is None or self.due_at < math.inf:

@@ -25,17 +25,20 @@ from mitmproxy.net.server_spec import ServerSpec
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import GetHttpConnection, GetHttpConnectionCompleted, HttpLayer
-from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from understudy.model import Upstream
+from understudy.proxy.descriptors import USED_UP
 from understudy.proxy.engine import Engine
 from understudy.proxy.timeouts import watch_of
 from understudy.replies import Fault, FaultKind
 
 HEAD_LIMIT = 256 * 1024
 """Bytes of response headers."""
+NO_DESCRIPTOR = tuple(f"[Errno {number}]" for number in sorted(USED_UP))
+"""How the errors begin that say so, as mitmproxy hands them on."""
 UNLIMITED = 1_000_000
 """Connections per address and client connection, where mitmproxy's limit is lifted."""
 # An interim response (RFC 9110, section 15.2); a 101 is one too, but nothing that follows it is HTTP.
@@ -83,6 +86,13 @@ class Connected:
     reused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class NoDescriptor:
+    """No connection could be made, because this process may not open another one: that is no upstream's fault."""
+
+    reason: str
+
+
 class Connecting:
     """One layer's wait for a connection that may carry the secret of an upstream, within ``pool_connect_timeout``."""
 
@@ -99,8 +109,11 @@ class Connecting:
         asked.upstream, asked.unverified, asked.known = upstream, self._engine.unverified, self._parent.connections
         return asked
 
-    def run(self) -> CommandGenerator[Connected | Fault]:
-        """Get the connection; to be yielded from by the layer that waits for it."""
+    def run(self) -> CommandGenerator[Connected | Fault | NoDescriptor | None]:
+        """Get the connection; to be yielded from by the layer that waits for it.
+
+        None: there is none, because the tool has gone and mitmproxy ended the attempt to connect (H04).
+        """
         own, command, upstream, engine = self._parent.context.server, self._command, self._upstream, self._engine
         if own.address == command.address and not own.connected:
             # mitmproxy would take the client's SNI for an address that equals the client's own destination.
@@ -118,6 +131,10 @@ class Connecting:
             server, error = yield self._command
         watch_of(self._parent, engine.clock).disarm(self)
         if error is not None or server is None:
+            if not self._parent.context.client.connected:
+                return None
+            if server is None and str(error).startswith(NO_DESCRIPTOR):
+                return NoDescriptor(str(error))
             # Streams of one client connection share the attempt to connect, and so its end.
             timed_out = self._given_up or error == "closed by command"
             text = f"no connection within {engine.connect_limit:g} s" if timed_out else str(error)
@@ -126,7 +143,7 @@ class Connecting:
                 for each in known
                 if isinstance(each, Server)
             )
-            return Fault(FaultKind.TLS if reached else FaultKind.CONNECT, text, sent=False)
+            return Fault(FaultKind.TLS if reached else FaultKind.CONNECT, cause_of(text), sent=False)
         unchecked = upstream.verify and server.id in engine.unverified
         if server.tls != (upstream.scheme == "https") or (server.tls and (unchecked or server.sni != upstream.host)):
             return Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
@@ -161,6 +178,29 @@ def in_hook(layer: Layer, server: Connection) -> bool:
     paused = layer._paused
     opening = paused is not None and isinstance(paused.command, commands.OpenConnection)
     return opening and (server.timestamp_start is None or server.connected or server.error is not None)
+
+
+_CAUSES = (
+    (re.compile(r"^stream reset by client \((.*)\)$"), r"the upstream reset the stream (\1)"),
+    (re.compile(r"^(?:server|peer) closed connection$"), "the upstream closed or reset the connection"),
+    (
+        re.compile(r"^HTTP/2 connection closed: <ConnectionTerminated error_code:(?:ErrorCodes\.)?(\w+).*$", re.DOTALL),
+        r"the upstream ended the HTTP/2 connection (\1)",
+    ),
+    (re.compile(r"^(.*(?:Connect call failed|Connection refused).*)$", re.DOTALL), r"refused by the upstream: \1"),
+    (
+        re.compile(r"^(.*(?:Name or service not known|getaddrinfo failed|nodename nor servname).*)$"),
+        r"no such host: \1",
+    ),
+)
+
+
+def cause_of(message: str) -> str:
+    """What happened on a connection to an upstream, in words; mitmproxy writes from the view of a server."""
+    for pattern, words in _CAUSES:
+        if found := pattern.match(message):
+            return found.expand(words)
+    return message
 
 
 # -- how many, and their sockets -----------------------------------------------------------------------------------
@@ -233,6 +273,16 @@ class BoundedChunkedReader(ChunkedReader):
         if found is None and len(buf) > HEAD_LIMIT:
             raise h11.RemoteProtocolError("a chunk header or trailer is longer than 256 KiB")
         return h11.EndOfMessage() if isinstance(found, h11.EndOfMessage) else found
+
+
+def read_request_body(self: Http1Connection, event: events.Event) -> CommandGenerator[None]:
+    """mitmproxy's ``Http1Server.read_body``, which raises on a body with trailers and leaves the tool waiting.
+
+    The trailers (RFC 9110, section 6.5: may be discarded) are left out, as mitmproxy could not pass them on either.
+    """
+    if type(self.body_reader) is ChunkedReader:
+        self.body_reader = BoundedChunkedReader()
+    return Http1Connection.read_body(self, event)
 
 
 def tame(client: Layer) -> None:

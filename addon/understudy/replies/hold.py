@@ -7,17 +7,28 @@ bound that is reached is a decision: release.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from understudy.codec.content_encoding import Decoder
-from understudy.codec.event_stream import EventReader, StreamKind, is_one_piece, kind_of, last_events
+from understudy.codec.event_stream import (
+    BOM,
+    EventReader,
+    StreamKind,
+    begins_stream,
+    is_one_piece,
+    kind_of,
+    last_events,
+)
+from understudy.codec.json_rows import JsonReader
 from understudy.codec.masking import mask
-from understudy.dialects import DIALECTS, Call, Dialect, Progress, StreamEvent
+from understudy.dialects import DIALECTS, Call, Dialect, Kind, Progress, StreamEvent
 from understudy.model import Candidate, HoldUntil
-from understudy.replies.reply import Fault, FaultKind, Reply
+from understudy.replies.answer import BROKEN, Course, is_media
+from understudy.replies.reply import MAX_TEXT, Fault, FaultKind, Reply
 from understudy.requests import Recognised
 
 COMPLETE_LIMIT = 8 * 1024 * 1024
@@ -88,18 +99,22 @@ class Hold:
         """How its events are framed."""
         self.body = bytearray()
         """What came so far, decoded."""
-        self.has_output = False
-        """Whether a stream has shown real output."""
-        self._is_done = False  # whether the terminal event has come
+        self._course = Course(self.dialect)
         self._decoder = Decoder("", BODY_LIMIT)
         self._encoding = ""
+        self._is_known = True  # whether the encoding is one that can be undone
         self._received = 0
+        self._pieces = 0  # of a body that is no stream: how often more of it came than white space
         self._events = 0
         self._reader: EventReader | None = None
+        self._rows: JsonReader | None = None
+        self._is_terminated = False  # whether a stream has shown its terminal event, with an answer before it
         self._error: StreamEvent | None = None
         self._fault: Fault | None = None
-        self._may_be_array = False
-        self._is_opaque = False  # whether there is nothing to judge in it
+        self._is_unseen = True  # whether nothing but white space has come
+        self._may_be_bytes = False  # whether the type says nothing at all
+        self._is_json = False  # whether the type says that it is JSON
+        self._is_opaque = False  # whether there is nothing to judge in it but that it is there
 
     @property
     def encoded(self) -> bool:
@@ -123,9 +138,24 @@ class Hold:
         return self.until is HoldUntil.COMPLETE and self.success
 
     @property
+    def has_output(self) -> bool:
+        """Whether a stream has shown real output, or an end that needs none."""
+        return self._course.has_output
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a stream has shown its terminal event, or the last one that all servers send."""
+        return self._course.is_done
+
+    @property
     def has_begun(self) -> bool:
-        """Whether there is anything of the reply itself: real output of a stream, a byte of another body."""
-        return self.has_output or (not self.live and len(self.body) > 0)
+        """Whether there is anything of the reply itself: real output of a stream, more than white space of a body."""
+        return self.has_output if self.live else self._pieces > 0
+
+    @property
+    def steps(self) -> int:
+        """How often the reply has gone on: events of a stream but for comments and pings, pieces of another body."""
+        return self._course.steps if self.live else self._pieces
 
     @property
     def success(self) -> bool:
@@ -138,15 +168,17 @@ class Hold:
         self.headers = tuple(headers)
         content_type = self._header("content-type").partition(";")[0].strip().lower()
         self._encoding = self._header("content-encoding").strip().lower()
-        is_json = content_type == "application/json" or content_type.endswith("+json")
+        self._is_json = content_type == "application/json" or content_type.endswith("+json")
         framing = kind_of(content_type)
         self.live, self.framing = self.success and framing is not None, framing or StreamKind.SSE
-        if self.success and not self.live and not is_json:
-            if not self.is_held_whole:
+        if self.success and not self.live and not self._is_json:
+            generating = self.endpoint.kind is Kind.GENERATING
+            if not generating and not self.is_held_whole:
                 return Held.OUTPUT
-            self._is_opaque = True
+            self._is_opaque = not generating or is_media(content_type, self.endpoint.name)
         self._decoder = Decoder(self._encoding, self._limit)
-        self._may_be_array = self.success and is_json and self.call.streamed
+        self._is_known = not self._decoder.failed
+        self._may_be_bytes = content_type == "application/octet-stream"
         if self.live:
             self._reader = EventReader(content_type, self._limit)
         return Held.MORE
@@ -156,31 +188,100 @@ class Hold:
         self._received += len(data)
         decoded = self._decoder.feed(data)
         self.body += decoded
-        if self._may_be_array and (first := self.body.lstrip()[:1]):
-            # Gemini without alt=sse sends its stream as one JSON array that grows.
-            self._may_be_array = False
-            if first == b"[":
-                self.live, self.framing = True, StreamKind.JSON
-                self._reader = EventReader("application/json", self._limit)
-                decoded = bytes(self.body)
+        self._pieces += not decoded.isspace() and bool(decoded or not self._is_known)
+        if self._is_unseen and self.success and not self._is_opaque:
+            decoded = self._look(decoded)
+        if self._is_opaque and self._received and not self.is_held_whole:
+            return Held.OUTPUT
+        if self.is_held_whole and self._is_known and self._decoder.failed:
+            return self._breaks("its content encoding is corrupt")
         if self._reader is None:
+            if self._rows is not None:
+                self._rows.feed(decoded)
             return Held.BOUND if self.outgrown else Held.MORE
         if (decided := self._read(self._reader.feed(decoded))) is not Held.MORE:
             return decided
+        if self._reader.failed and self.framing is StreamKind.JSON and not self._course.has_output:
+            # Not recognised as a stream: what it is instead is seen at its end.
+            self.live, self._reader = False, None
+            return Held.BOUND if self.outgrown else Held.MORE
+        if self.is_held_whole and self._reader.failed:
+            return self._breaks("what follows is no event")
         full = (self._events >= EVENT_LIMIT and not self.is_held_whole) or self.outgrown
         unreadable = self._reader.overflow or self._reader.failed or self._decoder.failed
         return Held.BOUND if full or unreadable else Held.MORE
 
     def end(self) -> Held:
         """The reply is complete. A stream that ends here has said nothing: a fault."""
+        if self.is_held_whole and self._received and self._is_known and not self._decoder.complete:
+            return self._breaks("its content encoding ends early")
         if self._reader and (decided := self._read(self._reader.finish())) is not Held.MORE:
             return decided
-        if self._is_opaque or (self.has_output and self._is_done):
-            return Held.OUTPUT
-        if self.has_output:
-            self._fault = Fault(FaultKind.CUT, "the stream ended before its terminal event", sent=True)
-        elif self.live or (self._may_be_array and not self._decoder.failed):
+        if self.is_held_whole and self._received and (why := self._unproven()):
+            return self._breaks(why)
+        if self.live:
+            if self.has_output:
+                return Held.OUTPUT
+            if not self._course.has_ended:
+                self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
+        elif self._is_opaque:
+            return Held.OUTPUT if self._received else Held.REPLY
+        elif self._is_unseen and self._is_json and self.success and self.call.streamed and self._is_known:
             self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
+        return Held.REPLY
+
+    def _look(self, decoded: bytes) -> bytes:
+        """The first bytes of a success say more than its type; returns the bytes that a reader has not seen yet."""
+        # All that came before was white space, or a mark of the byte order.
+        begin = decoded.removeprefix(BOM).lstrip()[:64]
+        if not begin:
+            return decoded
+        self._is_unseen = False
+        mark, framing = begin[:1], None
+        if self.live and self.framing is not StreamKind.SSE:
+            return decoded
+        if self.live and mark == b"<":
+            self.live, self._reader = False, None
+        elif self.live and mark in (b"{", b"["):
+            framing = StreamKind.JSON  # mostly an error that was not put into an event
+        elif not self.live and mark == b"[" and self.call.streamed:
+            framing = StreamKind.JSON  # Gemini without alt=sse sends its stream as one array that grows
+        elif not self.live and begins_stream(begin):
+            framing = StreamKind.SSE
+        elif self._may_be_bytes and mark not in (b"{", b"[", b"<"):
+            self._is_opaque = True
+        elif self.is_held_whole and mark in (b"{", b"["):
+            self._rows = JsonReader(COMPLETE_LIMIT)
+            return bytes(self.body)
+        if framing is None:
+            return decoded
+        self.live, self.framing = True, framing
+        kind = "text/event-stream" if framing is StreamKind.SSE else "application/json"
+        self._reader = EventReader(kind, self._limit)
+        return bytes(self.body)
+
+    def _unproven(self) -> str:
+        """Why a success that is held whole is not proven complete; "" when it is."""
+        if self.live:
+            if self._reader is not None and self._reader.is_open:
+                return "the array of its events has no end"
+            return "the stream ended before its terminal event" if self.has_output and not self.is_done else ""
+        if self._rows is None or self._is_opaque:
+            return ""
+        if len(self.body) > MAX_TEXT:
+            # Reading this much at once would hold up everybody else; that it is whole its brackets say.
+            return BROKEN if self._rows.is_open or self._rows.failed else ""
+        try:
+            json.loads(self.body.decode("utf-8-sig"))
+        except UnicodeError:
+            return ""  # another charset, which is not known to be wrong
+        except (ValueError, RecursionError):
+            return BROKEN
+        return ""
+
+    def _breaks(self, why: str) -> Held:
+        """A reply that is held whole turns out not to be."""
+        self._fault = Fault(FaultKind.CUT, why, sent=True)
         return Held.REPLY
 
     def goes_on_as(self, dialect: Dialect) -> None:
@@ -189,20 +290,28 @@ class Hold:
 
     def _read(self, events: Sequence[StreamEvent]) -> Held:
         """What these events decide."""
-        for event in events:
+        for event in events if not self._is_terminated else ():
             self._events += 1
-            match progress := self.dialect.progress(event):
-                case Progress.OUTPUT | Progress.DONE:
-                    self.has_output = True
-                    if not self.is_held_whole:
-                        return Held.OUTPUT
-                    self._is_done = self._is_done or progress is Progress.DONE or self.dialect.finishes(event)
-                case Progress.ERROR:
-                    self._error = event
-                    return Held.REPLY
-                case Progress.LIFECYCLE:
-                    pass
-        return Held.MORE
+            progress = self._course.add(event)
+            if progress is Progress.UNREADABLE and self.is_held_whole and self.has_output:
+                return self._breaks("an event in the middle of it is no JSON")
+            if progress in (Progress.ERROR, Progress.UNREADABLE):
+                self._error = event
+                return Held.REPLY
+            if self.has_output and not self.is_held_whole:
+                return Held.OUTPUT
+            if self._course.is_empty and progress is Progress.DONE:
+                return Held.REPLY
+            self._is_terminated = self._is_terminated or (progress is Progress.DONE and self.has_output)
+            if self._is_terminated:
+                break  # whatever else comes, and however long the connection stays, changes nothing
+        return Held.OUTPUT if self._is_proven else Held.MORE
+
+    @property
+    def _is_proven(self) -> bool:
+        """Whether a stream that is held whole is complete: its terminal event, its framing and its encoding."""
+        framed = self._reader is None or not self._reader.is_open
+        return self._is_terminated and framed and (self._decoder.identity or self._decoder.complete)
 
     def fault(self, fault: Fault) -> Reply:
         """The transport failed instead: that is what there is to judge."""
@@ -229,7 +338,7 @@ class Hold:
             body=self.secret.mask(self._error.data if self._error else bytes(self.body)),
             event=(self._error.name or "error") if self._error else "",
             fault=self._fault,
-            truncated=self.outgrown,
+            truncated=self.outgrown or self._decoder.failed,
         )
 
     def _header(self, name: str) -> str:
@@ -255,6 +364,12 @@ class Tail:
     def content(self) -> bytes:
         """The last bytes as they came."""
         return b"".join(self._chunks)[-TAIL_LIMIT:]
+
+    def is_done(self, hold: Hold) -> bool:
+        """Whether the stream has shown its terminal event, or the last one that all servers send."""
+        if self.last(hold)[0] is Progress.DONE:
+            return True
+        return any(hold.dialect.finishes(event) for event in last_events(hold.framing, self.content(), LAST_EVENTS))
 
     def last(self, hold: Hold) -> tuple[Progress, StreamEvent | None]:
         """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing.

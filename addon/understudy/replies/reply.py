@@ -6,27 +6,28 @@ and everything is bounded.
 
 from __future__ import annotations
 
-import codecs
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from understudy.codec.body_text import ERROR_EVENTS, follow, parse
+from understudy.codec.body_text import ERROR_EVENTS, follow, names_utf_8, parse, text_of
+from understudy.codec.event_stream import EventReader, begins_stream, kind_of
+from understudy.dialects import DIALECTS, Kind
+from understudy.replies.answer import is_media, lack_of_body, lack_of_stream
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo, find_errors
 from understudy.replies.wording import fold, spell, spell_out
 
 __all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Reply"]
 
 MAX_TEXT = 1 << 20  # bytes of a body that are looked at
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_TOLD_BY = 8192  # characters by which a text is told to be Chinese
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 
 
 def _chinese(body: bytes) -> str:
     """A body that is called UTF-8, or nothing, and is GBK, as some Chinese gateways send it; else ""."""
-    if body.isascii():
+    if body.isascii() or body.startswith(_UTF_16):
         return ""
     try:
         body.decode("utf-8")
@@ -37,8 +38,8 @@ def _chinese(body: bytes) -> str:
             text = body.decode("gb18030")
         except UnicodeDecodeError:
             return ""
-        odd = sum(not char.isascii() for char in text)
-        return text if odd and sum("\u4e00" <= char <= "\u9fff" for char in text) > 0.8 * odd else ""
+        odd = [char for char in text[:_TOLD_BY] if not char.isascii()]
+        return text if odd and sum("\u4e00" <= char <= "\u9fff" for char in odd) > 0.8 * len(odd) else ""
     return ""
 
 
@@ -80,11 +81,16 @@ class Reply:
     event: str = ""
     fault: Fault | None = None
     truncated: bool = False
+    """Whether the body is not all there, or could not be decoded."""
 
     def header(self, name: str) -> str:
         """The first value of a header, whatever its case; "" if it is absent."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), "")
+        return self._first_values.get(name.lower(), "")
+
+    @cached_property
+    def _first_values(self) -> dict[str, str]:
+        """By name in lower case. Rules ask a hundred times, and a peer may send thousands of headers."""
+        return {key.lower(): value for key, value in reversed(self.headers)}
 
     @property
     def succeeded(self) -> bool:
@@ -93,16 +99,9 @@ class Reply:
 
     @cached_property
     def text(self) -> str:
-        """The body as text, in the charset the reply names (else by its byte order mark, else UTF-8), never raising."""
-        body = self.body[:MAX_TEXT]
-        named = _CHARSET.search(self.header("content-type"))
-        charset = named.group(1) if named else "utf-16" if body.startswith(_UTF_16) else "utf-8"
-        try:
-            if charset.lower() in ("utf-8", "utf8") and (chinese := _chinese(body)):
-                return chinese
-            return body.decode(charset, errors="replace").removeprefix("\ufeff")
-        except (LookupError, ValueError, UnicodeError):
-            return body.decode("utf-8", errors="replace").removeprefix("\ufeff")
+        """The body as text (`text_of`), never raising; GBK also where it is called UTF-8."""
+        body, content_type = self.body[:MAX_TEXT], self.header("content-type")
+        return (names_utf_8(content_type) and _chinese(body)) or text_of(body, content_type)
 
     @cached_property
     def folded_text(self) -> str:
@@ -126,6 +125,33 @@ class Reply:
             if len(found) >= MAX_ERRORS:
                 break
         return self._with_header_type(tuple(found))
+
+    @cached_property
+    def lack(self) -> str:
+        """What a 2xx lacks to be an answer to its generating call; "" when it is one, or that cannot be known."""
+        dialect = DIALECTS.get(self.dialect)
+        if not self.succeeded or self.event or self.fault or self.truncated or dialect is None:
+            return ""
+        if not self.endpoint or self.kind != Kind.GENERATING:
+            return ""
+        content_type = self.header("content-type").partition(";")[0].strip().lower()
+        if is_media(content_type, self.endpoint) and self.body:
+            return ""
+        if (framing := self._framing(content_type)) and self.body.strip():
+            reader = EventReader(framing)
+            events = [*reader.feed(self.body), *reader.finish()]
+            if not reader.failed:
+                return lack_of_stream(dialect, events)
+        return lack_of_body(dialect, self.endpoint, self.text)
+
+    def _framing(self, content_type: str) -> str:
+        """The type of the stream of events that the body is, whatever it is called; "" when it is none."""
+        mark = self.body[:64].lstrip()[:1]
+        if begins_stream(self.body):
+            return "text/event-stream"
+        if self.streamed and mark == b"[":
+            return "application/json"
+        return content_type if kind_of(content_type) is not None and mark != b"<" else ""
 
     @property
     def error(self) -> ErrorInfo | None:

@@ -19,6 +19,7 @@ from understudy.codec.body_text import ERROR_EVENTS, MAX_PARSED, frames, parse
 
 MAX_DEPTH = 6  # error inside error inside error ...
 MAX_ERRORS = 6
+MAX_VISITS = 1000  # values of one body in which errors are looked for: a small tree has many branches
 MAX_MESSAGE = 8192  # characters of one message that are kept
 MAX_PLAIN = 2048  # characters of a plain text that is taken for a message
 
@@ -49,6 +50,20 @@ _FAILING = frozenset({"response", "promptFeedback", "choices", "delta"})  # what
 _PAYLOAD_KEYS = ("choices", "candidates", "content", "output", "outputs", "data", "result", "results", "embeddings")
 
 
+class _Visits:
+    """How many values may still be looked into: a body of 128 KiB has room for tens of thousands."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_VISITS
+
+    def exhausted(self) -> bool:
+        """Count one more; whether it is one too many."""
+        self.left -= 1
+        return self.left < 0
+
+
 def find_errors(text: str, parsed: object | None, *, succeeded: bool, event: str) -> Iterator[ErrorInfo]:
     """Every error in a body, the innermost first; the same one may come twice.
 
@@ -70,44 +85,45 @@ def find_errors(text: str, parsed: object | None, *, succeeded: bool, event: str
 
 
 _TOLD_IN_TEXT = re.compile(
-    r"(?:\s*(?::[^\n]*|event:[^\n]*|id:[^\n]*)?\n)*data:\s*((?:error|exception)\b[^\n]+)", re.IGNORECASE
+    r"(?:[^\S\n]*+(?::[^\n]*+|event:[^\n]*+|id:[^\n]*+)?+\n)*+data:\s*+((?:error|exception)\b[^\n]+)", re.IGNORECASE
 )
 """The first event of a stream is no JSON and says that it is an error."""
 
 
-def _unwrap(value: object, depth: int = 0) -> Iterator[ErrorInfo]:
+def _unwrap(value: object, depth: int = 0, visits: _Visits | None = None) -> Iterator[ErrorInfo]:
     """Every error in a value that is known to be one, the innermost first."""
-    if depth > MAX_DEPTH:
+    visits = visits or _Visits()
+    if depth > MAX_DEPTH or visits.exhausted():
         return
     match value:
         case str():
-            yield from _unwrap_text(value, depth)
+            yield from _unwrap_text(value, depth, visits)
         case list():
             for item in value[:MAX_ERRORS]:
-                yield from _unwrap(item, depth + 1)
+                yield from _unwrap(item, depth + 1, visits)
         case dict():
             if not _INNER.isdisjoint(value):
                 for key in _INNER_KEYS:
                     inner = value.get(key)
                     if isinstance(inner, (dict, list)) or (key == "raw" and isinstance(inner, str)):
-                        yield from _unwrap(inner, depth + 1)
+                        yield from _unwrap(inner, depth + 1, visits)
             if isinstance(inner := value.get("args"), dict) and ("error_type" in value or "errorType" in value):
-                yield from _unwrap(inner, depth + 1)  # not a tool's arguments: those of an exception
-            yield from _own_error(value, depth)
+                yield from _unwrap(inner, depth + 1, visits)  # not a tool's arguments: those of an exception
+            yield from _own_error(value, depth, visits)
 
 
-def _unwrap_text(text: str, depth: int) -> Iterator[ErrorInfo]:
+def _unwrap_text(text: str, depth: int, visits: _Visits) -> Iterator[ErrorInfo]:
     parsed = parse(text[:MAX_PARSED])
     if isinstance(parsed, dict | list):
-        yield from _unwrap(parsed, depth + 1)
+        yield from _unwrap(parsed, depth + 1, visits)
         return
     message = (parsed if isinstance(parsed, str) else text).strip()[:MAX_MESSAGE]
     if message and not _looks_like_page(message):
-        yield from _embedded(message, depth)
+        yield from _embedded(message, depth, visits)
         yield ErrorInfo(message=message)
 
 
-def _own_error(fields: dict[Any, Any], depth: int) -> Iterator[ErrorInfo]:
+def _own_error(fields: dict[Any, Any], depth: int, visits: _Visits) -> Iterator[ErrorInfo]:
     """What an error object says itself, after what it carries as text inside its message."""
     code, kind = _first_word(fields, _CODE_KEYS), _first_word(fields, _TYPE_KEYS).rpartition("#")[2]
     plain = fields.get("error")
@@ -118,7 +134,7 @@ def _own_error(fields: dict[Any, Any], depth: int) -> Iterator[ErrorInfo]:
         else:
             texts.insert(0, plain)
     message = texts[0] if texts else ""
-    if parts := list(_unwrap_text(message, depth)) if message else []:
+    if parts := list(_unwrap_text(message, depth, visits)) if message else []:
         yield from parts[:-1]
         message = parts[-1].message
         if parts[-1].code or parts[-1].type:  # the message was JSON itself: the outer code still belongs to it
@@ -163,7 +179,7 @@ _REPR_FIELD = re.compile(
 )
 
 
-def _embedded(message: str, depth: int) -> Iterator[ErrorInfo]:
+def _embedded(message: str, depth: int, visits: _Visits) -> Iterator[ErrorInfo]:
     """The error that a gateway quoted inside its own sentence, as JSON or as a Python dict.
 
     Not when the words before it say that it is a piece of the request (arguments of a tool, a prompt).
@@ -181,7 +197,7 @@ def _embedded(message: str, depth: int) -> Iterator[ErrorInfo]:
             if start < 0:
                 break
             continue
-        yield from _unwrap(value, depth + 1)
+        yield from _unwrap(value, depth + 1, visits)
         return
     fields = {key: one or two for key, one, two in reversed(_REPR_FIELD.findall(message))}
     text = fields.get("message") or fields.get("error") or fields.get("detail") or ""

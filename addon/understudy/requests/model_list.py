@@ -12,10 +12,14 @@ from dataclasses import dataclass
 
 from mitmproxy import http
 
+from understudy.codec.content_encoding import decode_reply
 from understudy.codec.json_edit import append_json_items, read_json_member
 from understudy.dialects import Dialect
 from understudy.model import Pool, is_glob
 from understudy.requests.sites import Sites
+
+LIST_LIMIT = 4 * 1024 * 1024
+"""Decoded bytes of a list that is added to; the longest ones that are known have some 600 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,15 @@ def unite(response: http.Response, listing: Listing) -> bool:
     """Add the aliases to a list that an upstream answered with; False when it passes as it is."""
     if response.status_code != 200:
         return False
-    try:
-        body = response.content or b""
-    except ValueError:
-        return False  # an encoding that cannot be undone
-    united = with_models(body, listing.dialect, listing.aliases)
+    body = decode_reply(response.data.content or b"", response.headers.get("content-encoding", ""), LIST_LIMIT)
+    united = with_models(body, listing.dialect, listing.aliases) if body is not None else None
     if united is None:
         return False
-    response.content = united
+    # Identity: an encoder of ours would have to be as good as the upstream's, and the tool takes either.
+    response.headers.pop("content-encoding", None)
+    response.data.content = united
+    if "content-length" in response.headers:
+        response.headers["content-length"] = str(len(united))
     response.headers.pop("etag", None)  # it names another list
     return True
 

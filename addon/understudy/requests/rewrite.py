@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from urllib.parse import quote, unquote_plus
 from mitmproxy import http
 from mitmproxy.net.http import url
 
-from understudy.codec.content_encoding import decode_request
+from understudy.codec.content_encoding import REQUEST_LIMIT, decode_request
 from understudy.codec.masking import has_placeholder, placeholder
 from understudy.dialects import DIALECTS, Asked, Call, Dialect, Written
 from understudy.model import Candidate, SigningSource
@@ -124,10 +125,10 @@ def read_call(request: http.Request, recognised: Recognised, body: bytes | None)
     return recognised.dialect.read(recognised.tail, recognised.query, content_type, body)
 
 
-def decoded_body(request: http.Request) -> bytes | None:
-    """The request body without its content encoding; None when that cannot be undone."""
+def decoded_body(request: http.Request, limit: int = REQUEST_LIMIT) -> bytes | None:
+    """The request body without its content encoding; None when that cannot be undone within ``limit`` bytes."""
     encoding = request.headers.get("content-encoding", "")
-    return decode_request(request.data.content or b"", encoding)
+    return decode_request(request.data.content or b"", encoding, limit)
 
 
 def build(
@@ -204,7 +205,8 @@ def _written(
     request: http.Request, recognised: Recognised, call: Call, candidate: Candidate, target: Dialect, query: str
 ) -> tuple[Written, bytes]:
     """What becomes of path, query and body for this candidate, and the body as it was, decoded. Raises ValueError."""
-    decoded, dialect = decoded_body(request), recognised.dialect
+    # Without a limit: a body that was over it was not read for a call in the first place.
+    decoded, dialect = decoded_body(request, sys.maxsize - 1), recognised.dialect
     if decoded is None:
         raise ValueError("the request body cannot be decoded")
     if target is not dialect or target.written_per_upstream:

@@ -173,10 +173,12 @@ def _vocabulary_unless_known(folder: Path, _state: Stamp) -> Vocabulary:
 
 
 def _check_private(file: Path, folder: Path) -> None:
-    check_file_is_private(file)
+    # Who can write what is above our own package can write the package.
+    within = folder if folder == shipped_folder() else None
+    check_file_is_private(file, within)
     places = [folder, *(folder.joinpath(*file.relative_to(folder).parts[:n]) for n in range(1, _depth(file, folder)))]
     for place in places:
-        check_folder_is_private(place)
+        check_folder_is_private(place, within)
 
 
 def _depth(file: Path, folder: Path) -> int:

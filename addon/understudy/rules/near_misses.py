@@ -35,7 +35,7 @@ def heard(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[str]:
 
 def near_misses(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[NearMiss]:
     """The rules that nearly decided about a reply, in the order in which they are asked. Empty where none is asked."""
-    if verdict.rule in ("builtin/ok", "builtin/fault"):
+    if verdict.rule == "builtin/ok" or reply.fault is not None:
         return []
     found = []
     for rule in ruleset.rules:

@@ -19,7 +19,7 @@ from functools import cached_property
 
 from understudy.codec.body_text import ERROR_EVENTS
 from understudy.model import ASKED, Label, Scope, Then, Verdict
-from understudy.replies import Reply, read_hint, sent_at
+from understudy.replies import FaultKind, Reply, read_hint, sent_at
 from understudy.rules.index import Index
 from understudy.rules.speaker import FALLBACK, Rule, Speaker, Status, evidence_of, one_line
 
@@ -30,6 +30,17 @@ OWN_MARK = "x-understudy"
 """The header on every answer that an understudy gives itself, so that nobody takes it for an upstream's failure."""
 OWN_HOPE = 2
 """Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
+FAULT_RULES = {
+    FaultKind.CONNECT: "builtin/no_connection",
+    FaultKind.TLS: "builtin/tls",
+    FaultKind.CLOSED: "builtin/closed",
+    FaultKind.SILENCE: "builtin/silence",
+    FaultKind.EMPTY: "builtin/empty",
+    FaultKind.CUT: "builtin/cut",
+}
+"""The rules of transport faults: each says what happened."""
+NO_ANSWER = "builtin/no_answer"
+"""The rule of a 2xx that is none (docs/architecture.md, section 5b)."""
 
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
@@ -42,16 +53,28 @@ def _settled(reply: Reply) -> Verdict | None:
     """The verdict on what no rule is asked about: a fault, a success, a redirect."""
     if reply.fault is not None:
         evidence = f"{reply.fault.kind}: {reply.fault.message}"
-        return Verdict(Label.OVERLOADED, "builtin/fault", one_line(evidence), Then(scope=Scope.UPSTREAM), certain=False)
+        return Verdict(
+            Label.OVERLOADED,
+            FAULT_RULES[reply.fault.kind],
+            one_line(evidence),
+            Then(scope=Scope.UPSTREAM),
+            certain=False,
+        )
     if reply.succeeded:
         wide = b"\0" in reply.body[:16]  # UTF-16, in which no mark would be found
         marked = wide or reply.event in ERROR_EVENTS or any(mark in reply.body for mark in _FAILURE_MARKS)
         failed = marked and (reply.event in ERROR_EVENTS or bool(reply.errors))
-        return None if failed else Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
+        if failed:
+            return None
+        if reply.lack:
+            return Verdict(Label.UNKNOWN, NO_ANSWER, f"HTTP {reply.status}: {reply.lack}", certain=False)
+        return Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
         return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then, certain=False)
+    if 300 <= reply.status < 400:
+        return Verdict(Label.UNKNOWN, "builtin/redirect", f"HTTP {reply.status}: a redirect", certain=False)
     if reply.status < 400:
         return Verdict(Label.UNKNOWN, "builtin/unknown", f"HTTP {reply.status}", certain=False)
     return None
@@ -110,7 +133,9 @@ class Ruleset:
                 verdict = _with_hours(verdict, reply)
                 break
         else:
-            verdict = Verdict(Label.UNKNOWN, "builtin/unknown", evidence_of(reply, 0), certain=False)
+            # A success that failed by its structure is no answer, whatever its words would mean.
+            name = NO_ANSWER if reply.succeeded and reply.kind == "generating" else "builtin/unknown"
+            verdict = Verdict(Label.UNKNOWN, name, evidence_of(reply, 0), certain=False)
         drafts = tuple(f"{draft.id}: {said.label}" for draft in self.drafts if (said := draft.speak(reply)) is not None)
         return replace(verdict, names_model=reply.names_model(), drafts=drafts)
 
@@ -126,8 +151,9 @@ class Ruleset:
         return ()
 
 
-HOURS = 3600.0
-"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour."""
+HOURS, WEEK = 3600.0, 8 * 86400.0
+"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour. What is longer
+than a window of a week is no window, and believed no more than before (L03)."""
 
 
 def _with_hours(verdict: Verdict, reply: Reply) -> Verdict:
@@ -136,7 +162,7 @@ def _with_hours(verdict: Verdict, reply: Reply) -> Verdict:
         return verdict
     # Times of day count from the reply's own date, so that the verdict stays a function of the reply.
     hint = read_hint(reply, sent_at(reply))
-    if hint is None or hint.seconds < HOURS:
+    if hint is None or not HOURS <= hint.seconds <= WEEK:
         return verdict
     then = verdict.then
     if then.scope is None and reply.names_model():

@@ -1,17 +1,26 @@
 """The memory of what is out of rotation: a cache with a time to live for each entry, the ladder, and the state on disk.
 
-A suspension is only ever lengthened, until it expires, is lifted by hand, or its probe succeeds (law 3). The package
-never decides that something is suspended: ``failover`` does. Start with ``cache``.
+A suspension is only ever lengthened, until it expires, is lifted by hand, or its probe succeeds (law 3). Beside it
+stands what comparing candidates has taught (``learned``), and who answered of late (``answers``). The package never
+decides that something is suspended, or whose fault a reply is: ``failover`` does. Start with ``cache``.
 """
 
-from understudy.suspensions.cache import Suspensions
-from understudy.suspensions.ladder import HOUR, JITTER, MINUTE, Rung, doubling, seconds_of
+from understudy.suspensions.cache import PROBED, Peers, Suspensions
+from understudy.suspensions.ladder import HOUR, JITTER, MINUTE, Ladders, Rung, doubling, seconds_of
+from understudy.suspensions.learned import Cause, Learned, Lesson, Signature
 
 __all__ = [
     "HOUR",
     "JITTER",
     "MINUTE",
+    "PROBED",
+    "Cause",
+    "Ladders",
+    "Learned",
+    "Lesson",
+    "Peers",
     "Rung",
+    "Signature",
     "Suspensions",
     "doubling",
     "persistence",

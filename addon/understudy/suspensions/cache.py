@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
 from weakref import WeakSet
@@ -20,12 +20,19 @@ from weakref import WeakSet
 from cachetools import TLRUCache
 
 from understudy.model import Candidate, Key, Label, Scope, Suspension, keys_of
+from understudy.suspensions.answers import Answers
+from understudy.suspensions.first_events import FirstEvents
 from understudy.suspensions.ladder import Ladders
+from understudy.suspensions.learned import Learned
 
 LIMIT = 100_000
 """The most suspensions kept. At the limit a new one is dropped: evicting would revive a live one."""
+CLOSED_WITHIN = 10.0
+"""Seconds within which a second connection that breaks says that the upstream is out, and not a connection."""
 EARLY_PROBE = 30.0
 """Seconds between two early probes of one candidate, where all candidates are suspended for model_unsupported."""
+PROBED = (Label.MODEL_UNSUPPORTED, Label.RATE_LIMITED, Label.OVERLOADED)
+"""What is in doubt with one of these labels is half-open when it is due; everything else in doubt is just free."""
 
 
 class Listener(Protocol):
@@ -33,6 +40,25 @@ class Listener(Protocol):
 
     def changed(self, key: Key, blocked: bool) -> None:
         """A key was suspended or is being probed, or can be picked again."""
+
+
+class Peers(Protocol):
+    """Other processes with the same pool. None of these methods waits for them."""
+
+    def suspended(self, suspension: Suspension) -> None:
+        """This process has suspended something, or confirmed a suspension that was running."""
+
+    def cleared(self, key: Key) -> None:
+        """A success here has disproved what was held against a key, or a hand has resumed it."""
+
+    def all_cleared(self) -> None:
+        """A hand has resumed everything."""
+
+    def grant(self, key: Key) -> bool:
+        """Whether the probe of what has expired is this process's to send without asking the others."""
+
+    def wants(self, key: Key) -> None:
+        """A request could probe this, if the others allow it: see :meth:`Suspensions.permit`."""
 
 
 def _until(_key: Key, suspension: Suspension, _now: float) -> float:
@@ -52,6 +78,15 @@ class Suspensions:
         self.ladders: Ladders[Key] = Ladders()
         self.generations: Counter[str] = Counter()
         """How often each credential has changed."""
+        self.peers: Peers | None = None
+        """The processes that this one shares with. What :meth:`renew` and :meth:`retain` drop is not told: the others
+        may still have the old secret, or the old pool."""
+        self.withheld: set[Key] = set()
+        """What is half-open and not ours to probe yet. It stays blocked until the peers permit it."""
+        self.answers = Answers()
+        """Which models answered on a credential of late."""
+        self.learned = Learned(clock)
+        """What comparing candidates has taught."""
         self.version = 0
         """Changes with every suspension that comes or goes."""
         self._blocked: set[Key] = set()
@@ -63,11 +98,17 @@ class Suspensions:
         """What a hand made due before its time: the suspension as it ran, and when that was, as an order."""
         self._probes: dict[Key, int] = {}
         self._early: dict[Key, float] = {}
+        self._closed: dict[str, tuple[float, str]] = {}
+        """By upstream: when a connection broke last before an answer, and whose."""
+        self.first_events: FirstEvents[tuple[Key, bool]] = FirstEvents()
+        """By candidate, and whether the call was streamed."""
         self._orders = itertools.count(1)
         self._cleared: dict[Key, int] = {}
         """When a key was resumed by hand or proven, as an order."""
         self._renewed: dict[str, int] = {}
         """When a credential changed, as an order."""
+        self._doubts: dict[int, tuple[Key, ...]] = {}
+        """What is out because everybody refused one request alike, by the order of that doubt."""
 
     def __len__(self) -> int:
         with self._cache.timer:
@@ -105,12 +146,27 @@ class Suspensions:
         return key in self._blocked
 
     def is_probed(self, key: Key, besides: int = 0) -> bool:
-        """Whether a probe of this key is under way, by another attempt than the one with this ticket."""
-        return self._probes.get(key, besides) != besides
+        """Whether a probe of this key is under way, by another attempt than the one with this ticket.
+
+        What is withheld counts: another process may be probing it.
+        """
+        return self._probes.get(key, besides) != besides or key in self.withheld
 
     def is_stale(self, candidate: Candidate, key: Key, ticket: int) -> bool:
         """Whether something newer has cleared the key: a hand, a success, or another secret of its credential (F16)."""
         return ticket < self._cleared.get(key, 0) or ticket < self._renewed.get(candidate.credential.name, 0)
+
+    def is_in_doubt(self, candidate: Candidate) -> bool:
+        """Whether nothing keeps a candidate out but that everybody refused one request alike (J04)."""
+        if not self._doubts:
+            return False
+        held = [each for key in keys_of(candidate) if (each := self._cache.get(key)) is not None]
+        return bool(held) and all(each.doubt for each in held) and not any(map(self.is_probed, keys_of(candidate)))
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether anything may be in doubt."""
+        return bool(self._doubts)
 
     def ticket(self) -> int:
         """The order of an attempt that begins now."""
@@ -121,9 +177,19 @@ class Suspensions:
     def expire(self) -> None:
         """Let go of what is due: it is half-open from then on. Costs next to nothing while nothing is."""
         for key, suspension in self._cache.expire():
-            self._half_open[key] = suspension
-            _bound(self._half_open)
+            if not suspension.doubt or suspension.label in PROBED:
+                self._fall_due(key, suspension)
+            else:
+                self._tell(key, False)
+
+    def _fall_due(self, key: Key, suspension: Suspension) -> None:
+        self._half_open[key] = suspension
+        _bound(self._half_open)
+        if self.peers is None or self.peers.grant(key):
             self._tell(key, False)
+        else:
+            self.withheld.add(key)
+            self._tell(key, True)
 
     def suspend(self, suspension: Suspension) -> Suspension | None:
         """Take something out of rotation; a running suspension that lasts longer keeps its end and its evidence.
@@ -136,6 +202,8 @@ class Suspensions:
             self.expire()
             running = self._cache.get(key)
             kept = running if running is not None and running.until >= suspension.until else suspension
+            if kept.doubt and kept is not suspension:
+                kept = replace(kept, doubt=0)  # it fails for another reason as well, or again
             # The newer refusal counts for what a late success may still undo.
             suspension = kept.confirmed(next(self._orders))
             if suspension.until <= now or (running is None and len(self._cache) >= LIMIT):
@@ -144,8 +212,59 @@ class Suspensions:
             self._half_open.pop(key, None)
             self._asked.pop(key, None)
             self._probes.pop(key, None)
+            self.withheld.discard(key)
             self._tell(key, True)
+        if self.peers is not None:
+            self.peers.suspended(suspension)
         return suspension
+
+    def recall(self, suspension: Suspension) -> None:
+        """Take over a suspension that has expired elsewhere and that no success has disproved: it is half-open."""
+        key = suspension.key
+        with self._cache.timer:
+            self.expire()
+            if key not in self._blocked and key not in self._half_open:
+                self._fall_due(key, suspension.confirmed(next(self._orders)))
+
+    def want(self, covered: Container[Key]) -> None:
+        """A generating request begins that could probe some of what is withheld: ask the peers for it."""
+        if self.withheld and self.peers is not None:
+            for key in [key for key in self.withheld if key in covered]:
+                self.peers.wants(key)
+
+    def permit(self, key: Key) -> None:
+        """The probe of a key is ours: the next request that gets there sends it."""
+        if key in self.withheld:
+            self.withheld.discard(key)
+            self._tell(key, key in self._probes)
+
+    def withhold(self, key: Key) -> None:
+        """The probe of a key is not ours any more, if it is half-open and no probe of ours is under way."""
+        if key in self._half_open and key not in self._probes:
+            self.withheld.add(key)
+            self._tell(key, True)
+
+    def put_in_doubt(self, imposed: Iterable[Suspension]) -> None:
+        """Everybody who was asked refused one request alike: the request is the suspect (J04).
+
+        ``imposed``: what :meth:`suspend` returned for it. What has been confirmed by others since is in no doubt.
+        """
+        doubt = next(self._orders)
+        with self._cache.timer:
+            self.expire()
+            keys = []
+            for each in imposed:
+                running = self._cache.get(each.key)
+                if running is not None and running.order == each.order and not running.by_hand:
+                    self._cache[each.key] = replace(running, doubt=doubt)
+                    keys.append(each.key)
+            if keys:
+                self._doubts[doubt] = tuple(keys)
+                _bound(self._doubts)
+                self.version += 1
+        if self.peers is not None:
+            for key in keys:
+                self.peers.cleared(key)  # what one process's request may have brought about is not held against theirs
 
     def begin_probe(self, candidate: Candidate, ticket: int) -> None:
         """An attempt begins: it takes the one probe of everything about the candidate that is half-open."""
@@ -162,7 +281,7 @@ class Suspensions:
             return
         for key in [key for key, holder in self._probes.items() if holder == ticket]:
             del self._probes[key]
-            self._tell(key, False)
+            self._tell(key, key in self.withheld)
 
     def prove(self, candidate: Candidate, ticket: int) -> Suspension | None:
         """A generating attempt ended well: it resumes its own candidate, and what had expired is back for good.
@@ -186,9 +305,47 @@ class Suspensions:
                     lifted = running
                 if last is not None:
                     self._clear(key)
+                    if self.peers is not None:
+                        self.peers.cleared(key)
                 else:
                     self.ladders.forget(key)
+        if self._doubts:
+            self._end_doubts(candidate, ticket)
         return lifted
+
+    def closed(self, upstream: str, credential: str, begun: float, now: float) -> str:
+        """A connection broke before an answer; returns whose had broken shortly before this one began, "" for none."""
+        at, before = self._closed.get(upstream, (-math.inf, ""))
+        self._closed[upstream] = (now, credential)
+        _bound(self._closed)
+        return before if at <= begun and 0 <= now - at <= CLOSED_WITHIN else ""
+
+    def has_served(self, upstream: str) -> None:
+        """The upstream has answered: a connection that breaks after that is the first one again."""
+        if self._closed:
+            self._closed.pop(upstream, None)
+
+    def _end_doubts(self, candidate: Candidate, ticket: int) -> None:
+        """Another request succeeds at one that was in doubt: it was the request, so all of them are free (J04)."""
+        with self._cache.timer:
+            self.expire()
+            for doubt, keys in list(self._doubts.items()):
+                if not any((known := self._known(key)) is not None and known.doubt == doubt for key in keys):
+                    del self._doubts[doubt]  # over by itself
+                elif doubt < ticket and not set(keys).isdisjoint(keys_of(candidate)):
+                    del self._doubts[doubt]
+                    for key in keys:
+                        if (known := self._known(key)) is not None and known.doubt == doubt:
+                            # Nothing else is voided: what is learnt of them for another reason still counts.
+                            self._cache.pop(key, None)
+                            self._half_open.pop(key, None)
+                            self._asked.pop(key, None)
+                            self._probes.pop(key, None)
+                            self.withheld.discard(key)
+                            self._tell(key, False)
+
+    def _known(self, key: Key) -> Suspension | None:
+        return self._cache.get(key) or self._half_open.get(key)
 
     def begin_early_probe(self, key: Key) -> bool:
         """Whether a candidate may be asked although it is suspended (F17); if so, the next time is 30 s from now."""
@@ -210,7 +367,20 @@ class Suspensions:
             lifted = self._cache.get(key) or self._half_open.get(key)
             if lifted is not None:
                 self._clear(key)
+                if self.peers is not None:
+                    self.peers.cleared(key)
         return lifted
+
+    def resume_all(self) -> None:
+        """Put everything back into rotation by hand, also what only the peers know of."""
+        peers, self.peers = self.peers, None
+        try:
+            for key in self.known():
+                self.resume(key)
+        finally:
+            self.peers = peers
+        if peers is not None:
+            peers.all_cleared()
 
     def make_due(self, key: Key) -> Suspension | None:
         """End a running suspension early, by hand and unproven: the next request that gets there is its probe.
@@ -224,10 +394,11 @@ class Suspensions:
                 return None
             due = replace(running, until=min(running.until, now))
             self._half_open[key] = due
-            self._asked[key] = (running, next(self._orders))
+            # Suspended again, it has failed twice: it is in no doubt any more.
+            self._asked[key] = (replace(running, doubt=0), next(self._orders))
             _bound(self._half_open)
             _bound(self._asked)
-            self._tell(key, False)
+            self._tell(key, False)  # a hand asked for it here: no peer has to agree
         return due
 
     def end_early(self, candidate: Candidate, ticket: int) -> None:
@@ -280,6 +451,7 @@ class Suspensions:
         self._half_open.pop(key, None)
         self._asked.pop(key, None)
         self._probes.pop(key, None)
+        self.withheld.discard(key)
         self._early.pop(key, None)
         self._tell(key, False)
 
@@ -292,7 +464,7 @@ class Suspensions:
             listener.changed(key, blocked)
 
 
-def _bound[V](table: dict[Key, V]) -> None:
+def _bound[K, V](table: dict[K, V]) -> None:
     """What can be named by anybody must not grow for ever: the oldest entry goes."""
     if len(table) > LIMIT:
         del table[next(iter(table))]

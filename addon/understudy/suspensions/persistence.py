@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.model import Key, Pool, Suspension, counted
 from understudy.suspensions.cache import Suspensions
 from understudy.suspensions.snapshot import StateError, decode, encode, restore, urls_of
@@ -64,7 +65,7 @@ class StateKeeper:
 
     async def write_changes(self) -> None:
         """Write if something has changed since the last time."""
-        file, version = self._file, self.suspensions.version
+        file, version = self._file, self._version
         if file is None or version == self._written or not self._may_write(file):
             return
         running: list[Suspension] = []
@@ -79,7 +80,7 @@ class StateKeeper:
         """Write, and return when it is done."""
         if self._file is not None and self._may_write(self._file):
             running = self._running(self.suspensions.known())
-            self._wrote(self.suspensions.version, self._begin(self._file, running).result())
+            self._wrote(self._version, self._begin(self._file, running).result())
 
     def close(self) -> None:
         """The proxy ends: write for the last time."""
@@ -89,16 +90,23 @@ class StateKeeper:
             self._file.let_go()
             self._file = None
 
+    @property
+    def _version(self) -> int:
+        """Changes with what is to be written. That a lesson was seen again is written with the next change."""
+        return self.suspensions.version + self.suspensions.learned.version
+
     def _running(self, keys: list[Key]) -> list[Suspension]:
         return [found for key in keys if (found := self.suspensions.get(key)) is not None]
 
     def _begin(self, file: StateFile, running: list[Suspension]) -> Future[str]:
         """Have the thread write; it gets nothing that changes meanwhile, and says what went wrong."""
         ladders, urls, now = list(self.suspensions.ladders), self._urls, self.suspensions.clock()
+        ahead = ahead_of(self.suspensions.clock)
+        learned = list(self.suspensions.learned)
 
         def write() -> str:
             try:
-                file.write(encode(running, ladders, urls, now))
+                file.write(encode(running, ladders, urls, now, learned, ahead))
             except OSError as error:
                 return f"{file.path} cannot be written ({error.strerror}), so suspensions will not outlive this proxy"
             return ""
@@ -127,8 +135,9 @@ class StateKeeper:
                 logger.info(f"understudy: {counted(count, 'suspension')} read from {file.path}")
 
     def _set_aside(self, file: StateFile) -> str:
+        clock = self.suspensions.clock
         try:
-            return f"it is called {file.set_aside(self.suspensions.clock())} now"
+            return f"it is called {file.set_aside(clock() + ahead_of(clock))} now"
         except OSError as error:
             return f"it cannot be set aside ({error.strerror})"
 

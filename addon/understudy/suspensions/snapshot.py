@@ -1,8 +1,9 @@
-"""What of the suspensions outlives the proxy, as values and as text: the running ones, and where the ladders stand.
+"""What outlives the proxy, as values and as text: running suspensions, where the ladders stand, what was learnt.
 
 Every entry says to which upstream URL it belongs, so that a name that means something else by now brings nothing back.
 A rejected credential is not remembered: a restart is how a secret in the environment gets changed, and one attempt
-tells whether it was. Nor is what a proxy cannot recognise again: the tools' own credentials, and late results.
+tells whether it was. Nor is what a proxy cannot recognise again: the tools' own credentials, and late results. Nor what
+is in doubt: that is over in half a minute. What was learnt holds no word of a prompt (``learned``).
 
 The text is JSON, written entry by entry: one long call of the encoder would keep everything else from running.
 """
@@ -11,13 +12,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from understudy.codec.steady_clock import ahead_of
 from understudy.model import Key, Label, Pool, Scope, Suspension, printable
 from understudy.suspensions.cache import LIMIT, Suspensions
 from understudy.suspensions.ladder import Rung
+from understudy.suspensions.learned import MOST, Cause, Lesson, Signature
 
 VERSION = 1
 LONGEST = 400 * 24 * 3600.0
@@ -38,6 +42,7 @@ class Remembered:
 
     suspensions: tuple[tuple[Suspension, str], ...] = ()
     ladders: tuple[tuple[Key, Label, Rung, str], ...] = ()
+    learned: tuple[tuple[Lesson, str], ...] = ()
 
 
 def urls_of(pool: Pool) -> dict[tuple[bool, str], str]:
@@ -53,17 +58,38 @@ def _place(key: Key) -> tuple[bool, str]:
 
 
 def encode(
-    suspensions: Iterable[Suspension], ladders: Iterable[Standing], urls: dict[tuple[bool, str], str], now: float
+    suspensions: Iterable[Suspension],
+    ladders: Iterable[Standing],
+    urls: dict[tuple[bool, str], str],
+    now: float,
+    learned: Iterable[Lesson] = (),
+    ahead: float = 0.0,
 ) -> bytes:
-    """The text of a state file."""
-    running = (_suspension(each, urls[_place(each.key)]) for each in suspensions if _counts(each.key, each.label, urls))
+    """The text of a state file, in wall time. ``ahead``: seconds by which that is ahead of all the times given."""
+    running = (
+        _suspension(each, urls[_place(each.key)], ahead)
+        for each in suspensions
+        if _counts(each.key, each.label, urls) and not each.doubt
+    )
+    lessons = (
+        _lesson(_later(each, ahead), urls[True, each.signature.upstream])
+        for each in learned
+        if (True, each.signature.upstream) in urls
+    )
     rungs = (
-        {**_key(key), "url": urls[_place(key)], "label": label, "step": rung.step, "until": rung.until}
+        {**_key(key), "url": urls[_place(key)], "label": label, "step": rung.step, "until": rung.until + ahead}
         for key, label, rung in ladders
         if _counts(key, label, urls)
     )
-    head = f'{{"version": {VERSION}, "written": {json.dumps(now)},\n'
-    return f'{head}"suspensions": [{_listed(running)}],\n"ladders": [{_listed(rungs)}]}}\n'.encode()
+    head = f'{{"version": {VERSION}, "written": {json.dumps(now + ahead)},\n'
+    parts = f'"suspensions": [{_listed(running)}],\n"ladders": [{_listed(rungs)}],\n"learned": [{_listed(lessons)}]'
+    return f"{head}{parts}}}\n".encode()
+
+
+def _later(lesson: Lesson, seconds: float) -> Lesson:
+    """The same, told by a clock that is ahead by so many seconds."""
+    times = lesson.since + seconds, lesson.until + seconds, lesson.last + seconds
+    return replace(lesson, since=times[0], until=times[1], last=times[2])
 
 
 def _counts(key: Key, label: Label, urls: dict[tuple[bool, str], str]) -> bool:
@@ -78,18 +104,42 @@ def _key(key: Key) -> dict[str, Any]:
     return {"scope": key.scope, "name": key.name, "model": key.model}
 
 
-def _suspension(each: Suspension, url: str) -> dict[str, Any]:
+def _suspension(each: Suspension, url: str, ahead: float) -> dict[str, Any]:
     return {
         **_key(each.key),
         "url": url,
-        "since": each.since,
-        "until": each.until,
+        "since": each.since + ahead,
+        "until": each.until + ahead,
         "label": each.label,
         "rule": each.rule,
         "evidence": each.evidence,
         "hint": each.hint,
         "candidate": each.candidate,
         "step": each.step,
+    }
+
+
+def _lesson(each: Lesson, url: str) -> dict[str, Any]:
+    signature = each.signature
+    return {
+        "id": signature.id,
+        "upstream": signature.upstream,
+        "url": url,
+        "dialect": signature.dialect,
+        "status": signature.status,
+        "code": signature.code,
+        "type": signature.type,
+        "words": signature.words,
+        "cause": each.cause,
+        "label": each.label,
+        "rule": each.rule,
+        "speaker": each.speaker,
+        "witness": each.witness,
+        "since": each.since,
+        "until": each.until,
+        "seen": each.seen,
+        "last": each.last,
+        "tries": each.tries,
     }
 
 
@@ -106,9 +156,10 @@ def decode(content: bytes) -> Remembered:
     try:
         suspensions = tuple(_read_suspension(each) for each in document["suspensions"])
         ladders = tuple(_read_rung(each) for each in document["ladders"])
+        learned = tuple(_read_lesson(each) for each in document.get("learned", ()))  # earlier releases learnt nothing
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StateError(f"an entry is damaged ({printable(repr(error), 100)})") from None
-    return Remembered(suspensions[:LIMIT], ladders[:LIMIT])
+    return Remembered(suspensions[:LIMIT], ladders[:LIMIT], learned[:MOST])
 
 
 def _read_key(entry: dict[str, Any]) -> Key:
@@ -137,6 +188,39 @@ def _read_rung(entry: dict[str, Any]) -> tuple[Key, Label, Rung, str]:
     return _read_key(entry), Label(entry["label"]), rung, _text(entry["url"])
 
 
+def _read_lesson(entry: dict[str, Any]) -> tuple[Lesson, str]:
+    signature = Signature(
+        _identity(entry["id"]),
+        _text(entry["upstream"]),
+        _line(entry["dialect"]),
+        _whole(entry["status"]),
+        _line(entry["code"]),
+        _line(entry["type"]),
+        _line(entry["words"]),
+    )
+    lesson = Lesson(
+        signature,
+        Cause(entry["cause"]),
+        Label(entry["label"]),
+        _line(entry["rule"]),
+        _line(entry["speaker"]),
+        _line(entry["witness"]),
+        _number(entry["since"]),
+        _number(entry["until"]),
+        int(_number(entry["seen"])),
+        _number(entry["last"]),
+        _whole(entry["tries"]),
+    )
+    return lesson, _text(entry["url"])
+
+
+def _identity(value: object) -> str:
+    text = _text(value)
+    if re.fullmatch("[0-9a-f]{12}", text) is None:
+        raise TypeError("no id of a signature")
+    return text
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("no text")
@@ -161,9 +245,20 @@ def _whole(value: object) -> int:
 
 
 def restore(remembered: Remembered, pool: Pool, suspensions: Suspensions) -> int:
-    """Suspend again what is still to be; returns how many. What runs already is only ever lengthened."""
+    """Suspend again what is still to be; returns how many. What runs already is only ever lengthened.
+
+    What was learnt and still holds is known again.
+    """
     now, urls, count = suspensions.clock(), urls_of(pool), 0
-    for suspension, url in remembered.suspensions:
+    ahead = ahead_of(suspensions.clock)
+    known = [
+        _later(lesson, -ahead)
+        for lesson, url in remembered.learned
+        if urls.get((True, lesson.signature.upstream)) == url
+    ]
+    suspensions.learned.restore(reversed(known))  # the latest comes first in the file
+    for stated, url in remembered.suspensions:
+        suspension = replace(stated, since=stated.since - ahead, until=stated.until - ahead)
         believed = now < suspension.until <= now + LONGEST
         if believed and urls.get(_place(suspension.key)) == url:
             count += suspensions.suspend(suspension) is not None
@@ -173,6 +268,6 @@ def restore(remembered: Remembered, pool: Pool, suspensions: Suspensions) -> int
         if urls.get(_place(key)) != url or (key, label) in reached:
             continue
         # The window of a rung without its suspension would swallow the next failure.
-        until = rung.until if key in running else min(rung.until, now)
+        until = rung.until - ahead if key in running else min(rung.until - ahead, now)
         suspensions.ladders.climb(key, label, Rung(rung.step, rung.order, until))
     return count

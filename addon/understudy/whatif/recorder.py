@@ -189,7 +189,7 @@ class Recorder:
             if self.ruleset.judge(reply).label is not Label.OK:
                 return _Read(replace(reply))  # without what judging has kept of it
             # Nothing of it is asked for again, and a long file has thousands of these.
-            return _Read(replace(reply, body=b"", headers=()), True, content=bytes(hold.body))
+            return _Read(replace(reply, body=b"", headers=(), truncated=True), True, content=bytes(hold.body))
         if cut is not None:
             return _Read(None, broke=hold.fault(cut))
         if not hold.live:

@@ -46,7 +46,7 @@ def trail(played: Played) -> list[str]:
 def attempt_line(tried: Tried) -> str:
     """``home gpt-5: rate_limited by general/rate_limited, suspended 20s: HTTP 429: slow down``."""
     outcome = tried.outcome
-    again = " again" if outcome.attempt.repeat else ""
+    again = " again" if outcome.attempt.repeat else " (second opinion)" if outcome.attempt.opinion else ""
     verdict = outcome.verdict
     said = "ok"
     if verdict.label is not Label.OK:
@@ -75,8 +75,13 @@ def now(played: Played) -> str:
             return f"refused: understudy answers itself with HTTP {played.refusal.status}"
         case End.OPEN if played.asked is not None:
             again = "once more" if played.asked.repeat else "next" if played.tried else "first"
+            if played.asked.opinion:
+                again = "for a second opinion"
             line = f"open: {played.asked.candidate} is asked {again}, and what it would say is not recorded"
             line += f" ({played.witness})" if played.witness else ""
+            if played.asked.opinion:
+                first = played.tried[-1].outcome
+                return f"{line}; if it refuses too, the tool gets HTTP {first.status} of {first.attempt.candidate}"
             return f"{line}; after it {', '.join(played.free)}" if played.free else line
     return str(played.end) if played.end is not End.UNRECORDED else f"unrecorded: {got(played.call)}"
 
@@ -121,6 +126,8 @@ def _tried(tried: Tried) -> Json:
     found: Json = {
         "candidate": str(outcome.attempt.candidate),
         "again": outcome.attempt.repeat,
+        "second_opinion": outcome.attempt.opinion,
+        "compared": outcome.compared.value if outcome.compared is not None else None,
         "status": tried.recorded.status or None,
         "label": str(outcome.verdict.label),
         "rule": outcome.verdict.rule,

@@ -12,12 +12,13 @@ import asyncio
 import logging
 import math
 import shlex
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, override
 
 from understudy.codec.masking import shown, veil
+from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets.command_output import Printed, read_output
 from understudy.config.secrets.program import ProgramError, output_of
 from understudy.model import SecretError, Source
@@ -38,7 +39,7 @@ class CommandSecret(Source):
     """What a program prints, kept until it expires or is rejected.
 
     ``argv``: the program with its arguments. ``folder``: where it runs. ``ttl``: seconds after which it is run again
-    although nothing says that the secret expires. ``clock``: Unix time in seconds. To be used from one event loop.
+    although nothing says that the secret expires. ``clock``: in seconds. To be used from one event loop.
     """
 
     __slots__ = (
@@ -54,7 +55,7 @@ class CommandSecret(Source):
         *,
         ttl: float = math.inf,
         timeout: float = TIMEOUT,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = STEADY,
     ) -> None:
         self._argv, self._folder, self._ttl, self._timeout, self._clock = tuple(argv), folder, ttl, timeout, clock
         self._value: str | None = None
@@ -106,7 +107,9 @@ class CommandSecret(Source):
         """Run the program once and take note of what came of it."""
         try:
             output = await output_of(self._argv, self._folder, self._timeout)
-            self._succeeded(read_output(output, str(self), self._clock()))
+            ahead = ahead_of(self._clock)
+            printed = read_output(output, str(self), self._clock() + ahead)
+            self._succeeded(replace(printed, expires=printed.expires - ahead))
         except ProgramError as error:
             self._failed(f"{self} {error}")
         except SecretError as error:

@@ -128,6 +128,7 @@ function drawEntry(entry) {
     ? [ticking(entry.until, "until"), " left"]
     : ["due ", ticking(entry.until, "ago")];
   const facts = [`since ${clock(entry.since)}`];
+  if (entry.doubt) facts.push("in doubt: every candidate refused one request alike, so others are asked at once");
   if (entry.hint) facts.push(`the reply said so: ${entry.hint}`);
   else if (entry.step) facts.push(`step ${entry.step} of ${entry.steps}`);
   const reason = entry.rule === "by hand"
@@ -155,6 +156,7 @@ function drawCounts(tally) {
     tally.last_answered === null
       ? make("small", {}, "no answer yet")
       : make("small", {}, "answered ", ticking(tally.last_answered, "ago")),
+    tally.opinions ? make("small", {}, `${tally.opinions} second opinions`) : "",
     labels ? make("small", { className: "labels" }, labels) : "");
 }
 
@@ -280,7 +282,7 @@ function drawTried(tried) {
   return make("tr", {},
     make("td", {}, `${tried.number}`),
     make("td", { className: "brief" },
-      make("b", {}, tried.credential), " ", make("code", {}, tried.model), tried.again ? " again" : ""),
+      make("b", {}, tried.credential), " ", make("code", {}, tried.model), tried.again ? " again" : tried.opinion ? " second opinion" : ""),
     make("td", { className: "brief" }, pill(tried.label, tone(tried))),
     make("td", { className: "brief" }, make("code", {}, tried.rule)),
     make("td", { className: "brief" }, tried.status ? `HTTP ${tried.status}` : "no reply"),
@@ -329,11 +331,20 @@ function drawHead() {
   const counts = new Map();
   for (const state of states.values()) counts.set(state, (counts.get(state) ?? 0) + 1);
   const shown = Object.keys(STATES).filter((state) => counts.get(state));
-  find("#place").textContent = (pool.pool || "There is no pool file: write one, or set pool_file.")
-    + (pool.intercept.length ? ` · also looks into ${pool.intercept.join(", ")}` : "");
+  const place = pool.pool || "There is no pool file: write one, or set pool_file.";
+  const further = pool.intercept.length ? `also looks into ${pool.intercept.join(", ")}` : "";
+  find("#place").textContent = [place, further, sharing(pool.shared)].filter(Boolean).join(" · ");
   arrange(find("#counts"), shown.map((state) => keep(`count ${state}`, counts.get(state), () =>
     make("li", {}, make("b", {}, `${counts.get(state)}`), pill(state, STATES[state])))));
   document.title = counts.get("suspended") ? `(${counts.get("suspended")}) pool · understudy` : "pool · understudy";
+}
+
+/** How this proxy stands with those that it shares its suspensions with. */
+function sharing(state) {
+  if (!state) return "";
+  const where = `${state.server} as ${state.prefix}`;
+  if (state.connected) return `shared through ${where}`;
+  return `alone since ${new Date(state.since * 1000).toLocaleTimeString()}: ${where}: ${state.reason}`;
 }
 
 function drawOthers() {
@@ -367,6 +378,38 @@ function drawOthers() {
   arrange(find("#others .card"), rows);
 }
 
+const CAUSES = {
+  request: ["the request's fault", "neutral"],
+  candidate: ["the candidate's own fault", "danger"],
+  undecided: ["undecided", "warning"],
+};
+
+function drawLesson(lesson) {
+  const [text, tone] = CAUSES[lesson.cause];
+  const word = lesson.code && !/^[0-9]+$/.test(lesson.code) ? lesson.code : lesson.type || lesson.code;
+  return make("div", { className: "other" },
+    make("div", { className: "who" }, make("b", {}, lesson.upstream), make("code", {}, `HTTP ${lesson.status} ${word}`)),
+    make("div", { className: "state" }, pill(text, tone)),
+    make("div", { className: "entry" },
+      make("p", {}, `${lesson.speaker} said so, ${lesson.witness} was asked as well`,
+        make("span", { className: "when" }, ticking(lesson.until, "until"), " left"),
+        make("small", {}, `seen ${lesson.seen} · ${lesson.id}`)),
+      make("div", { className: "actions" },
+        make("button", { type: "button", title: "Compare again the next time", "aria-label": `Forget ${lesson.id}`,
+          onclick: () => change("learned", ["forget", lesson.id]) }, "Forget")),
+      lesson.words ? make("p", { className: "evidence" }, lesson.words) : ""));
+}
+
+function drawLearned() {
+  const { opinions, lessons, more } = pool.learned;
+  const rows = lessons.map((lesson) => keep(`learnt ${lesson.id}`, lesson, () => drawLesson(lesson)));
+  if (more) rows.push(keep("learnt (more)", more, () => make("p", { className: "rest" }, `and ${more} more`)));
+  find("#learned").hidden = rows.length === 0 && opinions.asked === 0;
+  find("#learned .note").textContent = `Second opinions since the proxy started: ${opinions.asked} asked; the other `
+    + `candidate answered ${opinions.answered}, refused too ${opinions.refused}, could not tell ${opinions.undecided}.`;
+  arrange(find("#learned .card"), rows);
+}
+
 function drawExchanges() {
   const wanted = find("#eventful").checked ? pool.exchanges.filter(isEventful) : pool.exchanges;
   const rows = wanted.map((told) => keep(`exchange ${told.flow} ${told.time}`, told, () => drawExchange(told)));
@@ -389,6 +432,7 @@ function draw() {
   }
   arrange(find("#routes"), routes);
   drawOthers();
+  drawLearned();
   drawExchanges();
   for (const [name, drawn] of kept) if (!drawn.used) kept.delete(name);
 }

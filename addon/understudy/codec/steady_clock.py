@@ -1,0 +1,51 @@
+"""The clock by which durations are measured: it never jumps, whatever is done to the wall clock (law 10).
+
+It counts seconds like Unix time, from what the wall clock said when it was made, so its readings can be stored and
+compared as before. It goes on while a computer sleeps, so that a suspension of an hour is over after a night. What
+people and files are told, and what vendors say as a date, is in wall time: :func:`ahead_of` converts at these edges.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def _monotonic() -> Callable[[], float]:
+    # Linux: CLOCK_MONOTONIC stands still in sleep. macOS: time.monotonic() does, and CLOCK_MONOTONIC does not.
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
+        if (which := getattr(time, name, None)) is not None:
+            return lambda: time.clock_gettime(which)
+    return time.monotonic
+
+
+class SteadyClock:
+    """Call it for a reading in seconds. ``wall`` and ``monotonic`` are the clocks of the system."""
+
+    __slots__ = ("_begin", "_monotonic", "_wall")
+
+    def __init__(self, wall: Callable[[], float] | None = None, monotonic: Callable[[], float] | None = None) -> None:
+        # Looked up at each call, so that whoever replaces time.time is obeyed.
+        self._wall = wall or (lambda: time.time())
+        self._monotonic = monotonic or _monotonic()
+        self._begin = self._wall() - self._monotonic()
+
+    def __call__(self) -> float:
+        return self._begin + self._monotonic()
+
+    def ahead(self) -> float:
+        """By how many seconds the wall clock is ahead of this one; not 0 once it was set."""
+        ahead = self._wall() - self()
+        return ahead if abs(ahead) > _NOTHING else 0.0
+
+
+_NOTHING = 0.5
+"""Seconds by which the two clocks differ without anybody having set one: drift, and the time between two readings."""
+
+STEADY = SteadyClock()
+"""The clock of this process: parts that compare their readings have to use the same one."""
+
+
+def ahead_of(clock: Callable[[], float]) -> float:
+    """Seconds to add to a reading of a clock to get wall time; 0 for a clock that is one."""
+    return clock.ahead() if isinstance(clock, SteadyClock) else 0.0

@@ -1,0 +1,339 @@
+"""Calls the handlers of a hook by table, in place of a walk over all addons at every hook.
+
+mitmproxy asks each of some 35 addons at each hook whether it has a handler, opens a context manager and awaits a
+coroutine for each of them, and makes a task of every hook. Most addons have no handler for most hooks. Here the addons
+that have one are found once, and again when that could have changed. What handlers and operators see stays: the same
+order, the same arguments, ``AddonHalt``, errors that are logged and skip the rest of their addon, plain and
+asynchronous handlers.
+
+What makes the table stale is looked at before each hook: the addons that were added or removed (also nested ones, and
+so scripts), and a handler, or nested addons, set on an instance or in a script's module. A handler that is put on a
+*class* is found within :data:`LONGEST` seconds. A handler is looked up on its addon at each call, never kept.
+
+A hook of a client connection whose handlers are all plain functions, and whose flow nobody intercepts, is completed
+where the layer asked for it; the rest of one that has to wait goes to a task, as mitmproxy does with all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextvars import copy_context
+from dataclasses import fields
+from inspect import isawaitable
+from operator import is_
+from types import ModuleType, TracebackType
+from typing import Any
+
+from mitmproxy import addonmanager, exceptions, flow, hooks
+from mitmproxy.addonmanager import AddonManager
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
+from mitmproxy.utils import asyncio_utils
+
+LONGEST = 1.0
+"""Seconds until the table is made anew in any case: nothing tells that a class was changed."""
+
+type Calls = Generator[Awaitable[Any]]
+"""The handlers of one hook: plain ones are called as it runs, what has to be awaited is yielded."""
+
+
+class HookTable:
+    """Which addons of ``manager`` have a handler for which hook. ``clock``: seconds, monotonic."""
+
+    def __init__(self, manager: AddonManager, clock: Callable[[], float] = time.monotonic) -> None:
+        self._manager = manager
+        self._clock = clock
+        self._chain: list[Any] = []
+        """The addons that the table was made of, to compare with the manager's."""
+        self._nodes: list[tuple[int, Any]] = []
+        """All addons in mitmproxy's order, each with the number of the one in the chain that it belongs to."""
+        self._nested: list[tuple[Any, list[Any]]] = []
+        """Those that have addons of their own, with these."""
+        self._opaque: set[int] = set()
+        """Numbers of those whose own addons cannot be listed; mitmproxy's walk is made over them at each hook."""
+        self._compared = False
+        """Whether one of them says itself what it equals, so that lists of them have to be compared by identity."""
+        self._plain: list[Mapping[str, Any]] = []
+        """The attributes of those that have none."""
+        self._rows: dict[str, tuple[list[tuple[int, Any]], list[Mapping[str, Any]]]] = {}
+        """By hook, the addons that could have a handler, and the attributes of those that have none."""
+        self._made = -LONGEST
+
+    def calls(self, event: hooks.Hook) -> Calls:
+        """Call the handlers of this hook. What it yields is to be awaited before it goes on; an error of that is thrown
+        in. Raises OptionsError, as mitmproxy does; every other error of a handler is logged."""
+        row, chain, known = self._row(event.name), self._manager.chain, len(self._chain)
+        name, failed = event.name, -1
+        arguments = _arguments(event) if row else ()
+        for number, addon in row:
+            if number == failed:
+                continue
+            try:
+                if number in self._opaque:
+                    yield from self._walk(addon, event)
+                    continue
+                handler = getattr(addon, name, None)
+                if not handler:
+                    continue
+                if callable(handler):
+                    result = handler(*arguments)
+                    if result is not None and isawaitable(result):
+                        yield result
+                elif not isinstance(handler, ModuleType):
+                    raise exceptions.AddonManagerError(f"Addon handler {name} ({addon}) not callable")
+            except exceptions.AddonHalt:
+                return
+            except exceptions.OptionsError:
+                raise
+            except Exception as error:
+                _log(error)
+                failed = number
+        while len(chain) > known:
+            # Added by a handler of this very hook.
+            addon, known = chain[known], known + 1
+            try:
+                yield from self._walk(addon, event)
+            except exceptions.AddonHalt:
+                return
+            except exceptions.OptionsError:
+                raise
+            except Exception as error:
+                _log(error)
+
+    async def trigger_event(self, event: hooks.Hook) -> None:
+        """What mitmproxy's method of this name does."""
+        await _finish(self.calls(event))
+
+    def lifecycle(self, event: hooks.Hook) -> Calls:
+        """The handlers of a hook of a connection: after those of a flow's it is said that the flow was updated, and
+        an intercepted one is waited for."""
+        yield from self.calls(event)
+        data = _arguments(event)[0]
+        if isinstance(data, flow.Flow):
+            yield from self.calls(hooks.UpdateHook([data]))
+            if data.intercepted:
+                yield data.wait_for_resume()
+
+    def _walk(self, addon: Any, event: hooks.Hook) -> Calls:
+        for _, handler in self._manager._iter_hooks(addon, event):
+            result = handler(*event.args())
+            if result is not None and isawaitable(result):
+                yield result
+
+    def _row(self, name: str) -> list[tuple[int, Any]]:
+        """The addons that could have a handler of this name."""
+        if self._is_stale():
+            self._make()
+        if (found := self._rows.get(name)) is not None:
+            row, without = found
+            if not [each for each in without if name in each]:
+                return row
+        return self._make_row(name)
+
+    def _is_stale(self) -> bool:
+        return bool(
+            self._manager.chain != self._chain
+            or (self._compared and not all(map(is_, self._manager.chain, self._chain)))
+            or self._clock() - self._made >= LONGEST
+            or [each for each in self._plain if "addons" in each]
+            or [addon for addon, listed in self._nested if not _has_still(addon, listed)]
+        )
+
+    def _make(self) -> None:
+        self._chain = list(self._manager.chain)
+        self._nodes, self._nested, self._opaque, self._rows = [], [], set(), {}
+        self._made = self._clock()
+        self._compared = any(_equality(addon) is not object.__eq__ for addon in self._chain)
+        for number, addon in enumerate(self._chain):
+            nodes, nested = len(self._nodes), len(self._nested)
+            try:
+                self._list(number, addon)
+            except Exception:
+                # mitmproxy meets this error at every hook, and logs it.
+                del self._nodes[nodes:], self._nested[nested:]
+                self._nodes.append((number, addon))
+                self._opaque.add(number)
+        parents = {id(addon) for addon, _ in self._nested}
+        self._plain = [_attributes(addon) for number, addon in self._nodes
+                       if id(addon) not in parents and number not in self._opaque]  # fmt: skip
+
+    def _list(self, number: int, addon: Any) -> None:
+        """Raises an error when the addon or one below it does not tell its own addons in a way that can be checked."""
+        self._nodes.append((number, addon))
+        if _is_dynamic(addon):
+            raise TypeError(f"the attributes of {addon!r} are made when they are asked for")
+        if hasattr(addon, "addons"):
+            if not isinstance(addon.addons, (list, tuple)):
+                raise TypeError(f"the addons of {addon!r} are no list")
+            listed = list(addon.addons)
+            self._nested.append((addon, listed))
+            for each in listed:
+                self._list(number, each)
+
+    def _make_row(self, name: str) -> list[tuple[int, Any]]:
+        row: list[tuple[int, Any]] = []
+        without: list[Mapping[str, Any]] = []
+        for number, addon in self._nodes:
+            if number in self._opaque or _could_have(addon, name):
+                row.append((number, addon))
+            else:
+                without.append(_attributes(addon))
+        self._rows[name] = row, without
+        return row
+
+
+def install(manager: AddonManager) -> Callable[[], None]:
+    """Have the hooks of ``manager`` called by table, and those of its client connections at once; returns what undoes
+    both. What another addon has put in their place is left alone."""
+    if "trigger_event" in vars(manager) or "handle_lifecycle" in vars(manager):
+        return lambda: None
+    table = HookTable(manager)
+    trigger_event = table.trigger_event
+    handle_client, own = ProxyConnectionHandler.handle_client, "handle_client" in vars(ProxyConnectionHandler)
+
+    def is_ours() -> bool:
+        ours = vars(manager).get("trigger_event") is trigger_event and "handle_lifecycle" not in vars(manager)
+        return ours and ProxyConnectionHandler.handle_hook is _HANDLE_HOOK
+
+    async def handle_client_by_table(self: ProxyConnectionHandler) -> None:
+        if self.master.addons is manager:
+            at_once(self, table, is_ours)
+        await handle_client(self)
+
+    manager.trigger_event = trigger_event  # type: ignore[method-assign]
+    ProxyConnectionHandler.handle_client = handle_client_by_table  # type: ignore[assignment, method-assign]
+
+    def uninstall() -> None:
+        if vars(manager).get("trigger_event") is trigger_event:
+            del manager.trigger_event
+        if vars(ProxyConnectionHandler).get("handle_client") is handle_client_by_table:
+            del ProxyConnectionHandler.handle_client
+            if own:
+                ProxyConnectionHandler.handle_client = handle_client  # type: ignore[method-assign]
+
+    return uninstall
+
+
+_HANDLE_HOOK = ProxyConnectionHandler.handle_hook
+
+
+def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[[], bool]) -> None:
+    """Have the hooks of this connection's layers completed where they were asked for, unless they have to wait.
+
+    The layer gets the end of a hook when it has said all that it has to say of the event before it, as it would from
+    mitmproxy, just before other events and not after them.
+    """
+    of_layer = handler.layer.handle_event
+
+    def handle_event(event: events.Event) -> CommandGenerator[None]:
+        if not in_use():
+            yield from of_layer(event)
+            return
+        queue: deque[events.Event] = deque((event,))
+        while queue:
+            for command in of_layer(queue.popleft()):
+                if not isinstance(command, commands.StartHook):
+                    yield command
+                elif _completes(handler, table, command) and command.blocking:
+                    queue.append(events.HookCompleted(command))
+
+    handler.layer.handle_event = handle_event  # type: ignore[method-assign]
+
+
+def _completes(handler: ProxyConnectionHandler, table: HookTable, hook: commands.StartHook) -> bool:
+    """Call the handlers of a hook; False when a task has to do the rest."""
+    calls = table.lifecycle(hook)
+    try:
+        # In a context of their own, as those that a task runs.
+        waiting = copy_context().run(next, calls)
+    except StopIteration:
+        handler.timeout_watchdog.register_activity()
+        return True
+    except exceptions.OptionsError as error:
+        # mitmproxy's task would end with it, and be reported as such.
+        waiting = _raise(error)
+
+    at_once, ended = True, False
+
+    async def rest() -> None:
+        nonlocal ended
+        with handler.timeout_watchdog.disarm():
+            await _finish(calls, waiting)
+        ended = True
+        if hook.blocking and not at_once:
+            await handler.server_event(events.HookCompleted(hook))
+
+    name, client = f"handle_hook({hook.name})", handler.client.peername
+    # mitmproxy's tasks begin to run when they are made: one whose handlers had nothing to wait for has ended then.
+    asyncio_utils.create_task(rest(), name=name, keep_ref=True, client=client)
+    at_once = False
+    return ended
+
+
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+async def _finish(calls: Calls, waiting: Awaitable[Any] | None = None) -> None:
+    """Await what the handlers of a hook have to wait for, beginning with ``waiting``."""
+    try:
+        if waiting is None:
+            waiting = next(calls)
+        while True:
+            try:
+                await waiting
+            except BaseException as error:
+                waiting = calls.throw(error)
+            else:
+                waiting = next(calls)
+    except StopIteration:
+        return
+
+
+def _arguments(event: hooks.Hook) -> Sequence[Any]:
+    """What ``event.args()`` gives, without asking the class for its fields each time."""
+    kind = type(event)
+    if (names := _FIELDS.get(kind)) is None:
+        usual = kind.args is hooks.Hook.args
+        names = _FIELDS[kind] = tuple(field.name for field in fields(kind)) if usual else ()  # type: ignore[arg-type]
+    return [getattr(event, name) for name in names] if names else event.args()
+
+
+_FIELDS: dict[type[hooks.Hook], tuple[str, ...]] = {}
+
+
+def _is_dynamic(addon: Any) -> bool:
+    """Whether looking at its attributes and its class does not tell what this addon has."""
+    kind = type(addon)
+    if isinstance(addon, ModuleType) and "__getattr__" in vars(addon):
+        return True
+    usual: tuple[object, ...] = (object.__getattribute__, ModuleType.__getattribute__)
+    return kind.__getattribute__ not in usual or isinstance(addon, type) or hasattr(kind, "__getattr__")
+
+
+def _equality(addon: Any) -> object:
+    return type(addon).__eq__
+
+
+def _attributes(addon: Any) -> Mapping[str, Any]:
+    return vars(addon) if hasattr(addon, "__dict__") else {}
+
+
+def _could_have(addon: Any, name: str) -> bool:
+    return name in _attributes(addon) or any(name in vars(each) for each in type(addon).__mro__)
+
+
+def _has_still(addon: Any, listed: list[Any]) -> bool:
+    now = getattr(addon, "addons", None)
+    return isinstance(now, (list, tuple)) and len(now) == len(listed) and all(map(is_, now, listed))
+
+
+def _log(error: Exception) -> None:
+    """As mitmproxy logs an error of an addon, from the handler's frame on."""
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__ and trace.tb_next is not None:
+        trace = trace.tb_next
+    addonmanager.logger.error(f"Addon error: {error}", exc_info=(type(error), error, trace))

@@ -1,0 +1,68 @@
+"""mitmproxy's checks of values, without the work that only a value of the wrong type needs.
+
+Every request, response and option value is checked against its declared type. mitmproxy makes the error first, text
+and all, and throws it away where the value fits; an optional type costs one more for each alternative, with a traceback
+that only the garbage collector takes away: some thirty errors a call. Reading an option copies its value deeply, twice
+where it is the default, also where it is a string or a number. Here what fits is found first. What does not fit, and
+what is more than a plain type, goes mitmproxy's own way, with its own error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import NoneType, UnionType
+from typing import Any, BinaryIO, TextIO, Union, get_args, get_origin
+
+from mitmproxy import optmanager
+from mitmproxy.utils import typecheck
+
+_UNCHANGING = frozenset((str, bytes, int, float, bool, NoneType))
+"""Types whose values need no copy."""
+_SPECIAL: tuple[Any, ...] = (Any, TextIO, BinaryIO)
+"""Classes by name only: mitmproxy does not ask whether a value is an instance of them."""
+_FITTING: dict[Any, tuple[type, ...]] = {}
+"""By declared type, the classes whose instances fit; none where that is not all there is to it."""
+_check, _current = typecheck.check_option_type, optmanager._Option.current
+
+
+def install() -> Callable[[], None]:
+    """Put both in place, for the whole process; returns what undoes it."""
+    if typecheck.check_option_type is not _check or optmanager._Option.current is not _current:
+        return lambda: None
+    typecheck.check_option_type = check_option_type
+    optmanager._Option.current = current  # type: ignore[assignment, method-assign]
+
+    def uninstall() -> None:
+        if typecheck.check_option_type is check_option_type:
+            typecheck.check_option_type = _check
+        if optmanager._Option.current is current:
+            optmanager._Option.current = _current  # type: ignore[method-assign]
+
+    return uninstall
+
+
+def check_option_type(name: str, value: Any, typeinfo: Any) -> None:
+    """What mitmproxy's function of this name does. Raises TypeError as it does."""
+    try:
+        fitting = _FITTING[typeinfo]
+    except KeyError:
+        fitting = _FITTING[typeinfo] = _classes(typeinfo)
+    except TypeError:  # a type that cannot be a key
+        fitting = ()
+    if not isinstance(value, fitting):
+        _check(name, value, typeinfo)
+
+
+def current(option: optmanager._Option) -> Any:
+    """What mitmproxy's method of this name does."""
+    value = option._default if option.value is optmanager.unset else option.value
+    return value if type(value) in _UNCHANGING else _current(option)
+
+
+def _classes(typeinfo: Any) -> tuple[type, ...]:
+    """Instances of these pass mitmproxy's check; it has to be asked about all others."""
+    if get_origin(typeinfo) in (Union, UnionType):
+        return tuple(kind for each in get_args(typeinfo) for kind in _classes(each))
+    if not isinstance(typeinfo, type) or get_origin(typeinfo) is not None or typeinfo in _SPECIAL:
+        return ()
+    return (float, int) if typeinfo is float else (typeinfo,)

@@ -1,0 +1,57 @@
+"""How wide a refusal of a credential is: whether other models still answer on it (docs/architecture.md, section 5a).
+
+A reply that speaks of the whole credential takes out only its candidate while another upstream model answered on that
+credential within ten minutes; a second model that is refused in that time widens it. Bounded; time is handed in.
+"""
+
+from __future__ import annotations
+
+from cachetools import LRUCache
+
+WINDOW = 600.0
+"""Seconds for which an answer or a refusal counts."""
+CREDENTIALS = 10_000
+MODELS = 64
+"""Upstream models that are remembered for a credential; the one that was heard of least recently is forgotten."""
+
+type Owner = tuple[str, int]
+"""A credential's name and how often it has changed."""
+
+
+class Answers:
+    """When each credential last answered, and refused as a whole, by upstream model."""
+
+    def __init__(self) -> None:
+        self._heard: LRUCache[Owner, dict[str, tuple[float | None, float | None]]] = LRUCache(maxsize=CREDENTIALS)
+
+    def answered(self, owner: Owner, model: str, now: float) -> None:
+        """A generating call was answered."""
+        heard = self._of(owner)
+        heard[model] = (now, heard.pop(model, (None, None))[1])
+        _bound(heard)
+
+    def refused(self, owner: Owner, model: str, now: float) -> None:
+        """A reply spoke of the whole credential."""
+        heard = self._of(owner)
+        heard[model] = (heard.pop(model, (None, None))[0], now)
+        _bound(heard)
+
+    def is_whole(self, owner: Owner, model: str, now: float) -> bool:
+        """Whether a refusal of this model, that speaks of the whole credential, is to be believed.
+
+        Not while another model's answer is newer than every other model's refusal: it speaks against it.
+        """
+        others = [times for other, times in self._heard.get(owner, {}).items() if other != model]
+        answer = max((at for at, _ in others if at is not None and abs(now - at) <= WINDOW), default=None)
+        refusal = max((at for _, at in others if at is not None and abs(now - at) <= WINDOW), default=None)
+        return answer is None or (refusal is not None and refusal >= answer)
+
+    def _of(self, owner: Owner) -> dict[str, tuple[float | None, float | None]]:
+        if owner not in self._heard:
+            self._heard[owner] = {}
+        return self._heard[owner]
+
+
+def _bound(heard: dict[str, tuple[float | None, float | None]]) -> None:
+    if len(heard) > MODELS:
+        del heard[next(iter(heard))]

@@ -1,0 +1,49 @@
+"""The garbage collector is set for a proxy, and as it was afterwards."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from understudy.proxy import garbage
+
+
+@pytest.fixture(autouse=True)
+def thresholds() -> object:
+    """Whatever a test does to the collector is undone."""
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+def test_what_was_loaded_is_not_walked_again() -> None:
+    """It is frozen, the young are looked at less often; undone, the collector is as it was."""
+    gc.set_threshold(700, 10, 10)
+    frozen = gc.get_freeze_count()
+    undo = garbage.settle()
+    assert gc.get_freeze_count() > frozen + 1000
+    assert gc.get_threshold() == (garbage.YOUNG, 10, 10)
+    undo()
+    assert gc.get_freeze_count() == 0
+    assert gc.get_threshold() == (700, 10, 10)
+
+
+def test_the_choice_of_others_stands() -> None:
+    """A threshold that is not Python's own, set before or after, is left alone; so is a collector that is off."""
+    gc.set_threshold(123, 4, 5)
+    garbage.settle()()
+    assert gc.get_threshold() == (123, 4, 5)
+    gc.set_threshold(700, 10, 10)
+    undo = garbage.settle()
+    gc.set_threshold(5000, 6, 7)
+    undo()
+    assert gc.get_threshold() == (5000, 6, 7)
+    gc.set_threshold(700, 10, 10)
+    gc.disable()
+    try:
+        garbage.settle()
+        assert gc.get_threshold() == (700, 10, 10)
+    finally:
+        gc.enable()

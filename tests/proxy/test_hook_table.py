@@ -1,0 +1,463 @@
+"""The table of hooks does what mitmproxy's own walk over its addons does, and leaves no trace."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from mitmproxy import addonmanager, exceptions, hooks, http, options
+from mitmproxy.addons import proxyserver
+from mitmproxy.proxy import commands, events, layer, mode_specs
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers.http._hooks import HttpRequestHook, HttpResponseHook
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
+from mitmproxy.test import tflow
+from mitmproxy.utils import asyncio_utils
+
+from understudy.proxy import hook_table
+from understudy.proxy.hook_table import LONGEST, HookTable
+
+HOOKS = ("request", "response", "update")
+BEHAVIOURS = (
+    "plain",
+    "async",
+    "slow",
+    "promise",
+    "error",
+    "late error",
+    "halt",
+    "late halt",
+    "options",
+    "class",
+    "call",
+)
+ODD = ("none", "zero", "number", "module")
+KINDS = ("object", "module", "property", "dynamic", "equal", "slots", "type", "tuple", "broken")
+
+
+@dataclass
+class Spec:
+    """An addon to be made, once for each of the two that are compared."""
+
+    kind: str
+    handlers: dict[str, str]
+    children: list[Spec] | None
+
+
+def _given(value: object, _addon: object) -> object:
+    return value
+
+
+@dataclass
+class World:
+    """An addon manager, what its addons were asked, and what it logged. The clock stands still."""
+
+    seen: list[object] = field(default_factory=list)
+    made: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.manager = addonmanager.AddonManager(SimpleNamespace(options=options.Options()))
+
+    def handler(self, label: str, behaviour: str) -> object:
+        """What stands under the name of a hook."""
+        if behaviour in ODD:
+            return {"none": None, "zero": 0, "number": 3, "module": logging}[behaviour]
+
+        def plain(*args: object) -> object:
+            self.seen.append((label, behaviour, [type(each).__name__ for each in args]))
+            match behaviour:
+                case "error":
+                    raise ValueError(f"{label} failed")
+                case "halt":
+                    raise exceptions.AddonHalt
+                case "options":
+                    raise exceptions.OptionsError(f"{label} does not like an option")
+                case "promise":
+                    return later()
+                case "call":
+                    self.manager.chain.append(self.make(Spec("object", {"request": "plain"}, None)))
+            return None
+
+        async def later(*args: object) -> None:
+            self.seen.append((label, "begins"))
+            if behaviour == "slow":
+                await asyncio.sleep(0)
+            self.seen.append((label, "goes on", [type(each).__name__ for each in args]))
+            if behaviour == "late error":
+                raise ValueError(f"{label} failed later")
+            if behaviour == "late halt":
+                raise exceptions.AddonHalt
+
+        return later if behaviour in ("async", "slow", "late error", "late halt") else plain
+
+    def make(self, spec: Spec) -> Any:
+        """An addon, with those below it."""
+        label = f"addon {len(self.made)}"
+        place = len(self.made)
+        self.made.append(None)
+        attributes: dict[str, Any] = {
+            name: self.handler(f"{label}.{name}", behaviour) for name, behaviour in spec.handlers.items()
+        }
+        if spec.children is not None:
+            children = [self.make(each) for each in spec.children]
+            attributes["addons"] = tuple(children) if spec.kind == "tuple" else children
+        on_class = {
+            name: staticmethod(each) if callable(each) and not isinstance(each, ModuleType) else each
+            for name, each in attributes.items()
+        }
+        addon: Any
+        match spec.kind:
+            case "module":
+                addon = ModuleType(label)
+                vars(addon).update(attributes)
+            case "property":
+                made = {name: property(partial(_given, each)) for name, each in attributes.items()}
+                addon = type("Property", (), made)()
+            case "dynamic":
+
+                def find(_self: object, name: str) -> Any:
+                    try:
+                        return attributes[name]
+                    except KeyError:
+                        raise AttributeError(name) from None
+
+                addon = type("Dynamic", (), {"__getattr__": find})()
+            case "equal":
+                addon = type("Equal", (), {"__eq__": lambda *_: True, "__hash__": lambda _: 1})()
+                addon.__dict__.update(attributes)
+            case "slots":
+                addon = type("Slots", (), {"__slots__": (), **on_class})()
+            case "type":
+                addon = type("Kind", (), on_class)
+            case "broken":
+
+                def fail(_self: object) -> Any:
+                    raise RuntimeError(f"{label} does not tell its addons")
+
+                addon = type("Broken", (), {**on_class, "addons": property(fail)})()
+            case _:
+                addon = type("Plain", (), {})()
+                addon.__dict__.update(attributes)
+        self.made[place] = addon
+        return addon
+
+
+handlers = st.dictionaries(st.sampled_from(HOOKS), st.sampled_from(BEHAVIOURS + ODD), max_size=3)
+specs = st.recursive(
+    st.builds(Spec, st.sampled_from(KINDS), handlers, st.none()),
+    lambda inner: st.builds(Spec, st.sampled_from(KINDS), handlers, st.lists(inner, max_size=3)),
+    max_leaves=5,
+)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("trigger"), st.sampled_from(HOOKS)),
+        st.tuples(st.just("add"), specs),
+        st.tuples(st.just("insert"), specs),
+        st.tuples(st.just("remove"), st.integers(0, 20)),
+        st.tuples(st.just("replace"), st.integers(0, 20), specs),
+        st.tuples(st.just("set"), st.integers(0, 20), st.sampled_from(HOOKS), st.sampled_from(BEHAVIOURS + ODD)),
+        st.tuples(st.just("delete"), st.integers(0, 20), st.sampled_from((*HOOKS, "addons"))),
+        st.tuples(st.just("nest"), st.integers(0, 20), specs),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def event_of(name: str) -> hooks.Hook:
+    """A hook of this name."""
+    flow = tflow.tflow()
+    return {
+        "request": HttpRequestHook(flow),
+        "response": HttpResponseHook(flow),
+        "update": hooks.UpdateHook([flow]),
+    }[name]
+
+
+@contextmanager
+def logged(into: list[object]) -> Iterator[None]:
+    """What mitmproxy logs of its addons goes into this list, with the functions that the error came through."""
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            names = []
+            trace = record.exc_info[2] if record.exc_info else None
+            while trace is not None:
+                # An error that no addon raised has frames of mitmproxy's, or ours.
+                names += [trace.tb_frame.f_code.co_name] if trace.tb_frame.f_code.co_filename == __file__ else []
+                trace = trace.tb_next
+            kind = record.exc_info[0] if record.exc_info else None
+            into.append((record.levelname, record.getMessage().split(" at 0x")[0], kind, names))
+
+    keep, propagate = Keep(), addonmanager.logger.propagate
+    addonmanager.logger.addHandler(keep)
+    addonmanager.logger.propagate = False
+    try:
+        yield
+    finally:
+        addonmanager.logger.removeHandler(keep)
+        addonmanager.logger.propagate = propagate
+
+
+def play(world: World, trigger: Callable[[hooks.Hook], Awaitable[None]], script: list[tuple[Any, ...]]) -> list[object]:
+    """Run the steps; returns all that was to be seen of it."""
+
+    async def run() -> None:
+        for step in script:
+            match step:
+                case ("trigger", name):
+                    world.seen.append(f"-- {name}")
+                    try:
+                        await trigger(event_of(name))
+                    except exceptions.OptionsError as error:
+                        world.seen.append(str(error))
+                case ("add", spec):
+                    world.manager.chain.append(world.make(spec))
+                case ("insert", spec):
+                    world.manager.chain.insert(0, world.make(spec))
+                case ("remove", number) if world.manager.chain:
+                    gone = world.manager.chain[number % len(world.manager.chain)]
+                    world.manager.chain = [each for each in world.manager.chain if each is not gone]
+                case ("replace", number, spec) if world.manager.chain:
+                    world.manager.chain[number % len(world.manager.chain)] = world.make(spec)
+                case ("set", number, name, behaviour) if world.made:
+                    addon = world.made[number % len(world.made)]
+                    if hasattr(addon, "__dict__") and not isinstance(addon, type):
+                        vars(addon)[name] = world.handler(f"set {number}.{name}", behaviour)
+                case ("delete", number, name) if world.made:
+                    addon = world.made[number % len(world.made)]
+                    if hasattr(addon, "__dict__") and not isinstance(addon, type):
+                        vars(addon).pop(name, None)
+                case ("nest", number, spec) if world.made:
+                    addon = world.made[number % len(world.made)]
+                    child = world.make(spec)
+                    if isinstance(getattr(type(addon), "addons", None), property):
+                        continue
+                    if isinstance(known := vars(addon).get("addons") if hasattr(addon, "__dict__") else (), list):
+                        known.append(child)
+                    elif known is None and not isinstance(addon, type):
+                        vars(addon)["addons"] = [child]
+
+    with logged(world.seen):
+        asyncio.run(run())
+    return world.seen
+
+
+EMPTY = Spec("object", {}, None)
+
+
+@given(steps)
+@example([("add", EMPTY), ("trigger", "request"), ("set", 0, "request", "plain"), ("trigger", "request")])
+@example([("add", Spec("equal", {"request": "plain"}, None)), ("trigger", "request"),
+          ("replace", 0, Spec("equal", {"request": "async"}, None)), ("trigger", "request")])  # fmt: skip
+@example([("add", Spec("object", {"request": "call"}, None)), ("add", EMPTY), ("trigger", "request")])
+@example([("add", Spec("object", {}, [EMPTY])), ("trigger", "request"),
+          ("nest", 0, Spec("object", {"request": "plain"}, None)), ("trigger", "request")])  # fmt: skip
+def test_handlers_are_called_as_mitmproxy_calls_them(script: list[tuple[Any, ...]]) -> None:
+    """Random addons, changed between the hooks: the same handlers in the same order, the same errors."""
+    theirs, ours = World(), World()
+    table = HookTable(ours.manager, clock=lambda: 0.0)
+    script = [*script, *(("trigger", name) for name in HOOKS), *(("trigger", name) for name in HOOKS)]
+    assert play(ours, table.trigger_event, script) == play(theirs, theirs.manager.trigger_event, script)
+
+
+def test_a_handler_put_on_a_class_is_found_within_a_second() -> None:
+    """Nothing tells that a class was changed, so the table is made anew now and then."""
+    world, now = World(), [0.0]
+    table = HookTable(world.manager, clock=lambda: now[0])
+    addon = world.make(Spec("object", {}, None))
+    world.manager.chain.append(addon)
+    asyncio.run(table.trigger_event(event_of("request")))
+    type(addon).request = world.handler("late", "plain")
+    now[0] = LONGEST
+    asyncio.run(table.trigger_event(event_of("request")))
+    assert [each[0] for each in world.seen] == ["late"]  # type: ignore[index]
+
+
+class Top(layer.Layer):
+    """A top layer: for each byte that comes in it asks for a hook, and writes down what it is told."""
+
+    def __init__(self, context: Context, seen: list[object]) -> None:
+        super().__init__(context)
+        self.seen = seen
+        self.flow = tflow.tflow()
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if not isinstance(event, events.DataReceived):
+            return
+        for byte in event.data.decode():
+            self.seen.append(f"asks for {byte}")
+            yield HttpRequestHook(self.flow) if byte == "q" else HttpResponseHook(self.flow)
+            self.seen.append(f"goes on after {byte}")
+            yield commands.SendData(self.context.client, byte.encode())
+
+
+class Wire:
+    """Both ends of a client connection."""
+
+    def __init__(self, seen: list[object]) -> None:
+        self.seen = seen
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Addresses."""
+        return {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def write(self, data: bytes) -> None:
+        """What goes to the client."""
+        self.seen.append(data)
+
+
+class Sleeper:
+    """Handlers that take their time, each in another way."""
+
+    def __init__(self, seen: list[object], how: str) -> None:
+        self.seen = seen
+        self.how = how
+
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        """Plain, or a promise."""
+        self.seen.append("request")
+        if self.how == "options":
+            raise exceptions.OptionsError("no")
+        return self.later() if self.how in ("promise", "at once") else None
+
+    async def later(self) -> None:
+        """With or without a pause, in a task of its own."""
+        self.seen.append(("task", asyncio.current_task() is self.outer))
+        if self.how == "promise":
+            await asyncio.sleep(0)
+        self.seen.append("later")
+
+    outer: asyncio.Task[Any] | None = None
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        """Plain."""
+        self.seen.append("response")
+
+    def update(self, flows: list[http.HTTPFlow]) -> None:
+        """Said after each of the two."""
+        self.seen.append("update")
+        if self.how == "intercept":
+            for flow in flows:
+                flow.intercept()
+                asyncio.get_running_loop().call_soon(flow.resume)
+
+
+def connection(how: str, *, table: bool) -> list[object]:
+    """What a client connection does whose layer asks for three hooks; ``table``: by table."""
+    seen: list[object] = []
+    reports: list[object] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        loop.set_exception_handler(lambda _, context: reports.append(type(context.get("exception")).__name__))
+        opts = options.Options()
+        proxyserver.Proxyserver().load(SimpleNamespace(add_option=opts.add_option))
+        master = SimpleNamespace(options=opts)
+        master.addons = addonmanager.AddonManager(master)
+        sleeper = Sleeper(seen, how)
+        sleeper.outer = asyncio.current_task()
+        master.addons.chain.append(sleeper)
+        if table:
+            master.addons.trigger_event = HookTable(master.addons).trigger_event
+        wire, mode = Wire(seen), mode_specs.ProxyMode.parse("regular")
+        handler = ProxyConnectionHandler(master, wire, wire, opts, mode)
+        handler.layer = Top(handler.layer.context, seen)
+        if table:
+            hook_table.at_once(handler, HookTable(master.addons), lambda: True)
+        await handler.server_event(events.DataReceived(handler.client, b"qp"))
+        await handler.server_event(events.DataReceived(handler.client, b"p"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    gc.collect()
+    return [*seen, *reports]
+
+
+@pytest.mark.parametrize("how", ["plain", "at once", "promise", "intercept", "options"])
+def test_a_connection_sees_its_hooks_as_from_mitmproxy(how: str) -> None:
+    """Plain handlers, coroutines with and without a pause, an interception, and a handler that ends its hook."""
+    assert connection(how, table=True) == (theirs := connection(how, table=False))
+    assert ("OptionsError" in theirs) is (how == "options")
+
+
+def test_plain_hooks_make_no_task() -> None:
+    """The hooks of a call need no task of their own while no handler waits."""
+    made: list[str] = []
+
+    async def run(how: str) -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        opts = options.Options()
+        proxyserver.Proxyserver().load(SimpleNamespace(add_option=opts.add_option))
+        manager = addonmanager.AddonManager(SimpleNamespace(options=opts))
+        manager.chain.append(Sleeper([], how))
+        wire = Wire([])
+        mode = mode_specs.ProxyMode.parse("regular")
+        handler = ProxyConnectionHandler(SimpleNamespace(addons=manager), wire, wire, opts, mode)
+        handler.layer = Top(handler.layer.context, [])
+        hook_table.at_once(handler, HookTable(manager), lambda: True)
+        await handler.server_event(events.DataReceived(handler.client, b"qp"))
+
+    create = asyncio_utils.create_task
+
+    def noted(*arguments: Any, **named: Any) -> asyncio.Task[Any]:
+        made.append(named["name"])
+        return create(*arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio_utils, "create_task", noted)
+        asyncio.run(run("plain"))
+        assert made == []
+        asyncio.run(run("at once"))
+        assert made == ["handle_hook(request)"]
+
+
+def test_it_is_taken_out_without_a_trace() -> None:
+    """mitmproxy is as it was; a second one, and what another addon has put in its place, are left alone."""
+    before = dict(vars(ProxyConnectionHandler)), ProxyConnectionHandler.handle_client
+    manager: Any = World().manager
+    undo = hook_table.install(manager)
+    assert manager.trigger_event.__self__.__class__ is HookTable
+    assert ProxyConnectionHandler.handle_client is not before[1]
+    hook_table.install(manager)()
+    assert manager.trigger_event.__self__.__class__ is HookTable
+    undo()
+    assert "trigger_event" not in vars(manager)
+    assert (dict(vars(ProxyConnectionHandler)), ProxyConnectionHandler.handle_client) == before
+    manager.trigger_event = of_another = manager.trigger_event
+    hook_table.install(manager)()
+    assert manager.trigger_event is of_another
+
+
+def test_a_hook_goes_the_usual_way_once_the_table_is_left() -> None:
+    """A connection that began with the table goes on without it."""
+    manager, wire = World().manager, Wire([])
+    opts = manager.master.options
+    proxyserver.Proxyserver().load(SimpleNamespace(add_option=opts.add_option))
+    handler = ProxyConnectionHandler(manager.master, wire, wire, opts, mode_specs.ProxyMode.parse("regular"))
+    handler.layer = Top(handler.layer.context, [])
+    used = [True]
+    hook_table.at_once(handler, HookTable(manager), lambda: used[0])
+    assert [type(each) for each in handler.layer.handle_event(events.DataReceived(handler.client, b"q"))] == [
+        commands.SendData
+    ]
+    used[0] = False
+    (hook,) = handler.layer.handle_event(events.DataReceived(handler.client, b"q"))
+    assert isinstance(hook, HttpRequestHook)

@@ -1,0 +1,106 @@
+"""Values are checked and options are read as by mitmproxy, with the same errors, and without a trace afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any, BinaryIO, Optional, TextIO, Union
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mitmproxy import http, optmanager
+from mitmproxy.utils import typecheck
+
+from understudy.proxy import value_checks
+
+THEIRS = typecheck.check_option_type
+plain = st.sampled_from([str, bytes, int, float, bool, type(None), object, http.Headers, dict])
+types = st.one_of(
+    plain,
+    st.builds(lambda one, other: one | other, plain, plain),
+    st.builds(lambda one: Optional[one], plain),  # noqa: UP045  (a class of its own below Python 3.14)
+    st.builds(lambda one, other: Union[one, other], plain, plain),  # noqa: UP007  (the same)
+    st.builds(lambda one: Sequence[one], plain),  # type: ignore[valid-type]
+    st.builds(lambda one, other: tuple[one, other], plain, plain),  # type: ignore[valid-type]
+    st.sampled_from([Any, TextIO, BinaryIO, str | Sequence[int], list[int]]),
+)
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=3),
+    st.binary(max_size=3),
+    st.lists(st.integers() | st.text(max_size=1), max_size=3),
+    st.tuples(st.text(max_size=1), st.integers()),
+    st.builds(http.Headers),
+    st.builds(StringIO),
+    st.builds(dict),
+)
+
+
+def outcome(check: Any, value: object, kind: object) -> str:
+    """What a check says of a value."""
+    try:
+        check("name", value, kind)
+    except TypeError as error:
+        return str(error)
+    return "fits"
+
+
+@given(values, types)
+def test_a_value_is_checked_as_by_mitmproxy(value: object, kind: object) -> None:
+    """The same values fit, and those that do not give the same error."""
+    assert outcome(value_checks.check_option_type, value, kind) == outcome(THEIRS, value, kind)
+
+
+def test_what_fits_makes_no_error() -> None:
+    """A request, a response and their optional parts never come to mitmproxy's own check."""
+    leave = value_checks.install()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(value_checks, "_check", lambda *_: pytest.fail("asked mitmproxy"))
+            request = http.Request.make("POST", "http://upstream.test/", b"{}")
+            response = http.Response.make(200, b"{}")
+    finally:
+        leave()
+    assert request.content == response.content == b"{}"
+
+
+def test_options_are_read_as_from_mitmproxy() -> None:
+    """Values and defaults; what can be changed is a copy each time."""
+    manager = optmanager.OptManager()
+    manager.add_option("words", Sequence[str], ["one"], "")
+    manager.add_option("word", str, "a", "")
+    manager.add_option("maybe", int | None, None, "")
+    leave = value_checks.install()
+    try:
+        assert (manager.word, manager.maybe, manager.words) == ("a", None, ["one"])
+        manager.words.append("two")
+        assert manager.words == ["one"]
+        manager.update(word="b", maybe=3, words=["three"])
+        assert (manager.word, manager.maybe, manager.words) == ("b", 3, ["three"])
+        manager.words.append("four")
+        assert manager.words == ["three"]
+        manager.reset()
+        assert (manager.word, manager.maybe, manager.words) == ("a", None, ["one"])
+        with pytest.raises(TypeError, match="Expected <class 'str'> for word, but got <class 'int'>"):
+            manager.update(word=3)
+    finally:
+        leave()
+
+
+def test_it_is_taken_out_without_a_trace() -> None:
+    """Also when it was put in twice; what another has put in its place is left alone."""
+    current = optmanager._Option.current
+    leave = value_checks.install()
+    assert typecheck.check_option_type is value_checks.check_option_type
+    value_checks.install()()
+    assert typecheck.check_option_type is value_checks.check_option_type
+    leave()
+    assert (typecheck.check_option_type, optmanager._Option.current) == (THEIRS, current)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typecheck, "check_option_type", of_another := lambda *_: None)
+        value_checks.install()()
+        assert typecheck.check_option_type is of_another
