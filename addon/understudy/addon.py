@@ -25,7 +25,7 @@ from OpenSSL import SSL
 
 from understudy import options
 from understudy.codec.yaml_nodes import RuleError
-from understudy.config import pool_file
+from understudy.config import FileChange, WatchedFile, pool_file
 from understudy.control import ControlError, ControlServer
 from understudy.control.commands import Commands, FlowCommands
 from understudy.control.control import Control
@@ -35,7 +35,7 @@ from understudy.dialects import DIALECTS
 from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
-from understudy.model import Pool, Upstream
+from understudy.model import Pool, Upstream, counted
 from understudy.proxy import garbage, hook_table, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
@@ -82,6 +82,8 @@ class Understudy:
         self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
+        self.watched = WatchedFile()
+        self._pool_rules: tuple[str, ...] = ()
         self.descriptors = Descriptors(self.engine.clock)
         self.drain: Drain | None = None
         self._stopped = False
@@ -132,7 +134,7 @@ class Understudy:
             except ValueError as problem:
                 raise exceptions.OptionsError(f"pool_users: {problem}") from None
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
-            self.read_rules()
+            self.read_rules(self._pool_rules)
         if "pool_file" in updated:
             self.read_pool()
         if "pool_control" in updated and self._tasks:
@@ -201,13 +203,20 @@ class Understudy:
         try:
             # Absolute, because it is told to others, who are elsewhere.
             path = Path(named).expanduser().absolute() if named else pool_file.default_pool_path(os.environ)
+            # Looked at before reading: a file that is written meanwhile is read again at the next look.
+            self.watched.read(path)
             if not named and not path.exists():
-                logger.warning(f"understudy: no pool file at {path}, so nothing is pooled: write one, or set pool_file")
+                logger.warning(
+                    f"understudy: no pool file at {path}, so no call uses a pool: write one, or set pool_file"
+                )
                 return
             warnings: list[pool_file.Problem] = []
             pool = pool_file.load(path, os.environ, DIALECTS, warnings)
         except pool_file.ConfigError as error:
             raise exceptions.OptionsError(f"understudy: the pool file cannot be used\n{error}") from None
+        if pool.rules != self._pool_rules:
+            self.read_rules(pool.rules)
+        self.watched.wanted, self._pool_rules = pool.auto_reload, pool.rules
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
@@ -215,7 +224,7 @@ class Understudy:
         self.sharing.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):
             logger.warning(f"understudy: {warning}")
-        counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials"
+        counts = f"{counted(len(pool.routes), 'route')} over {counted(len(pool.credentials), 'credential')}"
         logger.info(f"understudy: {counts} from {path}")
 
     def reload(self) -> None:
@@ -235,34 +244,59 @@ class Understudy:
         except OSError as error:
             logger.warning(f"understudy: the shell cannot control this proxy: {error}")
 
-    def read_rules(self) -> None:
-        """Load the rule folders. Raises OptionsError with all their problems; the last good rules stay in use."""
+    def read_rules(self, of_pool: Sequence[str]) -> None:
+        """Load the rule folders, those of the option first, and then those of the pool file.
+
+        Raises OptionsError with all their problems; the last good rules stay in use.
+        """
         try:
-            self.engine.use_rules(self.library.use(ctx.options.pool_rules))
+            self.engine.use_rules(self.library.use([*ctx.options.pool_rules, *of_pool]))
         except RuleError as error:
-            raise exceptions.OptionsError(f"understudy: the rules of pool_rules cannot be used\n{error}") from None
-        logger.info(f"understudy: {len(self.library.ruleset.rules)} rules")
+            raise exceptions.OptionsError(f"understudy: the rule folders cannot be used\n{error}") from None
+        logger.info(f"understudy: {counted(len(self.library.ruleset.rules), 'rule')} in use")
 
     def announce(self) -> None:
         """Let ``understudy run`` find this proxy: listeners and pool may have changed."""
         if self._stopped:
             return
-        self.presence.tell(self.engine.snapshot, self._servers(), ctx.options.confdir)
+        self.presence.tell(
+            self.engine.snapshot,
+            self._servers(),
+            ctx.options.confdir,
+            password=bool(getattr(ctx.options, "proxyauth", None)),
+            allow_remote=ctx.options.pool_allow_remote,
+            rules=ctx.options.pool_rules,
+        )
 
     async def _watch_rules(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
             self.announce()
+            self._look_at_pool()
             for name in self.engine.identities.look():
-                logger.info(f"understudy: the secret of {name} has changed: its suspensions are void")
+                logger.info(f"understudy: the secret of {name} has changed: what was suspended for it is forgotten")
             try:
                 ruleset = self.library.refresh()
             except RuleError as error:
-                logger.error(f"understudy: changed rules cannot be used, the last good ones stay\n{error}")
+                logger.error(f"understudy: the changed rules cannot be used, the last good rules stay in use\n{error}")
                 continue
             if ruleset is not None:
                 self.engine.use_rules(ruleset)
                 logger.info(f"understudy: rules were read again, {len(ruleset.rules)} of them")
+
+    def _look_at_pool(self) -> None:
+        """Read the pool file when it has changed; a broken one leaves the last good pool in use."""
+        match self.watched.look():
+            case FileChange.GONE:
+                logger.warning(
+                    f"understudy: the pool file {self.watched.path} is gone: the pool that was read last stays in use"
+                )
+            case FileChange.CHANGED:
+                logger.info(f"understudy: the pool file {self.watched.path} has changed and is read again")
+                try:
+                    self.read_pool()
+                except exceptions.OptionsError as error:
+                    logger.error(f"{error}\nunderstudy: the last good pool stays in use")
 
     def _set(self, name: str, value: object) -> None:
         before = getattr(ctx.options, name)

@@ -158,3 +158,38 @@ def test_a_route_that_only_looks_is_told_apart(pool_file: Path, capsys: pytest.C
     pool_file.write_text(GOOD.replace("default: [work]", "default: {candidates: [work], mode: advise}"))
     assert command_line.main(["check"]) == 0
     assert "  default (ordered, at most 6 attempts, advises only)" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("words", [["run", "claude", "-p", "hi"], ["run", "--", "claude", "-p", "hi"]])
+def test_the_command_of_a_tool_needs_no_dashes(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tool's own options are the tool's, with and without ``--``."""
+    asked: list[object] = []
+
+    def run(*given: object) -> int:
+        asked.extend(given)
+        return 0
+
+    monkeypatch.setattr("understudy.cli.run.run", run)
+    assert command_line.main([*words[:1], "--pool", "x.yaml", *words[1:]]) == 0
+    assert asked == [Path("x.yaml"), ["claude", "-p", "hi"], None, []]
+
+
+@pytest.mark.parametrize(
+    "command", ["check", "init", "run", "env", "doctor", "ca", "status", "pick", "suspend", "resume"]
+)
+def test_the_help_of_a_command_begins_with_a_sentence(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command_line.main([command, "--help"])
+    usage, sentence, *_ = capsys.readouterr().out.split("\n\n")
+    assert usage.startswith(f"usage: understudy {command}")
+    assert sentence[0].isupper()
+    assert sentence.rstrip().endswith(".")
+    assert "[WHAT" not in usage
+
+
+@pytest.mark.parametrize("named", ["missing.mitm", "there/is/no.har"])
+def test_a_file_of_flows_that_is_not_there_is_no_alias(named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["explain", named]) == 2
+    assert (
+        capsys.readouterr().err == f"understudy explain: {named} is not there: name a flow dump of mitmproxy or a HAR\n"
+    )

@@ -79,7 +79,7 @@ def test_nothing_is_missing(patient: Patient, capsys: pytest.CaptureFixture[str]
     patient.run_proxy(hosts=more(patient))
     patient.lead()
     assert doctor.doctor(None, [patient.tool("claude")], patient.environ) == 0
-    assert "ok:      this shell leads to the proxy" in capsys.readouterr().out
+    assert "ok:      this shell uses the proxy" in capsys.readouterr().out
 
 
 def more(patient: Patient) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def test_no_proxy_and_a_taken_port(patient: Patient, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(doctor, "PORT", port)
         notes = patient.said(weight=Weight.NOTE)
         assert any(f"port {port}, where `understudy web` and `dump` listen, is taken" in text for text in notes)
-    assert any("no proxy runs" in text for text in notes)
+    assert any("no proxy is running" in text for text in notes)
     assert any('eval "$(understudy env)"' in text for text in notes)
     assert not any("is taken" in text for text in patient.said(weight=Weight.NOTE))
     assert patient.said() == []
@@ -143,10 +143,10 @@ def test_hosts_that_are_not_intercepted(patient: Patient) -> None:
     """The pool file has changed since the proxy read it, or the proxy has another one."""
     patient.run_proxy(hosts=tuple(host for host in more(patient) if host != "api.openai.com"))
     [text] = patient.said()
-    assert text.startswith("the proxy does not look into api.openai.com: use its command `pool.reload`")
+    assert text.startswith("the proxy does not intercept api.openai.com: use its command `pool.reload`")
     patient.run_proxy(hosts=tuple(host for host in more(patient) if host != "*.openai.azure.com"))
     [text] = patient.said()
-    assert text.startswith("the proxy does not look into *.openai.azure.com, or is an older understudy: ")
+    assert text.startswith("the proxy does not intercept *.openai.azure.com, or is an older understudy: ")
     patient.run_proxy(pool="/other.yaml")
     assert patient.said() == []
     assert any(f"`understudy run --pool {patient.pool}`" in text for text in patient.said(weight=Weight.NOTE))
@@ -157,7 +157,7 @@ def test_no_proxy_leads_round(patient: Patient, entry: str) -> None:
     patient.run_proxy(hosts=more(patient))
     patient.lead(NO_PROXY=f"localhost,127.0.0.1,{entry}")
     [text] = patient.said()
-    assert text.startswith(f"NO_PROXY holds {entry}, which leads round the proxy for api.")
+    assert text.startswith(f"NO_PROXY holds {entry}, which bypasses the proxy for api.")
 
 
 @pytest.mark.parametrize("entry", ["mycorp.openai.azure.com", ".openai.azure.com", "api.business.githubcopilot.com"])
@@ -167,7 +167,7 @@ def test_no_proxy_leads_round_for_a_pattern(patient: Patient, entry: str) -> Non
     patient.lead(no_proxy=f"localhost,{entry},storage.azure.com")
     [text] = patient.said()
     pattern = "api.*.githubcopilot.com" if "copilot" in entry else "*.openai.azure.com"
-    assert text.startswith(f"no_proxy holds {entry}, which leads round the proxy for {pattern}: ")
+    assert text.startswith(f"no_proxy holds {entry}, which bypasses the proxy for {pattern}: ")
 
 
 @pytest.mark.parametrize("entry", ["mycorp.openai.azure.com", ".eu-west-1.amazonaws.com"])

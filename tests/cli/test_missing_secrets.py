@@ -49,5 +49,5 @@ def test_doctor_calls_it_a_problem(pool_file: Path, capsys: pytest.CaptureFixtur
     environ = {"WORK_KEY": SECRET, "HOME": str(pool_file.parent), "XDG_RUNTIME_DIR": str(pool_file.parent)}
     assert doctor.doctor(pool_file, [], environ) == 1
     out = capsys.readouterr().out
-    assert f"ok:      {pool_file}: 1 routes over 2 credentials, 1 of them usable" in out
+    assert f"ok:      {pool_file}: 1 route over 2 credentials, 1 of them usable" in out
     assert f"problem: {pool_file}:8: {WHY}, so the credential home is out of use" in out

@@ -61,7 +61,7 @@ def test_test_tries_the_examples_of_a_folder_and_of_a_file(folder: Path, capsys:
     assert " 0 problems" in capsys.readouterr().out
     for path in (folder, folder / "acme" / "seat.yaml"):
         assert command_line.main(["rules", "test", str(path)]) == 0
-        assert capsys.readouterr().out == "1 rules, 2 examples, 0 problems\n"
+        assert capsys.readouterr().out == "1 rule, 2 examples, 0 problems\n"
 
 
 @pytest.mark.parametrize(

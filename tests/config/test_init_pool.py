@@ -342,3 +342,80 @@ def test_every_vendor_is_of_a_known_dialect() -> None:
     pool = pool_file.parse(written(environ), Path("/pool.yaml"), environ, DIALECTS)
     assert len(pool.credentials) == len(VENDORS)
     assert {choice.credential.name for choice in pool.routes["grok-*"].choices} == {"xai"}
+
+
+# -- more keys for a file that is there ------------------------------------------------------------------------------
+
+WRITTEN = """\
+# Our pool.
+upstreams:
+    openai: {dialect: openai, url: https://api.openai.com/v1}   # the company's account
+    gemini:
+        dialect: openai
+        url: https://gateway.example/gemini/v1
+# Who pays.
+credentials:
+    mine: {upstream: openai, secret: {env: OPENAI_API_KEY}}
+    gate:
+        upstream: gemini
+        secret: {env: GATE}
+
+routes:   # in this order
+    gpt-5: [mine]
+    default: [mine, gate]
+"""
+
+
+def adding(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str], **keys: str) -> tuple[int, str, str]:
+    """What `init --add` makes of a file, its exit status, and what it says."""
+    path = tmp_path / "pool.yaml"
+    path.touch(mode=0o600)
+    path.write_text(text)
+    status = init_pool.init(path, {"OPENAI_API_KEY": "sk-1", "GATE": "sk-2", **keys}, add=True)
+    said = capsys.readouterr()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["pool.yaml"]
+    assert not [key for key in keys.values() if key in path.read_text() + said.out + said.err]
+    return status, path.read_text(), said.out + said.err
+
+
+def test_new_keys_are_added_and_every_line_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the end of their sections, as the file is indented; a taken name is not taken twice."""
+    keys = {"OPENAI_API_KEY_WORK": "sk-work-0123", "GEMINI_API_KEY": "AIza-0123", "GEMINI_API_KEY_2": "AIza-0124"}
+    status, text, said = adding(tmp_path, WRITTEN, capsys, **keys)
+    new = [line for line in text.splitlines() if line not in WRITTEN.splitlines()]
+    assert [line for line in text.splitlines() if line not in new] == WRITTEN.splitlines()
+    assert new == [
+        "    gemini-2: {dialect: gemini, url: https://generativelanguage.googleapis.com}",
+        "    openai-work: {upstream: openai, secret: {env: OPENAI_API_KEY_WORK}}",
+        "    gemini: {upstream: gemini-2, secret: {env: GEMINI_API_KEY}}",
+        "    gemini-2: {upstream: gemini-2, secret: {env: GEMINI_API_KEY_2}}",
+    ]
+    assert (
+        text.splitlines().index(new[0])
+        == WRITTEN.splitlines().index("        url: https://gateway.example/gemini/v1") + 1
+    )
+    assert status == 0
+    assert "OPENAI_API_KEY_WORK is the credential openai-work" in said
+    assert adding(tmp_path, text, capsys, **keys)[1:] == (
+        text,
+        f"{tmp_path}/pool.yaml names every key in the environment already: nothing was added\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "upstreams: {openai: {dialect: openai, url: https://api.openai.com/v1}}\n"
+        "credentials: {mine: {upstream: openai, secret: {env: OPENAI_API_KEY}}}\nroutes: {default: [mine]}\n",
+        "upstreams:\n  openai: {dialect: opnai, url: https://api.openai.com/v1}\n",
+    ],
+    ids=["one line", "broken"],
+)
+def test_a_file_that_cannot_be_added_to_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """And is told why."""
+    status, after, said = adding(tmp_path, text, capsys, OPENAI_API_KEY_WORK="sk-work-0123")
+    assert (status, after) == (1, text)
+    assert "is not written with one entry a line" in said or ":2: unknown dialect" in said

@@ -21,7 +21,9 @@ from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config.fields import AUTH_HEADERS
 from understudy.config.pool_file import default_pool_path, lint, load, parse
 from understudy.dialects import DIALECTS
+from understudy.model import Key, Scope, keys_of
 from understudy.model.pool import Budget, Choice, HoldUntil, Intercept, Mode, Override, Pool, Relatives, Route, Strategy
+from understudy.requests import Sites
 
 ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
 HEAD = """\
@@ -896,3 +898,114 @@ def test_h07_the_programs_of_a_pool_do_not_see_its_other_secrets() -> None:
     lines = "  first: {upstream: openai, secret: {command: [sh]}}\n  last: {upstream: openai, secret: {env: LAST}}\n"
     pool = parse(HEAD + lines, Path("/pools/pool.yaml"), {**ENVIRON, "LAST": "sk-last-0123456789"}, DIALECTS, [])
     assert pool.credentials["first"].secret.hidden == {"WORK", "TEAM", "LAST"}  # type: ignore[attr-defined]
+
+
+# -- one gateway in several dialects, rule folders -------------------------------------------------------------------
+
+GATEWAY = """
+upstreams:
+  gw: {dialects: {anthropic: "", openai: /v1}, url: https://llm.corp/gateway}
+credentials:
+  corp: {upstream: gw, secret: {env: CORP}}
+routes: {default: [corp], gpt-5: [{credential: corp, model: big}]}
+"""
+
+
+def test_one_secret_serves_two_dialects_of_one_gateway() -> None:
+    """Under one name, so that what concerns the account is suspended for both."""
+    pool = parse(GATEWAY, Path("pool.yaml"), {"CORP": "sk-corp-0123456789"}, DIALECTS)
+    found = {}
+    for dialect in ("anthropic", "openai"):
+        route = pool.route("claude-x", dialect)
+        assert route is not None
+        [candidate] = route.candidates("claude-x", dialect)
+        found[dialect] = (candidate.upstream.dialect, candidate.upstream.url)
+        assert (candidate.credential.name, candidate.upstream.name) == ("corp", "gw")
+    assert found == {
+        "anthropic": ("anthropic", "https://llm.corp:443/gateway"),
+        "openai": ("openai", "https://llm.corp:443/gateway/v1"),
+    }
+    assert keys_of(candidate)[1:] == (Key(Scope.CREDENTIAL, "corp"), Key(Scope.UPSTREAM, "gw"))
+    sites = Sites(pool)
+    for path, dialect in (("/gateway/v1/messages", "anthropic"), ("/gateway/v1/chat/completions", "openai")):
+        recognised = sites.recognise("llm.corp", 443, "POST", path)
+        assert recognised is not None
+        assert recognised.dialect.name == dialect
+
+
+@pytest.mark.parametrize(
+    ("upstream", "problem"),
+    [
+        ("{dialects: {opnai: /v1}, url: https://llm.corp}", "unknown dialect 'opnai'"),
+        ("{dialects: {}, url: https://llm.corp}", "a gateway without dialects"),
+        ("{dialects: openai, url: https://llm.corp}", "a text in place of a mapping"),
+        ("{dialects: {openai: v1}, url: https://llm.corp}", "not a base path"),
+        ("{dialects: {openai: /v1/chat/completions}, url: https://llm.corp}", "that of one kind of call"),
+        ("{dialects: {openai: /v1}, dialect: openai, url: https://llm.corp}", "unknown key 'dialects'"),
+    ],
+)
+def test_what_is_wrong_with_a_gateway(upstream: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"upstreams: {{gw: {upstream}}}\n", Path("pool.yaml"), {}, DIALECTS)
+    assert problem in str(caught.value)
+
+
+def test_rule_folders_are_relative_to_the_file_and_have_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    pool = parse("rules: [mine]\nauto_reload: false\n", tmp_path / "pool.yaml", {}, DIALECTS)
+    assert (pool.rules, pool.auto_reload) == ((str(tmp_path / "mine"),), False)
+    with pytest.raises(ConfigError) as caught:
+        parse("rules: [mine, mine, other]\n", tmp_path / "pool.yaml", {}, DIALECTS)
+    assert "named twice" in str(caught.value)
+    assert "there is no folder 'other'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("intercept", "why"),
+    [
+        ("{host: localhost, dialect: openai, port: 4000}", "because it is on this machine"),
+        ("{host: llm.corp, dialect: openai, port: 80}", "because it is plain HTTP"),
+    ],
+)
+def test_hosts_that_run_cannot_lead_to_the_proxy_are_told(intercept: str, why: str) -> None:
+    pool = parse(f"intercept: [{intercept}]\n", Path("pool.yaml"), {}, DIALECTS)
+    assert any(f"past the proxy, {why}: set its base URL" in each for each in lint(pool))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (
+            "upstreams:\n  a: {dialect: openai, url: https://x\ncredentials:\n",
+            2,
+            "a `{` is not closed): add the missing",
+        ),
+        ("routes:\n  a: [x\n  b: [y]\n", 2, "a `[` is not closed): add the missing"),
+        ("upstreams:\n  a: {dialect: openai}}\n", 2, "a `}` too many): remove it"),
+        ("routes:\n  *: [a]\n", 2, 'begins with `*` or `&`): put it in quotes, as in `"*-mini": [work]`'),
+        ("routes:\n  *-mini: [a]\n", 2, 'begins with `*`): put it in quotes, as in `"*-mini": [work]`'),
+        ("state: {file: 'x}\n", 1, "a quotation mark is not closed): close it on this line"),
+        ("state: file: x\n", 1, "a second colon on this line): put the value in quotes"),
+        ("state: @x\n", 1, "a character of YAML's own): put it in quotes"),
+        ("routes:\n  a: [b]\n c: [d]\n", 3, "indented differently from those before it): indent it like"),
+        ("models:\n  gpt-5: [a]\n", 2, "`models` says what happens to lists of models: write `routes:` in its place"),
+    ],
+)
+def test_common_slips_of_the_pen_have_a_message_of_ours(text: str, line: int, problem: str) -> None:
+    """With the line where it can be mended, and without a word of the parser's."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, Path("pool.yaml"), {}, DIALECTS)
+    [said] = [str(each) for each in caught.value.problems if problem in str(each)]
+    assert said.startswith(f"pool.yaml:{line}: ")
+
+
+def test_what_will_surprise_is_told(tmp_path: Path) -> None:
+    """A base URL without /v1, and a route named after the models of a vendor whose tools it does not serve."""
+    told = lint(read(HEAD + "  claude-*: [work]\n".join(["routes:\n", "  default: [work, home, team]\n"])))
+    assert any(
+        "the route claude-* serves tools that speak openai, while the tools of that vendor speak" in e for e in told
+    )
+    bare = HEAD.replace("https://api.openai.com/v1", "https://llm.corp")
+    [said] = lint(read(f"{bare}routes: {{default: [work, home, team]}}\n"))
+    assert "the upstream openai has no path" in said
+    assert said.endswith("write https://llm.corp/v1")

@@ -49,13 +49,13 @@ def test_o04_by_command(here: taddons.context, desk: Desk) -> None:
     execute = here.master.commands.execute
     assert execute("pool.suspend work gpt-5 10m")[0].startswith("candidate work gpt-5 is suspended by hand")
     assert execute("pool.suspend router/openai/gpt-5")[0].startswith("candidate router openai/gpt-5 is suspended")
-    assert "asked for by a command in the proxy" in execute("pool.status")[0]
+    assert "set by a command in the proxy" in execute("pool.status")[0]
     assert execute("pool.pick gpt-5 openai") == execute("pool.pick gpt-5") == [
         "gpt-5 (openai): home gpt-5 would be asked (route gpt-5)"
     ]  # fmt: skip
     assert "`pool.resume work gpt-5`" in "".join(execute("pool.explain gpt-5"))
     assert execute("pool.probe work gpt-5") == [
-        "candidate work gpt-5 is asked again by the next request; it was by hand"
+        "candidate work gpt-5 will be probed by the next request; it was suspended: by hand"
     ]
     assert len(execute("pool.resume all")) == 2
     execute("pool.reload")

@@ -13,8 +13,9 @@ from understudy.control.control import Control
 from understudy.control.results import Outcome, Resumed, Several, Suspended
 from understudy.control.server import answers
 from understudy.control.status import MOST_CANDIDATES, MOST_ENTRIES, Explanation, State
-from understudy.control.status_text import as_json, as_lines, clock_time
+from understudy.control.status_text import as_json, as_lines
 from understudy.control.target import ControlError
+from understudy.failover import clock_time
 from understudy.failover.exchange import Exchange
 from understudy.failover.steps import Attempt, Refuse, Request, Wait
 from understudy.inspection.tallies import Tallies
@@ -138,7 +139,7 @@ def test_o04_status_lists_what_is_suspended(desk: Desk) -> None:
     desk.clock.now += 6
     first = desk.run("status").entries[0]
     assert (first.name, first.state, first.seconds) == ("home", State.HALF_OPEN, 0.0)
-    assert "due since" in desk.text("status").splitlines()[0]
+    assert "due at " in desk.text("status").splitlines()[0]
 
 
 def test_o04_status_without_anything(desk: Desk) -> None:
@@ -187,7 +188,7 @@ def test_o04_explain_knows_half_open_and_probing(desk: Desk) -> None:
     assert "cleared by a request that succeeds, or `pool.resume work gpt-5`" in desk.text("explain gpt-5")
     exchange, _ = desk.begin("gpt-5")
     assert desk.run("explain gpt-5").results[0].candidates[0].state is State.PROBING
-    assert "finds out right now" in desk.text("explain gpt-5")
+    assert "a request is probing it now" in desk.text("explain gpt-5")
     exchange.cancelled()
 
 
@@ -275,8 +276,8 @@ def test_o04_suspend_and_resume_a_candidate(desk: Desk) -> None:
     )
     assert desk.asked("gpt-5") == "home"
     assert "by hand, for another 10m" in desk.text("explain gpt-5")
-    assert "asked for by alice" in desk.text("status")
-    assert desk.text("resume work gpt-5") == "candidate work gpt-5 is back; it was by hand"
+    assert "set by alice" in desk.text("status")
+    assert desk.text("resume work gpt-5") == "candidate work gpt-5 is back in rotation; it was suspended: by hand"
     assert desk.asked("gpt-5") == "work"
     assert desk.text("resume work gpt-5") == "candidate work gpt-5 was not suspended"
 
@@ -304,7 +305,7 @@ def test_by_hand_is_really_out(desk: Desk) -> None:
     assert (suspended.kept, suspended.entry.rule, round(suspended.entry.seconds)) == (False, "by hand", 6000)
     assert desk.asked("only") == ""
     pick = desk.run("pick only").results[0]
-    assert "- work only: by hand, suspended for another 1h40m: asked for by alice" in pick.reason
+    assert "- work only: by hand, suspended for another 1h40m: set by alice" in pick.reason
     desk.run("resume credential work")
     assert desk.asked("only") == "work"
 
@@ -349,8 +350,8 @@ def test_resume_says_what_is_still_in_the_way(desk: Desk) -> None:
     desk.suspend("work")
     desk.suspend("work", scope=Scope.CREDENTIAL, label=Label.QUOTA_EXHAUSTED)
     assert desk.text("resume work gpt-5").splitlines() == [
-        "candidate work gpt-5 is back; it was model_unsupported by general/rule",
-        "still in the way: credential work, quota_exhausted by general/rule; `pool.resume credential work` ends it",
+        "candidate work gpt-5 is back in rotation; it was suspended: model_unsupported by general/rule",
+        "still suspended: credential work, quota_exhausted by general/rule; `pool.resume credential work` ends it",
     ]
     assert desk.text("resume all").startswith("credential work is back")
     assert desk.text("resume all") == "nothing is suspended"
@@ -397,8 +398,8 @@ def test_o04_probe_lets_the_next_request_ask(desk: Desk) -> None:
     desk.suspend("work", scope=Scope.CREDENTIAL, label=Label.QUOTA_EXHAUSTED)
     assert desk.asked("gpt-5") == "home"
     assert desk.text("probe work/gpt-5").splitlines() == [
-        "candidate work gpt-5 is asked again by the next request; it was model_unsupported by general/rule",
-        "credential work is asked again by the next request; it was quota_exhausted by general/rule",
+        "candidate work gpt-5 will be probed by the next request; it was suspended: model_unsupported by general/rule",
+        "credential work will be probed by the next request; it was suspended: quota_exhausted by general/rule",
     ]
     states = [entry.state for entry in desk.run("status").entries]
     assert states == [State.HALF_OPEN, State.HALF_OPEN]
@@ -532,7 +533,7 @@ def test_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.Log
     """Lines and result, or an error; what goes wrong inside is told as well, without its text (law 8)."""
     answer = answers(desk.control)
     said = answer("suspend", ["work", "gpt-5"], "bob")
-    assert said["result"]["entry"]["evidence"] == "asked for by bob in a shell"
+    assert said["result"]["entry"]["evidence"] == "set by bob in a shell"
     assert "`understudy resume work gpt-5` ends it" in said["lines"][0]
     assert json.loads(json.dumps(said))
     assert set(answer("resume", [], "bob")) == {"error"}

@@ -177,7 +177,7 @@ def test_o04_the_buttons(web: Web) -> None:
     """O04: suspend, probe, resume and reload do what the commands do, and say it in their words."""
     code, said = web.change("suspend", "candidate", "work", "gpt-5", "10m")
     assert (code, said["lines"][0][:49]) == (200, "candidate work gpt-5 is suspended by hand for 10m")
-    assert web.data()["entries"][0]["evidence"] == "asked for by somebody on the pool page"
+    assert web.data()["entries"][0]["evidence"] == "set by a person on the pool page"
     assert web.desk.asked("gpt-5") == "home"
     code, said = web.change("probe", "candidate", "work", "gpt-5")
     assert (code, web.data()["entries"][0]["state"]) == (200, "half-open")
@@ -300,3 +300,14 @@ def test_the_files_of_the_page_are_part_of_the_package() -> None:
     """They lie inside the package, which the wheel takes as it is."""
     assert webpage.FOLDER.parent == Path(webpage.__file__).parent
     assert sorted(path.name for path in webpage.FOLDER.iterdir()) == ["pool.css", "pool.html", "pool.js", "pool.svg"]
+
+
+def test_mitmwebs_own_page_has_a_link_to_the_pool(web: Web) -> None:
+    """Behind its login, as before; taken out with the page."""
+    assert web.ask("/", password="").code == 403
+    page = web.ask("/")
+    assert (page.code, page.body.count(b'<a href="/understudy"')) == (200, 1)
+    assert b"</a></body>" in page.body
+    web.remove()
+    plain = web.ask("/")
+    assert (plain.code, plain.body) == (200, page.body.replace(webpage.LINK.encode(), b""))

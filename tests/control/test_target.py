@@ -105,3 +105,10 @@ def test_no_time(words: str, answer: str) -> None:
     with pytest.raises(ControlError) as error:
         take_seconds(words.split(), 7.0)
     assert answer in str(error.value)
+
+
+def test_a_time_in_the_place_of_a_model_means_the_whole_credential() -> None:
+    with pytest.raises(ControlError, match=r"name its upstream model, or write `credential work 5m`$"):
+        take_target(["work", "5m"], POOL)
+    with pytest.raises(ControlError, match=r"or write `upstream openai 1h`$"):
+        take_target(["openai", "1h"], POOL)

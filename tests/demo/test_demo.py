@@ -72,7 +72,9 @@ def test_plain_calls_meet_a_refusal_an_overload_and_an_answer(port: int, dialect
     assert judge(dialect, failure) is Label.OVERLOADED
     assert answer.status == 200
     assert judge(dialect, answer) is Label.OK
-    assert f"{MODELS[dialect]}, answered by the one that works" in answer.body.decode()
+    assert f"not {MODELS[dialect]}: a made-up answer of the credential that works" in answer.body.decode()
+    for each in (refusal, failure, answer):
+        assert each.header("x-demonstration") == "made up by understudy"
 
 
 @pytest.mark.parametrize(("dialect", "path"), STREAMED)
@@ -190,7 +192,7 @@ def test_the_commands_show_failovers(port: int, mitmdump: StartProxy) -> None:
         )
         assert run.returncode == 0, (title, run.stderr)
         said = "".join(re.findall(r'"(?:content|text)": "([^"]*)"', run.stdout))
-        assert "answered by the one that works" in said, (title, run.stdout)
+        assert "a made-up answer of the credential that works" in said, (title, run.stdout)
     log = proxy.log_text()
     assert log.count("model_unsupported by") == len(lines)
     assert len(re.findall(r"\d/3 again ", log)) == len(lines)

@@ -115,9 +115,12 @@ def test_o04_list_explain_suspend_and_resume_from_the_shell(play: Stage, shell: 
         ("b", "ok"),
     ]
     assert "answered 1 (last " in shell("explain", alias, "openai")[1]
-    assert shell("probe", "a", alias)[1].startswith(f"candidate a {alias} is asked again by the next request")
+    assert shell("probe", "a", alias)[1].startswith(f"candidate a {alias} will be probed by the next request")
     status, said = shell("resume", "a", alias)
-    assert (status, f"candidate a {alias} is back; it was model_unsupported" in said) == (0, True)
+    assert (status, f"candidate a {alias} is back in rotation; it was suspended: model_unsupported" in said) == (
+        0,
+        True,
+    )
     play.play(alias, {"a": CHAT.answers(), "b": CHAT.answers()})
     assert play.call(CHAT, alias).status == 200
     assert play.order(alias) == ["a", "b", "a"]
@@ -133,7 +136,7 @@ def test_o04_suspended_by_hand_is_skipped(play: Stage, shell: Shell) -> None:
     assert shell("suspend", "a", only, "20m")[0] == 0
     response = play.call(CHAT, only)
     assert response.status == 400
-    assert b"by hand, suspended for another 20m: asked for by" in response.body
+    assert b"by hand, suspended for another 20m: set by" in response.body
     assert play.order(only) == []
     assert shell("resume", "credential", "a")[0] == 0
     assert alias not in shell("status")[1]
@@ -261,7 +264,7 @@ def test_o03_suspensions_survive_a_restart(
     assert [name for name, secret in {**SECRETS, "tool": TOOL}.items() if secret in said] == []
     assert state.stat().st_mode & 0o777 == 0o600
     second = mitmdump(**options)
-    second.wait_for_log(f"1 suspensions from {state}")
+    second.wait_for_log(f"1 suspension read from {state}")
     stage.proxy = second
     assert stage.call(CHAT, alias).status == 200
     assert stage.order(alias) == ["a", "b", "b"]
@@ -316,8 +319,32 @@ def test_o04_over_mitmwebs_api(mitmdump: StartProxy, upstream: Upstream, other_u
     ]
     assert "1. a pair-web" in execute("pool.explain", "pair-web", "openai")["value"][1]
     assert json.loads(execute("pool.json", "status")["value"])["entries"][0]["name"] == "a"
-    assert execute("pool.resume", "all")["value"] == ["candidate a pair-web is back; it was by hand"]
+    assert execute("pool.resume", "all")["value"] == [
+        "candidate a pair-web is back in rotation; it was suspended: by hand"
+    ]
     assert execute("pool.reload")["value"][0].endswith("are in use")
     assert execute("pool.resume", "nobody", "x") == {"error": "there is no credential `nobody`: " + (
         "write one of a, b, c, claude-a, claude-b, gemini-a, gemini-b, x, x2"
     )}  # fmt: skip
+
+
+def test_o04_status_can_be_watched(play: Stage, shell: Shell) -> None:
+    """O04: what changes is said when it does, until the proxy or somebody ends it."""
+    alias = play.alias("pair")
+    code = "import sys; from understudy.cli import main; sys.exit(main())"
+    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(shell.runtime), "PYTHONPATH": str(ROOT / "addon")}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "status", "--watch"],
+        env={**environment, **shell.environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        assert watching.stdout is not None
+        try:
+            assert watching.stdout.readline()
+            assert shell("suspend", f"a/{alias}", "20m")[0] == 0
+            line = next(line for line in watching.stdout if f"candidate a {alias}" in line)
+            assert "by hand, for another" in line
+        finally:
+            watching.terminate()
+    assert shell("resume", "a", alias)[0] == 0

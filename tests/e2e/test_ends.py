@@ -10,13 +10,28 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from mitmproxy.http import HTTPFlow
 
 from .authority import Authority
 from .behaviours import Behaviour, Gate, Seen, chunks, json_reply, raw, sse
 from .client import End, Response
 from .conftest import Perform
-from .proxy import Proxy
-from .stage import APIS, CHAT, ENVIRONMENT, GEMINI, MESSAGES, SECRETS, Api, Stage, crashes, pool_yaml, refusal, whole
+from .proxy import Proxy, StartProxy
+from .stage import (
+    APIS,
+    CHAT,
+    ENVIRONMENT,
+    GEMINI,
+    MESSAGES,
+    SECRETS,
+    TOOL,
+    Api,
+    Stage,
+    crashes,
+    pool_yaml,
+    refusal,
+    whole,
+)
 from .upstream import Upstream
 
 pytestmark = pytest.mark.usefixtures("no_crash")
@@ -508,3 +523,25 @@ def test_own_answers_leave_the_connection_open(tight: Stage) -> None:
                 assert tight.send(connection, CHAT, alias, stream=True).finish().status == 429
             assert tight.send(connection, CHAT, later).finish().json == CHAT.answer
     assert tight.order(alias) == ["a", "b"]
+
+
+def test_s03_a_tool_that_hangs_up_at_the_terminal_event_has_its_answer(
+    mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream
+) -> None:
+    """F14: the openai SDK closes at `[DONE]` while the upstream still holds the connection: kept, without an error."""
+    proxy = mitmdump(
+        env=ENVIRONMENT, pool_yaml=pool_yaml(upstream, other_upstream), settings={"pool_keep_streams": "65536"}
+    )
+    stage, gate = Stage(proxy, upstream, other_upstream), Gate()
+    alias = stage.alias("pair")
+    stage.play(alias, {"a": sse(*CHAT.events, gate), "b": CHAT.answers()})
+    with stage.connect(CHAT) as tool:
+        path, body = CHAT.ask(alias, True)
+        tool.send("POST", path, [CHAT.header(TOOL)], json.dumps(body).encode()).read_until(b"[DONE]")
+    proxy.wait_for_log(r"client disconnect")
+    gate.open()
+    [flow] = [each for each in proxy.flows() if isinstance(each, HTTPFlow)]
+    assert flow.error is None
+    assert flow.response is not None and flow.response.content is not None
+    assert flow.response.content.endswith(b"data: [DONE]\n\n")
+    assert flow.comment == "1/2 a " + alias + ": answered"

@@ -521,6 +521,37 @@ def reverse(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: 
             yield Stage(proxy, main, main)
 
 
+def test_o02_a_changed_pool_file_is_read_by_itself(
+    mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream, tmp_path: Path
+) -> None:
+    """O02, O03: whole and valid or not at all; rules that it names are part of it; what is suspended stays so."""
+    good = pool_yaml(upstream, other_upstream)
+    proxy = mitmdump(env=ENVIRONMENT, pool_yaml=good)
+    stage = Stage(proxy, upstream, other_upstream)
+    alias = stage.alias("pair")
+    stage.play(alias, {"a": refusal(CHAT, alias), "b": CHAT.answers()})
+    assert stage.call(CHAT, alias).status == 200
+    proxy.write_pool(good.replace("upstreams:", "upstrams:", 1))
+    proxy.wait_for_log(
+        r"has changed and is read again\n(.*\n)*?.*unknown key 'upstrams'(.*\n)+?.*last good pool stays in use"
+    )
+    (tmp_path / "rules" / "acme").mkdir(parents=True, mode=0o700)
+    (tmp_path / "rules").chmod(0o700)
+    rule = tmp_path / "rules" / "acme" / "broken.yaml"
+    rule.touch(mode=0o600)
+    rule.write_text("label: nonsense\n")
+    proxy.write_pool(f"rules: [{tmp_path / 'rules'}]\n{good}")
+    proxy.wait_for_log(r"the rule folders cannot be used\n(.*\n)*?.*last good pool stays in use")
+    assert stage.call(CHAT, alias).status == 200
+    rule.unlink()
+    proxy.write_pool(f"rules: [{tmp_path / 'rules'}]\n{good.replace('pair-*', 'twin-*')}")
+    proxy.wait_for_log(r"\d+ routes over \d+ credentials from .*pool\.yaml(.*\n)+?.*\d+ routes over")
+    twin = alias.replace("pair", "twin")
+    stage.play(twin, {"a": CHAT.answers(), "b": CHAT.answers()})
+    assert stage.call(CHAT, twin).status == 200
+    assert (stage.order(alias), stage.order(twin)) == (["a", "b", "b"], ["a"])
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux changes the limits of another process")
 def test_h10_file_descriptors_are_used_up(mitmdump: StartProxy, upstream: Upstream) -> None:
     """H10: a hundred connections at once and descriptors for a dozen: one line, no traceback, and then it goes on."""

@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import termios
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from understudy.control.registry import Announcement, Running
 from .authority import Authority
 from .behaviours import json_reply
 from .home import UNDERSTUDY, Home
+from .proxy import ADDON, ROOT, make_confdir
 from .stage import CHAT, SECRETS, TOOL, refusal
 from .upstream import Upstream
 
@@ -378,25 +380,28 @@ def test_no_proxy_keeps_nothing_that_the_pool_looks_into(home: Home) -> None:
     doctor = f'no_proxy="$no_proxy,mycorp.openai.azure.com" exec {sys.executable} -m understudy.cli doctor'
     said = home.understudy("run", "--", "sh", "-c", doctor)
     assert said.returncode == 1
-    assert b"no_proxy holds mycorp.openai.azure.com, which leads round the proxy for *.openai.azure.com" in said.stdout
+    assert b"no_proxy holds mycorp.openai.azure.com, which bypasses the proxy for *.openai.azure.com" in said.stdout
 
 
 def test_env_without_a_proxy_says_how_to_start_one(home: Home) -> None:
     """One that ends with the tool that it was started for will not do for a shell."""
     done = home.understudy("env")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert b"no proxy runs that stays: start one with `understudy web`" in done.stderr
+    said = (
+        b"the proxy that runs was started by `understudy run` and ends with its tool: start one with `understudy web`"
+    )
+    assert said in done.stderr
 
 
 def test_the_doctor_finds_a_real_proxy(home: Home, tmp_path: Path) -> None:
     """In a tool's own environment nothing is missing; in a bare one it says how to get there."""
     inside = home.understudy("run", "--", sys.executable, "-m", "understudy.cli", "doctor", "--", "sh")
     assert inside.returncode == 0, inside.stdout.decode()
-    assert b"ok:      this shell leads to the proxy" in inside.stdout
+    assert b"ok:      this shell uses the proxy" in inside.stdout
     bare = home.understudy("doctor")
     assert bare.returncode == 0
     assert b"ok:      a proxy runs at " in bare.stdout
-    assert b"note:    this shell does not lead to the proxy" in bare.stdout
+    assert b"note:    this shell does not use the proxy" in bare.stdout
     assert not [secret for secret in SECRETS.values() if secret.encode() in inside.stdout + bare.stdout]
 
 
@@ -434,3 +439,203 @@ def test_a_proxy_with_a_relative_pool_file_is_used(bare_home: Home, upstream_her
                     other.terminate()
         finally:
             proxy.terminate()
+
+
+def test_a_demonstration_answers_no_tool(bare_home: Home, upstream_here: Upstream) -> None:
+    """It is left open, and a pool file is written: `run` starts a proxy of its own, `env` and `status` know better."""
+    bare_home.extra = {**bare_home.extra, "PYTHONUNBUFFERED": "1"}
+    with bare_home.begin(["dump", "-p", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as shown:
+        try:
+            bare_home.wait_for(lambda: bool(bare_home.proxies()))
+            [demonstration] = bare_home.proxies()
+            assert demonstration.demonstration
+            without = bare_home.understudy("run", "--", sys.executable, "-c", CALL, "gpt-5")
+            assert (without.returncode, without.stdout) == (1, b"")
+            assert b"there is no pool file at " in without.stderr
+            assert b"the demonstration, which answers no tool" in without.stderr
+            assert b"is the demonstration, whose answers are made up" in bare_home.understudy("env").stderr
+            told = bare_home.understudy("doctor").stdout
+            assert b"note:    the demonstration runs at " in told
+            assert b"note:    no proxy is running" in told
+            bare_home.write_pool(pool(upstream_here))
+            upstream_here.on(SECRETS["a"], json_reply(200, {"answer": "from a"}))
+            script = (
+                f"{shlex.join([sys.executable, '-c', CALL, 'gpt-5'])}; {shlex.join([*UNDERSTUDY, 'status', '--json'])}"
+            )
+            served = bare_home.understudy("run", "--", "sh", "-c", script)
+            answer, _, status = served.stdout.partition(b"\n")
+            assert (answer, served.stderr) == (b'{"answer": "from a"}', b"")
+            assert json.loads(status)["pool"] == str(bare_home.pool_path)
+            assert shown.stdout is not None
+            line = next(line for line in shown.stdout if b"exists now" in line)
+            assert f"{bare_home.pool_path} exists now, and this is still the demonstration".encode() in line
+        finally:
+            shown.terminate()
+
+
+NO_LIBRARY = """
+import sys
+for name in sys.argv.pop(1).split(","):
+    sys.modules[name] = None
+from mitmproxy.tools.main import mitmdump
+mitmdump(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"), [("cachetools", "cachetools"), ("cachetools,yaml", "cachetools and PyYAML")]
+)
+def test_a_plain_mitmproxy_is_told_what_to_install(home: Home, lacks: str, said: str) -> None:
+    """`mitmdump -s addon/understudy/main.py` where its dependencies are missing: one line, and nothing goes out."""
+    program = [sys.executable, "-c", NO_LIBRARY, lacks, "-p", "0", "-s", str(ADDON)]
+    done = subprocess.run(program, env=home.environ, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stdout
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith(f"understudy needs {said}: run `{sys.executable} -m pip install 'cachetools>=6.0'")
+
+
+def test_what_the_script_asks_for_is_what_the_package_depends_on() -> None:
+    """One list in two places: the script is read before anything of ours can be imported."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == ["mitmproxy>=12.0,<13", "PyYAML>=6.0", "cachetools>=6.0"]
+    source = ADDON.read_text()
+    assert all(f'"{each}"' in source for each in project["dependencies"][1:])
+    assert project["dependencies"][0] in source
+    assert project["requires-python"] == ">=3.12"
+
+
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, confdir: Path, upstream_here: Upstream
+) -> Iterator[tuple[Home, Running]]:
+    """A proxy with ``proxyauth``, as a team shares one; every address of this machine stands for another machine's."""
+    owner = Home(tmp_path_factory.mktemp("owner"), confdir, POOL)
+    owner.write_pool(pool(upstream_here))
+    words = ["dump", "-p", "0", "--set", "proxyauth=team:pass word/1"]
+    with owner.begin(words, stdout=subprocess.DEVNULL) as proxy:
+        try:
+            owner.wait_for(lambda: bool(owner.proxies()))
+            yield owner, owner.proxies()[0]
+        finally:
+            proxy.terminate()
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, confdir: Path) -> Home:
+    """A colleague's home: without a pool file, and with a CA of its own."""
+    return Home(tmp_path / "laptop", make_confdir(tmp_path / "laptop-ca"))
+
+
+def test_a_colleague_uses_the_teams_proxy(shared: tuple[Home, Running], laptop: Home, upstream_here: Upstream) -> None:
+    """The first time the fingerprint is compared; after that the address is enough, and `env` and `doctor` know it."""
+    owner, running = shared
+    url, address = f"http://team:pass%20word%2F1@127.0.0.1:{running.port}", f"http://127.0.0.1:{running.port}"
+    upstream_here.on(SECRETS["a"], json_reply(200, {"answer": "from a"}))
+    told = owner.understudy("ca").stdout.decode()
+    fingerprint = told.split()[-1]
+    tool = ["--", sys.executable, "-c", CALL, "gpt-5"]
+    first = laptop.understudy("run", "--proxy", url, *tool)
+    assert first.returncode == 1
+    assert f"has the SHA-256 fingerprint {fingerprint}: compare it".encode() in first.stderr
+    wrong = laptop.understudy("run", "--proxy", url, "--fingerprint", "00:11", *tool)
+    assert wrong.returncode == 1
+    assert b"the CA has another fingerprint" in wrong.stderr
+    for words in (["--fingerprint", fingerprint.lower().replace(":", "")], []):
+        done = laptop.understudy("run", "--proxy", url, *words, *tool)
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b'{"answer": "from a"}', b"")
+    inside = laptop.understudy("run", "--proxy", url, "--", *UNDERSTUDY, "doctor", "--", "sh")
+    assert (inside.returncode, b"this shell uses the proxy at " in inside.stdout) == (0, True), inside.stdout
+    login = {"UNDERSTUDY_PROXY_LOGIN": "team:pass word/1"}
+    lines = laptop.understudy("env", "--proxy", address, extra=login).stdout.decode()
+    assert f"export HTTPS_PROXY={url}\n" in lines
+    for said in (first, wrong, inside):
+        assert b"pass" not in said.stdout + said.stderr, "the password"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--proxy", "http://team:wrong@127.0.0.1:{port}"], "asks for another user and password"),
+        (["--proxy", "http://127.0.0.1:{port}", "--ca", "{ca}"], "it asks for another user and password (proxyauth)"),
+        (["--proxy", "http://team:wrong@127.0.0.1:1"], "no proxy can be reached at http://127.0.0.1:1"),
+        (["--proxy", "socks5://127.0.0.1:{port}"], "the value of --proxy is no address of an HTTP proxy"),
+        (["--proxy", "http://127.0.0.1:{port}", "--ca", "/dev/null"], "there is no certificate in /dev/null"),
+        (["--ca", "{ca}"], "--ca and --fingerprint are about a proxy on another machine"),
+        (["--proxy", "http://127.0.0.1:{port}", "--pool", "x.yaml"], "has its own pool file and rules"),
+    ],
+)
+def test_what_keeps_a_colleague_from_the_teams_proxy(
+    shared: tuple[Home, Running], laptop: Home, words: list[str], said: str
+) -> None:
+    """One line with what to do, never with the password."""
+    _, running = shared
+    given = [word.format(port=running.port, ca=running.ca) for word in words]
+    done = laptop.understudy("run", *given, "--", "true")
+    assert done.returncode in (1, 2)
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith("understudy run: ")
+    assert said in line
+    assert "wrong" not in line
+
+
+def test_another_ca_at_the_same_address_is_refused(shared: tuple[Home, Running], laptop: Home) -> None:
+    """What was accepted once is kept: who answers there with another CA gets nothing."""
+    _, running = shared
+    other = laptop.confdir / "mitmproxy-ca-cert.pem"
+    url = f"http://team:pass%20word%2F1@127.0.0.1:{running.port}"
+    for words in (["--ca", str(other)], []):
+        done = laptop.understudy("run", "--proxy", url, *words, "--", "true")
+        assert done.returncode == 1
+        assert b"is not of its own CA: if its CA was made anew, remove " in done.stderr
+
+
+def test_a_proxy_that_no_tool_is_led_to_is_told_with_the_reason(shared: tuple[Home, Running], laptop: Home) -> None:
+    """`doctor` and `env` see what `status` sees: a proxy with a password, and one in reverse mode."""
+    owner, running = shared
+    said = owner.understudy("doctor").stdout.decode()
+    assert (
+        f"note:    a proxy runs at http://127.0.0.1:{running.port}, with {owner.pool_path}; `run` and `env` do not use"
+        in said
+    )
+    assert f"`--proxy http://USER:PASSWORD@127.0.0.1:{running.port}`" in said
+    refused = owner.understudy("env").stderr.decode()
+    assert "because it asks for a user and a password (proxyauth)" in refused
+    assert owner.understudy("status").stdout == b"nothing is suspended\n"
+    laptop.extra = {**laptop.extra, **POOL}
+    laptop.write_pool(owner.pool_path.read_text())
+    words = ["dump", "-p", "0", "--mode", "reverse:https://api.openai.com"]
+    with laptop.begin(words, stdout=subprocess.DEVNULL) as proxy:
+        try:
+            laptop.wait_for(lambda: bool(laptop.proxies()))
+            told = laptop.understudy("doctor").stdout
+            assert b"because it is no HTTP proxy (reverse:https://api.openai.com)" in told
+        finally:
+            proxy.terminate()
+
+
+def test_run_with_rules_uses_them(bare_home: Home, upstream_here: Upstream) -> None:
+    """And is not given a proxy that was started without; the next one with the same rules shares it."""
+    bare_home.write_pool(pool(upstream_here))
+    folder = bare_home.path / "rules"
+    (folder / "acme").mkdir(parents=True, mode=0o700)
+    with (
+        bare_home.begin(["run", "--", "cat"]) as plain,
+        bare_home.begin(["run", "--rules", "rules", "--", "cat"]) as own,
+    ):
+        for each in (plain, own):
+            assert each.stdin is not None and each.stdout is not None
+            each.stdin.write(b"up\n")
+            each.stdin.flush()
+            each.stdout.readline()
+        assert sorted(each.rules for each in bare_home.proxies()) == [(), (str(folder),)]
+        bare_home.understudy("run", "--rules", str(folder), "--", "true")
+        assert len(bare_home.proxies()) == 2
+
+
+def test_a_secret_that_only_the_running_proxy_has_is_no_problem(home: Home) -> None:
+    """`doctor` in a shell without the variables: the proxy was started where they are set."""
+    one = home.understudy("doctor", extra={"SECRET_A": ""})
+    assert (one.returncode, one.stdout.count(b"in this shell; the proxy that runs has the secret")) == (0, 1)
+    all_of_them = home.understudy("doctor", extra=dict.fromkeys(POOL, ""))
+    assert (all_of_them.returncode, all_of_them.stdout.count(b"; the proxy that runs has read it")) == (0, len(POOL))

@@ -190,13 +190,14 @@ def test_r06_an_echo_in_a_stream_event(stage: Stage, encoding: str) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_r06_a_rejected_credential_is_not_shown(mitmdump: StartProxy, upstream: Upstream, status: int) -> None:
-    """R06, W07: a rejection that repeats the secret never reaches the tool; in our answer its evidence is masked."""
+    """R06, W07: a rejection that repeats the secret never reaches the tool; its evidence is masked where it is told."""
     proxy = mitmdump(env=ENVIRONMENT, pool_yaml=pool_of(upstream.tls_url))
     upstream.on(SECRET, echo_credential(status))
     response = call(proxy)
     assert response.status == 400
-    assert b"Incorrect API key provided: <understudy:a>" in response.body
-    assert leaks(f"{response.headers}{response.body!r}", SECRETS) == []
+    assert b"its upstream does not take the secret" in response.body
+    assert "Incorrect API key provided: <understudy:a>" in proxy.log_text()
+    assert leaks(f"{response.headers}{response.body!r}{proxy.log_text()}", SECRETS) == []
 
 
 def test_r08_a_redirect_takes_no_secret_along(stage: Stage) -> None:

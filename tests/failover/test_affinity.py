@@ -98,7 +98,7 @@ def test_a_session_waits_a_moment_rather_than_lose_its_cache() -> None:
     assert isinstance(first.judge(reply(Label.RATE_LIMITED, retry_after="2"), stage.now), Wait)
     stage.clock.now += 0.5
     second, step = stage.open(on, session="s")
-    assert step == Wait(1.5, "a m1 comes back in a moment, and the session stays with it")
+    assert step == Wait(1.5, "a m1 is back in a moment, and the session stays on it to keep its prompt cache")
     stage.clock.now += 1.5
     assert first.resume(stage.now) == Attempt(2, A, repeat=True)
     first.judge(OK, stage.now)

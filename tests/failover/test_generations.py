@@ -117,3 +117,16 @@ def test_f16_a_fetched_secret_that_is_another_one_voids_what_was_said_about_the_
 
 def test_the_tools_own_credentials_share_a_name_in_the_file() -> None:
     assert [own_name(name) for name in ("own", "own~2", "work")] == ["own", "own", "work"]
+
+
+def test_o03_another_upstream_of_the_tools_own_credentials_voids_what_was_learnt_about_each_of_them() -> None:
+    """F16: `own` means another account now; so do those of other tools, which are told apart as `own~2`."""
+    suspensions = Suspensions(Clock())
+    identities = Identities(suspensions)
+    own = Credential("own", UP, Source("sk-own-0123456789"))
+    identities.use(pool(own))
+    for name in ("own", "own~2", "owner"):
+        suspensions.suspend(Suspension(Key(Scope.CREDENTIAL, name), NOW, NOW + 60, Label.OVERLOADED, "test"))
+    owner = Credential("owner", UP, Source("sk-owner-0123456789"))
+    identities.use(pool(owner, replace(own, upstream=DOWN)))
+    assert [each.key.name for each in suspensions] == ["owner"]

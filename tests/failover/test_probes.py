@@ -10,7 +10,7 @@ from understudy.failover.steps import Attempt, Release, Wait
 from understudy.model.pool import Budget, Candidate, Credential
 from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope, Then
-from understudy.replies.reply import FaultKind
+from understudy.replies.reply import FaultKind, Reply
 from understudy.suspensions.ladder import Rung
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
@@ -471,3 +471,154 @@ def test_a_success_takes_down_a_ladder_for_which_nothing_is_held() -> None:
     assert not stage.suspensions.is_held(key(A))
     stage.answer(ON, [OK])
     assert stage.suspensions.ladders.standing(key(A)) == {}
+
+
+# -- probed by hand, before its time ---------------------------------------------------------------------------------
+
+FAILURES = {
+    "refused": (REFUSAL, Scope.CANDIDATE),
+    "rejected": (reply(Label.CREDENTIAL_REJECTED), Scope.CREDENTIAL),
+    "quota": (reply(Label.QUOTA_EXHAUSTED), Scope.CREDENTIAL),
+    "quota until": (reply(Label.QUOTA_EXHAUSTED, retry_after="7200"), Scope.CREDENTIAL),
+    "limited": (reply(Label.RATE_LIMITED, retry_after="900"), Scope.CANDIDATE),
+    "overloaded": (BUSY, Scope.CANDIDATE),
+    "unreachable": (fault(FaultKind.CONNECT), Scope.UPSTREAM),
+}
+
+
+def asked_early(stage: Stage, failed: Reply, scope: Scope) -> float:
+    """A has failed in this way, is suspended and to be probed at once; returns how long it would have been out."""
+    stage.answer(route(A, C), [failed, OK])
+    seconds = stage.suspended()[key(A, scope)]
+    assert stage.suspensions.make_due(key(A, scope)) is not None
+    return seconds
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_failed_early_probe_suspends_again_at_once_until_the_old_end(kind: str) -> None:
+    """F14: A is probed by hand and fails as before: the calls after it do not ask A, and the ladder was not climbed."""
+    failed, scope = FAILURES[kind]
+    stage, on = Stage(), route(A, C)
+    seconds = asked_early(stage, failed, scope)
+    before = stage.suspensions.ladders.standing(key(A, scope))
+    sent = [played.sent for played in (stage.answer(on, [failed, OK]), *(stage.answer(on, [OK]) for _ in range(3)))]
+    assert sent == [[A, C], [C], [C], [C]]
+    assert stage.suspended()[key(A, scope)] >= seconds
+    now = stage.suspensions.ladders.standing(key(A, scope))
+    assert {label: rung.step for label, rung in now.items()} == {label: rung.step for label, rung in before.items()}
+
+
+def test_while_an_early_probe_is_under_way_the_others_go_elsewhere() -> None:
+    """F14: exactly one of five simultaneous requests asks A, and when it is refused nobody does."""
+    stage = Stage()
+    asked_early(stage, REFUSAL, Scope.CANDIDATE)
+    on = route(A, C)
+    opened = [stage.open(on) for _ in range(5)]
+    assert [step.candidate for _, step in opened if isinstance(step, Attempt)] == [A, C, C, C, C]
+    probe, _ = opened[0]
+    assert probe.judge(REFUSAL, stage.now) == Attempt(2, C)
+    assert [stage.open(on)[1] for _ in range(3)] == [Attempt(1, C)] * 3
+
+
+@pytest.mark.parametrize("end", ["cancelled", "neutral", "older"])
+def test_what_says_nothing_about_an_early_probe_leaves_the_next_one_to_find_out(end: str) -> None:
+    """F14: cancelled, a fault of the request, or the late failure of an attempt that began before the probe."""
+    stage, on = Stage(), route(A, C)
+    older, _ = stage.open(on)
+    asked_early(stage, REFUSAL, Scope.CANDIDATE)
+    if end == "older":
+        older.judge(REFUSAL, stage.now)
+    else:
+        probe, step = stage.open(on)
+        assert step == Attempt(1, A)
+        probe.cancelled() if end == "cancelled" else probe.judge(reply(Label.REQUEST_INVALID), stage.now)
+    assert stage.open(on)[1] == Attempt(1, A)
+
+
+def test_an_early_probe_that_succeeds_ends_the_suspension_and_one_after_the_old_end_climbs() -> None:
+    """F14: a success resumes; a failure when the time would have been over anyway is the next step of the ladder."""
+    stage, on = Stage(), route(A, C)
+    asked_early(stage, REFUSAL, Scope.CANDIDATE)
+    stage.answer(on, [OK])
+    assert stage.answer(on, [REFUSAL, OK]).sent == [A, C]
+    assert stage.suspended() == {key(A): SHORT}
+    stage.suspensions.make_due(key(A))
+    stage.clock.now += SHORT
+    stage.answer(on, [REFUSAL, OK])
+    assert stage.suspended() == {key(A): LONG}
+
+
+def test_a_probe_of_a_candidate_that_fails_for_its_credential_leaves_the_candidate_out_as_well() -> None:
+    """F14: A was refused, is probed by hand and its credential rejected: the model is not there until the old end."""
+    stage, on = Stage(), route(A, C)
+    asked_early(stage, REFUSAL, Scope.CANDIDATE)
+    stage.answer(on, [reply(Label.CREDENTIAL_REJECTED), OK])
+    assert stage.suspended() == {key(A): SHORT, key(A, Scope.CREDENTIAL): 1800.0}
+
+
+def test_a_probe_whose_secret_was_rejected_and_is_not_fetched_anew_suspends_again() -> None:
+    """F14, L06: the probe is answered with 401, the command has no other secret: out again until the old end."""
+    stage, on = Stage(), route(A, C)
+    seconds = asked_early(stage, reply(Label.CREDENTIAL_REJECTED), Scope.CREDENTIAL)
+    probe, _ = stage.open(on)
+    probe.judge(reply(Label.CREDENTIAL_REJECTED), stage.now)
+    assert stage.suspended()[key(A, Scope.CREDENTIAL)] >= seconds
+
+
+def test_f17_an_early_probe_that_outlives_the_suspension_does_not_climb_and_is_not_lost() -> None:
+    """F17: everybody refuses, A is asked early, its suspension ends meanwhile, and it refuses: the same step anew."""
+    stage = Stage()
+    stage.answer(ON, [REFUSAL, OK])
+    stage.suspend(B, seconds=2 * SHORT, label=Label.MODEL_UNSUPPORTED)
+    early, step = stage.open(ON)
+    assert isinstance(step, Attempt) and step.early
+    stage.clock.now += SHORT
+    early.judge(REFUSAL, stage.now)
+    assert stage.suspended()[key(A)] == SHORT
+
+
+def test_f17_an_early_probe_that_outlives_the_suspension_is_out_in_full_once_another_answers() -> None:
+    """F17: what it was penalised with for a start, while B was still to be asked, is its own and not an older one."""
+    stage = Stage()
+    stage.answer(ON, [REFUSAL, OK])
+    stage.clock.now += SHORT - 5
+    stage.suspend(B, seconds=5, label=Label.MODEL_UNSUPPORTED)
+    early, step = stage.open(route(A, B, budget=Budget(wait=0)))
+    assert isinstance(step, Attempt) and step.early
+    stage.clock.now += 6
+    assert early.judge(REFUSAL, stage.now) == Attempt(2, B)
+    told = early.outcomes[0].suspension
+    early.judge(OK, stage.now)
+    assert told is not None
+    assert stage.suspended()[key(A)] == told.until - told.since == SHORT
+    held = stage.suspensions.get(key(A))
+    assert held is not None and early.outcomes[0].suspension == held
+
+
+def test_one_suspension_has_one_end_although_it_is_imposed_twice() -> None:
+    """F01: the refusal counts in full once B has answered; with jitter, too, its end and the outcome's are the same."""
+    stage = Stage()
+    exchange, step = stage.open(ON, seed=7)
+    assert step == Attempt(1, A)
+    exchange.judge(REFUSAL, stage.now)
+    told = exchange.outcomes[0].suspension
+    exchange.judge(OK, stage.now)
+    assert told is not None
+    assert exchange.outcomes[0].suspension == told == stage.suspensions.get(key(A))
+
+
+def test_the_outcome_of_a_refusal_that_climbs_says_how_long_it_is_out_in_the_end() -> None:
+    """F14: the second refusal is 10 min until B has answered, then 1 h: the outcome says 1 h."""
+    stage = Stage()
+    half_open(stage)
+    exchange = stage.answer(ON, [REFUSAL, OK]).exchange
+    assert exchange.outcomes[0].suspension == stage.suspensions.get(key(A))
+
+
+def test_a_candidate_that_a_reload_took_out_comes_back_without_its_ladder() -> None:
+    """O03: nothing is left of it, also when nothing but its ladder was known."""
+    stage = Stage()
+    stage.suspensions.ladders.climb(key(A), Label.MODEL_UNSUPPORTED, Rung(1, 0, stage.now))
+    stage.suspensions.retain(lambda held: held != key(A))
+    stage.answer(ON, [REFUSAL, OK])
+    assert stage.suspended() == {key(A): SHORT}

@@ -119,7 +119,7 @@ def test_an_answer_that_ends_the_search_is_not_worth_another_round() -> None:
     refused = Stage().answer(route(A, B), [reply(Label.UNKNOWN, status=403, evidence="HTTP 403")]).refused
     assert (refused.status, refused.retry_after) == (400, None)
     assert "- a m1: unknown by test/unknown: HTTP 403" in refused.message
-    assert "- b m1: not tried, what another candidate said holds for it as well" in refused.message
+    assert "- b m1: not tried: what another candidate answered applies to it too" in refused.message
 
 
 def test_a_spent_budget_is_said_and_another_round_can_help() -> None:

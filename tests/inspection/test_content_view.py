@@ -49,12 +49,14 @@ def shown(flow: http.HTTPFlow, view: str = "auto", *, request: bool = False) -> 
         (json.dumps(GEMINI).encode(), "application/json", True, "understudy"),
         (CHAT, SSE, False, "raw"),
         (json.dumps(GEMINI).encode(), "application/json", False, "json"),
-        (b'{"choices": []}', "application/json", True, "json"),
-        (b"<p>", "text/html", True, "xml/html"),
+        (b'{"choices": []}', "application/json", True, "understudy"),
+        (b"<p>", "text/html", True, "understudy"),
+        (b'{"choices": []}', "application/json", False, "json"),
+        (b"<p>", "text/html", False, "xml/html"),
     ],
 )
 def test_where_it_is_chosen(content: bytes, content_type: str, facts: bool, name: str) -> None:
-    """By itself for the streams of pooled calls, and nowhere else."""
+    """By itself for the replies of routed calls, and nowhere else."""
     result = shown(flow_with(content, content_type, facts=facts))
     assert (result.view_name or "").lower() == name
 

@@ -19,6 +19,7 @@ from understudy.failover.memory import Plan
 from understudy.failover.steps import Attempt, Refuse, Release, Step, Wait
 from understudy.inspection.journal import FlowJournal
 from understudy.model.pool import Budget, Route
+from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope
 from understudy.proxy import exchange_facts as known
 from understudy.proxy.listener import Abandoned
@@ -259,6 +260,47 @@ def test_a_journal_that_came_late(stage: Stage) -> None:
     told.exchange.judge(reply(Label.OK), stage.now)
     late.released(told.flow, told.exchange, 1)
     late.finished(told.flow, told.exchange)
+
+
+def test_why_a_candidate_was_passed_over_is_said_with_the_answer(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """O05: in the line and the comment in few words, in the flow's facts in full."""
+    stage.suspend(A, seconds=540, label=Label.MODEL_UNSUPPORTED)
+    told = Told(stage, route(A, B, C), [reply(Label.OK)])
+    line = "2/3 b m1: answered (a suspended: model_unsupported, 9m left)"
+    assert lines(caplog) == [("INFO", line)]
+    assert told.flow.comment == line
+    assert told.facts["skipped"] == [
+        {"credential": "a", "model": "m1", "place": 1, "brief": "suspended: model_unsupported, 9m left"}
+        | {"why": "suspended for model_unsupported by test/model_unsupported, for another 9m: because"}
+    ]
+
+
+def test_a_candidate_that_another_call_probes_is_said_to_be(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """F14: it is passed over as well, though nothing is suspended."""
+    on = route(A, B)
+    stage.suspend(A)
+    stage.suspensions.make_due(known_key())
+    stage.open(on)
+    Told(stage, on, [reply(Label.OK)])
+    assert lines(caplog) == [("INFO", "2/2 b m1: answered (a is being probed by another call)")]
+
+
+def test_a_failure_within_a_longer_suspension_says_what_is_left_of_it(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F14: a probe by hand that fails: out until the old end, and the line says how long that is."""
+    stage.suspend(A, seconds=3600, label=Label.MODEL_UNSUPPORTED)
+    stage.clock.now += 600
+    stage.suspensions.make_due(known_key())
+    Told(stage, route(A, C), [reply(Label.MODEL_UNSUPPORTED), reply(Label.OK)])
+    (_, failed), _ = lines(caplog)
+    assert failed.startswith("1/2 a m1: model_unsupported by test/model_unsupported, suspended for another 50m")
+
+
+def known_key() -> Key:
+    return key_of(A, Scope.CANDIDATE)
 
 
 def test_an_open_verdict_is_told_as_one(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:

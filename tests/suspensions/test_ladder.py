@@ -46,7 +46,7 @@ def test_l08_chance_never_goes_beyond_the_last_step(label: Label) -> None:
     steps, chance = DEFAULTS[label].steps, Random(7)
     for step in range(len(steps) + 2):
         exact = seconds_of(steps, step)
-        lengths = [spread(steps, step, chance) for _ in range(200)]
+        lengths = [spread(steps, step, JITTER * chance.random()) for _ in range(200)]
         assert max(lengths) <= min(exact * (1 + JITTER), steps[-1])
         assert min(lengths) >= exact * (1 - JITTER)
         assert len(set(lengths)) > 100

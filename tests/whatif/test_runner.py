@@ -67,8 +67,8 @@ def test_replay_finds_the_attempts_of_a_dump(tmp_path: Path, capsys: pytest.Capt
     assert command_line.main(["replay", saved(tmp_path, *replayed())]) == 0
     out = capsys.readouterr().out
     assert "now      rescued by home m1" in out
-    assert "4 flows: 2 model calls, 1 abandoned attempts of theirs, 1 others" in out
-    assert "different from what happened: 0" in out
+    assert "4 flows: 2 model calls, 1 abandoned attempt of theirs, 1 other" in out
+    assert "0 calls would end differently now" in out
 
 
 def test_replay_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_a_file_that_breaks_off_gives_what_it_has(tmp_path: Path, capsys: pytest
     path.write_bytes(dump(flow(), flow(at=NOW + 2))[:-30])
     assert command_line.main(["replay", str(path)]) == 1
     out, err = capsys.readouterr()
-    assert "1 model calls" in out
+    assert "1 model call" in out
     assert f"understudy: {path}: this flow dump cannot be read from flow 2 on" in err
     assert command_line.main(["replay", str(tmp_path / "none")]) == 1
     assert "No such file" in capsys.readouterr().err
@@ -158,7 +158,7 @@ def test_explain_lists_the_calls(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert lines[0].startswith("#2 ")
     assert lines[0].endswith("gpt-5 (chat/completions)  HTTP 200: ok by home m1, 2 attempts")
     assert lines[2:] == [
-        "and 1 flows that are no model calls of a known dialect",
+        "and 1 flow that is no model call of a known dialect",
         f"`understudy explain {file} NUMBER` tells the story of one",
     ]
 

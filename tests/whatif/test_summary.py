@@ -34,7 +34,7 @@ SAVED = [
 def test_everything_is_counted() -> None:
     summary = summed(SAVED, Counts(flows=9, calls=5, attempts=1))
     lines = summary.lines()
-    assert lines[0] == "9 flows: 5 model calls, 1 abandoned attempts of theirs, 3 others"
+    assert lines[0] == "9 flows: 5 model calls, 1 abandoned attempt of theirs, 3 others"
     assert "  rescued         1  another recorded reply answers" in lines
     assert "  failed          2  a real error reaches the tool" in lines
     assert any(line.startswith("  open            1") for line in lines)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from understudy.authoring.reply_file import Saved
 from understudy.codec.yaml_nodes import RuleError
 from understudy.model import Label
-from understudy.rules import parse_rule
+from understudy.rules import NO_SOURCE, parse_rule
 
 KEPT_HEADERS = ("retry-after", "x-amzn-errortype", "x-should-retry")
 """Response headers that may go into an example."""
@@ -42,7 +42,7 @@ def draft(saved: Saved, identity: str, label: Label, source: str = "") -> str:
         f"id: {identity}",
         f"label: {label}",
         f"about: {quoted('Write here what the vendor means by it.')}",
-        f"source: {quoted(source or 'write here where it is documented or was reported')}",
+        f"source: {quoted(source or NO_SOURCE)}",
         "# A draft is only logged. Read it, shorten it, write a real near miss, run `understudy rules test`,",
         "# and make it stable.",
         "status: draft",

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ def add(commands: Any) -> None:
         ("pick", [common, alias], "who would serve an alias now"),
         ("learned", [common], "whose fault replies were that no rule explains: list, show, forget, draft a rule"),
         ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
-        ("resume", [common], "put it back"),
-        ("probe", [common], "let the next request find out whether it is back"),
+        ("resume", [common], "put a candidate, a credential or an upstream back into rotation"),
+        ("probe", [common], "let the next request find out whether something suspended works again"),
         ("reload", [common], "have the proxy read its pool file again"),
     ):
         command = commands.add_parser(name, parents=parents, help=text)
@@ -49,6 +50,8 @@ def add(commands: Any) -> None:
             command.add_argument("words", nargs="+", metavar="WHAT", help=forms)
         elif name == "resume":
             command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
+        elif name == "status":
+            command.add_argument("--watch", action="store_true", help="keep showing it, until Ctrl-C")
         command.set_defaults(run=run, command=name)
 
 
@@ -60,42 +63,79 @@ def which_proxy() -> argparse.ArgumentParser:
     return common
 
 
+WATCH_SECONDS = 1.0
+"""Seconds between two looks of ``status --watch``."""
+CLEAR = "\033[H\033[2J"
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Ask the running proxy, and print what it says."""
+    """Ask the running proxy, and print what it says; with ``--watch`` until somebody ends it, or the proxy does."""
+    if not getattr(arguments, "watch", False):
+        return _ask(arguments, "")[0]
+    version, clear = "", sys.stdout.isatty() and not arguments.json
+    while True:
+        # On a terminal the times count down; elsewhere only what has changed is worth a line.
+        if clear:
+            print(CLEAR, end="")
+        status, version = _ask(arguments, "" if clear else version)
+        if status:
+            return status
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+
+
+def _ask(arguments: argparse.Namespace, known: str) -> tuple[int, str]:
+    """The exit status, and the version of what was said; what is ``known`` already is not said again."""
     words = getattr(arguments, "words", [])
     try:
         chosen = _choose(arguments.pid)
         if len(chosen) > 1:
-            return _run_all(chosen, arguments.command, words, as_json=arguments.json)
+            return _ask_all(chosen, arguments.command, words, known, as_json=arguments.json)
         [path] = chosen.values()
         reply = ask(path, arguments.command, words)
     except (ControlClientError, OSError) as error:
         print(f"understudy: {error}", file=sys.stderr)
-        return 2
+        return 2, ""
     if "error" in reply:
         told = f"understudy: {str(reply['error']).removeprefix('understudy: ')}"
         print(json.dumps(reply) if arguments.json else told, file=sys.stderr)
-        return 1
-    print(json.dumps(reply.get("result"), indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
-    return 0
+        return 1, ""
+    version = _version(reply)
+    if not known or version != known:
+        print(json.dumps(reply.get("result"), indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
+    return 0, version
 
 
-def _run_all(chosen: Mapping[int, Path], command: str, words: Sequence[str], *, as_json: bool) -> int:
-    """Ask the workers of one `understudy serve`, one after the other. What all say alike is printed once."""
+def _version(reply: Mapping[str, Any]) -> str:
+    """The version of what a proxy said, "" where it has none."""
+    result = reply.get("result")
+    return str(result.get("version", "")) if isinstance(result, dict) else ""
+
+
+def _ask_all(
+    chosen: Mapping[int, Path], command: str, words: Sequence[str], known: str, *, as_json: bool
+) -> tuple[int, str]:
+    """Ask the workers of one `understudy serve`, one after the other. What all say alike is printed once.
+
+    As :func:`_ask`: the version is that of all workers together.
+    """
     replies: dict[int, Mapping[str, Any]] = {}
     for pid, path in chosen.items():
         try:
             replies[pid] = ask(path, command, words)
         except ControlClientError as error:
             replies[pid] = {"error": str(error)}
-    failed = any("error" in reply for reply in replies.values())
+    status = 1 if any("error" in reply for reply in replies.values()) else 0
+    version = " ".join(f"{pid}:{_version(reply)}" for pid, reply in sorted(replies.items()))
+    if known and not status and version == known:
+        return status, version
     if as_json:
         told = [
             {"pid": pid, **{name: reply[name] for name in ("result", "error") if name in reply}}
             for pid, reply in replies.items()
         ]
         print(json.dumps({"workers": told}, indent=2))
-        return 1 if failed else 0
+        return status, version
     texts: dict[str, list[int]] = {}
     for pid, reply in replies.items():
         lines = [f"error: {reply['error']}"] if "error" in reply else reply.get("lines", [])
@@ -104,7 +144,7 @@ def _run_all(chosen: Mapping[int, Path], command: str, words: Sequence[str], *, 
         if len(texts) > 1:
             print(f"worker{'s' if len(pids) > 1 else ''} with process id {', '.join(map(str, pids))}:")
         print(text)
-    return 1 if failed else 0
+    return status, version
 
 
 def _choose(pid: int | None) -> Mapping[int, Path]:
@@ -124,6 +164,10 @@ def _choose(pid: int | None) -> Mapping[int, Path]:
         return {each: found[each] for each in workers[pid]}
     if pid is None and len(found) > 1 and (here := os.environ.get(OWN_PROXY)):
         pid = next((each.pid for each in running_proxies(os.environ) if each.url == here and each.pid in found), None)
+    if pid is None and len(found) > 1:
+        # The demonstration is looked at, but is not what somebody means who has a proxy of their own.
+        shown = {each.pid for each in running_proxies(os.environ) if each.demonstration}
+        found = {each: path for each, path in found.items() if each not in shown} or found
     if pid is None and len(found) == 1:
         return found
     if pid in found:

@@ -15,13 +15,13 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from understudy.cli import known_tools, tool_environment, trust
+from understudy.cli import known_tools, remote_proxy, tool_environment, trust
 from understudy.cli.probe import ProbeError, probe
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load, no_pool_file
 from understudy.control import Running, registry
 from understudy.dialects import DIALECTS
-from understudy.model import Pool
+from understudy.model import Pool, counted
 from understudy.requests import Sites
 
 PORT = 8080
@@ -92,7 +92,8 @@ def doctor(file: Path | None, command: Sequence[str], environ: Mapping[str, str]
 def examine(file: Path | None, command: Sequence[str], environ: Mapping[str, str]) -> Iterator[Finding]:
     """Everything that can be found, in the order in which a call meets it."""
     pool, findings = _pool(file, environ)
-    yield from findings
+    if file is not None or remote_proxy.led_to(environ) is None:
+        yield from findings  # a shell that leads to another machine needs no pool file on this one
     running, findings = _proxies(pool, environ)
     yield from findings
     here = running is not None and environ.get("HTTPS_PROXY", environ.get("https_proxy")) == running.url
@@ -109,7 +110,7 @@ def examine(file: Path | None, command: Sequence[str], environ: Mapping[str, str
     elif way_out := tool_environment.way_out(environ):
         yield note(f"HTTPS_PROXY is {_place(way_out)}: a proxy that `understudy run` starts goes out through it")
     else:
-        yield note(f"this shell does not lead to the proxy: {DO_ENV}")
+        yield note(f"this shell does not use the proxy: {DO_ENV}")
     if pool is not None:
         yield from _base_urls(Sites(pool), environ)
     yield from _log(environ)
@@ -123,13 +124,42 @@ def _pool(file: Path | None, environ: Mapping[str, str]) -> tuple[Pool | None, l
             return None, [problem(no_pool_file(path, file))]
         pool = load(path, environ, DIALECTS, warnings)
     except ConfigError as error:
-        return None, [problem(line) for line in str(error).splitlines()]
+        is_served = any(running.credentials and running.pool == str(path) for running in _running(environ))
+        missing = "the environment variable "
+        return None, [
+            note(f"{each}; the proxy that runs has read it")
+            if is_served and each.what.startswith(missing)
+            else problem(str(each))
+            for each in error.problems
+        ]
     lost = [each.missing for each in pool.credentials.values() if each.missing]
+    elsewhere = _known_to_proxies(pool, environ)
+    served = tuple(each.missing for each in pool.credentials.values() if each.missing and each.name in elsewhere)
     there = f"{len(pool.credentials) - len(lost)} of them usable" if lost else "all secrets there"
-    counts = f"{len(pool.routes)} routes over {len(pool.credentials)} credentials, {there}"
+    counts = f"{counted(len(pool.routes), 'route')} over {counted(len(pool.credentials), 'credential')}, {there}"
     # What keeps a credential out of use keeps calls from being served; the other warnings are for the owner to weigh.
-    doubts = [(problem if each.what.startswith(tuple(lost)) else note)(str(each)) for each in warnings]
+    doubts = []
+    for each in warnings:
+        if served and each.what.startswith(served):
+            doubts.append(
+                note(f"{each.path}:{each.line}: {each.what} in this shell; the proxy that runs has the secret")
+            )
+        else:
+            doubts.append((problem if each.what.startswith(tuple(lost)) else note)(str(each)))
     return pool, [fine(f"{path}: {counts}"), *doubts, *(note(f"{path}: {each}") for each in lint(pool))]
+
+
+def _known_to_proxies(pool: Pool, environ: Mapping[str, str]) -> set[str]:
+    """The credentials whose secret a running proxy with this pool file has, whatever is set in this shell."""
+    return {name for running in _running(environ) if running.pool == pool.path for name in running.credentials}
+
+
+def _running(environ: Mapping[str, str]) -> list[Running]:
+    """The proxies that run; none where that cannot be found out, which is told elsewhere."""
+    try:
+        return registry.running_proxies(environ)
+    except OSError:
+        return []
 
 
 def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | None, list[Finding]]:
@@ -140,15 +170,33 @@ def _proxies(pool: Pool | None, environ: Mapping[str, str]) -> tuple[Running | N
         return None, [problem(f"running proxies cannot be found: {error}")]
     findings, usable = [], None
     for running in proxies:
+        if running.demonstration:
+            mend = "`run` and `env` do not use it; with a pool file, end it and start `understudy web` again"
+            findings.append(note(f"the demonstration runs at {running.place}, whose answers are made up: {mend}"))
+            continue
+        if running.why_not:
+            where = f" at {running.place}" if running.port else ""
+            why = f"`run` and `env` do not use it, because {running.why_not}"
+            findings.append(note(f"a proxy runs{where}, with {running.pool}; {why}"))
+            continue
         try:
             probe(running)
         except ProbeError as error:
-            findings.append(problem(f"the proxy of process {running.pid} at {running.url} cannot be used: {error}"))
+            findings.append(problem(f"the proxy of process {running.pid} at {running.place} cannot be used: {error}"))
             continue
         usable = usable or running
-        findings.append(fine(f"a proxy runs at {running.url}, with {running.pool}"))
+        findings.append(fine(f"a proxy runs at {running.place}, with {running.pool}"))
+    if (far := remote_proxy.led_to(environ)) is not None:
+        try:
+            probe(far)
+        except ProbeError as error:
+            return None, [
+                *findings,
+                problem(f"the proxy at {far.place}, which this shell uses, does not work: {error}"),
+            ]
+        return far, [*findings, fine(f"this shell uses the proxy at {far.place}, which has a pool file of its own")]
     if usable is None:
-        findings.append(note("no proxy runs: `understudy run -- COMMAND` starts one, or `understudy web`"))
+        findings.append(note("no proxy is running: `understudy run -- COMMAND` starts one, or `understudy web`"))
         if _is_taken(PORT):
             mend = f"`understudy run` does not need it; start `understudy web -p {PORT + 2}` otherwise"
             findings.append(note(f"port {PORT}, where `understudy web` and `dump` listen, is taken: {mend}"))
@@ -167,7 +215,7 @@ def _not_intercepted(running: Running, pool: Pool) -> Iterator[Finding]:
             # An older understudy tells of no patterns, and `run` can then not see that NO_PROXY leads round them.
             doubt = ", or is an older understudy" if "*" in host else ""
             mend = "use its command `pool.reload`, or start it again"
-            yield problem(f"the proxy does not look into {host}{doubt}: {mend}")
+            yield problem(f"the proxy does not intercept {host}{doubt}: {mend}")
 
 
 def _is_taken(port: int) -> bool:
@@ -189,7 +237,7 @@ def _tool(program: Path, running: Running | None, environ: Mapping[str, str]) ->
     if version is not None and not known_tools.reads_proxies(version):
         mend = "use Node.js 24, or `understudy dump --mode reverse:https://HOST` and the tool's base URL"
         number = ".".join(map(str, version))
-        yield problem(f"{program.name}: Node.js {number} ignores HTTPS_PROXY, so its calls go past the proxy: {mend}")
+        yield problem(f"{program.name}: Node.js {number} ignores HTTPS_PROXY, so its calls bypass the proxy: {mend}")
     if tool.advice:
         yield note(f"{program.name}: {tool.advice}")
     if program.name == "cline" and running is not None:
@@ -204,7 +252,7 @@ def _shell(running: Running, tool: known_tools.Tool | None, environ: Mapping[str
             covered = [host for host in running.hosts if not tool_environment.is_loopback(host)]
             covered = [host for host in covered if tool_environment.bypasses(entry, host)]
             if covered and entry not in tool_environment.LOOPBACK:
-                yield problem(f"{name} holds {entry}, which leads round the proxy for {covered[0]}: {DO_ENV}")
+                yield problem(f"{name} holds {entry}, which bypasses the proxy for {covered[0]}: {DO_ENV}")
     try:
         own = trust.certificates(Path(running.ca).read_bytes())
     except OSError:
@@ -216,7 +264,7 @@ def _shell(running: Running, tool: known_tools.Tool | None, environ: Mapping[str
     elif not tool and (missing := [name for name in needed if name not in trusting]):
         yield problem(f"the CA of the proxy is not in {' and '.join(missing)}: {DO_ENV}")
     else:
-        yield fine(f"this shell leads to the proxy, and its CA is trusted by {', '.join(trusting)}")
+        yield fine(f"this shell uses the proxy, and trusts its CA in {', '.join(trusting)}")
 
 
 def _trusts(path: str, own: Sequence[bytes]) -> bool:
@@ -238,10 +286,12 @@ def _base_urls(sites: Sites, environ: Mapping[str, str]) -> Iterator[Finding]:
             continue
         if parts.scheme == "http" or tool_environment.is_loopback(host):
             mend = f"unset it, or put `understudy dump --mode reverse:{parts.scheme}://{host}:{port}` in its place"
-            yield problem(f"{name} names {host}, which is called past the proxy: {mend}")
+            yield problem(f"{name} names {host}, whose calls bypass the proxy: {mend}")
         elif not sites.pooled(host, port):
             entry = f"{{host: {host}, dialect: {dialect}, base_path: {parts.path.rstrip('/') or '/v1'}}}"
-            yield problem(f"{name} names {host}, which is not looked into: add `intercept: [{entry}]` to the pool file")
+            yield problem(
+                f"{name} names {host}, which the proxy does not intercept: add `intercept: [{entry}]` to the pool file"
+            )
 
 
 def _log(environ: Mapping[str, str]) -> Iterator[Finding]:

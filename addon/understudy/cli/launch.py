@@ -16,7 +16,7 @@ from understudy import demo
 from understudy.cli import trust
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load
-from understudy.control import registry
+from understudy.control import presence, registry
 from understudy.dialects import DIALECTS
 from understudy.proxy.worker import share_socket
 
@@ -89,7 +89,7 @@ def _is_fine(path: Path) -> bool:
 @contextlib.contextmanager
 def _demonstration() -> Iterator[list[str]]:
     """The arguments for a demonstration: a pool file of its own over an upstream that lives as long as this does."""
-    os.environ.update(demo.environment())
+    os.environ.update({**demo.environment(), presence.DEMONSTRATION: "1"})
     upstream, port = demo.start_upstream()
     try:
         with tempfile.TemporaryDirectory(prefix="understudy-demo-") as folder:

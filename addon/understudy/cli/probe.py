@@ -30,8 +30,9 @@ def probe(running: Running, host: str = HOST, port: int = 443) -> None:
     except OSError as error:
         raise ProbeError(f"its CA certificate {running.ca} cannot be read ({error.strerror or error})") from None
     try:
-        with socket.create_connection(("127.0.0.1", running.port), TIMEOUT) as connection:
-            connection.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        with socket.create_connection((running.host, running.port), TIMEOUT) as connection:
+            login = f"Proxy-Authorization: {running.login}\r\n" if running.login else ""
+            connection.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{login}\r\n".encode())
             status = _answer(connection)
             if status != "200":
                 raise ProbeError(f"it answers CONNECT with {status or 'something that is not HTTP'}{_reason(status)}")
@@ -46,7 +47,7 @@ def probe(running: Running, host: str = HOST, port: int = 443) -> None:
 
 
 def _reason(status: str) -> str:
-    return ": it asks for a password (proxyauth)" if status == "407" else ""
+    return ": it asks for another user and password (proxyauth)" if status == "407" else ""
 
 
 def _answer(connection: socket.socket) -> str:

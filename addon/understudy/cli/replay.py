@@ -6,11 +6,15 @@ Exit status as for the other commands: 0 all is well, 1 a file has problems, 2 u
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from understudy.cli import control
+
+SAVED = {".mitm", ".mitmproxy", ".flow", ".flows", ".dump", ".har", ".zhar"}
+"""How the names of files with flows end; no model's name does."""
 
 
 def add(commands: Any) -> None:
@@ -21,7 +25,7 @@ def add(commands: Any) -> None:
         "--rules", action="append", default=[], type=Path, metavar="FOLDER", help="as pool_rules; may be repeated"
     )
     command = commands.add_parser(
-        "replay", parents=[shared], help="say what the pool and the rules of now would have made of saved flows"
+        "replay", parents=[shared], help="play saved calls against the present pool file and rules, without any request"
     )
     command.add_argument("files", nargs="+", metavar="FILE", help="a flow dump of mitmproxy or a HAR; - is stdin")
     command.add_argument("--json", action="store_true", help="one JSON object per call, and one for the sum")
@@ -30,13 +34,14 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "explain",
         parents=[shared, control.which_proxy()],
-        help="why an alias is served as it is by the running proxy; or tell a saved call as a story",
+        help="who answers for an alias in the running proxy and why; or what happened to a saved call",
     )
     command.add_argument(
         "words",
         nargs="+",
-        metavar="ALIAS [DIALECT] | FILE [FLOW]",
-        help="what a tool asks for; or a dump or HAR (- is stdin), and a flow's number, id or beginning of its id",
+        metavar="WHAT",
+        help="ALIAS [DIALECT]: what a tool asks for. FILE [FLOW]: a dump or HAR (- is stdin), and a flow by "
+        "its number or id",
     )
     command.set_defaults(run=_explain, command="explain")
 
@@ -50,6 +55,10 @@ def _replay(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     named = arguments.words[0]
     if named != "-" and not Path(named).is_file():
+        if Path(named).is_dir() or Path(named).suffix.lower() in SAVED or (os.sep in named and Path(named).suffix):
+            what = "is a folder" if Path(named).is_dir() else "is not there"
+            print(f"understudy explain: {named} {what}: name a flow dump of mitmproxy or a HAR", file=sys.stderr)
+            return 2
         return control.run(arguments)
     if len(arguments.words) > 2:
         print(f"understudy: explain takes FILE and FLOW: {arguments.words[2]!r} is too much", file=sys.stderr)

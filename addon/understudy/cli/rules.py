@@ -29,7 +29,7 @@ from understudy.authoring import (
 from understudy.codec.yaml_nodes import RuleError
 from understudy.failover import Next, action, duration
 from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
-from understudy.model import Label, Verdict
+from understudy.model import Label, Verdict, counted
 from understudy.replies import read_hint
 from understudy.rules import (
     Rule,
@@ -146,8 +146,8 @@ def _test(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     examples = sum(len(rule.matches) + len(rule.near_misses) for rule in tested)
-    words = f", {len(entries)} phrases" if entries else ""
-    print(f"{len(tested)} rules, {examples} examples{words}, {len(problems)} problems")
+    counts = [(len(tested), "rule"), (examples, "example"), (len(entries), "phrase"), (len(problems), "problem")]
+    print(", ".join(counted(number, noun) for number, noun in counts if number or noun != "phrase"))
     return 1 if problems else 0
 
 

@@ -15,11 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from understudy.cli import known_tools, tool_environment
+from understudy.cli import known_tools, remote_proxy, tool_environment
 from understudy.cli.probe import ProbeError, probe
+from understudy.cli.remote_proxy import RemoteError
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load, no_pool_file
 from understudy.control import Running, registry
@@ -33,6 +35,20 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit status when a command cannot be started, as shells and env(1) have it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A proxy on another machine, as a person names it. ``ca``, ``fingerprint``: see :func:`remote_proxy.remote`."""
+
+    url: str = field(repr=False)
+    ca: Path | None = None
+    fingerprint: str = ""
+
+    def find(self, environ: Mapping[str, str]) -> Running:
+        """The proxy, proven to be there. Raises RemoteError and OSError."""
+        accept = remote_proxy.ask_person(remote_proxy.place_of(self.url))
+        return remote_proxy.remote(self.url, self.ca, self.fingerprint, environ, accept)
+
+
 class RunError(Exception):
     """Why the tool was not started, with what to do. ``status`` is the exit status."""
 
@@ -41,18 +57,26 @@ class RunError(Exception):
         self.status = status
 
 
-def run(pool: Path | None, command: Sequence[str]) -> int:
-    """Become the tool; returns an exit status only when that is not possible. ``pool``: a pool file that was named."""
+def run(
+    pool: Path | None, command: Sequence[str], elsewhere: Elsewhere | None = None, rules: Sequence[Path] = ()
+) -> int:
+    """Become the tool; returns an exit status only when that is not possible. ``pool``: a pool file that was named.
+
+    ``elsewhere``: the proxy on another machine to use. ``rules``: rule folders for a proxy that is started.
+    """
     try:
         program = _program(command[0])
-        running = running_proxy(pool, os.environ) or start(pool, os.environ)
+        if elsewhere is not None:
+            running = elsewhere.find(os.environ)
+        else:
+            running = running_proxy(pool, os.environ, rules=rules) or start(pool, os.environ, rules)
         environ = environment(running, os.environ) | known_tools.made_up_key(
             Path(program), running.dialects, os.environ
         )
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    except (RunError, OSError) as error:
+    except (RunError, RemoteError, OSError) as error:
         print(f"understudy run: {error}", file=sys.stderr)
         return error.status if isinstance(error, RunError) else 1
     except KeyboardInterrupt:
@@ -67,14 +91,17 @@ def run(pool: Path | None, command: Sequence[str]) -> int:
         return NOT_EXECUTABLE
 
 
-def env(pool: Path | None) -> int:
+def env(pool: Path | None, elsewhere: Elsewhere | None = None) -> int:
     """Print the lines that make a shell do the same."""
     try:
-        running = running_proxy(pool, os.environ, companions=False)
+        if elsewhere is not None:
+            running: Running | None = elsewhere.find(os.environ)
+        else:
+            running = running_proxy(pool, os.environ, companions=False)
         if running is None:
-            raise RunError("no proxy runs that stays: start one with `understudy web` or `understudy dump`")
+            raise RunError(f"{no_proxy_for_a_shell(os.environ)}: start one with `understudy web` or `understudy dump`")
         changes = tool_environment.variables(running, os.environ, registry.runtime_folder(os.environ))
-    except (RunError, OSError) as error:
+    except (RunError, RemoteError, OSError) as error:
         print(f"understudy env: {error}", file=sys.stderr)
         return 1
     print("\n".join(tool_environment.shell_lines(changes)))
@@ -97,13 +124,22 @@ def _program(command: str) -> str:
     raise RunError(f"there is no command {command}: install it, or say where it is", NOT_FOUND)
 
 
-def running_proxy(pool: Path | None, environ: Mapping[str, str], *, companions: bool = True) -> Running | None:
+def running_proxy(
+    pool: Path | None, environ: Mapping[str, str], *, companions: bool = True, rules: Sequence[Path] = ()
+) -> Running | None:
     """The last proxy started that is proven to be there, with this pool file if one is named; None without one.
 
-    ``companions``: also one that ends with its users; this very process is then entered as one of them.
+    Never a demonstration: a tool must not take its made-up answers for a model's. ``companions``: also one that ends
+    with its users; this very process is then entered as one of them. ``rules``: folders that it must use; one that ends
+    with its users must use no other.
     """
+    wanted = [str(_absolute(folder)) for folder in rules]
     for running in registry.running_proxies(environ):
+        if running.demonstration or running.why_not:
+            continue
         if (pool is not None and running.pool != str(pool.absolute())) or (running.companion and not companions):
+            continue
+        if wanted != list(running.rules) if running.companion else not set(wanted) <= set(running.rules):
             continue
         with contextlib.suppress(ProbeError):
             probe(running)
@@ -112,8 +148,21 @@ def running_proxy(pool: Path | None, environ: Mapping[str, str], *, companions: 
     return None
 
 
-def start(pool: Path | None, environ: Mapping[str, str]) -> Running:
-    """Start a proxy that lives as long as this process and what it becomes.
+def no_proxy_for_a_shell(environ: Mapping[str, str]) -> str:
+    """Why a shell cannot be led to a proxy: what runs, if anything does, is not for that."""
+    proxies = registry.running_proxies(environ)
+    for each in proxies:
+        if each.why_not:
+            return f"the proxy of process {each.pid} cannot be used, because {each.why_not}. Or"
+    if any(each.demonstration for each in proxies):
+        return "the proxy that runs is the demonstration, whose answers are made up"
+    if any(each.companion for each in proxies):
+        return "the proxy that runs was started by `understudy run` and ends with its tool"
+    return "no proxy is running"
+
+
+def start(pool: Path | None, environ: Mapping[str, str], rules: Sequence[Path] = ()) -> Running:
+    """Start a proxy that lives as long as this process and what it becomes. ``rules``: rule folders on top.
 
     Raises ConfigError for the pool file, and RunError when the proxy does not come up.
     """
@@ -121,7 +170,9 @@ def start(pool: Path | None, environ: Mapping[str, str]) -> Running:
 
     path = (pool or default_pool_path(environ)).absolute()
     if not path.exists():
-        raise RunError(no_pool_file(path, pool))
+        demonstration = any(each.demonstration for each in registry.running_proxies(environ))
+        beside = ". The proxy that runs is the demonstration, which answers no tool" if demonstration else ""
+        raise RunError(no_pool_file(path, pool) + beside)
     for credential in load(path, environ, DIALECTS).credentials.values():
         if credential.missing:
             # The proxy says so in its log, where whoever starts a tool does not look.
@@ -132,6 +183,8 @@ def start(pool: Path | None, environ: Mapping[str, str]) -> Running:
     command = [sys.executable, "-P", "-u", "-m", "understudy.cli.background_proxy", str(log), str(os.getpid())]
     command += ["-p", "0", "--mode", _mode(environ), "--set", f"pool_file={path}"]
     command += ["--set", "flow_detail=0", "--set", "termlog_verbosity=info"]
+    for folder in rules:
+        command += ["--set", f"pool_rules={_absolute(folder)}"]
     started = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -143,6 +196,10 @@ def start(pool: Path | None, environ: Mapping[str, str]) -> Running:
     if not started.stdout.strip().isdecimal():
         raise RunError(f"the proxy could not be started: see {log}")
     return _await(int(started.stdout), log, begin, environ)
+
+
+def _absolute(folder: Path) -> Path:
+    return folder.expanduser().absolute()
 
 
 def _await(pid: int, log: Path, begin: int, environ: Mapping[str, str]) -> Running:

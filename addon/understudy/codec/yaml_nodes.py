@@ -101,6 +101,8 @@ _KINDS = {
     "tag:yaml.org,2002:null": Kind.NOTHING,
     "tag:yaml.org,2002:value": Kind.TEXT,  # a plain "="
 }
+_QUOTES = 'put it in quotes, as in `"*-mini": [work]`'
+_INDENT = "indent it like the lines that it belongs to"
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -143,7 +145,8 @@ def _compose(text: str, path: str, manner: Manner) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = error.problem or error.context or "this is no YAML"
-        raise FileError([_syntax(path, mark.line + 1 if mark else 1, what)]) from None
+        opened = error.context_mark.line + 1 if error.context_mark else 0
+        raise FileError([_syntax(path, mark.line + 1 if mark else 1, what, opened)]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, max(0, error.position)) + 1
         raise FileError([_syntax(path, line, "a character that YAML does not allow")]) from None
@@ -156,7 +159,30 @@ def _compose(text: str, path: str, manner: Manner) -> yaml.Node | None:
         raise FileError([_syntax(path, 1, "an escape or a number that YAML does not allow")]) from None
 
 
-def _syntax(path: str, line: int, what: str) -> Problem:
+_MISTAKES: tuple[tuple[str, bool, str, str], ...] = (
+    # What PyYAML or libyaml says, whether the line where it began is meant, what we say, and what to write.
+    ("',' or '}'", True, "a `{` is not closed", "add the missing `}` to this line"),
+    ("',' or ']'", True, "a `[` is not closed", "add the missing `]` to this line"),
+    ("found '}'", False, "a `}` too many", "remove it"),
+    ("found ']'", False, "a `]` too many", "remove it"),
+    ("alphabetic or numeric character", False, "a name or value that begins with `*` or `&`", _QUOTES),
+    ("undefined alias", False, "a name or value that begins with `*`", _QUOTES),
+    ("unexpected end of stream", True, "a quotation mark is not closed", "close it on this line"),
+    ("mapping values are not allowed", False, "a second colon on this line", "put the value in quotes"),
+    ("cannot start any token", False, "a value that begins with a character of YAML's own", "put it in quotes"),
+    ("found '<block mapping start>'", False, "a line that is indented differently from those before it", _INDENT),
+    ("found '?'", False, "a key among the entries of a list", _INDENT),
+    ("expected <block end>", False, "a line that does not belong to the one before it", _INDENT),
+    ("did not find expected key", False, "a line that does not belong to the one before it", _INDENT),
+    ("unknown escape", False, "a backslash in double quotes", "use single quotes"),
+)
+
+
+def _syntax(path: str, line: int, what: str, opened: int = 0) -> Problem:
+    if "\\t" not in what:
+        for sign, began, said, write in _MISTAKES:
+            if sign in what:
+                return Problem(path, opened if began and opened else line, f"not valid YAML ({said})", write)
     # What PyYAML quotes may be a piece of a secret; short quotes and names of its own such as '<block end>' are not.
     what = re.sub(r"'(?!<)[^']{4,}'", "this", what.replace("\n", " "))
     if "\\t" in what:

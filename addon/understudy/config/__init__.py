@@ -13,10 +13,15 @@ from understudy.config.pool_file import (
     no_pool_file,
 )
 from understudy.config.unreachable_routes import dialects, spoken
+from understudy.config.vendors import dialects_named
+from understudy.config.watched_file import FileChange, WatchedFile
 
 __all__ = [
+    "FileChange",
+    "WatchedFile",
     "default_pool_path",
     "dialects",
+    "dialects_named",
     "init_pool",
     "lint",
     "load",

@@ -10,16 +10,23 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from understudy.codec.file_permissions import check_file_is_private, check_state_is_private
 from understudy.codec.yaml_nodes import LARGEST, ConfigError, Problem, read
+from understudy.config.fields import is_loopback
 from understudy.config.pool_reader import PoolReader
 from understudy.config.unreachable_routes import dialects as dialects_of
 from understudy.config.unreachable_routes import spoken
+from understudy.config.vendors import VENDORS
 from understudy.dialects import Dialect
 from understudy.model import Pool, is_glob
 
 __all__ = ["ConfigError", "Problem", "default_pool_path", "lint", "load", "parse"]
+
+
+WITHOUT_A_PATH = {parts.hostname for vendor in VENDORS if not (parts := urlsplit(vendor.url)).path}
+"""Hosts of vendors whose base URL has no path."""
 
 
 def no_pool_file(path: Path, named: Path | None) -> str:
@@ -96,6 +103,12 @@ def parse(
     return pool
 
 
+def _begins_alike(pattern: str, glob: str) -> bool:
+    """Whether a route is named after the models of a vendor; ``glob`` is one of those that only that vendor has."""
+    start = glob.partition("*")[0]
+    return bool(start) and pattern.startswith(start)
+
+
 def lint(pool: Pool) -> list[str]:
     """What in a usable pool will probably surprise its owner, one line each."""
     return list(_surprises(pool))
@@ -122,6 +135,31 @@ def _surprises(pool: Pool) -> Iterator[str]:
             f"the routes for the dialect {dialect} have neither `default` nor a glob: the small models that tools "
             f"call for titles and routing pass with the tool's own credential: add `default: [{names[0]}]`"
         )
+    for upstream in pool.upstreams.values():
+        if upstream.dialects == ("openai",) and not upstream.base_path and upstream.host not in WITHOUT_A_PATH:
+            where = f"{upstream.scheme}://{upstream.host}"
+            yield (
+                f"the url of the upstream {upstream.name} has no path, and most servers of its dialect have one: if "
+                f"calls are answered with 404, write {where}/v1"
+            )
+    for route in pool.routes.values():
+        wanted = next(
+            (each.dialect for each in VENDORS if any(_begins_alike(route.pattern, g) for g in each.globs)), ""
+        )
+        served = dialects_of(route)
+        if wanted and served and wanted not in served:
+            yield (
+                f"the route {route.pattern} serves tools that speak {', '.join(sorted(spoken(route)))}, while the "
+                f"tools of that vendor speak {wanted} and keep their own credential: if they are meant, add a "
+                "candidate that speaks it"
+            )
+    for each in pool.intercept:
+        where = f"{each.host}:{each.port}" if each.port else each.host
+        reverse = "set its base URL to that of `understudy dump --mode reverse:http://HOST:PORT` instead"
+        if is_loopback(each.host):
+            yield f"tools under `understudy run` call {where} past the proxy, because it is on this machine: {reverse}"
+        elif each.port == 80:
+            yield f"tools under `understudy run` call {where} past the proxy, because it is plain HTTP: {reverse}"
     routed = {choice.credential.name for route in pool.routes.values() for choice in route.choices}
     owned = {credential.upstream.name for credential in pool.credentials.values()}
     for name in pool.credentials:

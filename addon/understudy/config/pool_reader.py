@@ -80,7 +80,7 @@ class PoolReader(SecretReader):
         """Read the whole document."""
         keys = (
             *("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"),
-            *("affinity", "state", "models"),
+            *("affinity", "state", "models", "rules", "auto_reload"),
         )
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
@@ -106,7 +106,24 @@ class PoolReader(SecretReader):
             affinity=self._field(document, "affinity", self._seconds_of_affinity, Pool.affinity),
             state=self._field(document, "state", self._state_file, ""),
             store=self._field(document, "state", self._store, None),
+            rules=self._field(document, "rules", self._rules, ()),
+            auto_reload=self._field(document, "auto_reload", fields.boolean, True),
         )
+
+    def _rules(self, value: Value) -> tuple[str, ...]:
+        """Rule folders, absolute; what is in them is the rule library's to say."""
+        example = "write a list of folders such as `[~/my-rules]`"
+        found: dict[str, None] = {}
+        for item in fields.listing(value, example).items:
+            with self._noting(item.line):
+                written = fields.text(item, "a rule folder")
+                folder = self._place(written)
+                if not folder.is_dir():
+                    raise Wrong(f"there is no folder {shown(written)}", "make it, or name another")
+                if str(folder) in found:
+                    raise Wrong("a rule folder that is named twice", "remove one of them")
+                found[str(folder)] = None
+        return tuple(found)
 
     def _seconds_of_affinity(self, value: Value) -> float:
         return fields.number(value, 0, 86400, "seconds")
@@ -155,6 +172,8 @@ class PoolReader(SecretReader):
         return str(path)
 
     def _models(self, value: Value) -> bool:
+        if isinstance(value, Table):
+            raise Wrong("`models` says what happens to lists of models", "write `routes:` in its place")
         found = fields.text(value, "what to do with lists of models")
         if found not in ("union", "pass"):
             raise Wrong(f"unknown `models` {shown(found)}", "write `union`, or `pass` to leave them as they are")
@@ -168,8 +187,12 @@ class PoolReader(SecretReader):
 
     def _upstream(self, key: Scalar, value: Value) -> Upstream | None:
         example = "write `{dialect: openai, url: https://api.example.com/v1}`"
-        table = self._table(value, ("dialect", "url", "verify", "api_version"), example, ("dialect", "url"))
-        dialect = self._field(table, "dialect", self._dialect, "")
+        several = isinstance(value, Table) and "dialects" in value.entries and "dialect" not in value.entries
+        which = "dialects" if several else "dialect"
+        table = self._table(value, (which, "url", "verify", "api_version"), example, (which, "url"))
+        no_paths: dict[str, str] = {}
+        paths = self._field(table, "dialects", self._dialects, no_paths)
+        dialect = next(iter(paths), "") if several else self._field(table, "dialect", self._dialect, "")
         scheme, host, port, base_path = self._field(table, "url", fields.url, ("https", "", 443, ""))
         verify = self._field(table, "verify", fields.boolean, True)
         api_version = self._field(table, "api_version", fields.version, "")
@@ -180,12 +203,48 @@ class PoolReader(SecretReader):
             self._warn(line, "the secret goes to whoever answers for this host", "remove `verify: false` if you can")
         if not dialect:
             return None
+        if several:
+            return self._gateway(key, table, paths, (scheme, host, port, base_path), verify, api_version)
         spoken = self.dialects[dialect]
         if host and (wrong := spoken.check(base_path, api_version)):
             self._add(value.line, *wrong)
         if host and (wrong := _misplaced(spoken, host, base_path)):
             self._add(table.entries["url"][1].line, *wrong)
         return Upstream(key.text, dialect, scheme, host, port, base_path, verify, api_version, spoken.relatives)
+
+    def _dialects(self, value: Value) -> dict[str, str]:
+        """The dialects of a gateway, each with the path below its url where that is spoken."""
+        example = 'write each dialect with its path, such as `{openai: /v1, anthropic: ""}`'
+        found: dict[str, str] = {}
+        for key, item in fields.table(value, example).entries.values():
+            with self._noting(key.line):
+                dialect = self._dialect(key)
+                is_empty = isinstance(item, Scalar) and item.text in ("", "/")
+                found[dialect] = "" if is_empty else fields.base_path(item)
+        if not found:
+            raise Wrong("a gateway without dialects", example)
+        return found
+
+    def _gateway(
+        self,
+        key: Scalar,
+        table: Table,
+        paths: Mapping[str, str],
+        place: tuple[str, str, int, str],
+        verify: bool,
+        api_version: str,
+    ) -> Upstream:
+        """One upstream in several dialects: the first is its own, the others are its faces."""
+        scheme, host, port, below = place
+        faces = []
+        for dialect, path in paths.items():
+            spoken, base_path = self.dialects[dialect], f"{below}{path}"
+            if host and (wrong := spoken.check(base_path, api_version) or _misplaced(spoken, host, base_path)):
+                self._add(table.entries["dialects"][1].line, *wrong)
+            faces.append(
+                Upstream(key.text, dialect, scheme, host, port, base_path, verify, api_version, spoken.relatives)
+            )
+        return dataclasses.replace(faces[0], faces=tuple(faces[1:]))
 
     def _credential(self, key: Scalar, value: Value) -> Credential | None:
         example = "write `{upstream: NAME, secret: {env: NAME}}`"
@@ -360,10 +419,10 @@ class PoolReader(SecretReader):
                     raise Wrong(f"the candidate {choice.credential.name} is written twice", "remove one of them")
                 choices[identity] = choice
         found = tuple(choices.values())
-        upstreams = {choice.credential.upstream.dialect: choice.credential.upstream for choice in found}
+        upstreams = {"/".join(each.dialects): each for each in (choice.credential.upstream for choice in found)}
         shared = any(all(each.serves(dialect) for each in upstreams.values()) for dialect in self.dialects)
         if found and not shared and route.text != "default":
-            dialects = {choice.credential.upstream.dialect: choice.credential.name for choice in reversed(found)}
+            dialects = {"/".join(each.credential.upstream.dialects): each.credential.name for each in reversed(found)}
             several = ", ".join(f"{dialect} ({dialects[dialect]})" for dialect in upstreams)
             raise Wrong(
                 f"candidates of different dialects: {several}",

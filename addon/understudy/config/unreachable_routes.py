@@ -47,13 +47,13 @@ def unreachable(routes: Iterable[Route]) -> Iterator[tuple[str, str, str]]:
 
 def spoken(route: Route) -> set[str]:
     """The dialects of a route's upstreams."""
-    return {choice.credential.upstream.dialect for choice in route.choices}
+    return {dialect for choice in route.choices for dialect in choice.credential.upstream.dialects}
 
 
 def dialects(route: Route) -> set[str]:
     """The dialects whose calls a route has candidates for."""
     upstreams = {choice.credential.upstream for choice in route.choices}
-    return {name for upstream in upstreams for name in (upstream.dialect, *upstream.relatives)}
+    return {name for upstream in upstreams for name in upstream.all_dialects}
 
 
 def _asked(route: Route) -> tuple[int, int, int, int]:

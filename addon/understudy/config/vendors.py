@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from understudy.codec.yaml_nodes import Kind, Scalar
@@ -97,6 +98,13 @@ _REGION = re.compile(r"[a-z]{2}(-[a-z0-9]{1,20}){1,4}")
 _PLAIN = re.compile(r"https://[A-Za-z0-9._~:/-]+")
 """What needs no quotes in a pool file, and holds neither a password nor a query."""
 _OPENAI = re.compile(r"/openai(?![^/])")
+
+
+def dialects_named(alias: str) -> frozenset[str]:
+    """The dialects of the vendors whose models alone are called like this alias."""
+    # `*/*` is a form that any gateway's names may have.
+    own = ((glob, vendor.dialect) for vendor in VENDORS for glob in vendor.globs if glob != "*/*")
+    return frozenset(dialect for glob, dialect in own if fnmatchcase(alias, glob))
 
 
 def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.config import suggestion
+from understudy.config import dialects_named, suggestion
 from understudy.control import learned
 from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import Overview, PoolView, out_of_use
@@ -18,7 +18,7 @@ from understudy.control.status import Explanation, entry_of, explain
 from understudy.control.target import FORMS, ControlError, take_seconds, take_target
 from understudy.failover import Attempt, Exchange, Refuse, Request, Wait, own_name
 from understudy.inspection import Tallies
-from understudy.model import BY_HAND, Key, Label, Pool, Route, Scope, Suspension, printable
+from understudy.model import BY_HAND, Key, Label, Pool, Route, Scope, Suspension, counted, printable
 from understudy.proxy.engine import Engine, Snapshot
 from understudy.shared import SharingState
 
@@ -122,7 +122,7 @@ class Control:
         if running is not None and not running.stated:
             # A hand means it: also where the route has no other candidate, which only a stated window keeps out.
             until = max(until, math.nextafter(running.until, math.inf))
-        suspension = Suspension(key, now, until, Label.UNKNOWN, BY_HAND, f"asked for by {printable(who)}")
+        suspension = Suspension(key, now, until, Label.UNKNOWN, BY_HAND, f"set by {printable(who)}")
         held = suspensions.suspend(suspension)
         entry = entry_of(suspensions, key, now)
         if held is None or entry is None:
@@ -187,11 +187,13 @@ class Control:
     @staticmethod
     def _routes(snapshot: Snapshot, alias: str, dialect: str) -> list[tuple[str, Route]]:
         pool = snapshot.pool
-        dialects = sorted({each.dialect for each in pool.upstreams.values()})
-        known = {*dialects, *(relative for each in pool.upstreams.values() for relative in each.relatives)}
+        dialects = sorted({dialect for each in pool.upstreams.values() for dialect in each.dialects})
+        known = {dialect for each in pool.upstreams.values() for dialect in each.all_dialects}
         if dialect and dialect not in known:
             raise ControlError(f"no upstream speaks `{printable(dialect)}`: {suggestion(dialect, known)}")
-        wanted = [dialect] if dialect else dialects
+        # First the dialect of the vendor whose models are called so: the tools that ask for it most likely speak that.
+        named = dialects_named(alias)
+        wanted = [dialect] if dialect else sorted(dialects, key=lambda each: (each not in named, each))
         found = [(each, route) for each in wanted if (route := pool.route(alias, each)) is not None]
         if not found:
             kept = "such a call keeps the tool's own credential"
@@ -201,7 +203,7 @@ class Control:
 
 def _count(words: Sequence[str], least: int, most: int, usage: str) -> Sequence[str]:
     if not least <= len(words) <= most:
-        raise ControlError(f"{len(words)} words after the command: write `{usage}`")
+        raise ControlError(f"{counted(len(words), 'word')} after the command: write `{usage}`")
     return words
 
 

@@ -1,5 +1,6 @@
 """The pool page in mitmweb: its own login, its own protection against forged requests, its look.
 
+    /                           mitmweb's own page, with a link to ours
     /understudy                 the page
     /understudy/pool.json       the same as JSON; ?since=VERSION: nothing (204) while that is the newest
     /understudy/control         POST {"command": "suspend", "words": ["work", "gpt-5", "10m"]}
@@ -30,12 +31,19 @@ FOLDER = Path(__file__).parent / "web"
 PATH = "/understudy"
 CHANGES = ("suspend", "resume", "probe", "reload", "learned")
 """The commands that the page may send."""
-WHO, PLACE = "somebody", "on the pool page"
+WHO, PLACE = "a person", "on the pool page"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """Stricter than mitmweb's own: no inline style either."""
+
+LINK = (
+    f'<a href="{PATH}" title="understudy: who is free, who is suspended and why" style="position:fixed;right:12px;'
+    "bottom:30px;z-index:9;padding:4px 12px;border-radius:12px;background:#1c6fb8;color:#fff;font:13px sans-serif;"
+    'text-decoration:none">Pool</a>'
+)
+"""What leads from mitmweb to the page. mitmweb's policy allows inline styles, and no script is needed."""
 
 type Metrics = Callable[[], tuple[bytes, str]]
 """Text and type; raises LookupError with the reason when nothing is collected."""
@@ -61,6 +69,17 @@ class _Ours(app.RequestHandler):
     def set_default_headers(self) -> None:
         super().set_default_headers()  # type: ignore[no-untyped-call]
         self.set_header("Cache-Control", "no-store")
+
+
+class _Mitmweb(app.IndexHandler):
+    """mitmweb's own page with a link to ours: it has no place for pages of addons."""
+
+    @override
+    def get(self) -> None:
+        before, end, after = self.render_string("../index.html").decode().rpartition("</body>")
+        self.finish(f"{before}{LINK if end else ''}{end}{after}")
+
+    post = get  # the login form
 
 
 class _Page(app.IndexHandler):
@@ -150,6 +169,7 @@ def serve(application: Application, control: Control, metrics: Metrics, theme: C
     application.add_handlers(
         r".*",
         [
+            (r"/", _Mitmweb),
             (rf"{PATH}/?", _Page, own),
             (rf"{PATH}/(pool)\.(js|css|svg)", _Asset, own),
             (rf"{PATH}/pool\.json", _Data, own),

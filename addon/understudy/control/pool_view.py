@@ -61,7 +61,7 @@ class Overview:
 
     ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out. ``out_of_use``:
     the credentials whose secret is missing. ``learned``: what comparing candidates has taught. ``shared``: how the
-    proxy stands with those that it shares with.
+    proxy stands with those that it shares with. ``intercept``: the further hosts that are looked into, in words.
     """
 
     pool: str
@@ -76,6 +76,7 @@ class Overview:
     out_of_use: tuple[OutOfUse, ...]
     learned: LearnedList
     shared: SharingState | None = None
+    intercept: tuple[str, ...] = ()
 
 
 class PoolView:
@@ -123,6 +124,7 @@ class PoolView:
         return Overview(
             *(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost, known),
             shared=replace(standing, since=standing.since + ahead) if standing is not None else None,
+            intercept=tuple(map(str, pool.intercept)),
         )
 
     def routes(self) -> tuple[tuple[RouteView, ...], int]:
@@ -177,12 +179,12 @@ class PoolView:
             credential = pool.credentials.get(key.name) if key.scope is Scope.CANDIDATE else None
             if credential is None or key.model != printable(key.model):
                 continue
-            dialect = credential.upstream.dialect
-            route = pool.route(key.model, dialect)
-            if route is not None and any(
-                each.credential.name == key.name and each.model is None for each in route.choices
-            ):
-                yield route.pattern, dialect, key.model
+            for dialect in credential.upstream.dialects:
+                route = pool.route(key.model, dialect)
+                if route is not None and any(
+                    each.credential.name == key.name and each.model is None for each in route.choices
+                ):
+                    yield route.pattern, dialect, key.model
 
 
 def _is_open(route: Route) -> bool:

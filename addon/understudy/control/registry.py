@@ -14,14 +14,18 @@ import os
 import select
 import stat
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 SUFFIX = ".proxy"
 """What the files of running proxies end in; before it stands the process id."""
 LARGEST = 1024 * 1024
+NOT_TOLD = ("folder", "userinfo")
+"""What of a proxy is not written into its file."""
 OWN_PROXY = "UNDERSTUDY_PROXY"
 """Variable of the proxy that we have set: what tells it from one that the user needs to get out."""
 
@@ -39,6 +43,11 @@ class Running:
     ``dialects``: those that it has a route for.
 
     ``companion``: it was started by ``understudy run`` and ends with the last program that uses it.
+
+    ``demonstration``: its answers are made up, so no tool is ever led to it. ``host``: where it is reached; ``port`` 0:
+    nowhere as an HTTP proxy. ``why_not``: why ``run`` and ``env`` do not lead tools to it, "" when they do. ``rules``:
+    the folders of its option ``pool_rules``. ``userinfo``: ``user:password``, percent-encoded, for one that a person
+    named; no file ever has it. ``credentials``: the names of those whose secret it has.
     """
 
     pid: int
@@ -48,13 +57,33 @@ class Running:
     hosts: tuple[str, ...] = ()
     dialects: tuple[str, ...] = ()
     companion: bool = False
+    demonstration: bool = False
+    rules: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    why_not: str = ""
+    userinfo: str = field(default="", compare=False, repr=False)
     folder: str = field(default="", compare=False)
     """Where its file was found."""
 
     @property
     def url(self) -> str:
-        """Where it is, as a proxy variable says it."""
-        return f"http://127.0.0.1:{self.port}"
+        """Where it is, as a proxy variable says it: with the password, if it wants one. See :attr:`place`."""
+        return f"http://{f'{self.userinfo}@' if self.userinfo else ''}{self._address}"
+
+    @property
+    def place(self) -> str:
+        """The same for people to read: without the password."""
+        return f"http://{self._address}"
+
+    @property
+    def login(self) -> str:
+        """The value of ``Proxy-Authorization``, "" without a password."""
+        return f"Basic {b64encode(unquote(self.userinfo).encode()).decode()}" if self.userinfo else ""
+
+    @property
+    def _address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
@@ -142,7 +171,7 @@ class Announcement:
                 lock = os.dup(file.fileno())
                 undo.callback(os.close, lock)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                told = {name: value for name, value in asdict(running).items() if name != "folder"}
+                told = {name: value for name, value in asdict(running).items() if name not in NOT_TOLD}
                 file.write(json.dumps(told).encode())
             undo.pop_all()
         if self._lock is not None:
@@ -191,6 +220,11 @@ def _read(path: Path) -> Running | None:
                 hosts=tuple(map(str, document.get("hosts", ()))),
                 dialects=tuple(map(str, document.get("dialects", ()))),
                 companion=document.get("companion") is True,
+                demonstration=document.get("demonstration") is True,
+                rules=tuple(map(str, document.get("rules", ()))),
+                credentials=tuple(map(str, document.get("credentials", ()))),
+                host=str(document.get("host", "127.0.0.1")),
+                why_not=str(document.get("why_not", "")),
                 folder=str(path.parent),
             )
         if path.stat().st_ino == os.fstat(file.fileno()).st_ino:

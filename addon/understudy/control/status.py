@@ -37,7 +37,8 @@ class Entry:
 
     ``seconds``: how long yet, 0 when it is due. ``step``: the step of the ladder, from 1, of ``steps``; 0 where the
     reply or a hand named the time. ``resume``: the arguments of the command that clears it. ``doubt``: every candidate
-    refused one request alike, so that other requests are asked at once.
+    refused one request alike, so that other requests are asked at once. ``again``: it is due because a person wants it
+    probed, and a probe that fails suspends it again until then; 0 where its time has run out.
     """
 
     state: State
@@ -57,6 +58,7 @@ class Entry:
     steps: int
     resume: tuple[str, ...]
     doubt: bool = False
+    again: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Standing:
     because: tuple[Entry, ...]
     note: str = ""
     tally: Tally = UNTRIED
+    priority: int = 1
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +106,12 @@ def entry_of(suspensions: Suspensions, key: Key, now: float) -> Entry | None:
     if due is None:
         return None
     probing = suspensions.is_probed(key) and key not in suspensions.withheld
-    return _entry(due, State.PROBING if probing else State.HALF_OPEN, now, ahead)
+    again = suspensions.asked_early(key)
+    state = State.PROBING if probing else State.HALF_OPEN
+    return _entry(due, state, now, ahead, again + ahead if again is not None else 0.0)
 
 
-def _entry(suspension: Suspension, state: State, now: float, ahead: float) -> Entry:
+def _entry(suspension: Suspension, state: State, now: float, ahead: float, again: float = 0.0) -> Entry:
     stated = bool(suspension.hint) or suspension.by_hand
     return Entry(
         state=state,
@@ -125,6 +131,7 @@ def _entry(suspension: Suspension, state: State, now: float, ahead: float) -> En
         steps=0 if stated else max(len(DEFAULTS[suspension.label].steps), suspension.step + 1),
         resume=words_of(suspension.key),
         doubt=suspension.doubt > 0,
+        again=again,
     )
 
 
@@ -196,4 +203,6 @@ def _standing(
         because,
         note,
         tally,
+        lineup.choices[member].priority,
+        lineup.choices[member].weight,
     )

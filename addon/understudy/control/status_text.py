@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from understudy.control.learned import (
@@ -19,9 +18,9 @@ from understudy.control.learned import (
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Entry, Explanation, Standing, State
-from understudy.failover import duration
+from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
-from understudy.model import Scope
+from understudy.model import Scope, counted
 from understudy.shared import SharingState
 from understudy.suspensions import Cause
 
@@ -48,7 +47,8 @@ def as_lines(result: Result, prefix: str) -> list[str]:
         case Probed():
             return list(_probed(result))
         case Reloaded():
-            head = f"{result.pool}: {result.routes} routes over {result.credentials} credentials are in use"
+            counts = f"{counted(result.routes, 'route')} over {counted(result.credentials, 'credential')}"
+            head = f"{result.pool}: {counts} are in use"
             return [head, *_out_of_use(result.out_of_use)]
         case LearnedList():
             return list(_learned(result))
@@ -101,14 +101,18 @@ def _held(entry: Entry, now: float) -> str:
     due = f"{duration(entry.seconds)}, until {clock_time(entry.until, now)}"
     match entry.state:
         case State.PROBING:
-            text = f"a request finds out right now whether it is back; was {entry.reason}"
+            text = f"a request is probing it now; it was suspended: {entry.reason}"
         case State.HALF_OPEN:
-            text = f"due since {clock_time(entry.until, now)}, the next request is its probe; was {entry.reason}"
+            ended = "made due" if entry.again else "due"
+            at = clock_time(entry.until, now)
+            text = f"{ended} at {at}, the next request probes it; it was suspended: {entry.reason}"
         case _:
             text = f"{entry.reason}, for another {due}"
             if entry.doubt:
                 text += " (in doubt: every candidate refused one request alike, so others are asked at once)"
     text += f", since {clock_time(entry.since, now)}"
+    if entry.again:
+        text += f"; if the probe fails, again until {clock_time(entry.again, now)}"
     if entry.hint:
         text += f" (the reply said so: {entry.hint})"
     elif entry.step:
@@ -169,7 +173,7 @@ def _lesson(each: Learnt, now: float, prefix: str) -> Iterator[str]:
 
 def _explanation(result: Explanation, prefix: str) -> Iterator[str]:
     count = len(result.candidates) + result.more
-    candidates = "1 candidate" if count == 1 else f"{count} candidates"
+    candidates = counted(count, "candidate")
     yield f"{result.alias} ({result.dialect}): route {result.route}, {result.strategy}, {candidates}"
     for each in result.candidates:
         yield from _standing(each, result.now, prefix)
@@ -179,7 +183,9 @@ def _explanation(result: Explanation, prefix: str) -> Iterator[str]:
 
 def _standing(each: Standing, now: float, prefix: str) -> Iterator[str]:
     note = f" ({each.note})" if each.note else ""
-    yield f"{each.place}. {each.credential} {each.model} at {each.url}: {each.state}{note}"
+    rank = f", priority {each.priority}" if each.priority != 1 else ""
+    rank += f", weight {each.weight}" if each.weight != 1 else ""
+    yield f"{each.place}. {each.credential} {each.model} at {each.url}{rank}: {each.state}{note}"
     for entry in each.because:
         whose = "" if entry.scope is Scope.CANDIDATE else f"{entry.scope} {entry.name}: "
         yield f"   {whose}{_held(entry, now)}"
@@ -218,16 +224,16 @@ def _suspended(result: Suspended, prefix: str) -> list[str]:
 
 def _resumed(result: Resumed, prefix: str) -> Iterator[str]:
     for entry in result.entries:
-        yield f"{_name(entry)} is back; it was {entry.reason}"
+        yield f"{_name(entry)} is back in rotation; it was suspended: {entry.reason}"
     if not result.entries:
         yield "nothing is suspended" if result.target == "all" else f"{result.target} was not suspended"
     for entry in result.left:
-        yield f"still in the way: {_name(entry)}, {entry.reason}; `{prefix}resume {shlex.join(entry.resume)}` ends it"
+        yield f"still suspended: {_name(entry)}, {entry.reason}; `{prefix}resume {shlex.join(entry.resume)}` ends it"
 
 
 def _probed(result: Probed) -> Iterator[str]:
     for entry in result.entries:
-        yield f"{_name(entry)} is asked again by the next request; it was {entry.reason}"
+        yield f"{_name(entry)} will be probed by the next request; it was suspended: {entry.reason}"
     if not result.entries:
         yield f"{result.target} is not suspended: requests ask it anyway"
 
@@ -240,13 +246,4 @@ def _pick(result: Pick) -> list[str]:
         case Outcome.WAITS:
             return [f"{head}the request would wait {duration(result.seconds)}: {result.reason} (route {result.route})"]
         case Outcome.REFUSED:
-            return [f"{head}nobody would be asked (route {result.route})", *result.reason.splitlines()]
-
-
-def clock_time(at: float, now: float) -> str:
-    """A time of day on this machine; with the date unless it is today's."""
-    try:
-        moment, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
-    except (ValueError, OverflowError, OSError):
-        return "a time beyond the calendar"
-    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")
+            return [f"{head}no candidate would be asked (route {result.route})", *result.reason.splitlines()]

@@ -48,6 +48,12 @@ def _candidate(words: Sequence[str], pool: Pool, known: Collection[Key]) -> tupl
     first, *rest = words
     name, slash, model = first.partition("/")
     if not slash:
+        if len(rest) == 1 and _SECONDS.fullmatch(rest[0]) and first in {*pool.credentials, *pool.upstreams}:
+            # A time in the place of the model: the whole credential or upstream is meant.
+            kinds = [kind for kind, names in (("credential", pool.credentials), ("upstream", pool.upstreams))
+                     if first in names]  # fmt: skip
+            write = " or ".join(f"`{kind} {first} {rest[0]}`" for kind in kinds)
+            raise ControlError(f"{_shown(first)} alone is no candidate: name its upstream model, or write {write}")
         if not rest:
             kinds = [kind for kind, names in (("credential", pool.credentials), ("upstream", pool.upstreams))
                      if first in names]  # fmt: skip

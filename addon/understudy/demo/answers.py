@@ -39,8 +39,11 @@ class Failure:
 
 
 def text_of(model: str) -> str:
-    """The answer's text: for which model it is, and enough words to watch it stream."""
-    return f"This is {model}, answered by the one that works. Those before it refused or failed, and nobody noticed."
+    """The answer's text: that it is made up, for which model it is, and enough words to watch it stream."""
+    return (
+        f"This is the demonstration of understudy, not {model}: a made-up answer of the credential that works. Those "
+        "before it refused or failed, and the tool did not notice."
+    )
 
 
 def pieces(text: str) -> list[str]:

@@ -36,6 +36,8 @@ from understudy.demo.roles import Role
 
 PACE = 0.04
 """Seconds between two events of a stream: slow enough to be seen live."""
+MADE_UP = ("x-demonstration", "made up by understudy")
+"""A header of every reply, for what has no text to say so in: errors, token counts."""
 MAX_BODY = 16 << 20
 PARENT_POLL = 1.0
 
@@ -152,6 +154,7 @@ class Handler(BaseHTTPRequestHandler):
     def _send_json(self, status: int, value: Json) -> None:
         body = json.dumps(value).encode()
         self.send_response(status)
+        self.send_header(*MADE_UP)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -159,6 +162,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send_stream(self, events: list[bytes]) -> None:
         self.send_response(200)
+        self.send_header(*MADE_UP)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()

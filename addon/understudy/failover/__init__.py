@@ -10,7 +10,7 @@ from understudy.failover.actions import DEFAULTS, Next, action
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
 from understudy.failover.penalties import SHORT_STEP
-from understudy.failover.refusal import LISTED, RETRY_HORIZON, duration
+from understudy.failover.refusal import LISTED, RETRY_HORIZON, clock_time, duration
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import (
     HEDGED,
@@ -47,6 +47,7 @@ __all__ = [
     "Wait",
     "action",
     "affinity",
+    "clock_time",
     "duration",
     "memory",
     "own_name",

@@ -119,6 +119,11 @@ class Exchange:
         return replace(spent, waited=spent.waited + max(0.0, now - self._wait[0]))
 
     @property
+    def ticket(self) -> int:
+        """The order of the latest attempt, 0 before the first."""
+        return self._ticket
+
+    @property
     def is_released(self) -> bool:
         """Whether a reply was found for the tool."""
         return self._released > 0
@@ -213,7 +218,9 @@ class Exchange:
         if (waiting := self._chooser.seat_back_in(now, self.budget.patience)) is not None:
             seat, seconds = waiting
             self._again = Attempt(0, seat)
-            return self._pause(now, seconds, f"{seat} comes back in a moment, and the session stays with it")
+            return self._pause(
+                now, seconds, f"{seat} is back in a moment, and the session stays on it to keep its prompt cache"
+            )
         return self._next(now)
 
     def resume(self, now: float) -> Step:

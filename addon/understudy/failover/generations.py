@@ -41,6 +41,10 @@ class Identities:
         for name, identity in self._known.items():
             if name in known and known[name] != identity:
                 self.suspensions.renew(name)
+                # Several tools' own credentials stand behind one name of the file.
+                for key in self.suspensions.known():
+                    if key.scope is not Scope.UPSTREAM and key.name != name and own_name(key.name) == name:
+                        self.suspensions.renew(key.name)
 
         def is_there(key: Key) -> bool:
             if key.scope is Scope.UPSTREAM:

@@ -51,17 +51,18 @@ class Failure:
 
 
 def impose(
-    suspensions: Suspensions, failure: Failure, random: Random, *, short: bool = False, at_most: float = math.inf
+    suspensions: Suspensions, failure: Failure, jitter: float, *, short: bool = False, at_most: float = math.inf
 ) -> Suspension | None:
     """Suspend what the failure speaks about; returns the suspension that holds now, None when nothing is suspended.
 
-    ``short``: the first step only, and it is not counted. ``at_most``: seconds; a longer step is cut to it, and is not
-    counted either.
+    ``jitter``: what is added to a step, as a share of it. ``short``: the first step only, and it is not counted.
+    ``at_most``: seconds; a longer step is cut to it, and is not counted either.
     """
     verdict, default, attempt = failure.verdict, failure.default, failure.attempt
     if default.scope is None:
         return None
     key = key_of(attempt.candidate, default.scope)
+    suspensions.end_early(attempt.candidate, attempt.ticket)
     if suspensions.is_stale(attempt.candidate, key, attempt.ticket):
         return None
     running, step, source = suspensions.get(key), 0, ""
@@ -69,11 +70,14 @@ def impose(
         seconds, source = min(failure.hint.seconds, default.hint_cap), failure.hint.source
     else:
         reached = suspensions.ladders.next_step(key, verdict.label, attempt.ticket, failure.at)
-        if reached is None or (attempt.early and failure.is_refusal):
+        early = attempt.early and failure.is_refusal
+        # What this very failure was penalised with for a start is no older one.
+        if reached is None or (early and running is not None and running.since != failure.at):
             # Nothing new; but a success of an older attempt does not undo it any more.
             return suspensions.suspend(running) if running is not None else None
-        step = 0 if short else reached
-        seconds = spread(default.steps, step, random)
+        # An early probe does not climb (F17), also where the suspension has run out while it was under way.
+        step = 0 if short else max(0, reached - 1) if early else reached
+        seconds = spread(default.steps, step, jitter)
         if seconds > at_most:
             seconds, step, short = at_most, 0, True
     if seconds <= 0:
@@ -98,19 +102,23 @@ def impose(
     return suspension
 
 
-def spread(steps: Sequence[float], step: int, random: Random) -> float:
-    """The length of a step with chance in it, in seconds: up to a tenth longer, but never beyond the last step."""
-    exact, chance = seconds_of(steps, step), JITTER * random.random()
-    longer = exact * (1 + chance)
-    return longer if longer <= steps[-1] else exact * (1 - chance)
+def spread(steps: Sequence[float], step: int, jitter: float) -> float:
+    """The length of a step in seconds: longer by the share ``jitter``, but never beyond the last step."""
+    exact = seconds_of(steps, step)
+    longer = exact * (1 + jitter)
+    return exact * (1 - jitter) if steps and longer > steps[-1] else longer
 
 
 @dataclass(frozen=True, slots=True)
 class _Provisional:
-    """A failure that was penalised for a start, and the suspension that this made."""
+    """A failure that was penalised for a start, and the suspension that this made.
+
+    ``jitter``: the chance in its steps, drawn once, so that the same step has the same end when it is imposed in full.
+    """
 
     failure: Failure
     suspension: Suspension
+    jitter: float
 
 
 type Changes = list[tuple[int, Suspension]]
@@ -144,20 +152,23 @@ class Lessons:
         short = failure.is_refusal or failure.is_unreachable
         # A reply that names a time of its own is about the candidate, a transport fault not about the request.
         suspect = self.several and not final and failure.fault is None and failure.hint is None
-        at_most, full = (SHORT_STEP, self._full(failure)) if suspect else (math.inf, 0.0)
-        suspension = impose(self.suspensions, failure, self.random, short=short, at_most=at_most)
+        jitter = JITTER * self.random.random()
+        at_most, full = (SHORT_STEP, self._full(failure, jitter)) if suspect else (math.inf, 0.0)
+        suspension = impose(self.suspensions, failure, jitter, short=short, at_most=at_most)
         if suspension is None or not (suspect or short):
             return suspension
-        self._provisional.append(_Provisional(failure, suspension))
+        self._provisional.append(_Provisional(failure, suspension, jitter))
         until = failure.at + full
         return replace(suspension, until=until) if full > SHORT_STEP and until > suspension.until else suspension
 
-    def _full(self, failure: Failure) -> float:
+    def _full(self, failure: Failure, jitter: float) -> float:
         """Seconds for which a failure suspends, should it not be the request's."""
         key = key_of(failure.attempt.candidate, failure.default.scope or Scope.CANDIDATE)
         reached = self.suspensions.ladders.next_step(key, failure.verdict.label, failure.attempt.ticket, failure.at)
         early = failure.attempt.early and failure.is_refusal
-        return 0.0 if reached is None or early else seconds_of(failure.default.steps, reached)
+        if reached is None or (early and self.suspensions.get(key) is not None):
+            return 0.0
+        return spread(failure.default.steps, max(0, reached - 1) if early else reached, jitter)
 
     def is_cut(self, suspension: Suspension) -> bool:
         """Whether a suspension was made short by this exchange: its end is not when the candidate is back."""
@@ -179,15 +190,15 @@ class Lessons:
         self.suspensions.has_served(failure.attempt.candidate.upstream.name)
         confirmed = [each for each in self._provisional if self._is_confirmed(each.failure, failure)]
         self._provisional = [each for each in self._provisional if each not in confirmed]
-        return self._impose(each.failure for each in confirmed)
+        return self._impose(confirmed)
 
-    def _impose(self, failures: Iterable[Failure], *, short: bool = False) -> Changes:
+    def _impose(self, penalised: Iterable[_Provisional], *, short: bool = False) -> Changes:
         """Suspend in full; ``short``: but what refused the model with the first step only."""
         changes = []
-        for failure in failures:
-            held = impose(self.suspensions, failure, self.random, short=short and failure.is_refusal)
+        for each in penalised:
+            held = impose(self.suspensions, each.failure, each.jitter, short=short and each.failure.is_refusal)
             if held is not None:
-                changes.append((failure.attempt.number, held))
+                changes.append((each.failure.attempt.number, held))
         return changes
 
     @staticmethod
@@ -210,13 +221,13 @@ class Lessons:
         told = [outcome for outcome in outcomes if outcome.status > 0]
         if len({outcome.attempt.candidate.credential.name for outcome in told}) < 2:
             # Nobody else was asked, so nothing speaks against it.
-            return False, self._impose((each.failure for each in left), short=True)
+            return False, self._impose(left, short=True)
         if len({outcome.verdict.label for outcome in told}) == 1:
             suspects = [each for each in left if _may_be_the_request(each.failure.verdict)]
             self.suspensions.put_in_doubt(each.suspension for each in suspects)
             return bool(suspects), [(each.failure.attempt.number, each.suspension) for each in left]
         unsure = [(each.failure.attempt.number, each.suspension) for each in left if each.failure.verdict.is_open]
-        return False, [*unsure, *self._impose(each.failure for each in left if each.failure.verdict.certain)]
+        return False, [*unsure, *self._impose(each for each in left if each.failure.verdict.certain)]
 
 
 def _may_be_the_request(verdict: Verdict) -> bool:

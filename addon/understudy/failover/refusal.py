@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Refuse, Request
@@ -120,9 +121,18 @@ def _line(
             verdict = outcome.verdict
             return f"{name}: {verdict.label} by {verdict.rule}: {_told(verdict.label, verdict.rule, verdict.evidence)}"
     if excluded:
-        return f"{name}: not tried, what another candidate said holds for it as well"
+        return f"{name}: not tried: what another candidate answered applies to it too"
     budget = lineup.route.budget
     return f"{name}: not tried, the budget of {budget.attempts} attempts in {budget.seconds:g} s is spent"
+
+
+def clock_time(at: float, now: float) -> str:
+    """A time of day on this machine; with the date unless it is today's. Both are Unix times."""
+    try:
+        moment, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return "a time beyond the calendar"
+    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def _told(label: Label, rule: str, evidence: str) -> str:

@@ -29,6 +29,8 @@ class Lineup:
             key=lambda member: member[2],
         )
         self.members = tuple(candidate for candidate, _, _ in ranked)
+        self.choices = members
+        """The line of the route that each member comes from."""
         self.everyone = (1 << len(self.members)) - 1
         self.out_of_use = _bits([at for at, member in enumerate(self.members) if member.credential.missing])
         """The members whose secret is missing, as bits: they are never picked."""

@@ -1,7 +1,7 @@
 """The content view "understudy": the story of the exchange, and the reply as text, in every program of mitmproxy.
 
-It is chosen by itself for streams of pooled calls and can be chosen anywhere. It reads nothing but the flow, so saved
-flows are shown the same way, also by a mitmproxy that never made the call.
+It is chosen by itself for the replies of routed calls and can be chosen anywhere. It reads nothing but the flow, so
+saved flows are shown the same way, also by a mitmproxy that never made the call.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class UnderstudyView(contentviews.Contentview):
 
     @override
     def render_priority(self, data: bytes, metadata: contentviews.Metadata) -> float:
-        facts = _facts(metadata)
-        return CHOSEN if data and facts and _is_stream(data, metadata, facts) else 0
+        is_request = isinstance(metadata.http_message, http.Request)
+        return CHOSEN if data and not is_request and _facts(metadata) else 0
 
 
 def _facts(metadata: contentviews.Metadata) -> Facts | None:

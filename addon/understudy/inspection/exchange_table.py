@@ -6,6 +6,7 @@ metadata may have been written by anybody: whatever is missing or odd is left ou
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ COMPARED = {
 """What became of an open verdict, in words."""
 WIDEST_NAME = 40
 """Characters for a candidate's name; longer ones are cut."""
+WIDEST_TEXT = 90
+"""Characters of what is said about a candidate on one line."""
 MOST = 1e12
 """No number that we write is larger."""
 
@@ -33,7 +36,11 @@ def table(facts: Facts) -> str:
     lines = [_head(facts), ""]
     rows = [_row(facts)] if "attempt" in facts else _rows(facts)
     width = max((len(name) for _, name, _ in rows), default=0)
-    lines += [f"{place:>5}  {name:<{width}}  {said}".rstrip() for place, name, said in rows]
+    for place, name, said in rows:
+        # Long evidence goes on below itself: what looks at flows cuts long lines off at the edge.
+        first, *rest = textwrap.wrap(said, WIDEST_TEXT, break_on_hyphens=False, break_long_words=False) or [""]
+        lines.append(f"{place:>5}  {name:<{width}}  {first}".rstrip())
+        lines += [f"{'':>5}  {'':<{width}}    {line}" for line in rest]
     if "attempt" not in facts:
         lines += ["", *_ending(facts)]
     return "\n".join(lines).rstrip()

@@ -125,7 +125,7 @@ class FlowJournal:
             facts["answer"] = number
             facts["credential"], facts["model"] = candidate.credential.name, facts["tried"][number - 1]["model"]
             if outcome.verdict.label is Label.OK:
-                line = f"{_place(exchange, outcome)} {candidate}: answered"
+                line = f"{_place(exchange, outcome)} {candidate}: answered{_passed_over(facts, number)}"
                 if attempts > 1 or not line.startswith("1/"):
                     # Most calls are answered by the first candidate. mitmproxy's handlers take every level, and then a
                     # line at debug level costs more than all else that is done here.
@@ -209,7 +209,7 @@ class FlowJournal:
                 listener(flow, facts)
             except Exception as error:
                 # To write about a call must never cost it.
-                logger.error(f"understudy: an exchange cannot be told: {error!r}")
+                logger.error(f"understudy: a call cannot be logged: {error!r}")
 
     def _since_begun(self, exchange: Exchange) -> float:
         now = self.clock()
@@ -257,8 +257,36 @@ def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence
     text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}{opinion}: {before}{said}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
-        text += f", {what}suspended {duration(suspension.until - suspension.since)}"
+        if suspension.since < outcome.attempt.begun:
+            # It was suspended before, for longer than this failure would have done, or a person had it probed early.
+            left = duration(suspension.until - exchange.selector.suspensions.clock())
+            text += f", {what}suspended for another {left}"
+        else:
+            text += f", {what}suspended {duration(suspension.until - suspension.since)}"
     return f"{text}: {verdict.evidence}" if evidence and verdict.evidence else text
+
+
+NAMED = 3
+"""How many candidates that were passed over a line names."""
+
+
+def _passed_over(facts: Facts, number: int) -> str:
+    """Who stands before the candidate that answered and was not asked, and why: `` (work suspended: ...)``."""
+    answered = facts["tried"][number - 1]
+    tried = {(each["credential"], each["model"]) for each in facts["tried"]}
+    passed = [
+        each
+        for each in facts.get("skipped", ())
+        if each["place"] < answered["place"] and (each["credential"], each["model"]) not in tried
+    ]
+    if not passed:
+        return ""
+    told = [
+        f"{each['credential']}{'' if each['model'] == answered['model'] else ' ' + each['model']} {each['brief']}"
+        for each in passed[:NAMED]
+    ]
+    more = [f"and {len(passed) - NAMED} more"] if len(passed) > NAMED else []
+    return f" ({'; '.join([*told, *more])})"
 
 
 def compared(exchange: Exchange) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import override
 from weakref import WeakKeyDictionary
@@ -18,6 +18,7 @@ from understudy.codec.steady_clock import ahead_of
 from understudy.failover import Exchange, Lineup, Outcome, Request
 from understudy.inspection.journal import FlowJournal
 from understudy.model import Label, printable
+from understudy.proxy import exchange_facts as known
 from understudy.proxy.listener import Abandoned
 
 MOST_CANDIDATES = 2000
@@ -71,11 +72,21 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A candidate that was not asked. ``why``: the whole reason."""
+
+    credential: str
+    model: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """An exchange on the time line; ``flow`` is the id of the tool's flow. ``more``: how many attempts are left out.
 
     ``answer``: the number of the attempt that was released, 0 for an answer of our own, None while there is none.
-    ``released``: seconds until then. ``ended``: the label of what went wrong after the release.
+    ``released``: seconds until then. ``ended``: the label of what went wrong after the release. ``skipped``: who was
+    not asked, with the reason.
     """
 
     flow: str
@@ -91,6 +102,7 @@ class Told:
     released: float | None
     ended: str
     under_way: bool
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(slots=True)
@@ -108,6 +120,7 @@ class _Noted:
     released: float = 0.0
     ended: str = ""
     under_way: bool = True
+    skipped: tuple[Skipped, ...] = ()
 
     def told(self, ahead: float) -> Told:
         """``ahead``: of wall time."""
@@ -125,6 +138,7 @@ class _Noted:
             None if self.answer is None else _span(self.started, self.released),
             self.ended,
             self.under_way,
+            self.skipped,
         )
 
     def _tried(self, outcome: Outcome, at: float) -> Tried:
@@ -188,9 +202,10 @@ class Tallies:
         """An attempt was judged, and was not the one for the tool."""
         self._catch_up(flow, exchange)
 
-    def released(self, flow: str, exchange: Exchange, number: int) -> None:
+    def released(self, flow: str, exchange: Exchange, number: int, skipped: Iterable[Skipped] = ()) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
         noted = self._catch_up(flow, exchange)
+        noted.skipped = tuple(skipped)
         noted.answer, noted.released, noted.under_way = number, self.clock(), False
 
     def ended_badly(self, flow: str, exchange: Exchange, outcome: Outcome) -> None:
@@ -268,7 +283,9 @@ class CountingJournal(FlowJournal):
     @override
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         super().released(flow, exchange, number)
-        self._count(lambda: self.tallies.released(flow.id, exchange, number))
+        entries = flow.metadata.get(known.KEY, {}).get("skipped", ())
+        skipped = [Skipped(each["credential"], each["model"], printable(each["why"], 500)) for each in entries]
+        self._count(lambda: self.tallies.released(flow.id, exchange, number, skipped))
 
     @override
     def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:

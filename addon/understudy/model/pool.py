@@ -72,6 +72,11 @@ def printable(text: str, most: int = 200) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:most])
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: ``1 route``, ``2 routes``. The noun is one that takes an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A Valkey or Redis server that several processes share their suspensions through.
@@ -93,7 +98,8 @@ class Store:
 class Upstream:
     """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty.
 
-    ``relatives``: further dialects whose calls can be written in its own.
+    ``relatives``: further dialects whose calls can be written in its own. ``faces``: the same gateway in its further
+    dialects, each under the same name, because what is suspended is suspended for all of them.
     """
 
     name: str
@@ -105,10 +111,28 @@ class Upstream:
     verify: bool = True
     api_version: str = ""
     relatives: frozenset[str] = field(default=frozenset(), compare=False)
+    faces: tuple[Upstream, ...] = ()
 
     def serves(self, dialect: str) -> bool:
         """Whether a call of this dialect can go here."""
-        return dialect == self.dialect or dialect in self.relatives
+        return dialect == self.dialect or dialect in self.relatives or any(face.serves(dialect) for face in self.faces)
+
+    def face(self, dialect: str) -> Upstream:
+        """The upstream as a call of this dialect uses it: where it is spoken as it is, else where it can be written."""
+        if dialect == self.dialect or not self.faces:
+            return self
+        own = next((face for face in self.faces if face.dialect == dialect), None)
+        return own or next((face for face in (self, *self.faces) if dialect in face.relatives), self)
+
+    @property
+    def dialects(self) -> tuple[str, ...]:
+        """The dialects that are spoken here, without their relatives."""
+        return (self.dialect, *(face.dialect for face in self.faces))
+
+    @property
+    def all_dialects(self) -> frozenset[str]:
+        """The dialects whose calls can go here."""
+        return frozenset(self.dialects).union(self.relatives, *(face.relatives for face in self.faces))
 
     @property
     def url(self) -> str:
@@ -248,6 +272,8 @@ class Route:
         for choice in self.choices:
             credential = choice.credential
             if credential.upstream.serves(dialect):
+                if credential.upstream.faces:
+                    credential = replace(credential, upstream=credential.upstream.face(dialect))
                 if client and credential.secret.is_client:
                     credential = replace(credential, name=credential.name + client)
                 found.setdefault(Candidate(credential, choice.model or alias), choice)
@@ -306,6 +332,9 @@ class Intercept:
     base_path: str = ""
     port: int | None = None
 
+    def __str__(self) -> str:
+        return f"{self.host}{f':{self.port}' if self.port else ''}{self.base_path} ({self.dialect})"
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -313,8 +342,8 @@ class Pool:
 
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``state``: the file that keeps
     suspensions over a restart, "" for none. ``store``: the server that they are shared through. ``affinity``: seconds
-    for which a session is remembered. ``unite_models``: whether the aliases
-    stand in the lists of models that upstreams answer with.
+    for which a session is remembered. ``unite_models``: whether the aliases stand in the lists of models that upstreams
+    answer with. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
     """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -327,6 +356,8 @@ class Pool:
     state: str = ""
     store: Store | None = None
     affinity: float = 3600.0
+    rules: tuple[str, ...] = ()
+    auto_reload: bool = True
 
     @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], Route], ...]:
@@ -363,4 +394,4 @@ class Pool:
 def _dialects_of(routes: Iterable[Route]) -> frozenset[str]:
     """The dialects in which any of these routes could serve a call."""
     upstreams = {choice.credential.upstream for route in routes for choice in route.choices}
-    return frozenset(name for upstream in upstreams for name in (upstream.dialect, *upstream.relatives))
+    return frozenset[str]().union(*(upstream.all_dialects for upstream in upstreams))

@@ -24,7 +24,7 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
     ResponseTrailers,
 )
-from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
+from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResponseHook
 
 from understudy.codec.event_stream import StreamKind
 from understudy.codec.masking import StreamMask
@@ -185,10 +185,7 @@ class Delivery:
                 )
                 return
             self.read_tail(self.tail)
-            if self.kept and self.stream.flow.response:
-                self.stream.flow.response.data.content = bytes(self.kept)
-                self.kept.clear()
-            self.show_streamed()
+            self.keep()
         yield from self.stream.state_stream_response_body(event)
 
     def state_edited(self, event: events.Event) -> CommandGenerator[None]:
@@ -201,6 +198,35 @@ class Delivery:
         elif isinstance(event, ResponseEndOfMessage) and (rest := self.edit.finish()):
             yield from self.state_released(ResponseData(self.stream.stream_id, rest))
         yield from self.state_released(event)
+
+    def keep(self) -> None:
+        """Put what ``pool_keep_streams`` keeps into the flow, decoded and masked, or nothing of it."""
+        if self.kept and self.stream.flow.response:
+            self.stream.flow.response.data.content = bytes(self.kept)
+            self.kept.clear()
+        self.show_streamed()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the tool has the terminal event of its stream: only the end of the connection is to come."""
+        hold = self.released.hold if self.released is not None else None
+        live = self.stream.server_state in (self.state_released, self.state_edited)
+        if not live or hold is None or not hold.live or self.tail is None:
+            return False
+        # Released at its terminal event, the tail has nothing of it.
+        return (hold.is_held_whole and hold.is_done) or self.tail.last(hold)[0] is Progress.DONE
+
+    def end_at_terminal_event(self) -> CommandGenerator[None]:
+        """The tool hangs up once it has the terminal event, as some do: the call is complete, kept and a success."""
+        assert self.tail is not None
+        stream = self.stream
+        self.read_tail(self.tail)
+        self.keep()
+        if stream.flow.response:
+            stream.flow.response.timestamp_end = time.time()
+            if not self.untouched and stream.context.options.store_streamed_bodies:
+                stream.flow.response.data.content = bytes(stream.response_body_buf)
+        yield HttpResponseHook(stream.flow)
 
     def frame(self, response: http.Response, *, complete: bool) -> None:
         """See to it that a cut of what still comes does not look like a clean end.

@@ -36,7 +36,7 @@ logger = logging.getLogger("understudy")
 NO_PLAIN_VIA = "plain HTTP through an upstream proxy would show the secret to that proxy: use an https:// url"
 NO_INSECURE = "ssl_insecure is set, and a secret needs verified TLS: unset it, or give the upstream verify: false"
 NO_REMOTE = (
-    "understudy: this proxy listens beyond loopback and asks nobody for a password, so pool credentials are not used: "
+    "understudy: this proxy listens beyond loopback and asks for no password, so pool credentials are not used: "
     "start it with --listen-host 127.0.0.1, set proxyauth, or set pool_allow_remote=true"
 )
 NO_USER = (
@@ -252,7 +252,7 @@ class Engine:
         """The tool's own credential as far as it is a candidate, and the one that alone can serve the call, or ""."""
         dialect, client, owner = plan.recognised.dialect.name, NOBODY, plan.owner
         if own := [
-            each for each in intake.snapshot.own.get(plan.route.pattern, ()) if each.upstream.dialect == dialect
+            each for each in intake.snapshot.own.get(plan.route.pattern, ()) if dialect in each.upstream.dialects
         ]:
             base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
             meant = Place(request.scheme, intake.host, intake.port, base_path)

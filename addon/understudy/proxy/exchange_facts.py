@@ -68,16 +68,23 @@ def _asked(plan: Plan, now: float) -> Facts:
 def skipped(exchange: Exchange) -> list[Facts]:
     """The candidates that are not picked as things stand, each with the reason."""
     lineup, request = exchange.lineup, exchange.request
-    if not request.blocked and lineup.available() == lineup.everyone:
+    restricted = request.blocked or request.barred or request.bound_to
+    if not restricted and lineup.available() == lineup.everyone:
         return []  # the common case: nothing is out of rotation
     now = exchange.selector.suspensions.clock()
     found: list[Facts] = []
     for member in lineup.members[:LISTED]:
-        why = request.blocked.get(member.upstream.name) or member.credential.out_of_use
+        why = request.why_not(member)
+        brief = why if why.startswith(("not asked", "out of use")) else f"not used: {why}"
         if not why and (suspension := exchange.selector.suspension_of(member)) is not None:
             why = why_suspended(suspension, now)
+            said = suspension.rule if suspension.by_hand else suspension.label.value
+            brief = f"suspended: {said}, {duration(suspension.until - now)} left"
+        if not why and exchange.selector.is_probed(member, exchange.ticket):
+            brief = why = "is being probed by another call"
         if why:
-            found.append({"credential": member.credential.name, "model": printable(member.model), "why": why})
+            name = {"credential": member.credential.name, "model": printable(member.model)}
+            found.append({**name, "why": why, "brief": brief, "place": place(exchange, member)})
     return found
 
 

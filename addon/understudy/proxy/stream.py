@@ -583,7 +583,11 @@ class ReplayStream(HttpStream):
         """The tool went away: cancel what is under way, learn nothing."""
         assert self.call is not None
         done = self.server_state in (self.state_done, self.state_errored)
-        if not done:
+        if not done and self.delivery.is_complete:
+            yield from self.delivery.end_at_terminal_event()
+            yield from self.cancel()
+            self.finish()
+        elif not done:
             yield from self.cancel()
             self.flow.error = mflow.Error(event.message)
             self.abandon(self.call)

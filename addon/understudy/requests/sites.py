@@ -143,7 +143,7 @@ def _sites(pool: Pool) -> Iterable[Site]:
         wide = dialect.wide_sites if pool.has_route_for(dialect.name) else ()
         for host, base_path in (*dialect.sites, *wide):
             yield Site(normal_host(host), None, dialect, base_path)
-    for upstream in pool.upstreams.values():
+    for upstream in (face for each in pool.upstreams.values() for face in (each, *each.faces)):
         yield Site(normal_host(upstream.host), upstream.port, _dialect(upstream.dialect), upstream.base_path)
     for intercept in pool.intercept:
         base_path = intercept.base_path.rstrip("/")

@@ -14,13 +14,14 @@ from understudy.rules.near_misses import faults, heard, near_misses
 from understudy.rules.ruleset import FAULT_RULES, NO_ANSWER, OWN_MARK, Ruleset
 from understudy.rules.speaker import Rule, Speaker, Status
 from understudy.rules.vocabulary import Vocabulary
-from understudy.rules.yaml_rule import EXAMPLE_KEYS, parse_rule
+from understudy.rules.yaml_rule import EXAMPLE_KEYS, NO_SOURCE, parse_rule
 
 __all__ = [
     "EXAMPLE_KEYS",
     "FAULT_RULES",
     "INTERVAL",
     "NO_ANSWER",
+    "NO_SOURCE",
     "OWN_MARK",
     "Label",
     "Reply",

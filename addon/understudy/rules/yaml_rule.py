@@ -21,6 +21,8 @@ from understudy.rules.conditions import Condition, ConditionError, Line, read_li
 from understudy.rules.speaker import EVERYWHERE, FALLBACK, AppliesTo, Example, Rule, Status
 from understudy.rules.vocabulary import Vocabulary
 
+NO_SOURCE = "write here where it is documented or was reported"
+"""The source of a draft of which nobody has said where it comes from."""
 _KEYS = ("id", "label", "about", "source", "status", "certain", "applies_to", "when", "unless", "then", "examples")
 _NEEDED = ("id", "label", "about", "source", "status", "when", "examples")
 _TEXTS = ("dialect", "endpoint", "kind", "host", "alias", "model", "event")
@@ -81,12 +83,17 @@ class _Reader:
             if not items:
                 self.fail(fields["examples"], f"there are no `{key}`", "show at least one reply")
             shown[key] = tuple(self.example(item, expected) for item in items)
+        status = self.choice(fields["status"], Status)
+        if status is Status.STABLE and self.text(fields["source"]) == NO_SOURCE:
+            self.fail(
+                fields["source"], "a stable rule has the source of a draft", "write where it is documented or was seen"
+            )
         return Rule(
             id=identity,
             label=label,
             about=self.text(fields["about"]),
             source=self.text(fields["source"]),
-            status=self.choice(fields["status"], Status),
+            status=status,
             applies_to=self.applies_to(fields["applies_to"]) if "applies_to" in fields else EVERYWHERE,
             when=self.condition(fields["when"]),
             unless=unless,

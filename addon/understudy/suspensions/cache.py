@@ -94,6 +94,8 @@ class Suspensions:
         # An infinite size: a finite one evicts live suspensions. LIMIT bounds it instead.
         self._cache: TLRUCache[Key, Suspension] = TLRUCache(maxsize=math.inf, ttu=_until, timer=clock)
         self._half_open: dict[Key, Suspension] = {}
+        self._asked: dict[Key, tuple[Suspension, int]] = {}
+        """What a hand made due before its time: the suspension as it ran, and when that was, as an order."""
         self._probes: dict[Key, int] = {}
         self._early: dict[Key, float] = {}
         self._closed: dict[str, tuple[float, str]] = {}
@@ -208,6 +210,7 @@ class Suspensions:
                 return None
             self._cache[key] = suspension
             self._half_open.pop(key, None)
+            self._asked.pop(key, None)
             self._probes.pop(key, None)
             self.withheld.discard(key)
             self._tell(key, True)
@@ -336,6 +339,7 @@ class Suspensions:
                             # Nothing else is voided: what is learnt of them for another reason still counts.
                             self._cache.pop(key, None)
                             self._half_open.pop(key, None)
+                            self._asked.pop(key, None)
                             self._probes.pop(key, None)
                             self.withheld.discard(key)
                             self._tell(key, False)
@@ -390,9 +394,29 @@ class Suspensions:
                 return None
             due = replace(running, until=min(running.until, now))
             self._half_open[key] = due
+            # Suspended again, it has failed twice: it is in no doubt any more.
+            self._asked[key] = (replace(running, doubt=0), next(self._orders))
             _bound(self._half_open)
+            _bound(self._asked)
             self._tell(key, False)  # a hand asked for it here: no peer has to agree
         return due
+
+    def end_early(self, candidate: Candidate, ticket: int) -> None:
+        """An attempt failed: what a hand had made due before it began is suspended again, until when it was before.
+
+        The step of the ladder stays the same: the failure lies inside the window that was cut short.
+        """
+        if not self._asked:
+            return
+        for key in keys_of(candidate):
+            before, asked = self._asked.get(key, (None, 0))
+            if before is not None and asked < ticket and not self.is_stale(candidate, key, ticket):
+                self.suspend(before)
+
+    def asked_early(self, key: Key) -> float | None:
+        """Until when a key that a hand made due was suspended: a failed probe suspends it again until then."""
+        before, _ = self._asked.get(key, (None, 0))
+        return before.until if before is not None and before.until > self.clock() else None
 
     def renew(self, credential: str, *, rejected_only: bool = False) -> None:
         """The credential has changed: what was learnt with the old one is void, and late results of it count no more.
@@ -412,7 +436,8 @@ class Suspensions:
         """Forget what is not wanted any more: what a reload has removed (O03)."""
         with self._cache.timer:
             self.expire()
-            for key in [*self._cache, *self._half_open]:
+            # A ladder can be all that is known of a key, and must not make a candidate that comes back later pay more.
+            for key in {*self._cache, *self._half_open, *(key for key, _, _ in self.ladders)}:
                 if not wanted(key):
                     self._clear(key)
 
@@ -424,6 +449,7 @@ class Suspensions:
         self._cache.pop(key, None)
         self.ladders.forget(key)
         self._half_open.pop(key, None)
+        self._asked.pop(key, None)
         self._probes.pop(key, None)
         self.withheld.discard(key)
         self._early.pop(key, None)

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.model import Key, Pool, Suspension
+from understudy.model import Key, Pool, Suspension, counted
 from understudy.suspensions.cache import Suspensions
 from understudy.suspensions.snapshot import StateError, decode, encode, restore, urls_of
 from understudy.suspensions.state_file import StateFile
@@ -132,7 +132,7 @@ class StateKeeper:
             logger.warning(f"understudy: {file.path}: {error}: suspensions start empty, and {kept}")
         else:
             if count:
-                logger.info(f"understudy: {count} suspensions from {file.path}")
+                logger.info(f"understudy: {counted(count, 'suspension')} read from {file.path}")
 
     def _set_aside(self, file: StateFile) -> str:
         clock = self.suspensions.clock

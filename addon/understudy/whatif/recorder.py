@@ -205,8 +205,8 @@ class Recorder:
     def _candidate(self, flow: SavedFlow, recognised: Recognised, credential: str, model: str) -> Candidate:
         """Who was asked then, so that rules see the host and the model that the reply is about."""
         known = self.pool.credentials.get(credential)
-        if known is not None and known.upstream.dialect == recognised.dialect.name:
-            return Candidate(known, model)
+        if known is not None and recognised.dialect.name in known.upstream.dialects:
+            return Candidate(replace(known, upstream=known.upstream.face(recognised.dialect.name)), model)
         upstream = Upstream("recorded", recognised.dialect.name, "https", flow.host, flow.port)
         return Candidate(Credential(credential or "recorded", upstream, NO_SECRET), model)
 

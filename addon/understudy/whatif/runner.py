@@ -21,7 +21,7 @@ from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load
 from understudy.dialects import DIALECTS
 from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
-from understudy.model import Credential, Pool, Route, printable
+from understudy.model import Credential, Pool, Route, counted, printable
 from understudy.rules import Ruleset
 from understudy.whatif.narrative import listing, story
 from understudy.whatif.ordering import Arrangement, Counts
@@ -124,7 +124,7 @@ def _setting(arguments: argparse.Namespace, *, needs_pool: bool) -> _Setting | i
         path = default_pool_path(os.environ)
         print(f"understudy: there is no pool file at {path}: write one, or name one with --pool", file=sys.stderr)
         return 2
-    loaded = load_rules(arguments.rules)
+    loaded = load_rules([*arguments.rules, *(map(Path, pool.rules) if pool else ())])
     if loaded is None:
         return 1
     pool, ruleset, masks = pool or Pool(), Ruleset(*loaded), Masks()
@@ -208,7 +208,8 @@ def _list(setting: _Setting, file: str) -> int:
         elif made is None:
             others += 1
     if others:
-        setting.say(f"and {others} flows that are no model calls of a known dialect")
+        are = "that is no model call" if others == 1 else "that are no model calls"
+        setting.say(f"and {counted(others, 'flow')} {are} of a known dialect")
     if calls:
         setting.say(f"`understudy explain {file} NUMBER` tells the story of one")
     return setting.status()

@@ -17,6 +17,7 @@ from bisect import insort
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
+from typing import override
 
 from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration
 from understudy.failover.memory import Plan
@@ -50,17 +51,25 @@ class Clock:
         self.now = max(self.now, moment)
 
 
+class _Steady(Random):
+    """Chance that always says the least."""
+
+    @override
+    def random(self) -> float:
+        return 0.0
+
+
 @dataclass
 class WhatIf:
-    """Plays recorded calls one among the other, as they overlapped. ``seed`` makes the jitter the same each time."""
+    """Plays recorded calls one among the other, as they overlapped. Suspensions have no jitter, so that they read
+    the same each time."""
 
     pool: Pool
     ruleset: Ruleset
-    seed: int = 0
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.ruleset, clock=self.clock, random=Random(self.seed))
+        self.engine = Engine(self.ruleset, clock=self.clock, random=_Steady())
         self.engine.use(self.pool)
         self._agenda: list[tuple[float, int, Generator[float, None, Played]]] = []
         self._begun = self._told = self._held = 0

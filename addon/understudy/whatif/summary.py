@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from understudy.model import Label
+from understudy.model import Label, counted
 from understudy.whatif.ordering import Counts
 from understudy.whatif.recorded_outcome import differs, failed_then
 from understudy.whatif.report import Json, name_of
@@ -66,8 +66,10 @@ class Summary:
         counts = self.counts
         calls = sum(self.ends.values())
         other = counts.flows - counts.calls - counts.attempts
-        attempts = f", {counts.attempts} abandoned attempts of theirs" if counts.attempts else ""
-        lines = [f"{counts.flows} flows: {calls} model calls{attempts}, {other} others"]
+        attempts = f", {counted(counts.attempts, 'abandoned attempt')} of theirs" if counts.attempts else ""
+        lines = [
+            f"{counted(counts.flows, 'flow')}: {counted(calls, 'model call')}{attempts}, {counted(other, 'other')}"
+        ]
         for end in End:
             if count := self.ends[end]:
                 more = (
@@ -82,7 +84,8 @@ class Summary:
         if self.waits:
             lines.append(f"waits:     {self.waits}")
         lines.append(
-            f"different from what happened: {self.different}, of these failed then and answered now: {self.saved}"
+            f"{counted(self.different, 'call')} would end differently now; {self.saved} of them failed then and would "
+            "be answered"
         )
         if counts.strays:
             lines.append(f"attempts whose call is not near them in the file: {counts.strays}")

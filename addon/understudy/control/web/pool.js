@@ -179,6 +179,9 @@ function drawStanding(standing) {
     make("span", { className: "number" }, `${standing.place}`),
     make("div", { className: "who" },
       make("b", {}, standing.credential),
+      standing.priority > 1 || standing.weight > 1
+        ? make("small", {}, [standing.priority > 1 ? `priority ${standing.priority}` : "",
+          standing.weight > 1 ? `weight ${standing.weight}` : ""].filter(Boolean).join(", ")) : "",
       standing.model ? make("code", {}, standing.model)
         : make("span", { className: "any" }, "whatever model is asked for"),
       make("small", { title: standing.url }, standing.upstream)),
@@ -287,6 +290,14 @@ function drawTried(tried) {
     make("td", { className: "evidence" }, tried.evidence));
 }
 
+function drawSkipped(skipped) {
+  return make("tr", { className: "skipped" },
+    make("td", {}, "–"),
+    make("td", { className: "brief" }, make("b", {}, skipped.credential), " ", make("code", {}, skipped.model)),
+    make("td", { className: "brief" }, pill("not asked", "neutral")),
+    make("td", { className: "evidence", colSpan: 4 }, skipped.why));
+}
+
 function drawExchange(told) {
   const traits = [told.dialect, told.streamed ? "streamed" : "", told.generating ? "" : "auxiliary"];
   return make("details", { className: told.tried.length > 1 ? "exchange many" : "exchange" },
@@ -298,7 +309,7 @@ function drawExchange(told) {
       make("small", { className: "total" }, told.released === null ? "" : span(told.released)),
       drawSegments(told)),
     make("div", { className: "story" },
-      make("table", {}, make("tbody", {}, ...told.tried.map(drawTried))),
+      make("table", {}, make("tbody", {}, ...told.tried.map(drawTried), ...told.skipped.map(drawSkipped))),
       make("p", {},
         told.more ? `and ${told.more} more attempts · ` : "",
         `${traits.filter(Boolean).join(", ")} · `,
@@ -321,7 +332,8 @@ function drawHead() {
   for (const state of states.values()) counts.set(state, (counts.get(state) ?? 0) + 1);
   const shown = Object.keys(STATES).filter((state) => counts.get(state));
   const place = pool.pool || "There is no pool file: write one, or set pool_file.";
-  find("#place").textContent = [place, sharing(pool.shared)].filter(Boolean).join(" · ");
+  const further = pool.intercept.length ? `also looks into ${pool.intercept.join(", ")}` : "";
+  find("#place").textContent = [place, further, sharing(pool.shared)].filter(Boolean).join(" · ");
   arrange(find("#counts"), shown.map((state) => keep(`count ${state}`, counts.get(state), () =>
     make("li", {}, make("b", {}, `${counts.get(state)}`), pill(state, STATES[state])))));
   document.title = counts.get("suspended") ? `(${counts.get("suspended")}) pool · understudy` : "pool · understudy";

@@ -1,0 +1,1 @@
+"""The texts that a person can meet, read from the code."""
