@@ -603,7 +603,7 @@ ODD_ALIASES = {
     "separators": "\u2028\u0085\ufeff",
     "folders": "../../x",
     "braces": "{model} %s {0}",
-    "long": "x" * 4096,
+    "long": "x" * 16 * 1024,
 }
 
 

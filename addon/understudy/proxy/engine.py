@@ -49,7 +49,7 @@ NO_BROWSER = (
 )
 READ_FOR_ANYBODY = 256 * 1024
 """Bytes of a request that are read whoever has sent it."""
-LONGEST_ALIAS = 4096
+LONGEST_ALIAS = 16 * 1024
 """Characters of an alias that is served; an ARN may have 2,048. Suspensions, journal and memory keep it."""
 CONNECT_LIMIT = 10.0
 """Seconds for a connection with all its handshakes, unless an option says otherwise; mitmproxy sets no limit."""
