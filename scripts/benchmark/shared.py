@@ -179,12 +179,12 @@ def with_and_without(stage: Stage, server: Server, rounds: int) -> Iterator[str]
     text = (stage.folder / "pool.yaml").read_text("utf-8")
     shared = stage.folder / "shared.yaml"
     shared.touch(mode=0o600)
-    shared.write_text(f"{text}\nstate: {{url: '{server.url}', prefix: bench}}\n", "utf-8")
+    shared.write_text(f"{text}\nstate: {{url: '{server.url}', prefix: calls}}\n", "utf-8")
     start = stage._start_proxy
     without = start("without", "-s", str(ADDON), "--set", f"pool_file={stage.folder / 'pool.yaml'}", counted=False)
     with_it = start("with", "-s", str(ADDON), "--set", f"pool_file={shared}", counted=False)
     for each in (without, with_it):
-        load(stage, each, 8, 1)
+        load(stage, each, 8, 3)
     found: dict[str, list[tuple[float, float, float]]] = {"with": [], "frozen": []}
     for _ in range(rounds):
         bare = load(stage, without, 8, 3)

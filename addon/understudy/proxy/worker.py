@@ -28,7 +28,7 @@ NUMBER = "UNDERSTUDY_WORKER"
 """The environment variable with the number of the worker."""
 LIFELINE = "UNDERSTUDY_LIFELINE"
 """The environment variable with the descriptor of a socket to who has started the worker."""
-DRAIN, HURRY = signal.SIGUSR1, signal.SIGUSR2
+DRAIN, HURRY = (getattr(signal, name, signal.SIGTERM) for name in ("SIGUSR1", "SIGUSR2"))  # not on every system
 """End when the last connection is over; the same, and wait for no idle one."""
 IDLE = 10.0
 """Seconds after which a tool is not expected to use a connection again: clients keep them for 4 to 5 s."""

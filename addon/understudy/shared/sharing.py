@@ -222,7 +222,7 @@ class Sharing:
             try:
                 await link.open()
                 await self._meet(link)
-                self._met(missed)
+                self._met()
                 pause, missed = 0.0, 0
                 await _first_to_fail(self._write(link), self._listen(link), self._watch(link))
             except StoreError as error:
@@ -257,7 +257,7 @@ class Sharing:
         if self.bindings is not None and key is not None and len(mark) <= LONGEST_MARK:
             self.bindings.take(mark, key.name)
 
-    def _met(self, missed: int) -> None:
+    def _met(self) -> None:
         assert self._store is not None
         self._ever_met = True
         before, now = self._state, self.suspensions.clock()
