@@ -3,7 +3,7 @@
 ``understudy run``, ``env`` and ``doctor`` find a running proxy here. The file says where it listens and what it looks
 into, never a secret. It is locked as long as its proxy lives, so one that a crash left behind is told apart for
 certain, whatever has become of its process id and port; that the listener is really this proxy is then proven with
-its CA (``probe.py``). Nothing here imports mitmproxy.
+its CA (``cli/port_check.py``). Nothing here imports mitmproxy.
 """
 
 from __future__ import annotations

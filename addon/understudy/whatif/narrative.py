@@ -1,5 +1,7 @@
-"""A recorded exchange, told in lines (`understudy explain FILE`): the call, who was skipped and why, what each reply meant, what the
-tool got; and what the pool and the rules of now say where that is something else.
+"""A recorded exchange, told in lines (`understudy explain FILE`).
+
+The call, who was skipped and why, what each reply meant, what the tool got; and what the pool and the rules of now say
+where that is something else.
 """
 
 from __future__ import annotations
