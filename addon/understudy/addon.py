@@ -27,8 +27,8 @@ from understudy import options
 from understudy.codec.yaml_nodes import RuleError
 from understudy.config import FileChange, WatchedFile, pool_file
 from understudy.control import ControlError, ControlServer
-from understudy.control.commands import Commands, FlowCommands
 from understudy.control.control import Control
+from understudy.control.mitmproxy_commands import Commands, FlowCommands
 from understudy.control.presence import Presence
 from understudy.control.server import answers
 from understudy.dialects import DIALECTS

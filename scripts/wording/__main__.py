@@ -1,7 +1,7 @@
 """Write docs/messages.md: every text in the code that a person can meet, by module.
 
-A text is a string with at least two spaces that is no docstring: log lines, errors, answers, comments, lines of
-commands. What is put in while the program runs stands in braces.
+A text is a string with at least two spaces that is neither a docstring nor a regular expression: log lines, errors,
+answers, comments, lines of commands. What is put in while the program runs stands in braces.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ def _part(part: ast.expr) -> str:
     return f"{{{ast.unparse(part.value)}}}"
 
 
+def is_for_people(text: str) -> bool:
+    """Whether a string reads like a sentence, and not like a regular expression."""
+    return text.count(" ") >= LEAST_SPACES and "(?" not in text
+
+
 def page() -> str:
     """The whole page."""
     package = ROOT / "addon" / "understudy"
@@ -61,7 +66,7 @@ def page() -> str:
         if NOT_FOR_PEOPLE.match(name):
             continue
         found = sorted(texts(ast.parse(path.read_text("utf-8"))))
-        lines = dict.fromkeys(" ".join(text.split()) for _, text in found if text.count(" ") >= LEAST_SPACES)
+        lines = dict.fromkeys(" ".join(text.split()) for _, text in found if is_for_people(text))
         shown = [f"- ``{line}``" if "`" in line else f"- `{line}`" for line in lines if line]
         if shown:
             parts.append("\n".join([f"\n## {name}\n", *shown]))

@@ -10,7 +10,7 @@ import pytest
 
 from understudy.cli import doctor
 from understudy.cli.doctor import Weight
-from understudy.cli.probe import ProbeError
+from understudy.cli.port_check import ProbeError
 from understudy.control import registry
 from understudy.control.registry import Announcement, Running
 

@@ -10,7 +10,7 @@ from tests.control.test_control import Desk
 from tests.support.decisions import NOW, reply
 from understudy.codec.steady_clock import SteadyClock
 from understudy.control.learned import MOST_TOLD, LearnedList, listed
-from understudy.control.status_text import as_json, as_lines
+from understudy.control.result_text import as_json, as_lines
 from understudy.control.target import ControlError
 from understudy.failover.exchange import Exchange
 from understudy.failover.steps import Attempt, Request, Step, Wait

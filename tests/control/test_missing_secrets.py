@@ -8,7 +8,7 @@ from dataclasses import replace
 from mitmproxy import http
 
 from tests.control.test_control import POOL, Desk
-from understudy.control.status_text import as_json
+from understudy.control.result_text import as_json
 from understudy.model import Candidate, Choice, Credential, Pool, Route, Scope, key_of
 from understudy.suspensions.snapshot import encode, urls_of
 

@@ -11,8 +11,8 @@ from tests.control.test_control import POOL, Desk
 from tests.support.decisions import NOW, credential, upstream
 from understudy.control import pool_view
 from understudy.control.pool_view import MOST_ALIASES, Overview
+from understudy.control.result_text import as_lines
 from understudy.control.status import State
-from understudy.control.status_text import as_lines
 from understudy.model.pool import Choice, Pool, Route
 from understudy.shared import SharingState
 

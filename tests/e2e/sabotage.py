@@ -50,7 +50,7 @@ NAMES = {
     "failover.selection": ["Selector.lineup", "Lineup.pick"],
     "suspensions.cache": ["Suspensions.suspend", "Suspensions.begin_probe", "Suspensions.prove"],
     "replies.hold": ["Hold.start", "Hold.data", "Hold.end", "Hold.reply", "Secret.mask", "Tail.append", "Tail.last"],
-    "proxy.release": ["prepare", "own_answer"],
+    "proxy.tool_reply": ["prepare", "own_answer"],
     "inspection.journal": [
         "FlowJournal.began",
         "FlowJournal.waited",

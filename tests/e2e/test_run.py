@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.cli.probe import ProbeError, probe
+from understudy.cli.port_check import ProbeError, probe
 from understudy.cli.run import running_proxy
 from understudy.control import registry
 from understudy.control.registry import Announcement, Running

@@ -178,7 +178,7 @@ def test_workers_share_a_port_and_answer_commands_together(
     assert json.loads(one.stdout)["entries"][0]["name"] == "a"
     assert home.understudy("resume", "all").returncode == 0
     assert home.understudy("reload").returncode == 0
-    assert len(running.wait_for_log(r"\[\d\] .*routes over 2 credentials", 4)) == 4
+    assert len(running.wait_for_log(r"\[\d\] .*1 route over 2 credentials", 4)) == 4
 
     [url] = running.wait_for_log(r"the workers together: (\S+)")
     page = urllib.request.urlopen(url, timeout=20).read().decode()

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.support.decisions import NOW, OTHER, RULES, Clock, candidate, fault, reply, route
-from understudy.failover.actions import DEFAULTS, Next
 from understudy.failover.affinity import Sessions, Spent
+from understudy.failover.default_actions import DEFAULTS, Next
 from understudy.failover.exchange import Exchange
 from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.selection import Selector
@@ -49,7 +49,7 @@ def test_the_decision_core_knows_neither_mitmproxy_nor_asyncio(module: str) -> N
 
 
 def test_the_check_of_imports_sees_an_import() -> None:
-    assert "mitmproxy" in foreign("proxy.release")
+    assert "mitmproxy" in foreign("proxy.tool_reply")
 
 
 A1, A2, B1 = candidate("a", "m1"), candidate("a", "m2"), candidate("b", "m1")

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from understudy.failover.actions import DEFAULTS
+from understudy.failover.default_actions import DEFAULTS
 from understudy.failover.penalties import spread
 from understudy.model.verdict import Label
 from understudy.suspensions import ladder as module

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from understudy.cli import known_tools, remote_proxy, tool_environment, trust
-from understudy.cli.probe import ProbeError, probe
+from understudy.cli.port_check import ProbeError, probe
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load, no_pool_file
 from understudy.control import Running, registry

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from understudy.cli import trust
-from understudy.cli.probe import TIMEOUT, ProbeError, probe
+from understudy.cli.port_check import TIMEOUT, ProbeError, probe
 from understudy.control import OWN_PROXY, Running, registry, write_atomically
 from understudy.dialects import DIALECTS
 from understudy.model import Pool

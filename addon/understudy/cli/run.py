@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from understudy.cli import known_tools, remote_proxy, tool_environment
-from understudy.cli.probe import ProbeError, probe
+from understudy.cli.port_check import ProbeError, probe
 from understudy.cli.remote_proxy import RemoteError
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load, no_pool_file

@@ -2,7 +2,7 @@
 the clock by which durations are measured.
 
 Nothing here knows what a call, a candidate or an error is. Every function is bounded in time and in memory, because
-a peer chooses its input. The package never does network I/O; ``program`` alone leaves the process: it runs a command.
+a peer chooses its input. The package never does I/O, but that ``file_permissions`` looks at who owns a file.
 
 There are no names to hand on: each module is one format. Start with ``json_edit`` to see how a request body is changed.
 """

@@ -1,6 +1,6 @@
 """Asking a running proxy, and telling it something: the socket, mitmproxy's commands, and the pool page.
 
-``control`` holds what can be asked; ``server`` and ``client`` are both ends of the socket; ``status_text`` writes the
+``control`` holds what can be asked; ``server`` and ``client`` are both ends of the socket; ``result_text`` writes the
 answers; ``page`` serves the pool page; ``registry`` tells which proxies run. It never decides about a call. Start with
 ``control``.
 """
@@ -18,9 +18,9 @@ __all__ = [
     "ControlServer",
     "Running",
     "ask",
-    "commands",
     "control",
     "groups",
+    "mitmproxy_commands",
     "page",
     "presence",
     "registry",

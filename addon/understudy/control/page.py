@@ -24,8 +24,8 @@ from tornado.routing import Rule
 from tornado.web import Application, HTTPError
 
 from understudy.control.control import Control
+from understudy.control.result_text import as_json
 from understudy.control.server import Answer, answers
-from understudy.control.status_text import as_json
 
 FOLDER = Path(__file__).parent / "web"
 PATH = "/understudy"

@@ -21,7 +21,7 @@ from typing import Any
 from understudy.control.client import is_served, place_of
 from understudy.control.control import Control
 from understudy.control.registry import runtime_folder
-from understudy.control.status_text import as_lines
+from understudy.control.result_text import as_lines
 from understudy.control.target import ControlError
 
 SECONDS = 5.0

@@ -1,12 +1,12 @@
 """The decision machine of one request: whom to ask, what a reply costs, when to wait and when to stop.
 
-``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``actions`` and
+``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``default_actions`` and
 ``penalties`` say what a label costs; ``comparison`` and ``signatures`` whose fault a reply is that no words explain;
 ``selection`` and ``candidates`` who is asked; ``refusal`` writes our own answer.
 The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
-from understudy.failover.actions import DEFAULTS, Next, action
+from understudy.failover.default_actions import DEFAULTS, Next, action
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
 from understudy.failover.penalties import SHORT_STEP

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from understudy.failover.actions import Default, Next
 from understudy.failover.affinity import Sessions
+from understudy.failover.default_actions import Default, Next
 from understudy.failover.refusal import CURABLE
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Request

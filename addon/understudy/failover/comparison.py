@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from understudy.failover.actions import Default, Next
+from understudy.failover.default_actions import Default, Next
 from understudy.failover.penalties import SHORT_STEP, Failure
 from understudy.failover.steps import Request
 from understudy.model import Label, Route, Scope

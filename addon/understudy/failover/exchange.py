@@ -13,11 +13,11 @@ import math
 from dataclasses import replace
 from random import Random
 
-from understudy.failover.actions import DEFAULTS, Default, Next, action
 from understudy.failover.affinity import Sessions, Spent
 from understudy.failover.candidates import Chooser
 from understudy.failover.comparison import COMPARED_WITHIN, ENDS, REFUSALS, Comparison, may_be_compared
-from understudy.failover.penalties import Changes, Failure, Lessons, Reason, Repeat, repeat_of
+from understudy.failover.default_actions import DEFAULTS, Default, Next, action
+from understudy.failover.penalties import Changes, Failure, Penalties, Reason, Repeat, repeat_of
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.signatures import identity_of, reads_like_policy, signature_of
@@ -71,7 +71,7 @@ class Exchange:
         self._ticket = 0  # that of the latest attempt
         self._released = 0  # the number of the attempt whose reply the tool gets
         self._chooser = Chooser(request, lineup, selector, sessions)
-        self._lessons = Lessons(self.suspensions, request, random, several=self._chooser.has_several_credentials)
+        self._penalties = Penalties(self.suspensions, request, random, several=self._chooser.has_several_credentials)
         self._comparison: Comparison | None = None
         """The open verdict that another candidate's reply may explain."""
 
@@ -286,8 +286,8 @@ class Exchange:
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
         if reply.fault is None:
-            self._held(self._lessons.hear(replace(failure, attempt=attempt)))
-        self.outcomes[-1] = replace(outcome, suspension=self._lessons.learn(replace(failure, attempt=attempt)))
+            self._held(self._penalties.hear(replace(failure, attempt=attempt)))
+        self.outcomes[-1] = replace(outcome, suspension=self._penalties.learn(replace(failure, attempt=attempt)))
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return Continue()
@@ -300,7 +300,7 @@ class Exchange:
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
         if reply.fault is None:
-            self._held(self._lessons.hear(failure))
+            self._held(self._penalties.hear(failure))
         if attempt.opinion and verdict.label is not Label.OK:
             return self._second_opinion(failure)
         if not self._goes_on(verdict, default, reply.fault):
@@ -312,7 +312,7 @@ class Exchange:
             stale = reply.fault is not None and reply.fault.reused  # closed while idle, which says nothing
             if verdict.label is not Label.OK and default.scope is not None and not stale:
                 # That it is not replayed is no reason to ask the same candidate next time.
-                self.outcomes[-1] = outcome = replace(outcome, suspension=self._lessons.learn(failure))
+                self.outcomes[-1] = outcome = replace(outcome, suspension=self._penalties.learn(failure))
             self.suspensions.end_probe(attempt.ticket)
             if outcome.releasable:
                 return self._release(attempt.number)
@@ -322,7 +322,7 @@ class Exchange:
         repeat = repeat_of(failure, self.budget.patience, self.random) if once else None
         if repeat is not None and self.may_begin(now + repeat.seconds):
             return self._repeat(failure, repeat)
-        self.outcomes[-1] = replace(outcome, suspension=self._lessons.learn(failure))
+        self.outcomes[-1] = replace(outcome, suspension=self._penalties.learn(failure))
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return self._next(now)
@@ -337,7 +337,7 @@ class Exchange:
         attempt = self._take_attempt("accept")
         now, verdict = self.suspensions.clock(), Verdict(Label.OK, "builtin/output")
         self.outcomes.append(Outcome(attempt, verdict, 200, None, 0))
-        self._held(self._lessons.hear(Failure(attempt, verdict, DEFAULTS[Label.OK], None, None, now)))
+        self._held(self._penalties.hear(Failure(attempt, verdict, DEFAULTS[Label.OK], None, None, now)))
         self._answered(attempt, now)
         # Proven it is at its terminal event only; but it is worth asking again.
         self.suspensions.end_probe(attempt.ticket)
@@ -356,7 +356,7 @@ class Exchange:
         self.suspensions.end_probe(attempt.ticket)
         if attempt.refresh and (last := self.outcomes[-1]).verdict.label is Label.CREDENTIAL_REJECTED:
             rejected = Failure(last.attempt, last.verdict, action(last.verdict), None, None, now)
-            suspension = self._lessons.learn(rejected)
+            suspension = self._penalties.learn(rejected)
         self.outcomes.append(Outcome(attempt, Verdict(label, rule, reason), 0, suspension, 0))
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         if self.attempt is not None:
@@ -395,7 +395,7 @@ class Exchange:
         failure = self._failure(released, reply, now)
         if failure.default.scope is None:
             return None
-        suspension = self._lessons.learn(failure, final=True)
+        suspension = self._penalties.learn(failure, final=True)
         return Outcome(released, failure.verdict, reply.status, suspension, failure.default.hope, reply.fault)
 
     def cancelled(self) -> None:
@@ -421,7 +421,7 @@ class Exchange:
             limit = min(self.started, now) + self.budget.wait
             limit = min(limit, math.nextafter(self.deadline, now))
             waits = not (self.suspensions.has_doubts and self._chooser.all_refuse())  # F17: they are told at once
-            if waits and (due := self._chooser.due(now, limit, self._lessons.is_cut)) is not None:
+            if waits and (due := self._chooser.due(now, limit, self._penalties.is_cut)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")
             if (withheld := self._chooser.withheld()) is not None:
@@ -555,7 +555,7 @@ class Exchange:
         attempt, held = failure.attempt, failure.attempt.ticket
         if repeat.reason is Reason.PATIENCE:
             # The others go elsewhere meanwhile.
-            self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._lessons.learn(failure))
+            self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._penalties.learn(failure))
         if repeat.reason is not Reason.LUCK:
             # What the next try finds out, it finds out with a ticket of its own.
             self.suspensions.end_probe(held)
@@ -576,7 +576,7 @@ class Exchange:
             self.suspensions.answers.answered(owner, candidate.model, now)
         compared = self._comparison
         if compared is not None and compared.failure.attempt.candidate != candidate:
-            suspension = self._lessons.learn(compared.blame(now), final=True)
+            suspension = self._penalties.learn(compared.blame(now), final=True)
             if not compared.known:
                 compared.learn(self.suspensions.learned, Cause.CANDIDATE, candidate.credential.name)
                 self._note(compared, Compared.CANDIDATE)
@@ -664,7 +664,7 @@ class Exchange:
         repeat = repeat_of(failure, 0.0, self.random)
         stale = (failure.fault is not None and failure.fault.reused) or (repeat and repeat.reason is Reason.REFRESH)
         if not refuses and not stale:
-            self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._lessons.learn(failure))
+            self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._penalties.learn(failure))
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.exclude(attempt.candidate, failure.default, self.outcomes)
         if (
@@ -701,7 +701,7 @@ class Exchange:
 
     def _settle(self) -> None:
         """Nobody else is asked: what the replies say together (J04)."""
-        alike, changes = self._lessons.settle(self.outcomes)
+        alike, changes = self._penalties.settle(self.outcomes)
         self._held(changes)
         if alike:
             for at, outcome in enumerate(self.outcomes):

@@ -13,8 +13,8 @@ from hashlib import blake2b
 from cachetools import LRUCache
 
 from understudy.dialects import Call
-from understudy.failover.actions import DEFAULTS, Next
 from understudy.failover.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
+from understudy.failover.default_actions import DEFAULTS, Next
 from understudy.failover.exchange import Exchange
 from understudy.model import Candidate, Label, Pool, Route
 from understudy.requests import Conversation, Recognised, marks_in

@@ -1,6 +1,7 @@
 """What a failure costs: a repeat of the same candidate (law 2: once), or a suspension.
 
-A verdict, a hint and the ladder of its label make a suspension; what is over in a moment is asked once more first.
+A verdict, a hint and the ladder of its label make a suspension (``default_actions`` has the numbers of each label);
+what is over in a moment is asked once more first.
 While another credential can still be asked nobody knows whether the candidate or the request is at fault, so nobody
 is out for longer than the short step: another candidate's answer makes it the full one. Where all of them refuse with
 the same label and name no time of their own, it stays short and is in doubt (docs/architecture.md, section 5a).
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
 
-from understudy.failover.actions import Default
+from understudy.failover.default_actions import Default
 from understudy.failover.steps import Attempt, Outcome, Request
 from understudy.model import Label, Scope, Suspension, Verdict, key_of
 from understudy.replies import Fault, FaultKind, Hint
@@ -125,7 +126,7 @@ type Changes = list[tuple[int, Suspension]]
 """By the number of an attempt, the suspension that holds for it now."""
 
 
-class Lessons:
+class Penalties:
     """What one exchange has learnt about its candidates. ``several``: two credentials or more may be asked."""
 
     def __init__(self, suspensions: Suspensions, request: Request, random: Random, *, several: bool) -> None:

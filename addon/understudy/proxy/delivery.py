@@ -32,7 +32,7 @@ from understudy.dialects import Dialect, Progress
 from understudy.failover import Refuse, Release
 from understudy.failover.memory import Refusal, marks_of
 from understudy.model import Label
-from understudy.proxy import release, reply_edit, splice
+from understudy.proxy import reply_edit, splice, tool_reply
 from understudy.proxy.attempt import AttemptLayer
 from understudy.proxy.masking_gate import NOT_SHOWN, can_be_decoded, mask_body, mask_head, masked_fields, show_body
 from understudy.proxy.pooled_call import PooledCall
@@ -90,7 +90,7 @@ class Delivery:
         stream, call, head, hold = self.stream, self.call, attempt.head, attempt.hold
         assert call is not None and head is not None and hold is not None
         complete, body = attempt.is_complete, attempt.body
-        edited = release.prepare(head.response, body, hold, step, complete=complete)
+        edited = tool_reply.prepare(head.response, body, hold, step, complete=complete)
         if edited is None:
             return False
         if not complete and not hold.encoded:
@@ -146,7 +146,7 @@ class Delivery:
         memory.ended(call.exchange, call.plan, call.asked, label)
         if label is Label.MODEL_UNSUPPORTED:
             kind = response.headers.get("content-type", "application/json")
-            refusal = Refusal(response.status_code, kind, release.decoded(body, hold))
+            refusal = Refusal(response.status_code, kind, tool_reply.decoded(body, hold))
             memory.remember_refusal(call.exchange, refusal)
 
     def edit_of(self, hold: Hold, response: http.Response, *, complete: bool) -> ReplyEdit | None:
@@ -361,7 +361,7 @@ class Delivery:
         if call is not None:
             step = replace(step, message=call.engine.gate.mask(step.message))
         yield commands.Log(step.message, WARNING)
-        yield from self.respond(release.last_refusal(answer) if answer else release.own_answer(dialect, step))
+        yield from self.respond(tool_reply.last_refusal(answer) if answer else tool_reply.own_answer(dialect, step))
 
     def respond(self, response: http.Response) -> CommandGenerator[None]:
         """Send a response that did not come from an upstream, with the hooks that such a response gets."""

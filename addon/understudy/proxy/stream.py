@@ -42,7 +42,7 @@ from mitmproxy.utils import human
 from understudy.failover import Attempt, Continue, Refuse, Release, Step, Wait
 from understudy.failover.memory import Plan
 from understudy.model import Mode
-from understudy.proxy import release
+from understudy.proxy import tool_reply
 from understudy.proxy.attempt import (
     AttemptEvent,
     AttemptLayer,
@@ -298,7 +298,7 @@ class ReplayStream(HttpStream):
         if intake.upgrade:
             if self.journal is not None:
                 self.journal.sent_to_http(self.flow)
-            yield from self.respond(release.no_websocket(intake.dialect))
+            yield from self.respond(tool_reply.no_websocket(intake.dialect))
             return
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
             plan = engine.plan(intake, request)
@@ -501,7 +501,7 @@ class ReplayStream(HttpStream):
         call, was_shown = self.call, attempt.is_over
         assert call is not None
         yield from attempt.cancel()
-        refuse = Refuse(400, release.ECHOED)
+        refuse = Refuse(400, tool_reply.ECHOED)
         if not was_shown:
             outcome = call.exchange.outcomes[attempt.number - 1]
             yield UnderstudyAttemptHook(Abandoned(self.flow, call.exchange, outcome, refuse, attempt.record(None)))
@@ -643,7 +643,7 @@ class ReplayStream(HttpStream):
             self.server_state = self.state_undecided
             self.client_state = self.state_done
             with suppress(Exception):
-                yield from self.respond(release.own_answer(self.intake.dialect, Refuse(400, release.INTERNAL)))
+                yield from self.respond(tool_reply.own_answer(self.intake.dialect, Refuse(400, tool_reply.INTERNAL)))
                 return
         self.client_state = self.server_state = self.state_errored
         if not self.flow.error:

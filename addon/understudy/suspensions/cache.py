@@ -20,10 +20,10 @@ from weakref import WeakSet
 from cachetools import TLRUCache
 
 from understudy.model import Candidate, Key, Label, Scope, Suspension, keys_of
-from understudy.suspensions.answers import Answers
 from understudy.suspensions.first_events import FirstEvents
 from understudy.suspensions.ladder import Ladders
 from understudy.suspensions.learned import Learned
+from understudy.suspensions.refusal_width import Answers
 
 LIMIT = 100_000
 """The most suspensions kept. At the limit a new one is dropped: evicting would revive a live one."""

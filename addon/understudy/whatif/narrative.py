@@ -1,4 +1,4 @@
-"""One exchange as a story (`understudy explain`): the call, who was skipped and why, what each reply meant, what the
+"""A recorded exchange, told in lines (`understudy explain FILE`): the call, who was skipped and why, what each reply meant, what the
 tool got; and what the pool and the rules of now say where that is something else.
 """
 

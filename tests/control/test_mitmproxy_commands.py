@@ -10,7 +10,7 @@ from mitmproxy import exceptions
 from mitmproxy.test import taddons
 
 from tests.control.test_control import Desk
-from understudy.control.commands import Commands
+from understudy.control.mitmproxy_commands import Commands
 
 
 @pytest.fixture

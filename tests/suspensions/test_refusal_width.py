@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from understudy.suspensions.answers import MODELS, WINDOW, Answers
+from understudy.suspensions.refusal_width import MODELS, WINDOW, Answers
 
 OWNER = ("a", 0)
 

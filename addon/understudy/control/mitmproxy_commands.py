@@ -21,8 +21,8 @@ from understudy.authoring import (
     write_draft,
 )
 from understudy.control.control import Control
+from understudy.control.result_text import as_json, as_lines
 from understudy.control.results import Result
-from understudy.control.status_text import as_json, as_lines
 from understudy.control.target import ControlError
 from understudy.flows import Masks, SavedFlow, flow_values
 from understudy.model import Label

@@ -15,7 +15,7 @@ from mitmproxy import http
 from tests.support.decisions import NOW, candidate
 from understudy.dialects import DIALECTS, Call
 from understudy.failover.steps import Refuse, Release
-from understudy.proxy.release import decoded, own_answer, prepare
+from understudy.proxy.tool_reply import decoded, own_answer, prepare
 from understudy.replies.hold import Held, Hold, Secret
 from understudy.requests.sites import Recognised
 from understudy.rules.ruleset import OWN_MARK
