@@ -362,7 +362,7 @@ def test_o02_a_broken_file_leaves_the_last_good_rules(
     file = folder / "acme" / name
     good = file.read_text()
     replace(file, text)
-    stage.proxy.wait_for_log(rf"last good ones stay\s+{re.escape(str(file))}:{line}: ")
+    stage.proxy.wait_for_log(rf"last good rules stay in use\s+{re.escape(str(file))}:{line}: ")
     for kind in ("refused", "seat"):
         alias = stage.alias("pair")
         stage.play(alias, {"a": json_reply(400, error(kind)), "b": CHAT.answers()})
@@ -370,7 +370,7 @@ def test_o02_a_broken_file_leaves_the_last_good_rules(
         assert stage.order(alias) == ["a", "b"]
     replace(file, good)
     reloaded(stage, 1)
-    assert stage.proxy.log_text().count("last good ones stay") == 1
+    assert stage.proxy.log_text().count("last good rules stay in use") == 1
 
 
 def test_drafts_are_logged_and_never_acted_on(perform: Perform, folder: Path) -> None:
@@ -425,7 +425,7 @@ def test_o02_a_folder_that_others_can_write_later(perform_often: Callable[[], St
     stage = perform_often()
     (folder / "acme").chmod(0o777)
     (folder / "acme" / "refused.yaml").touch()
-    stage.proxy.wait_for_log(r"last good ones stay\s+\S+: its folder can be written by others")
+    stage.proxy.wait_for_log(r"last good rules stay in use\s+\S+: its folder can be written by others")
     alias = stage.alias("pair")
     stage.play(alias, {"a": json_reply(400, error("refused")), "b": CHAT.answers()})
     assert stage.call(CHAT, alias).status == 200

@@ -122,7 +122,7 @@ def test_claude_code_needs_no_login(home: Home, upstream_here: Upstream) -> None
     (home.path / "claude").write_text(CLAUDE)
     (home.path / "claude").chmod(0o700)
     done = home.understudy("run", "--", "./claude")
-    assert (done.stdout, done.stderr) == (b"<understudy:none> 200 400\n", b"")
+    assert (done.stdout, done.stderr) == (b"<understudy:none> 200 404\n", b"")
     assert not [seen for seen in upstream_here.seen if "understudy" in str(seen.headers) + seen.path]
 
 
