@@ -234,9 +234,7 @@ def test_j05_another_model_answers_on_that_credential(play: Stage, stream: bool)
 def test_j06_learned_signatures_by_command(play: Stage, shell: Shell, folder: Path) -> None:
     """J06: listed, explained, drafted as a rule, in the state file, deleted; no word of the prompt, no secret."""
     alias = play.alias("pair")
-    echo = (
-        f"Seat 4711 has no {word(alias)} for {PROMPT} of {TOOL} and sk-test-a-0123456789abcdef, see https://x.example/y"
-    )
+    echo = f"Seat 471108154711 has no {word(alias)} for {PROMPT} of {TOOL} and sk-test-a-0123456789abcdef, see https://x.example/y"
     play.play(alias, {name: json_reply(400, {"error": {"message": echo, "type": "seat_error"}}) for name in "ab"})
     asked = json.dumps({"model": alias, "messages": [{"role": "user", "content": PROMPT}]}).encode()
     assert play.call(CHAT, alias, body=asked).status == 400
@@ -257,7 +255,9 @@ def test_j06_learned_signatures_by_command(play: Stage, shell: Shell, folder: Pa
     listed = json.dumps(shell.json("learned"))
     assert abs(next(each for each in json.loads(state)["learned"] if each["id"] == identity)["until"]) > HOUR
     for kept in (said, shown, draft, text, state, listed):
-        assert [each for each in ("aldebaran", "walrus", "purple", "takeover", "4711") if each in kept.lower()] == []
+        assert [
+            each for each in ("aldebaran", "walrus", "purple", "takeover", "471108154711") if each in kept.lower()
+        ] == []
         assert not any(secret in kept for secret in (TOOL, "sk-test"))
     status, gone = shell("learned", "forget", identity)
     assert (status, gone.startswith(f"forgotten: {identity}")) == (0, True)
