@@ -14,6 +14,7 @@ and not on the flows.
 from __future__ import annotations
 
 import json
+from asyncio import Future
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +76,13 @@ class _Mitmweb(app.IndexHandler):
     """mitmweb's own page with a link to ours: it has no place for pages of addons."""
 
     @override
-    def get(self) -> None:
-        before, end, after = self.render_string("../index.html").decode().rpartition("</body>")
-        self.finish(f"{before}{LINK if end else ''}{end}{after}")
-
-    post = get  # the login form
+    def render(self, template_name: str, **kwargs: Any) -> Future[None]:
+        text = self.render_string(template_name, **kwargs).decode()
+        if template_name == "login.html":
+            return self.finish(text)
+        # Releases of mitmproxy keep it in different folders.
+        before, end, after = text.rpartition("</body>")
+        return self.finish(f"{before}{LINK if end else ''}{end}{after}")
 
 
 class _Page(app.IndexHandler):
