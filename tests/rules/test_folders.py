@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rule_files import GOOD, write
 from understudy.codec.yaml_nodes import RuleError
 from understudy.model.verdict import Label
 from understudy.replies.reply import Reply
@@ -27,28 +28,6 @@ from understudy.rules.folders import (
 from understudy.rules.near_misses import faults
 from understudy.rules.phrases import BUILT_IN
 from understudy.rules.ruleset import Ruleset
-
-GOOD = """\
-id: vendor/thing
-label: model_unsupported
-about: Why.
-source: https://vendor.example/docs
-status: stable
-when:
-  code: gone
-examples:
-  matches:
-    - {status: 404, body: {error: {code: gone}}}
-  near_misses:
-    - {status: 404, body: {error: {code: here}}}
-"""
-
-
-def write(folder: Path, text: str, name: str = "vendor/thing.yaml") -> Path:
-    file = folder / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, "utf-8")
-    return file
 
 
 def named(identity: str, unless: str = "") -> str:

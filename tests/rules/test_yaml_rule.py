@@ -10,34 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.rule_files import GOOD, write
 from understudy.codec.yaml_nodes import RuleError
 from understudy.model.verdict import Label, Scope, Then
 from understudy.replies.reply import Reply
 from understudy.rules.folders import shipped_vocabulary
 from understudy.rules.ruleset import Rule, Status
 from understudy.rules.yaml_rule import read_rule
-
-GOOD = """\
-id: vendor/thing
-label: model_unsupported
-about: Why.
-source: https://vendor.example/docs
-status: stable
-when:
-  code: gone
-examples:
-  matches:
-    - {status: 404, body: {error: {code: gone}}}
-  near_misses:
-    - {status: 404, body: {error: {code: here}}}
-"""
-
-
-def write(folder: Path, text: str, name: str = "vendor/thing.yaml") -> Path:
-    file = folder / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, "utf-8")
-    return file
 
 
 def load_file(file: Path, folder: Path) -> Rule:
