@@ -77,7 +77,7 @@ class Understudy:
         self.unmask_logs: Callable[[], None] = lambda: None
         self.leave_shortcuts: list[Callable[[], None]] = []
         self.presence = Presence()
-        self.keeper = StateKeeper(self.engine.suspensions)
+        self.keeper = StateKeeper(self.engine.suspensions, [self.tallies.usage])
         self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
         self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
         self.server = ControlServer(answers(self.control))

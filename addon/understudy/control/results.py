@@ -8,6 +8,7 @@ from enum import StrEnum
 from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.status import Entry, Explanation
+from understudy.control.usage import UsageReport
 
 
 class Outcome(StrEnum):
@@ -77,4 +78,5 @@ class Several[T]:
     results: tuple[T, ...]
 
 
-type Result = Overview | Several[Explanation] | Several[Pick] | Suspended | Resumed | Probed | Reloaded | LearnedResult
+type Changed = Suspended | Resumed | Probed | Reloaded
+type Result = Overview | Several[Explanation] | Several[Pick] | Changed | LearnedResult | UsageReport

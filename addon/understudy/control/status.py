@@ -5,15 +5,18 @@ Times are Unix times, and seconds from now. Nothing here changes anything: no tu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.failover import DEFAULTS, Lineup, Request, Selector
+from understudy.control.usage import Spent, spent_of
+from understudy.failover import DEFAULTS, Lineup, Request, Selector, own_name
 from understudy.inspection import UNTRIED, Tallies, Tally
-from understudy.model import Candidate, Key, Scope, Strategy, Suspension, keys_of, printable
-from understudy.suspensions import Suspensions
+from understudy.inspection.tallies import STEP
+from understudy.inspection.usage import Place, Row
+from understudy.model import Candidate, Key, Scope, Strategy, Suspension, key_of, keys_of, printable
+from understudy.suspensions import Pace, Suspensions
 
 MOST_ENTRIES = 1000
 """How many suspensions are told; of more, their number."""
@@ -63,7 +66,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A candidate of a route. ``place``: in the order in which they are asked, from 1."""
+    """A candidate of a route. ``place``: in the order in which they are asked, from 1.
+
+    ``pace``: its times to the first event of streams, or of plain replies where it had no stream; None: not known.
+    ``speed``: tokens of output per second. ``hour``: [number, answered, failed] for each step of five minutes of the
+    last hour in which anything was, ``failed_hour`` the failures together. ``today``: the tokens of today. ``served``:
+    the model that its replies named last, where that was another one than was sent.
+    """
 
     place: int
     credential: str
@@ -76,6 +85,12 @@ class Standing:
     tally: Tally = UNTRIED
     priority: int = 1
     weight: int = 1
+    pace: Pace | None = None
+    speed: float | None = None
+    hour: Sequence[Sequence[int]] = ()
+    failed_hour: int = 0
+    today: Spent | None = None
+    served: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +164,9 @@ def explain(request: Request, lineup: Lineup, selector: Selector, tallies: Talli
     """Who can answer for an alias, who cannot, and why."""
     now = selector.suspensions.clock()
     selector.suspensions.expire()
+    step, today = int((now + ahead_of(selector.suspensions.clock)) // STEP), tallies.usage.today()
     candidates = tuple(
-        _standing(place, member, request, lineup, selector, tallies.of(member.credential.name, member.model), now)
+        _standing(place, member, request, lineup, selector, tallies, now, step, today)
         for place, member in enumerate(_in_order(lineup), start=1)
     )
     left_out = len(lineup.members) - len(candidates)
@@ -179,9 +195,18 @@ def _by_turns(lineup: Lineup) -> Iterator[Candidate]:
 
 
 def _standing(
-    place: int, member: Candidate, request: Request, lineup: Lineup, selector: Selector, tally: Tally, now: float
+    place: int,
+    member: Candidate,
+    request: Request,
+    lineup: Lineup,
+    selector: Selector,
+    tallies: Tallies,
+    now: float,
+    step: int,
+    today: Mapping[Place, Row],
 ) -> Standing:
     suspensions = selector.suspensions
+    name, model = member.credential.name, printable(member.model)
     held = (key for key in keys_of(member) if suspensions.is_held(key))  # mostly none, and there may be thousands
     entries = (entry_of(suspensions, key, now) for key in held)
     because = tuple(entry for entry in entries if entry is not None)
@@ -193,16 +218,26 @@ def _standing(
         state = State.UNUSABLE
     elif lineup.is_single and because and selector.suspension_of(member, stated=True) is None:
         note = "asked all the same: the route has no other candidate"
+    lately = tallies.lately(name, member.model)
+    hour = lately.since(step) if lately.steps else ()
+    counted = today.get(Place(own_name(name), model, member.upstream.name)) if today else None
+    times, key = suspensions.first_events, key_of(member, Scope.CANDIDATE)
     return Standing(
         place,
-        member.credential.name,
-        printable(member.model),
+        name,
+        model,
         member.upstream.name,
         member.upstream.url,
         state,
         because,
         note,
-        tally,
+        tallies.of(name, member.model),
         lineup.choices[member].priority,
         lineup.choices[member].weight,
+        times.pace((key, True)) or times.pace((key, False)),
+        lately.speed,
+        hour,
+        sum(failed for _, _, failed in hour),
+        spent_of(counted, member.upstream.price(model)) if counted is not None else None,
+        lately.served,
     )

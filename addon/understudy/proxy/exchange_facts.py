@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.failover import LISTED, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
-from understudy.model import Candidate, Scope, Suspension, printable
+from understudy.model import Candidate, Scope, Suspension, Usage, printable
+
+if TYPE_CHECKING:
+    from understudy.proxy.listener import Measured
 
 KEY = "understudy"
 """Where it stands in a flow's metadata."""
+USAGE_KINDS = ("input", "output", "cached", "written", "reasoning")
+"""The kinds of tokens, as they are called wherever they are told."""
 NOTED_WAITS = 50
 """More waits than this no exchange should have; they are not listed."""
 
@@ -144,6 +149,25 @@ def catch_up(facts: Facts, exchange: Exchange) -> None:
     known = facts["tried"]
     known += [tried(exchange, outcome) for outcome in exchange.outcomes[len(known) :]]
     facts["attempts"] = len(known)
+
+
+def counts_of(usage: Usage) -> Facts:
+    """The tokens by kind, without those of which there are none."""
+    return {kind: count for kind in USAGE_KINDS if (count := getattr(usage, kind))}
+
+
+def measure(facts: Facts, measured: Measured) -> None:
+    """Add what the reply to an attempt took to what is known of it."""
+    tried, number = facts["tried"], measured.attempt.number
+    if number > len(tried):
+        return  # the tool went away before it had a verdict
+    entry = tried[number - 1]
+    if measured.usage is not None:
+        entry["usage"] = counts_of(measured.usage)
+    if measured.served:
+        entry["served_model"] = measured.served
+    if measured.lost:
+        entry["lost"] = True
 
 
 def of(metadata: Mapping[Any, Any]) -> Facts | None:

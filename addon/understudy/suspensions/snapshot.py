@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from understudy.codec.steady_clock import ahead_of
@@ -26,6 +27,7 @@ from understudy.suspensions.learned import MOST, Cause, Lesson, Signature
 VERSION = 1
 LONGEST = 400 * 24 * 3600.0
 """The longest suspension that is believed, in seconds: more than a hand may ask for."""
+_OWN = ("suspensions", "ladders", "learned")
 MOST_TEXT = 1000
 """Characters of a text that are read back."""
 
@@ -43,6 +45,8 @@ class Remembered:
     suspensions: tuple[tuple[Suspension, str], ...] = ()
     ladders: tuple[tuple[Key, Label, Rung, str], ...] = ()
     learned: tuple[tuple[Lesson, str], ...] = ()
+    sections: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """What others keep in the file, by name, as it was written."""
 
 
 def urls_of(pool: Pool) -> dict[tuple[bool, str], str]:
@@ -64,8 +68,12 @@ def encode(
     now: float,
     learned: Iterable[Lesson] = (),
     ahead: float = 0.0,
+    sections: Mapping[str, Sequence[dict[str, Any]]] = MappingProxyType({}),
 ) -> bytes:
-    """The text of a state file, in wall time. ``ahead``: seconds by which that is ahead of all the times given."""
+    """The text of a state file, in wall time. ``ahead``: seconds by which that is ahead of all the times given.
+
+    ``sections``: what others keep in it, in wall time already.
+    """
     running = (
         _suspension(each, urls[_place(each.key)], ahead)
         for each in suspensions
@@ -82,7 +90,9 @@ def encode(
         if _counts(key, label, urls)
     )
     head = f'{{"version": {VERSION}, "written": {json.dumps(now + ahead)},\n'
-    parts = f'"suspensions": [{_listed(running)}],\n"ladders": [{_listed(rungs)}],\n"learned": [{_listed(lessons)}]'
+    lists: dict[str, Iterator[dict[str, Any]]] = {"suspensions": running, "ladders": rungs, "learned": lessons}
+    lists |= {name: iter(rows) for name, rows in sections.items()}
+    parts = ",\n".join(f'"{name}": [{_listed(entries)}]' for name, entries in lists.items())
     return f"{head}{parts}}}\n".encode()
 
 
@@ -159,7 +169,8 @@ def decode(content: bytes) -> Remembered:
         learned = tuple(_read_lesson(each) for each in document.get("learned", ()))  # earlier releases learnt nothing
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StateError(f"an entry is damaged ({printable(repr(error), 100)})") from None
-    return Remembered(suspensions[:LIMIT], ladders[:LIMIT], learned[:MOST])
+    sections = {name: rows for name, rows in document.items() if name not in _OWN and isinstance(rows, list)}
+    return Remembered(suspensions[:LIMIT], ladders[:LIMIT], learned[:MOST], sections)
 
 
 def _read_key(entry: dict[str, Any]) -> Key:
