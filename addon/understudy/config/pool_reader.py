@@ -479,7 +479,7 @@ class PoolReader(SecretReader):
 
 
 def _price(value: Value) -> float | None:
-    return fields.number(value, 0, 1_000_000, "a price")
+    return fields.number(value, 0, 100_000, "units for a million tokens")
 
 
 def _misplaced(dialect: Dialect, host: str, base_path: str) -> tuple[str, str] | None:

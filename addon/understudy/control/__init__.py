@@ -24,9 +24,11 @@ __all__ = [
     "page",
     "presence",
     "registry",
+    "result_text",
     "running",
     "running_proxies",
     "server",
+    "usage",
     "workers",
     "write_atomically",
 ]

@@ -12,8 +12,7 @@ from enum import StrEnum
 from understudy.codec.steady_clock import ahead_of
 from understudy.control.usage import Spent, spent_of
 from understudy.failover import DEFAULTS, Lineup, Request, Selector, own_name
-from understudy.inspection import UNTRIED, Tallies, Tally
-from understudy.inspection.tallies import STEP
+from understudy.inspection import STEP, UNTRIED, Tallies, Tally
 from understudy.inspection.usage import Place, Row
 from understudy.model import Candidate, Key, Scope, Strategy, Suspension, key_of, keys_of, printable
 from understudy.suspensions import Pace, Suspensions

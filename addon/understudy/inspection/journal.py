@@ -181,7 +181,7 @@ class FlowJournal:
             self.served_by(flow, exchange, measured.attempt.number, measured.served)
         if measured.usage is not None:
             facts["usage"] = counts_of(measured.usage)
-        known.measure(facts, measured)
+        known.measure(facts, measured.attempt.number, measured.usage, measured.served, lost=False)
 
     def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The exchange is over. May be told twice."""
@@ -191,7 +191,7 @@ class FlowJournal:
         self._publish(exchange, flow)
         known.catch_up(facts, exchange)
         for lost in self._lost.pop(exchange, ()):
-            known.measure(facts, lost)
+            known.measure(facts, lost.attempt.number, lost.usage, lost.served, lost=True)
         facts["seconds"] = self._since_begun(exchange)
         facts.setdefault("answer", None)
         self._tell(flow, facts)

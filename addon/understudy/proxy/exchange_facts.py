@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.failover import LISTED, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
 from understudy.model import Candidate, Scope, Suspension, Usage, printable
-
-if TYPE_CHECKING:
-    from understudy.proxy.listener import Measured
 
 KEY = "understudy"
 """Where it stands in a flow's metadata."""
@@ -156,17 +153,17 @@ def counts_of(usage: Usage) -> Facts:
     return {kind: count for kind in USAGE_KINDS if (count := getattr(usage, kind))}
 
 
-def measure(facts: Facts, measured: Measured) -> None:
-    """Add what the reply to an attempt took to what is known of it."""
-    tried, number = facts["tried"], measured.attempt.number
+def measure(facts: Facts, number: int, usage: Usage | None, served: str, *, lost: bool) -> None:
+    """Add what the reply to an attempt took to what is known of it; see :class:`Measured`."""
+    tried = facts["tried"]
     if number > len(tried):
         return  # the tool went away before it had a verdict
     entry = tried[number - 1]
-    if measured.usage is not None:
-        entry["usage"] = counts_of(measured.usage)
-    if measured.served:
-        entry["served_model"] = measured.served
-    if measured.lost:
+    if usage is not None:
+        entry["usage"] = counts_of(usage)
+    if served:
+        entry["served_model"] = served
+    if lost:
         entry["lost"] = True
 
 
