@@ -17,7 +17,7 @@ from understudy.control.learned import (
 )
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
-from understudy.control.status import Entry, Explanation, Standing, State
+from understudy.control.status import Entry, Explanation, Standing, Standings, State
 from understudy.control.usage import Spent, UsageReport, UsageRow
 from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
@@ -29,6 +29,29 @@ from understudy.suspensions import Cause
 def as_json(result: Result) -> str:
     """The result as one line of JSON; several results of the same kind are below ``results``."""
     return json.dumps(result, default=_fields)
+
+
+def overview_json(result: Overview, standings: Standings) -> str:
+    """As :func:`as_json`, for who looks again and again: candidates that have not changed are not written anew."""
+    routes = (
+        f'{_without(route, "lineups")}, "lineups": [{", ".join(_lineup(each, standings) for each in route.lineups)}]}}'
+        for route in result.routes
+    )
+    return f'{_without(result, "routes")}, "routes": [{", ".join(routes)}]}}'
+
+
+def _lineup(lineup: Explanation, standings: Standings) -> str:
+    candidates = ", ".join(standings.text(each, _dumped) for each in lineup.candidates)
+    return f'{_without(lineup, "candidates")}, "candidates": [{candidates}]}}'
+
+
+def _dumped(value: object) -> str:
+    return json.dumps(value, default=_fields)
+
+
+def _without(value: Any, member: str) -> str:
+    """A value as JSON without a member and without its last brace, so that the member can follow."""
+    return _dumped({name: each for name, each in _fields(value).items() if name != member})[:-1]
 
 
 def _fields(value: Any) -> dict[str, object]:

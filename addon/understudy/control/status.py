@@ -5,9 +5,10 @@ Times are Unix times, and seconds from now. Nothing here changes anything: no tu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.control.usage import Spent, spent_of
@@ -19,6 +20,8 @@ from understudy.suspensions import Pace, Suspensions
 
 MOST_ENTRIES = 1000
 """How many suspensions are told; of more, their number."""
+MOST_KEPT = 4000
+"""How many candidates are kept as they were told last."""
 MOST_CANDIDATES = 200
 """How many candidates of a route are told; of more, their number."""
 
@@ -159,19 +162,82 @@ def held(suspensions: Suspensions) -> tuple[tuple[Entry, ...], int]:
     return told, max(0, len(found) - MOST_ENTRIES)
 
 
-def explain(request: Request, lineup: Lineup, selector: Selector, tallies: Tallies) -> Explanation:
-    """Who can answer for an alias, who cannot, and why."""
-    now = selector.suspensions.clock()
-    selector.suspensions.expire()
-    step, today = int((now + ahead_of(selector.suspensions.clock)) // STEP), tallies.usage.today()
-    candidates = tuple(
-        _standing(place, member, request, lineup, selector, tallies, now, step, today)
-        for place, member in enumerate(_in_order(lineup), start=1)
-    )
+class Standings:
+    """Candidates as they were told last, and as JSON: of thousands only a few have changed since a look before.
+
+    Kept are those of whom nothing runs out: that are free, without a note. ``written(standing)`` makes the text.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str, str, str, str], tuple[Candidate, tuple[object, ...], Standing]] = {}
+        self._texts: dict[int, str] = {}
+        self._held: dict[Scope, set[tuple[str, str]]] = {scope: set() for scope in Scope}
+
+    def look(self, suspensions: Suspensions) -> None:
+        """A look begins: note what is held, so that not every candidate has to be looked up three times."""
+        self._held = {scope: set() for scope in Scope}
+        for key in suspensions.known():
+            self._held[key.scope].add((key.name, key.model))
+
+    def _is_held(self, member: Candidate) -> bool:
+        name, held = member.credential.name, self._held
+        return (
+            (name, member.model) in held[Scope.CANDIDATE]
+            or (name, "") in held[Scope.CREDENTIAL]
+            or (member.upstream.name, "") in held[Scope.UPSTREAM]
+        )
+
+    def of(
+        self, lineup: Lineup, member: Candidate, state: tuple[object, ...], make: Callable[[], Standing]
+    ) -> Standing:
+        """The standing of a member, made anew unless ``state`` is as it was."""
+        key = lineup.route.pattern, lineup.alias, lineup.dialect, member.credential.name, member.model
+        known, is_held = self._kept.get(key), self._is_held(member)
+        if known is not None:
+            if known[0] is member and known[1] == state and not is_held:
+                return known[2]
+            self._texts.pop(id(known[2]), None)
+            del self._kept[key]
+        made = make()
+        if made.state is State.FREE and not made.because and not made.note:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+                self._texts.clear()
+            self._kept[key] = member, state, made
+            self._texts[id(made)] = ""
+        return made
+
+    def text(self, standing: Standing, write: Callable[[Standing], str]) -> str:
+        """The standing as JSON. What is kept is known by its place in memory, which is not given away meanwhile."""
+        known = self._texts.get(id(standing))
+        if known is None:
+            return write(standing)
+        if not known:
+            known = self._texts[id(standing)] = write(standing)
+        return known
+
+
+def explain(
+    request: Request, lineup: Lineup, selector: Selector, tallies: Tallies, standings: Standings | None = None
+) -> Explanation:
+    """Who can answer for an alias, who cannot, and why. ``standings``: those of an earlier look."""
+    suspensions = selector.suspensions
+    now = suspensions.clock()
+    suspensions.expire()
+    wall = now + ahead_of(suspensions.clock)
+    step, today = int(wall // STEP), tallies.usage.today()
+    candidates: list[Standing] = []
+    state = (step, tallies.usage.day(wall), *request.blocked.items())
+    for place, member in enumerate(_in_order(lineup), start=1):
+        make = partial(_standing, place, member, request, lineup, selector, tallies, now, step, today)
+        changes = tallies.lately(member.credential.name, member.model).changes
+        candidates.append(
+            standings.of(lineup, member, (place, changes, *state), make) if standings is not None else make()
+        )
     left_out = len(lineup.members) - len(candidates)
     route, shown = lineup.route, now + ahead_of(selector.suspensions.clock)
     return Explanation(
-        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, shown, candidates, left_out
+        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, shown, tuple(candidates), left_out
     )
 
 

@@ -69,6 +69,8 @@ class Lately:
     steps: deque[list[int]] = field(default_factory=lambda: deque(maxlen=STEPS + 1))
     speeds: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=MEASURED))
     served: str = ""
+    changes: int = 0
+    """Differs when anything was counted for the candidate."""
 
     def count(self, step: int, *, failed: bool) -> None:
         """An attempt was judged in this step."""
@@ -282,10 +284,11 @@ class Tallies:
         place = Place(own_name(name), model, candidate.upstream.name)
         session, another = exchange.request.session, bool(measured.served)
         self.usage.add(place, session, usage, another=another, lost=measured.lost)
+        lately = self._late((name, candidate.model))
         if measured.seconds is not None and usage is not None and usage.output:
-            self._late((name, candidate.model)).speeds.append((usage.output, measured.seconds))
+            lately.speeds.append((usage.output, measured.seconds))
         if another:
-            self._late((name, candidate.model)).served = measured.served
+            lately.served = measured.served
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -331,6 +334,7 @@ class Tallies:
 
     def _late(self, key: tuple[str, str]) -> Lately:
         found = self._lately.pop(key, None) or Lately()
+        found.changes += 1
         self._lately[key] = found  # the latest last
         if len(self._lately) > MOST_CANDIDATES:
             del self._lately[next(iter(self._lately))]
