@@ -177,7 +177,7 @@ def test_q05_a_candidate_says_how_fast_it_was(desk: Desk) -> None:
     desk.engine.suspensions.first_events.spoke((key("home"), False), 4.0)
     lately = desk.tallies._late(("work", "gpt-5"))
     lately.count(int(desk.clock.now // 300), failed=True)
-    lately.speeds.append((100, 2.0))
+    lately.add_speed(100, 2.0)
     lately.served = "gpt-5-mini"
     text = desk.text("explain gpt-5")
     said = "first event after 2.0s (95 %: 9.0s), 50 tokens/s, 1 failed in the last hour, today 1,000,000 tokens in"

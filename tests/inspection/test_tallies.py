@@ -13,6 +13,7 @@ from understudy.failover.exchange import Exchange
 from understudy.failover.steps import Attempt, Release
 from understudy.inspection import tallies as module
 from understudy.inspection.tallies import (
+    MEASURED,
     MOST_EXCHANGES,
     QUIET,
     STEP,
@@ -270,9 +271,13 @@ def test_q05_the_speed_is_that_of_the_last_streams(book: Book) -> None:
         book.tallies.measured(exchange, measured(exchange, Usage(1, tokens), seconds=seconds))
     assert book.tallies.lately("a", "m1").speed == 50.0
     other = Lately()
-    other.speeds.append((100, 0.01))
+    other.add_speed(100, 0.01)
     assert other.speed is None
     assert Lately().speed is None
+    for _ in range(MEASURED):
+        other.add_speed(20, 1.0)
+    assert len(other.speeds) == MEASURED
+    assert [other.speed] == [20.0]
 
 
 def test_q03_q04_what_a_reply_took_is_counted_for_its_candidate(book: Book) -> None:

@@ -46,7 +46,7 @@ def _lineup(lineup: Explanation, standings: Standings) -> str:
 
 
 def _dumped(value: object) -> str:
-    return json.dumps(value, default=_fields)
+    return _ENCODER.encode(value)
 
 
 def _without(value: Any, member: str) -> str:
@@ -57,6 +57,9 @@ def _without(value: Any, member: str) -> str:
 def _fields(value: Any) -> dict[str, object]:
     """A value of ours; several times faster than ``asdict``, and there may be thousands."""
     return {name: getattr(value, name) for name in value.__slots__}
+
+
+_ENCODER = json.JSONEncoder(default=_fields)
 
 
 def as_lines(result: Result, prefix: str) -> list[str]:

@@ -62,12 +62,14 @@ class Lately:
     """What a candidate did in the last hour, and how fast it was.
 
     ``steps``: [number, answered, failed] of each step of five minutes in which anything was; the number is that of the
-    step since the beginning of Unix time. ``served``: the model that a reply named last, where that was another one
-    than was sent.
+    step since the beginning of Unix time. ``made`` and ``took``: tokens and seconds of all ``speeds``. ``served``: the
+    model that a reply named last, where that was another one than was sent.
     """
 
     steps: deque[list[int]] = field(default_factory=lambda: deque(maxlen=STEPS + 1))
-    speeds: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=MEASURED))
+    speeds: deque[tuple[int, float]] = field(default_factory=deque)
+    made: int = 0
+    took: float = 0.0
     served: str = ""
     changes: int = 0
     """Differs when anything was counted for the candidate."""
@@ -87,11 +89,18 @@ class Lately:
         """The steps of the hour that ends with this one, the earliest first."""
         return [each for each in self.steps if step - STEPS < each[0] <= step]
 
+    def add_speed(self, tokens: int, seconds: float) -> None:
+        """A stream has made so many tokens of output in so many seconds."""
+        self.speeds.append((tokens, seconds))
+        self.made, self.took = self.made + tokens, self.took + seconds
+        if len(self.speeds) > MEASURED:
+            tokens, seconds = self.speeds.popleft()
+            self.made, self.took = self.made - tokens, self.took - seconds
+
     @property
     def speed(self) -> float | None:
         """Tokens of output per second over the last streams, None where that cannot be told."""
-        seconds = sum(each for _, each in self.speeds)
-        return sum(tokens for tokens, _ in self.speeds) / seconds if seconds >= LEAST_SECONDS else None
+        return round(self.made / self.took, 1) if self.took >= LEAST_SECONDS else None
 
 
 QUIET = Lately()
@@ -286,7 +295,7 @@ class Tallies:
         self.usage.add(place, session, usage, another=another, lost=measured.lost)
         lately = self._late((name, candidate.model))
         if measured.seconds is not None and usage is not None and usage.output:
-            lately.speeds.append((usage.output, measured.seconds))
+            lately.add_speed(usage.output, measured.seconds)
         if another:
             lately.served = measured.served
 

@@ -66,7 +66,7 @@ class FirstEvents[K]:
         ordered = sorted(times)
         if len(self._paces) >= 2 * CANDIDATES:
             self._paces.clear()
-        found = self._paces[key] = Pace(_share(ordered, 0.5), _share(ordered, 0.95), len(ordered))
+        found = self._paces[key] = Pace(round(_share(ordered, 0.5), 3), round(_share(ordered, 0.95), 3), len(ordered))
         return found
 
 
