@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from understudy.codec.body_text import ERROR_EVENTS, MAX_PARSED, frames, parse
@@ -129,8 +130,9 @@ def _own_error(fields: dict[Any, Any], depth: int, visits: _Visits) -> Iterator[
     plain = fields.get("error")
     texts = [value for key in _MESSAGE_KEYS if isinstance(value := fields.get(key), str) and value.strip()]
     if isinstance(plain, str) and plain.strip():
-        if texts and not re.search(r"\s", plain.strip()):
-            code = code or plain.strip()[:200]  # {"error": "invalid_request", "error_description": "..."}
+        word = plain.strip()
+        if texts and (not re.search(r"\s", word) or word.lower() in _REASONS):
+            code = code or word[:200]  # {"error": "invalid_request", "error_description": "..."}, or NestJS: "Not Found"
         else:
             texts.insert(0, plain)
     message = texts[0] if texts else ""
@@ -144,8 +146,12 @@ def _own_error(fields: dict[Any, Any], depth: int, visits: _Visits) -> Iterator[
     kind = "" if kind.lower() in ("error", "object") else kind
     if message or (code and code != "0") or (kind and depth):
         yield ErrorInfo(code, kind, _param(fields), message)
+    if len(texts) > 1 and texts[1] != texts[0]:
+        yield from _unwrap_text(texts[1], depth, visits)  # a general sentence, and beside it what really happened
 
 
+_REASONS = frozenset(status.phrase.lower() for status in HTTPStatus)
+"""What a status is called: beside a message, such a text says nothing more."""
 _CODE_AS_MESSAGE = re.compile(r"[A-Za-z]{1,40}(?:_[A-Za-z]{1,40}){1,6}")
 """A message that is nothing but a code: ``context_length_exceeded``."""
 
@@ -240,7 +246,8 @@ def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
     elif isinstance(choices, list) and choices and isinstance(choices[0], dict):
         yield from _failed_choice(choices[0])
     elif not any(fields.get(key) for key in _PAYLOAD_KEYS):
-        refused = fields.get("success") is False or fields.get("status") in ("error", "failure", "failed")
+        status = fields.get("status")
+        refused = fields.get("success") is False or status in ("error", "failure", "failed") or _is_error_status(status)
         if (isinstance(text, str) and text and (refused or code not in _FINE)) or (
             _says_something(fields.get("errors"))
         ):
@@ -248,6 +255,13 @@ def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
 
 
 _FINE: tuple[object, ...] = (None, 0, "0", 200, "200", "", "ok", "OK", "success", "Success", False)
+
+
+def _is_error_status(status: object) -> bool:
+    """Whether a field called ``status`` holds a number from 400 to 599, or its digits."""
+    if isinstance(status, str) and len(status) == 3 and status.isdecimal():
+        status = int(status)
+    return isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600
 
 
 def _says_something(value: object) -> bool:

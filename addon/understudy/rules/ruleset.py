@@ -45,7 +45,7 @@ NO_ANSWER = "builtin/no_answer"
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
     b'"error', b'"Error', b'"base_resp"', b'"blockReason"', b'"code"', b'"success"', b'"failed"', b'"failure"',
-    b'"response.failed"', b'"ERROR"', b"data: error", b"data:error", b"data: Error", b"data: exception",
+    b'"response.failed"', b'"ERROR"', b'"msg"', b"data: error", b"data:error", b"data: Error", b"data: exception",
 )  # fmt: skip
 
 
