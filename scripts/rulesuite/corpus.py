@@ -4,7 +4,7 @@
 
 Each line of the file is an object with `host`, `api`, `request_model`, `stream`, `status`, `headers`, `body`, `label`.
 Prints the confusion matrix of labels and precision and recall of model_unsupported; `--show` lists what was missed.
-`--general` leaves the vendors' own rules out: what is then judged is judged as the reply of a vendor that no rule knows.
+`--general` leaves the vendors' own rules out: each reply is judged as that of a vendor that no rule knows.
 `--worlds` plays each reply through the real decision core, once with another candidate that answers, once with others
 that say the same; it prints how often the call was rescued, the candidates spared, and the tool told what it should be.
 """

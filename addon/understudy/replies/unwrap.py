@@ -105,7 +105,9 @@ def _unwrap(value: object, depth: int = 0, visits: _Visits | None = None) -> Ite
         case dict():
             if not _INNER.isdisjoint(value):
                 for key in _INNER_KEYS:
-                    inner = value.get(key)
+                    if key not in value:
+                        continue
+                    inner = value[key]
                     if isinstance(inner, (dict, list)) or (key == "raw" and isinstance(inner, str)):
                         yield from _unwrap(inner, depth + 1, visits)
             if isinstance(inner := value.get("args"), dict) and ("error_type" in value or "errorType" in value):
@@ -128,11 +130,14 @@ def _own_error(fields: dict[Any, Any], depth: int, visits: _Visits) -> Iterator[
     """What an error object says itself, after what it carries as text inside its message."""
     code, kind = _first_word(fields, _CODE_KEYS), _first_word(fields, _TYPE_KEYS).rpartition("#")[2]
     plain = fields.get("error")
-    texts = [value for key in _MESSAGE_KEYS if isinstance(value := fields.get(key), str) and value.strip()]
+    texts = [
+        value for key in _MESSAGE_KEYS if key in fields and isinstance(value := fields[key], str) and value.strip()
+    ]
     if isinstance(plain, str) and plain.strip():
         word = plain.strip()
         if texts and (not re.search(r"\s", word) or word.lower() in _REASONS):
-            code = code or word[:200]  # {"error": "invalid_request", "error_description": "..."}, or NestJS: "Not Found"
+            # {"error": "invalid_request", "error_description": "..."}, or a framework's name of a status: "Not Found"
+            code = code or word[:200]
         else:
             texts.insert(0, plain)
     message = texts[0] if texts else ""
@@ -158,7 +163,9 @@ _CODE_AS_MESSAGE = re.compile(r"[A-Za-z]{1,40}(?:_[A-Za-z]{1,40}){1,6}")
 
 def _first_word(fields: dict[Any, Any], keys: Iterable[str]) -> str:
     for key in keys:
-        value = fields.get(key)
+        if key not in fields:
+            continue
+        value = fields[key]
         if isinstance(value, str) and value.strip():
             return value.strip()[:200]
         if isinstance(value, int) and not isinstance(value, bool) and key not in ("type", "status", "title", "name"):
