@@ -76,6 +76,7 @@ class Break(Enum):
     CLOSE = "close"  # a TCP close, over TLS with its closing alert
     RESET = "reset"  # a TCP reset
     STREAM = "stream"  # HTTP/2: only this stream is reset; HTTP/1.1: as CLOSE
+    GOAWAY = "goaway"  # HTTP/2: a GOAWAY with an error, then as CLOSE; HTTP/1.1: as CLOSE
 
 
 class Channel(ABC):
