@@ -203,10 +203,12 @@ def sse(
     return behave
 
 
-def drop_before_headers(how: Break = Break.CLOSE) -> Behaviour:
-    """Break off without a byte of a reply."""
+def drop_before_headers(how: Break = Break.CLOSE, *, gate: Gate | None = None) -> Behaviour:
+    """Break off without a byte of a reply, once ``gate`` is open."""
 
     async def behave(channel: Channel, seen: Seen) -> None:
+        if gate:
+            await gate.passed()
         await channel.break_off(how)
 
     return behave
