@@ -26,7 +26,12 @@ def add(commands: Any) -> None:
     """Add them to the sub-commands of ``understudy``."""
     common = which_proxy()
     alias = argparse.ArgumentParser(add_help=False)
-    alias.add_argument("words", nargs="+", metavar="ALIAS [DIALECT]", help="what the tool asks for")
+    alias.add_argument(
+        "words",
+        nargs="+",
+        metavar="ALIAS [DIALECT] [for USER]",
+        help="what the tool asks for, and which user of the proxy",
+    )
     forms = "`CREDENTIAL MODEL`, `credential NAME`, `upstream NAME`"
     for name, parents, text in (
         ("status", [common], "what a running proxy has suspended, until when and why"),

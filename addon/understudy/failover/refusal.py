@@ -77,9 +77,10 @@ def refuse(
             _line(request, lineup, member, _running(lineup, selector, member), outcomes, excluded >> position & 1, now)
             for position, member in enumerate(lineup.members[:LISTED])
         ),
+        *(f"- {member}: {request.not_theirs}" for member in lineup.closed[: max(0, LISTED - len(lineup.members))]),
     ]
-    if len(lineup.members) > LISTED:
-        lines.append(f"- and {len(lineup.members) - LISTED} more")
+    if (known := len(lineup.members) + len(lineup.closed)) > LISTED:
+        lines.append(f"- and {known - LISTED} more")
     return Refuse(status, "\n".join(lines), retry_after)
 
 

@@ -21,6 +21,7 @@ from typing import override
 
 from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration
 from understudy.failover.memory import Plan
+from understudy.flows.traits import text_of
 from understudy.model import Candidate, Label, Pool, printable
 from understudy.proxy.engine import Engine, Intake
 from understudy.requests.rewrite import Stash
@@ -131,7 +132,7 @@ class WhatIf:
         snapshot = self.engine.snapshot
         assert snapshot is not None
         intake = Intake(snapshot, call.recognised, Stash())
-        plan = self.engine.plan(intake, call.request)
+        plan = self.engine.plan(intake, call.request, text_of(call.facts, "user"))
         if plan is None:
             return Played(call, End.UNROUTED)
         exchange = self.engine.exchange(intake, plan, call.request, {})
