@@ -31,7 +31,7 @@ REFUSALS = 256
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A real refusal of a model as the tool got it, decoded, for those who ask while nobody can be asked (F17)."""
+    """A real refusal of a model as the tool got it, decoded, for calls while no candidate can be asked (F17)."""
 
     status: int
     content_type: str
@@ -116,7 +116,7 @@ class Memory:
             self.refusals[_asked_for(exchange)] = refusal
 
     def last_refusal(self, exchange: Exchange) -> Refusal | None:
-        """The last refusal that somebody got who asked for the same."""
+        """The last refusal that a call for the same alias got."""
         return self.refusals.get(_asked_for(exchange))
 
 

@@ -198,7 +198,7 @@ class FlowJournal:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _facts_of(self, exchange: Exchange) -> Facts:
-        # Without began() nobody looks at them; whoever is told only half must not fail for it.
+        # Without began() they are not looked at; a listener that is told only half must not fail for it.
         self._begun.setdefault(exchange, self.clock())
         now = self.clock() + ahead_of(self.clock)
         return self._facts.setdefault(exchange, {"exchange": "", "time": now, "tried": []})

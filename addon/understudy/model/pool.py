@@ -71,7 +71,7 @@ class Mode(StrEnum):
 
 
 def printable(text: str, most: int = 200) -> str:
-    """A name that somebody else chose, fit for one line of a log: a tool may call its model what it likes.
+    """A name that a tool or a peer chose, fit for one line of a log: a tool may call its model what it likes.
 
     Line breaks could forge lines, escape sequences speak to the terminal, and lone surrogates cannot even be printed.
     """

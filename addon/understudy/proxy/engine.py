@@ -327,7 +327,7 @@ class Engine:
     ) -> str:
         """Why a call is refused before its body is read (law 10); "" when it is to be read.
 
-        To tell a call without a route, which would pass untouched, its body has to be read. That is done for anybody
+        To tell a call without a route, which would pass untouched, its body has to be read. That is done for every tool
         as long as it is cheap, and for those who may spend the pool.
         """
         if intake.recognised is None:

@@ -86,7 +86,7 @@ def skipped(exchange: Exchange) -> list[Facts]:
         if why:
             name = {"credential": member.credential.name, "model": printable(member.model)}
             found.append({**name, "why": why, "brief": brief, "place": place(exchange, member)})
-    # Behind all others: a call that the first of those answers that are for its user has passed nobody over.
+    # Behind all others: a call that the first of those answers that are for its user has passed no candidate over.
     for number, member in enumerate(lineup.closed[: LISTED - len(found)], 1):
         name, why = {"credential": member.credential.name, "model": printable(member.model)}, request.not_theirs
         found.append({**name, "why": why, "brief": why, "place": len(lineup.members) + number})

@@ -67,7 +67,7 @@ from understudy.requests import model_list, rewrite
 from understudy.requests.model_list import Listing
 
 LOOK_AGAIN = 1.0
-"""Seconds until somebody looks again for a candidate that can be asked as well, while none is free."""
+"""Seconds until the next look for a candidate that can be asked as well, while none is free."""
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 

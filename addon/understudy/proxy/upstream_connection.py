@@ -2,7 +2,7 @@
 
 A connection that is to carry a secret is made to the very scheme, host and port of its upstream, with a checked
 certificate, and within a bounded time (laws 8 and 10). An HTTP/1 upstream is read with less trust than mitmproxy has:
-heads that end, interim responses that are no replies, trailers that harm nobody. ``tests/test_contract.py`` says what
+heads that end, interim responses that are no replies, trailers that do no harm. ``tests/test_contract.py`` says what
 is used of mitmproxy.
 """
 
@@ -173,7 +173,7 @@ class Connecting:
 def in_hook(layer: Layer, server: Connection) -> bool:
     """Whether the task that connects for this layer is inside a hook of an addon, before or after connecting.
 
-    Ended there it would tell nobody, and the layer would wait for good: it has to be left alone.
+    Ended there it would raise no event, and the layer would wait for good: it has to be left alone.
     """
     paused = layer._paused
     opening = paused is not None and isinstance(paused.command, commands.OpenConnection)

@@ -79,7 +79,7 @@ class Lifeline:
         self._socket = socket.socket(fileno=int(environ[LIFELINE])) if LIFELINE in environ else None
 
     def ready(self, loop: asyncio.AbstractEventLoop, gone: Callable[[], None]) -> None:
-        """The worker serves. ``gone()`` is called when nobody is there any more."""
+        """The worker serves. ``gone()`` is called when that process has ended."""
         if self._socket is None:
             return
         own = self._socket

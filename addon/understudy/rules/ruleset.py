@@ -27,7 +27,7 @@ __all__ = ["OWN_HOPE", "OWN_MARK", "Rule", "Ruleset", "Speaker", "Status"]
 
 
 OWN_MARK = "x-understudy"
-"""The header on every answer that an understudy gives itself, so that nobody takes it for an upstream's failure."""
+"""The header on every answer that an understudy gives itself, so that no proxy takes it for an upstream's failure."""
 OWN_HOPE = 2
 """Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
 FAULT_RULES = {
@@ -154,7 +154,7 @@ class Ruleset:
 
 
 HOURS, WEEK = 3600.0, 8 * 86400.0
-"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour. What is longer
+"""Seconds. A limit that asks for so long a wait is a quota: no vendor asks to slow down for an hour. What is longer
 than a window of a week is no window, and believed no more than before (L03)."""
 
 

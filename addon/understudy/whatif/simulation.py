@@ -6,7 +6,7 @@ it on the wire. Only the clock is the flows' own, and a reply is not fetched but
 - what a candidate was recorded to say in this exchange is what it says;
 - where it is not recorded who spoke, or none of them is a candidate any more, the first recorded reply stands for the
   candidate that is asked first;
-- of every other candidate nobody knows what it would have said, and the exchange ends there, open.
+- of every other candidate it is unknown what it would have said, and the exchange ends there, open.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ REMEMBERED_ANSWERS = 200
 
 
 class Clock:
-    """The time of the flows: it goes on when somebody says so, and never back."""
+    """The time of the flows: it goes on when it is told to, and never back."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -194,7 +194,7 @@ class WhatIf:
 def _reply_of(
     candidate: Candidate, left: list[RecordedAttempt], members: tuple[Candidate, ...], *, first: bool
 ) -> tuple[RecordedAttempt | None, bool]:
-    """What this candidate says, and whether it was recorded of somebody else."""
+    """What this candidate says, and whether it was recorded of another candidate."""
     for attempt in left:
         if _spoke(candidate, attempt):
             return attempt, False

@@ -15,8 +15,8 @@ from understudy.whatif.result import End, Played
 KINDS = 50
 """How many different unknown errors and suspended keys are told apart in the sum."""
 ASSUMPTIONS = (
-    "Where the file does not say who spoke, or names nobody of the route, its first reply stands for whoever is first.",
-    "A later candidate says what it was recorded to say in the same exchange; of the others nobody knows: `open`.",
+    "Where the file names no candidate of the route, its first reply stands for the candidate that is asked first.",
+    "A later candidate says what it was recorded to say in the same exchange; that of others is unknown: `open`.",
     "Waits, hints and suspensions follow the times of the flows. Limits on silence are not played.",
 )
 
