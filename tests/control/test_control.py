@@ -413,7 +413,7 @@ def test_o04_probe_lets_the_next_request_ask(desk: Desk) -> None:
 
 def test_probe_of_what_is_free_changes_nothing(desk: Desk) -> None:
     """And says so."""
-    assert desk.text("probe work gpt-5") == "candidate work gpt-5 is not suspended: requests ask it anyway"
+    assert desk.text("probe work gpt-5") == "candidate work gpt-5 is not suspended: calls go to it already"
     assert desk.asked("gpt-5") == "work"
 
 
@@ -456,11 +456,11 @@ def test_o04_explain_and_status_tell_what_was_counted(desk: Desk) -> None:
         ("explain gpt-5 openia", "no upstream speaks `openia`: did you mean `openai`?"),
         ("pick", "write `pick ALIAS [DIALECT] [for USER]`"),
         ("pick gpt-5 openai now", "write `pick"),
-        ("suspend", "what? Write `CREDENTIAL MODEL`"),
+        ("suspend", "a target is missing: write `CREDENTIAL MODEL`"),
         ("suspend work gpt-5 soon", "`soon` is no time"),
         ("resume", "or `all`"),
         ("resume work gpt-5 60", "too many words"),
-        ("probe", "what? Write `CREDENTIAL MODEL`"),
+        ("probe", "a target is missing: write `CREDENTIAL MODEL`"),
         ("probe work gpt-5 60", "too many words"),
         ("reload now", "write `reload`"),
     ],
@@ -523,7 +523,7 @@ def test_a_model_may_be_called_anything(desk: Desk) -> None:
 
 def test_a_time_beyond_the_calendar() -> None:
     """Says so instead of failing."""
-    assert clock_time(1e18, NOW) == "a time beyond the calendar"
+    assert clock_time(1e18, NOW) == "a time too far away to show"
     assert len(clock_time(NOW + 90_000, NOW)) == len("2024-05-01 14:03:20")
 
 

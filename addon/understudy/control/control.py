@@ -146,7 +146,7 @@ class Control:
         if list(words) == ["all"]:
             target, wanted, above = "all", keys, []
         elif not words:
-            raise ControlError(f"what? Write {FORMS}, or `all`")
+            raise ControlError(f"a target is missing: write {FORMS}, or `all`")
         else:
             key, rest = take_target(words, pool, keys)
             if rest:

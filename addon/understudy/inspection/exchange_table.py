@@ -20,7 +20,7 @@ COMPARED = {
     "undecided": "another candidate cannot tell",
     "known_candidate": "known to be its own fault",
     "known_request": "known, so no other candidate is asked",
-    "alike": "every candidate refuses alike",
+    "alike": "all candidates refuse alike",
 }
 """What became of an open verdict, in words."""
 WIDEST_NAME = 40

@@ -311,7 +311,9 @@ def compared(exchange: Exchange) -> list[str]:
                 lines.append(f"known by comparison: no other candidate is asked (signature {number})")
             case Compared.ALIKE:
                 span = duration(SHORT_STEP)
-                lines.append(f"every candidate refuses alike, so the request is suspected: {span} for each at most")
+                lines.append(
+                    f"all candidates refuse this request alike, so the request is suspected: {span} for each at most"
+                )
                 break
     return lines
 

@@ -275,7 +275,7 @@ class AttemptLayer(Layer):
         if rejected and value == rejected:
             raise SecretError(f"{source} printed the same secret again, which was rejected")
         if isinstance(source, CommandSecret) and call.now() >= call.exchange.deadline:
-            raise SecretError(f"{source} took all the time there was")
+            raise SecretError(f"{source} did not end in time")
         if isinstance(source, CommandSecret) and call.engine.identities.saw(candidate.credential.name, value):
             call.exchange.renewed()
         others = source.others() if isinstance(source, SigningSource) else ()

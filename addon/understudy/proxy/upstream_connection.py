@@ -163,7 +163,7 @@ class Connecting:
             if in_hook(outer, way):
                 waiting[:] = [each for each in waiting if each is not self._command]
                 self._parent.command_sources.pop(self._command, None)
-                late = GetHttpConnectionCompleted(self._command, (None, "an addon holds the connection up"))
+                late = GetHttpConnectionCompleted(self._command, (None, "an addon delays the connection"))
                 yield from self._parent.event_to_child(self._layer, late)
             else:
                 yield commands.CloseConnection(way)

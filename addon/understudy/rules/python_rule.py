@@ -79,7 +79,7 @@ class PythonRule:
 def _silent(rule: PythonRule, what: str) -> Verdict | None:
     if not rule._told:
         rule._told.append(what)
-        logger.error(f"understudy: {rule.path}: classify {what}: the rule is silent where it does (said once)")
+        logger.error(f"understudy: {rule.path}: classify {what}: the rule gives no label then (said once)")
     return None
 
 

@@ -72,7 +72,9 @@ def _settled(reply: Reply) -> Verdict | None:
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
-        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then, certain=False)
+        return Verdict(
+            Label.UNKNOWN, "builtin/understudy", "another understudy has no candidate left", then, certain=False
+        )
     if 300 <= reply.status < 400:
         return Verdict(Label.UNKNOWN, "builtin/redirect", f"HTTP {reply.status}: a redirect", certain=False)
     if reply.status < 400:

@@ -141,7 +141,7 @@ class Sharing:
             self._state = None
             return
         now = self.suspensions.clock()
-        self._state = SharingState(self._store.url, self._store.prefix, False, now, "it was not reached yet")
+        self._state = SharingState(self._store.url, self._store.prefix, False, now, "no connection was made yet")
         self._begin()
 
     def open(self) -> None:

@@ -242,7 +242,7 @@ class Link:
         try:
             return Meta((birth or b"").decode(), int(version or 0), int(epoch or 0), seconds + micros / 1_000_000)
         except ValueError:
-            raise StoreError("what it holds under this prefix is not ours") from None
+            raise StoreError("what it holds under this prefix was not written by understudy") from None
 
     async def suspend(self, changes: Sequence[tuple[str, float, str, int]]) -> list[int]:
         """Store suspensions: name, deadline in milliseconds of the server, record, and the epoch they were learnt in.

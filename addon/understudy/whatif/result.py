@@ -1,4 +1,4 @@
-"""How a recorded call ends with the pool and the rules of now, as a value, and the notes that it is made of."""
+"""How a recorded call ends with the current pool and rules, as a value, and the notes that it is made of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from understudy.whatif.recorder import RecordedAttempt, RecordedCall
 
 
 class End(StrEnum):
-    """How an exchange ends with the pool and the rules of now."""
+    """How an exchange ends with the current pool and rules."""
 
     ANSWERED = "answered"  # the first attempt already
     RESCUED = "rescued"  # after attempts that failed, by a recorded reply

@@ -1,4 +1,4 @@
-"""What would have happened: recorded calls through the real exchange, with the pool and rules of now and no network.
+"""What would have happened: recorded calls through the real exchange, with the current pool and rules, and no network.
 
 Nothing is imitated: candidates are picked, replies judged, suspensions kept and waits taken by the very code that does
 it on the wire. Only the clock is the flows' own, and a reply is not fetched but looked up among those recorded:

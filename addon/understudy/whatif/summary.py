@@ -89,7 +89,7 @@ class Summary:
         )
         if counts.strays:
             lines.append(f"attempts whose call is not near them in the file: {counts.strays}")
-        lines.append(f"errors that no rule knows: {sum(count for count, _ in self.unknown.values())}")
+        lines.append(f"errors that no rule recognises: {sum(count for count, _ in self.unknown.values())}")
         ranked = sorted(self.unknown.items(), key=lambda item: -item[1][0])
         lines += [f"  {count:6}  {kind} (first in {name})" for kind, (count, name) in ranked]
         if self.unknown:
