@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.failover import DEFAULTS, Lineup, Request, Selector
+from understudy.failover import DEFAULTS, Lineup, Request, Selector, own_name
 from understudy.inspection import UNTRIED, Tallies, Tally
 from understudy.model import Candidate, Key, Scope, Strategy, Suspension, keys_of, printable
 from understudy.suspensions import Suspensions
@@ -178,6 +178,14 @@ def _by_turns(lineup: Lineup) -> Iterator[Candidate]:
     yield from lineup.members_of(lineup.everyone & ~passed)
 
 
+def _whose(lineup: Lineup, member: Candidate) -> str:
+    """Which users of the proxy may use a candidate, "" where every call may; a route can name it more than once."""
+    route, name = lineup.route, own_name(member.credential.name)
+    lines = (each for each in route.choices if each.credential.name == name)
+    said = [route.whose(each) for each in lines if (each.model or lineup.alias) == member.model]
+    return "; ".join(said) if all(said) else ""
+
+
 def _standing(
     place: int, member: Candidate, request: Request, lineup: Lineup, selector: Selector, tally: Tally, now: float
 ) -> Standing:
@@ -193,6 +201,9 @@ def _standing(
         state = State.UNUSABLE
     elif lineup.is_single and because and selector.suspension_of(member, stated=True) is None:
         note = "asked all the same: the route has no other candidate"
+    whose = _whose(lineup, member)
+    if whose:
+        note = f"only for {whose}{'; ' if note else ''}{note}"
     return Standing(
         place,
         member.credential.name,

@@ -82,8 +82,8 @@ class LocalUsers:
         if owner is None or owner in (0, self._own) or owner in self.more:
             return ""
         if owner == UNTOLD:
-            return "a process that cannot be told while there are too many open files"
-        return "a process that has gone" if owner == GONE else f"the user {_name(owner)}"
+            return "a process that cannot be determined while too many files are open"
+        return "a process that has ended" if owner == GONE else f"the user {_name(owner)}"
 
     def _owner_of(self, client: connection.Client) -> int | None:
         if client in self._known:

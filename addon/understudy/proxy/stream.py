@@ -56,7 +56,7 @@ from understudy.proxy.attempt import (
     over,
 )
 from understudy.proxy.delivery import Delivery
-from understudy.proxy.engine import NO_ROUTE, ONLY_OBSERVED, Engine, Intake
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake
 from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
@@ -68,7 +68,7 @@ from understudy.requests import model_list, rewrite
 from understudy.requests.model_list import Listing
 
 LOOK_AGAIN = 1.0
-"""Seconds until somebody looks again for a candidate that can be asked as well, while none is free."""
+"""Seconds until the next look for a candidate that can be asked as well, while none is free."""
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
@@ -95,6 +95,8 @@ class ReplayStream(HttpStream):
         self.attempts: list[AttemptLayer] = []
         """Those under way, the one with the best reply so far, and the one that is released."""
         self.waiting: Waiting | None = None
+        self.user = ""
+        """The user of the proxy that the request is from, "" where no name was checked."""
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
@@ -205,6 +207,8 @@ class ReplayStream(HttpStream):
                 self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)
         yield from self.passthrough_of.on_the_wire(parent) if self.passthrough_of is not None else parent
+        if engine is not None and LOGIN in self.flow.metadata:
+            self.user = engine.user_of(self.flow)
 
     def destination(self, request: http.Request) -> tuple[str, int]:
         """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
@@ -281,7 +285,7 @@ class ReplayStream(HttpStream):
             self.client_state = self.state_done
             yield from self.refuse(Refuse(431 if too_many else 400, refused))
             return
-        plan = None if intake.upgrade else engine.plan(intake, request)
+        plan = None if intake.upgrade else engine.plan(intake, request, self.user)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
@@ -308,7 +312,7 @@ class ReplayStream(HttpStream):
             yield from self.respond(tool_reply.no_websocket(intake.dialect))
             return
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
-            plan = engine.plan(intake, request)
+            plan = engine.plan(intake, request, self.user)
         yield from self.go(self.first_step(engine, intake, plan))
 
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
