@@ -17,7 +17,7 @@ faces (``tests/test_floors.py`` reads the list). A floor's docstring says what i
     inspection   what people and machines see of calls
     flows        saved flows and HARs, read in bounded memory and masked
     authoring    from a saved reply to a rule
-    whatif       recorded calls through the pool and rules of now
+    whatif       recorded calls through the current pool and rules
     control      asking a running proxy: socket, commands, page
     demo         the demonstration
     cli          the command ``understudy``

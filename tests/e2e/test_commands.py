@@ -23,7 +23,21 @@ from .authority import Authority
 from .behaviours import Gate, json_reply, sse
 from .client import request
 from .proxy import ROOT, Proxy, StartProxy
-from .stage import CHAT, ENVIRONMENT, GEMINI, MESSAGES, SECRETS, TOOL, Stage, data, filled, pool_yaml, refusal, whole
+from .stage import (
+    CHAT,
+    ENVIRONMENT,
+    GEMINI,
+    MESSAGES,
+    SECRETS,
+    TOOL,
+    Api,
+    Stage,
+    data,
+    filled,
+    pool_yaml,
+    refusal,
+    whole,
+)
 from .upstream import Upstream
 
 both_forms = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])

@@ -151,7 +151,7 @@ class PoolView:
         for dialect in sorted(dialects_of(route)):
             called: Sequence[str] = asked.get((route.pattern, dialect), ())
             if dialect not in spoken(route) and not called:
-                continue  # a relative could be served as well, and nobody has asked in it
+                continue  # a relative could be served as well, and no call was made in it
             aliases = called if _is_open(route) else [route.pattern]
             for alias in aliases[:MOST_ALIASES]:
                 lineup = snapshot.selector.lineup(route, alias, dialect)

@@ -187,7 +187,7 @@ def _lesson(each: Learnt, now: float, prefix: str) -> Iterator[str]:
     match each.cause:
         case Cause.CANDIDATE:
             yield f"   {each.witness} answered the same request: it is the candidate's own fault"
-            yield "   a reply like this leads to the next candidate; when that one answers, the first is out for 30s"
+            yield "   a reply like this leads to the next candidate; if that answers, the first is suspended for 30s"
         case Cause.REQUEST:
             yield f"   {each.witness} refused the same request too: it is the request's fault"
             yield "   a reply like this goes to the tool at once, and suspends nothing"
@@ -334,7 +334,7 @@ def _probed(result: Probed) -> Iterator[str]:
     for entry in result.entries:
         yield f"{_name(entry)} will be probed by the next request; it was suspended: {entry.reason}"
     if not result.entries:
-        yield f"{result.target} is not suspended: requests ask it anyway"
+        yield f"{result.target} is not suspended: calls go to it already"
 
 
 def _pick(result: Pick) -> list[str]:

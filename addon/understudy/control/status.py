@@ -165,7 +165,7 @@ def held(suspensions: Suspensions) -> tuple[tuple[Entry, ...], int]:
 class Standings:
     """Candidates as they were told last, and as JSON: of thousands only a few have changed since a look before.
 
-    Kept are those of whom nothing runs out: that are free, without a note. ``written(standing)`` makes the text.
+    Kept are those of whom nothing runs out: nothing is held against them. ``write(standing)`` makes the text.
     """
 
     def __init__(self) -> None:
@@ -199,7 +199,7 @@ class Standings:
             self._texts.pop(id(known[2]), None)
             del self._kept[key]
         made = make()
-        if made.state is State.FREE and not made.because and not made.note:
+        if not made.because:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
                 self._texts.clear()
@@ -259,6 +259,14 @@ def _by_turns(lineup: Lineup) -> Iterator[Candidate]:
     yield from lineup.members_of(lineup.everyone & ~passed)
 
 
+def _whose(lineup: Lineup, member: Candidate) -> str:
+    """Which users of the proxy may use a candidate, "" where every call may; a route can name it more than once."""
+    route, name = lineup.route, own_name(member.credential.name)
+    lines = (each for each in route.choices if each.credential.name == name)
+    said = [route.whose(each) for each in lines if (each.model or lineup.alias) == member.model]
+    return "; ".join(said) if all(said) else ""
+
+
 def _standing(
     place: int,
     member: Candidate,
@@ -283,6 +291,9 @@ def _standing(
         state = State.UNUSABLE
     elif lineup.is_single and because and selector.suspension_of(member, stated=True) is None:
         note = "asked all the same: the route has no other candidate"
+    whose = _whose(lineup, member)
+    if whose:
+        note = f"only for {whose}{'; ' if note else ''}{note}"
     lately = tallies.lately(name, member.model)
     hour = lately.since(step) if lately.steps else ()
     counted = today.get(Place(own_name(name), model, member.upstream.name)) if today else None

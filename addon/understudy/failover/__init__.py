@@ -2,7 +2,7 @@
 
 ``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``default_actions`` and
 ``penalties`` say what a label costs; ``comparison`` and ``signatures`` whose fault a reply is that no words explain;
-``selection`` and ``candidates`` who is asked; ``refusal`` writes our own answer.
+``selection`` and ``candidates`` who is asked; ``users`` what of a route is for whom; ``refusal`` writes our own answer.
 The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
@@ -24,6 +24,7 @@ from understudy.failover.steps import (
     Step,
     Wait,
 )
+from understudy.failover.users import UserRoutes
 
 __all__ = [
     "DEFAULTS",
@@ -44,6 +45,7 @@ __all__ = [
     "Request",
     "Selector",
     "Step",
+    "UserRoutes",
     "Wait",
     "action",
     "affinity",

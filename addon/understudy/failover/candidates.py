@@ -34,7 +34,7 @@ class Chooser:
         self.tried = 0
         self.aside = 0
         self.behind = 0
-        """Asked only when nobody else is left."""
+        """Asked only when no other candidate is left."""
         self.passed = 0
         """Tried and free when the current wait began: not whom it is for."""
         if request.blocked or request.barred or request.bound_to:
@@ -54,7 +54,7 @@ class Chooser:
     # -- questions -----------------------------------------------------------------------------------------------
 
     def choose(self, *, anew: bool = False) -> Candidate | None:
-        """Whom to ask next, None when there is nobody right now. ``anew``: a wait has brought somebody back."""
+        """The candidate to ask next, None when none is free right now. ``anew``: a wait has brought one back."""
         excluded = self.out | self.passed if anew else self.used
         if self.only is not None:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
@@ -77,11 +77,11 @@ class Chooser:
         return bool(self.lineup.available() & there & ~(own | self.used))
 
     def has_other_than(self, candidate: Candidate) -> bool:
-        """Whether somebody else could be asked right now."""
+        """Whether another candidate could be asked right now."""
         return bool(self.lineup.available() & ~(self.used | self.lineup.bit(candidate)))
 
     def witness(self, candidate: Candidate) -> Candidate | None:
-        """Who can be asked for a second opinion on what a candidate says (J01); None when there is nobody right now.
+        """Which candidate can give a second opinion on what another says (J01); None when none is free right now.
 
         Another credential; at another upstream if one is free, because two keys of one account are wrong together.
         """
@@ -105,7 +105,7 @@ class Chooser:
         return len({each.credential.name for each in usable}) > 1
 
     def in_doubt(self) -> Candidate | None:
-        """Somebody who is out only because everybody refused another request alike: this one is asked at once (J04).
+        """A candidate that is out only because all refused another request alike: it is asked at once (J04).
 
         Of what a limit, an overload or a refused model has put in doubt, each is asked once in 30 s.
         """
@@ -132,7 +132,7 @@ class Chooser:
         return self.suspension_of(candidate) is None and not probed
 
     def has_come_back(self, candidate: Candidate | None) -> bool:
-        """Whether the one that is waited for, or with None anybody, can be picked again."""
+        """Whether the candidate that is waited for, or with None any, can be picked again."""
         wanted = self.lineup.everyone & ~(self.out | self.passed) if candidate is None else self.lineup.bit(candidate)
         return bool(self.lineup.available() & wanted)
 
@@ -143,7 +143,7 @@ class Chooser:
         return bool(labels) and all(said == {Label.MODEL_UNSUPPORTED} for said in labels)
 
     def early_probe(self) -> Candidate | None:
-        """Somebody who may be asked although suspended: all refuse the model, and a refusal may have passed (F17)."""
+        """A candidate that may be asked although suspended: all refuse the model, which may have passed (F17)."""
         if self.only is not None or not self.request.generating or not self.all_refuse():
             return None
         for member in self.lineup.members_of(self.lineup.everyone & ~self.out):
@@ -154,7 +154,7 @@ class Chooser:
         return None
 
     def withheld(self) -> Candidate | None:
-        """Somebody whose probe another process may be sending: asked all the same where a call cannot wait for that."""
+        """A candidate whose probe another process may be sending: asked all the same if a call cannot wait for that."""
         suspensions = self.selector.suspensions
         if self.only is not None or not suspensions.withheld or not self.request.generating:
             return None
@@ -165,7 +165,7 @@ class Chooser:
         return None
 
     def due(self, now: float, limit: float, hopeless: Callable[[Suspension], bool]) -> float | None:
-        """When the first comes back that is worth waiting for; None when nobody does by ``limit``.
+        """When the first candidate comes back that is worth waiting for; None when none does by ``limit``.
 
         ``hopeless``: whether this request need not wait for the end of a suspension.
         """
@@ -230,7 +230,7 @@ class Chooser:
             self.behind |= self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
 
     def exclude_all(self) -> None:
-        """Nobody is asked any more."""
+        """No candidate is asked any more."""
         self.out = self.lineup.everyone
 
     def take_seat(self, candidate: Candidate) -> None:

@@ -67,7 +67,7 @@ class Exchange:
         self._begun = False
         self._wait: tuple[float, float, str] | None = None  # since when, until when, why
         self._again: Attempt | None = None
-        """Whom the wait is for, with the ticket to go on with; None: for anybody."""
+        """The candidate that the wait is for, with the ticket to go on with; None: for any."""
         self._ticket = 0  # that of the latest attempt
         self._released = 0  # the number of the attempt whose reply the tool gets
         self._chooser = Chooser(request, lineup, selector, sessions)
@@ -112,7 +112,7 @@ class Exchange:
         return Spent(before.attempts + self._sent, before.waited + self.waited)
 
     def spent_at(self, now: float) -> Spent:
-        """The same in the middle of it: a wait for anybody counts for as long as it has lasted."""
+        """The same in the middle of it: a wait for any candidate counts for as long as it has lasted."""
         spent = self.spent
         if self._wait is None or self._again is not None:
             return spent
@@ -194,7 +194,7 @@ class Exchange:
         return max(0.0, min(sent_at + limit, self.deadline) - now)
 
     def is_ready(self) -> bool:
-        """Whether a wait can end early: somebody was resumed by hand, has proven to be back, or has compared."""
+        """Whether a wait can end early: a candidate was resumed or is proven to be back, or a comparison ended."""
         self.suspensions.expire()
         if self._comparison is not None and self._comparison.waits:
             return not self.suspensions.learned.is_compared(self._comparison.signature.id)
@@ -345,7 +345,7 @@ class Exchange:
         return attempt.number
 
     def unsendable(self, label: Label, rule: str, reason: str, now: float) -> Step:
-        """The current attempt could not even be built for its candidate: on to the next, nobody is suspended.
+        """The current attempt could not even be built for its candidate: on to the next; no candidate is suspended.
 
         Nothing was sent, so it costs no budget (law 5). Only a secret that was rejected, and for which there is no
         other, is out of rotation from now on.
@@ -403,7 +403,7 @@ class Exchange:
         return Outcome(released, failure.verdict, reply.status, suspension, failure.default.hope, reply.fault)
 
     def cancelled(self) -> None:
-        """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""
+        """The tool went away: nothing is learnt, no candidate is suspended, and no probe is held any longer."""
         # Not that of the attempt under way: there may be none, if an exception came in between.
         for ticket in (self._ticket, *(each.ticket for each in self.under_way)):
             self.suspensions.end_probe(ticket)
@@ -510,11 +510,11 @@ class Exchange:
 
     @staticmethod
     def _may_be_policy(verdict: Verdict, reply: Reply) -> bool:
-        """Whether an open verdict may be about a filter, round which nobody is led (J03)."""
+        """Whether an open verdict may be about a filter, which is never routed around (J03)."""
         if reply.fault is not None or verdict.label in (Label.OK, Label.CONTENT_FILTERED):
             return False
         if verdict.then.replay is not None:
-            return False  # somebody has said what to do about it
+            return False  # a rule says what to do about it
         if verdict.label in ENDS:
             return reads_like_policy(reply)
         # What goes on anyway: only an error that says so itself, and no limit or login is meant.
@@ -704,7 +704,7 @@ class Exchange:
     # -- ends ----------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Nobody else is asked: what the replies say together (J04)."""
+        """No other candidate is asked: what the replies say together (J04)."""
         alike, changes = self._penalties.settle(self.outcomes)
         self._held(changes)
         if alike:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from weakref import WeakSet
 
 from cachetools import LRUCache
@@ -29,6 +30,9 @@ class Lineup:
             key=lambda member: member[2],
         )
         self.members = tuple(candidate for candidate, _, _ in ranked)
+        others = replace(route, choices=route.closed).members(alias, dialect) if route.closed else {}
+        self.closed = tuple(each for each in others if each not in members)
+        """The candidates of the route that are not for the user whose calls it is for."""
         self.choices = members
         """The line of the route that each member comes from."""
         self.everyone = (1 << len(self.members)) - 1
@@ -162,7 +166,7 @@ class Selector:
 
     def __init__(self, suspensions: Suspensions) -> None:
         self.suspensions = suspensions
-        self._lineups: LRUCache[tuple[str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
+        self._lineups: LRUCache[tuple[str, str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
         # A lineup that was forgotten here may still be in use by an exchange, which must not miss a change.
         self._in_use: WeakSet[Lineup] = WeakSet()
         suspensions.listeners.add(self)
@@ -170,7 +174,7 @@ class Selector:
     def lineup(self, route: Route, alias: str, dialect: str, client: str = "") -> Lineup:
         """The lineup of an alias on a route, for one dialect; ``client``: see :meth:`Route.members`."""
         self.suspensions.expire()
-        key = (route.pattern, dialect, alias, client)
+        key = (route.pattern, route.variant, dialect, alias, client)
         known = self._lineups.get(key)
         if known is None or known.route is not route:
             known = Lineup(route, alias, dialect, route.members(alias, dialect, client))

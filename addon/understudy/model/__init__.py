@@ -6,6 +6,7 @@ file, a clock or a socket, and decides nothing. Start with ``pool``.
 """
 
 from understudy.model.pool import (
+    Affinity,
     Budget,
     Candidate,
     Choice,
@@ -38,6 +39,7 @@ __all__ = [
     "BY_HAND",
     "NO_TOKENS",
     "OPEN_MARK",
+    "Affinity",
     "Budget",
     "Candidate",
     "Choice",

@@ -36,7 +36,7 @@ PROBED = (Label.MODEL_UNSUPPORTED, Label.RATE_LIMITED, Label.OVERLOADED)
 
 
 class Listener(Protocol):
-    """Somebody who wants to know what comes and goes."""
+    """A listener that is told what comes and goes."""
 
     def changed(self, key: Key, blocked: bool) -> None:
         """A key was suspended or is being probed, or can be picked again."""
@@ -68,7 +68,7 @@ def _until(_key: Key, suspension: Suspension, _now: float) -> float:
 class Suspensions:
     """The TTL cache of suspensions, and what has come out of it without being proven yet.
 
-    ``listeners`` are told of every key that is blocked or free again, for as long as somebody else keeps them alive: a
+    ``listeners`` are told of every key that is blocked or free again, for as long as something else keeps them alive: a
     request may still work on the lineups of a pool that was replaced since (law 11).
     """
 
@@ -197,7 +197,7 @@ class Suspensions:
         Returns the suspension that now holds, None when there is none: it is due already, or there is no room.
         """
         key = suspension.key
-        # Time stands still meanwhile: the cache lets go of due entries by itself, and nobody would be told.
+        # Time stands still meanwhile: the cache lets go of due entries by itself, and no listener would be told.
         with self._cache.timer as now:
             self.expire()
             running = self._cache.get(key)
@@ -465,6 +465,6 @@ class Suspensions:
 
 
 def _bound[K, V](table: dict[K, V]) -> None:
-    """What can be named by anybody must not grow for ever: the oldest entry goes."""
+    """What any tool can name must not grow for ever: the oldest entry goes."""
     if len(table) > LIMIT:
         del table[next(iter(table))]

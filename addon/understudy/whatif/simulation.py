@@ -1,4 +1,4 @@
-"""What would have happened: recorded calls through the real exchange, with the pool and rules of now and no network.
+"""What would have happened: recorded calls through the real exchange, with the current pool and rules, and no network.
 
 Nothing is imitated: candidates are picked, replies judged, suspensions kept and waits taken by the very code that does
 it on the wire. Only the clock is the flows' own, and a reply is not fetched but looked up among those recorded:
@@ -6,7 +6,7 @@ it on the wire. Only the clock is the flows' own, and a reply is not fetched but
 - what a candidate was recorded to say in this exchange is what it says;
 - where it is not recorded who spoke, or none of them is a candidate any more, the first recorded reply stands for the
   candidate that is asked first;
-- of every other candidate nobody knows what it would have said, and the exchange ends there, open.
+- of every other candidate it is unknown what it would have said, and the exchange ends there, open.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import override
 
 from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration
 from understudy.failover.memory import Plan
+from understudy.flows.traits import text_of
 from understudy.model import Candidate, Label, Pool, printable
 from understudy.proxy.engine import Engine, Intake
 from understudy.requests.rewrite import Stash
@@ -38,7 +39,7 @@ REMEMBERED_ANSWERS = 200
 
 
 class Clock:
-    """The time of the flows: it goes on when somebody says so, and never back."""
+    """The time of the flows: it goes on when it is told to, and never back."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -131,7 +132,7 @@ class WhatIf:
         snapshot = self.engine.snapshot
         assert snapshot is not None
         intake = Intake(snapshot, call.recognised, Stash())
-        plan = self.engine.plan(intake, call.request)
+        plan = self.engine.plan(intake, call.request, text_of(call.facts, "user"))
         if plan is None:
             return Played(call, End.UNROUTED)
         exchange = self.engine.exchange(intake, plan, call.request, {})
@@ -193,7 +194,7 @@ class WhatIf:
 def _reply_of(
     candidate: Candidate, left: list[RecordedAttempt], members: tuple[Candidate, ...], *, first: bool
 ) -> tuple[RecordedAttempt | None, bool]:
-    """What this candidate says, and whether it was recorded of somebody else."""
+    """What this candidate says, and whether it was recorded of another candidate."""
     for attempt in left:
         if _spoke(candidate, attempt):
             return attempt, False
