@@ -15,7 +15,7 @@ from typing import override
 from urllib.parse import urlsplit
 
 from understudy.codec.masking import shown
-from understudy.codec.yaml_nodes import Scalar, Table, Value
+from understudy.codec.yaml_nodes import Kind, Scalar, Table, Value
 from understudy.config import fields
 from understudy.config.fields import Absent, Wrong
 from understudy.config.secrets import aws
@@ -47,6 +47,8 @@ from understudy.model import (
 _STORE_KEYS = ("prefix", "user", "password", "ca", "timeout")
 _ANSWER = 0.1
 """Seconds that the server has for an answer: one that hangs is worse than one that is gone."""
+HOLD_FOR = 6 * 3600.0
+"""Seconds that ``until_reset: true`` stands for: a little more than the window of five hours that most plans have."""
 _STATE_KEYS = ("file", "url", *_STORE_KEYS)
 _STATE = "write `{file: PATH}`, or `{url: redis://HOST:6379, prefix: NAME}`"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
@@ -73,6 +75,7 @@ class PoolReader(SecretReader):
         self.dialects = dialects
         self.upstreams: dict[str, Upstream | None] = {}
         self.credentials: dict[str, Credential | None] = {}
+        self._reserve = 0.0
         self._missing: list[tuple[str, int, Absent]] = []
         """The credentials without a secret: name, line, and what is missing."""
 
@@ -80,7 +83,7 @@ class PoolReader(SecretReader):
         """Read the whole document."""
         keys = (
             *("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"),
-            *("affinity", "state", "models", "rules", "auto_reload"),
+            *("affinity", "state", "models", "rules", "auto_reload", "reserve"),
         )
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
@@ -89,6 +92,7 @@ class PoolReader(SecretReader):
             self.credentials[key.text] = self._credential(key, item)
         self._report_missing()
         budget = self._field(document, "budget", lambda value: self._budget(value, Budget()), Budget())
+        self._reserve = self._field(document, "reserve", _share, Route.reserve)
         routes: dict[str, Route] = {}
         lines: dict[str, int] = {}
         for key, item in self._section(document, "routes"):
@@ -248,7 +252,7 @@ class PoolReader(SecretReader):
 
     def _credential(self, key: Scalar, value: Value) -> Credential | None:
         example = "write `{upstream: NAME, secret: {env: NAME}}`"
-        table = self._table(value, ("upstream", "secret", "headers"), example, ("upstream", "secret"))
+        table = self._table(value, ("upstream", "secret", "headers", "concurrency"), example, ("upstream", "secret"))
         no_secret: SecretSource = _NoSecret()
         no_headers: tuple[tuple[str, str | SecretSource], ...] = ()
         missing = ""
@@ -281,9 +285,10 @@ class PoolReader(SecretReader):
             line = table.entries["secret"][1].line
             with self._noting(line):
                 aws.check(upstream, secret)
+        concurrency = self._field(table, "concurrency", lambda value: fields.whole_number(value, 1, 10_000, "calls"), 0)
         plain = tuple((name, value) for name, value in headers if isinstance(value, str))
         hidden = tuple((name, value) for name, value in headers if not isinstance(value, str))
-        return Credential(key.text, upstream, secret, plain, missing, hidden) if upstream else None
+        return Credential(key.text, upstream, secret, plain, missing, hidden, concurrency) if upstream else None
 
     def _report_missing(self) -> None:
         """Warn of each secret that is missing; where no credential is left that has one, each is a problem."""
@@ -343,7 +348,7 @@ class PoolReader(SecretReader):
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                *("mode", "relatives", "second_opinion"),
+                *("mode", "relatives", "second_opinion", "reserve", "until_reset"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -370,6 +375,8 @@ class PoolReader(SecretReader):
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
             self._field(table, "relatives", lambda value: self._word(value, "place", Relatives), Relatives.LAST),
             self._field(table, "second_opinion", fields.boolean, True),
+            self._field(table, "reserve", _share, self._reserve),
+            self._field(table, "until_reset", _hold_for, 0.0),
         )
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:
@@ -457,6 +464,18 @@ class PoolReader(SecretReader):
                 self._add(item.line, "an `intercept` entry that is written twice", "remove one of them")
             found[intercept] = None
         return tuple(found)
+
+
+def _share(value: Value) -> float:
+    """A share of a limit, written in percent."""
+    return fields.number(value, 0, 50, "percent") / 100
+
+
+def _hold_for(value: Value) -> float:
+    """Seconds for which calls are held until a reset; written as true, false, or hours."""
+    if isinstance(value, Scalar) and value.kind is Kind.BOOLEAN:
+        return HOLD_FOR if fields.boolean(value) else 0.0
+    return fields.number(value, 0, 168, "hours") * 3600
 
 
 def _misplaced(dialect: Dialect, host: str, base_path: str) -> tuple[str, str] | None:

@@ -38,6 +38,7 @@ class Strategy(StrEnum):
     ORDERED = "ordered"
     ROUND_ROBIN = "round_robin"
     WEIGHTED = "weighted"
+    SOONEST_RESET = "soonest_reset"  # whose unused share of a limit is lost first
 
 
 class Relatives(StrEnum):
@@ -145,7 +146,8 @@ class Upstream:
 class Credential:
     """A secret for one upstream, and the headers that belong to the same identity.
 
-    ``secret_headers``: such headers whose values are secrets. ``missing``: why there is no secret, "" where there is
+    ``secret_headers``: such headers whose values are secrets. ``concurrency``: how many calls may be under way with it
+    at a time, 0: any number. ``missing``: why there is no secret, "" where there is
     one. Such a credential stands in its routes and is never sent; it is not suspended, so nothing of it is stored, and
     a reload that finds the secret puts it back into use.
     """
@@ -156,6 +158,7 @@ class Credential:
     headers: tuple[tuple[str, str], ...] = ()
     missing: str = field(default="", compare=False)
     secret_headers: tuple[tuple[str, SecretSource], ...] = field(default=(), compare=False)
+    concurrency: int = field(default=0, compare=False)
 
     @property
     def out_of_use(self) -> str:
@@ -238,7 +241,9 @@ class Route:
     ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
     model. ``relatives``: where candidates of a relative of the tool's dialect stand within a priority.
-    ``second_opinion``: whether a reply that no words explain is compared with another candidate's.
+    ``second_opinion``: whether a reply that no words explain is compared with another candidate's. ``reserve``: the
+    share of a limit below which a candidate goes behind its equals. ``until_reset``: seconds for which a call is held
+    when every candidate is out until a reset that is known; 0: none is.
     """
 
     pattern: str
@@ -252,6 +257,8 @@ class Route:
     mode: Mode = Mode.ENFORCE
     relatives: Relatives = Relatives.LAST
     second_opinion: bool = True
+    reserve: float = 0.02
+    until_reset: float = 0.0
 
     @property
     def is_default(self) -> bool:
