@@ -47,6 +47,8 @@ from understudy.model import (
 _STORE_KEYS = ("prefix", "user", "password", "ca", "timeout")
 _ANSWER = 0.1
 """Seconds that the server has for an answer: one that hangs is worse than one that is gone."""
+RESERVE = 0.02
+"""The share of a limit below which a candidate goes behind its equals, where nothing is said."""
 HOLD_FOR = 6 * 3600.0
 """Seconds that ``until_reset: true`` stands for: a little more than the window of five hours that most plans have."""
 _STATE_KEYS = ("file", "url", *_STORE_KEYS)
@@ -83,7 +85,7 @@ class PoolReader(SecretReader):
         """Read the whole document."""
         keys = (
             *("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"),
-            *("affinity", "state", "models", "rules", "auto_reload", "reserve"),
+            *("affinity", "state", "models", "rules", "auto_reload", "reserve", "ramp"),
         )
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
@@ -92,7 +94,7 @@ class PoolReader(SecretReader):
             self.credentials[key.text] = self._credential(key, item)
         self._report_missing()
         budget = self._field(document, "budget", lambda value: self._budget(value, Budget()), Budget())
-        self._reserve = self._field(document, "reserve", _share, Route.reserve)
+        self._reserve = self._field(document, "reserve", _share, RESERVE)
         routes: dict[str, Route] = {}
         lines: dict[str, int] = {}
         for key, item in self._section(document, "routes"):
@@ -112,6 +114,7 @@ class PoolReader(SecretReader):
             store=self._field(document, "state", self._store, None),
             rules=self._field(document, "rules", self._rules, ()),
             auto_reload=self._field(document, "auto_reload", fields.boolean, True),
+            ramp=self._field(document, "ramp", lambda value: fields.number(value, 0, 600, "seconds"), Pool.ramp),
         )
 
     def _rules(self, value: Value) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def pick(
 
 
 def _soonest(lineup: Lineup, free: int, limits: Limits, need: Callable[[float], Need]) -> Candidate:
-    members = []
+    members: list[Candidate] = []
     while free and len(members) < MOST_LOOKED_AT:
         lowest = free & -free
         members.append(lineup.members[lowest.bit_length() - 1])

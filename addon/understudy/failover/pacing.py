@@ -2,8 +2,8 @@
 
 When an account ends, everything that was under way on it goes to the next one within a second, and may end that one as
 well. So the calls of a candidate that others have switched to begin in steps: one, then one more each STEP seconds, for
-RAMP seconds. Whoever cannot begin waits in the order of coming, in a queue that is bounded in number here and in time by
-the exchange; a full queue is a reason to go on to the next candidate. A call that finds nothing under way and nobody
+RAMP seconds. Whoever cannot begin waits in the order of coming, in a queue that is bounded in number here and in time
+by the exchange; a full queue is a reason to go on to the next candidate. A call that finds nothing under way and nobody
 waiting begins at once, and so does one whose session the candidate serves already: neither is part of a storm.
 
 A place counts for as long as somebody holds it: one that is dropped without a word is free again. Time is injected.
@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from weakref import WeakSet, ref
+
+from understudy.failover.generations import own_name
 
 STEP = 0.25
 """Seconds between two beginnings after a switch."""
@@ -68,6 +70,11 @@ class Lane:
         return self.clock() < self.ramp_until
 
     @property
+    def is_used(self) -> bool:
+        """Whether it holds anything that counts."""
+        return bool(self._under_way) or self.waiting > 0 or self.is_ramping
+
+    @property
     def has_room(self) -> bool:
         """Whether fewer calls are under way than may be."""
         return not self.limit or len(self._under_way) < self.limit
@@ -87,7 +94,7 @@ class Lane:
         return self._begun(Place(self))
 
     def wait(self, longest: float) -> Place | None:
-        """A call waits for its turn; None where the queue is full, or its turn could not come within ``longest`` seconds."""
+        """A call waits for its turn; None where the queue is full, or no turn can come within ``longest`` seconds."""
         ahead = self.waiting
         steps = max(0.0, self._next_at - self.clock()) + STEP * ahead if self.is_ramping else 0.0
         if longest <= 0 or ahead >= MOST_WAITING or steps > longest:
@@ -141,19 +148,30 @@ class Pacing:
         """A pool is in use. ``limits``: the credentials with a ``concurrency``; ``ramp_seconds``: 0 for no ramps."""
         self._limits, self.ramp_seconds = limits, ramp_seconds
         for name, lane in self._lanes.items():
-            lane.limit = limits.get(name, 0)
-        for name, limit in limits.items():
-            if name not in self._lanes:
-                self._lanes[name] = Lane(self.clock, limit)
+            lane.limit = self._limit(name)
 
     @property
     def is_idle(self) -> bool:
         """Whether no call anywhere is counted: mostly, and every call asks."""
-        return not self._lanes
+        return not (self._lanes or self._limits)
+
+    def _limit(self, credential: str) -> int:
+        """Each tool's own credential is an account of its own, with the limit that the pool file states for all."""
+        return self._limits.get(own_name(credential), 0)
+
+    def _add(self, credential: str, limit: int) -> Lane:
+        if len(self._lanes) >= MOST_LANES:
+            del self._lanes[
+                next((name for name, each in self._lanes.items() if not each.is_used), next(iter(self._lanes)))
+            ]
+        lane = self._lanes[credential] = Lane(self.clock, limit)
+        return lane
 
     def lane(self, credential: str) -> Lane | None:
         """The lane of a credential, None where its calls just begin."""
         lane = self._lanes.get(credential)
+        if lane is None and (limit := self._limit(credential)):
+            lane = self._add(credential, limit)
         if lane is not None and not lane.limit and not lane.is_ramping and not lane.waiting:
             del self._lanes[credential]
             return None
@@ -163,14 +181,7 @@ class Pacing:
         """Calls of another credential come to this one from now on: they begin in steps, unless that is so already."""
         if not self.ramp_seconds:
             return
-        lane, now = self._lanes.get(credential), self.clock()
-        if lane is None:
-            if len(self._lanes) >= MOST_LANES:
-                for name in list(self._lanes):
-                    self.lane(name)
-                if len(self._lanes) >= MOST_LANES:
-                    return
-            lane = self._lanes[credential] = Lane(self.clock, self._limits.get(credential, 0))
+        lane, now = self._lanes.get(credential) or self._add(credential, self._limit(credential)), self.clock()
         if lane.ramp_until <= now - self.ramp_seconds or not lane.ramp_until:
             lane.ramp_until = now + self.ramp_seconds
 

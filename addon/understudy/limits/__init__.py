@@ -6,9 +6,10 @@ does the ordering. Start with ``windows``.
 """
 
 from understudy.limits.headers import LimitTable, Reading, Whose, load_table, shipped_table
-from understudy.limits.windows import NO_NEED, RESERVE, Limits, LimitView, Need, Stored, Window
+from understudy.limits.windows import MOST_OUTPUT, NO_NEED, RESERVE, Limits, LimitView, Need, Stored, Window
 
 __all__ = [
+    "MOST_OUTPUT",
     "NO_NEED",
     "RESERVE",
     "LimitTable",

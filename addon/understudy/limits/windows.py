@@ -155,18 +155,23 @@ class Limits:
         found.sort(key=lambda window: (window.length or window.ends - window.read, window.name))
         return found
 
-    def is_low(self, candidate: Candidate, reserve: float, need: Callable[[], Need]) -> bool:
-        """Whether a candidate goes behind its equals. ``need`` is asked only where tokens might not suffice."""
+    def is_low(self, candidate: Candidate, reserve: float, need: Callable[[float], Need]) -> bool:
+        """Whether a candidate goes behind its equals.
+
+        ``need`` tells what the request takes. It is asked only where tokens might be short, and is told the least that
+        is left: a request that is surely smaller need not be looked into.
+        """
         name = candidate.credential.name
         if name not in self.watched:
             return False
-        watched = False
+        least = math.inf
         for kept in self._of(candidate):
             window = kept.window
             if window.is_low(reserve, NO_NEED):
                 return True
-            watched = watched or _is_short(window)
-        return watched and any(kept.window.is_low(reserve, need()) for kept in self._of(candidate))
+            if _is_short(window):
+                least = min(least, window.remaining or 0.0)
+        return least < math.inf and any(kept.window.is_low(reserve, need(least)) for kept in self._of(candidate))
 
     def lost_at(self, candidate: Candidate) -> float:
         """When the unused rest of a candidate's longest window is lost; infinite where nothing is known of it.

@@ -350,7 +350,8 @@ class Pool:
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``state``: the file that keeps
     suspensions over a restart, "" for none. ``store``: the server that they are shared through. ``affinity``: seconds
     for which a session is remembered. ``unite_models``: whether the aliases stand in the lists of models that upstreams
-    answer with. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
+    answer with. ``ramp``: seconds for which the calls of a credential that others switch to begin in steps, 0: they do
+    not. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
     """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -365,6 +366,12 @@ class Pool:
     affinity: float = 3600.0
     rules: tuple[str, ...] = ()
     auto_reload: bool = True
+    ramp: float = 30.0
+
+    @cached_property
+    def concurrency(self) -> dict[str, int]:
+        """How many calls may be under way at a time, of the credentials for which that is said."""
+        return {name: each.concurrency for name, each in self.credentials.items() if each.concurrency}
 
     @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], Route], ...]:

@@ -21,8 +21,9 @@ from understudy.codec.content_encoding import REQUEST_LIMIT
 from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
 from understudy.dialects import DIALECTS, Dialect, Kind
-from understudy.failover import Exchange, Identities, Request, Selector, own_name
+from understudy.failover import Exchange, Identities, Pacing, Request, Selector, own_name
 from understudy.failover.memory import TOOL, Memory, Plan
+from understudy.limits import RESERVE
 from understudy.model import Credential, Pool, SecretError, SigningSource
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Recognised, Sites, conversation, rewrite
@@ -127,6 +128,8 @@ class Engine:
     """Whether attempts that the tool did not get are made into flows."""
     connect_limit: float = CONNECT_LIMIT
     """Seconds for a connection with all its handshakes."""
+    paced: bool = True
+    """Whether calls wait for their turn on a credential, see ``failover.pacing``."""
     request_limit: int = REQUEST_LIMIT
     """Decoded bytes of a compressed request that are looked into."""
 
@@ -134,6 +137,7 @@ class Engine:
         self.suspensions = Suspensions(self.clock)
         self.identities = Identities(self.suspensions)
         self.memory = Memory(self.clock)
+        self.pacing = Pacing(self.clock)
         self.owners = Owners()
         self.gate = MaskingGate()
         self.snapshot: Snapshot | None = None
@@ -142,6 +146,8 @@ class Engine:
     def use(self, pool: Pool) -> None:
         """Work on this pool from the next request on. Suspensions of what is still there stay."""
         self.memory.use(pool)
+        self.pacing.use(pool.concurrency, pool.ramp)
+        self.suspensions.limits.use_reserve(max((route.reserve for route in pool.routes.values()), default=RESERVE))
         self.identities.use(pool)
         self.gate.use(pool_secrets(pool))
         selector = Selector(self.suspensions)
@@ -231,8 +237,8 @@ class Engine:
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
-        chance, sessions = self.random, self.memory.sessions
-        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions)
+        chance, sessions, pacing = self.random, self.memory.sessions, self.pacing if self.paced else None
+        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
 
     def shadow(self, intake: Intake, plan: Plan, request: http.Request) -> Exchange:
         """The exchange as it would begin now, over a copy of the suspensions: whatever it does is forgotten."""

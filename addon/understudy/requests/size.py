@@ -22,7 +22,7 @@ _OUTPUT = re.compile(
 
 
 def tokens_in(body: bytes) -> tuple[int, int]:
-    """The tokens of a request's prompt, and the most output that it asks for (0: it does not say). ``body``: decoded."""
+    """The tokens of a prompt, and the most output that is asked for (0: it does not say). ``body``: decoded."""
     binary = [len(found.group()) for found in _BINARY.finditer(body)]
     prompt = (len(body) - sum(binary)) // BYTES_A_TOKEN + TOKENS_A_FILE * len(binary)
     output = max((int(found.group(1)) for found in _OUTPUT.finditer(body)), default=0)
