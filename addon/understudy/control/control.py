@@ -80,6 +80,7 @@ class Control:
                     snapshot.selector.lineup(route, alias, each),
                     snapshot.selector,
                     self.tallies,
+                    self.engine.pacing,
                 )
                 for each, route in self._routes(snapshot, alias, dialect)
             )

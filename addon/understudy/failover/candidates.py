@@ -56,7 +56,12 @@ class Chooser:
     @property
     def used(self) -> int:
         """Who is not asked again without a wait, as bits."""
-        return self.out | self.tried | self.aside | self.full
+        return self.excluded | self.full
+
+    @property
+    def excluded(self) -> int:
+        """The same without those whose queue is full: a moment later they could be asked."""
+        return self.out | self.tried | self.aside
 
     # -- questions -----------------------------------------------------------------------------------------------
 
@@ -170,7 +175,7 @@ class Chooser:
 
     def full_ones(self) -> list[Candidate]:
         """Who was passed over for a full queue, and could be asked otherwise, in order."""
-        free = self.lineup.available() & self.full & ~(self.out | self.tried | self.aside)
+        free = self.lineup.available() & self.full & ~self.excluded
         return self.lineup.members_of(free) if free else []
 
     def is_free(self, candidate: Candidate, ticket: int) -> bool:

@@ -760,7 +760,7 @@ class Exchange:
         """Ask another candidate, or wait for the exchange that does so at this moment."""
         learned, identity = self.suspensions.learned, compared.signature.id
         witness = self._chooser.witness(compared.failure.attempt.candidate) if self.may_begin(now) else None
-        if witness is None:
+        if witness is None or not self._begins(witness):
             return self._first_reply(compared, now)
         if not compared.claimed and not compared.waits and learned.is_compared(identity):
             seconds = min(COMPARED_WITHIN, self.budget.wait, math.nextafter(self.deadline, now) - now)
@@ -858,10 +858,10 @@ class Exchange:
         """Nothing is left to try: the most hopeful real reply, or an answer of our own."""
         self._settle()
         self._end_comparison()
-        excluded = self._chooser.used
+        excluded, full = self._chooser.excluded, self._chooser.full
         found = chances(self.request, self.lineup, self.selector, self.outcomes, excluded)
         if self.best:
             retry = earliest(found) - now <= RETRY_HORIZON
             return self._release(self.best, final=self._chooser.only is None, retry=retry)
-        step = refuse(self.request, self.lineup, self.selector, self.outcomes, excluded, now)
+        step = refuse(self.request, self.lineup, self.selector, self.outcomes, excluded, now, full)
         return replace(step, refused=not self._sent and self._chooser.all_refuse())
