@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,27 @@ def test_a_broken_file_says_where_and_what(tmp_path: Path, change: tuple[str, st
         read_file(file)
     assert what in str(caught.value)
     assert all(str(problem).startswith(f"{file}:{problem.line}: ") for problem in caught.value.problems)
+
+
+def test_q01_the_documentation_names_every_header_and_its_source() -> None:
+    """Documented or failing: docs/foresight.md has the table, written by `scripts/rules-table`."""
+    page = (Path(__file__).parents[2] / "docs" / "foresight.md").read_text("utf-8")
+    table = page.partition("<!-- limits -->")[2].partition("<!-- end of limits -->")[0]
+    assert table
+    for vendor in shipped_table().vendors:
+        [row] = [line for line in table.splitlines() if line.startswith(f"| {vendor.name} |")]
+        for spec in vendor.specs:
+            assert all(f"`{header}`" in row for _, header in spec.headers), f"{vendor.name}: run scripts/rules-table"
+        assert all(word in row for word in vendor.source.replace(",", " ").split() if "http" not in word)
+
+
+def test_law12_a_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    """Law 12: as for rules."""
+    file = tmp_path / "limits.yaml"
+    file.write_text(VENDOR)
+    file.chmod(0o666)
+    with pytest.raises(RuleError, match=re.escape(str(file))):
+        load_table([tmp_path])
 
 
 def test_what_is_remembered_of_names_and_hosts_is_bounded() -> None:

@@ -16,7 +16,19 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote
 
-from understudy.codec.yaml_nodes import LARGEST, RULE, Listing, Problem, RuleError, Scalar, Table, Value, read
+from understudy.codec.file_permissions import check_file_is_private, check_folder_is_private
+from understudy.codec.yaml_nodes import (
+    LARGEST,
+    RULE,
+    FileError,
+    Listing,
+    Problem,
+    RuleError,
+    Scalar,
+    Table,
+    Value,
+    read,
+)
 from understudy.model import host_regex, printable
 from understudy.replies import seconds_until
 from understudy.rules import LIMITS_FILE, shipped_folder
@@ -285,6 +297,12 @@ def _number(text: str | None) -> float | None:
 def load_table(folders: Sequence[Path] = ()) -> LimitTable:
     """The vendors of these folders' ``limits.yaml``, where they have one, then the shipped ones. Raises RuleError."""
     files = [file for folder in folders if (file := folder / LIMITS_FILE).is_file() and folder != shipped_folder()]
+    for file in files:
+        try:
+            check_file_is_private(file)
+            check_folder_is_private(file.parent)
+        except FileError as error:
+            raise RuleError(error.problems) from None
     return LimitTable([vendor for file in files for vendor in read_file(file)] + list(shipped_table().vendors))
 
 

@@ -23,7 +23,7 @@ from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credent
 from understudy.dialects import DIALECTS, Dialect, Kind
 from understudy.failover import Exchange, Identities, Pacing, Request, Selector, own_name
 from understudy.failover.memory import TOOL, Memory, Plan
-from understudy.limits import RESERVE
+from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, SecretError, SigningSource
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Recognised, Sites, conversation, rewrite
@@ -154,9 +154,14 @@ class Engine:
         own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
         self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own)
 
-    def use_rules(self, ruleset: Ruleset) -> None:
-        """Judge by these rules from the next request on; what is under way keeps its own (law 11)."""
+    def use_rules(self, ruleset: Ruleset, limits: LimitTable | None = None) -> None:
+        """Judge by these rules from the next request on; what is under way keeps its own (law 11).
+
+        ``limits``: how headers with limits are read from now on, None: as before.
+        """
         self.ruleset = ruleset
+        if limits is not None:
+            self.suspensions.limits.table = limits
         self._empty = replace(self._empty, ruleset=ruleset)
         if self.snapshot is not None:
             self.snapshot = replace(self.snapshot, ruleset=ruleset)
