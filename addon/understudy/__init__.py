@@ -10,6 +10,7 @@ faces (``tests/test_floors.py`` reads the list). A floor's docstring says what i
     replies      what came back: unwrapped errors, hints, holding
     config       the pool file, and where secrets come from
     rules        the rule language, rule files, and the judgement of a reply
+    limits       what good replies say of a credential's limits, and what is left of them
     suspensions  the cache of what is out of rotation, its ladder, the state on disk
     failover     the decision machine: whom to ask, what a reply costs, when to stop
     shared       several processes with one pool: what one has learnt holds for the others

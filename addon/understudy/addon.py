@@ -35,6 +35,7 @@ from understudy.dialects import DIALECTS
 from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
+from understudy.limits import load_table
 from understudy.model import Pool, Upstream, counted
 from understudy.proxy import garbage, hook_table, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
@@ -263,8 +264,10 @@ class Understudy:
 
         Raises OptionsError with all their problems; the last good rules stay in use.
         """
+        folders = [*ctx.options.pool_rules, *of_pool]
         try:
-            self.engine.use_rules(self.library.use([*ctx.options.pool_rules, *of_pool]))
+            limits = load_table([Path(folder).expanduser().absolute() for folder in folders if folder])
+            self.engine.use_rules(self.library.use(folders), limits)
         except RuleError as error:
             raise exceptions.OptionsError(f"understudy: the rule folders cannot be used\n{error}") from None
         logger.info(f"understudy: {counted(len(self.library.ruleset.rules), 'rule')} in use")
@@ -291,11 +294,12 @@ class Understudy:
                 logger.info(f"understudy: the secret of {name} has changed: what was suspended for it is forgotten")
             try:
                 ruleset = self.library.refresh()
+                limits = load_table(self.library.folders) if ruleset is not None else None
             except RuleError as error:
                 logger.error(f"understudy: the changed rules cannot be used, the last good rules stay in use\n{error}")
                 continue
             if ruleset is not None:
-                self.engine.use_rules(ruleset)
+                self.engine.use_rules(ruleset, limits)
                 logger.info(f"understudy: rules were read again, {len(ruleset.rules)} of them")
 
     def _look_at_pool(self) -> None:

@@ -81,6 +81,7 @@ class Control:
                     snapshot.selector.lineup(snapshot.users.route_for(route, user) if user else route, alias, each),
                     snapshot.selector,
                     self.tallies,
+                    self.engine.pacing,
                 )
                 for each, route in self._routes(snapshot, alias, dialect)
             )

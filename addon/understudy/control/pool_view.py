@@ -106,7 +106,7 @@ class PoolView:
             self._pool, self._reloads = pool, self._reloads + 1
         closed = ",".join(sorted(self._closed(pool)))
         news, under_way = self.tallies.state()
-        changes = f"{suspensions.version}-{suspensions.learned.version}"
+        changes = f"{suspensions.version}-{suspensions.learned.version}-{suspensions.limits.version}"
         shared = self._standing()
         alone = f"-{shared.connected}-{shared.since:.0f}" if shared else ""
         return f"{self._started:.3f}-{self._reloads}-{changes}-{news}-{under_way}-{closed}{alone}"
@@ -161,7 +161,7 @@ class PoolView:
 
     def _explain(self, snapshot: Snapshot, lineup: Lineup, blocked: Mapping[str, str]) -> Explanation:
         request = Request(lineup.alias, generating=False, streamed=False, blocked=blocked)
-        return explain(request, lineup, snapshot.selector, self.tallies)
+        return explain(request, lineup, snapshot.selector, self.tallies, self.engine.pacing)
 
     def _asked(self, pool: Pool) -> _Asked:
         found: dict[tuple[str, str], dict[str, None]] = {}

@@ -53,6 +53,9 @@ class Lineup:
         self._positions: dict[Key, list[int]] = {}
         self._tiers: dict[int, dict[int, int]] = {}
         """Rank, see :func:`_rank` -> weight -> the members that have both, as bits."""
+        self._equals: dict[int, int] = {}
+        """Rank -> its members, as bits."""
+        self._ranks = [rank for _, _, rank in ranked]
         placed: dict[tuple[int, int], list[int]] = {}
         for position, (member, choice, rank) in enumerate(ranked):
             weight = choice.weight if route.strategy is Strategy.WEIGHTED else 1
@@ -61,6 +64,7 @@ class Lineup:
                 self._positions.setdefault(key, []).append(position)
         for (rank, weight), positions in placed.items():
             self._tiers.setdefault(rank, {})[weight] = _bits(positions)
+            self._equals[rank] = self._equals.get(rank, 0) | self._tiers[rank][weight]
 
     def __repr__(self) -> str:
         free = self.available()
@@ -78,6 +82,10 @@ class Lineup:
     def bit(self, candidate: Candidate) -> int:
         """The one member that is this candidate, as a bit; 0 when it is none."""
         return self.mask(key_of(candidate, Scope.CANDIDATE))
+
+    def equals(self, candidate: Candidate) -> int:
+        """The members of the same tier, this one included, as bits."""
+        return self._equals[self._ranks[self.bit(candidate).bit_length() - 1]]
 
     def same_model(self, candidate: Candidate) -> int:
         """The members with the same upstream model at the same upstream, as bits."""
@@ -116,7 +124,7 @@ class Lineup:
         free = self.available() & ~excluded
         if not free:
             return None
-        if self.route.strategy is Strategy.ORDERED:
+        if self.route.strategy in (Strategy.ORDERED, Strategy.SOONEST_RESET):
             return self.members[_lowest(free)]
         if free != self._parted[0]:
             self._parted = (free, *self._part(free))

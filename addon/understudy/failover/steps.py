@@ -45,10 +45,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing for so many seconds, or until :meth:`Exchange.is_ready`, then ask :meth:`Exchange.resume`."""
+    """Do nothing for so many seconds, or until :meth:`Exchange.is_ready`, then ask :meth:`Exchange.resume`.
+
+    ``held``: the call is held until a reset, which may be hours away, and its tool should know that it is still there.
+    """
 
     seconds: float
     reason: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,6 +332,9 @@ class AttemptLayer(Layer):
                 yield from self.failed(FaultKind.CLOSED, f"invalid response headers: {error}")
                 return
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
+        if self.call.exchange.request.generating:
+            call, mask = self.call, self.hold.secret.mask
+            call.engine.suspensions.limits.hear(self.step.candidate, headers, call.exchange.request.ahead, mask)
         held = self.hold.start(response.status_code, headers)
         if held is Held.MORE:
             yield from self.watch()

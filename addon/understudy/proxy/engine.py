@@ -21,8 +21,9 @@ from understudy.codec.content_encoding import REQUEST_LIMIT
 from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
 from understudy.dialects import DIALECTS, Dialect, Kind
-from understudy.failover import Exchange, Identities, Request, Selector, UserRoutes, own_name
+from understudy.failover import Exchange, Identities, Pacing, Request, Selector, UserRoutes, own_name
 from understudy.failover.memory import TOOL, Memory, Plan
+from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, SecretError, SigningSource
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Recognised, Sites, conversation, rewrite
@@ -134,6 +135,8 @@ class Engine:
     """Whether attempts that the tool did not get are made into flows."""
     connect_limit: float = CONNECT_LIMIT
     """Seconds for a connection with all its handshakes."""
+    paced: bool = True
+    """Whether calls wait for their turn on a credential, see ``failover.pacing``."""
     request_limit: int = REQUEST_LIMIT
     """Decoded bytes of a compressed request that are looked into."""
 
@@ -141,6 +144,7 @@ class Engine:
         self.suspensions = Suspensions(self.clock)
         self.identities = Identities(self.suspensions)
         self.memory = Memory(self.clock)
+        self.pacing = Pacing(self.clock)
         self.owners = Owners()
         self.gate = MaskingGate()
         self.snapshot: Snapshot | None = None
@@ -149,15 +153,22 @@ class Engine:
     def use(self, pool: Pool) -> None:
         """Work on this pool from the next request on. Suspensions of what is still there stay."""
         self.memory.use(pool)
+        self.pacing.use(pool.concurrency, pool.ramp)
+        self.suspensions.limits.use_reserve(max((route.reserve for route in pool.routes.values()), default=RESERVE))
         self.identities.use(pool)
         self.gate.use(pool_secrets(pool))
         selector = Selector(self.suspensions)
         own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
         self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own, UserRoutes(pool))
 
-    def use_rules(self, ruleset: Ruleset) -> None:
-        """Judge by these rules from the next request on; what is under way keeps its own (law 11)."""
+    def use_rules(self, ruleset: Ruleset, limits: LimitTable | None = None) -> None:
+        """Judge by these rules from the next request on; what is under way keeps its own (law 11).
+
+        ``limits``: how headers with limits are read from now on, None: as before.
+        """
         self.ruleset = ruleset
+        if limits is not None:
+            self.suspensions.limits.table = limits
         self._empty = replace(self._empty, ruleset=ruleset)
         if self.snapshot is not None:
             self.snapshot = replace(self.snapshot, ruleset=ruleset)
@@ -252,8 +263,8 @@ class Engine:
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
-        chance, sessions = self.random, self.memory.sessions
-        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions)
+        chance, sessions, pacing = self.random, self.memory.sessions, self.pacing if self.paced else None
+        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
 
     def shadow(self, intake: Intake, plan: Plan, request: http.Request) -> Exchange:
         """The exchange as it would begin now, over a copy of the suspensions: whatever it does is forgotten."""

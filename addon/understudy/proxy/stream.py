@@ -629,6 +629,7 @@ class ReplayStream(HttpStream):
         """Let go of everything that outlives the last attempt."""
         if self.call is None:
             return
+        self.call.exchange.finished()
         attempts, self.attempts = self.attempts, []
         for attempt in attempts:
             attempt.forget()

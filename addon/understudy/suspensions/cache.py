@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from cachetools import TLRUCache
 
+from understudy.limits import Limits
 from understudy.model import Candidate, Key, Label, Scope, Suspension, keys_of
 from understudy.suspensions.first_events import FirstEvents
 from understudy.suspensions.ladder import Ladders
@@ -87,6 +88,8 @@ class Suspensions:
         """Which models answered on a credential of late."""
         self.learned = Learned(clock)
         """What comparing candidates has taught."""
+        self.limits = Limits(clock)
+        """What replies said of what is left. It orders candidates, and suspends nothing."""
         self.version = 0
         """Changes with every suspension that comes or goes."""
         self._blocked: set[Key] = set()
@@ -424,6 +427,8 @@ class Suspensions:
         ``rejected_only``: it is another token of the same account: only what was said about the token itself is void.
         """
         self.generations[credential] += 1
+        if not rejected_only:
+            self.limits.forget(credential)
         with self._cache.timer:
             self.expire()
             for key, known in [*self._cache.items(), *self._half_open.items()]:

@@ -70,7 +70,7 @@ class WhatIf:
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.ruleset, clock=self.clock, random=_Steady())
+        self.engine = Engine(self.ruleset, clock=self.clock, random=_Steady(), paced=False)
         self.engine.use(self.pool)
         self._agenda: list[tuple[float, int, Generator[float, None, Played]]] = []
         self._begun = self._told = self._held = 0
