@@ -11,12 +11,13 @@ from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
 from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.refusal import LISTED, RETRY_HORIZON, clock_time, duration
-from understudy.failover.selection import Lineup, Selector
+from understudy.failover.selection import DrilledLineup, Lineup, Selector
 from understudy.failover.steps import (
     HEDGED,
     Attempt,
     Compared,
     Continue,
+    Drilling,
     Outcome,
     Refuse,
     Release,
@@ -34,6 +35,8 @@ __all__ = [
     "Attempt",
     "Compared",
     "Continue",
+    "DrilledLineup",
+    "Drilling",
     "Exchange",
     "Identities",
     "Lineup",

@@ -5,7 +5,7 @@ candidate's credential and model in; ``conversation`` reads what a body says abo
 chooses a candidate and never sends anything. Start with ``sites``.
 """
 
-from understudy.requests.conversation import Conversation, marks_in
+from understudy.requests.conversation import Conversation, marks_in, short_session
 from understudy.requests.sites import Recognised, Sites, normal_host
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "model_list",
     "normal_host",
     "rewrite",
+    "short_session",
 ]
