@@ -65,7 +65,12 @@ class Understudy:
     def __init__(self) -> None:
         self.library = RuleLibrary()
         self.users = LocalUsers()
-        self.engine = Engine(self.library.ruleset, is_remote=self.is_remote, stranger=self.stranger)
+        self.engine = Engine(
+            self.library.ruleset,
+            is_remote=self.is_remote,
+            stranger=self.stranger,
+            is_another_user=self.users.is_another,
+        )
         self.tallies = Tallies(self.engine.clock)
         self.inspection = Inspection(
             CountingJournal(self.tallies),
@@ -79,7 +84,14 @@ class Understudy:
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
         self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
-        self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
+        self.control = Control(
+            self.engine,
+            self.reload,
+            self.closed,
+            self.tallies,
+            lambda: self.sharing.state,
+            lambda seconds, then: asyncio.get_running_loop().call_later(seconds, then),
+        )
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
         self.watched = WatchedFile()
@@ -170,6 +182,7 @@ class Understudy:
         """Leave mitmproxy as it was."""
         for task in self._tasks:
             task.cancel()
+        self.control.drills.close()
         self.descriptors.close()
         self.presence.withdraw()
         self.server.close()
@@ -220,6 +233,7 @@ class Understudy:
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
+        self.control.drills.use(pool)
         # Last: what the state file brings back may have been resumed elsewhere since, and is not told.
         self.sharing.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):

@@ -146,6 +146,7 @@ USAGE = {
     "suspend": "[options] WHAT [TIME]",
     "resume": "[options] WHAT | all",
     "probe": "[options] WHAT",
+    "drill": "[options] [WHAT KIND [TIME] | stop]",
     "explain": "[options] ALIAS [DIALECT] | FILE [FLOW]",
 }
 """What argparse cannot say about the words behind a command."""

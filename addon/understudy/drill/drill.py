@@ -173,6 +173,11 @@ class Drill:
         return f"{self.target}: {self.behaviour}{f' ({", ".join(limits)})' if limits else ''}"
 
     @property
+    def shown_session(self) -> str:
+        """The beginning of the id of the session that it is limited to, "" without one."""
+        return shown_session(self.session)
+
+    @property
     def is_running(self) -> bool:
         """Whether its time is not over and nobody has ended it."""
         return self.ended is None and self.clock() < self.until
@@ -303,6 +308,7 @@ class Call:
         self.drill = drill
         self.meets = meets
         self.kind = str(drill.behaviour)
+        self.said = str(drill)
         self.learned = drill.learned
         self.answers = drill.answers
         self.struck = 0

@@ -51,6 +51,8 @@ class Drilling(Protocol):
 
     kind: str
     """How the target behaves, as a person wrote it."""
+    said: str
+    """The whole of it in words, with the target."""
     learned: Learned
     answers: Answers
 

@@ -16,7 +16,7 @@ from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpLayer, SendHttp
-from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     RequestProtocolError,
@@ -29,7 +29,7 @@ from mitmproxy.proxy.layers.http._events import (
 
 from understudy.drill import Call, Kind, made_reply
 from understudy.failover import Attempt
-from understudy.proxy.attempt import AttemptLayer, Failed, NotSent
+from understudy.proxy.attempt import AttemptLayer, Failed
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK
 from understudy.replies import Fault, FaultKind
@@ -54,17 +54,14 @@ class DrilledAttempt(AttemptLayer):
         self.behaviour = self.of.drill.behaviour
         self.kind = self.behaviour.kind
         self._late_until = 0.0
-        self._held_back: list[events.Event] = []
+        self._held_back: list[HttpEvent] = []
         self._size = 0
         self._is_cut = False
 
     @override
     def begin(self) -> CommandGenerator[None]:
         yield commands.Log(f"{self.step.candidate}: a drill strikes: {self.behaviour}", INFO)
-        for command in super().begin():
-            if isinstance(command, ReceiveHttp) and isinstance(command.event, NotSent):
-                self.of.unsent()
-            yield command
+        yield from super().begin()
 
     @override
     def reach(self, request: http.Request) -> CommandGenerator[None]:
@@ -101,11 +98,15 @@ class DrilledAttempt(AttemptLayer):
         response = http.Response.make(made.status, b"", dict(made.headers))
         response.data.content = None
         self.state = self.state_wait_for_headers
-        came: list[events.Event] = [ResponseHeaders(self.stream_id, response)]
+        came: list[HttpEvent] = [ResponseHeaders(self.stream_id, response)]
         came += [ResponseData(self.stream_id, made.body)] if made.body else []
         for event in (*came, ResponseEndOfMessage(self.stream_id)):
-            if not self.is_over:  # it is decided, and given up for another candidate
-                yield from self.state(event)
+            yield from self.pass_on(event)
+
+    def pass_on(self, event: HttpEvent) -> CommandGenerator[None]:
+        """To whom the reply belongs by now: this attempt, or the stream that has released it; nobody may want it."""
+        if self.stream_id in self.parent.streams:
+            yield ReceiveHttp(event)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class DrilledAttempt(AttemptLayer):
         came, self._held_back = self._held_back, []
         yield from self.watch()
         for event in came:
-            yield from super()._handle_event(event)
+            yield from self.pass_on(event)
 
     # -- what the upstream says --------------------------------------------------------------------------------------
 
@@ -163,6 +164,7 @@ class DrilledAttempt(AttemptLayer):
             if self._size > MOST_HELD_BACK:
                 yield from self.let_through()
         elif self.kind is Kind.CUT and isinstance(event, ResponseData) and not self._is_cut:
+            self._is_cut = True  # unless it is not, and the next piece is
             yield from self.spoil(event)
         else:
             yield from super()._handle_event(event)
@@ -170,22 +172,22 @@ class DrilledAttempt(AttemptLayer):
     def spoil(self, event: ResponseData) -> CommandGenerator[None]:
         """Pass a part of a reply on, and break it off there, unless it is an error anyway or shows nothing yet."""
         hold = self.hold
-        if hold is None or not hold.success:
+        assert hold is not None
+        if not hold.success:
             yield from super()._handle_event(event)
             return
         for part in parts_of(event.data, is_stream=hold.live):
-            yield from super()._handle_event(ResponseData(self.stream_id, part))
+            yield from self.pass_on(ResponseData(self.stream_id, part))
             if not hold.live or hold.has_output:
                 break
         else:
+            self._is_cut = False
             return
-        self._is_cut = True
         on_the_wire, self.is_on_the_wire = self.is_on_the_wire, False
         if on_the_wire and self.server is not None:
             yield SendHttp(RequestProtocolError(self.stream_id, "cut by a drill", ErrorCode.CANCEL), self.server)
-        # To whom the reply belongs by now: this attempt, or the stream that has released it.
-        cut = ResponseProtocolError(self.stream_id, f"peer closed connection {SAID}", ErrorCode.GENERIC_SERVER_ERROR)
-        yield ReceiveHttp(cut)
+        said = f"peer closed connection {SAID}"
+        yield from self.pass_on(ResponseProtocolError(self.stream_id, said, ErrorCode.GENERIC_SERVER_ERROR))
 
 
 def parts_of(data: bytes, *, is_stream: bool) -> Iterator[bytes]:

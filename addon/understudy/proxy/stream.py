@@ -385,6 +385,8 @@ class ReplayStream(HttpStream):
             case NotSent(label=label, rule=rule, reason=reason):
                 self.attempts.remove(attempt)
                 attempt.forget()
+                if call.drilled is not None and attempt.step.drilled:
+                    call.drilled.unsent()
                 following = call.exchange.unsendable(label, rule, reason, call.now())
                 self.renumber()
                 return following
