@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from understudy.model import Candidate, Credential, Mode, Pool, Route, printable
+from understudy.model import Candidate, Credential, Mode, Pool, Route, is_glob, printable
 
 
 class Failing(StrEnum):
@@ -27,7 +27,7 @@ _NAMES: dict[Failing, Callable[[Candidate], str]] = {
     Failing.MODEL: lambda each: each.model,
     Failing.HOST: lambda each: each.upstream.host,
 }
-OPEN_MODEL = "the alias"
+OPEN_MODEL = "(as asked)"
 """What stands for the upstream model of a candidate that is asked for whatever the tool asks for."""
 
 
@@ -65,7 +65,7 @@ def backings(pool: Pool, dialects_of: Callable[[Route], Iterator[str] | list[str
 
 
 def _backing(pool: Pool, route: Route, dialect: str) -> Backing:
-    alias = OPEN_MODEL if route.is_default or any(mark in route.pattern for mark in "*?[") else route.pattern
+    alias = OPEN_MODEL if route.is_default or is_glob(route.pattern) else route.pattern
     members = [each for each in route.members(alias, dialect) if not each.credential.missing]
     gaps: list[Gap] = []
     left: dict[Failing, int] = {}
