@@ -13,6 +13,7 @@ faces (``tests/test_floors.py`` reads the list). A floor's docstring says what i
     limits       what good replies say of a credential's limits, and what is left of them
     suspensions  the cache of what is out of rotation, its ladder, the state on disk
     failover     the decision machine: whom to ask, what a reply costs, when to stop
+    drill        failures on purpose: what a target answers then, and what became of the calls
     shared       several processes with one pool: what one has learnt holds for the others
     proxy        the only floor that knows mitmproxy's internals
     inspection   what people and machines see of calls

@@ -77,6 +77,7 @@ class Understudy:
             is_remote=self.is_remote,
             stranger=self.stranger,
             checks_users=lambda: getattr(ctx.options, "proxyauth", None) not in UNCHECKED,
+            is_another_user=self.users.is_another,
         )
         self.tallies = Tallies(self.engine.clock)
         self.inspection = Inspection(
@@ -91,7 +92,14 @@ class Understudy:
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
         self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
-        self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
+        self.control = Control(
+            self.engine,
+            self.reload,
+            self.closed,
+            self.tallies,
+            lambda: self.sharing.state,
+            lambda seconds, then: asyncio.get_running_loop().call_later(seconds, then),
+        )
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
         self.watched = WatchedFile()
@@ -183,6 +191,7 @@ class Understudy:
         """Leave mitmproxy as it was."""
         for task in self._tasks:
             task.cancel()
+        self.control.drills.close()
         self.descriptors.close()
         self.presence.withdraw()
         self.server.close()
@@ -233,6 +242,7 @@ class Understudy:
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
+        self.control.drills.use(pool)
         # Last: what the state file brings back may have been resumed elsewhere since, and is not told.
         self.sharing.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):

@@ -41,7 +41,8 @@ class Entry:
     ``seconds``: how long yet, 0 when it is due. ``step``: the step of the ladder, from 1, of ``steps``; 0 where the
     reply or a hand named the time. ``resume``: the arguments of the command that clears it. ``doubt``: every candidate
     refused one request alike, so that other requests are asked at once. ``again``: it is due because a person wants it
-    probed, and a probe that fails suspends it again until then; 0 where its time has run out.
+    probed, and a probe that fails suspends it again until then; 0 where its time has run out. ``drill``: for the calls
+    of a drill only, by what the drill made up.
     """
 
     state: State
@@ -62,6 +63,7 @@ class Entry:
     resume: tuple[str, ...]
     doubt: bool = False
     again: float = 0.0
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def _entry(suspension: Suspension, state: State, now: float, ahead: float, again
         resume=words_of(suspension.key),
         doubt=suspension.doubt > 0,
         again=again,
+        drill=suspension.key.drill,
     )
 
 

@@ -13,12 +13,13 @@ from understudy.failover.generations import Identities, own_name
 from understudy.failover.pacing import Pacing, Place
 from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.refusal import LISTED, RETRY_HORIZON, clock_time, duration
-from understudy.failover.selection import Lineup, Selector
+from understudy.failover.selection import DrilledLineup, Lineup, Selector
 from understudy.failover.steps import (
     HEDGED,
     Attempt,
     Compared,
     Continue,
+    Drilling,
     Outcome,
     Refuse,
     Release,
@@ -37,6 +38,8 @@ __all__ = [
     "Attempt",
     "Compared",
     "Continue",
+    "DrilledLineup",
+    "Drilling",
     "Exchange",
     "Identities",
     "Lineup",

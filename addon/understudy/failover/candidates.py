@@ -152,12 +152,12 @@ class Chooser:
         if self.only is not None or not suspensions.has_doubts:
             return None
         for member in self.lineup.members_of(self.lineup.everyone & ~self.used):
-            if not suspensions.is_in_doubt(member):
+            if not suspensions.is_in_doubt(self.selector.keys_of(member)):
                 continue
             labels = {each.label for each in self.selector.suspensions_of(member)}
             if Label.MODEL_UNSUPPORTED in labels and not (self.request.generating and self.all_refuse()):
                 continue
-            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(self._early_key(member)):
                 return member
         return None
 
@@ -201,9 +201,12 @@ class Chooser:
         for member in self.lineup.members_of(self.lineup.everyone & ~self.out):
             if self.selector.is_probed(member):
                 continue  # whether its upstream is there at all is being found out
-            if self.selector.suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+            if self.selector.suspensions.begin_early_probe(self._early_key(member)):
                 return member
         return None
+
+    def _early_key(self, member: Candidate) -> Key:
+        return key_of(member, Scope.CANDIDATE, drill=self.selector.is_drilled)
 
     def withheld(self) -> Candidate | None:
         """A candidate whose probe another process may be sending: asked all the same if a call cannot wait for that."""

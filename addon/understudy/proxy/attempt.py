@@ -233,6 +233,11 @@ class AttemptLayer(Layer):
             return
         request.timestamp_start = time.time()
         self.hold = Hold(call.plan.recognised, call.plan.call, candidate, self.secret, call.plan.route.hold)
+        yield from self.reach(request)
+
+    def reach(self, request: http.Request) -> CommandGenerator[None]:
+        """Connect, and send the request, secret included."""
+        call, candidate = self.call, self.step.candidate
         via = call.flow.server_conn.via
         reached = yield from Connecting(self.parent, self, call.engine, candidate.upstream, via).run()
         if (yield from self.halted()):

@@ -21,7 +21,17 @@ from understudy.codec.content_encoding import REQUEST_LIMIT
 from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
 from understudy.dialects import DIALECTS, Dialect, Kind
-from understudy.failover import Exchange, Identities, Pacing, Request, Selector, UserRoutes, own_name
+from understudy.drill import Drill
+from understudy.failover import (
+    DrilledLineup,
+    Exchange,
+    Identities,
+    Pacing,
+    Request,
+    Selector,
+    UserRoutes,
+    own_name,
+)
 from understudy.failover.memory import TOOL, Memory, Plan
 from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, SecretError, SigningSource
@@ -139,6 +149,10 @@ class Engine:
     """Whether calls wait for their turn on a credential, see ``failover.pacing``."""
     request_limit: int = REQUEST_LIMIT
     """Decoded bytes of a compressed request that are looked into."""
+    drill: Drill | None = None
+    """The drill that runs (H12)."""
+    is_another_user: Callable[[connection.Client], bool] = lambda client: False
+    """Whether a call is of somebody else than who runs this proxy: a drill leaves it alone."""
 
     def __post_init__(self) -> None:
         self.suspensions = Suspensions(self.clock)
@@ -148,6 +162,7 @@ class Engine:
         self.owners = Owners()
         self.gate = MaskingGate()
         self.snapshot: Snapshot | None = None
+        self._drilled: tuple[Selector, Selector] | None = None
         self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
 
     def use(self, pool: Pool) -> None:
@@ -256,15 +271,46 @@ class Engine:
         name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
         return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")
 
-    def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
-        """Begin the exchange of a call that has a route."""
+    def exchange(
+        self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str], *, own: bool = True
+    ) -> Exchange:
+        """Begin the exchange of a call that has a route. ``own``: see :meth:`Drill.takes`."""
         snapshot = intake.snapshot
         client, owner = self._own(intake, plan, request)
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
         chance, sessions, pacing = self.random, self.memory.sessions, self.pacing if self.paced else None
-        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
+        exchange = Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
+        if self.drill is None:
+            return exchange
+        call = self.drill.takes(lineup, asked.session, own=own, instead=exchange.first_choice())
+        if call is None:
+            return exchange
+        selector = self._drilled_selector(snapshot.selector)
+        drilled = selector.lineup(*where)
+        if self.drill.share < 1 or self.drill.session:
+            drilled.take_turns_of(lineup)  # the other calls take turns meanwhile
+        seats = self.drill.seats
+        return Exchange(asked, drilled, selector, snapshot.ruleset, self.clock(), chance, seats, pacing, call)
+
+    def _drilled_selector(self, real: Selector) -> Selector:
+        """The selector for the calls of a drill that stands beside the one of a snapshot."""
+        if self._drilled is None or self._drilled[0] is not real:
+            self._drilled = (real, Selector(self.suspensions, DrilledLineup))
+        return self._drilled[1]
+
+    def begin_drill(self, drill: Drill) -> None:
+        """Let it answer in its target's place from the next attempt on."""
+        self.drill = drill
+        self.suspensions.begin_drill()
+
+    def end_drill(self) -> None:
+        """Let go of it, and of everything that it has suspended. Without one nothing happens."""
+        if self.drill is not None:
+            self.drill.end()
+            self.drill = self._drilled = None
+            self.suspensions.end_drill()
 
     def shadow(self, intake: Intake, plan: Plan, request: http.Request) -> Exchange:
         """The exchange as it would begin now, over a copy of the suspensions: whatever it does is forgotten."""

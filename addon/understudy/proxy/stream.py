@@ -56,6 +56,7 @@ from understudy.proxy.attempt import (
     over,
 )
 from understudy.proxy.delivery import Delivery
+from understudy.proxy.drilled_attempt import DrilledAttempt
 from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake
 from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
@@ -328,7 +329,8 @@ class ReplayStream(HttpStream):
             return Refuse(400, reason)
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
-        exchange = engine.exchange(intake, plan, self.flow.request, blocked)
+        own = engine.drill is None or self.replayed or not engine.is_another_user(self.context.client)
+        exchange = engine.exchange(intake, plan, self.flow.request, blocked, own=own)
         self.call = self.delivery.call = PooledCall(self.flow, engine, intake, plan, exchange, lambda: self.journal)
         self.waiting = Waiting(exchange, Timeout(self.parent, self, engine.clock), engine.clock)
         self.server_state = self.state_undecided
@@ -362,7 +364,8 @@ class ReplayStream(HttpStream):
     def send(self, step: Attempt) -> CommandGenerator[Step | None]:
         """Begin an attempt beside those that are under way; returns the next step when that is known at once."""
         assert self.call is not None
-        attempt = AttemptLayer(self.parent, self.stream_id, self.call, step)
+        made = DrilledAttempt if step.drilled else AttemptLayer
+        attempt = made(self.parent, self.stream_id, self.call, step)
         self.attempts.append(attempt)
         # It begins in the HTTP layer, so that what it waits for does not hold up this stream.
         self._beginning = True
@@ -393,6 +396,8 @@ class ReplayStream(HttpStream):
             case NotSent(label=label, rule=rule, reason=reason):
                 self.attempts.remove(attempt)
                 attempt.forget()
+                if call.drilled is not None and attempt.step.drilled:
+                    call.drilled.unsent()
                 following = call.exchange.unsendable(label, rule, reason, call.now())
                 self.renumber()
                 return following
@@ -635,6 +640,8 @@ class ReplayStream(HttpStream):
             attempt.forget()
         if self.waiting is not None:
             self.waiting.stop()
+        if (drilled := self.call.drilled) is not None:
+            drilled.over(self.call.exchange, self.flow.response.status_code if self.flow.response else 0)
         if self.journal is not None:
             self.journal.finished(self.flow, self.call.exchange)
 
