@@ -41,6 +41,7 @@ from understudy.model import (
     Store,
     Strategy,
     Upstream,
+    WebSocket,
     is_glob,
 )
 
@@ -80,7 +81,7 @@ class PoolReader(SecretReader):
         """Read the whole document."""
         keys = (
             *("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"),
-            *("affinity", "state", "models", "rules", "auto_reload"),
+            *("affinity", "state", "models", "rules", "auto_reload", "websocket"),
         )
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
@@ -108,6 +109,9 @@ class PoolReader(SecretReader):
             store=self._field(document, "state", self._store, None),
             rules=self._field(document, "rules", self._rules, ()),
             auto_reload=self._field(document, "auto_reload", fields.boolean, True),
+            websocket=self._field(
+                document, "websocket", lambda value: self._word(value, "websocket", WebSocket), WebSocket.AUTO
+            ),
         )
 
     def _rules(self, value: Value) -> tuple[str, ...]:

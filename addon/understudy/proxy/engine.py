@@ -29,6 +29,7 @@ from understudy.requests import Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
 from understudy.rules import Ruleset
+from understudy.sockets import Transcripts
 from understudy.suspensions import Suspensions
 
 logger = logging.getLogger("understudy")
@@ -136,6 +137,7 @@ class Engine:
         self.memory = Memory(self.clock)
         self.owners = Owners()
         self.gate = MaskingGate()
+        self.transcripts = Transcripts(self.clock)
         self.snapshot: Snapshot | None = None
         self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
 

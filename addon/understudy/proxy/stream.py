@@ -296,13 +296,17 @@ class ReplayStream(HttpStream):
             yield from self.respond(self.flow.response)
             return
         if intake.upgrade:
-            if self.journal is not None:
-                self.journal.sent_to_http(self.flow)
-            yield from self.respond(tool_reply.no_websocket(intake.dialect))
+            yield from self.upgrade(engine, intake)
             return
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
             plan = engine.plan(intake, request)
         yield from self.go(self.first_step(engine, intake, plan))
+
+    def upgrade(self, engine: Engine, intake: Intake) -> CommandGenerator[None]:
+        """Answer the opening handshake of a WebSocket on which calls would be made (O07)."""
+        if self.journal is not None:
+            self.journal.sent_to_http(self.flow)
+        yield from self.respond(tool_reply.no_websocket(intake.dialect))
 
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
         """Open the exchange, unless the pool may not be spent on this request."""
