@@ -13,6 +13,7 @@ HANDSHAKE = [
     ("upgrade", "websocket"),
     ("sec-websocket-version", "13"),
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ("user-agent", "codex_exec/0.171.0"),
     ("authorization", f"Bearer {TOOL}"),
 ]
 ACCEPTED = (

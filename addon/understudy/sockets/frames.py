@@ -26,6 +26,8 @@ FREE_GROWTH = 1024 * 1024
 """Bytes that a compressed message may become whatever it was."""
 MOST_GROWTH = 100
 """Above that, the most bytes that one byte may become: JSON is told in a tenth of its length, not in a hundredth."""
+MOST_ENDS = 8
+"""Last blocks in one piece of a message: what follows each is copied."""
 _TAIL = b"\x00\x00\xff\xff"
 
 
@@ -146,14 +148,21 @@ class Inbound(Extension):
     def _decoded(self, data: bytes) -> bytes | CloseReason:
         self._taken += len(data)
         room = min(self._limit, FREE_GROWTH + MOST_GROWTH * self._taken) - self._given
-        try:
-            decoded = self._decompressor.decompress(data, room + 1)
-        except zlib.error:
+        decoded = b""
+        for _ in range(MOST_ENDS):
+            try:
+                decoded += self._decompressor.decompress(data, room + 1 - len(decoded))
+            except zlib.error:
+                return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+            if len(decoded) > room or self._decompressor.unconsumed_tail:
+                return CloseReason.MESSAGE_TOO_BIG
+            data = self._decompressor.unused_data
+            if self._decompressor.eof:  # a last block is allowed (RFC 7692, section 7.2.3.4): what follows begins anew
+                self._decompressor = zlib.decompressobj(-15)
+            if not data:
+                break
+        else:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        if len(decoded) > room or self._decompressor.unconsumed_tail:
-            return CloseReason.MESSAGE_TOO_BIG
-        if self._decompressor.eof:  # a last block is allowed (RFC 7692, section 7.2.3.4): the next one begins anew
-            self._decompressor = zlib.decompressobj(-15)
         self._given += len(decoded)
         return decoded
 

@@ -90,7 +90,7 @@ class Turn:
         """The body of the HTTP call. Raises ValueError for a message that is no JSON object."""
         members: dict[str, Any] = dict.fromkeys(("type", "stream_id", "generate", "background"))
         members["stream"] = True
-        if not self.goes_on_unknown:
+        if self.create.previous and not self.goes_on_unknown:
             members |= {"previous_response_id": None, "input": Raw(b"[" + self.items + b"]")}
         return set_json_members(self.create.text, members)
 
