@@ -10,7 +10,7 @@ import wsproto.events as ws
 from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
-from wsproto.extensions import PerMessageDeflate
+from wsproto.extensions import Extension, PerMessageDeflate
 
 from understudy.sockets.frames import Closed, Frames, NotAHandshake, Received, Reply, handshake
 
@@ -22,7 +22,7 @@ class Client:
     """The other end. ``taken``: the answer to its offer of compression."""
 
     def __init__(self, taken: str = "") -> None:
-        extensions = []
+        extensions: list[Extension] = []
         if taken:
             deflate = PerMessageDeflate()
             deflate.finalize(taken)
