@@ -127,7 +127,7 @@ def streamed(*items: dict[str, Any], response: str = "resp_1") -> bytes:
         (WebSocket.REFUSE, {}, "/v1/responses", 426),
         (WebSocket.SERVE, {"Sec-WebSocket-Version": "8"}, "/v1/responses", 400),
         (WebSocket.SERVE, {"Sec-WebSocket-Key": "short"}, "/v1/responses", 400),
-        (WebSocket.SERVE, {"Sec-WebSocket-Key": ""}, "/v1/responses", 426),
+        (WebSocket.SERVE, {"Sec-WebSocket-Key": ""}, "/v1/responses", 400),
     ],
 )
 def test_e07_o07_which_sockets_are_served(

@@ -86,6 +86,8 @@ class ReplayStream(HttpStream):
         self.listing: Listing | None = None
         """What belongs into the list of models that this request asks for."""
         self.intake: Intake | None = None
+        self.opened_with: tuple[tuple[tuple[bytes, bytes], ...], bytes] | None = None
+        """Headers and path of the opening handshake of a WebSocket as the tool sent them, its credential included."""
         self.call: PooledCall | None = None
         """The call, once its exchange has begun."""
         self.passthrough_of: Passthrough | None = None
@@ -200,6 +202,8 @@ class ReplayStream(HttpStream):
                 # The request goes out exactly as the tool sent it.
                 event.request.headers.fields, event.request.data.path = sent
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
+            if self.intake is not None and self.intake.upgrade:
+                self.opened_with = sent
             if self.intake is not None and self.intake.stash.query:
                 self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)

@@ -164,22 +164,17 @@ class SocketCall(ReplayStream):
 class ToolStream(ReplayStream):
     """A request of a tool's connection: as :class:`ReplayStream`, and it may become a socket."""
 
-    opening: http.Request | None = None
-    """The opening handshake as the tool sent it, its own credential included."""
     socket: ServedSocket | None = None
 
     @override
-    def state_wait_for_request_headers(self, event: RequestHeaders) -> CommandGenerator[None]:
-        if event.request.method == "GET" and "sec-websocket-key" in event.request.headers:
-            self.opening = event.request.copy()
-        return super().state_wait_for_request_headers(event)
-
-    @override
     def upgrade(self, engine: Engine, intake: Intake) -> CommandGenerator[None]:
-        opening, how = self.opening, intake.snapshot.pool.websocket
+        opening, how = self.flow.request.copy(), intake.snapshot.pool.websocket
+        if self.opened_with is not None:
+            opening.headers.fields, opening.data.path = self.opened_with
         above = self.parent.connections.get(self.context.client)
         able = isinstance(above, Http1Server) and self.context.options.websocket and not self.replayed
-        if opening is None or not able or not serves(how, intake, opening):
+        able = able and self.opened_with is not None
+        if not able or not serves(how, intake, opening):
             yield from super().upgrade(engine, intake)
             return
         if reason := engine.why_not(self.context.client, self.flow.request, replayed=self.replayed):
@@ -200,13 +195,15 @@ class ToolStream(ReplayStream):
 
     @override
     def flow_done(self) -> CommandGenerator[None]:
-        socket, response = self.socket, self.flow.response
-        if socket is None or response is None or response.status_code != 101:
-            return (yield from super().flow_done())
+        if self.socket is None or self.flow.response is None or self.flow.response.status_code != 101:
+            return super().flow_done()
+        return self.become(self.socket)
+
+    def become(self, socket: ServedSocket) -> CommandGenerator[None]:
+        """From now on what comes is the socket's."""
         self.child_layer, self._handle_event = socket, self.passthrough  # type: ignore[method-assign]
         yield from socket.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
-        return None
 
 
 class ServedSocket(Layer):
