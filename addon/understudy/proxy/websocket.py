@@ -71,6 +71,8 @@ _TELLABLE = ("x-openai-internal-codex-", "traceparent", "tracestate")
 _TOLD_TWICE = "x-codex-"
 """Headers that Codex also tells for each request, in ``client_metadata``: there they are the newer ones."""
 LONGEST_HEADER = 8 * 1024
+LONGEST_MESSAGE = 16 * 1024 * 1024
+"""Bytes of a message; while it becomes a call there are some copies of it."""
 
 
 # -- which ones ----------------------------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ class ServedSocket(Layer):
         stream.context.layers.remove(self)  # it is no layer of its own to those who count them
         self.stream = stream
         self.opening = opening
-        self.frames = Frames(engine.request_limit, compressed=compressed)
+        self.frames = Frames(min(LONGEST_MESSAGE, engine.request_limit), compressed=compressed)
         self.session = Session(engine.transcripts, engine.request_limit)
         self.calls: dict[Turn, SocketCall] = {}
         self.turns: dict[SocketCall, Turn] = {}

@@ -51,10 +51,10 @@ _STATUS = {
 """The status of an error that a stream tells by its code alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Create:
-    """A ``response.create``. ``items``: those of its own input; ``text``: the message, ``previous``: what it goes on
-    from, "" for nothing."""
+    """A ``response.create``. ``text``: the message, until its turn has it; ``items``: those of its own input;
+    ``previous``: the response that it goes on from, "" for none."""
 
     lane: str | None
     text: bytes = field(repr=False)
@@ -63,6 +63,11 @@ class Create:
     previous: str = ""
     generates: bool = True
 
+    def take(self) -> bytes:
+        """The message, which is not kept twice."""
+        text, self.text = self.text, b""
+        return text
+
 
 class Turn:
     """One request on its way over HTTP, and its reply. ``earlier``: the items that it goes on from; None: its
@@ -70,6 +75,7 @@ class Turn:
 
     def __init__(self, create: Create, earlier: bytes | None) -> None:
         self.create = create
+        self._text = create.take()
         self.items = joined(earlier or b"", create.items)
         """The conversation up to and with this request."""
         self.goes_on_unknown = earlier is None
@@ -87,12 +93,13 @@ class Turn:
         self._body = bytearray()
 
     def body(self) -> bytes:
-        """The body of the HTTP call. Raises ValueError for a message that is no JSON object."""
+        """The body of the HTTP call, once: the message is then let go. Raises ValueError for one that is no object."""
+        text, self._text = self._text, b""
         members: dict[str, Any] = dict.fromkeys(("type", "stream_id", "generate", "background"))
         members["stream"] = True
         if self.create.previous and not self.goes_on_unknown:
             members |= {"previous_response_id": None, "input": Raw(b"[" + self.items + b"]")}
-        return set_json_members(self.create.text, members)
+        return set_json_members(text, members)
 
     @property
     def transcript(self) -> bytes:
