@@ -25,6 +25,7 @@ class Stage:
         self.transcripts = transcripts or Transcripts(lambda: self.now)
         self.session = Session(self.transcripts, LIMIT)
         self.asked: list[Turn] = []
+        self.bodies: list[bytes] = []
         self.said: list[dict[str, Any]] = []
         self.hung_up: list[Turn] = []
 
@@ -37,6 +38,7 @@ class Stage:
                     self.said.append(json.loads(text))
                 case Ask(turn=turn):
                     self.asked.append(turn)
+                    self.bodies.append(turn.body())
                 case HangUp(turn=turn):
                     self.hung_up.append(turn)
 
@@ -50,7 +52,7 @@ class Stage:
 
     def body(self, number: int = -1) -> dict[str, Any]:
         """The body of a call."""
-        found = json.loads(self.asked[number].body())
+        found = json.loads(self.bodies[number])
         assert isinstance(found, dict)
         return found
 
