@@ -34,6 +34,7 @@ from understudy.model.pool import (
     Relatives,
     Route,
     Strategy,
+    WebSocket,
 )
 from understudy.requests import Sites
 
@@ -969,6 +970,16 @@ def test_what_is_wrong_with_a_gateway(upstream: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(f"upstreams: {{gw: {upstream}}}\n", Path("pool.yaml"), {}, DIALECTS)
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("word", [*WebSocket])
+def test_e07_what_happens_to_websockets(word: WebSocket) -> None:
+    """E07: `websocket` is a word of the pool file; without it the tool decides."""
+    assert read(HEAD).websocket is WebSocket.AUTO
+    assert read(f"{HEAD}websocket: {word}\n").websocket is word
+    with pytest.raises(ConfigError) as caught:
+        read(f"{HEAD}websocket: {word}d\n")
+    assert "unknown websocket" in str(caught.value)
 
 
 def test_rule_folders_are_relative_to_the_file_and_have_to_be_there(tmp_path: Path) -> None:

@@ -519,6 +519,7 @@ def upgrade(core: Core, path: str, method: str = "GET", host: str = "api.openai.
             core.client,
             f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer tool-own-secret\r\n"
             "Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"
+            "User-Agent: codex_exec/0.171.0\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode(),
         )
     )

@@ -114,6 +114,14 @@ class FlowJournal:
         _note(flow, line)
         flow.metadata["understudy"] = {"upgrade": "refused"}
 
+    def served(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was accepted: its calls are made over HTTP."""
+        where = printable(f"{flow.request.pretty_host}{flow.request.path.partition('?')[0]}")
+        line = f"{where}: WebSocket accepted, each of its calls is a request of its own over HTTP"
+        logger.info(line)
+        _note(flow, line)
+        flow.metadata["understudy"] = {"upgrade": "served"}
+
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
         self._publish(exchange, flow, but=number)

@@ -40,6 +40,7 @@ from understudy.requests import Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
 from understudy.rules import Ruleset
+from understudy.sockets import Transcripts
 from understudy.suspensions import Suspensions
 
 logger = logging.getLogger("understudy")
@@ -161,6 +162,7 @@ class Engine:
         self.pacing = Pacing(self.clock)
         self.owners = Owners()
         self.gate = MaskingGate()
+        self.transcripts = Transcripts(self.clock)
         self.snapshot: Snapshot | None = None
         self._drilled: tuple[Selector, Selector] | None = None
         self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)

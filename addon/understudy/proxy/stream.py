@@ -88,6 +88,8 @@ class ReplayStream(HttpStream):
         self.listing: Listing | None = None
         """What belongs into the list of models that this request asks for."""
         self.intake: Intake | None = None
+        self.opened_with: tuple[tuple[tuple[bytes, bytes], ...], bytes] | None = None
+        """Headers and path of the opening handshake of a WebSocket as the tool sent them, its credential included."""
         self.call: PooledCall | None = None
         """The call, once its exchange has begun."""
         self.passthrough_of: Passthrough | None = None
@@ -204,6 +206,8 @@ class ReplayStream(HttpStream):
                 # The request goes out exactly as the tool sent it.
                 event.request.headers.fields, event.request.data.path = sent
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
+            if self.intake is not None and self.intake.upgrade:
+                self.opened_with = sent
             if self.intake is not None and self.intake.stash.query:
                 self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)
@@ -308,13 +312,17 @@ class ReplayStream(HttpStream):
             yield from self.respond(self.flow.response)
             return
         if intake.upgrade:
-            if self.journal is not None:
-                self.journal.sent_to_http(self.flow)
-            yield from self.respond(tool_reply.no_websocket(intake.dialect))
+            yield from self.upgrade(engine, intake)
             return
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
             plan = engine.plan(intake, request, self.user)
         yield from self.go(self.first_step(engine, intake, plan))
+
+    def upgrade(self, engine: Engine, intake: Intake) -> CommandGenerator[None]:
+        """Answer the opening handshake of a WebSocket on which calls would be made (O07)."""
+        if self.journal is not None:
+            self.journal.sent_to_http(self.flow)
+        yield from self.respond(tool_reply.no_websocket(intake.dialect))
 
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
         """Open the exchange, unless the pool may not be spent on this request."""
