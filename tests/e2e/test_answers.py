@@ -349,7 +349,7 @@ def test_a06_a_cut_in_the_middle_of_a_stream(stage: Stage, how: Break, tool: str
     """A06: a TCP reset, a GOAWAY, a close, a reset of the stream, after the tool has had the first event."""
     alias, gate = stage.alias("openai"), Gate()
     stage.play(alias, {"a": sse(CHAT.events[0], gate, ending=how), "x": CHAT.streams()})
-    with stage.connect(CHAT, **TOOLS[tool]) as connection:
+    with stage.connect(CHAT, **TOOLS[tool]) as connection:  # type: ignore[arg-type]
         sent = stage.send(connection, CHAT, alias, stream=True)
         assert sent.read_until(CHAT.events[0]) == CHAT.events[0]
         gate.open()
