@@ -70,7 +70,7 @@ def test_who_was_skipped_then_and_who_is_now() -> None:
     assert any(line.startswith("  skipped  work m1: rate_limited by general/rate_limited, susp") for line in lines)
 
 
-def test_an_unknown_error_is_told_with_what_nearly_knew_it() -> None:
+def test_an_unknown_error_is_told_with_the_rules_near_to_it() -> None:
     lines = told([flow(418, ODD), flow(418, {"error": {"message": "x", "code": "429"}}, at=NOW + 5)], SURE)
     assert "  failed: the tool gets HTTP 418 of work m1" in lines
     assert "  no rule recognises it: understudy rules new FILE 2 --label LABEL --id VENDOR/NAME makes a draft" in lines

@@ -45,7 +45,7 @@ NO_ANSWER = "builtin/no_answer"
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
     b'"error', b'"Error', b'"base_resp"', b'"blockReason"', b'"code"', b'"success"', b'"failed"', b'"failure"',
-    b'"response.failed"', b'"ERROR"', b"data: error", b"data:error", b"data: Error", b"data: exception",
+    b'"response.failed"', b'"ERROR"', b'"msg"', b"data: error", b"data:error", b"data: Error", b"data: exception",
 )  # fmt: skip
 
 
@@ -138,10 +138,15 @@ class Ruleset:
             # A success that failed by its structure is no answer, whatever its words would mean.
             name = NO_ANSWER if reply.succeeded and reply.kind == "generating" else "builtin/unknown"
             verdict = Verdict(Label.UNKNOWN, name, evidence_of(reply, 0), certain=False)
-        drafts = tuple(f"{draft.id}: {said.label}" for draft in self.drafts if (said := draft.speak(reply)) is not None)
+        drafts: tuple[str, ...] = ()
+        if self.drafts:
+            drafts = tuple(
+                f"{each.id}: {said.label}" for each in self.drafts if (said := each.speak(reply)) is not None
+            )
         # A Python rule may quote what it has decoded itself.
         evidence = reply.mask(verdict.evidence) if reply.mask is not None else verdict.evidence
-        return replace(verdict, names_model=reply.names_model(), drafts=drafts, evidence=evidence)
+        names_model = reply.names_model()
+        return Verdict(verdict.label, verdict.rule, evidence, verdict.then, names_model, drafts, verdict.certain)
 
     def voices(self, reply: Reply) -> tuple[Verdict, ...]:
         """What every rule says that is asked together with the one that speaks. More than one label is a mistake."""

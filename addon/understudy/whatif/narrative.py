@@ -16,8 +16,8 @@ from understudy.whatif.report import clock_time, now, trail
 from understudy.whatif.result import End, Played
 
 OUTPUT = Verdict(Label.OK, "builtin/output")
-NEARLY = 3
-"""How many rules are named that nearly knew an unknown error."""
+NEAREST = 3
+"""How many rules are named that were near to knowing an unknown error."""
 
 
 def listing(call: RecordedCall, ruleset: Ruleset) -> str:
@@ -67,7 +67,7 @@ def story(played: Played, ruleset: Ruleset, pool_path: str) -> Iterator[str]:
         if played.refusal is not None:
             yield from (f"    {line}" for line in played.refusal.message.splitlines()[1:])
     for tried in played.tried:
-        yield from _nearly(tried.recorded, ruleset)
+        yield from _near_misses(tried.recorded, ruleset)
 
 
 def _then(call: RecordedCall) -> Iterator[str]:
@@ -108,19 +108,19 @@ def _judged(call: RecordedCall, ruleset: Ruleset) -> Iterator[str]:
             yield f"  {name}ok"
         else:
             yield f"  {name}{verdict.in_words}: {verdict.evidence}"
-            yield from _nearly(attempt, ruleset)
+            yield from _near_misses(attempt, ruleset)
     if not call.attempts:
         yield "  no reply is recorded"
 
 
-def _nearly(attempt: RecordedAttempt, ruleset: Ruleset) -> Iterator[str]:
+def _near_misses(attempt: RecordedAttempt, ruleset: Ruleset) -> Iterator[str]:
     if attempt.reply is None:
         return
     verdict = ruleset.judge(attempt.reply)
     if verdict.label is not Label.UNKNOWN:
         return
-    for miss in near_misses(ruleset, attempt.reply, verdict)[:NEARLY]:
-        yield f"  nearly  {miss.rule} ({', '.join(miss.labels)}): {miss.why}"
+    for miss in near_misses(ruleset, attempt.reply, verdict)[:NEAREST]:
+        yield f"  near    {miss.rule} ({', '.join(miss.labels)}): {miss.why}"
     draft = f"understudy rules new FILE {attempt.flow} --label LABEL --id VENDOR/NAME"
     yield f"  no rule recognises it: {draft} makes a draft"
 
