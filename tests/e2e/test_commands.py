@@ -128,7 +128,7 @@ def test_o04_list_explain_suspend_and_resume_from_the_shell(play: Stage, shell: 
 
 @both_forms
 def test_o04_a_probe_by_hand_that_fails_costs_one_call(play: Stage, shell: Shell, stream: bool) -> None:
-    """O04, F14: the next call asks the candidate; refused, it is out again at once, as long as before and no rung up."""
+    """O04, F14: the next call asks the candidate; refused, it is out again, as long as before and no rung up."""
     alias = play.alias("pair")
     play.play(alias, {"a": refusal(CHAT, alias), "b": CHAT.streams() if stream else CHAT.answers()})
 
@@ -139,7 +139,7 @@ def test_o04_a_probe_by_hand_that_fails_costs_one_call(play: Stage, shell: Shell
     assert play.call(CHAT, alias, stream=stream).status == 200
     before = held()
     assert shell("probe", "a", alias)[0] == 0
-    assert held()["state"] == "half_open"
+    assert held()["state"] == "half-open"
     for _ in range(4):
         assert play.call(CHAT, alias, stream=stream).status == 200
     assert play.order(alias) == ["a", "b", "a", "b", "b", "b", "b"]
