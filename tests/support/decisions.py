@@ -159,7 +159,7 @@ class Stage:
         return self.clock.now
 
     def lineup(self, on: Route, alias: str = "gpt-5") -> Lineup:
-        return self.selector.lineup(on, alias, on.choices[0].credential.upstream.dialect)
+        return self.selector.lineup(on, alias, (on.choices or on.closed)[0].credential.upstream.dialect)
 
     def exchange(
         self,

@@ -23,6 +23,7 @@ from understudy.config.secrets.reader import SecretReader
 from understudy.config.unreachable_routes import unreachable
 from understudy.dialects import Dialect
 from understudy.model import (
+    Affinity,
     Budget,
     Choice,
     Credential,
@@ -255,7 +256,8 @@ class PoolReader(SecretReader):
 
     def _credential(self, key: Scalar, value: Value) -> Credential | None:
         example = "write `{upstream: NAME, secret: {env: NAME}}`"
-        table = self._table(value, ("upstream", "secret", "headers", "concurrency"), example, ("upstream", "secret"))
+        keys = ("upstream", "secret", "headers", "concurrency", "who")
+        table = self._table(value, keys, example, ("upstream", "secret"))
         no_secret: SecretSource = _NoSecret()
         no_headers: tuple[tuple[str, str | SecretSource], ...] = ()
         missing = ""
@@ -291,7 +293,13 @@ class PoolReader(SecretReader):
         concurrency = self._field(table, "concurrency", lambda value: fields.whole_number(value, 1, 10_000, "calls"), 0)
         plain = tuple((name, value) for name, value in headers if isinstance(value, str))
         hidden = tuple((name, value) for name, value in headers if not isinstance(value, str))
-        return Credential(key.text, upstream, secret, plain, missing, hidden, concurrency) if upstream else None
+        who = self._who(table)
+        return Credential(key.text, upstream, secret, plain, missing, hidden, concurrency, who) if upstream else None
+
+    def _who(self, table: Table) -> tuple[str, ...]:
+        """Which users of the proxy may use what this table describes; empty: every call may."""
+        everyone: tuple[str, ...] = ()
+        return self._field(table, "who", fields.users, everyone)
 
     def _report_missing(self) -> None:
         """Warn of each secret that is missing; where no credential is left that has one, each is a problem."""
@@ -351,7 +359,7 @@ class PoolReader(SecretReader):
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                *("mode", "relatives", "second_opinion", "reserve", "until_reset"),
+                *("mode", "relatives", "second_opinion", "reserve", "until_reset", "who"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -372,7 +380,7 @@ class PoolReader(SecretReader):
             strategy,
             self._field(table, "budget", lambda value: self._budget(value, budget), budget),
             self._field(table, "hold", lambda value: self._word(value, "hold", HoldUntil), HoldUntil.OUTPUT),
-            self._field(table, "affinity", fields.boolean, True),
+            self._field(table, "affinity", self._affinity, Affinity.SESSION),
             self._field(table, "actions", self._actions, no_actions),
             self._field(table, "restore_alias", fields.boolean, False),
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
@@ -380,7 +388,16 @@ class PoolReader(SecretReader):
             self._field(table, "second_opinion", fields.boolean, True),
             self._field(table, "reserve", _share, self._reserve),
             self._field(table, "until_reset", _hold_for, 0.0),
+            self._who(table),
         )
+
+    def _affinity(self, value: Value) -> Affinity:
+        if isinstance(value, Scalar) and value.text == Affinity.USER:
+            return Affinity.USER
+        try:
+            return Affinity.SESSION if fields.boolean(value) else Affinity.NONE
+        except Wrong as wrong:
+            raise Wrong(wrong.what, "write `true`, `false`, or `user`") from None
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:
         found = fields.text(value, f"a {what}")
@@ -417,14 +434,14 @@ class PoolReader(SecretReader):
         items = fields.listing(value, _CANDIDATES).items
         if not items:
             raise Wrong("a route without candidates", _CANDIDATES)
-        choices: dict[tuple[str, str | None], Choice] = {}
+        choices: dict[tuple[str, str | None, tuple[str, ...]], Choice] = {}
         for item in items:
             with self._noting(item.line):
                 choice = self._choice(item)
                 if choice is None:
                     continue
                 plain = None if is_glob(route.text) or route.text == "default" else route.text
-                identity = choice.credential.name, choice.model or plain
+                identity = choice.credential.name, choice.model or plain, choice.who
                 if identity in choices:
                     raise Wrong(f"the candidate {choice.credential.name} is written twice", "remove one of them")
                 choices[identity] = choice
@@ -445,12 +462,13 @@ class PoolReader(SecretReader):
         if isinstance(value, Scalar):
             credential = self._known(value, "credential", self.credentials)
             return Choice(credential) if credential else None
-        table = self._table(value, ("credential", "model", "priority", "weight"), _CANDIDATES, ("credential",))
+        table = self._table(value, ("credential", "model", "priority", "weight", "who"), _CANDIDATES, ("credential",))
         named = self._field(table, "credential", lambda value: self._known(value, "credential", self.credentials), None)
         model = self._field(table, "model", lambda value: fields.text(value, "the upstream model"), None)
         priority = self._field(table, "priority", lambda value: fields.whole_number(value, 1, 100, "a priority"), 1)
         weight = self._field(table, "weight", lambda value: fields.whole_number(value, 1, 100, "a weight"), 1)
-        return Choice(named, model, priority, weight) if named else None
+        who = self._who(table)
+        return Choice(named, model, priority, weight, who) if named else None
 
     def _intercepts(self, value: Value) -> tuple[Intercept, ...]:
         example = "write a list such as `[{host: llm.example.com, dialect: openai, base_path: /v1}]`"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.failover import DEFAULTS, Lineup, Pacing, Request, Selector, duration, foresight
+from understudy.failover import DEFAULTS, Lineup, Pacing, Request, Selector, duration, foresight, own_name
 from understudy.inspection import UNTRIED, Tallies, Tally
 from understudy.limits import NO_NEED, Limits, LimitView, Whose, Window
 from understudy.model import Candidate, Key, Scope, Strategy, Suspension, keys_of, printable
@@ -41,7 +41,8 @@ class Entry:
     ``seconds``: how long yet, 0 when it is due. ``step``: the step of the ladder, from 1, of ``steps``; 0 where the
     reply or a hand named the time. ``resume``: the arguments of the command that clears it. ``doubt``: every candidate
     refused one request alike, so that other requests are asked at once. ``again``: it is due because a person wants it
-    probed, and a probe that fails suspends it again until then; 0 where its time has run out.
+    probed, and a probe that fails suspends it again until then; 0 where its time has run out. ``drill``: for the calls
+    of a drill only, by what the drill made up.
     """
 
     state: State
@@ -62,6 +63,7 @@ class Entry:
     resume: tuple[str, ...]
     doubt: bool = False
     again: float = 0.0
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def _entry(suspension: Suspension, state: State, now: float, ahead: float, again
         resume=words_of(suspension.key),
         doubt=suspension.doubt > 0,
         again=again,
+        drill=suspension.key.drill,
     )
 
 
@@ -194,6 +197,14 @@ def _by_turns(lineup: Lineup, limits: Limits) -> Iterator[Candidate]:
     yield from lineup.members_of(lineup.everyone & ~passed)
 
 
+def _whose(lineup: Lineup, member: Candidate) -> str:
+    """Which users of the proxy may use a candidate, "" where every call may; a route can name it more than once."""
+    route, name = lineup.route, own_name(member.credential.name)
+    lines = (each for each in route.choices if each.credential.name == name)
+    said = [route.whose(each) for each in lines if (each.model or lineup.alias) == member.model]
+    return "; ".join(said) if all(said) else ""
+
+
 def _standing(
     place: int,
     member: Candidate,
@@ -221,6 +232,9 @@ def _standing(
     if not note and state is State.FREE and any(each.low for each in limits):
         note = NEARLY_USED_UP
     counts = pacing.of(member.credential.name) if pacing is not None else (0, 0, member.credential.concurrency)
+    whose = _whose(lineup, member)
+    if whose:
+        note = f"only for {whose}{'; ' if note else ''}{note}"
     return Standing(
         place,
         member.credential.name,

@@ -2,7 +2,8 @@
 
 ``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``default_actions`` and
 ``penalties`` say what a label costs; ``comparison`` and ``signatures`` whose fault a reply is that no words explain;
-``selection``, ``foresight`` and ``candidates`` who is asked, ``pacing`` when; ``refusal`` writes our own answer.
+``selection``, ``foresight`` and ``candidates`` who is asked, ``pacing`` when; ``users`` what of a route is for whom;
+``refusal`` writes our own answer.
 The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
@@ -12,12 +13,13 @@ from understudy.failover.generations import Identities, own_name
 from understudy.failover.pacing import Pacing, Place
 from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.refusal import LISTED, RETRY_HORIZON, clock_time, duration
-from understudy.failover.selection import Lineup, Selector
+from understudy.failover.selection import DrilledLineup, Lineup, Selector
 from understudy.failover.steps import (
     HEDGED,
     Attempt,
     Compared,
     Continue,
+    Drilling,
     Outcome,
     Refuse,
     Release,
@@ -25,6 +27,7 @@ from understudy.failover.steps import (
     Step,
     Wait,
 )
+from understudy.failover.users import UserRoutes
 
 __all__ = [
     "DEFAULTS",
@@ -35,6 +38,8 @@ __all__ = [
     "Attempt",
     "Compared",
     "Continue",
+    "DrilledLineup",
+    "Drilling",
     "Exchange",
     "Identities",
     "Lineup",
@@ -47,6 +52,7 @@ __all__ = [
     "Request",
     "Selector",
     "Step",
+    "UserRoutes",
     "Wait",
     "action",
     "affinity",

@@ -37,7 +37,7 @@ class Chooser:
         self.tried = 0
         self.aside = 0
         self.behind = 0
-        """Asked only when nobody else is left."""
+        """Asked only when no other candidate is left."""
         self.full = 0
         """Those whose queue is full, see ``pacing``: asked only when it has room again."""
         self._need: Need | None = None
@@ -66,7 +66,7 @@ class Chooser:
     # -- questions -----------------------------------------------------------------------------------------------
 
     def choose(self, *, anew: bool = False) -> Candidate | None:
-        """Whom to ask next, None when there is nobody right now. ``anew``: a wait has brought somebody back."""
+        """The candidate to ask next, None when none is free right now. ``anew``: a wait has brought one back."""
         excluded = self.out | self.passed | self.full if anew else self.used
         if self.only is not None:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
@@ -116,11 +116,11 @@ class Chooser:
         return bool(self.lineup.available() & there & ~(own | self.used))
 
     def has_other_than(self, candidate: Candidate) -> bool:
-        """Whether somebody else could be asked right now."""
+        """Whether another candidate could be asked right now."""
         return bool(self.lineup.available() & ~(self.used | self.lineup.bit(candidate)))
 
     def witness(self, candidate: Candidate) -> Candidate | None:
-        """Who can be asked for a second opinion on what a candidate says (J01); None when there is nobody right now.
+        """Which candidate can give a second opinion on what another says (J01); None when none is free right now.
 
         Another credential; at another upstream if one is free, because two keys of one account are wrong together.
         """
@@ -144,7 +144,7 @@ class Chooser:
         return len({each.credential.name for each in usable}) > 1
 
     def in_doubt(self) -> Candidate | None:
-        """Somebody who is out only because everybody refused another request alike: this one is asked at once (J04).
+        """A candidate that is out only because all refused another request alike: it is asked at once (J04).
 
         Of what a limit, an overload or a refused model has put in doubt, each is asked once in 30 s.
         """
@@ -152,12 +152,12 @@ class Chooser:
         if self.only is not None or not suspensions.has_doubts:
             return None
         for member in self.lineup.members_of(self.lineup.everyone & ~self.used):
-            if not suspensions.is_in_doubt(member):
+            if not suspensions.is_in_doubt(self.selector.keys_of(member)):
                 continue
             labels = {each.label for each in self.selector.suspensions_of(member)}
             if Label.MODEL_UNSUPPORTED in labels and not (self.request.generating and self.all_refuse()):
                 continue
-            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(self._early_key(member)):
                 return member
         return None
 
@@ -184,7 +184,7 @@ class Chooser:
         return self.suspension_of(candidate) is None and not probed
 
     def has_come_back(self, candidate: Candidate | None) -> bool:
-        """Whether the one that is waited for, or with None anybody, can be picked again."""
+        """Whether the candidate that is waited for, or with None any, can be picked again."""
         wanted = self.lineup.everyone & ~(self.out | self.passed) if candidate is None else self.lineup.bit(candidate)
         return bool(self.lineup.available() & wanted)
 
@@ -195,18 +195,21 @@ class Chooser:
         return bool(labels) and all(said == {Label.MODEL_UNSUPPORTED} for said in labels)
 
     def early_probe(self) -> Candidate | None:
-        """Somebody who may be asked although suspended: all refuse the model, and a refusal may have passed (F17)."""
+        """A candidate that may be asked although suspended: all refuse the model, which may have passed (F17)."""
         if self.only is not None or not self.request.generating or not self.all_refuse():
             return None
         for member in self.lineup.members_of(self.lineup.everyone & ~self.out):
             if self.selector.is_probed(member):
                 continue  # whether its upstream is there at all is being found out
-            if self.selector.suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+            if self.selector.suspensions.begin_early_probe(self._early_key(member)):
                 return member
         return None
 
+    def _early_key(self, member: Candidate) -> Key:
+        return key_of(member, Scope.CANDIDATE, drill=self.selector.is_drilled)
+
     def withheld(self) -> Candidate | None:
-        """Somebody whose probe another process may be sending: asked all the same where a call cannot wait for that."""
+        """A candidate whose probe another process may be sending: asked all the same if a call cannot wait for that."""
         suspensions = self.selector.suspensions
         if self.only is not None or not suspensions.withheld or not self.request.generating:
             return None
@@ -217,7 +220,7 @@ class Chooser:
         return None
 
     def due(self, now: float, limit: float, hopeless: Callable[[Suspension], bool]) -> float | None:
-        """When the first comes back that is worth waiting for; None when nobody does by ``limit``.
+        """When the first candidate comes back that is worth waiting for; None when none does by ``limit``.
 
         ``hopeless``: whether this request need not wait for the end of a suspension.
         """
@@ -297,7 +300,7 @@ class Chooser:
             self.behind |= self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
 
     def exclude_all(self) -> None:
-        """Nobody is asked any more."""
+        """No candidate is asked any more."""
         self.out = self.lineup.everyone
 
     def take_seat(self, candidate: Candidate) -> None:

@@ -22,7 +22,7 @@ from understudy.failover.penalties import Changes, Failure, Penalties, Reason, R
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.signatures import identity_of, reads_like_policy, signature_of
-from understudy.failover.steps import Attempt, Compared, Continue, Outcome, Release, Request, Step, Wait
+from understudy.failover.steps import Attempt, Compared, Continue, Drilling, Outcome, Release, Request, Step, Wait
 from understudy.model import AS_USUAL, Budget, Candidate, HoldUntil, Key, Label, Scope, Verdict, key_of
 from understudy.replies import Fault, FaultKind, Reply, read_hint
 from understudy.rules import Ruleset
@@ -48,8 +48,11 @@ class Exchange:
         random: Random,
         sessions: Sessions | None = None,
         pacing: Pacing | None = None,
+        drill: Drilling | None = None,
     ) -> None:
         self.request = request
+        self.drill = drill
+        """The drill that the call belongs to, if one runs and it does."""
         self.lineup = lineup
         self.selector = selector
         self.suspensions = selector.suspensions
@@ -71,7 +74,7 @@ class Exchange:
         self._begun = False
         self._wait: tuple[float, float, str] | None = None  # since when, until when, why
         self._again: Attempt | None = None
-        """Whom the wait is for, with the ticket to go on with; None: for anybody."""
+        """The candidate that the wait is for, with the ticket to go on with; None: for any."""
         self._ticket = 0  # that of the latest attempt
         self._released = 0  # the number of the attempt whose reply the tool gets
         self._chooser = Chooser(request, lineup, selector, sessions)
@@ -84,7 +87,9 @@ class Exchange:
         """Until when a limit of its own is waited for rather than another candidate asked."""
         self.held = 0.0
         """Seconds for which the call was held until a reset; they are not counted against its budget."""
-        self._penalties = Penalties(self.suspensions, request, random, several=self._chooser.has_several_credentials)
+        several = self._chooser.has_several_credentials
+        self._penalties = Penalties(self.suspensions, request, random, several=several, drill=drill)
+        self._learned = self.suspensions.learned if drill is None else drill.learned
         self._comparison: Comparison | None = None
         """The open verdict that another candidate's reply may explain."""
 
@@ -125,7 +130,7 @@ class Exchange:
         return Spent(before.attempts + self._sent, before.waited + self.waited)
 
     def spent_at(self, now: float) -> Spent:
-        """The same in the middle of it: a wait for anybody counts for as long as it has lasted."""
+        """The same in the middle of it: a wait for any candidate counts for as long as it has lasted."""
         spent = self.spent
         if self._wait is None or self._again is not None:
             return spent
@@ -140,6 +145,13 @@ class Exchange:
     def is_released(self) -> bool:
         """Whether a reply was found for the tool."""
         return self._released > 0
+
+    def first_choice(self) -> Candidate | None:
+        """Who would be asked now, as things stand; takes no turn. None when nobody can be."""
+        seat = self._chooser.seat()
+        if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~self._chooser.out:
+            return seat
+        return self.lineup.pick(self._chooser.out, advance=False)
 
     def may_begin(self, now: float) -> bool:
         """Whether the budget allows another attempt."""
@@ -211,16 +223,16 @@ class Exchange:
         return self._queued[1].lane.look_in(self._queued[1]) if self._queued is not None else None
 
     def is_ready(self) -> bool:
-        """Whether a wait can end early: somebody was resumed by hand, has proven to be back, or has compared.
+        """Whether a wait can end early: a candidate was resumed or is proven to be back, or a comparison ended.
 
-        Or its turn has come, where it is one for a turn; or who was to be asked then is out meanwhile.
+        Or its turn has come, where it is one for a turn; or the candidate that was to be asked then is out meanwhile.
         """
         self.suspensions.expire()
         if self._queued is not None:
             candidate, place = self._queued
             return place.lane.is_turn(place) or not self._chooser.has_come_back(candidate)
         if self._comparison is not None and self._comparison.waits:
-            return not self.suspensions.learned.is_compared(self._comparison.signature.id)
+            return not self._learned.is_compared(self._comparison.signature.id)
         if self._again is None:
             return self._chooser.has_come_back(None)
         return not self._again.ticket and not self._again.refresh and self._chooser.has_come_back(self._again.candidate)
@@ -306,6 +318,8 @@ class Exchange:
         """An attempt has shown its first event, so many seconds after it was sent."""
         if self.request.generating:
             self._heard.add(of)
+            if self.drill is not None and any(each.drilled for each in self.under_way if each.candidate == of):
+                return  # how long it takes when it is left alone is not known by this
             self.suspensions.first_events.spoke(self._times_of(of), seconds)
 
     def judge(self, reply: Reply, now: float, of: Candidate | None = None) -> Step:
@@ -388,7 +402,7 @@ class Exchange:
         return attempt.number
 
     def unsendable(self, label: Label, rule: str, reason: str, now: float) -> Step:
-        """The current attempt could not even be built for its candidate: on to the next, nobody is suspended.
+        """The current attempt could not even be built for its candidate: on to the next; no candidate is suspended.
 
         Nothing was sent, so it costs no budget (law 5). Only a secret that was rejected, and for which there is no
         other, is out of rotation from now on.
@@ -406,7 +420,7 @@ class Exchange:
         if self.attempt is not None:
             return self.hedge(self.attempt.candidate, now) or Continue()
         if attempt.opinion and self._comparison is not None:
-            self.suspensions.learned.asked -= 1
+            self._learned.asked -= 1
             return self._ask(self._comparison, now)
         return self._next(now)
 
@@ -417,7 +431,7 @@ class Exchange:
         self._ticket = self.suspensions.ticket()
         self.attempt = replace(attempt, ticket=self._ticket)
         if self.request.generating:
-            self.suspensions.begin_probe(attempt.candidate, self._ticket)
+            self.suspensions.begin_probe(attempt.candidate, self._ticket, attempt.drilled)
 
     def succeeded(self) -> None:
         """The released reply was proven complete: it resumes exactly its own candidate (law 4)."""
@@ -426,7 +440,8 @@ class Exchange:
         outcome = self.outcomes[self._released - 1]
         # A reply that was judged to be an error and is released for want of a better one ends as it should, too.
         if outcome.verdict.label is Label.OK:
-            self.suspensions.prove(outcome.attempt.candidate, outcome.attempt.ticket)
+            attempt = outcome.attempt
+            self.suspensions.prove(attempt.candidate, attempt.ticket, attempt.drilled)
 
     def failed_after_release(self, reply: Reply, now: float) -> Outcome | None:
         """The released stream ended in an error or was cut: nothing can be replayed, but the candidate pays for it.
@@ -440,7 +455,10 @@ class Exchange:
         if failure.default.scope is None:
             return None
         suspension = self._penalties.learn(failure, final=True)
-        return Outcome(released, failure.verdict, reply.status, suspension, failure.default.hope, reply.fault)
+        outcome = Outcome(released, failure.verdict, reply.status, suspension, failure.default.hope, reply.fault)
+        if self.drill is not None:
+            self.drill.broke(self.request, outcome)
+        return outcome
 
     def finished(self) -> None:
         """Nothing of it is under way any more. May be told twice."""
@@ -451,7 +469,7 @@ class Exchange:
             self._queued = None
 
     def cancelled(self) -> None:
-        """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""
+        """The tool went away: nothing is learnt, no candidate is suspended, and no probe is held any longer."""
         # Not that of the attempt under way: there may be none, if an exception came in between.
         for ticket in (self._ticket, *(each.ticket for each in self.under_way)):
             self.suspensions.end_probe(ticket)
@@ -578,10 +596,11 @@ class Exchange:
         repeat = self._chooser.send(candidate)
         self._sent += 1
         self._ticket = ticket = ticket or self.suspensions.ticket()
+        drilled = self.drill is not None and self.drill.strikes(candidate, generating=self.request.generating)
         if self.request.generating:
-            self.suspensions.begin_probe(candidate, ticket)
+            self.suspensions.begin_probe(candidate, ticket, drilled)
         number = len(self.outcomes) + (1 if self._beside is None else 2)
-        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion)
+        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion, drilled)
         return self.attempt
 
     def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:
@@ -596,14 +615,16 @@ class Exchange:
             default = replace(default, repeat=False)  # most of an answer was paid for: not again to the same
         hint = read_hint(reply, now + self.request.ahead) if default.hint_cap else None
         whole = default.scope is Scope.CREDENTIAL
-        if whole and not self._is_whole(attempt.candidate, now):
+        if whole and not self._is_whole(attempt, now):
             default = replace(default, scope=Scope.CANDIDATE)
         return Failure(attempt, verdict, default, hint, reply.fault, now, whole)
 
-    def _is_whole(self, candidate: Candidate, now: float) -> bool:
+    def _is_whole(self, attempt: Attempt, now: float) -> bool:
         """Whether a reply that speaks of the whole credential is to be believed (J05)."""
+        candidate = attempt.candidate
         owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
-        return self.suspensions.answers.is_whole(owner, candidate.model, now)
+        made_up = self.drill.answers if self.drill is not None and attempt.drilled else None
+        return self.suspensions.answers.is_whole(owner, candidate.model, now, made_up)
 
     def _widened(self, failure: Failure) -> Failure:
         """A reset is not an outage: the upstream is out only when it repeats itself on another connection.
@@ -612,7 +633,7 @@ class Exchange:
         of the same one where no other is left there to be asked first.
         """
         fault, attempt = failure.fault, failure.attempt
-        if fault is None or fault.kind is not FaultKind.CLOSED or fault.reused:
+        if fault is None or fault.kind is not FaultKind.CLOSED or fault.reused or attempt.drilled:
             return failure
         name = attempt.candidate.upstream.name
         before = self.suspensions.closed(name, attempt.candidate.credential.name, attempt.begun, failure.at)
@@ -641,11 +662,11 @@ class Exchange:
 
     @staticmethod
     def _may_be_policy(verdict: Verdict, reply: Reply) -> bool:
-        """Whether an open verdict may be about a filter, round which nobody is led (J03)."""
+        """Whether an open verdict may be about a filter, which is never routed around (J03)."""
         if reply.fault is not None or verdict.label in (Label.OK, Label.CONTENT_FILTERED):
             return False
         if verdict.then.replay is not None:
-            return False  # somebody has said what to do about it
+            return False  # a rule says what to do about it
         if verdict.label in ENDS:
             return reads_like_policy(reply)
         # What goes on anyway: only an error that says so itself, and no limit or login is meant.
@@ -677,7 +698,7 @@ class Exchange:
         number = len(self.outcomes) + 1
         self.outcomes.append(Outcome(replace(loser, number=number), verdict, 0, None, 0, hedged=True))
         self.suspensions.end_probe(loser.ticket)
-        if loser.candidate not in self._heard:
+        if loser.candidate not in self._heard and not loser.drilled:
             self.suspensions.first_events.given_up(self._times_of(loser.candidate), waited)
 
     def _goes_on(self, verdict: Verdict, default: Default, fault: Fault | None) -> bool:
@@ -707,14 +728,14 @@ class Exchange:
         """A candidate has answered: that says something about it, and about the reply that it may explain."""
         candidate = attempt.candidate
         self._chooser.take_seat(candidate)
-        if self.request.generating:
+        if self.request.generating and not attempt.drilled:
             owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
             self.suspensions.answers.answered(owner, candidate.model, now)
         compared = self._comparison
         if compared is not None and compared.failure.attempt.candidate != candidate:
             suspension = self._penalties.learn(compared.blame(now), final=True)
             if not compared.known:
-                compared.learn(self.suspensions.learned, Cause.CANDIDATE, candidate.credential.name)
+                compared.learn(self._learned, Cause.CANDIDATE, candidate.credential.name)
                 self._note(compared, Compared.CANDIDATE)
             at = compared.number - 1
             self.outcomes[at] = replace(self.outcomes[at], suspension=suspension)
@@ -724,7 +745,7 @@ class Exchange:
 
     def _compare(self, failure: Failure, reply: Reply) -> Step | None:
         """What to do about a reply that would end the call, None: that it does (J01, J03)."""
-        attempt, learned, now = failure.attempt, self.suspensions.learned, failure.at
+        attempt, learned, now = failure.attempt, self._learned, failure.at
         if (before := self._comparison) is not None:
             if failure.fault is None and failure.verdict.label in REFUSALS:
                 # It was taken for the candidate's own, and now another one refuses as well.
@@ -758,7 +779,7 @@ class Exchange:
 
     def _ask(self, compared: Comparison, now: float) -> Step:
         """Ask another candidate, or wait for the exchange that does so at this moment."""
-        learned, identity = self.suspensions.learned, compared.signature.id
+        learned, identity = self._learned, compared.signature.id
         witness = self._chooser.witness(compared.failure.attempt.candidate) if self.may_begin(now) else None
         if witness is None or not self._begins(witness):
             return self._first_reply(compared, now)
@@ -774,12 +795,12 @@ class Exchange:
 
     def _reconsider(self, compared: Comparison, now: float) -> Step:
         """Another exchange has compared, or given up, or takes too long."""
-        lesson = self.suspensions.learned.get(compared.signature.id)
+        lesson = self._learned.get(compared.signature.id)
         self.suspensions.expire()
         if lesson is None:
             return self._ask(compared, now)
         compared.waits = False
-        self.suspensions.learned.saw(compared.signature.id)
+        self._learned.saw(compared.signature.id)
         if lesson.cause is Cause.CANDIDATE and self.may_begin(now):
             return self._go_past(compared, now)
         self._note(compared, Compared.KNOWN_REQUEST)
@@ -811,7 +832,7 @@ class Exchange:
             # What is no answer is not given to the tool as one because the second one happens to be out of order.
             return self._ask(compared, failure.at)
         cause = Cause.REQUEST if refuses else Cause.UNDECIDED
-        compared.learn(self.suspensions.learned, cause, attempt.candidate.credential.name)
+        compared.learn(self._learned, cause, attempt.candidate.credential.name)
         self._note(compared, Compared(cause.value))
         return self._first_reply(compared, failure.at)
 
@@ -826,7 +847,7 @@ class Exchange:
 
     def _end_comparison(self) -> None:
         if self._comparison is not None and self._comparison.claimed:
-            self.suspensions.learned.give_up(self._comparison.signature.id)
+            self._learned.give_up(self._comparison.signature.id)
         self._comparison = None
 
     def _note(self, compared: Comparison, what: Compared) -> None:
@@ -836,7 +857,7 @@ class Exchange:
     # -- ends ----------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Nobody else is asked: what the replies say together (J04)."""
+        """No other candidate is asked: what the replies say together (J04)."""
         alike, changes = self._penalties.settle(self.outcomes)
         self._held(changes)
         if alike:

@@ -17,7 +17,7 @@ from understudy.model import Candidate, Label, Suspension, printable
 RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
 OFFLINE = ", because none of their upstreams can be reached from here: check the network of this machine first"
-REJECTED = "its upstream does not take the secret: give this credential another one in the pool file"
+REJECTED = "its upstream rejects the secret: name another one in the pool file"
 EXCLUDED = "what another candidate answered applies to it too"
 CROWDED = "as many calls are under way with its credential as may be, and no turn has come in time"
 LISTED = 20
@@ -91,9 +91,10 @@ def refuse(
             )
             for position, member in enumerate(lineup.members[:LISTED])
         ),
+        *(f"- {member}: {request.not_theirs}" for member in lineup.closed[: max(0, LISTED - len(lineup.members))]),
     ]
-    if len(lineup.members) > LISTED:
-        lines.append(f"- and {len(lineup.members) - LISTED} more")
+    if (known := len(lineup.members) + len(lineup.closed)) > LISTED:
+        lines.append(f"- and {known - LISTED} more")
     return Refuse(status, "\n".join(lines), retry_after)
 
 
@@ -145,7 +146,7 @@ def clock_time(at: float, now: float) -> str:
     try:
         moment, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
     except (ValueError, OverflowError, OSError):
-        return "a time beyond the calendar"
+        return "a time too far away to show"
     return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 

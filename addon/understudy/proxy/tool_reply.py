@@ -55,7 +55,7 @@ def as_event(response: http.Response) -> http.Response:
 
 
 def last_refusal(refusal: Refusal) -> http.Response:
-    """What somebody else was told a moment ago, where nobody can be asked and nothing else could be said (F17)."""
+    """What another call was told a moment ago, where no candidate can be asked and nothing else could be said (F17)."""
     headers = {"content-type": refusal.content_type, OWN_MARK: "answer", "x-should-retry": "false"}
     return http.Response.make(refusal.status, refusal.body, headers)
 

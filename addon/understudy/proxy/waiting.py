@@ -1,4 +1,4 @@
-"""The wait between two attempts: until a candidate comes back, or somebody sees to it that one does."""
+"""The wait between two attempts: until a candidate comes back, by itself or by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from understudy.failover import Exchange, Step, Wait
 from understudy.proxy.timeouts import SLACK, Timeout
 
 LOOK_INTERVAL = 0.25
-"""Seconds between two looks at whether a wait can end early: somebody resumed by hand, or another exchange's probe."""
+"""Seconds between two looks at whether a wait can end early: a resumption by hand, or another exchange's probe."""
 
 
 class Waiting:

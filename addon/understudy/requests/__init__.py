@@ -5,7 +5,7 @@ candidate's credential and model in; ``conversation`` reads what a body says abo
 is. The package never chooses a candidate and never sends anything. Start with ``sites``.
 """
 
-from understudy.requests.conversation import Conversation, marks_in
+from understudy.requests.conversation import Conversation, marks_in, short_session
 from understudy.requests.sites import Recognised, Sites, normal_host
 from understudy.requests.size import tokens_in
 
@@ -18,5 +18,6 @@ __all__ = [
     "model_list",
     "normal_host",
     "rewrite",
+    "short_session",
     "tokens_in",
 ]

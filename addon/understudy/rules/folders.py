@@ -115,7 +115,7 @@ def rule_files(folder: Path) -> list[Path]:
 
 
 def _rule_paths(folder: Path) -> list[str]:
-    """The same as texts, in no order: somebody looks once a second, and paths are expensive."""
+    """The same as texts, in no order: they are compared once a second, and paths are expensive."""
     found: list[str] = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
@@ -151,7 +151,7 @@ def shipped() -> Ruleset:
 
 
 def load_shipped() -> tuple[Speaker, ...]:
-    """The rules that come with understudy, read once and again only when somebody changes one. Raises RuleError."""
+    """The rules that come with understudy, read once, and again only when one has changed. Raises RuleError."""
     folder = shipped_folder()
     return _load_unless_known(folder, stamp(folder))
 
@@ -165,7 +165,7 @@ def _load_unless_known(folder: Path, state: Stamp) -> tuple[Speaker, ...]:
 
 
 def shipped_vocabulary() -> Vocabulary:
-    """The vocabulary that comes with understudy; read again only when somebody changes it. Raises RuleError."""
+    """The vocabulary that comes with understudy; read again only when it has changed. Raises RuleError."""
     folder = shipped_folder()
     return _vocabulary_unless_known(folder, stamp(folder))
 

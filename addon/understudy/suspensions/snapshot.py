@@ -3,8 +3,8 @@
 Every entry says to which upstream URL it belongs, so that a name that means something else by now brings nothing back.
 A rejected credential is not remembered: a restart is how a secret in the environment gets changed, and one attempt
 tells whether it was. Nor is what a proxy cannot recognise again: the tools' own credentials, and late results. Nor what
-is in doubt: that is over in half a minute. What was learnt holds no word of a prompt (``learned``). The
-windows of limits are kept until they begin anew.
+is in doubt: that is over in half a minute. Nor what a drill has made up. What was learnt holds no word of a prompt
+(``learned``). The windows of limits are kept until they begin anew.
 
 The text is JSON, written entry by entry: one long call of the encoder would keep everything else from running.
 """
@@ -104,7 +104,7 @@ def _moved(window: Window, seconds: float) -> Window:
 
 
 def _counts(key: Key, label: Label, urls: dict[tuple[bool, str], str]) -> bool:
-    return label is not Label.CREDENTIAL_REJECTED and _place(key) in urls
+    return label is not Label.CREDENTIAL_REJECTED and not key.drill and _place(key) in urls
 
 
 def _listed(entries: Iterator[dict[str, Any]]) -> str:
