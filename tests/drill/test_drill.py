@@ -38,7 +38,7 @@ class Play(Stage):
         if call is None:
             return plain
         lineup = self.drilled.lineup(on, "gpt-5", "openai")
-        return Exchange(request, lineup, self.drilled, RULES, self.now, Steady(), self.drill.seats, call)
+        return Exchange(request, lineup, self.drilled, RULES, self.now, Steady(), self.drill.seats, drill=call)
 
     def end(self) -> None:
         """The drill is over."""

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from .authority import Authority
-from .behaviours import json_reply
+from .behaviours import json_reply, silent
 from .browser import Browser, executable
 from .client import Response, request
 from .proxy import Proxy
-from .stage import CHAT, ENVIRONMENT, SECRETS, TOOL, Stage, crashes, pool_yaml, refusal
+from .stage import CHAT, ENVIRONMENT, ROUTES, SECRETS, TOOL, Stage, crashes, pool_yaml, refusal
 from .test_commands import free_port
 from .test_secrets import leaks
 from .upstream import Upstream
@@ -70,7 +70,7 @@ def web(tmp_path_factory: pytest.TempPathFactory, confdir: Any, authority: Autho
             confdir,
             trusted=authority.path,
             env=ENVIRONMENT,
-            pool_yaml=pool_yaml(main, other),
+            pool_yaml=pool_yaml(main, other, ROUTES + "  hedge-*: {candidates: [a, x], budget: {hedge_after: 0.3}}\n"),
             program="mitmweb",
             verbosity="debug",
             settings={"web_password": "open", "web_port": str(free_port())},
@@ -127,6 +127,19 @@ def test_o05_the_time_line_tells_each_attempt_and_its_flow(web: Web) -> None:
         assert isinstance(flows, list)
         (flow,) = [each for each in flows if each["id"] == told["flow"]]
         assert flow["comment"].startswith("1/2 a ")
+
+
+def test_a05_a_hedge_is_on_the_time_line(web: Web) -> None:
+    """A05: who was given up because another candidate was faster is told as that, and is not out of rotation."""
+    alias = web.stage.alias("hedge")
+    web.stage.play(alias, {"a": silent(), "x": CHAT.streams()})
+    assert web.stage.call(CHAT, alias, stream=True).status == 200
+    data = web.data()
+    told = next(each for each in data["exchanges"] if each["alias"] == alias)
+    assert [(each["credential"], each["label"]) for each in told["tried"]] == [("a", "hedged"), ("x", "ok")]
+    assert told["answer"] == 2
+    assert told["tried"][0]["evidence"].startswith("given up after ")
+    assert web.state(alias) == "free"
 
 
 def test_r07_no_secret_in_anything_that_is_served(web: Web) -> None:

@@ -76,6 +76,25 @@ def test_second_opinions_are_counted(book: Book) -> None:
     assert [(each.opinion, each.compared) for each in told.tried] == [(False, "request"), (True, "")]
 
 
+@pytest.mark.parametrize("winner", [A, B])
+def test_a05_who_was_given_up_for_a_faster_one(book: Book, winner: Candidate) -> None:
+    """A05: counted as hedged, told on the time line with what it cost; who won has answered."""
+    exchange, _ = book.stage.open(ROUTE, streamed=True)
+    book.stage.clock.now += 15
+    assert exchange.hedge(A, book.stage.now) == Attempt(2, B)
+    book.stage.clock.now += 1
+    number = exchange.accept(winner)
+    book.tallies.tried("f", exchange)
+    book.tallies.released("f", exchange, number)
+    loser = A if winner == B else B
+    assert (book.of(loser).failed, book.of(loser).answered) == ({"hedged": 1}, 0)
+    assert (book.of(winner).failed, book.of(winner).answered) == ({}, 1)
+    (told,) = book.tallies.exchanges()
+    assert (told.answer, [each.label for each in told.tried]) == (2, ["hedged", "ok"])
+    assert told.tried[0].credential == loser.credential.name
+    assert told.tried[0].evidence.startswith("given up after ")
+
+
 def test_the_time_line(book: Book) -> None:
     """The latest first, each attempt with its place, verdict and span; and who answered."""
     book.call(Label.OK, alias="one", flow="f1")
@@ -227,6 +246,7 @@ class _Always:
     """A drill that strikes A, as an exchange knows it."""
 
     kind = said = "429"
+    asks = False
 
     def __init__(self, stage: Stage) -> None:
         self.learned, self.answers = stage.suspensions.learned, Answers()

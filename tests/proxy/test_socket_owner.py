@@ -140,7 +140,7 @@ def client(host: str = "127.0.0.1", mode: str = "regular", transport: str = "tcp
         (0, ""),
         (NOBODY + 1, ""),  # who is named
         (None, ""),  # who cannot be told
-        (GONE, "a process that has gone"),
+        (GONE, "a process that has ended"),
         (4_000_000, "the user 4000000"),
     ],
 )

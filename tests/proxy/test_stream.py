@@ -469,7 +469,7 @@ def test_a_command_that_takes_all_the_time_begins_no_attempt(cores: list[Core]) 
     core.now += 56
     printed(core, source, "sk-printed-0123456789")
     assert core.sent == {}
-    assert b"took all the time there was" in core.to_client
+    assert b"did not end in time" in core.to_client
 
 
 def test_a_tool_that_leaves_while_a_command_runs(cores: list[Core]) -> None:
@@ -834,3 +834,14 @@ def test_a_call_without_a_route_passes_whoever_sent_it_unless_reading_it_is_dear
     core.post("/v1/chat/completions", {"model": "gpt-x", "messages": ["x" * size]})
     assert (core.to_client == b"") is (size == 10)
     assert len(core.opening) == int(size == 10)
+
+
+@pytest.mark.parametrize(("limit", "status"), [(3, 0), (2, 431)])
+def test_h02_a_call_has_a_largest_number_of_header_fields(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch, limit: int, status: int
+) -> None:
+    """H02: also where the connection does not count them; three fields are sent here, and 431 goes to the tool."""
+    monkeypatch.setattr("understudy.proxy.stream.FIELD_LIMIT", limit)
+    core = start(cores)
+    assert core.to_client.startswith(b"HTTP/1.1 431 " if status else b"")
+    assert bool(core.to_client) is bool(core.opening == []) is bool(status)

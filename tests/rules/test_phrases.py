@@ -26,6 +26,9 @@ from understudy.rules.phrases import Sequence as InTurn
         ("in /v1/chat/completions", ["in", "v1", "chat", "completions"]),
         ("{model} model's end-of-life", ["{model}", "model's", "end", "of", "life"]),
         ("модель не найдена", ["модель", "не", "найдена"]),
+        ("não está disponível", ["não", "está", "disponível"]),
+        ("指定されたモデルが見つかりません", ["指", "定", "された", "モデル", "が", "見", "つかりません"]),
+        ("apiキーgpt模型", ["api", "キー", "gpt", "模", "型"]),
         ("", []),
     ],
 )

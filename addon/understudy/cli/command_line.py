@@ -283,7 +283,7 @@ def summary(pool: Pool) -> list[str]:
     for route in sorted(pool.routes.values(), key=_order, reverse=True):
         mode = "" if route.mode is Mode.ENFORCE else f", {route.mode}s only"
         lines.append(f"  {route.pattern} ({route.strategy}, at most {counted(route.budget.attempts, 'attempt')}{mode})")
-        lines.extend(f"    {_described(choice)}" for choice in route.choices)
+        lines.extend(f"    {_described(choice)}{_whose(route, choice)}" for choice in route.choices)
     lines.extend(f"  also looks into {each}" for each in pool.intercept)
     lines.extend(f"  rules of {folder}" for folder in pool.rules)
     return lines
@@ -291,6 +291,11 @@ def summary(pool: Pool) -> list[str]:
 
 def _order(route: Route) -> tuple[int, int, int, int]:
     return specificity(route.pattern)
+
+
+def _whose(route: Route, choice: Choice) -> str:
+    whose = route.whose(choice)
+    return f", only for {whose}" if whose else ""
 
 
 def _described(choice: Choice) -> str:

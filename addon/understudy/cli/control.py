@@ -26,7 +26,12 @@ def add(commands: Any) -> None:
     """Add them to the sub-commands of ``understudy``."""
     common = which_proxy()
     alias = argparse.ArgumentParser(add_help=False)
-    alias.add_argument("words", nargs="+", metavar="ALIAS [DIALECT]", help="what the tool asks for")
+    alias.add_argument(
+        "words",
+        nargs="+",
+        metavar="ALIAS [DIALECT] [for USER]",
+        help="what the tool asks for, and which user of the proxy",
+    )
     forms = "`CREDENTIAL MODEL`, `credential NAME`, `upstream NAME`"
     for name, parents, text in (
         ("status", [common], "what a running proxy has suspended, until when and why"),
@@ -91,7 +96,7 @@ CLEAR = "\033[H\033[2J"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask the running proxy, and print what it says; with ``--watch`` until somebody ends it, or the proxy does."""
+    """Ask the running proxy, and print what it says; with ``--watch`` until it is interrupted, or the proxy ends."""
     if not getattr(arguments, "watch", False):
         return _ask(arguments, "")[0]
     version, clear = "", sys.stdout.isatty() and not arguments.json
@@ -197,7 +202,7 @@ def _choose(pid: int | None) -> Mapping[int, Path]:
     if pid is None and len(found) > 1 and (here := os.environ.get(OWN_PROXY)):
         pid = next((each.pid for each in running_proxies(os.environ) if each.url == here and each.pid in found), None)
     if pid is None and len(found) > 1:
-        # The demonstration is looked at, but is not what somebody means who has a proxy of their own.
+        # A person with a proxy of their own does not mean the demonstration.
         shown = {each.pid for each in running_proxies(os.environ) if each.demonstration}
         found = {each: path for each, path in found.items() if each not in shown} or found
     if pid is None and len(found) == 1:

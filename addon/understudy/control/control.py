@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.config import dialects_named, suggestion
@@ -52,12 +53,12 @@ class Control:
         self._closed = closed
         self._commands: Mapping[str, Callable[[Sequence[str], str], Result]] = {
             "status": lambda words, who: self.status(*_count(words, 0, 0, "status")),
-            "explain": lambda words, who: self.explain(*_count(words, 1, 2, "explain ALIAS [DIALECT]")),
+            "explain": lambda words, who: self.explain(*_asked(words, "explain")),
             "suspend": self.suspend,
             "resume": lambda words, who: self.resume(words),
             "probe": lambda words, who: self.probe(words),
             "reload": lambda words, who: self.reload(*_count(words, 0, 0, "reload")),
-            "pick": lambda words, who: self.pick(*_count(words, 1, 2, "pick ALIAS [DIALECT]")),
+            "pick": lambda words, who: self.pick(*_asked(words, "pick")),
             "learned": lambda words, who: self.learned(words),
             "drill": self.drill,
         }
@@ -74,29 +75,38 @@ class Control:
         """Everything that is out of rotation, every route, and the last exchanges."""
         return self.view.overview()
 
-    def explain(self, alias: str, dialect: str = "") -> Several[Explanation]:
-        """Who can answer for an alias, who cannot, why, and until when."""
+    def explain(self, alias: str, dialect: str = "", user: str = "") -> Several[Explanation]:
+        """Who can answer for an alias, who cannot, why, and until when. ``user``: only what is for that user."""
         snapshot = self._snapshot()
         return Several(
             tuple(
                 explain(
                     self._request(snapshot, alias),
-                    snapshot.selector.lineup(route, alias, each),
+                    snapshot.selector.lineup(snapshot.users.route_for(route, user) if user else route, alias, each),
                     snapshot.selector,
                     self.tallies,
+                    self.engine.pacing,
                 )
                 for each, route in self._routes(snapshot, alias, dialect)
             )
         )
 
-    def pick(self, alias: str, dialect: str = "") -> Several[Pick]:
-        """Who would serve an alias now? Asks the decision machine itself, as a request that generates nothing."""
+    def pick(self, alias: str, dialect: str = "", user: str = "") -> Several[Pick]:
+        """Who would serve an alias now? Asks the decision machine itself, as a request that generates nothing.
+
+        ``user``: the user of the proxy whose request it would be, "" for one without a name.
+        """
         snapshot = self._snapshot()
         routes = self._routes(snapshot, alias, dialect)
-        return Several(tuple(self._pick(snapshot, alias, each, route) for each, route in routes))
+        return Several(
+            tuple(
+                self._pick(snapshot, alias, each, snapshot.users.route_for(route, user), user) for each, route in routes
+            )
+        )
 
-    def _pick(self, snapshot: Snapshot, alias: str, dialect: str, route: Route) -> Pick:
-        now, selector, request = self.engine.clock(), snapshot.selector, self._request(snapshot, alias)
+    def _pick(self, snapshot: Snapshot, alias: str, dialect: str, route: Route, user: str) -> Pick:
+        now, selector = self.engine.clock(), snapshot.selector
+        request = replace(self._request(snapshot, alias), user=user)
         lineup = selector.lineup(route, alias, dialect)
         exchange = Exchange(request, lineup, selector, snapshot.ruleset, now, self.engine.random)
         name = printable(alias)
@@ -145,7 +155,7 @@ class Control:
         if list(words) == ["all"]:
             target, wanted, above = "all", keys, []
         elif not words:
-            raise ControlError(f"what? Write {FORMS}, or `all`")
+            raise ControlError(f"a target is missing: write {FORMS}, or `all`")
         else:
             key, rest = take_target(words, pool, keys)
             if rest:
@@ -207,6 +217,15 @@ class Control:
             kept = "such a call keeps the tool's own credential"
             raise ControlError(f"no route takes `{printable(alias)}`: {kept}; {suggestion(alias, pool.routes)}")
         return found
+
+
+def _asked(words: Sequence[str], command: str) -> Sequence[str]:
+    """Alias, dialect and user of ``ALIAS [DIALECT] [for USER]``."""
+    user = ""
+    if len(words) > 2 and words[-2] == "for":
+        words, user = words[:-2], words[-1]
+    alias, *dialect = _count(words, 1, 2, f"{command} ALIAS [DIALECT] [for USER]")
+    return alias, *(dialect or [""]), user
 
 
 def _count(words: Sequence[str], least: int, most: int, usage: str) -> Sequence[str]:

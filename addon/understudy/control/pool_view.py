@@ -111,7 +111,7 @@ class PoolView:
             self._pool, self._reloads = pool, self._reloads + 1
         closed = ",".join(sorted(self._closed(pool)))
         news, under_way = self.tallies.state()
-        changes = f"{suspensions.version}-{suspensions.learned.version}"
+        changes = f"{suspensions.version}-{suspensions.learned.version}-{suspensions.limits.version}"
         shared = self._standing()
         alone = f"-{shared.connected}-{shared.since:.0f}" if shared else ""
         return f"{self._started:.3f}-{self._reloads}-{changes}-{news}-{under_way}-{closed}{alone}{self._drills.version}"
@@ -154,7 +154,7 @@ class PoolView:
         for dialect in sorted(dialects_of(route)):
             called: Sequence[str] = asked.get((route.pattern, dialect), ())
             if dialect not in spoken(route) and not called:
-                continue  # a relative could be served as well, and nobody has asked in it
+                continue  # a relative could be served as well, and no call was made in it
             aliases = called if _is_open(route) else [route.pattern]
             for alias in aliases[:MOST_ALIASES]:
                 lineup = snapshot.selector.lineup(route, alias, dialect)
@@ -167,7 +167,7 @@ class PoolView:
 
     def _explain(self, snapshot: Snapshot, lineup: Lineup, blocked: Mapping[str, str]) -> Explanation:
         request = Request(lineup.alias, generating=False, streamed=False, blocked=blocked)
-        return explain(request, lineup, snapshot.selector, self.tallies)
+        return explain(request, lineup, snapshot.selector, self.tallies, self.engine.pacing)
 
     def _asked(self, pool: Pool) -> _Asked:
         found: dict[tuple[str, str], dict[str, None]] = {}

@@ -21,6 +21,7 @@ from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, 
 from understudy.control.status import Entry, Explanation, Standing, State
 from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
+from understudy.limits import LimitView
 from understudy.model import Scope, counted
 from understudy.shared import SharingState
 from understudy.suspensions import Cause
@@ -175,7 +176,7 @@ def _lesson(each: Learnt, now: float, prefix: str) -> Iterator[str]:
     match each.cause:
         case Cause.CANDIDATE:
             yield f"   {each.witness} answered the same request: it is the candidate's own fault"
-            yield "   a reply like this leads to the next candidate; when that one answers, the first is out for 30s"
+            yield "   a reply like this leads to the next candidate; if that answers, the first is suspended for 30s"
         case Cause.REQUEST:
             yield f"   {each.witness} refused the same request too: it is the request's fault"
             yield "   a reply like this goes to the tool at once, and suspends nothing"
@@ -207,8 +208,23 @@ def _standing(each: Standing, now: float, prefix: str) -> Iterator[str]:
         whose = "" if entry.scope is Scope.CANDIDATE else f"{entry.scope} {entry.name}: "
         yield f"   {whose}{_held(entry, now)}"
         yield f"   cleared by {_cleared(entry, prefix)}"
+    yield from (f"   {_limit(limit)}" for limit in each.limits)
+    if each.under_way or each.queued or each.concurrency:
+        most = f" of {each.concurrency} at a time" if each.concurrency else ""
+        yield f"   {counted(each.under_way, 'call')} under way{most}, {each.queued} waiting"
     if each.tally.answered or each.tally.failed:
         yield f"   {_counted(each.tally, now)}"
+
+
+def _limit(limit: LimitView) -> str:
+    """``5h: 37% left, resets in 2h10m; used up in about 12m, resets in 2h10m``."""
+    left = f"{limit.left * 100:.0f}% left" if limit.left is not None else f"{limit.remaining or 0:g} left"
+    if limit.limit is not None and limit.remaining is not None:
+        left += f" ({limit.remaining:g} of {limit.limit:g})"
+    reset = f", resets in {duration(limit.seconds)}" if limit.seconds is not None else ""
+    whose = f" of the {limit.whose}" if limit.whose != "family" else f" of all {limit.family} models"
+    forecast = f"; used up in about {duration(limit.empty_in)}" if limit.empty_in is not None else ""
+    return f"{limit.name}{whose}: {left}{reset}{forecast}"
 
 
 def _counted(tally: Tally, now: float) -> str:
@@ -252,7 +268,7 @@ def _probed(result: Probed) -> Iterator[str]:
     for entry in result.entries:
         yield f"{_name(entry)} will be probed by the next request; it was suspended: {entry.reason}"
     if not result.entries:
-        yield f"{result.target} is not suspended: requests ask it anyway"
+        yield f"{result.target} is not suspended: calls go to it already"
 
 
 def _pick(result: Pick) -> list[str]:

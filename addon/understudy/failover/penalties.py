@@ -2,7 +2,7 @@
 
 A verdict, a hint and the ladder of its label make a suspension (``default_actions`` has the numbers of each label);
 what is over in a moment is asked once more first.
-While another credential can still be asked nobody knows whether the candidate or the request is at fault, so nobody
+While another credential can still be asked it is open whether the candidate or the request is at fault, so none
 is out for longer than the short step: another candidate's answer makes it the full one. Where all of them refuse with
 the same label and name no time of their own, it stays short and is in doubt (docs/architecture.md, section 5a).
 """
@@ -154,7 +154,7 @@ class Penalties:
         """Suspend what failed; returns the suspension that holds, None when nothing is suspended.
 
         Of one that is short because the request may be at fault, it returns what it will be if that is not so.
-        ``final``: nobody else will be asked about it.
+        ``final``: no other candidate will be asked about it.
         """
         # Law 4: from an endpoint that generates nothing only an explicit refusal that names the model counts.
         if not self.request.generating and not (failure.is_refusal and failure.verdict.names_model):
@@ -232,14 +232,14 @@ class Penalties:
         return heard.verdict.label is not said.verdict.label and said.verdict.certain
 
     def settle(self, outcomes: Sequence[Outcome]) -> tuple[bool, Changes]:
-        """Nobody else is asked. Returns whether the request is the suspect: all refused it, with one label (J04)."""
+        """No other candidate is asked. Returns whether the request is the suspect: all refused it alike (J04)."""
         left = [each for each in self._provisional if not each.failure.is_unreachable]
         self._provisional = [each for each in self._provisional if each not in left]
         if not left:
             return False, []
         told = [outcome for outcome in outcomes if outcome.status > 0]
         if len({outcome.attempt.candidate.credential.name for outcome in told}) < 2:
-            # Nobody else was asked, so nothing speaks against it.
+            # No other candidate was asked, so nothing speaks against it.
             return False, self._impose(left, short=True)
         if len({outcome.verdict.label for outcome in told}) == 1:
             suspects = [each for each in left if _may_be_the_request(each.failure.verdict)]

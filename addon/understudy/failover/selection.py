@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import override
 from weakref import WeakSet
 
@@ -30,6 +31,9 @@ class Lineup:
             key=lambda member: member[2],
         )
         self.members = tuple(candidate for candidate, _, _ in ranked)
+        others = replace(route, choices=route.closed).members(alias, dialect) if route.closed else {}
+        self.closed = tuple(each for each in others if each not in members)
+        """The candidates of the route that are not for the user whose calls it is for."""
         self.choices = members
         """The line of the route that each member comes from."""
         self.everyone = (1 << len(self.members)) - 1
@@ -50,6 +54,9 @@ class Lineup:
         self._positions: dict[Key, list[int]] = {}
         self._tiers: dict[int, dict[int, int]] = {}
         """Rank, see :func:`_rank` -> weight -> the members that have both, as bits."""
+        self._equals: dict[int, int] = {}
+        """Rank -> its members, as bits."""
+        self._ranks = [rank for _, _, rank in ranked]
         placed: dict[tuple[int, int], list[int]] = {}
         for position, (member, choice, rank) in enumerate(ranked):
             weight = choice.weight if route.strategy is Strategy.WEIGHTED else 1
@@ -58,6 +65,7 @@ class Lineup:
                 self._positions.setdefault(key, []).append(position)
         for (rank, weight), positions in placed.items():
             self._tiers.setdefault(rank, {})[weight] = _bits(positions)
+            self._equals[rank] = self._equals.get(rank, 0) | self._tiers[rank][weight]
 
     def __repr__(self) -> str:
         free = self.available()
@@ -80,6 +88,10 @@ class Lineup:
     def bit(self, candidate: Candidate) -> int:
         """The one member that is this candidate, as a bit; 0 when it is none."""
         return self.mask(key_of(candidate, Scope.CANDIDATE))
+
+    def equals(self, candidate: Candidate) -> int:
+        """The members of the same tier, this one included, as bits."""
+        return self._equals[self._ranks[self.bit(candidate).bit_length() - 1]]
 
     def same_model(self, candidate: Candidate) -> int:
         """The members with the same upstream model at the same upstream, as bits."""
@@ -118,7 +130,7 @@ class Lineup:
         free = self.available() & ~excluded
         if not free:
             return None
-        if self.route.strategy is Strategy.ORDERED:
+        if self.route.strategy in (Strategy.ORDERED, Strategy.SOONEST_RESET):
             return self.members[_lowest(free)]
         if free != self._parted[0]:
             self._parted = (free, *self._part(free))
@@ -196,7 +208,7 @@ class Selector:
     def __init__(self, suspensions: Suspensions, lineups: type[Lineup] = Lineup) -> None:
         self.suspensions = suspensions
         self._kind = lineups
-        self._lineups: LRUCache[tuple[str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
+        self._lineups: LRUCache[tuple[str, str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
         # A lineup that was forgotten here may still be in use by an exchange, which must not miss a change.
         self._in_use: WeakSet[Lineup] = WeakSet()
         suspensions.listeners.add(self)
@@ -204,7 +216,7 @@ class Selector:
     def lineup(self, route: Route, alias: str, dialect: str, client: str = "") -> Lineup:
         """The lineup of an alias on a route, for one dialect; ``client``: see :meth:`Route.members`."""
         self.suspensions.expire()
-        key = (route.pattern, dialect, alias, client)
+        key = (route.pattern, route.variant, dialect, alias, client)
         known = self._lineups.get(key)
         if known is None or known.route is not route:
             known = self._kind(route, alias, dialect, route.members(alias, dialect, client))

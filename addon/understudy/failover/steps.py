@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from understudy.failover.affinity import NOTHING_SPENT, Spent
-from understudy.model import Candidate, Label, Suspension, Verdict
+from understudy.model import Candidate, Label, Suspension, Verdict, printable
 from understudy.replies import Fault, FaultKind
 from understudy.suspensions import Answers, Learned
 
@@ -53,6 +53,8 @@ class Drilling(Protocol):
     """How the target behaves, as a person wrote it."""
     said: str
     """The whole of it in words, with the target."""
+    asks: bool
+    """Whether the real upstream is asked."""
     learned: Learned
     answers: Answers
 
@@ -65,10 +67,14 @@ class Drilling(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing for so many seconds, or until :meth:`Exchange.is_ready`, then ask :meth:`Exchange.resume`."""
+    """Do nothing for so many seconds, or until :meth:`Exchange.is_ready`, then ask :meth:`Exchange.resume`.
+
+    ``held``: the call is held until a reset, which may be hours away, and its tool should know that it is still there.
+    """
 
     seconds: float
     reason: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,8 @@ class Request:
     conversation from others, "" when nothing does. ``bound_to``: the only credential that knows what the request speaks
     of, "" when any may serve it (P04). ``spent``: what earlier rounds of the same request have used up. ``asked`` gives
     the decoded body, so that nothing of it gets into what is remembered; None: it is not known. ``ahead``: seconds by
-    which the wall clock, in which vendors state dates, is ahead of the exchange's clock.
+    which the wall clock, in which vendors state dates, is ahead of the exchange's clock. ``user``: the user of the
+    proxy that it is from, "" where no name was checked.
     """
 
     alias: str
@@ -174,6 +181,7 @@ class Request:
     bound_to: str = ""
     spent: Spent = NOTHING_SPENT
     ahead: float = 0.0
+    user: str = ""
     asked: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
 
     def why_not(self, candidate: Candidate) -> str:
@@ -183,3 +191,9 @@ class Request:
         credential = candidate.credential
         reason = self.blocked.get(candidate.upstream.name) or self.barred.get(credential.name, "")
         return reason or credential.out_of_use
+
+    @property
+    def not_theirs(self) -> str:
+        """Why a candidate that is for other users is not asked."""
+        whose = f"the user {printable(self.user)}" if self.user else "calls without a user's name"
+        return f"not asked: its `who` in the pool file does not name {whose}"

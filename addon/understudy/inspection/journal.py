@@ -204,7 +204,7 @@ class FlowJournal:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _facts_of(self, exchange: Exchange) -> Facts:
-        # Without began() nobody looks at them; whoever is told only half must not fail for it.
+        # Without began() they are not looked at; a listener that is told only half must not fail for it.
         self._begun.setdefault(exchange, self.clock())
         now = self.clock() + ahead_of(self.clock)
         return self._facts.setdefault(exchange, {"exchange": "", "time": now, "tried": []})
@@ -318,7 +318,9 @@ def compared(exchange: Exchange) -> list[str]:
                 lines.append(f"known by comparison: no other candidate is asked (signature {number})")
             case Compared.ALIKE:
                 span = duration(SHORT_STEP)
-                lines.append(f"every candidate refuses alike, so the request is suspected: {span} for each at most")
+                lines.append(
+                    f"all candidates refuse this request alike, so the request is suspected: {span} for each at most"
+                )
                 break
     return lines
 

@@ -48,7 +48,7 @@ class _Suspended(Collector):
 
 
 class Metrics:
-    """A listener of the journal. ``running``: the suspensions that run, asked when somebody looks."""
+    """A listener of the journal. ``running``: the suspensions that run, asked when the metrics are read."""
 
     def __init__(self, running: Callable[[], Iterable[Suspension]]) -> None:
         self.registry = CollectorRegistry()

@@ -109,7 +109,7 @@ class Told:
 
 @dataclass(slots=True)
 class _Noted:
-    """What a call leaves behind; told only when somebody looks, for every call has to pay for what is noted."""
+    """What a call leaves behind; told only when it is looked at, for every call has to pay for what is noted."""
 
     flow: str
     started: float
@@ -192,7 +192,7 @@ class Tallies:
         return self.version, self._look()
 
     def _look(self) -> int:
-        """Note whose tools went away, which nobody tells; returns how many exchanges are still under way."""
+        """Note whose tools went away, of which there is no event; returns how many exchanges are under way."""
         count = 0
         for exchange, noted in list(self._known.items()):
             noted.under_way = noted.under_way and exchange.is_under_way

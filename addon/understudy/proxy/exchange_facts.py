@@ -64,6 +64,7 @@ def _asked(plan: Plan, now: float) -> Facts:
         "endpoint": plan.recognised.endpoint.name,
         "streamed": plan.call.streamed,
         "mode": plan.route.mode.value,
+        **({"user": printable(plan.user)} if plan.user else {}),
     }
 
 
@@ -71,7 +72,7 @@ def skipped(exchange: Exchange) -> list[Facts]:
     """The candidates that are not picked as things stand, each with the reason."""
     lineup, request = exchange.lineup, exchange.request
     restricted = request.blocked or request.barred or request.bound_to
-    if not restricted and lineup.available() == lineup.everyone:
+    if not restricted and lineup.available() == lineup.everyone and not lineup.closed:
         return []  # the common case: nothing is out of rotation
     now = exchange.selector.suspensions.clock()
     found: list[Facts] = []
@@ -87,6 +88,10 @@ def skipped(exchange: Exchange) -> list[Facts]:
         if why:
             name = {"credential": member.credential.name, "model": printable(member.model)}
             found.append({**name, "why": why, "brief": brief, "place": place(exchange, member)})
+    # Behind all others: a call that the first of those answers that are for its user has passed no candidate over.
+    for number, member in enumerate(lineup.closed[: LISTED - len(found)], 1):
+        name, why = {"credential": member.credential.name, "model": printable(member.model)}, request.not_theirs
+        found.append({**name, "why": why, "brief": why, "place": len(lineup.members) + number})
     return found
 
 

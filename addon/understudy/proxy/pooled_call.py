@@ -32,7 +32,7 @@ class PooledCall:
 
     @property
     def journal(self) -> Journal | None:
-        """Who is told of it: None without anybody, or once the addon has left."""
+        """Who is told of it: None without a listener, or once the addon has left."""
         return self.journal_now()
 
     @property

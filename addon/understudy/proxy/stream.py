@@ -57,18 +57,19 @@ from understudy.proxy.attempt import (
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.drilled_attempt import DrilledAttempt
-from understudy.proxy.engine import NO_ROUTE, ONLY_OBSERVED, Engine, Intake
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake
 from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
 from understudy.proxy.timeouts import SLACK, Due, Timeout
+from understudy.proxy.upstream_connection import FIELD_LIMIT, HEAD_TOO_LARGE
 from understudy.proxy.waiting import Waiting
 from understudy.replies import Fault, FaultKind, Held, Hold, Reply
 from understudy.requests import model_list, rewrite
 from understudy.requests.model_list import Listing
 
 LOOK_AGAIN = 1.0
-"""Seconds until somebody looks again for a candidate that can be asked as well, while none is free."""
+"""Seconds until the next look for a candidate that can be asked as well, while none is free."""
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
@@ -95,6 +96,8 @@ class ReplayStream(HttpStream):
         self.attempts: list[AttemptLayer] = []
         """Those under way, the one with the best reply so far, and the one that is released."""
         self.waiting: Waiting | None = None
+        self.user = ""
+        """The user of the proxy that the request is from, "" where no name was checked."""
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
@@ -205,6 +208,8 @@ class ReplayStream(HttpStream):
                 self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)
         yield from self.passthrough_of.on_the_wire(parent) if self.passthrough_of is not None else parent
+        if engine is not None and LOGIN in self.flow.metadata:
+            self.user = engine.user_of(self.flow)
 
     def destination(self, request: http.Request) -> tuple[str, int]:
         """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
@@ -270,12 +275,18 @@ class ReplayStream(HttpStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
-        if refused := engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed):
+        too_many = len(request.headers.fields) > FIELD_LIMIT  # over HTTP/3; of the others the connection sees it
+        refused = (
+            HEAD_TOO_LARGE
+            if too_many
+            else engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed)
+        )
+        if refused:
             self.request_body_buf.clear()
             self.client_state = self.state_done
-            yield from self.refuse(Refuse(400, refused))
+            yield from self.refuse(Refuse(431 if too_many else 400, refused))
             return
-        plan = None if intake.upgrade else engine.plan(intake, request)
+        plan = None if intake.upgrade else engine.plan(intake, request, self.user)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
@@ -302,7 +313,7 @@ class ReplayStream(HttpStream):
             yield from self.respond(tool_reply.no_websocket(intake.dialect))
             return
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
-            plan = engine.plan(intake, request)
+            plan = engine.plan(intake, request, self.user)
         yield from self.go(self.first_step(engine, intake, plan))
 
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
@@ -623,6 +634,7 @@ class ReplayStream(HttpStream):
         """Let go of everything that outlives the last attempt."""
         if self.call is None:
             return
+        self.call.exchange.finished()
         attempts, self.attempts = self.attempts, []
         for attempt in attempts:
             attempt.forget()

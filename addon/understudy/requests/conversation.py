@@ -56,7 +56,7 @@ class Conversation:
 
 
 def read(fields: Iterable[tuple[bytes, bytes]], body: bytes, *, marks: bool = True) -> Conversation:
-    """Read headers and decoded body of a request. ``marks`` False: nobody asks for them now."""
+    """Read headers and decoded body of a request. ``marks`` False: they are not needed now."""
     session, is_retry = b"", False
     for name, value in fields:
         lower = name.lower()

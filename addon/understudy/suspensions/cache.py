@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from cachetools import TLRUCache
 
+from understudy.limits import Limits
 from understudy.model import Candidate, Key, Label, Scope, Suspension, keys_of
 from understudy.suspensions.first_events import FirstEvents
 from understudy.suspensions.ladder import Ladders
@@ -36,7 +37,7 @@ PROBED = (Label.MODEL_UNSUPPORTED, Label.RATE_LIMITED, Label.OVERLOADED)
 
 
 class Listener(Protocol):
-    """Somebody who wants to know what comes and goes."""
+    """A listener that is told what comes and goes."""
 
     def changed(self, key: Key, blocked: bool) -> None:
         """A key was suspended or is being probed, or can be picked again."""
@@ -68,7 +69,7 @@ def _until(_key: Key, suspension: Suspension, _now: float) -> float:
 class Suspensions:
     """The TTL cache of suspensions, and what has come out of it without being proven yet.
 
-    ``listeners`` are told of every key that is blocked or free again, for as long as somebody else keeps them alive: a
+    ``listeners`` are told of every key that is blocked or free again, for as long as something else keeps them alive: a
     request may still work on the lineups of a pool that was replaced since (law 11).
     """
 
@@ -87,6 +88,8 @@ class Suspensions:
         """Which models answered on a credential of late."""
         self.learned = Learned(clock)
         """What comparing candidates has taught."""
+        self.limits = Limits(clock)
+        """What replies said of what is left. It orders candidates, and suspends nothing."""
         self.version = 0
         """Changes with every suspension that comes or goes."""
         self._blocked: set[Key] = set()
@@ -207,7 +210,7 @@ class Suspensions:
         Returns the suspension that now holds, None when there is none: it is due already, or there is no room.
         """
         key = suspension.key
-        # Time stands still meanwhile: the cache lets go of due entries by itself, and nobody would be told.
+        # Time stands still meanwhile: the cache lets go of due entries by itself, and no listener would be told.
         with self._cache.timer as now:
             self.expire()
             running = self._cache.get(key)
@@ -447,6 +450,8 @@ class Suspensions:
         ``rejected_only``: it is another token of the same account: only what was said about the token itself is void.
         """
         self.generations[credential] += 1
+        if not rejected_only:
+            self.limits.forget(credential)
         with self._cache.timer:
             self.expire()
             for key, known in [*self._cache.items(), *self._half_open.items()]:
@@ -488,6 +493,6 @@ class Suspensions:
 
 
 def _bound[K, V](table: dict[K, V]) -> None:
-    """What can be named by anybody must not grow for ever: the oldest entry goes."""
+    """What any tool can name must not grow for ever: the oldest entry goes."""
     if len(table) > LIMIT:
         del table[next(iter(table))]

@@ -53,7 +53,7 @@ def attempt_line(tried: Tried) -> str:
     if verdict.label is not Label.OK:
         said = f"{verdict.in_words}{_suspended(outcome)}: {verdict.evidence}"
     line = f"{outcome.attempt.candidate}{again}: {said}"
-    return f"{line} (what {tried.recorded.credential} said stands for it)" if tried.stands_in else line
+    return f"{line} (the recorded reply of {tried.recorded.credential} stands for it)" if tried.stands_in else line
 
 
 def _suspended(outcome: Outcome) -> str:

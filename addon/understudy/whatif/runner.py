@@ -38,7 +38,7 @@ SEEN = 10
 
 
 class _Offline(dict[str, str]):
-    """The environment that a pool file's secrets come from, where nobody will ever ask for one."""
+    """The environment that a pool file's secrets come from, where none is ever asked for."""
 
     def get(self, key: str, default: Any = None) -> str:
         """Something for every variable but HOME: the real ones are not looked at, and may be missing."""

@@ -1,4 +1,4 @@
-"""What would have happened: recorded calls through the real exchange, with the pool and rules of now and no network.
+"""What would have happened: recorded calls through the real exchange, with the current pool and rules, and no network.
 
 Nothing is imitated: candidates are picked, replies judged, suspensions kept and waits taken by the very code that does
 it on the wire. Only the clock is the flows' own, and a reply is not fetched but looked up among those recorded:
@@ -6,7 +6,7 @@ it on the wire. Only the clock is the flows' own, and a reply is not fetched but
 - what a candidate was recorded to say in this exchange is what it says;
 - where it is not recorded who spoke, or none of them is a candidate any more, the first recorded reply stands for the
   candidate that is asked first;
-- of every other candidate nobody knows what it would have said, and the exchange ends there, open;
+- of every other candidate it is unknown what it would have said, and the exchange ends there, open;
 - what a drill strikes says what the drill makes up, as on the wire (H12).
 """
 
@@ -23,6 +23,7 @@ from typing import override
 from understudy.drill import USUAL, Behaviour, Call, Drill
 from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait, duration
 from understudy.failover.memory import Plan
+from understudy.flows.traits import text_of
 from understudy.model import Candidate, Key, Label, Pool, printable
 from understudy.proxy.engine import Engine, Intake
 from understudy.requests.rewrite import Stash
@@ -41,7 +42,7 @@ REMEMBERED_ANSWERS = 200
 
 
 class Clock:
-    """The time of the flows: it goes on when somebody says so, and never back."""
+    """The time of the flows: it goes on when it is told to, and never back."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -74,7 +75,7 @@ class WhatIf:
     """What fails on purpose all the while, and how (H12)."""
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.ruleset, clock=self.clock, random=_Steady())
+        self.engine = Engine(self.ruleset, clock=self.clock, random=_Steady(), paced=False)
         self.engine.use(self.pool)
         self.drill: Drill | None = None
         """The drill that the calls are played in."""
@@ -151,7 +152,7 @@ class WhatIf:
         snapshot = self.engine.snapshot
         assert snapshot is not None
         intake = Intake(snapshot, call.recognised, Stash())
-        plan = self.engine.plan(intake, call.request)
+        plan = self.engine.plan(intake, call.request, text_of(call.facts, "user"))
         if plan is None:
             return None, Played(call, End.UNROUTED)
         exchange = self.engine.exchange(intake, plan, call.request, {})
@@ -265,7 +266,7 @@ class WhatIf:
 def _reply_of(
     candidate: Candidate, left: list[RecordedAttempt], members: tuple[Candidate, ...], *, first: bool
 ) -> tuple[RecordedAttempt | None, bool]:
-    """What this candidate says, and whether it was recorded of somebody else."""
+    """What this candidate says, and whether it was recorded of another candidate."""
     for attempt in left:
         if _spoke(candidate, attempt):
             return attempt, False

@@ -16,8 +16,8 @@ from understudy.whatif.result import End, Played
 KINDS = 50
 """How many different unknown errors and suspended keys are told apart in the sum."""
 ASSUMPTIONS = (
-    "Where the file does not say who spoke, or names nobody of the route, its first reply stands for whoever is first.",
-    "A later candidate says what it was recorded to say in the same exchange; of the others nobody knows: `open`.",
+    "Where the file names no candidate of the route, its first reply stands for the candidate that is asked first.",
+    "A later candidate says what it was recorded to say in the same exchange; that of others is unknown: `open`.",
     "Waits, hints and suspensions follow the times of the flows. Limits on silence are not played.",
 )
 DRILLED = (
@@ -97,7 +97,7 @@ class Summary:
         )
         if counts.strays:
             lines.append(f"attempts whose call is not near them in the file: {counts.strays}")
-        lines.append(f"errors that no rule knows: {sum(count for count, _ in self.unknown.values())}")
+        lines.append(f"errors that no rule recognises: {sum(count for count, _ in self.unknown.values())}")
         ranked = sorted(self.unknown.items(), key=lambda item: -item[1][0])
         lines += [f"  {count:6}  {kind} (first in {name})" for kind, (count, name) in ranked]
         if self.unknown:
