@@ -76,8 +76,8 @@ class Understudy:
             self.library.ruleset,
             is_remote=self.is_remote,
             stranger=self.stranger,
-            is_another_user=self.users.is_another,
             checks_users=lambda: getattr(ctx.options, "proxyauth", None) not in UNCHECKED,
+            is_another_user=self.users.is_another,
         )
         self.tallies = Tallies(self.engine.clock)
         self.inspection = Inspection(

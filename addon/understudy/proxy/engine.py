@@ -281,8 +281,7 @@ class Engine:
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
         chance, sessions, pacing = self.random, self.memory.sessions, self.pacing if self.paced else None
-        rules, now = snapshot.ruleset, self.clock()
-        exchange = Exchange(asked, lineup, snapshot.selector, rules, now, chance, sessions, pacing)
+        exchange = Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
         if self.drill is None:
             return exchange
         call = self.drill.takes(lineup, asked.session, own=own, instead=exchange.first_choice())
@@ -292,7 +291,8 @@ class Engine:
         drilled = selector.lineup(*where)
         if self.drill.share < 1 or self.drill.session:
             drilled.take_turns_of(lineup)  # the other calls take turns meanwhile
-        return Exchange(asked, drilled, selector, rules, now, chance, self.drill.seats, pacing, call)
+        seats = self.drill.seats
+        return Exchange(asked, drilled, selector, snapshot.ruleset, self.clock(), chance, seats, pacing, call)
 
     def _drilled_selector(self, real: Selector) -> Selector:
         """The selector for the calls of a drill that stands beside the one of a snapshot."""
