@@ -371,3 +371,13 @@ def test_h02_a_body_that_is_read_in_pieces_says_the_same(
     else:
         assert whole == (known["model"], known.get("stream", False))
         assert json.loads(write_json_model(body, "other")) == {**known, "model": "other"}
+
+
+def test_strings_are_replaced_in_whole_documents_only() -> None:
+    """What follows the object makes it no JSON, here as for the model."""
+    body = b'{"model": "m", "tools": [{"name": "a"}]}'
+    assert replace_json_strings(body, [("tools", "*", "name")], lambda text: f"{text}b") == body.replace(
+        b'"a"', b'"ab"'
+    )
+    with pytest.raises(ValueError, match="something follows"):
+        replace_json_strings(body + b" x", [("tools", "*", "name")], lambda text: f"{text}b")
