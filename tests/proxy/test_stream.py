@@ -914,3 +914,48 @@ def test_h02_what_fails_aside_fails_as_ever(cores: list[Core]) -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         broken.result()
     assert Aside(lambda: 5).result() == 5
+
+
+# -- replies that are long, and flows that are killed ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_w07_a_long_rejection_never_reaches_the_tool(cores: list[Core], status: int) -> None:
+    """W07: also one that is longer than what is held, of which the rest still comes."""
+    core = start(cores, credentials=2)
+    for _ in range(2):
+        server = core.opened()
+        head = f"HTTP/1.1 {status} No\r\ncontent-type: text/plain\r\ncontent-length: 3000000\r\n\r\n".encode()
+        core.receive(server, head + b"your credential is rejected ")
+        core.receive(server, b"x" * 1_200_000)
+        if server.state is ConnectionState.OPEN:
+            core.receive(server, b"x" * 1_000)
+        if not core.opening:
+            break
+    assert core.to_client.startswith(b"HTTP/1.1 400 ")
+    assert b"xxxx" not in core.to_client
+    assert b"your credential is rejected" not in core.to_client.partition(b"\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_o08_a_flow_that_is_killed_at_its_replys_headers_is_let_go(cores: list[Core], stream: bool) -> None:
+    """O08: another addon kills the flow: the tool gets nothing of the reply, the upstream is left, the call is over."""
+    core = start(cores, stream=stream)
+    core.slow_hooks = (HttpResponseHeadersHook,)
+    server = core.opened()
+    if stream:
+        core.receive(server, STREAM_HEAD + chunk(b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'))
+    else:
+        kind = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+        core.receive(server, kind + b"content-length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+    [hook] = core.held
+    [layer] = {each for each in core.layer.streams.values() if isinstance(each, ReplayStream)}
+    flow = layer.flow
+    flow.kill()
+    core.feed(events.HookCompleted(hook, None))
+    assert core.to_client == b""
+    assert core.journal.over == 1
+    assert flow.error is not None
+    assert (server in core.closed) is stream, "a whole reply leaves its connection to the next one"
+    assert all(attempt.is_over for attempt in layer.attempts)
+    assert len(core.engine.suspensions) == 0
