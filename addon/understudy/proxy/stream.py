@@ -57,8 +57,8 @@ from understudy.proxy.attempt import (
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.drilled_attempt import DrilledAttempt
-from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake
-from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, Reading, is_large
+from understudy.proxy.listener import Abandoned, Aside, Journal, UnderstudyAsideHook, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
 from understudy.proxy.timeouts import SLACK, Due, Timeout
@@ -293,7 +293,13 @@ class ReplayStream(HttpStream):
             self.client_state = self.state_done
             yield from self.refuse(Refuse(431 if too_many else 400, refused))
             return
-        plan = None if intake.upgrade else engine.plan(intake, request, self.user)
+        reading: Reading | None = None
+        if (recognised := intake.recognised) is not None and not intake.upgrade and is_large(request):
+            marks = bool(engine.memory.bindings)
+            aside = Aside(lambda: engine.read_all(recognised, request, marks=marks))
+            yield UnderstudyAsideHook(aside)
+            reading = aside.result()
+        plan = None if intake.upgrade else engine.plan(intake, request, self.user, reading)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
