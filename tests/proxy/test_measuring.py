@@ -173,7 +173,7 @@ def test_q04_another_model_is_told_before_the_reply_is_over(core: Core, stream: 
     core.ask(stream=stream)
     server = core.opened()
     core.receive(server, STREAM_HEAD + said("a", model="mini-1") if stream else plain(answer(model="mini-1")))
-    assert core.journal.served == [(1, "mini-1")]
+    assert core.journal.named == [(1, "mini-1")]
     if stream:
         core.receive(server, END)
     assert [each.served for each in core.journal.taken] == ["mini-1"]

@@ -49,7 +49,7 @@ class Silent:
 
     def __init__(self) -> None:
         self.told: list[int] = []
-        self.served: list[tuple[int, str]] = []
+        self.named: list[tuple[int, str]] = []
         self.taken: list[Measured] = []
         self.over = 0
 
@@ -71,7 +71,7 @@ class Silent:
 
     def served_by(self, flow: http.HTTPFlow, exchange: Exchange, number: int, model: str) -> None:
         """Remember which other model was named."""
-        self.served.append((number, model))
+        self.named.append((number, model))
 
     def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
         """Remember what replies took."""
@@ -92,6 +92,10 @@ class Silent:
     def sent_to_http(self, flow: http.HTTPFlow) -> None:
         """Remember that a WebSocket was refused."""
         self.told.append(426)
+
+    def served(self, flow: http.HTTPFlow) -> None:
+        """Remember that a WebSocket was accepted."""
+        self.told.append(101)
 
 
 class Core:

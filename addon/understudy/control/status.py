@@ -5,6 +5,7 @@ Times are Unix times, and seconds from now. Nothing here changes anything: no tu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,9 +13,10 @@ from functools import partial
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.control.usage import Spent, spent_of
-from understudy.failover import DEFAULTS, Lineup, Request, Selector, own_name
+from understudy.failover import DEFAULTS, Lineup, Pacing, Request, Selector, duration, foresight, own_name
 from understudy.inspection import STEP, UNTRIED, Tallies, Tally
 from understudy.inspection.usage import Place, Row
+from understudy.limits import NO_NEED, Limits, LimitView, Whose, Window
 from understudy.model import Candidate, Key, Scope, Strategy, Suspension, key_of, keys_of, printable
 from understudy.suspensions import Pace, Suspensions
 
@@ -22,6 +24,9 @@ MOST_ENTRIES = 1000
 """How many suspensions are told; of more, their number."""
 MOST_KEPT = 4000
 """How many candidates are kept as they were told last."""
+FORECAST = 10.0
+"""Seconds for which a forecast is told as it was."""
+NEARLY_USED_UP = "asked after its equals: its limit is nearly used up"
 MOST_CANDIDATES = 200
 """How many candidates of a route are told; of more, their number."""
 
@@ -43,7 +48,8 @@ class Entry:
     ``seconds``: how long yet, 0 when it is due. ``step``: the step of the ladder, from 1, of ``steps``; 0 where the
     reply or a hand named the time. ``resume``: the arguments of the command that clears it. ``doubt``: every candidate
     refused one request alike, so that other requests are asked at once. ``again``: it is due because a person wants it
-    probed, and a probe that fails suspends it again until then; 0 where its time has run out.
+    probed, and a probe that fails suspends it again until then; 0 where its time has run out. ``drill``: for the calls
+    of a drill only, by what the drill made up.
     """
 
     state: State
@@ -64,6 +70,7 @@ class Entry:
     resume: tuple[str, ...]
     doubt: bool = False
     again: float = 0.0
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,9 @@ class Standing:
     ``speed``: tokens of output per second. ``hour``: [number, answered, failed] for each step of five minutes of the
     last hour in which anything was, ``failed_hour`` the failures together. ``today``: the tokens of today. ``served``:
     the model that its replies named last, where that was another one than was sent.
+    ``limits``: what its replies said is left of its limits, the shortest window first. ``under_way``, ``queued``: calls
+    of its credential, and those that wait for it; counted while a ramp runs and where ``concurrency`` (0: any number)
+    is set.
     """
 
     place: int
@@ -93,6 +103,10 @@ class Standing:
     failed_hour: int = 0
     today: Spent | None = None
     served: str = ""
+    limits: tuple[LimitView, ...] = ()
+    under_way: int = 0
+    queued: int = 0
+    concurrency: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +163,7 @@ def _entry(suspension: Suspension, state: State, now: float, ahead: float, again
         resume=words_of(suspension.key),
         doubt=suspension.doubt > 0,
         again=again,
+        drill=suspension.key.drill,
     )
 
 
@@ -218,7 +233,12 @@ class Standings:
 
 
 def explain(
-    request: Request, lineup: Lineup, selector: Selector, tallies: Tallies, standings: Standings | None = None
+    request: Request,
+    lineup: Lineup,
+    selector: Selector,
+    tallies: Tallies,
+    pacing: Pacing | None = None,
+    standings: Standings | None = None,
 ) -> Explanation:
     """Who can answer for an alias, who cannot, and why. ``standings``: those of an earlier look."""
     suspensions = selector.suspensions
@@ -227,13 +247,19 @@ def explain(
     wall = now + ahead_of(suspensions.clock)
     step, today = int(wall // STEP), tallies.usage.today()
     candidates: list[Standing] = []
+    told: tuple[object, ...]
     state = (step, tallies.usage.day(wall), *request.blocked.items())
-    for place, member in enumerate(_in_order(lineup), start=1):
-        make = partial(_standing, place, member, request, lineup, selector, tallies, now, step, today)
-        changes = tallies.lately(member.credential.name, member.model).changes
-        candidates.append(
-            standings.of(lineup, member, (place, changes, *state), make) if standings is not None else make()
-        )
+    for place, member in enumerate(_in_order(lineup, suspensions.limits), start=1):
+        make = partial(_standing, place, member, request, lineup, selector, tallies, now, pacing, step, today)
+        if standings is None:
+            candidates.append(make())
+            continue
+        name = member.credential.name
+        told = (place, tallies.lately(name, member.model).changes, pacing.of(name) if pacing is not None else None)
+        if windows := suspensions.limits.of(member):
+            # Forecasts, and the seconds until a reset, go on by themselves.
+            told = (*told, now // FORECAST, *windows)
+        candidates.append(standings.of(lineup, member, (*told, *state), make))
     left_out = len(lineup.members) - len(candidates)
     route, shown = lineup.route, now + ahead_of(selector.suspensions.clock)
     return Explanation(
@@ -241,17 +267,17 @@ def explain(
     )
 
 
-def _in_order(lineup: Lineup) -> Sequence[Candidate]:
+def _in_order(lineup: Lineup, limits: Limits) -> Sequence[Candidate]:
     if lineup.route.strategy is Strategy.ORDERED:
         return lineup.members[:MOST_CANDIDATES]
-    return list(_by_turns(lineup))[:MOST_CANDIDATES]
+    return list(_by_turns(lineup, limits))[:MOST_CANDIDATES]
 
 
-def _by_turns(lineup: Lineup) -> Iterator[Candidate]:
+def _by_turns(lineup: Lineup, limits: Limits) -> Iterator[Candidate]:
     """Whoever can be picked, as the turns stand, then the others."""
     passed = 0
     for _ in range(MOST_CANDIDATES):
-        picked = lineup.pick(passed, advance=False)
+        picked = foresight.pick(lineup, passed, limits, advance=False)
         if picked is None:
             break
         passed |= lineup.bit(picked)
@@ -275,6 +301,7 @@ def _standing(
     selector: Selector,
     tallies: Tallies,
     now: float,
+    pacing: Pacing | None,
     step: int,
     today: Mapping[Place, Row],
 ) -> Standing:
@@ -291,6 +318,11 @@ def _standing(
         state = State.UNUSABLE
     elif lineup.is_single and because and selector.suspension_of(member, stated=True) is None:
         note = "asked all the same: the route has no other candidate"
+    reserve = lineup.route.reserve
+    limits = tuple(_limit(suspensions.limits, member, each, reserve, now) for each in suspensions.limits.of(member))
+    if not note and state is State.FREE and any(each.low for each in limits):
+        note = NEARLY_USED_UP
+    counts = pacing.of(member.credential.name) if pacing is not None else (0, 0, member.credential.concurrency)
     whose = _whose(lineup, member)
     if whose:
         note = f"only for {whose}{'; ' if note else ''}{note}"
@@ -316,4 +348,30 @@ def _standing(
         sum(failed for _, _, failed in hour),
         spent_of(counted, member.upstream.price(model)) if counted is not None else None,
         lately.served,
+        limits,
+        *counts,
+    )
+
+
+def _limit(limits: Limits, member: Candidate, window: Window, reserve: float, now: float) -> LimitView:
+    ahead, known = ahead_of(limits.clock), window.reset < math.inf
+    seconds = max(0.0, window.reset - now) if known else None
+    empty_in, words = limits.empty_in(member, window), ""
+    if empty_in is not None and seconds is not None:
+        words = f"used up in about {duration(empty_in)}, resets in {duration(seconds)}"
+    return LimitView(
+        name=printable(window.name),
+        of=window.of,
+        whose=window.whose.value,
+        family=printable(window.subject) if window.whose is Whose.FAMILY else "",
+        used=None if window.left is None else round(1 - window.left, 6),
+        left=window.left,
+        limit=window.limit,
+        remaining=window.remaining,
+        reset=window.reset + ahead if known else None,
+        seconds=seconds,
+        read=window.read + ahead,
+        low=window.is_low(reserve, NO_NEED),
+        empty_in=empty_in,
+        forecast=words,
     )

@@ -5,7 +5,7 @@
 never decides what a reply means: that is ``rules``. Start with ``reply``.
 """
 
-from understudy.replies.hints import Hint, read_hint, sent_at
+from understudy.replies.hints import Hint, read_hint, seconds_until, sent_at
 from understudy.replies.hold import Held, Hold, Secret, Tail
 from understudy.replies.reply import MAX_TEXT, Fault, FaultKind, Reply
 from understudy.replies.statement import NOTHING_STATED, Statement, is_another, of_document, of_events, of_fragment
@@ -29,6 +29,7 @@ __all__ = [
     "of_events",
     "of_fragment",
     "read_hint",
+    "seconds_until",
     "sent_at",
     "transcript",
 ]

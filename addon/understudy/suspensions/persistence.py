@@ -117,7 +117,8 @@ class StateKeeper:
     @property
     def _version(self) -> int:
         """Changes with what is to be written. That a lesson was seen again is written with the next change."""
-        own = self.suspensions.version + self.suspensions.learned.version
+        suspensions = self.suspensions
+        own = suspensions.version + suspensions.learned.version + suspensions.limits.version
         return own + sum(section.version for section in self._sections)
 
     def _running(self, keys: list[Key]) -> list[Suspension]:
@@ -127,12 +128,12 @@ class StateKeeper:
         """Have the thread write; it gets nothing that changes meanwhile, and says what went wrong."""
         ladders, urls, now = list(self.suspensions.ladders), self._urls, self.suspensions.clock()
         ahead = ahead_of(self.suspensions.clock)
-        learned = list(self.suspensions.learned)
+        learned, limits = list(self.suspensions.learned), list(self.suspensions.limits.stored())
         sections = {section.name: section.rows() for section in self._sections}
 
         def write() -> str:
             try:
-                file.write(encode(running, ladders, urls, now, learned, ahead, sections))
+                file.write(encode(running, ladders, urls, now, learned, ahead, limits, sections))
             except OSError as error:
                 return f"{file.path} cannot be written ({error.strerror}), so suspensions will not outlive this proxy"
             return ""

@@ -26,7 +26,7 @@ const SORTS = {
   calls: ["answers in the last hour", (standing) => lately(standing, 1), true],
   failures: ["failures in the last hour", (standing) => lately(standing, 2), true],
   first: ["time to the first event", (standing) => standing.pace?.median ?? NONE, true],
-  used: ["share used of a limit", (standing) => Math.max(NONE, ...(standing.limits ?? []).map((each) => each.used)), true],
+  used: ["share used of a limit", (standing) => Math.max(NONE, ...(standing.limits ?? []).map((each) => each.used ?? NONE)), true],
 };
 const STATES = { free: "good", suspended: "danger", "half-open": "warning", probing: "info", unusable: "neutral" };
 
@@ -220,18 +220,20 @@ function drawSpark(standing) {
 
 /** A limit that the upstream states: how much of it is used, and when it begins anew. */
 function drawWindow(limit) {
-  const used = Math.round(Math.min(1, Math.max(0, limit.used)) * 100);
+  const isShare = limit.used !== null;
+  const used = isShare ? Math.round(Math.min(1, Math.max(0, limit.used)) * 100) : 0;
   const whose = limit.whose === "credential" ? "all models" : limit.family || "this model";
-  const said = `${limit.name}, ${limit.of} of ${whose}: ${used} % used`;
+  const left = limit.remaining === null ? "" : limit.limit === null ? `${brief(limit.remaining)} left`
+    : `${brief(limit.remaining)} of ${brief(limit.limit)} left`;
+  const numbers = [isShare ? `${used} %` : "", left].filter(Boolean).join(", ");
+  const said = `${limit.name}, ${limit.of} of ${whose}: ${isShare ? `${used} % used` : left || "nothing stated"}`;
   const fill = make("div", { className: "fill" });
   fill.style.width = `${used}%`;
-  const numbers = limit.remaining === null || limit.limit === null ? ""
-    : `, ${brief(limit.remaining)} of ${brief(limit.limit)} left`;
   return make("div", { className: `window${limit.low ? " low" : used >= 50 ? " half" : ""}`, title: said },
     make("b", {}, limit.name === limit.of ? limit.name : `${limit.name} ${limit.of}`),
-    make("div", { className: "track", role: "meter", "aria-valuenow": used, "aria-valuemin": 0, "aria-valuemax": 100,
-      "aria-label": said }, fill),
-    make("span", {}, `${used} %${numbers}`),
+    isShare ? make("div", { className: "track", role: "meter", "aria-valuenow": used, "aria-valuemin": 0,
+      "aria-valuemax": 100, "aria-label": said }, fill) : "",
+    make("span", {}, numbers),
     limit.reset === null ? "" : make("span", {}, "resets in ", ticking(limit.reset, "until")),
     limit.forecast ? make("span", {}, limit.forecast) : "");
 }
@@ -363,7 +365,7 @@ function drawRoute(route) {
 // -- exchanges ------------------------------------------------------------------------------------------------------
 
 const tone = (tried) => TONES[tried.label] ?? "neutral";
-const named = (tried) => `${tried.credential} ${tried.model}`;
+const named = (tried) => `${tried.credential} ${tried.model}${tried.drill ? " (drill)" : ""}`;
 
 function drawSegments(told) {
   const segments = [];
@@ -480,20 +482,37 @@ function sharing(state) {
   return `alone since ${new Date(state.since * 1000).toLocaleTimeString()}: ${where}: ${state.reason}`;
 }
 
+const nameOf = (entry) => `${entry.scope} ${entry.name} ${entry.model}${entry.drill ? " (drill)" : ""}`;
+
+/** What fails on purpose now, what came of it so far, and the button that ends it. */
+function drawDrill() {
+  const { drill } = pool;
+  find("#drill").hidden = !drill;
+  if (!drill) return arrange(find("#drill"), []);
+  const { calls, rescued, failed } = drill.summary;
+  const lost = Object.values(failed).reduce((sum, count) => sum + count, 0);
+  arrange(find("#drill"), [keep("drill", drill, () => make("div", {},
+    make("p", {}, make("b", {}, "Drill"), ` ${drill.name}: ${drill.meaning}. `,
+      make("span", { className: "when" }, ticking(drill.until, "until"), " left"),
+      make("small", {}, ` begun by ${drill.who} · calls ${calls}, rescued ${rescued}, failed ${lost}`)),
+    make("button", { type: "button", onclick: () => change("drill", ["stop"]) }, "Stop the drill")))]);
+}
+
 function drawOthers() {
   const covered = new Set();
   for (const route of pool.routes) {
     for (const lineup of route.lineups) {
       for (const standing of lineup.candidates) {
-        for (const entry of standing.because) covered.add(`${entry.scope} ${entry.name} ${entry.model}`);
+        for (const entry of standing.because) covered.add(nameOf(entry));
       }
     }
   }
-  const others = pool.entries.filter((entry) => !covered.has(`${entry.scope} ${entry.name} ${entry.model}`));
-  const rows = others.map((entry) => keep(`other ${entry.scope} ${entry.name} ${entry.model}`, entry, () =>
+  const others = pool.entries.filter((entry) => !covered.has(nameOf(entry)));
+  const rows = others.map((entry) => keep(`other ${nameOf(entry)}`, entry, () =>
     make("div", { className: "other" },
       make("div", { className: "who" }, make("b", {}, `${entry.scope} ${entry.name}`), make("code", {}, entry.model)),
-      make("div", { className: "state" }, pill(entry.state, STATES[entry.state])),
+      make("div", { className: "state" }, pill(entry.state, STATES[entry.state]),
+        entry.drill ? pill("drill", "info") : ""),
       drawEntry(entry))));
   const shown = new Set(pool.routes.flatMap((route) => route.lineups)
     .flatMap((lineup) => lineup.candidates).map((standing) => standing.credential));
@@ -558,6 +577,7 @@ function drawExchanges() {
 function draw() {
   for (const drawn of kept.values()) drawn.used = false;
   drawHead();
+  drawDrill();
   const routes = pool.routes.map(drawRoute);
   if (pool.more_routes) {
     routes.push(keep("routes (more)", pool.more_routes, () =>
