@@ -56,7 +56,7 @@ def test_what_is_no_longer_in_the_pool_can_be_named_while_it_is_suspended() -> N
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ("", "what? Write `CREDENTIAL MODEL`"),
+        ("", "a target is missing: write `CREDENTIAL MODEL`"),
         ("credential", "`credential` needs a name"),
         ("upstream", "`upstream` needs a name"),
         ("candidate", "`candidate` needs a name"),

@@ -349,6 +349,6 @@ def test_a_second_opinion_that_refuses_is_told(stage: Stage, caplog: pytest.LogC
 def test_what_all_refuse_alike_is_told(stage: Stage) -> None:
     """J04: once, and the facts of each attempt say it."""
     told = Told(stage, route(A, B), [reply(Label.QUOTA_EXHAUSTED), reply(Label.QUOTA_EXHAUSTED)])
-    assert told.flow.comment.count("every candidate refuses alike, so the request is suspected") == 1
+    assert told.flow.comment.count("all candidates refuse alike, so the request is suspected") == 1
     assert [each["compared"] for each in told.facts["tried"]] == ["alike", "alike"]
     assert all(each["suspended"]["seconds"] == 30 for each in told.facts["tried"])

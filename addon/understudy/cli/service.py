@@ -102,7 +102,7 @@ def install(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     secrets = secrets_path(environ)
     names = variables(pool.read_text(encoding="utf-8", errors="replace"))
     to_fill = write_secrets(secrets, names) and bool(names)
-    # -P: the working directory is nobody's business.
+    # -P: nothing is imported from the working directory.
     words = [sys.executable, "-P", "-m", "understudy.cli", "serve", "--workers", str(arguments.workers)]
     words += ["--port", str(arguments.port), "--pool", str(pool), "--grace", str(GRACE)]
     words += ["--", *arguments.tool] if arguments.tool else []

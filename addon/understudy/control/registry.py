@@ -109,7 +109,7 @@ def runtime_folder(environ: Mapping[str, str]) -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made for its user alone. Raises RuntimeFolderError when somebody else could write into it."""
+    """The folder, made for its user alone. Raises RuntimeFolderError when another user could write into it."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
@@ -244,7 +244,7 @@ def enter(folder: Path, pid: int, user: int) -> Path:
 
 
 def join(running: Running, user: int) -> bool:
-    """Use a companion that somebody else started; False when it is about to end."""
+    """Use a companion that another process started; False when it is about to end."""
     mine = enter(Path(running.folder), running.pid, user)
     # A companion that ends takes its file away first, and looks for users once more after that.
     if mine.with_name(f"{running.pid}{SUFFIX}").exists():
@@ -266,7 +266,7 @@ def users(pid: int, environ: Mapping[str, str]) -> list[int]:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process has ended, also when nobody has collected it yet."""
+    """Whether a process has ended, also when its parent has not collected it yet."""
     try:
         if not hasattr(os, "pidfd_open"):
             os.kill(pid, 0)
@@ -283,6 +283,6 @@ def has_ended(pid: int) -> bool:
 
 
 def farewell(pid: int, environ: Mapping[str, str]) -> bool:
-    """End a companion without users: take its file away, then look once more. False: somebody came in between."""
+    """End a companion without users: take its file away, then look once more. False: another came in between."""
     (runtime_folder(environ) / f"{pid}{SUFFIX}").unlink(missing_ok=True)
     return not users(pid, environ)

@@ -38,6 +38,8 @@ MARKERS = {
 }
 """Markers of attempts by label; ``FAULT`` where no reply came, ``OTHER`` for all others."""
 OTHER = ":question:"
+DRILL = ":test_tube:"
+"""Marker of a tool's flow that belongs to a drill, and of each attempt that the drill answered or spoilt."""
 ASKS_FOR_THE_OWNER = (Label.CREDENTIAL_REJECTED, Label.QUOTA_EXHAUSTED)
 """Labels that will not go away by themselves soon: their lines are warnings."""
 
@@ -71,6 +73,9 @@ class FlowJournal:
         self._begun[exchange] = self.clock()
         facts = known.begin(exchange, plan, self.clock() + ahead_of(self.clock))
         flow.metadata[known.KEY] = self._facts[exchange] = facts
+        if exchange.drill is not None:
+            flow.marked = flow.marked or DRILL
+            _note(flow, f"drill: {exchange.drill.said}")
 
     def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
         """A pause begins."""
@@ -94,6 +99,7 @@ class FlowJournal:
         if made is not None:
             _label(made, flow, facts, known.tried(exchange, outcome), describe(exchange, outcome, evidence=False))
             made.marked = FAULT if outcome.status == 0 else MARKERS.get(outcome.verdict.label, OTHER)
+            made.marked = DRILL if outcome.attempt.drilled else made.marked
             if exchange.best == outcome.attempt.number:
                 self._publish(exchange, flow)
                 self._hopeful[exchange] = (outcome.attempt.number, made)
@@ -198,7 +204,7 @@ class FlowJournal:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _facts_of(self, exchange: Exchange) -> Facts:
-        # Without began() nobody looks at them; whoever is told only half must not fail for it.
+        # Without began() they are not looked at; a listener that is told only half must not fail for it.
         self._begun.setdefault(exchange, self.clock())
         now = self.clock() + ahead_of(self.clock)
         return self._facts.setdefault(exchange, {"exchange": "", "time": now, "tried": []})
@@ -254,6 +260,7 @@ def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence
     verdict, suspension = outcome.verdict, outcome.suspension
     said = outcome.word if outcome.hedged else verdict.in_words
     opinion = " (second opinion)" if outcome.attempt.opinion else ""
+    opinion += " (drill)" if outcome.attempt.drilled else ""
     text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}{opinion}: {before}{said}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
@@ -311,7 +318,9 @@ def compared(exchange: Exchange) -> list[str]:
                 lines.append(f"known by comparison: no other candidate is asked (signature {number})")
             case Compared.ALIKE:
                 span = duration(SHORT_STEP)
-                lines.append(f"every candidate refuses alike, so the request is suspected: {span} for each at most")
+                lines.append(
+                    f"all candidates refuse this request alike, so the request is suspected: {span} for each at most"
+                )
                 break
     return lines
 

@@ -6,6 +6,7 @@ file, a clock or a socket, and decides nothing. Start with ``pool``.
 """
 
 from understudy.model.pool import (
+    Affinity,
     Budget,
     Candidate,
     Choice,
@@ -36,6 +37,7 @@ __all__ = [
     "AS_USUAL",
     "BY_HAND",
     "OPEN_MARK",
+    "Affinity",
     "Budget",
     "Candidate",
     "Choice",

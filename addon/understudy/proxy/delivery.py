@@ -244,14 +244,14 @@ class Delivery:
             response.headers["transfer-encoding"] = "chunked"
 
     def has_come_to_its_end(self, tail: Tail) -> bool:
-        """Whether a released stream has shown its last event; of what is no stream of events nobody can tell."""
+        """Whether a released stream has shown its last event; of what is no stream of events it is unknown."""
         hold = self.released.hold if self.released is not None else None
         return hold is None or not hold.live or hold.is_done or hold.encoded or tail.is_done(hold)
 
     # -- what still comes --------------------------------------------------------------------------------------------
 
     def masked(self, event: events.Event) -> list[HttpEvent]:
-        """What becomes of an event of the released reply, before anybody sees it: nothing, itself, or a piece first."""
+        """What becomes of an event of the released reply, before it is shown: nothing, itself, or a piece first."""
         assert isinstance(event, HttpEvent)
         hold = self.released.hold if self.released is not None else None
         if hold is None:
@@ -336,7 +336,7 @@ class Delivery:
         hold = self.released.hold
         whole = hold.is_held_whole and hold.is_done
         if self.tail is not None and hold.live and (whole or self.tail.last(hold)[0] is Progress.DONE):
-            self.read_tail(self.tail)  # everything was there: how the connection ends is nobody's fault
+            self.read_tail(self.tail)  # everything was there: how the connection ends is no fault
             return
         self.remember(hold.fault(Fault(FaultKind.CUT, cause_of(message), sent=True)))
 

@@ -89,7 +89,7 @@ class MaskingGate:
         def close() -> None:
             nonlocal active
             active = False
-            if logging.getLogRecordFactory() is make:  # else somebody has put theirs on top of it
+            if logging.getLogRecordFactory() is make:  # else another program has put its own on top of it
                 logging.setLogRecordFactory(before)
 
         logging.setLogRecordFactory(make)

@@ -56,7 +56,8 @@ from understudy.proxy.attempt import (
     over,
 )
 from understudy.proxy.delivery import Delivery
-from understudy.proxy.engine import NO_ROUTE, ONLY_OBSERVED, Engine, Intake
+from understudy.proxy.drilled_attempt import DrilledAttempt
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake
 from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
@@ -68,7 +69,7 @@ from understudy.requests import model_list, rewrite
 from understudy.requests.model_list import Listing
 
 LOOK_AGAIN = 1.0
-"""Seconds until somebody looks again for a candidate that can be asked as well, while none is free."""
+"""Seconds until the next look for a candidate that can be asked as well, while none is free."""
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
@@ -95,6 +96,8 @@ class ReplayStream(HttpStream):
         self.attempts: list[AttemptLayer] = []
         """Those under way, the one with the best reply so far, and the one that is released."""
         self.waiting: Waiting | None = None
+        self.user = ""
+        """The user of the proxy that the request is from, "" where no name was checked."""
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
@@ -205,6 +208,8 @@ class ReplayStream(HttpStream):
                 self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)
         yield from self.passthrough_of.on_the_wire(parent) if self.passthrough_of is not None else parent
+        if engine is not None and LOGIN in self.flow.metadata:
+            self.user = engine.user_of(self.flow)
 
     def destination(self, request: http.Request) -> tuple[str, int]:
         """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
@@ -281,7 +286,7 @@ class ReplayStream(HttpStream):
             self.client_state = self.state_done
             yield from self.refuse(Refuse(431 if too_many else 400, refused))
             return
-        plan = None if intake.upgrade else engine.plan(intake, request)
+        plan = None if intake.upgrade else engine.plan(intake, request, self.user)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
@@ -308,7 +313,7 @@ class ReplayStream(HttpStream):
             yield from self.respond(tool_reply.no_websocket(intake.dialect))
             return
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
-            plan = engine.plan(intake, request)
+            plan = engine.plan(intake, request, self.user)
         yield from self.go(self.first_step(engine, intake, plan))
 
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
@@ -324,7 +329,8 @@ class ReplayStream(HttpStream):
             return Refuse(400, reason)
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
-        exchange = engine.exchange(intake, plan, self.flow.request, blocked)
+        own = engine.drill is None or self.replayed or not engine.is_another_user(self.context.client)
+        exchange = engine.exchange(intake, plan, self.flow.request, blocked, own=own)
         self.call = self.delivery.call = PooledCall(self.flow, engine, intake, plan, exchange, lambda: self.journal)
         self.waiting = Waiting(exchange, Timeout(self.parent, self, engine.clock), engine.clock)
         self.server_state = self.state_undecided
@@ -358,7 +364,8 @@ class ReplayStream(HttpStream):
     def send(self, step: Attempt) -> CommandGenerator[Step | None]:
         """Begin an attempt beside those that are under way; returns the next step when that is known at once."""
         assert self.call is not None
-        attempt = AttemptLayer(self.parent, self.stream_id, self.call, step)
+        made = DrilledAttempt if step.drilled else AttemptLayer
+        attempt = made(self.parent, self.stream_id, self.call, step)
         self.attempts.append(attempt)
         # It begins in the HTTP layer, so that what it waits for does not hold up this stream.
         self._beginning = True
@@ -389,6 +396,8 @@ class ReplayStream(HttpStream):
             case NotSent(label=label, rule=rule, reason=reason):
                 self.attempts.remove(attempt)
                 attempt.forget()
+                if call.drilled is not None and attempt.step.drilled:
+                    call.drilled.unsent()
                 following = call.exchange.unsendable(label, rule, reason, call.now())
                 self.renumber()
                 return following
@@ -625,11 +634,14 @@ class ReplayStream(HttpStream):
         """Let go of everything that outlives the last attempt."""
         if self.call is None:
             return
+        self.call.exchange.finished()
         attempts, self.attempts = self.attempts, []
         for attempt in attempts:
             attempt.forget()
         if self.waiting is not None:
             self.waiting.stop()
+        if (drilled := self.call.drilled) is not None:
+            drilled.over(self.call.exchange, self.flow.response.status_code if self.flow.response else 0)
         if self.journal is not None:
             self.journal.finished(self.flow, self.call.exchange)
 

@@ -38,7 +38,7 @@ def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
 
 
 def last_refusal(refusal: Refusal) -> http.Response:
-    """What somebody else was told a moment ago, where nobody can be asked and nothing else could be said (F17)."""
+    """What another call was told a moment ago, where no candidate can be asked and nothing else could be said (F17)."""
     headers = {"content-type": refusal.content_type, OWN_MARK: "answer", "x-should-retry": "false"}
     return http.Response.make(refusal.status, refusal.body, headers)
 

@@ -20,6 +20,8 @@ from typing import Any
 from mitmproxy import flow, http
 from mitmproxy.proxy.mode_servers import AsyncioServerInstance
 
+from understudy.proxy.accepting import SharedListener, Turn
+
 logger = logging.getLogger("understudy")
 
 SOCKET = "UNDERSTUDY_SOCKET"
@@ -53,16 +55,14 @@ def share_socket(environ: Mapping[str, str]) -> tuple[Callable[[], None], int | 
             port = given.getsockname()[1]
     except OSError as error:
         raise ValueError(f"{SOCKET}={descriptor} is no listening socket ({error.strerror})") from None
-    listen = AsyncioServerInstance.listen
+    listen, turn = AsyncioServerInstance.listen, Turn.of(environ)
 
     async def listen_on_given(self: AsyncioServerInstance[Any], host: str, asked: int) -> list[Any]:
         if asked != port or self.mode.transport_protocol != "tcp":
             return await listen(self, host, asked)
         shared = socket.socket(fileno=os.dup(descriptor))
-        # One at a time: whoever is busy should leave the next one to another worker.
-        server = await asyncio.start_server(self.handle_stream, sock=shared, backlog=1)
         shared.listen(BACKLOG)
-        return [server]
+        return [SharedListener(shared, self.handle_stream, turn)]
 
     AsyncioServerInstance.listen = listen_on_given  # type: ignore[method-assign,assignment]
 
@@ -79,7 +79,7 @@ class Lifeline:
         self._socket = socket.socket(fileno=int(environ[LIFELINE])) if LIFELINE in environ else None
 
     def ready(self, loop: asyncio.AbstractEventLoop, gone: Callable[[], None]) -> None:
-        """The worker serves. ``gone()`` is called when nobody is there any more."""
+        """The worker serves. ``gone()`` is called when that process has ended."""
         if self._socket is None:
             return
         own = self._socket

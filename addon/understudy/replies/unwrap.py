@@ -2,7 +2,7 @@
 
 An object, a string, a list, a field of their own, JSON inside a message, an event of a stream. Rules must not know
 about that. Equally important is what is *not* found here: request echoes, assistant texts and tool arguments are never
-read as an error, because a refusal's wording in there is somebody else's.
+read as an error, because a refusal's wording in there was written by the user or a tool.
 
 Nothing here raises on any input, and everything is bounded: characters, depth, number of errors, length of messages.
 """

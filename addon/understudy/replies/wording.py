@@ -54,7 +54,7 @@ def _even(text: str) -> str:
 
 
 _MISREAD = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
-"""Two letters that a UTF-8 text becomes when somebody takes it for Latin-1 or Windows-1252."""
+"""Two letters that a UTF-8 text becomes when a program takes it for Latin-1 or Windows-1252."""
 
 
 def repaired(text: str) -> str:

@@ -134,7 +134,8 @@ class _Parser:
         node = self.sequence()
         if self.at < len(self.lexemes):
             raise PhraseError(
-                f"`{self.lexemes[self.at][0]}` stands outside brackets", "write (a|b) for alternatives, [a] for a maybe"
+                f"`{self.lexemes[self.at][0]}` stands outside brackets",
+                "write (a|b) for alternatives, [a] for an optional part",
             )
         if node == NOTHING or _may_be_empty(node):
             raise PhraseError("the phrase is empty, or may be", "write words that have to be there")
@@ -219,7 +220,7 @@ def _expand(node: Node, names: Mapping[str, Node], depth: int) -> Node:
             if name not in names:
                 raise PhraseError(f"the vocabulary has no <{name}>", "name one that it has, or add it")
             if depth > DEEPEST:
-                raise PhraseError(f"<{name}> stands for itself, or for too many others", "say it in words")
+                raise PhraseError(f"<{name}> is defined by itself, or by too many others", "say it in words")
             return _expand(names[name], names, depth + 1)
         case Sequence(parts):
             return Sequence(tuple(_expand(part, names, depth) for part in parts))

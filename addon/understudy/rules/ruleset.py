@@ -27,7 +27,7 @@ __all__ = ["OWN_HOPE", "OWN_MARK", "Rule", "Ruleset", "Speaker", "Status"]
 
 
 OWN_MARK = "x-understudy"
-"""The header on every answer that an understudy gives itself, so that nobody takes it for an upstream's failure."""
+"""The header on every answer that an understudy gives itself, so that no proxy takes it for an upstream's failure."""
 OWN_HOPE = 2
 """Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
 FAULT_RULES = {
@@ -72,7 +72,9 @@ def _settled(reply: Reply) -> Verdict | None:
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
-        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then, certain=False)
+        return Verdict(
+            Label.UNKNOWN, "builtin/understudy", "another understudy has no candidate left", then, certain=False
+        )
     if 300 <= reply.status < 400:
         return Verdict(Label.UNKNOWN, "builtin/redirect", f"HTTP {reply.status}: a redirect", certain=False)
     if reply.status < 400:
@@ -159,7 +161,7 @@ class Ruleset:
 
 
 HOURS, WEEK = 3600.0, 8 * 86400.0
-"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour. What is longer
+"""Seconds. A limit that asks for so long a wait is a quota: no vendor asks to slow down for an hour. What is longer
 than a window of a week is no window, and believed no more than before (L03)."""
 
 
