@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,13 @@ from understudy.dialects import DIALECTS
 from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
+from understudy.limits import load_table
 from understudy.model import Pool, Upstream, counted
 from understudy.proxy import garbage, hook_table, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
-from understudy.proxy.listener import Abandoned, Fetch
+from understudy.proxy.listener import Abandoned, Aside, Fetch
 from understudy.proxy.socket_owner import LocalUsers, user_ids
 from understudy.proxy.upstream_connection import close_socket, lift_connection_limit
 from understudy.proxy.worker import NUMBER, PAUSE, Drain, Lifeline
@@ -76,6 +78,7 @@ class Understudy:
             is_remote=self.is_remote,
             stranger=self.stranger,
             checks_users=lambda: getattr(ctx.options, "proxyauth", None) not in UNCHECKED,
+            is_another_user=self.users.is_another,
         )
         self.tallies = Tallies(self.engine.clock)
         self.inspection = Inspection(
@@ -87,10 +90,18 @@ class Understudy:
         self.uninstall: Callable[[], None] = lambda: None
         self.unmask_logs: Callable[[], None] = lambda: None
         self.leave_shortcuts: list[Callable[[], None]] = []
+        self._aside = ThreadPoolExecutor(1, "understudy aside")
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
         self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
-        self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
+        self.control = Control(
+            self.engine,
+            self.reload,
+            self.closed,
+            self.tallies,
+            lambda: self.sharing.state,
+            lambda seconds, then: asyncio.get_running_loop().call_later(seconds, then),
+        )
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
         self.watched = WatchedFile()
@@ -182,6 +193,8 @@ class Understudy:
         """Leave mitmproxy as it was."""
         for task in self._tasks:
             task.cancel()
+        self.control.drills.close()
+        self._aside.shutdown(wait=False, cancel_futures=True)
         self.descriptors.close()
         self.presence.withdraw()
         self.server.close()
@@ -232,6 +245,7 @@ class Understudy:
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
+        self.control.drills.use(pool)
         # Last: what the state file brings back may have been resumed elsewhere since, and is not told.
         self.sharing.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):
@@ -263,8 +277,10 @@ class Understudy:
 
         Raises OptionsError with all their problems; the last good rules stay in use.
         """
+        folders = [*ctx.options.pool_rules, *of_pool]
         try:
-            self.engine.use_rules(self.library.use([*ctx.options.pool_rules, *of_pool]))
+            limits = load_table([Path(folder).expanduser().absolute() for folder in folders if folder])
+            self.engine.use_rules(self.library.use(folders), limits)
         except RuleError as error:
             raise exceptions.OptionsError(f"understudy: the rule folders cannot be used\n{error}") from None
         logger.info(f"understudy: {counted(len(self.library.ruleset.rules), 'rule')} in use")
@@ -291,11 +307,12 @@ class Understudy:
                 logger.info(f"understudy: the secret of {name} has changed: what was suspended for it is forgotten")
             try:
                 ruleset = self.library.refresh()
+                limits = load_table(self.library.folders) if ruleset is not None else None
             except RuleError as error:
                 logger.error(f"understudy: the changed rules cannot be used, the last good rules stay in use\n{error}")
                 continue
             if ruleset is not None:
-                self.engine.use_rules(ruleset)
+                self.engine.use_rules(ruleset, limits)
                 logger.info(f"understudy: rules were read again, {len(ruleset.rules)} of them")
 
     def _look_at_pool(self) -> None:
@@ -366,6 +383,11 @@ class Understudy:
     async def understudy_secret(self, fetch: Fetch) -> None:
         """A request waits for the secret that a command prints; the others go on."""
         await fetch.source.fetch(fetch.rejected)
+
+    async def understudy_aside(self, aside: Aside[Any]) -> None:
+        """A large request is read or written; the others go on."""
+        # One at a time: a decoded body has its bound, and so have all of them together.
+        await asyncio.get_running_loop().run_in_executor(self._aside, aside.do)
 
     def understudy_attempt(self, abandoned: Abandoned) -> None:
         """An attempt was not the one for the tool."""

@@ -234,6 +234,26 @@ def test_j06_what_was_learnt_is_on_the_page(web: Web, page: Browser) -> None:
 
 
 @needs_browser
+def test_h12_a_drill_is_on_the_page(web: Web, page: Browser) -> None:
+    """H12: a banner says what fails, for how long yet and what came of it; its button ends it."""
+    alias = web.stage.alias("pair")
+    web.stage.play(alias, {"a": CHAT.answers(), "b": CHAT.answers()})
+    page.run(f"change('drill', ['a', '{alias}', 'model_unsupported', '10m'])")
+    page.wait("!document.querySelector('#drill').hidden")
+    assert web.stage.call(CHAT, alias).status == 200
+    page.wait("document.querySelector('#drill').innerText.includes('calls 1, rescued 1, failed 0')")
+    text = page.run("document.querySelector('#drill').innerText")
+    assert f"candidate a {alias}: model_unsupported: the model is refused" in text
+    assert "a person on the pool page" in text
+    page.wait(f"document.querySelector('#others').innerText.includes('{alias}')")
+    page.run("document.querySelector('#drill button').id = 'stop'")
+    page.click("#stop")
+    page.wait("document.querySelector('#drill').hidden")
+    assert web.data()["drill"] is None
+    assert web.state(alias) == "free"
+
+
+@needs_browser
 def test_what_comes_from_outside_is_only_text(web: Web, page: Browser) -> None:
     """An alias and an error text that are markup are shown as they are."""
     body = {"error": {"message": EVIL, "type": "invalid_request_error", "code": "model_not_found"}}

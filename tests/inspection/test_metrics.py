@@ -27,12 +27,13 @@ A, B = candidate("a", "m1"), candidate("b", "m1", upstream("other"))
 
 
 def samples(text: bytes) -> dict[str, float]:
-    """``name{label=value,...}`` to its value, without what only tells when counting began."""
+    """``name{label=value,...}`` to its value, without what only tells when counting began, and without empty labels,
+    which are none to Prometheus."""
     found = {}
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:
             if not sample.name.endswith("_created"):
-                labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+                labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()) if value)
                 found[f"{sample.name}{{{labels}}}"] = sample.value
     return found
 

@@ -10,12 +10,14 @@ from mitmproxy.test import tflow
 
 from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
 from understudy.failover.exchange import Exchange
-from understudy.failover.steps import Attempt, Release
+from understudy.failover.steps import Attempt, Outcome, Release, Request
 from understudy.inspection import tallies as module
 from understudy.inspection.tallies import MOST_EXCHANGES, UNTRIED, CountingJournal, Tallies, Tally
 from understudy.model.pool import Budget, Candidate
 from understudy.model.verdict import Label
 from understudy.proxy.listener import Abandoned
+from understudy.replies import FaultKind
+from understudy.suspensions import Answers
 
 A, B = candidate("a"), candidate("b", at=OTHER)
 ROUTE = route(A, B)
@@ -238,3 +240,44 @@ def test_the_journal_tells_both(book: Book, caplog: pytest.LogCaptureFixture, mo
     journal.released(flow, exchange, 2)
     assert "an exchange cannot be counted: RuntimeError" in caplog.text
     assert "sk-secret" not in caplog.text
+
+
+class _Always:
+    """A drill that strikes A, as an exchange knows it."""
+
+    kind = said = "429"
+    asks = False
+
+    def __init__(self, stage: Stage) -> None:
+        self.learned, self.answers = stage.suspensions.learned, Answers()
+
+    def strikes(self, candidate: Candidate, *, generating: bool) -> bool:
+        return candidate == A
+
+    def broke(self, request: Request, outcome: Outcome) -> None:
+        """Nothing to note."""
+
+
+@pytest.mark.parametrize("label", [Label.RATE_LIMITED, Label.OK])
+def test_h12_what_a_drill_made_up_is_shown_and_not_counted(book: Book, label: Label) -> None:
+    """H12: neither as a failure nor as an answer, nor as one that broke off; what others said is counted."""
+    stage = book.stage
+    stage.suspensions.begin_drill()
+    exchange = stage.exchange(ROUTE)
+    exchange.drill = _Always(stage)
+    step = exchange.begin(stage.now)
+    while isinstance(step, Attempt):
+        step = exchange.judge(reply(label if step.candidate == A else Label.OK), stage.now)
+        if not isinstance(step, Release):
+            book.tallies.tried("f", exchange)
+    assert isinstance(step, Release)
+    book.tallies.released("f", exchange, step.attempt)
+    assert book.of(A) == UNTRIED
+    assert book.of(B).answered == (label is not Label.OK)
+    [told] = book.tallies.exchanges()
+    assert [each.drill for each in told.tried] == [True, False][: len(told.tried)]
+    if label is Label.OK:
+        broken = exchange.failed_after_release(fault(FaultKind.CUT), stage.now)
+        assert broken is not None
+        book.tallies.ended_badly("f", exchange, broken)
+        assert book.of(A) == UNTRIED

@@ -40,6 +40,11 @@ def add(commands: Any) -> None:
         ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
         ("resume", [common], "put a candidate, a credential or an upstream back into rotation"),
         ("probe", [common], "let the next request find out whether something suspended works again"),
+        (
+            "drill",
+            [common],
+            "let a candidate, a credential or an upstream fail on purpose, for a time, and see who answers",
+        ),
         ("reload", [common], "have the proxy read its pool file again"),
     ):
         command = commands.add_parser(name, parents=parents, help=text)
@@ -55,9 +60,26 @@ def add(commands: Any) -> None:
             command.add_argument("words", nargs="+", metavar="WHAT", help=forms)
         elif name == "resume":
             command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
+        elif name == "drill":
+            _add_drill(command)
         elif name == "status":
             command.add_argument("--watch", action="store_true", help="keep showing it, until Ctrl-C")
         command.set_defaults(run=run, command=name)
+
+
+def _add_drill(command: argparse.ArgumentParser) -> None:
+    """What a drill takes besides."""
+    command.add_argument(
+        "words",
+        nargs="*",
+        metavar="WHAT KIND [TIME]",
+        help="WHAT: `CREDENTIAL MODEL`, `credential NAME`, `upstream NAME`. KIND: dead, timeout, silent, 429, 429:20, "
+        "quota, model_unsupported, 401, overloaded, error-event, cut, slow, slow:5, empty. TIME: 5m if none is said, "
+        "1h at most. `stop` ends it; nothing at all: how it goes",
+    )
+    command.add_argument("--for", dest="share", metavar="10%", help="that share of the calls only")
+    command.add_argument("--session", metavar="ID", help="the calls of one session only")
+    command.add_argument("--everyone", action="store_true", help="also calls of other users of this proxy")
 
 
 def which_proxy() -> argparse.ArgumentParser:
@@ -91,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ask(arguments: argparse.Namespace, known: str) -> tuple[int, str]:
     """The exit status, and the version of what was said; what is ``known`` already is not said again."""
-    words = getattr(arguments, "words", [])
+    words = [*getattr(arguments, "words", []), *_options(arguments)]
     try:
         chosen = _choose(arguments.pid)
         if len(chosen) > 1:
@@ -109,6 +131,16 @@ def _ask(arguments: argparse.Namespace, known: str) -> tuple[int, str]:
     if not known or version != known:
         print(json.dumps(reply.get("result"), indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
     return 0, version
+
+
+def _options(arguments: argparse.Namespace) -> list[str]:
+    """The options of a drill as the proxy reads them."""
+    given = vars(arguments)
+    return [
+        *(["--for", given["share"]] if given.get("share") else []),
+        *(["--session", given["session"]] if given.get("session") else []),
+        *(["--everyone"] if given.get("everyone") else []),
+    ]
 
 
 def _version(reply: Mapping[str, Any]) -> str:

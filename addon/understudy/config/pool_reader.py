@@ -15,7 +15,7 @@ from typing import override
 from urllib.parse import urlsplit
 
 from understudy.codec.masking import shown
-from understudy.codec.yaml_nodes import Scalar, Table, Value
+from understudy.codec.yaml_nodes import Kind, Scalar, Table, Value
 from understudy.config import fields
 from understudy.config.fields import Absent, Wrong
 from understudy.config.secrets import aws
@@ -42,12 +42,17 @@ from understudy.model import (
     Store,
     Strategy,
     Upstream,
+    WebSocket,
     is_glob,
 )
 
 _STORE_KEYS = ("prefix", "user", "password", "ca", "timeout")
 _ANSWER = 0.1
 """Seconds that the server has for an answer: one that hangs is worse than one that is gone."""
+RESERVE = 0.02
+"""The share of a limit below which a candidate goes behind its equals, where nothing is said."""
+HOLD_FOR = 6 * 3600.0
+"""Seconds that ``until_reset: true`` stands for: a little more than the window of five hours that most plans have."""
 _STATE_KEYS = ("file", "url", *_STORE_KEYS)
 _STATE = "write `{file: PATH}`, or `{url: redis://HOST:6379, prefix: NAME}`"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
@@ -74,6 +79,7 @@ class PoolReader(SecretReader):
         self.dialects = dialects
         self.upstreams: dict[str, Upstream | None] = {}
         self.credentials: dict[str, Credential | None] = {}
+        self._reserve = 0.0
         self._missing: list[tuple[str, int, Absent]] = []
         """The credentials without a secret: name, line, and what is missing."""
 
@@ -81,7 +87,7 @@ class PoolReader(SecretReader):
         """Read the whole document."""
         keys = (
             *("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"),
-            *("affinity", "state", "models", "rules", "auto_reload"),
+            *("affinity", "state", "models", "rules", "auto_reload", "reserve", "ramp", "websocket"),
         )
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
@@ -90,6 +96,7 @@ class PoolReader(SecretReader):
             self.credentials[key.text] = self._credential(key, item)
         self._report_missing()
         budget = self._field(document, "budget", lambda value: self._budget(value, Budget()), Budget())
+        self._reserve = self._field(document, "reserve", _share, RESERVE)
         routes: dict[str, Route] = {}
         lines: dict[str, int] = {}
         for key, item in self._section(document, "routes"):
@@ -109,6 +116,10 @@ class PoolReader(SecretReader):
             store=self._field(document, "state", self._store, None),
             rules=self._field(document, "rules", self._rules, ()),
             auto_reload=self._field(document, "auto_reload", fields.boolean, True),
+            ramp=self._field(document, "ramp", lambda value: fields.number(value, 0, 600, "seconds"), Pool.ramp),
+            websocket=self._field(
+                document, "websocket", lambda value: self._word(value, "websocket", WebSocket), WebSocket.AUTO
+            ),
         )
 
     def _rules(self, value: Value) -> tuple[str, ...]:
@@ -249,7 +260,8 @@ class PoolReader(SecretReader):
 
     def _credential(self, key: Scalar, value: Value) -> Credential | None:
         example = "write `{upstream: NAME, secret: {env: NAME}}`"
-        table = self._table(value, ("upstream", "secret", "headers", "who"), example, ("upstream", "secret"))
+        keys = ("upstream", "secret", "headers", "concurrency", "who")
+        table = self._table(value, keys, example, ("upstream", "secret"))
         no_secret: SecretSource = _NoSecret()
         no_headers: tuple[tuple[str, str | SecretSource], ...] = ()
         missing = ""
@@ -282,10 +294,11 @@ class PoolReader(SecretReader):
             line = table.entries["secret"][1].line
             with self._noting(line):
                 aws.check(upstream, secret)
+        concurrency = self._field(table, "concurrency", lambda value: fields.whole_number(value, 1, 10_000, "calls"), 0)
         plain = tuple((name, value) for name, value in headers if isinstance(value, str))
         hidden = tuple((name, value) for name, value in headers if not isinstance(value, str))
         who = self._who(table)
-        return Credential(key.text, upstream, secret, plain, missing, hidden, who) if upstream else None
+        return Credential(key.text, upstream, secret, plain, missing, hidden, concurrency, who) if upstream else None
 
     def _who(self, table: Table) -> tuple[str, ...]:
         """Which users of the proxy may use what this table describes; empty: every call may."""
@@ -350,7 +363,7 @@ class PoolReader(SecretReader):
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                *("mode", "relatives", "second_opinion", "who"),
+                *("mode", "relatives", "second_opinion", "reserve", "until_reset", "who"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -377,6 +390,8 @@ class PoolReader(SecretReader):
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
             self._field(table, "relatives", lambda value: self._word(value, "place", Relatives), Relatives.LAST),
             self._field(table, "second_opinion", fields.boolean, True),
+            self._field(table, "reserve", _share, self._reserve),
+            self._field(table, "until_reset", _hold_for, 0.0),
             self._who(table),
         )
 
@@ -474,6 +489,18 @@ class PoolReader(SecretReader):
                 self._add(item.line, "an `intercept` entry that is written twice", "remove one of them")
             found[intercept] = None
         return tuple(found)
+
+
+def _share(value: Value) -> float:
+    """A share of a limit, written in percent."""
+    return fields.number(value, 0, 50, "percent") / 100
+
+
+def _hold_for(value: Value) -> float:
+    """Seconds for which calls are held until a reset; written as true, false, or hours."""
+    if isinstance(value, Scalar) and value.kind is Kind.BOOLEAN:
+        return HOLD_FOR if fields.boolean(value) else 0.0
+    return fields.number(value, 0, 168, "hours") * 3600
 
 
 def _misplaced(dialect: Dialect, host: str, base_path: str) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from understudy.codec.steady_clock import ahead_of
 from understudy.config import dialects_named, suggestion
 from understudy.control import learned
+from understudy.control.drills import DrillResult, Drills, Later
 from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
@@ -32,7 +33,7 @@ class Control:
 
     ``reload`` reads the pool file again, and raises ControlError. ``closed(pool)`` tells which upstreams may get no
     secret as the proxy is set up now, and why. ``tallies``: what is counted. ``standing()``: how the
-    proxy stands with those that it shares with.
+    proxy stands with those that it shares with. ``later``: what ends a drill in time.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class Control:
         closed: Callable[[Pool], Mapping[str, str]],
         tallies: Tallies,
         standing: Callable[[], SharingState | None] = lambda: None,
+        later: Later = lambda seconds, then: None,
     ) -> None:
         self.engine = engine
         self.tallies = tallies
-        self.view = PoolView(engine, tallies, closed, standing)
+        self.drills = Drills(engine, later)
+        self.view = PoolView(engine, tallies, closed, standing, self.drills)
         self._reload = reload
         self._closed = closed
         self._commands: Mapping[str, Callable[[Sequence[str], str], Result]] = {
@@ -57,6 +60,7 @@ class Control:
             "reload": lambda words, who: self.reload(*_count(words, 0, 0, "reload")),
             "pick": lambda words, who: self.pick(*_asked(words, "pick")),
             "learned": lambda words, who: self.learned(words),
+            "drill": self.drill,
         }
 
     def run(self, command: str, words: Sequence[str], who: str) -> Result:
@@ -81,6 +85,7 @@ class Control:
                     snapshot.selector.lineup(snapshot.users.route_for(route, user) if user else route, alias, each),
                     snapshot.selector,
                     self.tallies,
+                    self.engine.pacing,
                 )
                 for each, route in self._routes(snapshot, alias, dialect)
             )
@@ -121,6 +126,10 @@ class Control:
     def learned(self, words: Sequence[str]) -> LearnedResult:
         """What comparing candidates has taught: list, explain, forget, or draft a rule of it."""
         return learned.answer(self.engine.suspensions.learned, words)
+
+    def drill(self, words: Sequence[str], who: str) -> DrillResult:
+        """Begin a drill, end it, or tell how it goes."""
+        return self.drills.run(words, who)
 
     def suspend(self, words: Sequence[str], who: str) -> Suspended:
         """Take something out of rotation: a target, then maybe a time."""
@@ -227,6 +236,7 @@ def _count(words: Sequence[str], least: int, most: int, usage: str) -> Sequence[
 
 def _is_within(key: Key, target: Key, pool: Pool) -> bool:
     """Whether a key is the target, or something behind it."""
+    key = key._replace(drill=False)  # also what a drill has made up of it
     if key == target:
         return True
     credential = pool.credentials.get(own_name(key.name)) if key.scope is not Scope.UPSTREAM else None

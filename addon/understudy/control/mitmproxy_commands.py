@@ -73,6 +73,11 @@ class Commands:
         """Let the next request find out whether CREDENTIAL MODEL, credential NAME or upstream NAME is back."""
         return self._lines("probe", *what)
 
+    @command.command("pool.drill")
+    def drill(self, *what: str) -> Sequence[str]:
+        """WHAT KIND [TIME]: let it fail on purpose, for 5m or at most 1h; stop; without words: how the drill goes."""
+        return self._lines("drill", *what)
+
     @command.command("pool.reload")
     def reload(self) -> Sequence[str]:
         """Read the pool file again; with an error the last good pool stays in use."""

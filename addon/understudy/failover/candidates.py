@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from understudy.failover import foresight
 from understudy.failover.affinity import Sessions
 from understudy.failover.default_actions import Default, Next
 from understudy.failover.refusal import CURABLE
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Request
+from understudy.limits import MOST_OUTPUT, NO_NEED, Need
 from understudy.model import Candidate, Key, Label, Scope, Suspension, key_of, keys_of
+from understudy.requests import tokens_in
 from understudy.suspensions import PROBED
 
 UPSTREAM_WIDE = 2
@@ -35,6 +38,9 @@ class Chooser:
         self.aside = 0
         self.behind = 0
         """Asked only when no other candidate is left."""
+        self.full = 0
+        """Those whose queue is full, see ``pacing``: asked only when it has room again."""
+        self._need: Need | None = None
         self.passed = 0
         """Tried and free when the current wait began: not whom it is for."""
         if request.blocked or request.barred or request.bound_to:
@@ -42,6 +48,7 @@ class Chooser:
                 if request.why_not(member):
                     self.out |= 1 << position
         self._unusable = self.out
+        self._twice = 0
         fit = lineup.members_of(lineup.everyone & ~self.out) if lineup.is_single or request.bound_to else []
         self.only = fit[0] if len(fit) == 1 else None
         """The one candidate there is: it is always sent, except inside a window that it stated itself (law 6)."""
@@ -49,22 +56,54 @@ class Chooser:
     @property
     def used(self) -> int:
         """Who is not asked again without a wait, as bits."""
+        return self.excluded | self.full
+
+    @property
+    def excluded(self) -> int:
+        """The same without those whose queue is full: a moment later they could be asked."""
         return self.out | self.tried | self.aside
 
     # -- questions -----------------------------------------------------------------------------------------------
 
     def choose(self, *, anew: bool = False) -> Candidate | None:
         """The candidate to ask next, None when none is free right now. ``anew``: a wait has brought one back."""
-        excluded = self.out | self.passed if anew else self.used
+        excluded = self.out | self.passed | self.full if anew else self.used
         if self.only is not None:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
         seat = self.seat()
         if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~(excluded | self.behind):
-            return seat
-        advance = self.request.generating
-        ahead = self.lineup.pick(excluded | self.behind, advance=advance) if self.behind else None
-        return ahead or self.lineup.pick(excluded, advance=advance)
+            return self._before(seat, excluded | self.behind) or seat
+        ahead = self._pick(excluded | self.behind) if self.behind else None
+        return ahead or self._pick(excluded)
+
+    def _pick(self, excluded: int) -> Candidate | None:
+        limits, advance = self.selector.suspensions.limits, self.request.generating
+        if not foresight.is_ordered_by_limits(self.lineup, limits):
+            return self.lineup.pick(excluded, advance=advance)
+        return foresight.pick(self.lineup, excluded, limits, self.need, advance=advance)
+
+    def _before(self, seat: Candidate, excluded: int) -> Candidate | None:
+        """Who goes before the one that serves the session: an equal with room, while that one is nearly used up."""
+        limits, reserve = self.selector.suspensions.limits, self.lineup.route.reserve
+        if not limits.watched or not limits.is_low(seat, reserve, self.need):
+            return None
+        others = self.lineup.equals(seat) & ~self.lineup.bit(seat)
+        found = foresight.pick(
+            self.lineup, excluded | (self.lineup.everyone & ~others), limits, self.need, advance=self.request.generating
+        )
+        return found if found is not None and not limits.is_low(found, reserve, self.need) else None
+
+    def need(self, least: float) -> Need:
+        """What the request is estimated to take. ``least``: tokens with which nothing is short, so that a request that
+        cannot take as many is not looked into.
+        """
+        if self._need is None:
+            body = self.request.asked() if self.request.asked is not None else b""
+            if max(len(body), MOST_OUTPUT) <= least:
+                return NO_NEED
+            self._need = Need(*map(float, tokens_in(body)))
+        return self._need
 
     def untried_besides(self, candidate: Candidate) -> int:
         """How many others are free and were not tried in this exchange."""
@@ -113,18 +152,31 @@ class Chooser:
         if self.only is not None or not suspensions.has_doubts:
             return None
         for member in self.lineup.members_of(self.lineup.everyone & ~self.used):
-            if not suspensions.is_in_doubt(member):
+            if not suspensions.is_in_doubt(self.selector.keys_of(member)):
                 continue
             labels = {each.label for each in self.selector.suspensions_of(member)}
             if Label.MODEL_UNSUPPORTED in labels and not (self.request.generating and self.all_refuse()):
                 continue
-            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(self._early_key(member)):
                 return member
         return None
 
     def suspension_of(self, candidate: Candidate) -> Suspension | None:
         """What keeps a candidate from being sent. An only one is kept by nothing but a stated window."""
         return self.selector.suspension_of(candidate, stated=self.only is not None)
+
+    def serves_session(self, candidate: Candidate) -> bool:
+        """Whether this is who answered the session last."""
+        return self.seat() == candidate
+
+    def is_full(self, candidate: Candidate) -> None:
+        """The queue of its credential is full: the others are asked."""
+        self.full |= self.lineup.mask(key_of(candidate, Scope.CREDENTIAL))
+
+    def full_ones(self) -> list[Candidate]:
+        """Who was passed over for a full queue, and could be asked otherwise, in order."""
+        free = self.lineup.available() & self.full & ~self.excluded
+        return self.lineup.members_of(free) if free else []
 
     def is_free(self, candidate: Candidate, ticket: int) -> bool:
         """Whether a candidate can be sent: it is not suspended, and no other attempt is probing it."""
@@ -149,9 +201,12 @@ class Chooser:
         for member in self.lineup.members_of(self.lineup.everyone & ~self.out):
             if self.selector.is_probed(member):
                 continue  # whether its upstream is there at all is being found out
-            if self.selector.suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+            if self.selector.suspensions.begin_early_probe(self._early_key(member)):
                 return member
         return None
+
+    def _early_key(self, member: Candidate) -> Key:
+        return key_of(member, Scope.CANDIDATE, drill=self.selector.is_drilled)
 
     def withheld(self) -> Candidate | None:
         """A candidate whose probe another process may be sending: asked all the same if a call cannot wait for that."""
@@ -180,6 +235,20 @@ class Chooser:
                 found = min(found, limit)
         return found if now < found <= limit else None
 
+    def known_reset(self) -> float | None:
+        """When the first comes back, where everybody is out until a time that a reply stated; None: somebody is not."""
+        found: list[float] = []
+        for member in self.lineup.members_of(self.lineup.everyone & ~self._unusable):
+            suspension = self.selector.suspension_of(member, stated=True)
+            if suspension is None or suspension.by_hand:
+                return None
+            found.append(suspension.until)
+        return min(found, default=None)
+
+    def start_anew(self) -> None:
+        """A reset has come: whoever was not asked twice may be asked again (law 2)."""
+        self.out, self.aside, self.full, self.behind, self.passed = self._unusable | self._twice, 0, 0, 0, 0
+
     def seat(self) -> Candidate | None:
         """Who answered this session last."""
         return self.sessions.seat(self.lineup, self.request.session) if self.sessions else None
@@ -205,6 +274,7 @@ class Chooser:
         bit = self.lineup.bit(candidate)
         again = bool(self.tried & bit)
         self.out |= bit if again else 0
+        self._twice |= bit if again else 0
         self.tried |= bit
         return again
 

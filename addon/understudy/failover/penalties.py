@@ -16,7 +16,7 @@ from enum import Enum, auto
 from random import Random
 
 from understudy.failover.default_actions import Default
-from understudy.failover.steps import Attempt, Outcome, Request
+from understudy.failover.steps import Attempt, Drilling, Outcome, Request
 from understudy.model import Label, Scope, Suspension, Verdict, key_of
 from understudy.replies import Fault, FaultKind, Hint
 from understudy.suspensions import JITTER, Rung, Suspensions, seconds_of
@@ -62,8 +62,9 @@ def impose(
     verdict, default, attempt = failure.verdict, failure.default, failure.attempt
     if default.scope is None:
         return None
-    key = key_of(attempt.candidate, default.scope)
-    suspensions.end_early(attempt.candidate, attempt.ticket)
+    key = key_of(attempt.candidate, default.scope, attempt.drilled)
+    if not attempt.drilled:
+        suspensions.end_early(attempt.candidate, attempt.ticket)
     if suspensions.is_stale(attempt.candidate, key, attempt.ticket):
         return None
     running, step, source = suspensions.get(key), 0, ""
@@ -127,10 +128,22 @@ type Changes = list[tuple[int, Suspension]]
 
 
 class Penalties:
-    """What one exchange has learnt about its candidates. ``several``: two credentials or more may be asked."""
+    """What one exchange has learnt about its candidates. ``several``: two credentials or more may be asked.
 
-    def __init__(self, suspensions: Suspensions, request: Request, random: Random, *, several: bool) -> None:
+    ``drill``: the one that the call belongs to, if any.
+    """
+
+    def __init__(
+        self,
+        suspensions: Suspensions,
+        request: Request,
+        random: Random,
+        *,
+        several: bool,
+        drill: Drilling | None = None,
+    ) -> None:
         self.suspensions = suspensions
+        self.drill = drill
         self.request = request
         self.random = random
         self.several = several
@@ -149,7 +162,10 @@ class Penalties:
         candidate = failure.attempt.candidate
         if failure.whole:
             owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
-            self.suspensions.answers.refused(owner, candidate.model, failure.at)
+            answers = self.suspensions.answers
+            if self.drill is not None and failure.attempt.drilled:
+                answers = self.drill.answers
+            answers.refused(owner, candidate.model, failure.at)
         short = failure.is_refusal or failure.is_unreachable
         # A reply that names a time of its own is about the candidate, a transport fault not about the request.
         suspect = self.several and not final and failure.fault is None and failure.hint is None
@@ -164,7 +180,8 @@ class Penalties:
 
     def _full(self, failure: Failure, jitter: float) -> float:
         """Seconds for which a failure suspends, should it not be the request's."""
-        key = key_of(failure.attempt.candidate, failure.default.scope or Scope.CANDIDATE)
+        attempt = failure.attempt
+        key = key_of(attempt.candidate, failure.default.scope or Scope.CANDIDATE, attempt.drilled)
         reached = self.suspensions.ladders.next_step(key, failure.verdict.label, failure.attempt.ticket, failure.at)
         early = failure.attempt.early and failure.is_refusal
         if reached is None or (early and self.suspensions.get(key) is not None):
@@ -188,7 +205,8 @@ class Penalties:
         what words had made certain. Not what is said of the very candidate that speaks now: that proves nothing about
         others.
         """
-        self.suspensions.has_served(failure.attempt.candidate.upstream.name)
+        if not failure.attempt.drilled:
+            self.suspensions.has_served(failure.attempt.candidate.upstream.name)
         confirmed = [each for each in self._provisional if self._is_confirmed(each.failure, failure)]
         self._provisional = [each for each in self._provisional if each not in confirmed]
         return self._impose(confirmed)

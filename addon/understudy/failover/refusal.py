@@ -18,6 +18,8 @@ RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
 OFFLINE = ", because none of their upstreams can be reached from here: check the network of this machine first"
 REJECTED = "its upstream rejects the secret: name another one in the pool file"
+EXCLUDED = "what another candidate answered applies to it too"
+CROWDED = "as many calls are under way with its credential as may be, and no turn has come in time"
 LISTED = 20
 """How many candidates an answer lists."""
 LIMITS = (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
@@ -60,8 +62,12 @@ def refuse(
     outcomes: Sequence[Outcome],
     excluded: int,
     now: float,
+    full: int = 0,
 ) -> Refuse:
-    """Build the answer: status, text with one line per candidate and its true times, Retry-After in whole seconds."""
+    """Build the answer: status, text with one line per candidate and its true times, Retry-After in whole seconds.
+
+    ``full``: whose queue is full, as bits.
+    """
     found = chances(request, lineup, selector, outcomes, excluded)
     status, retry_after = 400, None
     if found:
@@ -74,7 +80,15 @@ def refuse(
         f"understudy: no candidate of route {lineup.route.pattern} can answer for {printable(request.alias)}"
         + (OFFLINE if _is_offline(outcomes) else ""),
         *(
-            _line(request, lineup, member, _running(lineup, selector, member), outcomes, excluded >> position & 1, now)
+            _line(
+                request,
+                lineup,
+                member,
+                _running(lineup, selector, member),
+                outcomes,
+                CROWDED if full >> position & 1 else EXCLUDED if excluded >> position & 1 else "",
+                now,
+            )
             for position, member in enumerate(lineup.members[:LISTED])
         ),
         *(f"- {member}: {request.not_theirs}" for member in lineup.closed[: max(0, LISTED - len(lineup.members))]),
@@ -106,7 +120,7 @@ def _line(
     member: Candidate,
     suspension: Suspension | None,
     outcomes: Sequence[Outcome],
-    excluded: int,
+    excluded: str,
     now: float,
 ) -> str:
     name = f"- {member}"
@@ -122,7 +136,7 @@ def _line(
             verdict = outcome.verdict
             return f"{name}: {verdict.label} by {verdict.rule}: {_told(verdict.label, verdict.rule, verdict.evidence)}"
     if excluded:
-        return f"{name}: not tried: what another candidate answered applies to it too"
+        return f"{name}: not tried: {excluded}"
     budget = lineup.route.budget
     return f"{name}: not tried, the budget of {budget.attempts} attempts in {budget.seconds:g} s is spent"
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from understudy.failover.affinity import NOTHING_SPENT, Spent
 from understudy.model import Candidate, Label, Suspension, Verdict, printable
 from understudy.replies import Fault, FaultKind
+from understudy.suspensions import Answers, Learned
 
 HEDGED = "hedged"
 """What stands in the place of a label where an attempt was given up because another one was faster."""
@@ -30,7 +32,7 @@ class Attempt:
     anew first; where that yields no other one, say :meth:`Exchange.unsendable`. ``early``: it is suspended, and asked
     all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
     ``begun``: the reading of the clock when it was decided. ``opinion``: it is made for nothing but to settle whose
-    fault another candidate's reply is (J01).
+    fault another candidate's reply is (J01). ``drilled``: a drill makes up, or spoils, what comes back (H12).
     """
 
     number: int
@@ -41,14 +43,38 @@ class Attempt:
     ticket: int = field(default=0, compare=False)
     begun: float = field(default=0.0, compare=False)
     opinion: bool = False
+    drilled: bool = False
+
+
+class Drilling(Protocol):
+    """A drill, as far as an exchange has to do with it (H12). What its attempts bring about is kept apart."""
+
+    kind: str
+    """How the target behaves, as a person wrote it."""
+    said: str
+    """The whole of it in words, with the target."""
+    asks: bool
+    """Whether the real upstream is asked."""
+    learned: Learned
+    answers: Answers
+
+    def strikes(self, candidate: Candidate, *, generating: bool) -> bool:
+        """Whether an attempt that begins now is answered by the drill in its candidate's place."""
+
+    def broke(self, request: Request, outcome: Outcome) -> None:
+        """A released reply to one of its calls ended in an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing for so many seconds, or until :meth:`Exchange.is_ready`, then ask :meth:`Exchange.resume`."""
+    """Do nothing for so many seconds, or until :meth:`Exchange.is_ready`, then ask :meth:`Exchange.resume`.
+
+    ``held``: the call is held until a reset, which may be hours away, and its tool should know that it is still there.
+    """
 
     seconds: float
     reason: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def _head(facts: Facts) -> str:
     streamed = ", streamed" if facts.get("streamed") is True else ""
     mode = _text(facts, "mode")
     mode = f", {mode}" if mode not in ("", "enforce") else ""
+    mode += ", in a drill" if facts.get("drill") is True else ""
     what = f"attempt {_number(facts, 'attempt'):.0f} of exchange" if "attempt" in facts else "exchange"
     return (
         f"understudy: {what} {_text(facts, 'exchange')}, {_text(facts, 'alias')} by route {_text(facts, 'route')} "
@@ -106,6 +107,8 @@ def _row(entry: Facts) -> tuple[str, str, str]:
     again = " (again)" if entry.get("again") is True else ""
     if entry.get("second_opinion") is True:
         again = " (second opinion)"
+    if drill := _text(entry, "drill"):
+        again += f" (drill: {drill})"
     return f"{_number(entry, 'number') or _number(entry, 'attempt'):.0f}", f"{_name(entry)}{again}", said
 
 

@@ -40,6 +40,8 @@ MARKERS = {
 
 mitmproxy takes letters as markers, too, and they need no font with emoji."""
 OTHER = "X"
+DRILL = "D"
+"""Marker of a tool's flow that belongs to a drill, and of each attempt that the drill answered or spoilt."""
 ASKS_FOR_THE_OWNER = (Label.CREDENTIAL_REJECTED, Label.QUOTA_EXHAUSTED)
 """Labels that will not go away by themselves soon: their lines are warnings."""
 
@@ -73,6 +75,9 @@ class FlowJournal:
         self._begun[exchange] = self.clock()
         facts = known.begin(exchange, plan, self.clock() + ahead_of(self.clock))
         flow.metadata[known.KEY] = self._facts[exchange] = facts
+        if exchange.drill is not None:
+            flow.marked = flow.marked or DRILL
+            _note(flow, f"drill: {exchange.drill.said}")
 
     def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
         """A pause begins."""
@@ -96,6 +101,7 @@ class FlowJournal:
         if made is not None:
             _label(made, flow, facts, known.tried(exchange, outcome), describe(exchange, outcome, evidence=False))
             made.marked = FAULT if outcome.status == 0 else MARKERS.get(outcome.verdict.label, OTHER)
+            made.marked = DRILL if outcome.attempt.drilled else made.marked
             if exchange.best == outcome.attempt.number:
                 self._publish(exchange, flow)
                 self._hopeful[exchange] = (outcome.attempt.number, made)
@@ -109,6 +115,14 @@ class FlowJournal:
         logger.info(line)
         _note(flow, line)
         flow.metadata["understudy"] = {"upgrade": "refused"}
+
+    def served(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was accepted: its calls are made over HTTP."""
+        where = printable(f"{flow.request.pretty_host}{flow.request.path.partition('?')[0]}")
+        line = f"{where}: WebSocket accepted, each of its calls is a request of its own over HTTP"
+        logger.info(line)
+        _note(flow, line)
+        flow.metadata["understudy"] = {"upgrade": "served"}
 
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
@@ -256,6 +270,7 @@ def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence
     verdict, suspension = outcome.verdict, outcome.suspension
     said = outcome.word if outcome.hedged else verdict.in_words
     opinion = " (second opinion)" if outcome.attempt.opinion else ""
+    opinion += " (drill)" if outcome.attempt.drilled else ""
     text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}{opinion}: {before}{said}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "

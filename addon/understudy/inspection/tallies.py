@@ -53,6 +53,7 @@ class Tried:
     """An attempt of an exchange. ``after``: seconds from the start of the exchange; ``seconds``: until its verdict.
 
     ``opinion``: a second opinion on another attempt's reply; ``compared``: what became of its own, see ``Compared``.
+    ``drill``: a drill made up, or spoilt, what came back.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Tried:
     seconds: float
     opinion: bool = False
     compared: str = ""
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class _Noted:
             _span(attempt.begun, at),
             attempt.opinion,
             outcome.compared.value if outcome.compared is not None else "",
+            attempt.drilled,
         )
 
 
@@ -212,7 +215,7 @@ class Tallies:
         """A released stream ended in an error: its candidate has not answered after all."""
         noted = self._catch_up(flow, exchange)
         noted.ended = outcome.verdict.label.value
-        if exchange.request.generating:
+        if exchange.request.generating and not outcome.attempt.drilled:
             candidate = outcome.attempt.candidate
             key = (candidate.credential.name, candidate.model)
             tally = self._tallies.get(key, UNTRIED)
@@ -235,7 +238,7 @@ class Tallies:
         # The next attempt, if there is one, began when the last one was judged.
         judged = min(now, exchange.attempt.begun) if exchange.attempt is not None else now
         for outcome in outcomes[len(noted.judged) + noted.more :]:
-            if exchange.request.generating:
+            if exchange.request.generating and not outcome.attempt.drilled:
                 self._count(outcome)
             if len(noted.judged) < MOST_ATTEMPTS:
                 # Only the latest one has just been judged; what came before it was never sent.

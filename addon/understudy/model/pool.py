@@ -38,6 +38,7 @@ class Strategy(StrEnum):
     ORDERED = "ordered"
     ROUND_ROBIN = "round_robin"
     WEIGHTED = "weighted"
+    SOONEST_RESET = "soonest_reset"  # whose unused share of a limit is lost first
 
 
 class Relatives(StrEnum):
@@ -45,6 +46,14 @@ class Relatives(StrEnum):
 
     LAST = "last"  # behind those of the tool's own dialect
     MIXED = "mixed"  # where the pool file has them
+
+
+class WebSocket(StrEnum):
+    """What happens to a WebSocket on which calls are to be made."""
+
+    AUTO = "auto"  # refused where the tool is known to go on over HTTP at once, else served
+    SERVE = "serve"  # accepted; each of its requests goes to the pool over HTTP
+    REFUSE = "refuse"  # answered with 426
 
 
 class HoldUntil(StrEnum):
@@ -153,7 +162,8 @@ class Upstream:
 class Credential:
     """A secret for one upstream, and the headers that belong to the same identity.
 
-    ``secret_headers``: such headers whose values are secrets. ``missing``: why there is no secret, "" where there is
+    ``secret_headers``: such headers whose values are secrets. ``concurrency``: how many calls may be under way with it
+    at a time, 0: any number. ``missing``: why there is no secret, "" where there is
     one. Such a credential stands in its routes and is never sent; it is not suspended, so nothing of it is stored, and
     a reload that finds the secret puts it back into use. ``who``: the users of the proxy that may spend it, as names or
     globs; empty: every call may.
@@ -165,6 +175,7 @@ class Credential:
     headers: tuple[tuple[str, str], ...] = ()
     missing: str = field(default="", compare=False)
     secret_headers: tuple[tuple[str, SecretSource], ...] = field(default=(), compare=False)
+    concurrency: int = field(default=0, compare=False)
     who: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -249,9 +260,11 @@ class Route:
     ``affinity``: what stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
     model. ``relatives``: where candidates of a relative of the tool's dialect stand within a priority.
-    ``second_opinion``: whether a reply that no words explain is compared with another candidate's. ``who``: as for a
-    credential. ``closed``: the choices that :meth:`for_user` has left out; ``variant`` tells what it made of the route
-    from what it made for others, "" for the route as written.
+    ``second_opinion``: whether a reply that no words explain is compared with another candidate's. ``reserve``: the
+    share of a limit below which a candidate goes behind its equals. ``until_reset``: seconds for which a call is held
+    when every candidate is out until a reset that is known; 0: none is. ``who``: as for a credential. ``closed``: the
+    choices that :meth:`for_user` has left out; ``variant`` tells what it made of the route from what it made for
+    others, "" for the route as written.
     """
 
     pattern: str
@@ -265,6 +278,8 @@ class Route:
     mode: Mode = Mode.ENFORCE
     relatives: Relatives = Relatives.LAST
     second_opinion: bool = True
+    reserve: float = 0.02
+    until_reset: float = 0.0
     who: tuple[str, ...] = ()
     closed: tuple[Choice, ...] = ()
     variant: str = ""
@@ -387,7 +402,9 @@ class Pool:
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``state``: the file that keeps
     suspensions over a restart, "" for none. ``store``: the server that they are shared through. ``affinity``: seconds
     for which a session is remembered. ``unite_models``: whether the aliases stand in the lists of models that upstreams
-    answer with. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
+    answer with. ``ramp``: seconds for which the calls of a credential that others switch to begin in steps, 0: they do
+    not. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
+    ``websocket``: what a tool gets that opens one for its calls.
     """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -402,6 +419,13 @@ class Pool:
     affinity: float = 3600.0
     rules: tuple[str, ...] = ()
     auto_reload: bool = True
+    websocket: WebSocket = WebSocket.AUTO
+    ramp: float = 30.0
+
+    @cached_property
+    def concurrency(self) -> dict[str, int]:
+        """How many calls may be under way at a time, of the credentials for which that is said."""
+        return {name: each.concurrency for name, each in self.credentials.items() if each.concurrency}
 
     @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], Route], ...]:

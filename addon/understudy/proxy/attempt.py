@@ -47,7 +47,8 @@ from understudy.config.secrets import CommandSecret
 from understudy.failover import Attempt
 from understudy.model import Label, SecretError, SigningSource
 from understudy.proxy.attempt_flow import attempt_flow
-from understudy.proxy.listener import Fetch, UnderstudySecretHook
+from understudy.proxy.engine import is_large
+from understudy.proxy.listener import Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
 from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, cause_of
@@ -223,7 +224,16 @@ class AttemptLayer(Layer):
             call.engine.gate.learn(self.secret.name, self.secret.value, *self.secret.more)
             # Before it is used: an error may repeat it.
             call.secrets.append((candidate, self.secret))
-            self.sent = request = self.request_with(self.secret)
+            if is_large(call.flow.request):
+                secret = self.secret
+                aside = Aside(lambda: self.request_with(secret))
+                yield UnderstudyAsideHook(aside)
+                if (yield from self.halted()):
+                    return
+                request = aside.result()
+            else:
+                request = self.request_with(self.secret)
+            self.sent = request
         except ValueError as problem:
             label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
             if isinstance(problem, SecretError):
@@ -233,6 +243,11 @@ class AttemptLayer(Layer):
             return
         request.timestamp_start = time.time()
         self.hold = Hold(call.plan.recognised, call.plan.call, candidate, self.secret, call.plan.route.hold)
+        yield from self.reach(request)
+
+    def reach(self, request: http.Request) -> CommandGenerator[None]:
+        """Connect, and send the request, secret included."""
+        call, candidate = self.call, self.step.candidate
         via = call.flow.server_conn.via
         reached = yield from Connecting(self.parent, self, call.engine, candidate.upstream, via).run()
         if (yield from self.halted()):
@@ -332,6 +347,9 @@ class AttemptLayer(Layer):
                 yield from self.failed(FaultKind.CLOSED, f"invalid response headers: {error}")
                 return
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
+        if self.call.exchange.request.generating:
+            call, mask = self.call, self.hold.secret.mask
+            call.engine.suspensions.limits.hear(self.step.candidate, headers, call.exchange.request.ahead, mask)
         held = self.hold.start(response.status_code, headers)
         if held is Held.MORE:
             yield from self.watch()

@@ -20,15 +20,27 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from understudy.codec.content_encoding import REQUEST_LIMIT
 from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
-from understudy.dialects import DIALECTS, Dialect, Kind
-from understudy.failover import Exchange, Identities, Request, Selector, UserRoutes, own_name
+from understudy.dialects import DIALECTS, Call, Dialect, Kind
+from understudy.drill import Drill
+from understudy.failover import (
+    DrilledLineup,
+    Exchange,
+    Identities,
+    Pacing,
+    Request,
+    Selector,
+    UserRoutes,
+    own_name,
+)
 from understudy.failover.memory import TOOL, Memory, Plan
+from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, SecretError, SigningSource
 from understudy.proxy.masking_gate import MaskingGate
-from understudy.requests import Recognised, Sites, conversation, rewrite
+from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
 from understudy.rules import Ruleset
+from understudy.sockets import Transcripts
 from understudy.suspensions import Suspensions
 
 logger = logging.getLogger("understudy")
@@ -52,6 +64,10 @@ LOGIN = "proxyauth"
 MASKED_PASSWORD = "***"
 READ_FOR_ANYBODY = 256 * 1024
 """Bytes of a request that are read whoever has sent it."""
+LARGE = 1024 * 1024
+"""Bytes of a request that is read and written in a thread of its own: it takes about 10 ms."""
+LARGE_ENCODED = 64 * 1024
+"""The same where it is compressed."""
 LONGEST_ALIAS = 16 * 1024
 """Characters of an alias that is served; an ARN may have 2,048. Suspensions, journal and memory keep it."""
 CONNECT_LIMIT = 10.0
@@ -114,6 +130,26 @@ class Intake:
         return self.recognised.dialect if self.recognised else DIALECTS["openai"]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the body of a call says. ``body``: decoded, None when it cannot be; ``said``: None when it was not read."""
+
+    body: bytes | None = field(repr=False)
+    call: Call | None
+    said: Conversation | None = None
+
+    @property
+    def parts(self) -> tuple[bytes | None, Call | None, Conversation | None]:
+        """All of it."""
+        return self.body, self.call, self.said
+
+
+def is_large(request: http.Request) -> bool:
+    """Whether reading or writing it would keep other requests waiting."""
+    size = len(request.data.content or b"")
+    return size > LARGE_ENCODED and (size > LARGE or bool(request.headers.get("content-encoding")))
+
+
 @dataclass
 class Engine:
     """What the layer asks. ``is_remote(client)`` tells whether a stranger could have sent this request."""
@@ -134,30 +170,46 @@ class Engine:
     """Whether attempts that the tool did not get are made into flows."""
     connect_limit: float = CONNECT_LIMIT
     """Seconds for a connection with all its handshakes."""
+    paced: bool = True
+    """Whether calls wait for their turn on a credential, see ``failover.pacing``."""
     request_limit: int = REQUEST_LIMIT
     """Decoded bytes of a compressed request that are looked into."""
+    drill: Drill | None = None
+    """The drill that runs (H12)."""
+    is_another_user: Callable[[connection.Client], bool] = lambda client: False
+    """Whether a call is of somebody else than who runs this proxy: a drill leaves it alone."""
 
     def __post_init__(self) -> None:
         self.suspensions = Suspensions(self.clock)
         self.identities = Identities(self.suspensions)
         self.memory = Memory(self.clock)
+        self.pacing = Pacing(self.clock)
         self.owners = Owners()
         self.gate = MaskingGate()
+        self.transcripts = Transcripts(self.clock)
         self.snapshot: Snapshot | None = None
+        self._drilled: tuple[Selector, Selector] | None = None
         self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
 
     def use(self, pool: Pool) -> None:
         """Work on this pool from the next request on. Suspensions of what is still there stay."""
         self.memory.use(pool)
+        self.pacing.use(pool.concurrency, pool.ramp)
+        self.suspensions.limits.use_reserve(max((route.reserve for route in pool.routes.values()), default=RESERVE))
         self.identities.use(pool)
         self.gate.use(pool_secrets(pool))
         selector = Selector(self.suspensions)
         own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
         self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own, UserRoutes(pool))
 
-    def use_rules(self, ruleset: Ruleset) -> None:
-        """Judge by these rules from the next request on; what is under way keeps its own (law 11)."""
+    def use_rules(self, ruleset: Ruleset, limits: LimitTable | None = None) -> None:
+        """Judge by these rules from the next request on; what is under way keeps its own (law 11).
+
+        ``limits``: how headers with limits are read from now on, None: as before.
+        """
         self.ruleset = ruleset
+        if limits is not None:
+            self.suspensions.limits.table = limits
         self._empty = replace(self._empty, ruleset=ruleset)
         if self.snapshot is not None:
             self.snapshot = replace(self.snapshot, ruleset=ruleset)
@@ -201,24 +253,38 @@ class Engine:
             return None
         return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
 
-    def plan(self, intake: Intake, request: http.Request, user: str = "") -> Plan | None:
+    def read(self, recognised: Recognised, request: http.Request) -> Reading:
+        """Read the body of a call when it is in."""
+        body = rewrite.decoded_body(request, self.request_limit)
+        return Reading(body, rewrite.read_call(request, recognised, body))
+
+    def read_all(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
+        """As :meth:`read`, with all that :meth:`plan` may want to know, so that it can be done in a thread."""
+        reading = self.read(recognised, request)
+        said = conversation.read(request.headers.fields, reading.body or b"", marks=marks)
+        return Reading(reading.body and b"", reading.call, said)
+
+    def plan(
+        self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
+    ) -> Plan | None:
         """Look at the request when its body is in; None when it names no alias or no route serves it.
 
-        ``user``: the user of the proxy that it is from, "" where no name was checked.
+        ``user``: the user of the proxy that it is from, "" where no name was checked. ``reading``: what was read of it
+        already.
         """
         if intake.recognised is None:
             return None
-        body = rewrite.decoded_body(request, self.request_limit)
+        body, call, said = (reading or self.read(intake.recognised, request)).parts
         if body is None:
             logger.warning(UNDECODED)
             return None
-        call = rewrite.read_call(request, intake.recognised, body)
         if call is None or len(call.alias) > LONGEST_ALIAS:
             return None
         route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
         if route is None:
             return None
-        said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
+        if said is None:
+            said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
         owner = self.memory.bindings.owner(said.marks)
         if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
@@ -245,15 +311,46 @@ class Engine:
         name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
         return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")
 
-    def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
-        """Begin the exchange of a call that has a route."""
+    def exchange(
+        self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str], *, own: bool = True
+    ) -> Exchange:
+        """Begin the exchange of a call that has a route. ``own``: see :meth:`Drill.takes`."""
         snapshot = intake.snapshot
         client, owner = self._own(intake, plan, request)
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
-        chance, sessions = self.random, self.memory.sessions
-        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions)
+        chance, sessions, pacing = self.random, self.memory.sessions, self.pacing if self.paced else None
+        exchange = Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
+        if self.drill is None:
+            return exchange
+        call = self.drill.takes(lineup, asked.session, own=own, instead=exchange.first_choice())
+        if call is None:
+            return exchange
+        selector = self._drilled_selector(snapshot.selector)
+        drilled = selector.lineup(*where)
+        if self.drill.share < 1 or self.drill.session:
+            drilled.take_turns_of(lineup)  # the other calls take turns meanwhile
+        seats = self.drill.seats
+        return Exchange(asked, drilled, selector, snapshot.ruleset, self.clock(), chance, seats, pacing, call)
+
+    def _drilled_selector(self, real: Selector) -> Selector:
+        """The selector for the calls of a drill that stands beside the one of a snapshot."""
+        if self._drilled is None or self._drilled[0] is not real:
+            self._drilled = (real, Selector(self.suspensions, DrilledLineup))
+        return self._drilled[1]
+
+    def begin_drill(self, drill: Drill) -> None:
+        """Let it answer in its target's place from the next attempt on."""
+        self.drill = drill
+        self.suspensions.begin_drill()
+
+    def end_drill(self) -> None:
+        """Let go of it, and of everything that it has suspended. Without one nothing happens."""
+        if self.drill is not None:
+            self.drill.end()
+            self.drill = self._drilled = None
+            self.suspensions.end_drill()
 
     def shadow(self, intake: Intake, plan: Plan, request: http.Request) -> Exchange:
         """The exchange as it would begin now, over a copy of the suspensions: whatever it does is forgotten."""

@@ -35,6 +35,8 @@ def begin(exchange: Exchange, plan: Plan, now: float) -> Facts:
         "attempts": 0,
         "tried": [],
     }
+    if exchange.drill is not None:
+        facts["drill"] = True
     if found := skipped(exchange):
         facts["skipped"] = found
     return facts
@@ -127,6 +129,8 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
         found["open"] = True
     if attempt.opinion:
         found["second_opinion"] = True
+    if attempt.drilled and exchange.drill is not None:
+        found["drill"] = exchange.drill.kind
     if outcome.compared is not None:
         found["compared"] = outcome.compared.value
         if outcome.signature:

@@ -29,7 +29,7 @@ class Waiting:
     def begin(self, seconds: float) -> CommandGenerator[None]:
         """Do nothing for a while, and look now and then whether that can end early."""
         self._until = self._clock() + seconds
-        yield from self._timeout.start(min(seconds, LOOK_INTERVAL))
+        yield from self._timeout.start(self._next_look(seconds))
 
     def on_due(self) -> CommandGenerator[Step | None]:
         """The time-out has come: return the step that ends the wait, None while it goes on."""
@@ -37,7 +37,7 @@ class Waiting:
             return None
         left = self._until - self._clock()
         if left > SLACK and not self._exchange.is_ready():
-            yield from self._timeout.start(min(left, LOOK_INTERVAL))
+            yield from self._timeout.start(self._next_look(left))
             return None
         step = self._exchange.resume(self._clock())
         if isinstance(step, Wait) and step.seconds <= SLACK:
@@ -45,6 +45,11 @@ class Waiting:
             return None
         self.stop()
         return step
+
+    def _next_look(self, left: float) -> float:
+        """A turn is looked for when it can come; anything else now and then."""
+        look = self._exchange.look_in()
+        return min(left, LOOK_INTERVAL if look is None else look)
 
     def stop(self) -> None:
         """Nothing is waited for any longer."""

@@ -22,6 +22,8 @@ from understudy.rules.yaml_rule import read_rule
 PYTHON = ".py"
 RULES, HIDDEN = (".yaml", ".yml", PYTHON), (".", "__")
 MOST_FILES = 2000
+LIMITS_FILE = "limits.yaml"
+"""What a folder of rules says of the limits in the headers of good replies, at its top: see the package ``limits``."""
 
 type Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -108,7 +110,8 @@ def load_file(file: Path, folder: Path, vocabulary: Vocabulary) -> Speaker:
 
 def rule_files(folder: Path) -> list[Path]:
     """The files below a folder that are rules, sorted: by suffix, and neither hidden nor in a hidden folder."""
-    return sorted(file for file in map(Path, _rule_paths(folder)) if file != folder / words.FILE)
+    others = (folder / words.FILE, folder / LIMITS_FILE)
+    return sorted(file for file in map(Path, _rule_paths(folder)) if file not in others)
 
 
 def _rule_paths(folder: Path) -> list[str]:

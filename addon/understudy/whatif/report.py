@@ -47,6 +47,7 @@ def attempt_line(tried: Tried) -> str:
     """``home gpt-5: rate_limited by general/rate_limited, suspended 20s: HTTP 429: slow down``."""
     outcome = tried.outcome
     again = " again" if outcome.attempt.repeat else " (second opinion)" if outcome.attempt.opinion else ""
+    again += " (drill)" if outcome.attempt.drilled else ""
     verdict = outcome.verdict
     said = "ok"
     if verdict.label is not Label.OK:
@@ -127,6 +128,7 @@ def _tried(tried: Tried) -> Json:
         "candidate": str(outcome.attempt.candidate),
         "again": outcome.attempt.repeat,
         "second_opinion": outcome.attempt.opinion,
+        "drill": outcome.attempt.drilled,
         "compared": outcome.compared.value if outcome.compared is not None else None,
         "status": tried.recorded.status or None,
         "label": str(outcome.verdict.label),
