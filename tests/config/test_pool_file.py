@@ -34,6 +34,7 @@ from understudy.model.pool import (
     Relatives,
     Route,
     Strategy,
+    WebSocket,
 )
 from understudy.requests import Sites
 
@@ -921,6 +922,21 @@ def test_h07_the_programs_of_a_pool_do_not_see_its_other_secrets() -> None:
     assert pool.credentials["first"].secret.hidden == {"WORK", "TEAM", "LAST"}  # type: ignore[attr-defined]
 
 
+def test_h07_the_programs_of_a_pool_with_aws_keys_do_not_see_those_of_the_environment() -> None:
+    """H07: botocore reads them there for some profiles; where the pool has no such keys, a program may need them."""
+    lines = (
+        "  first: {upstream: openai, secret: {command: [sh]}}\n"
+        "  last: {upstream: rock, secret: {aws: {access_key_id: {env: LAST}, secret_access_key: {env: LAST}}}}\n"
+    )
+    rock = "  rock: {dialect: bedrock, url: https://bedrock-runtime.us-east-1.amazonaws.com}\n"
+    environ = {**ENVIRON, "LAST": "sk-last-0123456789"}
+    text = HEAD.replace("credentials:\n", f"{rock}credentials:\n") + lines
+    pool = parse(text, Path("/pools/pool.yaml"), environ, DIALECTS, [])
+    hidden = pool.credentials["first"].secret.hidden  # type: ignore[attr-defined]
+    assert hidden >= {"WORK", "LAST", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+    assert not hidden & {"AWS_PROFILE", "AWS_REGION", "AWS_CONFIG_FILE"}
+
+
 # -- one gateway in several dialects, rule folders -------------------------------------------------------------------
 
 GATEWAY = """
@@ -969,6 +985,16 @@ def test_what_is_wrong_with_a_gateway(upstream: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(f"upstreams: {{gw: {upstream}}}\n", Path("pool.yaml"), {}, DIALECTS)
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("word", [*WebSocket])
+def test_e07_what_happens_to_websockets(word: WebSocket) -> None:
+    """E07: `websocket` is a word of the pool file; without it the tool decides."""
+    assert read(HEAD).websocket is WebSocket.AUTO
+    assert read(f"{HEAD}websocket: {word}\n").websocket is word
+    with pytest.raises(ConfigError) as caught:
+        read(f"{HEAD}websocket: {word}d\n")
+    assert "unknown websocket" in str(caught.value)
 
 
 def test_rule_folders_are_relative_to_the_file_and_have_to_be_there(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from understudy.model import (
     Store,
     Strategy,
     Upstream,
+    WebSocket,
     is_glob,
 )
 
@@ -86,7 +87,7 @@ class PoolReader(SecretReader):
         """Read the whole document."""
         keys = (
             *("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"),
-            *("affinity", "state", "models", "rules", "auto_reload", "reserve", "ramp"),
+            *("affinity", "state", "models", "rules", "auto_reload", "reserve", "ramp", "websocket"),
         )
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
@@ -116,6 +117,9 @@ class PoolReader(SecretReader):
             rules=self._field(document, "rules", self._rules, ()),
             auto_reload=self._field(document, "auto_reload", fields.boolean, True),
             ramp=self._field(document, "ramp", lambda value: fields.number(value, 0, 600, "seconds"), Pool.ramp),
+            websocket=self._field(
+                document, "websocket", lambda value: self._word(value, "websocket", WebSocket), WebSocket.AUTO
+            ),
         )
 
     def _rules(self, value: Value) -> tuple[str, ...]:

@@ -48,6 +48,14 @@ class Relatives(StrEnum):
     MIXED = "mixed"  # where the pool file has them
 
 
+class WebSocket(StrEnum):
+    """What happens to a WebSocket on which calls are to be made."""
+
+    AUTO = "auto"  # refused where the tool is known to go on over HTTP at once, else served
+    SERVE = "serve"  # accepted; each of its requests goes to the pool over HTTP
+    REFUSE = "refuse"  # answered with 426
+
+
 class HoldUntil(StrEnum):
     """How long a reply is held before it is released."""
 
@@ -396,6 +404,7 @@ class Pool:
     for which a session is remembered. ``unite_models``: whether the aliases stand in the lists of models that upstreams
     answer with. ``ramp``: seconds for which the calls of a credential that others switch to begin in steps, 0: they do
     not. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
+    ``websocket``: what a tool gets that opens one for its calls.
     """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -410,6 +419,7 @@ class Pool:
     affinity: float = 3600.0
     rules: tuple[str, ...] = ()
     auto_reload: bool = True
+    websocket: WebSocket = WebSocket.AUTO
     ramp: float = 30.0
 
     @cached_property

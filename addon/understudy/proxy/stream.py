@@ -57,8 +57,8 @@ from understudy.proxy.attempt import (
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.drilled_attempt import DrilledAttempt
-from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake
-from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, Reading, is_large
+from understudy.proxy.listener import Abandoned, Aside, Journal, UnderstudyAsideHook, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
 from understudy.proxy.timeouts import SLACK, Due, Timeout
@@ -88,6 +88,8 @@ class ReplayStream(HttpStream):
         self.listing: Listing | None = None
         """What belongs into the list of models that this request asks for."""
         self.intake: Intake | None = None
+        self.opened_with: tuple[tuple[tuple[bytes, bytes], ...], bytes] | None = None
+        """Headers and path of the opening handshake of a WebSocket as the tool sent them, its credential included."""
         self.call: PooledCall | None = None
         """The call, once its exchange has begun."""
         self.passthrough_of: Passthrough | None = None
@@ -207,6 +209,8 @@ class ReplayStream(HttpStream):
                 # The request goes out exactly as the tool sent it.
                 event.request.headers.fields, event.request.data.path = sent
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
+            if self.intake is not None and self.intake.upgrade:
+                self.opened_with = sent
             if self.intake is not None and self.intake.stash.query:
                 self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)
@@ -289,7 +293,13 @@ class ReplayStream(HttpStream):
             self.client_state = self.state_done
             yield from self.refuse(Refuse(431 if too_many else 400, refused))
             return
-        plan = None if intake.upgrade else engine.plan(intake, request, self.user)
+        reading: Reading | None = None
+        if (recognised := intake.recognised) is not None and not intake.upgrade and is_large(request):
+            marks = bool(engine.memory.bindings)
+            aside = Aside(lambda: engine.read_all(recognised, request, marks=marks))
+            yield UnderstudyAsideHook(aside)
+            reading = aside.result()
+        plan = None if intake.upgrade else engine.plan(intake, request, self.user, reading)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
@@ -311,13 +321,17 @@ class ReplayStream(HttpStream):
             yield from self.respond(self.flow.response)
             return
         if intake.upgrade:
-            if self.journal is not None:
-                self.journal.sent_to_http(self.flow)
-            yield from self.respond(tool_reply.no_websocket(intake.dialect))
+            yield from self.upgrade(engine, intake)
             return
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
             plan = engine.plan(intake, request, self.user)
         yield from self.go(self.first_step(engine, intake, plan))
+
+    def upgrade(self, engine: Engine, intake: Intake) -> CommandGenerator[None]:
+        """Answer the opening handshake of a WebSocket on which calls would be made (O07)."""
+        if self.journal is not None:
+            self.journal.sent_to_http(self.flow)
+        yield from self.respond(tool_reply.no_websocket(intake.dialect))
 
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
         """Open the exchange, unless the pool may not be spent on this request."""
