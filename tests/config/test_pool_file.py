@@ -922,6 +922,21 @@ def test_h07_the_programs_of_a_pool_do_not_see_its_other_secrets() -> None:
     assert pool.credentials["first"].secret.hidden == {"WORK", "TEAM", "LAST"}  # type: ignore[attr-defined]
 
 
+def test_h07_the_programs_of_a_pool_with_aws_keys_do_not_see_those_of_the_environment() -> None:
+    """H07: botocore reads them there for some profiles; where the pool has no such keys, a program may need them."""
+    lines = (
+        "  first: {upstream: openai, secret: {command: [sh]}}\n"
+        "  last: {upstream: rock, secret: {aws: {access_key_id: {env: LAST}, secret_access_key: {env: LAST}}}}\n"
+    )
+    rock = "  rock: {dialect: bedrock, url: https://bedrock-runtime.us-east-1.amazonaws.com}\n"
+    environ = {**ENVIRON, "LAST": "sk-last-0123456789"}
+    text = HEAD.replace("credentials:\n", f"{rock}credentials:\n") + lines
+    pool = parse(text, Path("/pools/pool.yaml"), environ, DIALECTS, [])
+    hidden = pool.credentials["first"].secret.hidden  # type: ignore[attr-defined]
+    assert hidden >= {"WORK", "LAST", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+    assert not hidden & {"AWS_PROFILE", "AWS_REGION", "AWS_CONFIG_FILE"}
+
+
 # -- one gateway in several dialects, rule folders -------------------------------------------------------------------
 
 GATEWAY = """

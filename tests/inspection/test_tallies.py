@@ -246,6 +246,7 @@ class _Always:
     """A drill that strikes A, as an exchange knows it."""
 
     kind = said = "429"
+    asks = False
 
     def __init__(self, stage: Stage) -> None:
         self.learned, self.answers = stage.suspensions.learned, Answers()

@@ -152,7 +152,7 @@ def test_h12_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         ("upstream main=sad", "write one of dead"),
         ("upstream nowhere=dead", "there is no upstream `nowhere`"),
         ("upstream main 5m=dead", "is too much"),
-        ("=dead", "what? Write"),
+        ("=dead", "a target is missing: write"),
     ],
 )
 def test_h12_what_cannot_be_drilled_is_said(

@@ -29,7 +29,9 @@ _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(
     rb"(?:-?(?:0|[1-9][0-9]{0,4299}+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|true|false|null|NaN|-?Infinity)(?![0-9])"
 )
-_STRING = re.compile(rb'"[^"]*+"')
+_NO_BACKSLASH = re.compile(rb"[^\\]")
+_PIECE = 4 << 20
+"""Bytes that are looked at in one go, which takes a few milliseconds."""
 _VALID_PIECE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
@@ -195,8 +197,7 @@ class _Scan:
         self.body = body
         self._steps = 0
         # The same bytes with every escaped backslash and quote overwritten: here a string ends at the next quote.
-        unescaped = body.replace(b"\\\\", b"__") if b"\\\\" in body else body
-        self._marks = unescaped.replace(b'\\"', b"__") if b'\\"' in unescaped else unescaped
+        self._marks = _without_escapes(body)
         if len(body) > MOST_STRINGS and (
             body.count(b"[") + body.count(b"{") > MOST_BRACKETS or self._marks.count(b'"') > 2 * MOST_STRINGS
         ):
@@ -264,32 +265,60 @@ class _Scan:
         first = marks[at] if at < len(marks) else 0
         if first in _CLOSING:
             return self._end_of_nested(at)
-        match = (_STRING if first == ord('"') else _SCALAR).match(marks, at)
+        if first == ord('"'):
+            return self._end_of_string(at)
+        match = _SCALAR.match(marks, at)
         if match is None:
             raise ValueError(f"expected a value at byte {at}")
         return match.end()
 
+    def _end_of_string(self, at: int) -> int:
+        end = self._marks.find(b'"', at + 1)
+        if end < 0:
+            raise ValueError(f"a string that does not end, at byte {at}")
+        return end + 1
+
     def _end_of_nested(self, at: int) -> int:
         marks, run = self._marks, _INSIDE.match
         open_ones = [_CLOSING[marks[at]]]
+        at += 1
         while True:
             self._count_step()
-            match = run(marks, at + 1)
-            at = match.end() if match else at + 1
+            # In pieces: a thread that reads a large body has to let others go on now and then.
+            match = run(marks, at, at + _PIECE)
+            begun, at = at, match.end() if match else at
             mark = marks[at] if at < len(marks) else 0
             if mark == open_ones[-1]:
                 open_ones.pop()
+                at += 1
                 if not open_ones:
-                    return at + 1
+                    return at
             elif mark in _CLOSING and len(open_ones) < MOST_LEVELS:
                 open_ones.append(_CLOSING[mark])
-            else:
+                at += 1
+            elif mark == ord('"'):  # a string that goes on beyond the piece
+                at = self._end_of_string(at)
+            elif at < begun + _PIECE:
                 raise ValueError(f"a value that does not end, or too many levels, at byte {at}")
 
     def _count_step(self) -> None:
         self._steps += 1
         if self._steps > MOST_STEPS:
             raise ValueError("too many members, objects and arrays")
+
+
+def _without_escapes(body: bytes) -> bytes:
+    """The same bytes with every escaped backslash and quote overwritten; in pieces that cut no escape in two."""
+    if b"\\" not in body:
+        return body
+    pieces = []
+    at = 0
+    while at < len(body):
+        border = _NO_BACKSLASH.search(body, at + _PIECE)
+        end = border.end() if border else len(body)
+        pieces.append(body[at:end].replace(b"\\\\", b"__").replace(b'\\"', b"__"))
+        at = end
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _check_utf8(body: bytes) -> None:

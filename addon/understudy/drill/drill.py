@@ -309,6 +309,7 @@ class Call:
         self.meets = meets
         self.kind = str(drill.behaviour)
         self.said = str(drill)
+        self.asks = drill.behaviour.kind.asks
         self.learned = drill.learned
         self.answers = drill.answers
         self.struck = 0

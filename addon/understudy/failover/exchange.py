@@ -597,6 +597,8 @@ class Exchange:
         self._sent += 1
         self._ticket = ticket = ticket or self.suspensions.ticket()
         drilled = self.drill is not None and self.drill.strikes(candidate, generating=self.request.generating)
+        if drilled and self.drill is not None and not self.drill.asks:
+            self._leave(candidate)  # nothing is under way there
         if self.request.generating:
             self.suspensions.begin_probe(candidate, ticket, drilled)
         number = len(self.outcomes) + (1 if self._beside is None else 2)

@@ -53,6 +53,8 @@ class Drilling(Protocol):
     """How the target behaves, as a person wrote it."""
     said: str
     """The whole of it in words, with the target."""
+    asks: bool
+    """Whether the real upstream is asked."""
     learned: Learned
     answers: Answers
 

@@ -24,21 +24,23 @@ from understudy.proxy.listener import Abandoned
 
 logger = logging.getLogger("understudy")
 
-REPLAYED = ":performing_arts:"
+REPLAYED = ":arrow_right_hook:"
 """Marker of a tool's flow that had more than one attempt, or was answered by understudy itself."""
-FAULT = ":electric_plug:"
+FAULT = "F"
 MARKERS = {
-    Label.MODEL_UNSUPPORTED: ":no_entry:",
-    Label.CAPABILITY_UNSUPPORTED: ":no_entry:",
-    Label.CONTEXT_EXCEEDED: ":no_entry:",
-    Label.CREDENTIAL_REJECTED: ":key:",
-    Label.RATE_LIMITED: ":hourglass:",
-    Label.QUOTA_EXHAUSTED: ":moneybag:",
-    Label.OVERLOADED: ":fire:",
+    Label.MODEL_UNSUPPORTED: "M",
+    Label.CAPABILITY_UNSUPPORTED: "M",
+    Label.CONTEXT_EXCEEDED: "M",
+    Label.CREDENTIAL_REJECTED: "K",
+    Label.RATE_LIMITED: "R",
+    Label.QUOTA_EXHAUSTED: "Q",
+    Label.OVERLOADED: "O",
 }
-"""Markers of attempts by label; ``FAULT`` where no reply came, ``OTHER`` for all others."""
-OTHER = ":question:"
-DRILL = ":test_tube:"
+"""Markers of attempts by label; ``FAULT`` where no reply came, ``OTHER`` for all others.
+
+mitmproxy takes letters as markers, too, and they need no font with emoji."""
+OTHER = "X"
+DRILL = "D"
 """Marker of a tool's flow that belongs to a drill, and of each attempt that the drill answered or spoilt."""
 ASKS_FOR_THE_OWNER = (Label.CREDENTIAL_REJECTED, Label.QUOTA_EXHAUSTED)
 """Labels that will not go away by themselves soon: their lines are warnings."""

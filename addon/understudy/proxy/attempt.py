@@ -47,7 +47,8 @@ from understudy.config.secrets import CommandSecret
 from understudy.failover import Attempt
 from understudy.model import Label, SecretError, SigningSource
 from understudy.proxy.attempt_flow import attempt_flow
-from understudy.proxy.listener import Fetch, UnderstudySecretHook
+from understudy.proxy.engine import is_large
+from understudy.proxy.listener import Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
 from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, cause_of
@@ -223,7 +224,16 @@ class AttemptLayer(Layer):
             call.engine.gate.learn(self.secret.name, self.secret.value, *self.secret.more)
             # Before it is used: an error may repeat it.
             call.secrets.append((candidate, self.secret))
-            self.sent = request = self.request_with(self.secret)
+            if is_large(call.flow.request):
+                secret = self.secret
+                aside = Aside(lambda: self.request_with(secret))
+                yield UnderstudyAsideHook(aside)
+                if (yield from self.halted()):
+                    return
+                request = aside.result()
+            else:
+                request = self.request_with(self.secret)
+            self.sent = request
         except ValueError as problem:
             label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
             if isinstance(problem, SecretError):

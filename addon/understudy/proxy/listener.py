@@ -1,12 +1,14 @@
 """Who is told what happens to a call, and who is asked: the journal, by the layer; and every addon, by hooks.
 
-A layer cannot wait for a program, so a hook asks the addon to fetch a secret that is not at hand. Most are.
+A layer can wait for nothing but a hook. So hooks ask the addon to fetch a secret that is not at hand (most are), and to
+read or write a large request while others go on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from mitmproxy import http
 from mitmproxy.proxy import commands
@@ -81,6 +83,39 @@ class Fetch:
 
     source: CommandSecret
     rejected: str = field(repr=False)
+
+
+@dataclass
+class Aside[T]:
+    """Something that takes long to compute: to be done while other requests go on."""
+
+    work: Callable[[], T] = field(repr=False)
+    done: bool = False
+    _result: T | None = field(default=None, repr=False)  # it may be a request with its secret (law 8)
+    _error: Exception | None = field(default=None, repr=False)
+
+    def do(self) -> None:
+        """Compute it, in whatever thread."""
+        try:
+            self._result = self.work()
+        except Exception as error:
+            self._error = error
+        self.done = True
+
+    def result(self) -> T:
+        """What came out, computed here and now where it was not before. Raises what the work has raised."""
+        if not self.done:
+            self.do()
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._result)
+
+
+@dataclass
+class UnderstudyAsideHook(commands.StartHook):
+    """A large request is read or written: whoever implements ``understudy_aside(aside)`` does it in a thread."""
+
+    aside: Aside[Any]
 
 
 @dataclass

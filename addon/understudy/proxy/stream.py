@@ -57,8 +57,8 @@ from understudy.proxy.attempt import (
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.drilled_attempt import DrilledAttempt
-from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake
-from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, Reading, is_large
+from understudy.proxy.listener import Abandoned, Aside, Journal, UnderstudyAsideHook, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
 from understudy.proxy.timeouts import SLACK, Due, Timeout
@@ -98,6 +98,7 @@ class ReplayStream(HttpStream):
         self.attempts: list[AttemptLayer] = []
         """Those under way, the one with the best reply so far, and the one that is released."""
         self.waiting: Waiting | None = None
+        self._held = False  # whether it waits for a reset
         self.user = ""
         """The user of the proxy that the request is from, "" where no name was checked."""
         self._done = False  # whether mitmproxy has said that the request is over
@@ -171,6 +172,8 @@ class ReplayStream(HttpStream):
     def on_due(self) -> CommandGenerator[None]:
         """The time-out of the wait has come."""
         if self.waiting is not None:
+            if self._held and self.call is not None:
+                yield from self.delivery.keep_open(self.call)
             yield from self.go((yield from self.waiting.on_due()))
 
     @override
@@ -290,7 +293,13 @@ class ReplayStream(HttpStream):
             self.client_state = self.state_done
             yield from self.refuse(Refuse(431 if too_many else 400, refused))
             return
-        plan = None if intake.upgrade else engine.plan(intake, request, self.user)
+        reading: Reading | None = None
+        if (recognised := intake.recognised) is not None and not intake.upgrade and is_large(request):
+            marks = bool(engine.memory.bindings)
+            aside = Aside(lambda: engine.read_all(recognised, request, marks=marks))
+            yield UnderstudyAsideHook(aside)
+            reading = aside.result()
+        plan = None if intake.upgrade else engine.plan(intake, request, self.user, reading)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
@@ -372,6 +381,7 @@ class ReplayStream(HttpStream):
     def send(self, step: Attempt) -> CommandGenerator[Step | None]:
         """Begin an attempt beside those that are under way; returns the next step when that is known at once."""
         assert self.call is not None
+        self._held = False
         made = DrilledAttempt if step.drilled else AttemptLayer
         attempt = made(self.parent, self.stream_id, self.call, step)
         self.attempts.append(attempt)
@@ -389,6 +399,9 @@ class ReplayStream(HttpStream):
             return call.exchange.resume(call.now())
         if call.journal is not None:
             call.journal.waited(self.flow, call.exchange, step.seconds, step.reason)
+        if step.held:
+            yield from self.delivery.keep_open(call)
+            self._held = True
         yield from self.waiting.begin(step.seconds)
         return None
 
@@ -503,6 +516,9 @@ class ReplayStream(HttpStream):
     def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
         """Hand the reply of this attempt to the tool; from here on its events pass as they come."""
         [attempt] = [each for each in self.attempts if each.number == step.attempt]
+        if self.delivery.is_open and not self.delivery.fits_open(attempt):
+            yield from self.say_in_stream(attempt)
+            return
         for other in [each for each in self.attempts if each is not attempt]:
             if other.is_over:
                 yield from other.cancel()
@@ -513,12 +529,22 @@ class ReplayStream(HttpStream):
         self.attempts = [attempt]
         if self.waiting is not None:
             self.waiting.stop()
-        if not (yield from self.delivery.release(attempt, step, live=live)):
+        if not (yield from self.delivery.without_head(self.delivery.release(attempt, step, live=live))):
             yield from self.withhold(attempt)
         if self.server_state == self.state_errored:
             # Another addon killed the flow when it saw the headers.
             yield from self.cancel()
             self.finish()
+
+    def say_in_stream(self, attempt: AttemptLayer) -> CommandGenerator[None]:
+        """A reply that cannot go on in the stream that its tool has since the call was held: say what it was."""
+        assert self.call is not None
+        status, candidate = hold_of(attempt).status, attempt.step.candidate
+        outcomes = self.call.exchange.outcomes
+        verdict = outcomes[attempt.number - 1].verdict if len(outcomes) >= attempt.number else None
+        said = f", {verdict.label}: {verdict.evidence}" if verdict is not None else ""
+        yield from self.cancel()
+        yield from self.refuse(Refuse(400, f"understudy: after the reset {candidate} answered HTTP {status}{said}"))
 
     def withhold(self, attempt: AttemptLayer) -> CommandGenerator[None]:
         """A reply that must not go out, because the secret in it cannot be masked."""
@@ -534,13 +560,13 @@ class ReplayStream(HttpStream):
     def refuse(self, step: Refuse) -> CommandGenerator[None]:
         """Answer ourselves."""
         assert self.intake is not None
-        yield from self.delivery.refuse(step, self.intake.dialect)
+        yield from self.delivery.without_head(self.delivery.refuse(step, self.intake.dialect))
         if self.server_state == self.state_errored:
             self.finish()
 
     def respond(self, response: http.Response) -> CommandGenerator[None]:
         """Send a response that did not come from an upstream."""
-        yield from self.delivery.respond(response)
+        yield from self.delivery.without_head(self.delivery.respond(response))
         if self.server_state == self.state_errored:
             self.finish()
 
