@@ -78,7 +78,7 @@ class Understudy:
         self.leave_shortcuts: list[Callable[[], None]] = []
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
-        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
+        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.ledger)
         self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None

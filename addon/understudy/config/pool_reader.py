@@ -41,6 +41,7 @@ from understudy.model import (
     Store,
     Strategy,
     Upstream,
+    WhenSealed,
     is_glob,
 )
 
@@ -343,7 +344,7 @@ class PoolReader(SecretReader):
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                *("mode", "relatives", "second_opinion"),
+                *("mode", "relatives", "second_opinion", "sealed"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -370,6 +371,7 @@ class PoolReader(SecretReader):
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
             self._field(table, "relatives", lambda value: self._word(value, "place", Relatives), Relatives.LAST),
             self._field(table, "second_opinion", fields.boolean, True),
+            self._field(table, "sealed", lambda value: self._word(value, "word", WhenSealed), WhenSealed.DROP),
         )
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:

@@ -42,6 +42,8 @@ class Chooser:
                 if request.why_not(member):
                     self.out |= 1 << position
         self._unusable = self.out
+        self.home = lineup.mask(Key(Scope.CREDENTIAL, request.prefers)) if request.prefers else 0
+        """Who can read the sealed parts of the conversation, as bits: they go first while they are free."""
         fit = lineup.members_of(lineup.everyone & ~self.out) if lineup.is_single or request.bound_to else []
         self.only = fit[0] if len(fit) == 1 else None
         """The one candidate there is: it is always sent, except inside a window that it stated itself (law 6)."""
@@ -59,7 +61,10 @@ class Chooser:
         if self.only is not None:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
+        at_home = self.home & self.lineup.available() & ~(excluded | self.behind)
         seat = self.seat()
+        if at_home and (seat is None or not self.lineup.bit(seat) & at_home):
+            return self.lineup.pick(self.lineup.everyone & ~at_home, advance=False)
         if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~(excluded | self.behind):
             return seat
         advance = self.request.generating
@@ -187,6 +192,8 @@ class Chooser:
     def seat_back_in(self, now: float, patience: float) -> tuple[Candidate, float] | None:
         """A session waits out a limit that ends in a moment rather than lose its prompt cache: for whom, how long."""
         seat = self.seat()
+        if self.home and (seat is None or not self.lineup.bit(seat) & self.home):
+            seat = self.lineup.members_of(self.home)[0]
         if seat is None or self.lineup.bit(seat) & self.out:
             return None
         limit = self.selector.suspension_of(seat)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from understudy.failover.affinity import NOTHING_SPENT, Spent
+from understudy.failover.sealed import Sealed
 from understudy.model import Candidate, Label, Suspension, Verdict
 from understudy.replies import Fault, FaultKind
 
@@ -30,7 +31,7 @@ class Attempt:
     anew first; where that yields no other one, say :meth:`Exchange.unsendable`. ``early``: it is suspended, and asked
     all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
     ``begun``: the reading of the clock when it was decided. ``opinion``: it is made for nothing but to settle whose
-    fault another candidate's reply is (J01).
+    fault another candidate's reply is (J01). ``without``: the sealed parts that the candidate does not get, by name.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Attempt:
     ticket: int = field(default=0, compare=False)
     begun: float = field(default=0.0, compare=False)
     opinion: bool = False
+    without: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,11 @@ class Request:
     ``blocked``: upstreams that may not be used, by name, each with the reason; ``barred``: the same for credentials.
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``session``: what tells the tool's
     conversation from others, "" when nothing does. ``bound_to``: the only credential that knows what the request speaks
-    of, "" when any may serve it (P04). ``spent``: what earlier rounds of the same request have used up. ``asked`` gives
-    the decoded body, so that nothing of it gets into what is remembered; None: it is not known. ``ahead``: seconds by
-    which the wall clock, in which vendors state dates, is ahead of the exchange's clock.
+    of, "" when any may serve it (P04), and ``bound_by`` what that is, in words. ``sealed``: the parts of it that only
+    some accounts can read, None without any; ``prefers``: the credential that they bind it to while it is free.
+    ``spent``: what earlier rounds of the same request have used up. ``asked`` gives the decoded body, so that nothing
+    of it gets into what is remembered; None: it is not known. ``ahead``: seconds by which the wall clock, in which
+    vendors state dates, is ahead of the exchange's clock.
     """
 
     alias: str
@@ -152,6 +156,9 @@ class Request:
     barred: Mapping[str, str] = field(default_factory=dict)
     session: str = ""
     bound_to: str = ""
+    bound_by: str = ""
+    prefers: str = ""
+    sealed: Sealed | None = field(default=None, repr=False, compare=False)
     spent: Spent = NOTHING_SPENT
     ahead: float = 0.0
     asked: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
@@ -159,6 +166,8 @@ class Request:
     def why_not(self, candidate: Candidate) -> str:
         """Why this candidate may not be used for this request, "" when it may."""
         if self.bound_to and candidate.credential.name != self.bound_to:
+            if self.bound_by:
+                return f"not asked: {self.bound_by} belongs to {self.bound_to}"
             return f"not asked: only {self.bound_to} knows what this request refers to"
         credential = candidate.credential
         reason = self.blocked.get(candidate.upstream.name) or self.barred.get(credential.name, "")

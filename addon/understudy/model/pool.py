@@ -54,6 +54,13 @@ class HoldUntil(StrEnum):
     COMPLETE = "complete"  # its end: what breaks off in the middle is replayed
 
 
+class WhenSealed(StrEnum):
+    """What becomes of a call with sealed parts whose account cannot answer."""
+
+    DROP = "drop"  # another candidate gets it without the parts that it cannot read
+    BIND = "bind"  # it stays with its account
+
+
 class Mode(StrEnum):
     """How far understudy goes with the calls of a route."""
 
@@ -238,7 +245,8 @@ class Route:
     ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
     model. ``relatives``: where candidates of a relative of the tool's dialect stand within a priority.
-    ``second_opinion``: whether a reply that no words explain is compared with another candidate's.
+    ``second_opinion``: whether a reply that no words explain is compared with another candidate's. ``sealed``: what
+    becomes of a call whose sealed parts only another account can read.
     """
 
     pattern: str
@@ -252,6 +260,7 @@ class Route:
     mode: Mode = Mode.ENFORCE
     relatives: Relatives = Relatives.LAST
     second_opinion: bool = True
+    sealed: WhenSealed = WhenSealed.DROP
 
     @property
     def is_default(self) -> bool:

@@ -30,7 +30,7 @@ from understudy.codec.event_stream import StreamKind
 from understudy.codec.masking import StreamMask
 from understudy.dialects import Dialect, Progress
 from understudy.failover import Refuse, Release
-from understudy.failover.memory import Refusal, marks_of
+from understudy.failover.memory import Refusal, marks_of, states_of
 from understudy.model import Label
 from understudy.proxy import reply_edit, splice, tool_reply
 from understudy.proxy.attempt import AttemptLayer
@@ -39,6 +39,7 @@ from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
 from understudy.proxy.upstream_connection import cause_of
 from understudy.replies import Fault, FaultKind, Hold, Reply, Tail
+from understudy.requests.sealed import Shape
 
 
 class Delivery:
@@ -142,7 +143,10 @@ class Delivery:
         outcome = call.exchange.outcomes[step.attempt - 1]
         label, memory = outcome.verdict.label, call.engine.memory
         if label is Label.OK:
-            memory.learn(outcome.attempt.candidate, marks_of(call.plan.recognised, bytes(hold.body)))
+            learnt = marks_of(call.plan.recognised, bytes(hold.body))
+            if call.plan.shape is Shape.RESPONSES:
+                learnt += states_of(response.headers.fields)
+            memory.learn(outcome.attempt.candidate, learnt)
         memory.ended(call.exchange, call.plan, call.asked, label)
         if label is Label.MODEL_UNSUPPORTED:
             kind = response.headers.get("content-type", "application/json")
@@ -317,10 +321,12 @@ class Delivery:
         progress, event = tail.last(hold) if hold.live else (Progress.LIFECYCLE, None)
         if progress is Progress.LIFECYCLE and hold.live and hold.is_held_whole and hold.is_done:
             self.call.exchange.succeeded()  # it was released at its terminal event, of which the tail has nothing
+            self.call.engine.memory.answered(self.call.exchange, ())
         if progress is Progress.DONE:
             self.call.exchange.succeeded()
-            said = event.data if event is not None else tail.content()
-            self.call.engine.memory.learn(hold.candidate, marks_of(self.call.plan.recognised, said))
+            whole = event is not None and self.call.plan.shape is Shape.RESPONSES  # there the last event repeats it all
+            said = event.data if whole and event is not None else tail.content()
+            self.call.engine.memory.answered(self.call.exchange, marks_of(self.call.plan.recognised, said))
         elif progress is Progress.ERROR and event is not None:
             self.remember(hold.ending(event))
 
@@ -329,6 +335,7 @@ class Delivery:
         hold = self.released.hold if self.released is not None else None
         if self.call is not None and hold is not None and hold.success and not hold.live:
             self.call.exchange.succeeded()
+            self.call.engine.memory.answered(self.call.exchange, ())
 
     def cut(self, message: str) -> None:
         """The released reply was cut by its upstream."""

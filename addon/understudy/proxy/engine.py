@@ -22,12 +22,14 @@ from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
 from understudy.dialects import DIALECTS, Dialect, Kind
 from understudy.failover import Exchange, Identities, Request, Selector, own_name
-from understudy.failover.memory import TOOL, Memory, Plan
-from understudy.model import Credential, Pool, SecretError, SigningSource
+from understudy.failover.memory import TOOL, Memory, Plan, shape_of
+from understudy.failover.sealed import Sealed
+from understudy.model import Credential, Pool, SecretError, SigningSource, WhenSealed
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
+from understudy.requests.sealed import KINDS, in_words, kind_of, parts_in
 from understudy.rules import Ruleset
 from understudy.suspensions import Suspensions
 
@@ -197,13 +199,14 @@ class Engine:
         route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
         if route is None:
             return None
-        said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
-        owner = self.memory.bindings.owner(said.marks)
+        shape = shape_of(intake.recognised)
+        said = conversation.read(request.headers.fields, body, shape, marks=bool(self.memory.ledger))
+        bond, owner = self.memory.ledger.first_owned(said.bonds) if said.bonds else ("", "")
         if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
-        return Plan(intake.recognised, call, route, said, owner)
+        return Plan(intake.recognised, call, route, said, owner, bond if owner else "", shape)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -245,7 +248,7 @@ class Engine:
         selector = Selector(suspensions)
         lineup = selector.lineup(*where)
         lineup.take_turns_of(snapshot.selector.lineup(*where))
-        asked = self._request(intake, plan, request, {}, client, owner)
+        asked = self._request(intake, plan, request, {}, client, owner, remembers=False)
         return Exchange(asked, lineup, selector, snapshot.ruleset, self.clock(), self.random)
 
     def _own(self, intake: Intake, plan: Plan, request: http.Request) -> tuple[Client, str]:
@@ -257,12 +260,16 @@ class Engine:
             base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
             meant = Place(request.scheme, intake.host, intake.port, base_path)
             client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
-        if owner == TOOL:
-            owner = client.name
-        elif own_name(owner) in {each.name for each in own}:
-            # The tool's login may have been renewed since, which makes its credential another one, but not its account.
-            owner = own_name(owner) + client.suffix
-        return client, owner
+        return client, client.name if owner == TOOL else self._as_now(intake, plan, client, owner)
+
+    @staticmethod
+    def _as_now(intake: Intake, plan: Plan, client: Client, owner: str) -> str:
+        """The name that an owner has in the lineup.
+
+        The tool's login may have been renewed since, which makes its credential another one, but not its account.
+        """
+        own = intake.snapshot.own.get(plan.route.pattern, ()) if owner else ()
+        return own_name(owner) + client.suffix if own_name(owner) in {each.name for each in own} else owner
 
     def _request(
         self,
@@ -272,7 +279,14 @@ class Engine:
         blocked: Mapping[str, str],
         client: Client,
         owner: str,
+        *,
+        remembers: bool = True,
     ) -> Request:
+        found = self._sealed(intake, plan, request, remembers=remembers)
+        prefers = self._as_now(intake, plan, client, found.prefers) if found is not None else ""
+        bond = in_words(plan.bond) if owner else ""
+        if prefers and found is not None and not owner and plan.route.sealed is WhenSealed.BIND:
+            owner, bond = prefers, f"{KINDS[kind_of(found.latest)]} of this conversation"
         return Request(
             alias=plan.call.alias,
             generating=plan.recognised.endpoint.kind is Kind.GENERATING,
@@ -281,10 +295,30 @@ class Engine:
             replay_after_sent=intake.snapshot.pool.replay_after_sent,
             session=plan.conversation.session,
             bound_to=owner,
+            bound_by=bond,
+            prefers=prefers,
+            sealed=found,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),
             ahead=ahead_of(self.clock),
             asked=lambda: rewrite.decoded_body(request) or b"",
+        )
+
+    def _sealed(self, intake: Intake, plan: Plan, request: http.Request, *, remembers: bool) -> Sealed | None:
+        """The sealed parts of a call; None where it can have none."""
+        shape = plan.shape
+        if shape is None:
+            return None
+
+        def all_parts() -> tuple[str, ...]:
+            return parts_in(shape, rewrite.decoded_body(request) or b"")
+
+        return Sealed(
+            plan.conversation.parts,
+            self.memory.ledger,
+            intake.snapshot.pool.credentials,
+            all_parts,
+            remembers=remembers,
         )
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """Which requests are calls, what they ask for, and how they are rewritten for a candidate.
 
 ``sites`` recognises a call by host, port, method and path; ``rewrite`` takes the tool's credential out and puts the
-candidate's credential and model in; ``conversation`` reads what a body says about its session. The package never
+candidate's credential and model in; ``conversation`` reads what a body says about its session; ``sealed`` knows
+what in it is sealed for one account, and takes it out. The package never
 chooses a candidate and never sends anything. Start with ``sites``.
 """
 
-from understudy.requests.conversation import Conversation, marks_in
+from understudy.requests.conversation import Conversation
 from understudy.requests.sites import Recognised, Sites, normal_host
 
 __all__ = [
@@ -13,8 +14,8 @@ __all__ = [
     "Recognised",
     "Sites",
     "conversation",
-    "marks_in",
     "model_list",
     "normal_host",
     "rewrite",
+    "sealed",
 ]

@@ -173,7 +173,7 @@ class WhatIf:
         if answer is not None:
             label = answer.verdict.label
             if label is Label.OK:
-                memory.learn(answer.attempt.candidate, played.tried[answer.attempt.number - 1].recorded.marks)
+                memory.answered(exchange, played.tried[answer.attempt.number - 1].recorded.marks)
         if played.call.request.data.content:  # without it, one request cannot be told from another
             memory.ended(exchange, plan, played.call.request.data.content or b"", label)
         return played
