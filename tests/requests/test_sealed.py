@@ -256,7 +256,7 @@ def test_e02_e06_gemini_keeps_the_call_and_says_that_its_signature_is_missing() 
     """E02: a call needs a signature, so Google's word for none stands there; a text does without."""
     call = {"functionCall": {"name": "ls", "args": {"thoughtSignature": "no"}}, "thoughtSignature": seal("a")}
     other = {"functionCall": {"name": "ls", "args": {}}}
-    contents = [
+    contents: list[dict[str, object]] = [
         {"role": "user", "parts": [{"text": 'the "thoughtSignature"'}]},
         {"role": "model", "parts": [{"text": "I think", "thought": True}, call, other]},
         {"role": "user", "parts": [{"functionResponse": {"name": "ls", "response": {}}}]},

@@ -10,6 +10,8 @@ from typing import Any, override
 
 from understudy.failover.affinity import Sessions
 from understudy.failover.exchange import Exchange
+from understudy.failover.ledger import Ledger
+from understudy.failover.sealed import Sealed
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Attempt, Refuse, Release, Request, Step, Wait
 from understudy.model.pool import Budget, Candidate, Choice, Credential, Route, Strategy, Upstream
@@ -149,6 +151,7 @@ class Stage:
         self.clock = Clock()
         self.suspensions = Suspensions(self.clock)
         self.selector = Selector(self.suspensions)
+        self.ledger = Ledger(self.clock)
         self.sessions = Sessions(self.clock, 3600.0)
 
     @property
@@ -174,6 +177,12 @@ class Stage:
         request = Request(alias, generating, streamed, blocked or {}, replay_after_sent, **facts)
         random = Random(seed) if seed is not None else Steady()
         return Exchange(request, self.lineup(on, alias), self.selector, RULES, self.now, random, self.sessions)
+
+    def sealed(self, on: Route, *parts: str) -> dict[str, Any]:
+        """The facts of a request that has these sealed parts."""
+        credentials = {choice.credential.name: choice.credential for choice in on.choices}
+        found = Sealed(parts, self.ledger, credentials, lambda: parts)
+        return {"sealed": found, "prefers": found.prefers}
 
     def open(self, on: Route, alias: str = "gpt-5", *, generating: bool = True, **facts: Any) -> tuple[Exchange, Step]:
         """An exchange and its first step."""

@@ -2,7 +2,8 @@
 
 ``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``default_actions`` and
 ``penalties`` say what a label costs; ``comparison`` and ``signatures`` whose fault a reply is that no words explain;
-``selection`` and ``candidates`` who is asked; ``refusal`` writes our own answer.
+``selection`` and ``candidates`` who is asked; ``ledger`` and ``sealed`` which account knows what in a request, and
+what another one has to go without; ``refusal`` writes our own answer.
 The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
@@ -49,6 +50,8 @@ __all__ = [
     "affinity",
     "clock_time",
     "duration",
+    "ledger",
     "memory",
     "own_name",
+    "sealed",
 ]

@@ -104,7 +104,7 @@ class Sealed:
         name = candidate.credential.name
         if not self.remembers:
             return
-        if without and self.latest and own_name(self.prefers) != own_name(name):
+        if self.latest and own_name(self.prefers) != own_name(name):
             self.ledger.move(self.latest, name)
         if self._known:
             unknown = [each for each in self._known if each not in without and not self.ledger.owner_of(each)]
