@@ -169,6 +169,22 @@ def test_e03_a_refusal_of_its_own_parts_leaves_all_out() -> None:
     }
 
 
+def test_e03_what_is_known_to_be_its_own_stays() -> None:
+    """E03: only if that is refused as well it goes, too, which the next turn then knows."""
+    stage = Stage()
+    on = route(A, B)
+    stage.ledger.learn(["sealed a"], "a")
+    played = stage.answer(on, [SEALED, OK], **stage.sealed(on, "sealed x", "sealed a"))
+    assert [each.attempt.without for each in played.exchange.outcomes] == [frozenset(), {"", "sealed x"}]
+    facts = stage.sealed(on, "sealed a", "sealed y")
+    played = stage.answer(on, [SEALED, SEALED, OK], **facts)
+    assert played.sent == [A, A, B]
+    assert played.exchange.outcomes[2].attempt.without == {"", "sealed a", "sealed y"}
+    assert stage.answer(on, [OK], **stage.sealed(on, "sealed a")).exchange.outcomes[0].attempt.without == {
+        *("", "sealed a")
+    }
+
+
 def test_e03_a_second_refusal_reaches_the_tool_or_another_candidate() -> None:
     """E03, law 2: one repeat; what still refuses without any sealed part refuses the request."""
     stage = Stage()

@@ -52,7 +52,7 @@ class Plan:
     owner: str = ""
     """The credential that alone knows what the call refers to, "" when any may serve it; TOOL: the tool's own (P04)."""
     bond: str = ""
-    """What that is, as the ledger has it; "" without an owner."""
+    """What that is, in words; "" without an owner."""
     shape: sealed.Shape | None = None
     """What the body may have of sealed parts; None: nothing."""
 

@@ -43,7 +43,8 @@ class Sealed:
         self.ledger = ledger
         self.credentials = credentials
         self.remembers = remembers
-        self._without_any = False
+        self._refused: set[tuple[str, str]] = set()
+        """What was refused in this exchange, each with the credential."""
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ class Sealed:
     def reads(self, part: str, candidate: Candidate) -> bool | None:
         """Whether a candidate can read a part; None: nobody knows."""
         name = candidate.credential.name
-        if self.ledger.was_refused(part, name):
+        if (part, name) in self._refused or self.ledger.was_refused(part, name):
             return False
         owner = self.ledger.owner_of(part)
         if not owner:
@@ -78,26 +79,24 @@ class Sealed:
 
     def without(self, candidate: Candidate) -> frozenset[str]:
         """The parts that a candidate has to go without."""
-        if self._without_any:
-            return frozenset((*self.parts, ""))
-        if not self._known:
-            return frozenset()
-        read = [self.reads(part, candidate) for part in self._known]
-        if False not in read:
+        parts = self.parts if self._refused else self._known
+        read = [self.reads(part, candidate) for part in parts]
+        if False not in read and not self._refused:
             return frozenset()
         # What came after the last foreign part is its own, if the conversation is there already.
-        is_home = own_name(self.prefers) == own_name(candidate.credential.name)
+        is_home = own_name(self.prefers) == own_name(candidate.credential.name) and False in read
         last = len(read) - 1 - read[::-1].index(False) if is_home else len(read)
-        found = [part for at, part in enumerate(self._known) if read[at] is False or (read[at] is None and at < last)]
+        found = [part for at, part in enumerate(parts) if read[at] is False or (read[at] is None and at < last)]
         return frozenset(("", *found))
 
     def refused(self, candidate: Candidate) -> None:
-        """A candidate refuses what it was sent: this request goes on without any part, and it is remembered."""
-        self._without_any = True
+        """A candidate refuses what it was sent: what is not known to be its own goes, or else all of it. Remembered."""
         name = candidate.credential.name
-        foreign = [each for each in self.parts if own_name(self.ledger.owner_of(each)) != own_name(name)]
+        left = [each for each in self.parts if self.reads(each, candidate) is not False]
+        foreign = [each for each in left if own_name(self.ledger.owner_of(each)) != own_name(name)]
+        self._refused.update((each, name) for each in foreign or left)
         if self.remembers:
-            self.ledger.refuse(foreign or self.parts, name)
+            self.ledger.refuse(foreign or left, name)
 
     def answered(self, candidate: Candidate, without: frozenset[str]) -> None:
         """A candidate has answered a request without these parts: what it was sent, it could read."""
@@ -109,6 +108,12 @@ class Sealed:
         if self._known:
             unknown = [each for each in self._known if each not in without and not self.ledger.owner_of(each)]
             self.ledger.learn(unknown, name)
+
+
+def counted_parts(names: frozenset[str]) -> int:
+    """How many parts have these names: reasoning has two, its id and its content."""
+    ids = sum(name.startswith("rs_") for name in names)
+    return max(ids, len(names - {""}) - ids)
 
 
 def is_portable(part: str, owner: Credential | None, reader: Credential) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from understudy.failover.affinity import NOTHING_SPENT, Spent
-from understudy.failover.sealed import Sealed
+from understudy.failover.generations import own_name
+from understudy.failover.sealed import Sealed, counted_parts
 from understudy.model import Candidate, Label, Suspension, Verdict
 from understudy.replies import Fault, FaultKind
 
@@ -43,6 +44,11 @@ class Attempt:
     begun: float = field(default=0.0, compare=False)
     opinion: bool = False
     without: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    @property
+    def left_out(self) -> int:
+        """How many sealed parts the candidate does not get."""
+        return counted_parts(self.without)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,12 @@ class Request:
     spent: Spent = NOTHING_SPENT
     ahead: float = 0.0
     asked: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+
+    def moved_from(self, attempt: Attempt) -> str:
+        """The credential that has the conversation, where an attempt takes it elsewhere without its parts; else ""."""
+        if not attempt.left_out or not self.prefers:
+            return ""
+        return self.prefers if own_name(self.prefers) != own_name(attempt.candidate.credential.name) else ""
 
     def why_not(self, candidate: Candidate) -> str:
         """Why this candidate may not be used for this request, "" when it may."""

@@ -206,7 +206,7 @@ class Engine:
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
-        return Plan(intake.recognised, call, route, said, owner, bond if owner else "", shape)
+        return Plan(intake.recognised, call, route, said, owner, in_words(bond) if owner else "", shape)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -284,7 +284,7 @@ class Engine:
     ) -> Request:
         found = self._sealed(intake, plan, request, remembers=remembers)
         prefers = self._as_now(intake, plan, client, found.prefers) if found is not None else ""
-        bond = in_words(plan.bond) if owner else ""
+        bond = plan.bond if owner else ""
         if prefers and found is not None and not owner and plan.route.sealed is WhenSealed.BIND:
             owner, bond = prefers, f"{KINDS[kind_of(found.latest)]} of this conversation"
         return Request(

@@ -15,12 +15,13 @@ import heapq
 import math
 from bisect import insort
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import override
 
-from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration
+from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration, own_name
 from understudy.failover.memory import Plan
+from understudy.flows.traits import text_of
 from understudy.model import Candidate, Label, Pool, printable
 from understudy.proxy.engine import Engine, Intake
 from understudy.requests.rewrite import Stash
@@ -134,6 +135,7 @@ class WhatIf:
         plan = self.engine.plan(intake, call.request)
         if plan is None:
             return Played(call, End.UNROUTED)
+        plan = self._bound_as_noted(plan, call)
         exchange = self.engine.exchange(intake, plan, call.request, {})
         notes = Notes(exchange, snapshot, self.clock)
         if not call.attempts:
@@ -166,6 +168,14 @@ class WhatIf:
                     return self._remembered(exchange, plan, notes.released(call, step))
                 case Refuse():
                     return self._remembered(exchange, plan, notes.end(call, End.REFUSED, refusal=step))
+
+    def _bound_as_noted(self, plan: Plan, call: RecordedCall) -> Plan:
+        """What a call is bound by is known from the replies before it; or understudy has noted it then."""
+        bound = call.facts.get("bound")
+        to, bond = (text_of(bound, "to"), text_of(bound, "by")) if isinstance(bound, dict) else ("", "")
+        if plan.owner or not to or own_name(to) not in self.pool.credentials:
+            return plan
+        return replace(plan, owner=to, bond=printable(bond))
 
     def _remembered(self, exchange: Exchange, plan: Plan, played: Played) -> Played:
         """Take note of what later calls should know of this one, as on the wire."""
