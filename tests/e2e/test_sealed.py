@@ -26,7 +26,7 @@ from .upstream import Upstream
 
 both_forms = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 ROUTES = """
-  default: [a, b, claude-a, claude-b, gemini-a, gemini-b]
+  default: {candidates: [a, b, claude-a, claude-b, gemini-a, gemini-b], budget: {patience: 0}}
   vendors-*: [claude-x, claude-b]
   stay-*: {candidates: [a, b], sealed: bind, budget: {wait: 0}, actions: {overloaded: {retry_same: 0}}}
   bound-*: {candidates: [a, b], budget: {wait: 0}, actions: {overloaded: {retry_same: 0}}}
@@ -192,8 +192,8 @@ def is_cut_out_of(sent: bytes, body: bytes) -> bool:
     return all(byte in left for byte in body)
 
 
-LIMIT = 3.2
-"""Seconds: longer than the patience of three, so that the next candidate is asked at once."""
+LIMIT = 1.0
+"""Seconds: the route has no patience, so that the next candidate is asked at once."""
 APIS = {
     "responses": (RESPONSES, Responses, "a", "b"),
     "messages": (MESSAGES, Messages, "claude-a", "claude-b"),

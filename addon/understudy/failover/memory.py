@@ -20,7 +20,8 @@ from understudy.failover.generations import own_name
 from understudy.failover.ledger import Ledger
 from understudy.model import Candidate, Label, Pool, Route
 from understudy.requests import Conversation, Recognised, sealed
-from understudy.requests.conversation import STATE_HEADERS, state_name
+from understudy.requests.conversation import STATE_HEADERS
+from understudy.requests.sealed import state_name
 
 TOOL = "the tool"
 """Who owns what the tool has uploaded with its own credential; no credential can have this name."""

@@ -300,6 +300,7 @@ class AttemptLayer(Layer):
             owned = call.engine.memory.is_state_of
             leaving = [name for name in call.plan.conversation.states if not owned(name, candidate)]
             request = rewrite.without_states(request, leaving) if leaving else request
+            without = without.union(leaving)
         if without and call.plan.shape is not None:
             request, self.taken_out = rewrite.unsealed(request, call.plan.shape, without.__contains__)
         return request

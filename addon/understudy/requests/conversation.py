@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from understudy.requests.sealed import Shape, bonds_in, parts_in
+from understudy.requests.sealed import Shape, bonds_in, parts_in, state_name, states_in
 
 SESSION_HEADERS = frozenset(
     {
@@ -47,7 +47,7 @@ class Conversation:
     """The session of a request, "" without one, and what else it says of itself.
 
     ``bonds``: what only one account has; ``parts``: what is sealed for one, in the order of the body; ``states``: the
-    values of headers that belong to one. ``is_retry``: whether the tool says that it is a retry.
+    states of a turn, of which the same is true. ``is_retry``: whether the tool says that it is a retry.
     """
 
     session: str = ""
@@ -71,14 +71,11 @@ def read(
             is_retry = value.strip() not in (b"", b"0")
         elif lower in STATE_HEADERS:
             states += (state_name(value),)
+    if shape is Shape.RESPONSES:
+        states += states_in(body)
     bonds = bonds_in(shape, body) if marks else ()
     parts = parts_in(shape, body) if marks and shape is not None else ()
     return Conversation(_short(session or _session_in(body)), bonds, parts, states, is_retry)
-
-
-def state_name(value: bytes) -> str:
-    """By what the value of such a header is known again."""
-    return f"state {value.strip().decode('latin-1')}"
 
 
 def _session_in(body: bytes) -> bytes:

@@ -23,8 +23,8 @@ from understudy.codec.content_encoding import REQUEST_LIMIT, decode_request
 from understudy.codec.masking import has_placeholder, placeholder
 from understudy.dialects import DIALECTS, Asked, Call, Dialect, Written
 from understudy.model import Candidate, SigningSource
-from understudy.requests.conversation import STATE_HEADERS, state_name
-from understudy.requests.sealed import Goes, Shape, take_out
+from understudy.requests.conversation import STATE_HEADERS
+from understudy.requests.sealed import Goes, Shape, state_name, take_out
 from understudy.requests.sites import Recognised, strip_auth_query, upstream_path
 
 CLIENT = placeholder("client")
@@ -134,7 +134,7 @@ def decoded_body(request: http.Request, limit: int = REQUEST_LIMIT) -> bytes | N
 
 
 def without_states(request: http.Request, states: Iterable[str]) -> http.Request:
-    """A copy of a request without the headers that carry these states, see :func:`conversation.state_name`."""
+    """A copy of a request without the headers that carry these states, see :func:`sealed.state_name`."""
     leaving, copied = set(states), request.copy()
     copied.headers.fields = tuple(
         (name, value)

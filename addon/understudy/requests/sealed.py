@@ -89,6 +89,8 @@ _VALUE = re.compile(rb'\s*:\s*"')
 _PLAIN = re.compile(rb"\\u00(3d|2b|2f)|\\(/)", re.IGNORECASE)
 """How some servers write the ``=``, ``+`` and ``/`` of base64, which their clients then send back as they are."""
 
+TURN_STATE = b'"x-codex-turn-state"'
+"""A member of ``client_metadata``, beside the header of the same name: the state of a turn (E04)."""
 _REASONING_ID = b'"rs_'
 _OPENAI_BONDS = (b'"resp_', b'"conv_', b'"file-', b'"file_', b'"cntr_', b'"vs_')
 _BONDS: dict[Shape, tuple[bytes, ...]] = {
@@ -171,6 +173,24 @@ def _name(value: bytes | str | None, kind: str) -> str | None:
     if len(piece) < _SHORTEST or piece == NO_SIGNATURE.encode():
         return None
     return f"{kind} {piece[-END:].decode('latin-1')}"
+
+
+def state_name(value: bytes) -> str:
+    """By what the state of a turn is known again, in a header or in a body."""
+    return f"state {value.strip()[-END:].decode('latin-1')}"
+
+
+def states_in(body: bytes) -> tuple[str, ...]:
+    """The states of a turn that a request of the Responses API has in its body."""
+    if TURN_STATE not in body:
+        return ()
+    found: list[str] = []
+    at = body.find(TURN_STATE)
+    while at >= 0 and len(found) < _MOST:
+        if (match := _VALUE.match(body, at + len(TURN_STATE))) and (end := body.find(b'"', match.end())) >= 0:
+            found.append(state_name(body[match.end() : end]))
+        at = body.find(TURN_STATE, at + 1)
+    return tuple(found)
 
 
 def bonds_in(shape: Shape | None, body: bytes) -> tuple[str, ...]:
@@ -299,7 +319,11 @@ def _from_responses(edit: JsonEdit, goes: Goes) -> int:
             if orphaned and identity:
                 edit.take_members_out(members, [at for at, each in enumerate(members) if each.name == "id"])
     edit.take_out(items, out)
-    return len(out)
+    metadata = edit.members(_at(edit.top, "client_metadata")) if TURN_STATE in edit.body else []
+    states = {at: edit.text(each.value) for at, each in enumerate(metadata) if f'"{each.name}"'.encode() == TURN_STATE}
+    leaving = [at for at, text in states.items() if text is not None and goes(state_name(text.encode()))]
+    edit.take_members_out(metadata, leaving)
+    return len(out) + len(leaving)
 
 
 def _from_messages(edit: JsonEdit, goes: Goes) -> int:
