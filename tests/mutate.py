@@ -1,24 +1,39 @@
-"""Random changes of the core, each tried against the tests of its package: what no test notices is listed.
+"""Random changes of the core, each tried against the tests that run it: what no test notices is listed.
 
 A change is one of: a comparison turned round, ``and`` for ``or``, a condition negated, a number off by one, a boolean
-flipped, ``+`` for ``-``, ``min`` for ``max``, a statement left out. It is made in a copy of the sources that is found
-before the installed ones. A change is noticed when the tests of its package fail, or hang (then they are killed).
-Changes that mean the same as before exist, so not every line of the list is a missing test.
+flipped, ``+`` for ``-``, ``min`` for ``max``, a statement left out. A change is noticed when a test fails, or hangs
+(then it is killed). Changes that mean the same as before exist, so not every line of the list is a missing test.
+
+Per package one process loads the package's tests once, from a copy of the project, so that work may go on meanwhile.
+It runs them unchanged to see which test runs which line (``sys.monitoring``), and then forks for each change: the fork
+puts the changed code into the loaded functions and runs the tests that come by the changed statement, the quickest
+first. So most changes cost less than a second. What a module does once, while it is imported, is not changed.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import copy
+import functools
+import gc
+import json
 import os
+import resource
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from types import CodeType, FunctionType
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "addon" / "understudy"
@@ -26,7 +41,12 @@ PACKAGES = ("failover", "suspensions", "requests", "replies", "codec")
 MORE_TESTS = {"codec": ("tests/requests", "tests/replies"), "suspensions": ("tests/failover",)}
 """Packages whose behaviour is tested a floor higher, too."""
 SECONDS = 300
-"""For the tests of one change; they take a tenth of it."""
+"""For the tests of one change that wait for something; one that only computes has ``CPU_SECONDS``."""
+CPU_SECONDS = 90
+MEMORY = 4 << 30
+"""Bytes of address space of one change's process beyond what the tests need."""
+LEFT_BEHIND = (".git", ".venv*", ".clients", ".hypothesis", ".*_cache", "__pycache__", "node_modules", "site")
+"""What the copy of the project is made without."""
 
 TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -38,29 +58,57 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
 
-def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
-    """Everything that can be changed inside functions, with the kind of change."""
+def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, range]]:
+    """Everything that can be changed inside functions, the kind of change, and the lines of the statement it is in."""
+    seen: set[ast.AST] = set()
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        for node in ast.walk(function):
-            match node:
-                case ast.Compare(ops=[operator]) if type(operator) in TURNED:
-                    yield node, "comparison"
-                case ast.BoolOp():
-                    yield node, "and/or"
-                case ast.If() | ast.IfExp() | ast.While():
-                    yield node, "negated"
-                case ast.BinOp(op=operation) if type(operation) in OPERATORS:
-                    yield node, "operator"
-                case ast.Constant(value=bool()):
-                    yield node, "boolean"
-                case ast.Constant(value=int() | float()):
-                    yield node, "number"
-                case ast.Call(func=ast.Name(id=name)) if name in NAMES:
-                    yield node, "function"
-                case ast.Expr(value=ast.Call()) | ast.AugAssign():
-                    yield node, "left out"
+        for statement in (found for line in function.body for found in ast.walk(line)):
+            if isinstance(statement, ast.stmt) and statement not in seen:
+                seen.add(statement)
+                lines = _lines(statement)
+                for node in _own(statement):
+                    if kind := _kind(node):
+                        yield node, kind, lines
+
+
+def _lines(statement: ast.stmt) -> range:
+    """The lines of a statement, without those of the statements in it."""
+    inner = [child.lineno for child in ast.walk(statement) if isinstance(child, ast.stmt) and child is not statement]
+    return range(statement.lineno, max(statement.lineno + 1, min(inner, default=(statement.end_lineno or 0) + 1)))
+
+
+def _own(node: ast.AST) -> Iterator[ast.AST]:
+    """The statement and what is in it, without the statements in it and what is evaluated only once."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list", "args") and isinstance(node, ast.stmt):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and not isinstance(child, ast.stmt):
+                yield from _own(child)
+
+
+def _kind(node: ast.AST) -> str:
+    match node:
+        case ast.Compare(ops=[operator]) if type(operator) in TURNED:
+            return "comparison"
+        case ast.BoolOp():
+            return "and/or"
+        case ast.If() | ast.IfExp() | ast.While():
+            return "negated"
+        case ast.BinOp(op=operation) if type(operation) in OPERATORS:
+            return "operator"
+        case ast.Constant(value=bool()):
+            return "boolean"
+        case ast.Constant(value=int() | float()):
+            return "number"
+        case ast.Call(func=ast.Name(id=name)) if name in NAMES:
+            return "function"
+        case ast.Expr(value=ast.Call()) | ast.AugAssign():
+            return "left out"
+    return ""
 
 
 def change(node: ast.AST, kind: str) -> None:
@@ -88,28 +136,162 @@ def change(node: ast.AST, kind: str) -> None:
             raise AssertionError(f"cannot change {kind}")
 
 
-def tests_of(module: Path) -> list[str]:
-    """Where the tests of a module are: in the folder of its package."""
-    package = module.relative_to(SOURCE).parts[0]
-    return [f"tests/{package}", *MORE_TESTS.get(package, ())]
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code of every function in a module."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
 
 
-def is_noticed(module: Path, text: str, folder: Path) -> bool:
-    """Whether the tests of its package fail with this text in the place of the module."""
-    target = folder / "understudy" / module.relative_to(SOURCE)
-    before = target.read_text("utf-8")
-    target.write_text(text, "utf-8")
-    try:
-        # pytest's own ``pythonpath`` would go before PYTHONPATH, which is for the processes that tests start.
-        paths = ["-o", f"pythonpath={folder} {ROOT}", "-p", "no:cacheprovider"]
-        command = [sys.executable, "-m", "pytest", "-q", "-x", *paths, *tests_of(module)]
-        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=SECONDS, check=False)
-        return done.returncode != 0
-    except subprocess.TimeoutExpired:
+type Codes = dict[tuple[str, int], CodeType]
+"""By name in the module and first line."""
+
+
+def _compiled(path: Path, tree: ast.Module) -> Codes:
+    return {(code.co_qualname, code.co_firstlineno): code for code in _codes(compile(tree, str(path), "exec"))}
+
+
+def _put_in(path: Path, codes: Codes) -> None:
+    """Give the loaded functions of a module other code, and forget what they have remembered."""
+    for found in gc.get_objects():
+        if isinstance(found, FunctionType) and found.__code__.co_filename == str(path):
+            key = found.__code__.co_qualname, found.__code__.co_firstlineno
+            found.__code__ = codes.get(key, found.__code__)
+        elif isinstance(found, functools._lru_cache_wrapper):
+            found.cache_clear()
+
+
+class _Trial:
+    """A plugin that runs a package's tests once for the lines they come by, and then some of them for each change."""
+
+    def __init__(self, chosen: list[tuple[Path, int]], tell: Callable[[dict[str, object]], None]) -> None:
+        self.chosen = chosen
+        self.tell = tell
+        self.failed = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.failed |= report.failed
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """In place of running every test."""
+        items = [item for item in session.items if isinstance(item, pytest.Item)]
+        came_by = json.loads(_in_a_fork(lambda: self._run_unchanged(items), None) or "null")
+        if came_by is None:
+            self.tell({"error": "the tests fail without any change"})
+            return True
+        checked = False
+        for path, index in self.chosen:
+            before = ast.parse(path.read_text("utf-8"))
+            after = copy.deepcopy(before)
+            node, kind, lines = list(places(after))[index]
+            change(node, kind)
+            ast.fix_missing_locations(after)
+            same, codes = _compiled(path, before), _compiled(path, after)
+            changed = {key: code for key, code in codes.items() if code != same.get(key)}
+            if not changed:
+                continue  # the compiler sees no difference
+
+            def tried(some: range, path: Path = path) -> list[pytest.Item]:
+                run_by = {found for line in some for found in came_by["lines"].get(f"{path}:{line}", ())}
+                return [items[found] for found in sorted(run_by, key=lambda found: float(came_by["seconds"][found]))]
+
+            # What fails when the same code is put in says nothing about a change.
+            if not checked and self._try(path, same, tried(range(len(path.read_bytes())))):
+                self.tell({"error": "the tests fail when the code is replaced by itself"})
+                return True
+            checked = True
+            noticed = self._try(path, changed, tried(lines))
+            self.tell(
+                {"path": str(path), "line": getattr(node, "lineno", lines.start), "kind": kind, "noticed": noticed}
+            )
         return True
-    finally:
-        target.write_text(before, "utf-8")
+
+    def _try(self, path: Path, codes: Codes, items: list[pytest.Item]) -> bool:
+        return _in_a_fork(lambda: self._run_changed(path, codes, items), SECONDS) != "survived"
+
+    def _run_unchanged(self, items: list[pytest.Item]) -> str:
+        lines: dict[str, list[int]] = {}
+        here: set[str] = set()
+        seconds: list[float] = []
+        watch = sys.monitoring
+        watch.use_tool_id(watch.COVERAGE_ID, "tests.mutate")
+        root = str(SOURCE)
+
+        def came_by(code: CodeType, line: int) -> object:
+            if code.co_filename.startswith(root):
+                here.add(f"{code.co_filename}:{line}")
+            return watch.DISABLE
+
+        watch.register_callback(watch.COVERAGE_ID, watch.events.LINE, came_by)
+        watch.set_events(watch.COVERAGE_ID, watch.events.LINE)
+        for index, item in enumerate(items):
+            here.clear()
+            watch.restart_events()
+            began = time.process_time()
+            self._run(items, index)
+            seconds.append(time.process_time() - began)
+            for line in here:
+                lines.setdefault(line, []).append(index)
+            if self.failed:
+                print(f"{item.nodeid} fails without any change", file=sys.stderr)
+                return ""
+        return json.dumps({"lines": lines, "seconds": seconds})
+
+    def _run_changed(self, path: Path, codes: Codes, items: list[pytest.Item]) -> str:
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY + pages * resource.getpagesize(), most))
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        _put_in(path, codes)
+        for index in range(len(items)):
+            self._run(items, index)
+            if self.failed:
+                return "noticed"
+        return "survived"
+
+    def _run(self, items: list[pytest.Item], index: int) -> None:
+        following = items[index + 1] if index + 1 < len(items) else None
+        items[index].config.hook.pytest_runtest_protocol(item=items[index], nextitem=following)
+
+
+def _in_a_fork(work: Callable[[], str], seconds: float | None) -> str:
+    """What the work gives in a process of its own; "" when that fails, dies or takes longer."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setsid()
+        try:
+            os.close(reading)
+            result = work().encode()
+            with os.fdopen(writing, "wb") as pipe:
+                pipe.write(result)
+        finally:
+            os._exit(0)  # without what pytest would print
+    os.close(writing)
+    said = bytearray()
+    end = None if seconds is None else time.monotonic() + seconds
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        while select.select([pipe], [], [], None if end is None else max(0.0, end - time.monotonic()))[0]:
+            if not (more := pipe.read(1 << 16)):
+                break
+            said += more
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # the session that was made above, with what its tests have started
+    os.waitpid(child, 0)
+    return said.decode()
+
+
+def try_package(package: str, chosen: list[tuple[Path, int]], tell: Callable[[dict[str, object]], None]) -> None:
+    """Try changes of one package's modules; ``tell`` gets one mapping for each."""
+    tests = [f"tests/{package}", *MORE_TESTS.get(package, ())]
+    options = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler"]
+    status = pytest.main([*options, *tests], plugins=[_Trial(chosen, tell)])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        tell({"error": f"pytest ended with {status!r}"})
 
 
 def main() -> int:
@@ -118,41 +300,53 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", metavar="MODULE")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--here", default=None, metavar="PACKAGE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.here is not None:
+        told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what pytest prints
+        chosen = [(ROOT / path, int(index)) for path, index in json.load(sys.stdin)]
+        try_package(arguments.here, chosen, lambda result: print(json.dumps(result), file=told, flush=True))
+        return 0
     seed = arguments.seed if arguments.seed is not None else Random().randrange(1 << 30)
-    print(f"seed {seed}")
-    chance = Random(seed)
+    print(f"seed {seed}", flush=True)
     modules = [SOURCE / f"{name.removesuffix('.py')}.py" for name in arguments.modules] or [
         path for package in PACKAGES for path in sorted((SOURCE / package).glob("*.py")) if path.name != "__init__.py"
     ]
-    trees = {module: ast.parse(module.read_text("utf-8")) for module in modules}
-    known = [(module, index) for module in modules for index, _ in enumerate(places(trees[module]))]
-    chosen = chance.sample(known, min(arguments.count, len(known)))
-    missed = 0
+    known = [(path, index) for path in modules for index, _ in enumerate(places(ast.parse(path.read_text("utf-8"))))]
+    picked = sorted(Random(seed).sample(known, min(arguments.count, len(known))))
+    by_package: dict[str, list[tuple[str, int]]] = {}
+    for path, index in picked:
+        by_package.setdefault(path.relative_to(SOURCE).parts[0], []).append((str(path.relative_to(ROOT)), index))
+    tried = noticed = 0
     with tempfile.TemporaryDirectory(prefix="understudy-mutate-") as made:
-        folder = Path(made) / "addon"
-        shutil.copytree(SOURCE, folder / "understudy", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(ROOT / "rules", Path(made) / "rules")
-        for package, module in {module.relative_to(SOURCE).parts[0]: module for module, _ in chosen}.items():
-            # As it is written out again, without comments: what fails then says nothing about a change.
-            if is_noticed(module, ast.unparse(trees[module]), folder):
-                print(f"the tests of {package} fail without any change", file=sys.stderr)
-                return 2
-            if not is_noticed(module, "raise RuntimeError('for the test of the tests')", folder):
-                print(f"the tests of {package} do not run the copy", file=sys.stderr)
-                return 2
-        for module, index in chosen:
-            tree = copy.deepcopy(trees[module])
-            node, kind = list(places(tree))[index]
-            line = getattr(node, "lineno", 0)
-            change(node, kind)
-            if not is_noticed(module, ast.unparse(ast.fix_missing_locations(tree)), folder):
-                missed += 1
-                said = module.read_text("utf-8").splitlines()[line - 1].strip()
-                print(f"not noticed: {module.relative_to(ROOT)}:{line}: {kind}: {said}", flush=True)
-    noticed = len(chosen) - missed
-    print(f"{noticed} of {len(chosen)} changes were noticed ({100 * noticed / max(1, len(chosen)):.1f} %)")
-    return int(noticed < 0.95 * len(chosen))
+        folder = Path(made) / "understudy"
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+        for package, chosen in by_package.items():
+            environment = {**os.environ, "PYTHONPATH": str(folder / "addon"), "PYTHONDONTWRITEBYTECODE": "1"}
+            command = [sys.executable, "-m", "tests.mutate", "--here", package]
+            with subprocess.Popen(
+                command, cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ) as running:
+                assert running.stdin is not None
+                assert running.stdout is not None
+                json.dump(chosen, running.stdin)
+                running.stdin.close()
+                before = tried
+                for result in map(json.loads, running.stdout):
+                    if "error" in result:
+                        print(f"{package}: {result['error']}", file=sys.stderr)
+                        return 2
+                    tried += 1
+                    noticed += result["noticed"]
+                    if not result["noticed"]:
+                        path = Path(result["path"])
+                        said = path.read_text("utf-8").splitlines()[result["line"] - 1].strip()
+                        place = f"{path.relative_to(folder)}:{result['line']}"
+                        print(f"not noticed: {place}: {result['kind']}: {said}", flush=True)
+            print(f"{package}: {tried - before} tried", flush=True)
+    print(f"{noticed} of {tried} changes were noticed ({100 * noticed / max(1, tried):.1f} %)")
+    return int(not tried or noticed < 0.95 * tried)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ SIGNATURES = {
     # replaced by install.py
     f"{HTTP}:HttpLayer.make_stream": "self, stream_id",
     f"{HTTP}:HttpLayer._handle_event": "self, event",
+    f"{HTTP}._http1:Http1Server.read_headers": "self, event",
     # replaced by hook_table.py
     "mitmproxy.addonmanager:AddonManager.trigger_event": "self, event",
     "mitmproxy.proxy.server:ConnectionHandler.handle_client": "self",

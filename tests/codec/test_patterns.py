@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.codec.patterns import compile_pattern, needles
+from understudy.codec.patterns import LEAST_SEARCHED, MOST_SEARCHED, compile_pattern, needles, searched
 
 
 @pytest.mark.parametrize(
@@ -22,12 +24,15 @@ from understudy.codec.patterns import compile_pattern, needles
         r"(?=(a+)+)b",
         r"(?:a+){2,}",
         r"(?:(?>a+)b)*",
+        r"(?:a{1,60}){1,60}b",
+        r"(?:x[a-z]{0,10}){0,60}!",
+        r".*.*.*b",
         r"(unclosed",
         "x" * 5000,
     ],
 )
 def test_dangerous_or_broken_expressions_are_refused(expression: str) -> None:
-    with pytest.raises(ValueError, match=r"repetition|not a regular|more than"):
+    with pytest.raises(ValueError, match=r"repetition|too many ways|not a regular|more than"):
         compile_pattern(expression)
 
 
@@ -69,3 +74,30 @@ def test_necessary_words_never_hide_a_match(expression: str, text: str) -> None:
     """Leaving an expression out because its words are missing is never a wrong answer."""
     if not all(any(word in text for word in words) for words in needles(expression)):
         assert re.search(expression, text) is None
+
+
+def test_a_costly_expression_is_searched_in_less_of_a_text() -> None:
+    """H02: the square or the cube of the length is what decides; everyday expressions see a whole message."""
+    assert searched(r"\bmodels?\b.{0,80}\b(?:is|was) not (?:found|there)") == MOST_SEARCHED
+    assert LEAST_SEARCHED < searched("model.*not.*found") < searched(".*x") < MOST_SEARCHED
+
+
+def test_the_shipped_expressions_are_searched_in_a_whole_message() -> None:
+    """None of the rules of the package is cut short."""
+    written: list[str] = []
+
+    def look(value: object) -> None:
+        match value:
+            case dict():
+                for key, inner in value.items():
+                    if str(key).endswith("|re"):
+                        written.extend([inner] if isinstance(inner, str) else inner)
+                    look(inner)
+            case list():
+                for inner in value:
+                    look(inner)
+
+    for path in sorted((Path(__file__).parents[2] / "rules").rglob("*.yaml")):
+        look(yaml.safe_load(path.read_text("utf-8")))
+    assert len(written) > 30
+    assert [expression for expression in written if searched(expression) < MOST_SEARCHED] == []

@@ -304,6 +304,20 @@ def test_malformed_requests_are_refused(stage: Stage, data: bytes) -> None:
     is_well(stage)
 
 
+@pytest.mark.parametrize(
+    "head", [b"x-more: 1\r\n" * 2001 + b"\r\n", b"x-long: " + b"a" * 300_000], ids=["fields", "bytes"]
+)
+def test_h02_a_head_without_bounds_is_refused(stage: Stage, head: bytes) -> None:
+    """H02: too many header fields, or a head that does not end, are answered with 431, and sent to nobody."""
+    before = len(stage.main.seen)
+    with stage.connect(CHAT) as connection:
+        refused = connection.send_raw(raw_head().removesuffix(b"\r\n") + head).finish()
+    assert refused.status == 431
+    assert b"more than 2000 header fields" in refused.body
+    assert len(stage.main.seen) == before
+    is_well(stage)
+
+
 def test_odd_bytes_in_request_headers(stage: Stage) -> None:
     """Bad input: header values that are no UTF-8 arrive as they were sent."""
     alias = stage.alias("pair")

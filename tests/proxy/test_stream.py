@@ -834,3 +834,14 @@ def test_a_call_without_a_route_passes_whoever_sent_it_unless_reading_it_is_dear
     core.post("/v1/chat/completions", {"model": "gpt-x", "messages": ["x" * size]})
     assert (core.to_client == b"") is (size == 10)
     assert len(core.opening) == int(size == 10)
+
+
+@pytest.mark.parametrize(("limit", "status"), [(3, 0), (2, 431)])
+def test_h02_a_call_has_a_largest_number_of_header_fields(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch, limit: int, status: int
+) -> None:
+    """H02: also where the connection does not count them; three fields are sent here, and 431 goes to the tool."""
+    monkeypatch.setattr("understudy.proxy.stream.FIELD_LIMIT", limit)
+    core = start(cores)
+    assert core.to_client.startswith(b"HTTP/1.1 431 " if status else b"")
+    assert bool(core.to_client) is bool(core.opening == []) is bool(status)

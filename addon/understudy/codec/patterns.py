@@ -1,8 +1,9 @@
 """Regular expressions that people write in rule files: which are refused, and which words they cannot do without.
 
-A rule is run against bytes that a stranger sends, so an expression that can backtrack for minutes must not get in. And
-a hundred expressions per reply are only cheap if most are never started: one that needs the word "model" is not tried
-on a message without it. Both questions are answered from Python's own parse tree of the expression.
+A rule is run against bytes that a stranger sends, so an expression that can backtrack for minutes must not get in, and
+one that needs the square or the cube of a text's length is searched in as much of it as ``STEPS`` allow. And a hundred
+expressions per reply are only cheap if most are never started: one that needs the word "model" is not tried on a
+message without it. All of it is answered from Python's own parse tree of the expression.
 """
 
 from __future__ import annotations
@@ -13,10 +14,18 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
+from understudy.codec.pattern_cost import Cost, TooManyWaysError, parts
+
 # The tree has no public door, but its shape has been the same since Python 2; a test would notice a change.
 _parser: Any = import_module("re._parser")
 
 LONGEST = 4000  # characters of one expression
+STEPS = 6_000_000
+"""What one search may cost: steps of Python's engine, a few nanoseconds each."""
+MOST_SEARCHED = 4096
+"""Characters of a text that any expression is searched in."""
+LEAST_SEARCHED = 256
+"""An expression that is too costly for a text of so many characters is refused."""
 
 
 def compile_pattern(expression: str) -> re.Pattern[str]:
@@ -29,11 +38,22 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
     try:
         if _nests(_tree(expression), inside=False):
             raise ValueError("a repetition inside a repetition, which may never end")
+        if searched(expression) < LEAST_SEARCHED:
+            raise ValueError("an expression that can be read in too many ways, which may take for ever")
         # Ignoring case makes matching about twice as slow, so it is asked for only where the writer used capitals.
         capitals = any(char.isupper() for char in re.sub(r"\\.", "", expression))
         return re.compile(expression, re.IGNORECASE if capitals else 0)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"not a regular expression ({error})") from None
+
+
+def searched(expression: str) -> int:
+    """How many characters of a text it may be searched in at most, so that no text costs more than ``STEPS``."""
+    tree = _tree(expression)
+    try:
+        return Cost(tree, tree.state.flags).longest(STEPS, MOST_SEARCHED)
+    except TooManyWaysError:
+        return 0
 
 
 def needles(expression: str) -> tuple[frozenset[str], ...]:
@@ -54,27 +74,10 @@ _UNBOUNDED = 64  # a repetition that may run longer than this counts as one with
 def _nests(tree: Iterable[tuple[Any, Any]], inside: bool) -> bool:
     for operation, value in tree:
         name = str(operation)
-        if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            _least, most, body = value
-            endless = int(most) > _UNBOUNDED
-            if (endless and inside) or _nests(body, inside or endless):
-                return True
-        elif any(_nests(part, inside) for part in _parts(name, value)):
+        endless = name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT") and int(value[1]) > _UNBOUNDED
+        if (endless and inside) or any(_nests(part, inside or endless) for part in parts(name, value)):
             return True
     return False
-
-
-def _parts(name: str, value: Any) -> list[Any]:
-    match name:
-        case "SUBPATTERN" | "ASSERT" | "ASSERT_NOT":
-            return [value[-1]]
-        case "ATOMIC_GROUP":
-            return [value]
-        case "BRANCH":
-            return list(value[1])
-        case "GROUPREF_EXISTS":
-            return [part for part in value[1:] if part is not None]
-    return []
 
 
 _MOST_WORDS = 40  # a larger set costs more than it saves

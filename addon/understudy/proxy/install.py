@@ -1,8 +1,8 @@
 """Puts the layer in place, for every mode and for client replay, and takes it out again without a trace.
 
 Two methods of mitmproxy's ``HttpLayer`` are replaced: the one that makes a stream, and the one that hands out events,
-so that alarms reach their watch, and the chunks of a released stream the tool. ``Http1Server`` gets one of its own, so
-that a request with trailers is read.
+so that alarms reach their watch, and the chunks of a released stream the tool. ``Http1Server`` gets two of its own, so
+that a request with trailers is read, and a head has an end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from understudy.proxy.engine import Engine
 from understudy.proxy.listener import Journal
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.timeouts import is_alarm_of, watch_of
-from understudy.proxy.upstream_connection import read_request_body
+from understudy.proxy.upstream_connection import read_request_body, read_request_head
 
 
 def install(engine: Engine, journal: Journal) -> Callable[[], None]:
@@ -46,12 +46,14 @@ def install(engine: Engine, journal: Journal) -> Callable[[], None]:
     HttpLayer.make_stream = make_pooled_stream  # type: ignore[method-assign]
     HttpLayer._handle_event = handle_alarm  # type: ignore[method-assign]
     Http1Server.read_body = read_request_body  # type: ignore[method-assign]
+    read_headers, Http1Server.read_headers = Http1Server.read_headers, read_request_head  # type: ignore[method-assign]
 
     def uninstall() -> None:
         HttpLayer.make_stream = make_stream  # type: ignore[method-assign]
         HttpLayer._handle_event = handle_event  # type: ignore[method-assign]
         if "read_body" in vars(Http1Server):
             del Http1Server.read_body  # inherited again
+        Http1Server.read_headers = read_headers  # type: ignore[method-assign]
         ReplayStream.engine = ReplayStream.journal = None
 
     return uninstall

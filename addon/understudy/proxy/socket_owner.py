@@ -72,13 +72,14 @@ class LocalUsers:
     def __init__(self, owner: Callable[[Address, Address], int | None] = owner_of) -> None:
         self.more: frozenset[int] = frozenset()
         self._owner = owner
+        self._own = os.getuid() if hasattr(os, "getuid") else None
         self._known: WeakKeyDictionary[connection.Client, int | None] = WeakKeyDictionary()
         self._has_warned = False
 
     def stranger(self, client: connection.Client) -> str:
         """Who else is at the other end, in words; "" for the user of this process, root, ``more`` and the unknown."""
         owner = self._owner_of(client)
-        if owner is None or owner in (0, os.getuid()) or owner in self.more:
+        if owner is None or owner in (0, self._own) or owner in self.more:
             return ""
         if owner == UNTOLD:
             return "a process that cannot be told while there are too many open files"

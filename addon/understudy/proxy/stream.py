@@ -61,6 +61,7 @@ from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
 from understudy.proxy.timeouts import SLACK, Due, Timeout
+from understudy.proxy.upstream_connection import FIELD_LIMIT, HEAD_TOO_LARGE
 from understudy.proxy.waiting import Waiting
 from understudy.replies import Fault, FaultKind, Held, Hold, Reply
 from understudy.requests import model_list, rewrite
@@ -269,10 +270,16 @@ class ReplayStream(HttpStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
-        if refused := engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed):
+        too_many = len(request.headers.fields) > FIELD_LIMIT  # over HTTP/3; of the others the connection sees it
+        refused = (
+            HEAD_TOO_LARGE
+            if too_many
+            else engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed)
+        )
+        if refused:
             self.request_body_buf.clear()
             self.client_state = self.state_done
-            yield from self.refuse(Refuse(400, refused))
+            yield from self.refuse(Refuse(431 if too_many else 400, refused))
             return
         plan = None if intake.upgrade else engine.plan(intake, request)
         if plan is None and not intake.orphan and not intake.upgrade:

@@ -13,21 +13,24 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from logging import WARNING
 from types import MappingProxyType
 from typing import override
 
 import h11
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy import connection, master
+from mitmproxy import connection, http, master
 from mitmproxy.connection import Address, Connection, Server
+from mitmproxy.net.http import http1
 from mitmproxy.net.server_spec import ServerSpec
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import GetHttpConnection, GetHttpConnectionCompleted, HttpLayer
-from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
+from mitmproxy.utils import human
 
 from understudy.model import Upstream
 from understudy.proxy.descriptors import USED_UP
@@ -36,7 +39,13 @@ from understudy.proxy.timeouts import watch_of
 from understudy.replies import Fault, FaultKind
 
 HEAD_LIMIT = 256 * 1024
-"""Bytes of response headers."""
+"""Bytes of the headers of a reply, or of a request."""
+SMALL_HEAD = 8 * 1024
+"""Bytes of a request's head that are read without a look at how many fields they are."""
+FIELD_LIMIT = 2000
+"""Header fields of a request; the field section of HTTP/2 is bounded at 64 KiB, which are no more."""
+HEAD_TOO_LARGE = f"understudy: the request has more than {FIELD_LIMIT} header fields, or more than 256 KiB of them"
+_read_headers = Http1Server.read_headers
 NO_DESCRIPTOR = tuple(f"[Errno {number}]" for number in sorted(USED_UP))
 """How the errors begin that say so, as mitmproxy hands them on."""
 UNLIMITED = 1_000_000
@@ -273,6 +282,30 @@ class BoundedChunkedReader(ChunkedReader):
         if found is None and len(buf) > HEAD_LIMIT:
             raise h11.RemoteProtocolError("a chunk header or trailer is longer than 256 KiB")
         return h11.EndOfMessage() if isinstance(found, h11.EndOfMessage) else found
+
+
+def read_request_head(self: Http1Server, event: events.ConnectionEvent) -> CommandGenerator[None]:
+    """mitmproxy's ``Http1Server.read_headers``, which reads a head of any length, of any number of fields.
+
+    One that is too large is answered with 431 (RFC 6585, section 5), and the connection is closed.
+    """
+    if len(self.buf) > SMALL_HEAD and isinstance(event, events.DataReceived):
+        head = bytes(self.buf)
+        end = head.find(b"\r\n\r\n")
+        length = len(head) if end < 0 else end
+        if length > HEAD_LIMIT or head.count(b"\n", 0, length) > FIELD_LIMIT:
+            return _refuse_head(self)
+    return _read_headers(self, event)
+
+
+def _refuse_head(server: Http1Server) -> CommandGenerator[None]:
+    server.buf.maybe_extract_at_most(len(server.buf))
+    server.state = server.done
+    yield commands.Log(f"{human.format_address(server.conn.peername)}: {HEAD_TOO_LARGE}", WARNING)
+    headers = {"content-type": "text/plain; charset=utf-8", "connection": "close", "x-should-retry": "false"}
+    answer = http.Response.make(431, HEAD_TOO_LARGE, headers)
+    yield commands.SendData(server.conn, http1.assemble_response(answer))
+    yield commands.CloseConnection(server.conn)
 
 
 def read_request_body(self: Http1Connection, event: events.Event) -> CommandGenerator[None]:

@@ -7,12 +7,13 @@ it saw, so that people can be told why a rule kept silent.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import partial
 
-from understudy.codec.patterns import compile_pattern, needles
+from understudy.codec.patterns import MOST_SEARCHED, compile_pattern, needles, searched
 from understudy.replies import ErrorInfo, Reply
 from understudy.rules.phrases import PhraseError
 from understudy.rules.vocabulary import Vocabulary
@@ -106,11 +107,9 @@ def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = N
     if place not in INFO_FIELDS:
         price += 3
     holds = _value_test(modifier, written)
-    if modifier == "re" and place not in INFO_FIELDS:
-        # Messages are short. An expression may need the square of the length, which a whole body must not cost.
-        whole = holds
-        holds = lambda text: whole(text[:MOST_SEARCHED])  # noqa: E731  as the other tests here
     test, read = _place_test(place, holds)
+    if modifier == "re" and place.startswith("json."):
+        test = _values_together(tuple(place.removeprefix("json.").split(".")), holds)
     return Line(place, modifier, written, test, read, price)
 
 
@@ -165,8 +164,6 @@ def _spelling(place: str) -> Callable[[Reply, ErrorInfo], str]:
     return lambda reply, info: read(reply, info)[:_MOST_HEARD]
 
 
-MOST_SEARCHED = 4096
-"""Characters of a body, a header or a value in which an expression is searched."""
 _MOST_HEARD = 8192  # characters of a body, a header or a value that are listened to
 
 
@@ -215,19 +212,19 @@ def _value_test(modifier: str, values: Sequence[str]) -> Callable[[str], bool]:
             return lambda text: text in wanted
         case "contains":
             return partial(_contains_one, tuple(value.lower() for value in values))
-        case "glob":
-            return _match_one([((), re.compile(translate(value.lower())).match) for value in values])
+        case "glob":  # linear: every part of it is found once
+            return _match_one([((), re.compile(translate(value.lower())).match, sys.maxsize) for value in values])
     tries = []
     for value in values:
         try:
-            search = compile_pattern(value).search
+            search, most = compile_pattern(value).search, searched(value)
         except ValueError as error:
             raise ConditionError(str(error), "write an expression without it") from None
-        tries.append((tuple(tuple(words) for words in needles(value)), search))
+        tries.append((tuple(tuple(words) for words in needles(value)), search, most))
     return _match_one(tries)
 
 
-type _Search = Callable[[str], re.Match[str] | None]
+type _Search = Callable[[str, int, int], re.Match[str] | None]
 type _Needles = tuple[tuple[str, ...], ...]
 
 
@@ -238,15 +235,18 @@ def _contains_one(values: tuple[str, ...], text: str) -> bool:
     return False
 
 
-def _match_one(tries: Sequence[tuple[_Needles, _Search]]) -> Callable[[str], bool]:
-    """Whether one expression is found. Those whose necessary words are not in the text are not even started."""
-    empty = any(search("") is not None for _, search in tries)
+def _match_one(tries: Sequence[tuple[_Needles, _Search, int]]) -> Callable[[str], bool]:
+    """Whether one expression is found in the characters that it may be searched in.
+
+    Those whose necessary words are not in the text are not even started.
+    """
+    empty = any(search("", 0, 0) is not None for _, search, _ in tries)
     every = tuple(tries)
 
     def holds(text: str) -> bool:
         if not text:
             return empty
-        for needed, search in every:  # plain loops, as above
+        for needed, search, most in every:  # plain loops, as above
             for words in needed:
                 for word in words:
                     if word in text:
@@ -254,11 +254,27 @@ def _match_one(tries: Sequence[tuple[_Needles, _Search]]) -> Callable[[str], boo
                 else:
                     break
             else:
-                if search(text) is not None:
+                if search(text, 0, most) is not None:
                     return True
         return False
 
     return holds
+
+
+def _values_together(keys: tuple[str, ...], holds: Callable[[str], bool]) -> Test:
+    """A test of the values at a path, which all together are no longer than one text."""
+
+    def test(reply: Reply, info: ErrorInfo) -> bool:
+        left = MOST_SEARCHED
+        for text in _leaves(reply.follow(keys)):
+            if holds(text[:left]):
+                return True
+            left -= len(text)
+            if left <= 0:
+                break
+        return False
+
+    return test
 
 
 def _leaves(value: object | None) -> list[str]:
