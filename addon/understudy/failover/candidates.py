@@ -61,8 +61,8 @@ class Chooser:
         if self.only is not None:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
-        at_home = self.home & self.lineup.available() & ~(excluded | self.behind)
         seat = self.seat()
+        at_home = self.home and self.home & self.lineup.available() & ~(excluded | self.behind)
         if at_home and (seat is None or not self.lineup.bit(seat) & at_home):
             return self.lineup.pick(self.lineup.everyone & ~at_home, advance=False)
         if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~(excluded | self.behind):

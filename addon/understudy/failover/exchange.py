@@ -469,16 +469,16 @@ class Exchange:
         whole = default.scope is Scope.CREDENTIAL
         if whole and not self._is_whole(attempt.candidate, now):
             default = replace(default, scope=Scope.CANDIDATE)
-        unsealed = self._refuses_sealed(attempt, verdict)
+        unsealed = verdict.then.without_sealed and self._refuses_sealed(attempt)
         if unsealed:
             # Nothing is wrong with the candidate, and the request can do without (E03).
             default = replace(default, next=Next.ANYONE)
         return Failure(attempt, verdict, default, hint, reply.fault, now, whole, unsealed)
 
-    def _refuses_sealed(self, attempt: Attempt, verdict: Verdict) -> bool:
+    def _refuses_sealed(self, attempt: Attempt) -> bool:
         """Whether a candidate refuses sealed parts that it was sent, and that the request can go without."""
         sealed = self.request.sealed
-        return verdict.then.without_sealed and sealed is not None and bool(set(sealed.parts) - attempt.without)
+        return sealed is not None and bool(set(sealed.parts) - attempt.without)
 
     def _is_whole(self, candidate: Candidate, now: float) -> bool:
         """Whether a reply that speaks of the whole credential is to be believed (J05)."""

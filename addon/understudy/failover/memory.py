@@ -6,7 +6,7 @@ for sessions, the engine for the rest; the layer tells how calls ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -55,7 +55,7 @@ class Plan:
     bond: str = ""
     """What that is, in words; "" without an owner."""
     shape: sealed.Shape | None = None
-    """What the body may have of sealed parts; None: nothing."""
+    """The shape of a body that may have sealed parts; None: it has none."""
 
 
 class Memory:
@@ -95,12 +95,13 @@ class Memory:
             return candidate.credential.secret.is_client
         return own_name(owner) == own_name(candidate.credential.name)
 
-    def answered(self, exchange: Exchange, marks: Iterable[str]) -> None:
+    def answered(self, exchange: Exchange, marks: Sequence[str]) -> None:
         """A released reply was proven complete: what it has left in its account, and what its candidate can read."""
-        if not exchange.is_released:
+        if (exchange.request.sealed is None and not marks) or not exchange.is_released:
             return
         attempt = exchange.outcomes[exchange.best - 1].attempt
-        self.learn(attempt.candidate, marks)
+        if marks:
+            self.learn(attempt.candidate, marks)
         if exchange.request.sealed is not None:
             exchange.request.sealed.answered(attempt.candidate, attempt.without)
 

@@ -48,7 +48,7 @@ class Attempt:
     @property
     def left_out(self) -> int:
         """How many sealed parts the candidate does not get."""
-        return counted_parts(self.without)
+        return counted_parts(self.without) if self.without else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Request:
 
     def moved_from(self, attempt: Attempt) -> str:
         """The credential that has the conversation, where an attempt takes it elsewhere without its parts; else ""."""
-        if not attempt.left_out or not self.prefers:
+        if not attempt.without or not self.prefers or not attempt.left_out:
             return ""
         return self.prefers if own_name(self.prefers) != own_name(attempt.candidate.credential.name) else ""
 

@@ -126,7 +126,8 @@ class FlowJournal:
             facts["credential"], facts["model"] = candidate.credential.name, facts["tried"][number - 1]["model"]
             if outcome.verdict.label is Label.OK:
                 line = f"{_place(exchange, outcome)} {candidate}: answered{_passed_over(facts, number)}"
-                line += _without_sealed(exchange, outcome)
+                if outcome.attempt.without:
+                    line += _without_sealed(exchange, outcome)
                 if moved_from := exchange.request.moved_from(outcome.attempt):
                     facts["moved"] = {"from": moved_from, "to": candidate.credential.name}
                 if attempts > 1 or not line.startswith("1/") or "moved" in facts:

@@ -289,7 +289,8 @@ class AttemptLayer(Layer):
         call, candidate = self.call, self.step.candidate
         own = call.intake.stash if candidate.credential.secret.is_client else None
         readable, recognised = call.plan.route.restore_alias, call.plan.recognised
-        request = self.unsealed_request()
+        states, without = call.plan.conversation.states, self.step.without
+        request = self.unsealed_request() if states or without else call.flow.request
         return rewrite.build(request, recognised, call.plan.call, candidate, secret.value, own, readable=readable)
 
     def unsealed_request(self) -> http.Request:

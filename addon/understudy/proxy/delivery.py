@@ -39,7 +39,6 @@ from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
 from understudy.proxy.upstream_connection import cause_of
 from understudy.replies import Fault, FaultKind, Hold, Reply, Tail
-from understudy.requests.sealed import Shape
 
 
 class Delivery:
@@ -144,7 +143,7 @@ class Delivery:
         label, memory = outcome.verdict.label, call.engine.memory
         if label is Label.OK:
             learnt = marks_of(call.plan.recognised, bytes(hold.body))
-            if call.plan.shape is Shape.RESPONSES:
+            if is_response(call):
                 learnt += states_of(response.headers.fields)
             memory.learn(outcome.attempt.candidate, learnt)
         memory.ended(call.exchange, call.plan, call.asked, label)
@@ -324,7 +323,7 @@ class Delivery:
             self.call.engine.memory.answered(self.call.exchange, ())
         if progress is Progress.DONE:
             self.call.exchange.succeeded()
-            whole = event is not None and self.call.plan.shape is Shape.RESPONSES  # there the last event repeats it all
+            whole = event is not None and is_response(self.call)  # there the last event repeats it all
             said = event.data if whole and event is not None else tail.content()
             self.call.engine.memory.answered(self.call.exchange, marks_of(self.call.plan.recognised, said))
         elif progress is Progress.ERROR and event is not None:
@@ -378,3 +377,8 @@ class Delivery:
         yield HttpResponseHeadersHook(self.stream.flow)
         if not (yield from self.stream.check_killed(True)):
             yield from self.stream.send_response()
+
+
+def is_response(call: PooledCall) -> bool:
+    """Whether a call is one of the Responses API."""
+    return call.plan.recognised.endpoint.name.startswith("responses")

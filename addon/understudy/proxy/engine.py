@@ -29,7 +29,7 @@ from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
-from understudy.requests.sealed import KINDS, in_words, kind_of, parts_in
+from understudy.requests.sealed import KINDS, Shape, in_words, kind_of, may_hold, parts_in
 from understudy.rules import Ruleset
 from understudy.suspensions import Suspensions
 
@@ -206,6 +206,8 @@ class Engine:
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
+        if shape is not None and not (said.states or may_hold(shape, body)):
+            shape = None
         return Plan(intake.recognised, call, route, said, owner, in_words(bond) if owner else "", shape)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
@@ -282,9 +284,10 @@ class Engine:
         *,
         remembers: bool = True,
     ) -> Request:
-        found = self._sealed(intake, plan, request, remembers=remembers)
-        prefers = self._as_now(intake, plan, client, found.prefers) if found is not None else ""
-        bond = plan.bond if owner else ""
+        found, prefers, bond = None, "", plan.bond if owner else ""
+        if plan.shape is not None:
+            found = self._sealed(intake, plan, request, plan.shape, remembers=remembers)
+            prefers = self._as_now(intake, plan, client, found.prefers)
         if prefers and found is not None and not owner and plan.route.sealed is WhenSealed.BIND:
             owner, bond = prefers, f"{KINDS[kind_of(found.latest)]} of this conversation"
         return Request(
@@ -304,11 +307,8 @@ class Engine:
             asked=lambda: rewrite.decoded_body(request) or b"",
         )
 
-    def _sealed(self, intake: Intake, plan: Plan, request: http.Request, *, remembers: bool) -> Sealed | None:
-        """The sealed parts of a call; None where it can have none."""
-        shape = plan.shape
-        if shape is None:
-            return None
+    def _sealed(self, intake: Intake, plan: Plan, request: http.Request, shape: Shape, *, remembers: bool) -> Sealed:
+        """The sealed parts of a call."""
 
         def all_parts() -> tuple[str, ...]:
             return parts_in(shape, rewrite.decoded_body(request) or b"")

@@ -120,7 +120,7 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
     }
     if attempt.repeat:
         found["again"] = True
-    if attempt.left_out:
+    if attempt.without and attempt.left_out:
         found["left_out"] = attempt.left_out
         if moved_from := exchange.request.moved_from(attempt):
             found["moved_from"] = moved_from

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from understudy.requests.sealed import Shape, bonds_in, parts_in, state_name, states_in
+from understudy.requests.sealed import TURN_STATE, Shape, bonds_in, may_hold, parts_in, state_name, states_in
 
 SESSION_HEADERS = frozenset(
     {
@@ -71,10 +71,12 @@ def read(
             is_retry = value.strip() not in (b"", b"0")
         elif lower in STATE_HEADERS:
             states += (state_name(value),)
-    if shape is Shape.RESPONSES:
+    if shape is Shape.RESPONSES and TURN_STATE in body:
         states += states_in(body)
-    bonds = bonds_in(shape, body) if marks else ()
-    parts = parts_in(shape, body) if marks and shape is not None else ()
+    if not marks:
+        return Conversation(_short(session or _session_in(body)), (), (), states, is_retry)
+    bonds = bonds_in(shape, body)
+    parts = parts_in(shape, body) if shape is not None and may_hold(shape, body) else ()
     return Conversation(_short(session or _session_in(body)), bonds, parts, states, is_retry)
 
 

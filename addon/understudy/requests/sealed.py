@@ -47,20 +47,40 @@ class Shape(StrEnum):
     CHAT = "chat"
 
 
+_OPENAI = {
+    "chat/completions": Shape.CHAT,
+    **dict.fromkeys(("responses", "responses/compact", "responses/input_tokens"), Shape.RESPONSES),
+}
+_ANTHROPIC = dict.fromkeys(("messages", "messages/count_tokens"), Shape.MESSAGES)
+_GOOGLE = dict.fromkeys(("generateContent", "streamGenerateContent", "countTokens"), Shape.GEMINI)
+_SHAPES = {
+    **dict.fromkeys(("openai", "azure-openai"), _OPENAI),
+    **dict.fromkeys(("anthropic", "anthropic-vertex"), _ANTHROPIC),
+    **dict.fromkeys(("gemini", "vertex"), _GOOGLE),
+    "bedrock": {"invoke": Shape.MESSAGES},
+}
+
+
 def shape_of(dialect: str, endpoint: str) -> Shape | None:
     """The shape of the bodies at an endpoint of a dialect; None where nothing in them is sealed."""
-    match dialect:
-        case "openai" | "azure-openai":
-            if endpoint.startswith("responses"):
-                return Shape.RESPONSES
-            return Shape.CHAT if endpoint == "chat/completions" else None
-        case "anthropic" | "anthropic-vertex":
-            return Shape.MESSAGES
-        case "bedrock":
-            return Shape.MESSAGES if endpoint == "invoke" else None
-        case "gemini" | "vertex":
-            return Shape.GEMINI
-    return None
+    found = _SHAPES.get(dialect)
+    return found.get(endpoint) if found is not None else None
+
+
+_SIGNS: dict[Shape, tuple[bytes, ...]] = {
+    Shape.RESPONSES: (b'"encrypted_content"', b'"rs_', b'"x-codex-turn-state"'),
+    Shape.MESSAGES: (b'thinking"',),
+    Shape.GEMINI: (b'"thoughtSignature"', b'"thought_signature"'),
+    Shape.CHAT: (b'"reasoning_', b'"thought_signature"'),
+}
+
+
+def may_hold(shape: Shape, body: bytes) -> bool:
+    """Whether a request could have sealed parts: nearly all have none, and nothing more is done for them."""
+    for sign in _SIGNS[shape]:  # noqa: SIM110 (a plain loop: every call comes through here)
+        if sign in body:
+            return True
+    return False
 
 
 REASONING, THINKING, THOUGHT = "sealed", "thinking", "thought"
@@ -231,7 +251,7 @@ def names_in_reply(shape: Shape | None, reply: bytes) -> tuple[str, ...]:
 
     ``reply``: its decoded body, or the end of its stream.
     """
-    if shape is None:
+    if shape is None or (shape is Shape.CHAT and not may_hold(shape, reply)):
         return ()
     parts = parts_in(shape, reply)
     if shape is not Shape.RESPONSES:
