@@ -17,6 +17,7 @@ from tests.support.sealing import Account, Gemini, Json, Messages, RefusedError,
 from understudy.demo import answers as demo
 
 TOOLS: dict[str, Json] = {
+    "exec": {"custom": "text('hello')"},
     "exec_command": {"cmd": "echo hello"},
     "shell_command": {"command": "echo hello"},
     "shell": {"command": ["sh", "-c", "echo hello"]},
@@ -70,6 +71,8 @@ def tool_of(body: Json) -> tuple[str, Json, str] | None:
     for each in dicts_in(body):
         if each.get("type") == "namespace":
             offered |= {str(tool.get("name")): str(each.get("name")) for tool in each.get("tools", ())}
+        elif each.get("type") == "custom":
+            offered.setdefault(str(each.get("name")), "")
     for each in dicts_in([body.get("tools"), body.get("input")]):
         name = (each.get("function") or each).get("name")
         if isinstance(name, str) and ("parameters" in each or "input_schema" in each or "parametersJsonSchema" in each):
@@ -125,7 +128,7 @@ class Vendor:
                 output = account.says([tool[:2]], "")
         if tool is not None and tool[2]:
             output = [
-                {**each, "namespace": tool[2]} if each.get("type") == "function_call" else each for each in output
+                {**each, "namespace": tool[2]} if str(each.get("type")).endswith("_call") else each for each in output
             ]
         if call.streamed:
             await sse(*account.stream(call.model, output))(channel, seen)

@@ -110,6 +110,14 @@ class Responses(Account):
             }
             for at, (name, arguments) in enumerate(calls)
         ]
+        for at, (_, arguments) in enumerate(calls):
+            if "custom" in arguments:  # a tool whose input is a text
+                made[at] |= {
+                    "type": "custom_tool_call",
+                    "id": f"ctc_{made[at]['id'][3:]}",
+                    "input": arguments["custom"],
+                }
+                del made[at]["arguments"]
         said = {
             "type": "message",
             "id": f"msg_{self.name}0000{number}",
@@ -155,7 +163,7 @@ class Responses(Account):
 
 
 def _begun(item: Json) -> Json:
-    empty: Json = {"encrypted_content": "", "content": [], "arguments": "", "status": "in_progress"}
+    empty: Json = {"encrypted_content": "", "content": [], "arguments": "", "input": "", "status": "in_progress"}
     return {key: empty.get(key, value) for key, value in item.items()}
 
 

@@ -28,9 +28,9 @@ from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResp
 
 from understudy.codec.event_stream import StreamKind
 from understudy.codec.masking import StreamMask
-from understudy.dialects import Dialect, Progress
+from understudy.dialects import Dialect, Progress, StreamEvent
 from understudy.failover import Refuse, Release
-from understudy.failover.memory import Refusal, marks_of, states_of
+from understudy.failover.memory import Refusal, marks_of, shape_of, states_of
 from understudy.model import Label
 from understudy.proxy import reply_edit, splice, tool_reply
 from understudy.proxy.attempt import AttemptLayer
@@ -39,6 +39,7 @@ from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
 from understudy.proxy.upstream_connection import cause_of
 from understudy.replies import Fault, FaultKind, Hold, Reply, Tail
+from understudy.requests.sealed import Shape
 
 
 class Delivery:
@@ -323,11 +324,18 @@ class Delivery:
             self.call.engine.memory.answered(self.call.exchange, ())
         if progress is Progress.DONE:
             self.call.exchange.succeeded()
-            whole = event is not None and is_response(self.call)  # there the last event repeats it all
-            said = event.data if whole and event is not None else tail.content()
-            self.call.engine.memory.answered(self.call.exchange, marks_of(self.call.plan.recognised, said))
+            self.call.engine.memory.answered(self.call.exchange, self.left_by(self.call, tail, event))
         elif progress is Progress.ERROR and event is not None:
             self.remember(hold.ending(event))
+
+    @staticmethod
+    def left_by(call: PooledCall, tail: Tail, event: StreamEvent | None) -> tuple[str, ...]:
+        """What only the account of a stream will know later, as far as its end shows it."""
+        if event is not None and is_response(call):
+            return marks_of(call.plan.recognised, event.data)  # it repeats the whole answer
+        if call.plan.shape is None and shape_of(call.plan.recognised) is Shape.CHAT:
+            return ()  # few vendors seal anything there: what the next turn brings along is learnt from that
+        return marks_of(call.plan.recognised, tail.content())
 
     def proven(self) -> None:
         """A reply that is no stream of events has come to its end: all of it was there (law 4)."""

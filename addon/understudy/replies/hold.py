@@ -386,7 +386,9 @@ class Tail:
 
     def content(self) -> bytes:
         """The last bytes as they came."""
-        return b"".join(self._chunks)[-TAIL_LIMIT:]
+        if len(self._chunks) > 1:
+            self._chunks = deque((b"".join(self._chunks),))  # it is asked for more than once
+        return self._chunks[0][-TAIL_LIMIT:] if self._chunks else b""
 
     def is_done(self, hold: Hold) -> bool:
         """Whether the stream has shown its terminal event, or the last one that all servers send."""
