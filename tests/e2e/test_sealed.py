@@ -20,7 +20,7 @@ from .behaviours import Behaviour, Channel, Seen, json_reply, sse
 from .client import End, Response
 from .conftest import Perform
 from .proxy import Proxy
-from .stage import ENVIRONMENT, GEMINI, MESSAGES, RESPONSES, Api, Stage, crashes, data, pool_yaml
+from .stage import ENVIRONMENT, GEMINI, MESSAGES, RESPONSES, SECRETS, Api, Stage, crashes, data, pool_yaml
 from .test_ends import limited, overloaded
 from .upstream import Upstream
 
@@ -247,7 +247,7 @@ def test_e01_e02_a_conversation_moves_goes_on_and_comes_back(sealing: Stage, api
 def test_e01_the_account_of_a_conversation_has_used_up_its_quota(perform: Perform, stream: bool) -> None:
     """E01: what the issue is about: the quota ends in turn 2, B answers, turn 3 goes on with B; log, comment, journal
     and metrics count one move, and hold neither a seal nor a secret."""
-    stage = perform(routes="  default: [a, b]", extra="", extra_args=("--set", "pool_journal=journal.jsonl"))
+    stage = perform(routes="  default: [a, b]", settings={"pool_journal": "journal.jsonl"})
     alias = stage.alias()
     a, b = Responses("a"), Responses("b")
     quota = json_reply(
@@ -271,7 +271,14 @@ def test_e01_the_account_of_a_conversation_has_used_up_its_quota(perform: Perfor
     log = stage.proxy.log_text()
     assert log.count("the conversation moves from a") == 1
     assert "without 1 sealed part that it cannot read" in log
-    assert "sealed-by" not in log
+    journal = (stage.proxy.directory / "journal.jsonl").read_text()
+    noted = [json.loads(line) for line in journal.splitlines()]
+    assert [each.get("moved") for each in noted] == [None, {"from": "a", "to": "b"}, None]
+    assert [tried.get("left_out") for each in noted for tried in each["tried"]] == [None, None, 1, 1]
+    # Law 8: what was sealed is for the account alone, and a secret stands nowhere.
+    for written in (log, journal):
+        assert "sealed-by" not in written
+        assert not [name for name, secret in SECRETS.items() if secret in written]
     # E04: the state of A's turn did not reach B, and B's own came back to it.
     states = [seen.header("x-codex-turn-state") for seen in stage.seen(alias)]
     assert states == ["", "state-of-a", "", "state-of-b"]
