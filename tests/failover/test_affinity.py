@@ -7,7 +7,7 @@ import pytest
 from tests.support.decisions import OTHER, Clock, Stage, candidate, reply, route
 from understudy.failover.affinity import COUNTED_RETRY_SECONDS, RETRY_SECONDS, Rounds, Sessions, Spent
 from understudy.failover.steps import Attempt, Refuse, Wait
-from understudy.model.pool import Budget, Route, Strategy
+from understudy.model.pool import Affinity, Budget, Route, Strategy
 from understudy.model.suspension import key_of
 from understudy.model.verdict import Label, Scope, Then
 
@@ -75,7 +75,7 @@ def test_p02_a_count_goes_where_the_session_is() -> None:
 
 def test_p02_a_route_can_do_without() -> None:
     stage = Stage()
-    on = Route("gpt-5", route(A, B).choices, affinity=False)
+    on = Route("gpt-5", route(A, B).choices, affinity=Affinity.NONE)
     stage.answer(on, [BUSY, OK], session="s")
     stage.clock.now += 60
     assert stage.answer(on, [OK], session="s").sent == [A]
@@ -211,3 +211,19 @@ def test_sessions_of_no_time_are_none() -> None:
     lineup = stage.lineup(route(A, B))
     sessions.take_seat(lineup, "s", B)
     assert sessions.seat(lineup, "s") is None
+
+
+@pytest.mark.parametrize(
+    ("spent", "attempts", "wait"),
+    [
+        (Spent(), 6, 30.0),
+        (Spent(2, 0.0), 4, 30.0),
+        (Spent(0, 12.5), 6, 17.5),
+        (Spent(6, 30.0), 1, 0.0),
+        (Spent(9, 99.0), 1, 0.0),
+    ],
+)
+def test_w04_what_earlier_rounds_leave_of_a_budget(spent: Spent, attempts: int, wait: float) -> None:
+    """W04: what they used is taken off, one attempt is always possible, and no wait is negative."""
+    left = spent.left_of(Budget(attempts=6, wait=30.0))
+    assert (left.attempts, left.wait) == (attempts, wait)

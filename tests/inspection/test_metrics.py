@@ -14,23 +14,26 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.inspection.test_journal import Told
 from tests.support.decisions import Stage, candidate, reply, route, upstream
+from understudy.failover.steps import Attempt, Release
 from understudy.inspection import metrics, outlets
 from understudy.inspection.journal import FlowJournal
 from understudy.inspection.metrics import Metrics
 from understudy.inspection.outlets import Inspection
 from understudy.model.pool import Budget
 from understudy.model.verdict import Label
+from understudy.proxy.listener import Abandoned
 
 A, B = candidate("a", "m1"), candidate("b", "m1", upstream("other"))
 
 
 def samples(text: bytes) -> dict[str, float]:
-    """``name{label=value,...}`` to its value, without what only tells when counting began."""
+    """``name{label=value,...}`` to its value, without what only tells when counting began, and without empty labels,
+    which are none to Prometheus."""
     found = {}
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:
             if not sample.name.endswith("_created"):
-                labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+                labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()) if value)
                 found[f"{sample.name}{{{labels}}}"] = sample.value
     return found
 
@@ -66,6 +69,28 @@ def test_e01_moves_are_counted() -> None:
     stage.ledger.move("sealed a", "b")
     second = Told(stage, on, [reply(Label.OK)], **stage.sealed(on, "sealed a"))
     assert counted(stage, first, second)["understudy_moves_total{route=gpt-*}"] == 1
+
+
+def test_a05_a_hedge_is_an_attempt_of_its_own_kind() -> None:
+    """A05: the loser counts as hedged, not as a failure of a label, and earns no suspension; the call was replayed."""
+    stage = Stage()
+    told = Told(stage, route(A, B, pattern="gpt-*"), [], streamed=True)
+    stage.clock.now += 15
+    assert told.exchange.hedge(A, stage.now) == Attempt(2, B)
+    stage.clock.now += 1
+    number = told.exchange.accept(B)
+    [lost] = [each for each in told.exchange.outcomes if each.hedged]
+    told.journal.abandoned(Abandoned(told.flow, told.exchange, lost, Release(number), tflow.tflow(resp=True)))
+    told.journal.released(told.flow, told.exchange, number)
+    told.exchange.succeeded()
+    told.journal.finished(told.flow, told.exchange)
+    found = counted(stage, told)
+    assert found["understudy_attempts_total{credential=a,label=hedged}"] == 1
+    assert found["understudy_attempts_total{credential=b,label=ok}"] == 1
+    assert found["understudy_verdicts_total{label=hedged,mode=enforce}"] == 1
+    assert found["understudy_requests_total{answer=replayed,mode=enforce,route=gpt-*}"] == 1
+    assert found["understudy_replays_total{route=gpt-*}"] == 1
+    assert not [name for name in found if name.startswith("understudy_suspensions")]
 
 
 def test_what_is_counted() -> None:
@@ -220,3 +245,42 @@ def test_served_on_loopback(looked: Inspection) -> None:
             await get(port, "/metrics", "localhost")
 
     asyncio.run(play())
+
+
+def test_q03_tokens_are_counted_by_candidate() -> None:
+    """Q03, Q04: what tools got, what they did not, and replies of another model; names of tools' own choice are not."""
+    stage = Stage()
+    counting = Metrics(lambda: stage.suspensions)
+    usage = {"input": 100, "output": 30, "cached": 64}
+
+    def entry(number: int, credential: str, model: str, **more: object) -> dict[str, object]:
+        head = {"number": number, "credential": credential, "model": model, "label": "ok"}
+        return {**head, "usage": usage, **more}
+
+    def call(route: str, alias: str, *tried: dict[str, object]) -> None:
+        facts = {"route": route, "alias": alias, "tried": list(tried), "answer": len(tried), "released": 1.0}
+        counting(tflow.tflow(), facts)
+
+    call("gpt-5", "gpt-5", entry(1, "a", "gpt-5", lost=True), entry(2, "b", "gpt-5", served_model="x"))
+    call("gpt-*", "gpt-secret-name", entry(1, "a", "gpt-secret-name"))
+    call("gpt-*", "gpt-4", entry(1, "client~2", "big"))
+    text = counting.render()
+    found = samples(text)
+    assert found["understudy_lost_tokens_total{credential=a,kind=input,model=gpt-5}"] == 100
+    assert found["understudy_tokens_total{credential=b,kind=cached,model=gpt-5}"] == 64
+    assert found["understudy_tokens_total{credential=a,kind=output,model=*}"] == 30
+    assert found["understudy_tokens_total{credential=client,kind=output,model=big}"] == 30
+    assert found["understudy_another_model_total{credential=b}"] == 1
+    assert b"gpt-secret-name" not in text
+
+
+def test_q03_the_number_of_models_that_are_told_apart_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Q03, law 10: of more, one label stands for all."""
+    monkeypatch.setattr(metrics, "MOST_MODELS", 2)
+    counting = Metrics(list)
+    for name in ("m1", "m2", "m3", "m4"):
+        entry = {"number": 1, "credential": "a", "model": name, "label": "ok", "usage": {"input": 1}}
+        counting(tflow.tflow(), {"route": name, "alias": name, "tried": [entry], "answer": 1, "released": 1.0})
+    found = samples(counting.render())
+    assert found["understudy_tokens_total{credential=a,kind=input,model=*}"] == 2
+    assert "understudy_tokens_total{credential=a,kind=input,model=m3}" not in found

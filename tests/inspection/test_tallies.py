@@ -10,12 +10,26 @@ from mitmproxy.test import tflow
 
 from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
 from understudy.failover.exchange import Exchange
-from understudy.failover.steps import Attempt, Release
+from understudy.failover.steps import Attempt, Outcome, Release, Request
 from understudy.inspection import tallies as module
-from understudy.inspection.tallies import MOST_EXCHANGES, UNTRIED, CountingJournal, Tallies, Tally
+from understudy.inspection.tallies import (
+    MEASURED,
+    MOST_EXCHANGES,
+    QUIET,
+    STEP,
+    STEPS,
+    UNTRIED,
+    CountingJournal,
+    Lately,
+    Tallies,
+    Tally,
+)
+from understudy.model import Usage
 from understudy.model.pool import Budget, Candidate
 from understudy.model.verdict import Label
-from understudy.proxy.listener import Abandoned
+from understudy.proxy.listener import Abandoned, Measured
+from understudy.replies import FaultKind
+from understudy.suspensions import Answers
 
 A, B = candidate("a"), candidate("b", at=OTHER)
 ROUTE = route(A, B)
@@ -84,6 +98,25 @@ def test_e01_moves_are_counted(book: Book) -> None:
     assert (book.of(A).moves, book.of(B).moves) == (0, 1)
     [told] = book.tallies.exchanges()
     assert [(each.left_out, each.moved_from) for each in told.tried] == [(0, ""), (1, "a")]
+
+
+@pytest.mark.parametrize("winner", [A, B])
+def test_a05_who_was_given_up_for_a_faster_one(book: Book, winner: Candidate) -> None:
+    """A05: counted as hedged, told on the time line with what it cost; who won has answered."""
+    exchange, _ = book.stage.open(ROUTE, streamed=True)
+    book.stage.clock.now += 15
+    assert exchange.hedge(A, book.stage.now) == Attempt(2, B)
+    book.stage.clock.now += 1
+    number = exchange.accept(winner)
+    book.tallies.tried("f", exchange)
+    book.tallies.released("f", exchange, number)
+    loser = A if winner == B else B
+    assert (book.of(loser).failed, book.of(loser).answered) == ({"hedged": 1}, 0)
+    assert (book.of(winner).failed, book.of(winner).answered) == ({}, 1)
+    (told,) = book.tallies.exchanges()
+    assert (told.answer, [each.label for each in told.tried]) == (2, ["hedged", "ok"])
+    assert told.tried[0].credential == loser.credential.name
+    assert told.tried[0].evidence.startswith("given up after ")
 
 
 def test_the_time_line(book: Book) -> None:
@@ -231,3 +264,109 @@ def test_the_journal_tells_both(book: Book, caplog: pytest.LogCaptureFixture, mo
     journal.released(flow, exchange, 2)
     assert "an exchange cannot be counted: RuntimeError" in caplog.text
     assert "sk-secret" not in caplog.text
+
+
+def test_q05_the_last_hour_of_a_candidate(book: Book) -> None:
+    """Q05: answers and failures in steps of five minutes; what is older is not told."""
+    step = int(NOW // STEP)
+    book.call(Label.MODEL_UNSUPPORTED, Label.OK)
+    book.call(Label.OK)
+    lately = book.tallies.lately("b", "m1")
+    assert lately.since(step) == [[step, 2, 0]]
+    assert book.tallies.lately("a", "m1").since(step) == [[step, 0, 1]]
+    assert book.tallies.lately("nobody", "m1").since(step) == []
+    book.stage.clock.now += STEP
+    book.call(Label.OK)
+    assert len(book.tallies.lately("b", "m1").since(step + 1)) == 2
+    assert [each[0] for each in book.tallies.lately("b", "m1").since(step + STEPS)] == [step + 1]
+
+
+def test_q03_a_stream_that_ends_badly_is_no_answer_of_the_hour(book: Book) -> None:
+    """Q05: it is counted as a failure in its place."""
+    exchange = book.call(Label.OK)
+    outcome = exchange.failed_after_release(fault(FaultKind.CUT), book.stage.now)
+    assert outcome is not None
+    book.tallies.ended_badly("f", exchange, outcome)
+    [[_, answered, failed]] = book.tallies.lately("a", "m1").since(int(book.stage.now // STEP))
+    assert (answered, failed) == (0, 1)
+
+
+def measured(exchange: Exchange, usage: Usage | None, **more: object) -> Measured:
+    """What the released attempt took."""
+    return Measured(exchange.outcomes[-1].attempt, usage, **more)  # type: ignore[arg-type]
+
+
+def test_q05_the_speed_is_that_of_the_last_streams(book: Book) -> None:
+    """Q05: tokens over seconds, of all together; what came at once says nothing."""
+    for tokens, seconds in ((100, 2.0), (50, 1.0), (10, None)):
+        exchange = book.call(Label.OK)
+        book.tallies.measured(exchange, measured(exchange, Usage(1, tokens), seconds=seconds))
+    assert book.tallies.lately("a", "m1").speed == 50.0
+    other = Lately()
+    other.add_speed(100, 0.01)
+    assert other.speed is None
+    assert Lately().speed is None
+    for _ in range(MEASURED):
+        other.add_speed(20, 1.0)
+    assert len(other.speeds) == MEASURED
+    assert [other.speed] == [20.0]
+
+
+def test_q03_q04_what_a_reply_took_is_counted_for_its_candidate(book: Book) -> None:
+    """Q03, Q04: in the ledger, with the session; the other model is remembered by its name."""
+    exchange = book.call(Label.OK)
+    book.tallies.measured(exchange, measured(exchange, Usage(7, 3), served="m1-mini"))
+    book.tallies.measured(exchange, measured(exchange, Usage(2, 1), lost=True))
+    [(place, row)] = book.tallies.usage.today().items()
+    assert (place.credential, place.model, place.upstream) == ("a", "m1", "openai")
+    assert (row.calls, row.another, row.usage, row.lost_usage) == (1, 1, Usage(7, 3), Usage(2, 1))
+    assert book.tallies.lately("a", "m1").served == "m1-mini"
+
+
+def test_what_is_known_of_late_is_bounded(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 10: the candidate that was asked least recently is forgotten."""
+    monkeypatch.setattr(module, "MOST_CANDIDATES", 1)
+    book.call(Label.MODEL_UNSUPPORTED, Label.OK)
+    assert book.tallies.lately("a", "m1").steps == QUIET.steps
+    assert len(book.tallies.lately("b", "m1").steps) == 1
+
+
+class _Always:
+    """A drill that strikes A, as an exchange knows it."""
+
+    kind = said = "429"
+    asks = False
+
+    def __init__(self, stage: Stage) -> None:
+        self.learned, self.answers = stage.suspensions.learned, Answers()
+
+    def strikes(self, candidate: Candidate, *, generating: bool) -> bool:
+        return candidate == A
+
+    def broke(self, request: Request, outcome: Outcome) -> None:
+        """Nothing to note."""
+
+
+@pytest.mark.parametrize("label", [Label.RATE_LIMITED, Label.OK])
+def test_h12_what_a_drill_made_up_is_shown_and_not_counted(book: Book, label: Label) -> None:
+    """H12: neither as a failure nor as an answer, nor as one that broke off; what others said is counted."""
+    stage = book.stage
+    stage.suspensions.begin_drill()
+    exchange = stage.exchange(ROUTE)
+    exchange.drill = _Always(stage)
+    step = exchange.begin(stage.now)
+    while isinstance(step, Attempt):
+        step = exchange.judge(reply(label if step.candidate == A else Label.OK), stage.now)
+        if not isinstance(step, Release):
+            book.tallies.tried("f", exchange)
+    assert isinstance(step, Release)
+    book.tallies.released("f", exchange, step.attempt)
+    assert book.of(A) == UNTRIED
+    assert book.of(B).answered == (label is not Label.OK)
+    [told] = book.tallies.exchanges()
+    assert [each.drill for each in told.tried] == [True, False][: len(told.tried)]
+    if label is Label.OK:
+        broken = exchange.failed_after_release(fault(FaultKind.CUT), stage.now)
+        assert broken is not None
+        book.tallies.ended_badly("f", exchange, broken)
+        assert book.of(A) == UNTRIED

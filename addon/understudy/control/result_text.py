@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from understudy.control.drills import DrillResult, DrillView
 from understudy.control.learned import (
     LearnedDraft,
     LearnedForgotten,
@@ -17,9 +18,11 @@ from understudy.control.learned import (
 )
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
-from understudy.control.status import Entry, Explanation, Standing, State
+from understudy.control.status import Entry, Explanation, Standing, Standings, State
+from understudy.control.usage import Spent, UsageReport, UsageRow
 from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
+from understudy.limits import LimitView
 from understudy.model import Scope, counted
 from understudy.shared import SharingState
 from understudy.suspensions import Cause
@@ -30,16 +33,42 @@ def as_json(result: Result) -> str:
     return json.dumps(result, default=_fields)
 
 
+def overview_json(result: Overview, standings: Standings) -> str:
+    """As :func:`as_json`, for who looks again and again: candidates that have not changed are not written anew."""
+    routes = (
+        f'{_without(route, "lineups")}, "lineups": [{", ".join(_lineup(each, standings) for each in route.lineups)}]}}'
+        for route in result.routes
+    )
+    return f'{_without(result, "routes")}, "routes": [{", ".join(routes)}]}}'
+
+
+def _lineup(lineup: Explanation, standings: Standings) -> str:
+    candidates = ", ".join(standings.text(each, _dumped) for each in lineup.candidates)
+    return f'{_without(lineup, "candidates")}, "candidates": [{candidates}]}}'
+
+
+def _dumped(value: object) -> str:
+    return _ENCODER.encode(value)
+
+
+def _without(value: Any, member: str) -> str:
+    """A value as JSON without a member and without its last brace, so that the member can follow."""
+    return _dumped({name: each for name, each in _fields(value).items() if name != member})[:-1]
+
+
 def _fields(value: Any) -> dict[str, object]:
     """A value of ours; several times faster than ``asdict``, and there may be thousands."""
     return {name: getattr(value, name) for name in value.__slots__}
+
+
+_ENCODER = json.JSONEncoder(default=_fields)
 
 
 def as_lines(result: Result, prefix: str) -> list[str]:
     """The result as text. ``prefix``: what stands before a command here, ``pool.`` or ``understudy ``."""
     match result:
         case Overview():
-            return list(_overview(result))
+            return list(_overview(result, prefix))
         case Suspended():
             return _suspended(result, prefix)
         case Resumed():
@@ -50,6 +79,8 @@ def as_lines(result: Result, prefix: str) -> list[str]:
             counts = f"{counted(result.routes, 'route')} over {counted(result.credentials, 'credential')}"
             head = f"{result.pool}: {counts} are in use"
             return [head, *_out_of_use(result.out_of_use)]
+        case UsageReport():
+            return usage_lines(result)
         case LearnedList():
             return list(_learned(result))
         case LearnedShown():
@@ -58,6 +89,8 @@ def as_lines(result: Result, prefix: str) -> list[str]:
             return [f"forgotten: {_signature(each)}" for each in result.lessons] or ["nothing was known"]
         case LearnedDraft():
             return result.text.splitlines()
+        case DrillResult():
+            return list(_drill(result.drill, result.now, prefix)) if result.drill else ["no drill has run yet"]
         case Several(results=results):
             return [line for each in results for line in _one(each, prefix)]
 
@@ -66,7 +99,9 @@ def _one(result: Explanation | Pick, prefix: str) -> Sequence[str]:
     return list(_explanation(result, prefix)) if isinstance(result, Explanation) else _pick(result)
 
 
-def _overview(result: Overview) -> Iterator[str]:
+def _overview(result: Overview, prefix: str) -> Iterator[str]:
+    if result.drill is not None:
+        yield from _drill(result.drill, result.now, prefix)
     for entry in result.entries:
         yield f"{_name(entry)}: {_held(entry, result.now)}"
     if result.more:
@@ -78,6 +113,17 @@ def _overview(result: Overview) -> Iterator[str]:
         yield _opinions(result.learned.opinions)
     if result.shared is not None:
         yield _shared(result.shared, result.now)
+
+
+def _drill(drill: DrillView, now: float, prefix: str) -> Iterator[str]:
+    began = f"begun {clock_time(drill.began, now)} by {drill.who}"
+    if drill.is_running:
+        yield f"drill: {drill.name} ({drill.meaning}), for another {duration(drill.seconds)}, {began}"
+    else:
+        yield f"the drill is over: {drill.name} ({drill.meaning}), {began}, lasted {drill.lasted}"
+    yield from (f"   {line}" for line in drill.summary.lines())
+    if drill.is_running:
+        yield f"   `{prefix}drill` shows how it goes, `{prefix}drill stop` ends it"
 
 
 def _shared(state: SharingState, now: float) -> str:
@@ -93,7 +139,8 @@ def _out_of_use(lost: Sequence[OutOfUse]) -> Iterator[str]:
 
 
 def _name(entry: Entry) -> str:
-    return " ".join(filter(None, (entry.scope, entry.name, entry.model)))
+    drill = "(drill)" if entry.drill else ""
+    return " ".join(filter(None, (entry.scope, entry.name, entry.model, drill)))
 
 
 def _held(entry: Entry, now: float) -> str:
@@ -158,7 +205,7 @@ def _lesson(each: Learnt, now: float, prefix: str) -> Iterator[str]:
     match each.cause:
         case Cause.CANDIDATE:
             yield f"   {each.witness} answered the same request: it is the candidate's own fault"
-            yield "   a reply like this leads to the next candidate; when that one answers, the first is out for 30s"
+            yield "   a reply like this leads to the next candidate; if that answers, the first is suspended for 30s"
         case Cause.REQUEST:
             yield f"   {each.witness} refused the same request too: it is the request's fault"
             yield "   a reply like this goes to the tool at once, and suspends nothing"
@@ -190,8 +237,93 @@ def _standing(each: Standing, now: float, prefix: str) -> Iterator[str]:
         whose = "" if entry.scope is Scope.CANDIDATE else f"{entry.scope} {entry.name}: "
         yield f"   {whose}{_held(entry, now)}"
         yield f"   cleared by {_cleared(entry, prefix)}"
+    yield from (f"   {_limit(limit)}" for limit in each.limits)
+    if each.under_way or each.queued or each.concurrency:
+        most = f" of {each.concurrency} at a time" if each.concurrency else ""
+        yield f"   {counted(each.under_way, 'call')} under way{most}, {each.queued} waiting"
     if each.tally.answered or each.tally.failed:
         yield f"   {_counted(each.tally, now)}"
+    if told := ", ".join(_lately(each)):
+        yield f"   {told}"
+    if each.served:
+        yield f"   its replies name another model than was sent: {each.served}"
+
+
+def _lately(each: Standing) -> Iterator[str]:
+    """``first event after 0.8s (95 %: 2.1s), 54 tokens/s, 2 failed in the last hour, today 1,200 tokens in, 300 out``,
+    in pieces."""
+    if each.pace is not None:
+        yield f"first event after {each.pace.median:.1f}s (95 %: {each.pace.p95:.1f}s)"
+    if each.speed is not None:
+        yield f"{each.speed:.0f} tokens/s"
+    if each.failed_hour:
+        yield f"{each.failed_hour} failed in the last hour"
+    if each.today is not None and (each.today.input or each.today.output):
+        yield f"today {each.today.input:,} tokens in, {each.today.output:,} out"
+
+
+COLUMNS = ("calls", "input", "cached", "output", "reasoning", "cost")
+
+
+def usage_lines(result: UsageReport) -> list[str]:
+    """A table, with what its numbers leave out below."""
+    since = f"since {result.since}" if result.since else "of all days that are kept"
+    if not result.rows:
+        return [f"no tokens were counted {since}"]
+    named = [(_row_name(row, result), row.spent) for row in result.rows]
+    if len(named) > 1:
+        named.append(("total", result.total))
+    priced = result.total.cost is not None
+    columns = COLUMNS if priced else COLUMNS[:-1]
+    cells = [[_cell(spent, column) for column in columns] for _, spent in named]
+    width = max(len(name) for name, _ in named)
+    widths = [max(len(column), *(len(row[at]) for row in cells)) for at, column in enumerate(columns)]
+    head = "  ".join(column.rjust(wide) for column, wide in zip(columns, widths, strict=True))
+    lines = [f"tokens {since}, by {' and '.join(result.by)}", f"{'':<{width}}  {head}"]
+    for (name, _), row in zip(named, cells, strict=True):
+        lines.append(f"{name:<{width}}  {'  '.join(cell.rjust(wide) for cell, wide in zip(row, widths, strict=True))}")
+    if result.more:
+        lines.append(f"and {result.more} more")
+    return [*lines, *_left_out(result.total)]
+
+
+def _left_out(total: Spent) -> Iterator[str]:
+    if total.lost:
+        cost = f", cost {total.lost_cost:,.4f}" if total.lost_cost is not None else ""
+        what = f"{total.lost_input:,} in, {total.lost_output:,} out{cost}"
+        replies = "1 reply" if total.lost == 1 else f"{total.lost} replies"
+        yield f"not in it: {replies} that no tool got (replays, hedges): {what}"
+    if total.unstated:
+        why = "a chat stream does so only if the tool asks for it"
+        yield f"{counted(total.unstated, 'call')} counted no tokens: {why}"
+    if total.another:
+        yield f"{counted(total.another, 'call')} named another model than was sent"
+    if total.cost is not None and total.unpriced:
+        yield f"{counted(total.unpriced, 'call')} without a price: `prices` of the upstream does not name the model"
+
+
+def _row_name(row: UsageRow, result: UsageReport) -> str:
+    if row.session:
+        return f"{row.session} {clock_time(row.last, result.now)}"
+    return " ".join(filter(None, (row.day, row.credential, row.model))) or "all"
+
+
+def _cell(spent: Spent, column: str) -> str:
+    value = getattr(spent, column)
+    if value is None:
+        return "-"
+    return f"{value:,.4f}" if column == "cost" else f"{value:,}"
+
+
+def _limit(limit: LimitView) -> str:
+    """``5h: 37% left, resets in 2h10m; used up in about 12m, resets in 2h10m``."""
+    left = f"{limit.left * 100:.0f}% left" if limit.left is not None else f"{limit.remaining or 0:g} left"
+    if limit.limit is not None and limit.remaining is not None:
+        left += f" ({limit.remaining:g} of {limit.limit:g})"
+    reset = f", resets in {duration(limit.seconds)}" if limit.seconds is not None else ""
+    whose = f" of the {limit.whose}" if limit.whose != "family" else f" of all {limit.family} models"
+    forecast = f"; used up in about {duration(limit.empty_in)}" if limit.empty_in is not None else ""
+    return f"{limit.name}{whose}: {left}{reset}{forecast}"
 
 
 def _counted(tally: Tally, now: float) -> str:
@@ -237,7 +369,7 @@ def _probed(result: Probed) -> Iterator[str]:
     for entry in result.entries:
         yield f"{_name(entry)} will be probed by the next request; it was suspended: {entry.reason}"
     if not result.entries:
-        yield f"{result.target} is not suspended: requests ask it anyway"
+        yield f"{result.target} is not suspended: calls go to it already"
 
 
 def _pick(result: Pick) -> list[str]:

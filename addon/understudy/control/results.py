@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from understudy.control.drills import DrillResult
 from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.status import Entry, Explanation
+from understudy.control.usage import UsageReport
 
 
 class Outcome(StrEnum):
@@ -77,4 +79,5 @@ class Several[T]:
     results: tuple[T, ...]
 
 
-type Result = Overview | Several[Explanation] | Several[Pick] | Suspended | Resumed | Probed | Reloaded | LearnedResult
+type Changed = Suspended | Resumed | Probed | Reloaded | DrillResult
+type Result = Overview | Several[Explanation] | Several[Pick] | Changed | LearnedResult | UsageReport

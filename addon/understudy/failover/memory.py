@@ -18,7 +18,7 @@ from understudy.failover.default_actions import DEFAULTS, Next
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import own_name
 from understudy.failover.ledger import Ledger
-from understudy.model import Candidate, Label, Pool, Route
+from understudy.model import Affinity, Candidate, Label, Pool, Route
 from understudy.requests import Conversation, Recognised, sealed
 from understudy.requests.conversation import STATE_HEADERS
 from understudy.requests.sealed import state_name
@@ -29,13 +29,14 @@ UPLOAD_REPLY = 64 * 1024
 """Bytes of the reply to an upload that are read for the name of the file."""
 REFUSAL_LIMIT = 64 * 1024
 """Bytes of a refusal's body; a longer one is not kept."""
+_HASHED = 1024 * 1024
 REFUSALS = 256
 """How many refusals of a model are kept, one an alias."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A real refusal of a model as the tool got it, decoded, for those who ask while nobody can be asked (F17)."""
+    """A real refusal of a model as the tool got it, decoded, for calls while no candidate can be asked (F17)."""
 
     status: int
     content_type: str
@@ -52,10 +53,20 @@ class Plan:
     conversation: Conversation
     owner: str = ""
     """The credential that alone knows what the call refers to, "" when any may serve it; TOOL: the tool's own (P04)."""
+    user: str = ""
+    """The user of the proxy that the call is from, "" where no name was checked. The route is as it is for that one."""
     bond: str = ""
-    """What that is, in words; "" without an owner."""
+    """What binds the call to its owner, in words; "" without one."""
     shape: sealed.Shape | None = None
     """The shape of a body that may have sealed parts; None: it has none."""
+
+    @property
+    def session(self) -> str:
+        """What stays with one candidate (P02), "" for nothing. Two users have no session in common."""
+        if not self.user:
+            return self.conversation.session
+        session = "" if self.route.affinity is Affinity.USER else self.conversation.session
+        return f"{self.user}\0{session}" if session or self.route.affinity is Affinity.USER else ""
 
 
 class Memory:
@@ -134,7 +145,7 @@ class Memory:
             self.refusals[_asked_for(exchange)] = refusal
 
     def last_refusal(self, exchange: Exchange) -> Refusal | None:
-        """The last refusal that somebody got who asked for the same."""
+        """The last refusal that a call for the same alias got."""
         return self.refusals.get(_asked_for(exchange))
 
 
@@ -159,7 +170,9 @@ def _asked_for(exchange: Exchange) -> tuple[str, str, str]:
 
 def _fingerprint(plan: Plan, body: bytes) -> bytes:
     """What is the same in a request and the tool's own retries of it, and hardly ever in two others."""
-    found = blake2b(body, digest_size=16)
-    for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias):
+    # Of a large body its ends, which hold what the tool has added last: hashing all of it takes its time.
+    ends = body if len(body) <= 2 * _HASHED else body[:_HASHED] + b"%d" % len(body) + body[-_HASHED:]
+    found = blake2b(ends, digest_size=16)
+    for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias, plan.user):
         found.update(b"\0" + part.encode("utf-8", "surrogatepass"))
     return found.digest()

@@ -15,11 +15,12 @@ from weakref import WeakKeyDictionary
 from mitmproxy import http
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.failover import Exchange, Lineup, Outcome, Request
+from understudy.failover import Exchange, Lineup, Outcome, Request, own_name
 from understudy.inspection.journal import FlowJournal
+from understudy.inspection.usage import Place, UsageLedger
 from understudy.model import Label, printable
 from understudy.proxy import exchange_facts as known
-from understudy.proxy.listener import Abandoned
+from understudy.proxy.listener import Abandoned, Measured
 
 MOST_CANDIDATES = 2000
 """How many candidates are counted; the one that was asked least recently is forgotten."""
@@ -27,6 +28,14 @@ MOST_EXCHANGES = 200
 """How many exchanges are on the time line."""
 MOST_ATTEMPTS = 20
 """How many attempts of one exchange are told; of more, their number."""
+STEP = 300.0
+"""Seconds that are counted together in what a candidate did of late."""
+STEPS = 12
+"""Steps that are told: an hour."""
+MEASURED = 50
+"""Streams of a candidate by which its speed is told."""
+LEAST_SECONDS = 0.1
+"""A speed is told of what took so long together: what came at once says nothing about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +59,63 @@ class Tally:
 UNTRIED = Tally()
 
 
+@dataclass(slots=True)
+class Lately:
+    """What a candidate did in the last hour, and how fast it was.
+
+    ``steps``: [number, answered, failed] of each step of five minutes in which anything was; the number is that of the
+    step since the beginning of Unix time. ``made`` and ``took``: tokens and seconds of all ``speeds``. ``served``: the
+    model that a reply named last, where that was another one than was sent.
+    """
+
+    steps: deque[list[int]] = field(default_factory=lambda: deque(maxlen=STEPS + 1))
+    speeds: deque[tuple[int, float]] = field(default_factory=deque)
+    made: int = 0
+    took: float = 0.0
+    served: str = ""
+    changes: int = 0
+    """Differs when anything was counted for the candidate."""
+
+    def count(self, step: int, *, failed: bool) -> None:
+        """An attempt was judged in this step."""
+        if not self.steps or self.steps[-1][0] != step:
+            self.steps.append([step, 0, 0])
+        self.steps[-1][1 + failed] += 1
+
+    def take_back(self) -> None:
+        """The last answer was none after all."""
+        if self.steps and self.steps[-1][1]:
+            self.steps[-1][1] -= 1
+
+    def since(self, step: int) -> list[list[int]]:
+        """The steps of the hour that ends with this one, the earliest first."""
+        return [each for each in self.steps if step - STEPS < each[0] <= step]
+
+    def add_speed(self, tokens: int, seconds: float) -> None:
+        """A stream has made so many tokens of output in so many seconds."""
+        self.speeds.append((tokens, seconds))
+        self.made, self.took = self.made + tokens, self.took + seconds
+        if len(self.speeds) > MEASURED:
+            tokens, seconds = self.speeds.popleft()
+            self.made, self.took = self.made - tokens, self.took - seconds
+
+    @property
+    def speed(self) -> float | None:
+        """Tokens of output per second over the last streams, None where that cannot be told."""
+        return round(self.made / self.took, 1) if self.took >= LEAST_SECONDS else None
+
+
+QUIET = Lately()
+"""Of a candidate that has done nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tried:
     """An attempt of an exchange. ``after``: seconds from the start of the exchange; ``seconds``: until its verdict.
 
     ``opinion``: a second opinion on another attempt's reply; ``compared``: what became of its own, see ``Compared``.
     ``left_out``: how many sealed parts it went without; ``moved_from``: the account that the conversation came from.
+    ``drill``: a drill made up, or spoilt, what came back.
     """
 
     number: int
@@ -74,6 +134,7 @@ class Tried:
     compared: str = ""
     left_out: int = 0
     moved_from: str = ""
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +173,7 @@ class Told:
 
 @dataclass(slots=True)
 class _Noted:
-    """What a call leaves behind; told only when somebody looks, for every call has to pay for what is noted."""
+    """What a call leaves behind; told only when it is looked at, for every call has to pay for what is noted."""
 
     flow: str
     started: float
@@ -166,6 +227,7 @@ class _Noted:
             outcome.compared.value if outcome.compared is not None else "",
             attempt.left_out,
             self.request.moved_from(attempt),
+            attempt.drilled,
         )
 
 
@@ -175,7 +237,9 @@ class Tallies:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.version = 0
+        self.usage = UsageLedger(clock)
         self._tallies: dict[tuple[str, str], Tally] = {}
+        self._lately: dict[tuple[str, str], Lately] = {}
         self._exchanges: deque[_Noted] = deque(maxlen=MOST_EXCHANGES)
         self._known: WeakKeyDictionary[Exchange, _Noted] = WeakKeyDictionary()
 
@@ -184,6 +248,10 @@ class Tallies:
     def of(self, credential: str, model: str) -> Tally:
         """What a candidate has done; ``model`` is the upstream model."""
         return self._tallies.get((credential, model), UNTRIED)
+
+    def lately(self, credential: str, model: str) -> Lately:
+        """What a candidate did of late."""
+        return self._lately.get((credential, model), QUIET)
 
     def exchanges(self) -> tuple[Told, ...]:
         """The last exchanges, the latest first."""
@@ -196,7 +264,7 @@ class Tallies:
         return self.version, self._look()
 
     def _look(self) -> int:
-        """Note whose tools went away, which nobody tells; returns how many exchanges are still under way."""
+        """Note whose tools went away, of which there is no event; returns how many exchanges are under way."""
         count = 0
         for exchange, noted in list(self._known.items()):
             noted.under_way = noted.under_way and exchange.is_under_way
@@ -219,12 +287,27 @@ class Tallies:
         """A released stream ended in an error: its candidate has not answered after all."""
         noted = self._catch_up(flow, exchange)
         noted.ended = outcome.verdict.label.value
-        if exchange.request.generating:
+        if exchange.request.generating and not outcome.attempt.drilled:
             candidate = outcome.attempt.candidate
             key = (candidate.credential.name, candidate.model)
             tally = self._tallies.get(key, UNTRIED)
             self._tallies[key] = replace(tally, answered=max(0, tally.answered - 1))
+            self._late(key).take_back()
             self._count(outcome, exchange.request)
+
+    def measured(self, exchange: Exchange, measured: Measured) -> None:
+        """What a reply took (Q03), who made it (Q04), and how fast (Q05)."""
+        self.version += 1
+        candidate, usage = measured.attempt.candidate, measured.usage
+        name, model = candidate.credential.name, printable(candidate.model)
+        place = Place(own_name(name), model, candidate.upstream.name)
+        session, another = exchange.request.session, bool(measured.served)
+        self.usage.add(place, session, usage, another=another, lost=measured.lost)
+        lately = self._late((name, candidate.model))
+        if measured.seconds is not None and usage is not None and usage.output:
+            lately.add_speed(usage.output, measured.seconds)
+        if another:
+            lately.served = measured.served
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -242,7 +325,7 @@ class Tallies:
         # The next attempt, if there is one, began when the last one was judged.
         judged = min(now, exchange.attempt.begun) if exchange.attempt is not None else now
         for outcome in outcomes[len(noted.judged) + noted.more :]:
-            if exchange.request.generating:
+            if exchange.request.generating and not outcome.attempt.drilled:
                 self._count(outcome, exchange.request)
             if len(noted.judged) < MOST_ATTEMPTS:
                 # Only the latest one has just been judged; what came before it was never sent.
@@ -265,8 +348,17 @@ class Tallies:
         if outcome.attempt.opinion and (outcome.status > 0 or outcome.fault is not None):
             tally = replace(tally, opinions=tally.opinions + 1)
         self._tallies[key] = tally
+        self._late(key).count(int(now // STEP), failed=label is not Label.OK)
         if len(self._tallies) > MOST_CANDIDATES:
             del self._tallies[next(iter(self._tallies))]
+
+    def _late(self, key: tuple[str, str]) -> Lately:
+        found = self._lately.pop(key, None) or Lately()
+        found.changes += 1
+        self._lately[key] = found  # the latest last
+        if len(self._lately) > MOST_CANDIDATES:
+            del self._lately[next(iter(self._lately))]
+        return found
 
 
 def _span(start: float, end: float) -> float:
@@ -299,6 +391,11 @@ class CountingJournal(FlowJournal):
     def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:
         super().ended_badly(flow, exchange, outcome)
         self._count(lambda: self.tallies.ended_badly(flow.id, exchange, outcome))
+
+    @override
+    def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
+        super().measured(flow, exchange, measured)
+        self._count(lambda: self.tallies.measured(exchange, measured))
 
     @staticmethod
     def _count(tell: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ file, a clock or a socket, and decides nothing. Start with ``pool``.
 """
 
 from understudy.model.pool import (
+    Affinity,
     Budget,
     Candidate,
     Choice,
@@ -21,6 +22,7 @@ from understudy.model.pool import (
     Store,
     Strategy,
     Upstream,
+    WebSocket,
     WhenSealed,
     counted,
     host_regex,
@@ -30,13 +32,16 @@ from understudy.model.pool import (
 )
 from understudy.model.secret import SecretError, SecretMissingError, SigningSource, Source, fingerprint
 from understudy.model.suspension import BY_HAND, Key, Suspension, key_of, keys_of
+from understudy.model.usage import NO_TOKENS, Price, Usage
 from understudy.model.verdict import AS_USUAL, ASKED, OPEN_MARK, Label, Scope, Then, Verdict
 
 __all__ = [
     "ASKED",
     "AS_USUAL",
     "BY_HAND",
+    "NO_TOKENS",
     "OPEN_MARK",
+    "Affinity",
     "Budget",
     "Candidate",
     "Choice",
@@ -48,6 +53,7 @@ __all__ = [
     "Mode",
     "Override",
     "Pool",
+    "Price",
     "Relatives",
     "Route",
     "Scope",
@@ -61,7 +67,9 @@ __all__ = [
     "Suspension",
     "Then",
     "Upstream",
+    "Usage",
     "Verdict",
+    "WebSocket",
     "WhenSealed",
     "counted",
     "fingerprint",

@@ -1,7 +1,7 @@
 """One attempt: the tool's request on its way to one candidate, and the reply as far as it is held.
 
 An attempt is a layer of its own beside the tool's stream, under a stream id of its own towards the upstream: mitmproxy
-hands it its events, and what it waits for holds up nobody else. So a stream can have several at a time, late events of
+hands it its events, and what it waits for holds up no other. So a stream can have several at a time, late events of
 one that was given up go nowhere, and HTTP/2 never reuses a closed stream. An attempt owns its secret, its connection,
 its time-outs and its reply. It decides nothing: it tells the stream that there is something to decide, in one of the
 events below, and only once.
@@ -47,11 +47,12 @@ from understudy.config.secrets import CommandSecret
 from understudy.failover import Attempt
 from understudy.model import Label, SecretError, SigningSource
 from understudy.proxy.attempt_flow import attempt_flow
-from understudy.proxy.listener import Fetch, UnderstudySecretHook
+from understudy.proxy.engine import is_large
+from understudy.proxy.listener import Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
 from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, cause_of
-from understudy.replies import Fault, FaultKind, Held, Hold, Secret
+from understudy.replies import Fault, FaultKind, Held, Hold, Secret, Statement
 from understudy.requests import rewrite
 
 PIECE = 16 * 1024
@@ -104,7 +105,7 @@ class Silent(AttemptEvent):
 
 @dataclass
 class Halted(AttemptEvent):
-    """Somebody has killed the flow while the attempt was on its way to a connection."""
+    """The flow was killed while the attempt was on its way to a connection."""
 
 
 @dataclass
@@ -135,11 +136,15 @@ class AttemptLayer(Layer):
         self.sent_at = 0.0
         self.taken_out = 0
         """How many sealed parts it goes without."""
+        self.spoke_at = 0.0
+        """When the first event of its reply came, 0 before."""
         self.is_on_the_wire = False
         """Whether the upstream has the request and has not ended its reply."""
         self.is_over = False
         """Whether nothing more is wanted of it: concluded, given up, or handed over to the stream."""
         self.hold: Hold | None = None
+        self.statement: Statement | None = None
+        """What a plain reply said of itself when it was judged."""
         self._held: list[events.Event] = []
         self._pieces = bytearray()  # what came last of the body
         self.timeout = Timeout(parent, self, call.engine.clock)
@@ -225,7 +230,16 @@ class AttemptLayer(Layer):
             call.engine.gate.learn(self.secret.name, self.secret.value, *self.secret.more)
             # Before it is used: an error may repeat it.
             call.secrets.append((candidate, self.secret))
-            self.sent = request = self.request_with(self.secret)
+            if is_large(call.flow.request):
+                secret = self.secret
+                aside = Aside(lambda: self.request_with(secret))
+                yield UnderstudyAsideHook(aside)
+                if (yield from self.halted()):
+                    return
+                request = aside.result()
+            else:
+                request = self.request_with(self.secret)
+            self.sent = request
         except ValueError as problem:
             label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
             if isinstance(problem, SecretError):
@@ -235,6 +249,11 @@ class AttemptLayer(Layer):
             return
         request.timestamp_start = time.time()
         self.hold = Hold(call.plan.recognised, call.plan.call, candidate, self.secret, call.plan.route.hold)
+        yield from self.reach(request)
+
+    def reach(self, request: http.Request) -> CommandGenerator[None]:
+        """Connect, and send the request, secret included."""
+        call, candidate = self.call, self.step.candidate
         via = call.flow.server_conn.via
         reached = yield from Connecting(self.parent, self, call.engine, candidate.upstream, via).run()
         if (yield from self.halted()):
@@ -277,7 +296,7 @@ class AttemptLayer(Layer):
         if rejected and value == rejected:
             raise SecretError(f"{source} printed the same secret again, which was rejected")
         if isinstance(source, CommandSecret) and call.now() >= call.exchange.deadline:
-            raise SecretError(f"{source} took all the time there was")
+            raise SecretError(f"{source} did not end in time")
         if isinstance(source, CommandSecret) and call.engine.identities.saw(candidate.credential.name, value):
             call.exchange.renewed()
         others = source.others() if isinstance(source, SigningSource) else ()
@@ -347,6 +366,9 @@ class AttemptLayer(Layer):
                 yield from self.failed(FaultKind.CLOSED, f"invalid response headers: {error}")
                 return
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
+        if self.call.exchange.request.generating:
+            call, mask = self.call, self.hold.secret.mask
+            call.engine.suspensions.limits.hear(self.step.candidate, headers, call.exchange.request.ahead, mask)
         held = self.hold.start(response.status_code, headers)
         if held is Held.MORE:
             yield from self.watch()
@@ -362,7 +384,8 @@ class AttemptLayer(Layer):
             before = self.hold.steps
             held = self.hold.data(event.data)
             if before == 0 < self.hold.steps and self.hold.success:
-                self.call.exchange.spoke(self.step.candidate, self.call.now() - self.sent_at)
+                self.spoke_at = self.call.now()
+                self.call.exchange.spoke(self.step.candidate, self.spoke_at - self.sent_at)
             # Comments, pings and white space say nothing: they do not keep the time from running.
             if held is Held.MORE and self.hold.steps > before and (self.hold.is_held_whole or before == 0):
                 yield from self.watch()
@@ -408,7 +431,7 @@ class AttemptLayer(Layer):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing has come yet that shows that somebody is at work: no event, or no byte of another body."""
+        """Whether nothing has come yet that shows that a model is at work: no event, or no byte of another body."""
         if self.state == self.state_wait_for_headers:
             return True
         return (
@@ -416,7 +439,7 @@ class AttemptLayer(Layer):
         )
 
     def watch(self, at_least: float = 0.0) -> CommandGenerator[None]:
-        """Be told when somebody has to look after the attempt, not before so many seconds."""
+        """Be told when the attempt has to be looked after, not before so many seconds."""
         self.timeout.stop()
         now = self.call.now()
         left = self.patience() if self.state == self.state_hold_body else math.inf
@@ -516,7 +539,7 @@ class AttemptLayer(Layer):
         self.timeout.let_go()
 
     def record(self, fault: Fault | None) -> http.HTTPFlow | None:
-        """The attempt as a flow of its own, without its secret; None when nobody wants to see it."""
+        """The attempt as a flow of its own, without its secret; None when attempt flows are off."""
         if self.sent is None or self.hold is None or not self.call.engine.attempt_flows:
             return None
         head = self.head.response if self.head is not None else None

@@ -14,10 +14,12 @@ from typing import Any
 from understudy.codec.steady_clock import ahead_of
 from understudy.failover import LISTED, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
-from understudy.model import Candidate, Scope, Suspension, printable
+from understudy.model import Candidate, Scope, Suspension, Usage, printable
 
 KEY = "understudy"
 """Where it stands in a flow's metadata."""
+USAGE_KINDS = ("input", "output", "cached", "written", "reasoning")
+"""The kinds of tokens, as they are called wherever they are told."""
 NOTED_WAITS = 50
 """More waits than this no exchange should have; they are not listed."""
 
@@ -35,6 +37,8 @@ def begin(exchange: Exchange, plan: Plan, now: float) -> Facts:
         "attempts": 0,
         "tried": [],
     }
+    if exchange.drill is not None:
+        facts["drill"] = True
     if found := skipped(exchange):
         facts["skipped"] = found
     if exchange.request.bound_by:
@@ -55,7 +59,7 @@ def observe(plan: Plan, shadow: Exchange | None, now: float) -> Facts:
 
 def _asked(plan: Plan, now: float) -> Facts:
     """What a call asks for, under an id of its own."""
-    return {
+    facts: Facts = {
         "exchange": os.urandom(6).hex(),
         "time": round(now, 3),
         "route": plan.route.pattern,
@@ -65,13 +69,16 @@ def _asked(plan: Plan, now: float) -> Facts:
         "streamed": plan.call.streamed,
         "mode": plan.route.mode.value,
     }
+    if plan.user:
+        facts["user"] = printable(plan.user)
+    return facts
 
 
 def skipped(exchange: Exchange) -> list[Facts]:
     """The candidates that are not picked as things stand, each with the reason."""
     lineup, request = exchange.lineup, exchange.request
     restricted = request.blocked or request.barred or request.bound_to
-    if not restricted and lineup.available() == lineup.everyone:
+    if not restricted and lineup.available() == lineup.everyone and not lineup.closed:
         return []  # the common case: nothing is out of rotation
     now = exchange.selector.suspensions.clock()
     found: list[Facts] = []
@@ -87,6 +94,10 @@ def skipped(exchange: Exchange) -> list[Facts]:
         if why:
             name = {"credential": member.credential.name, "model": printable(member.model)}
             found.append({**name, "why": why, "brief": brief, "place": place(exchange, member)})
+    # Behind all others: a call that the first of those answers that are for its user has passed no candidate over.
+    for number, member in enumerate(lineup.closed[: LISTED - len(found)], 1):
+        name, why = {"credential": member.credential.name, "model": printable(member.model)}, request.not_theirs
+        found.append({**name, "why": why, "brief": why, "place": len(lineup.members) + number})
     return found
 
 
@@ -128,6 +139,8 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
         found["open"] = True
     if attempt.opinion:
         found["second_opinion"] = True
+    if attempt.drilled and exchange.drill is not None:
+        found["drill"] = exchange.drill.kind
     if outcome.compared is not None:
         found["compared"] = outcome.compared.value
         if outcome.signature:
@@ -150,6 +163,25 @@ def catch_up(facts: Facts, exchange: Exchange) -> None:
     known = facts["tried"]
     known += [tried(exchange, outcome) for outcome in exchange.outcomes[len(known) :]]
     facts["attempts"] = len(known)
+
+
+def counts_of(usage: Usage) -> Facts:
+    """The tokens by kind, without those of which there are none."""
+    return {kind: count for kind in USAGE_KINDS if (count := getattr(usage, kind))}
+
+
+def measure(facts: Facts, number: int, usage: Usage | None, served: str, *, lost: bool) -> None:
+    """Add what the reply to an attempt took to what is known of it; see :class:`Measured`."""
+    tried = facts["tried"]
+    if number > len(tried):
+        return  # the tool went away before it had a verdict
+    entry = tried[number - 1]
+    if usage is not None:
+        entry["usage"] = counts_of(usage)
+    if served:
+        entry["served_model"] = served
+    if lost:
+        entry["lost"] = True
 
 
 def of(metadata: Mapping[Any, Any]) -> Facts | None:

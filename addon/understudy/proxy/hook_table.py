@@ -10,7 +10,7 @@ What makes the table stale is looked at before each hook: the addons that were a
 so scripts), and a handler, or nested addons, set on an instance or in a script's module. A handler that is put on a
 *class* is found within :data:`LONGEST` seconds. A handler is looked up on its addon at each call, never kept.
 
-A hook of a client connection whose handlers are all plain functions, and whose flow nobody intercepts, is completed
+A hook of a client connection whose handlers are all plain functions, and whose flow is not intercepted, is completed
 where the layer asked for it; the rest of one that has to wait goes to a task, as mitmproxy does with all of them.
 """
 

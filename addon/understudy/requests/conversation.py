@@ -4,7 +4,7 @@ A session id keeps a conversation with one candidate (P02); a *bond* is the name
 and that the request cannot do without: a stored response, an uploaded file (P04); a *part* is sealed for one account,
 and can be left out (``sealed``). All of it is read from the bytes with a few searches, because every request pays for
 them. A quotation of such a member inside a text cannot be taken for it: there its quotes are escaped. What is read here
-stays in memory; of an id its beginning is shown where it binds a call.
+stays in memory; of an id its beginning is shown where it binds a call, and of a session that a drill has moved.
 
 Sources: OpenAI's API reference ("Create a model response": ``previous_response_id``, ``prompt_cache_key``), Google's
 "Files API" and "Context caching", Codex's source (``x-codex-turn-state``), and what the tools were seen to send.
@@ -88,6 +88,11 @@ def _session_in(body: bytes) -> bytes:
         if match and (member != b'"user_id"' or b"session" in match[1]):
             return match[1]
     return b""
+
+
+def short_session(session: str) -> str:
+    """The session that an id stands for, as :class:`Conversation` has it."""
+    return _short(session.strip().encode("latin-1", "replace"))
 
 
 def _short(session: bytes) -> str:

@@ -5,7 +5,7 @@ Laws of this module:
 - the owner's folders before the shipped one; in a folder, a vendor's rules before `general`, these before `fallback`;
 - among these, no two labels for one reply: a rule names the rules that veto it (`unless: {rule: ...}`). Where two that
   do not know each other speak all the same, the one that does less harm does, and `understudy rules test` fails;
-- a 2xx is judged by its structure: words in it prove nothing;
+- a 2xx is judged by its structure: words in it prove nothing. Only the model that it names may be minded by a rule;
 - a verdict is certain where words made it, open where only a status or a type did, or nothing;
 - what nothing recognises is `unknown`, which suspends nothing; a draft never acts.
 """
@@ -27,7 +27,7 @@ __all__ = ["OWN_HOPE", "OWN_MARK", "Rule", "Ruleset", "Speaker", "Status"]
 
 
 OWN_MARK = "x-understudy"
-"""The header on every answer that an understudy gives itself, so that nobody takes it for an upstream's failure."""
+"""The header on every answer that an understudy gives itself, so that no proxy takes it for an upstream's failure."""
 OWN_HOPE = 2
 """Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
 FAULT_RULES = {
@@ -45,7 +45,7 @@ NO_ANSWER = "builtin/no_answer"
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
     b'"error', b'"Error', b'"base_resp"', b'"blockReason"', b'"code"', b'"success"', b'"failed"', b'"failure"',
-    b'"response.failed"', b'"ERROR"', b"data: error", b"data:error", b"data: Error", b"data: exception",
+    b'"response.failed"', b'"ERROR"', b'"msg"', b"data: error", b"data:error", b"data: Error", b"data: exception",
 )  # fmt: skip
 
 
@@ -72,7 +72,9 @@ def _settled(reply: Reply) -> Verdict | None:
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
-        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then, certain=False)
+        return Verdict(
+            Label.UNKNOWN, "builtin/understudy", "another understudy has no candidate left", then, certain=False
+        )
     if 300 <= reply.status < 400:
         return Verdict(Label.UNKNOWN, "builtin/redirect", f"HTTP {reply.status}: a redirect", certain=False)
     if reply.status < 400:
@@ -127,6 +129,8 @@ class Ruleset:
     def judge(self, reply: Reply) -> Verdict:
         """The verdict on a reply. Pure; whatever the reply holds, this does not raise."""
         if (settled := _settled(reply)) is not None:
+            if self.asks_served_model and settled.label is Label.OK and reply.served_model:
+                return self._judge_served_model(reply, settled)
             return settled
         for rule in self._index.asked(reply):
             if (verdict := rule.speak(reply)) is not None:
@@ -136,15 +140,39 @@ class Ruleset:
             # A success that failed by its structure is no answer, whatever its words would mean.
             name = NO_ANSWER if reply.succeeded and reply.kind == "generating" else "builtin/unknown"
             verdict = Verdict(Label.UNKNOWN, name, evidence_of(reply, 0), certain=False)
-        drafts = tuple(f"{draft.id}: {said.label}" for draft in self.drafts if (said := draft.speak(reply)) is not None)
+        drafts: tuple[str, ...] = ()
+        if self.drafts:
+            drafts = tuple(
+                f"{each.id}: {said.label}" for each in self.drafts if (said := each.speak(reply)) is not None
+            )
         # A Python rule may quote what it has decoded itself.
         evidence = reply.mask(verdict.evidence) if reply.mask is not None else verdict.evidence
-        return replace(verdict, names_model=reply.names_model(), drafts=drafts, evidence=evidence)
+        names_model = reply.names_model()
+        return Verdict(verdict.label, verdict.rule, evidence, verdict.then, names_model, drafts, verdict.certain)
+
+    @cached_property
+    def asks_served_model(self) -> bool:
+        """Whether a rule speaks about successes that name another model than was sent."""
+        return bool(self._about_served)
+
+    @cached_property
+    def _about_served(self) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self._asked if isinstance(rule, Rule) and rule.asks_served_model)
+
+    def _judge_served_model(self, reply: Reply, settled: Verdict) -> Verdict:
+        """The verdict on an answer of another model than was sent: that of the first rule that minds."""
+        for rule in self._about_served:
+            if (verdict := rule.speak(reply)) is not None:
+                named = one_line(reply.served_model)
+                named = reply.mask(named) if reply.mask is not None else named
+                return replace(verdict, evidence=f"HTTP {reply.status}: the reply names {named}")
+        return settled
 
     def voices(self, reply: Reply) -> tuple[Verdict, ...]:
         """What every rule says that is asked together with the one that speaks. More than one label is a mistake."""
         if _settled(reply) is not None:
-            return ()
+            about = self._about_served if reply.succeeded else ()
+            return tuple(verdict for rule in about if (verdict := rule.speak(reply)) is not None)
         for tier in self.tiers:
             said = [(rule, verdict) for rule in tier if (verdict := rule.speak(reply)) is not None]
             if said:
@@ -154,7 +182,7 @@ class Ruleset:
 
 
 HOURS, WEEK = 3600.0, 8 * 86400.0
-"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour. What is longer
+"""Seconds. A limit that asks for so long a wait is a quota: no vendor asks to slow down for an hour. What is longer
 than a window of a week is no window, and believed no more than before (L03)."""
 
 

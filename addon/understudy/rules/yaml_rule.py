@@ -1,6 +1,6 @@
 """One .yaml file -> one Rule.
 
-Rules are data that people write, so this module is strict: a key, label or modifier that nobody knows is an error with
+Rules are data that people write, so this module is strict: an unknown key, label or modifier is an error with
 file, line and what to write instead, never something that silently matches nothing. `rules/README.md` is the manual.
 """
 
@@ -17,12 +17,12 @@ from typing import Never
 from understudy.codec.yaml_nodes import LARGEST, RULE, Kind, Problem, RuleError, Scalar, Table, Value, read
 from understudy.model import Label, Scope, Then
 from understudy.replies import Reply
-from understudy.rules.conditions import Condition, ConditionError, Line, read_line
+from understudy.rules.conditions import SERVED_MODEL, Condition, ConditionError, Line, read_line
 from understudy.rules.speaker import EVERYWHERE, FALLBACK, AppliesTo, Example, Rule, Status
 from understudy.rules.vocabulary import Vocabulary
 
 NO_SOURCE = "write here where it is documented or was reported"
-"""The source of a draft of which nobody has said where it comes from."""
+"""The source of a draft that names no source yet."""
 _KEYS = ("id", "label", "about", "source", "status", "certain", "applies_to", "when", "unless", "then", "examples")
 _NEEDED = ("id", "label", "about", "source", "status", "when", "examples")
 _TEXTS = ("dialect", "endpoint", "kind", "host", "alias", "model", "event")
@@ -182,7 +182,14 @@ class _Reader:
         return found
 
     def condition(self, value: Value) -> Condition:
-        return Condition.of([self.lines(item) for item in self.alternatives(value)])
+        alternatives = [self.lines(item) for item in self.alternatives(value)]
+        named = [any(line.place == SERVED_MODEL for line in lines) for lines in alternatives]
+        if any(named) and not all(named):
+            # Whoever answers is asked about successes, where words of other alternatives would prove nothing.
+            self.fail(
+                value, f"`{SERVED_MODEL}` stands in some alternatives only", "write a rule of its own for the others"
+            )
+        return Condition.of(alternatives)
 
     def unless(self, value: Value) -> tuple[Condition | None, frozenset[str]]:
         """A condition, and the rules that veto this one by speaking: ``rule: [general/overloaded]``."""
