@@ -283,9 +283,7 @@ class Dialect(ABC):
     def served_model(self, document: object) -> str:
         """The model that a reply, or an event of one, names; "" where it names none. At most 200 characters."""
         for path in self.reply_models:
-            name = (
-                member_of(document, *path) if len(path) > 1 or not isinstance(document, dict) else document.get(path[0])
-            )
+            name = member_of(document, *path)
             if isinstance(name, str) and name:
                 return printable(name)
         return ""

@@ -75,7 +75,7 @@ class Row:
 
 
 class Place(NamedTuple):
-    """Whose row it is: a candidate by credential and upstream model, and its upstream. A tuple: each call looks one up."""
+    """Whose row it is: a candidate by credential and upstream model, and its upstream. Each call looks one up."""
 
     credential: str
     model: str
