@@ -137,6 +137,8 @@ class Understudy:
             self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
+        if "pool_mask_streams" in updated:
+            self.engine.mask_streams = ctx.options.pool_mask_streams
         if "pool_attempt_flows" in updated:
             self.engine.attempt_flows = ctx.options.pool_attempt_flows
         try:

@@ -84,7 +84,7 @@ class Control:
             tuple(
                 explain(
                     self._request(snapshot, alias),
-                    snapshot.selector.lineup(snapshot.users.route_for(route, user) if user else route, alias, each),
+                    snapshot.selector.lineup(snapshot.route_for(route, user) if user else route, alias, each),
                     snapshot.selector,
                     self.tallies,
                     self.engine.pacing,
@@ -101,9 +101,7 @@ class Control:
         snapshot = self._snapshot()
         routes = self._routes(snapshot, alias, dialect)
         return Several(
-            tuple(
-                self._pick(snapshot, alias, each, snapshot.users.route_for(route, user), user) for each, route in routes
-            )
+            tuple(self._pick(snapshot, alias, each, snapshot.route_for(route, user), user) for each, route in routes)
         )
 
     def _pick(self, snapshot: Snapshot, alias: str, dialect: str, route: Route, user: str) -> Pick:

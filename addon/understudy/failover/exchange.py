@@ -466,8 +466,9 @@ class Exchange:
 
     def finished(self) -> None:
         """Nothing of it is under way any more. May be told twice."""
-        for candidate in list(self._places):
-            self._leave(candidate)
+        if self._places:
+            for candidate in list(self._places):
+                self._leave(candidate)
         if self._queued is not None:
             self._queued[1].leave()
             self._queued = None

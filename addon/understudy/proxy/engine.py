@@ -34,7 +34,7 @@ from understudy.failover import (
 )
 from understudy.failover.memory import TOOL, Memory, Plan
 from understudy.limits import RESERVE, LimitTable
-from understudy.model import Credential, Pool, SecretError, SigningSource
+from understudy.model import Credential, Pool, Route, SecretError, SigningSource
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
@@ -98,8 +98,12 @@ class Snapshot:
     ruleset: Ruleset
     own: Mapping[str, tuple[Credential, ...]] = field(default_factory=dict)
     """By route, the credentials that stand for the tool's own."""
-    users: UserRoutes = field(default_factory=lambda: UserRoutes(Pool()))
-    """The routes as they are for a user of the proxy."""
+    users: UserRoutes | None = None
+    """The routes as they are for a user of the proxy; None where all of them are for everyone."""
+
+    def route_for(self, route: Route, user: str) -> Route:
+        """The route with the candidates that this user of the proxy may use."""
+        return route if self.users is None else self.users.route_for(route, user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +136,11 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the body of a call says. ``body``: decoded, None when it cannot be; ``said``: None when it was not read."""
+    """What the body of a call says. ``decoded``: whether it can be read at all."""
 
-    body: bytes | None = field(repr=False)
+    decoded: bool
     call: Call | None
-    said: Conversation | None = None
-
-    @property
-    def parts(self) -> tuple[bytes | None, Call | None, Conversation | None]:
-        """All of it."""
-        return self.body, self.call, self.said
+    said: Conversation
 
 
 def is_large(request: http.Request) -> bool:
@@ -166,6 +165,8 @@ class Engine:
     """Ids of server connections whose certificate was not checked."""
     keep_stream: int = 0
     """Bytes of a live stream that are kept for the content view."""
+    mask_streams: bool = True
+    """Whether a live stream is masked on its way to the tool also where nothing of it is kept."""
     attempt_flows: bool = True
     """Whether attempts that the tool did not get are made into flows."""
     connect_limit: float = CONNECT_LIMIT
@@ -200,7 +201,8 @@ class Engine:
         self.gate.use(pool_secrets(pool))
         selector = Selector(self.suspensions)
         own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
-        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own, UserRoutes(pool))
+        users = UserRoutes(pool) if any(route.is_limited for route in pool.routes.values()) else None
+        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own, users)
 
     def use_rules(self, ruleset: Ruleset, limits: LimitTable | None = None) -> None:
         """Judge by these rules from the next request on; what is under way keeps its own (law 11).
@@ -253,16 +255,11 @@ class Engine:
             return None
         return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
 
-    def read(self, recognised: Recognised, request: http.Request) -> Reading:
-        """Read the body of a call when it is in."""
+    def read(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
+        """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there."""
         body = rewrite.decoded_body(request, self.request_limit)
-        return Reading(body, rewrite.read_call(request, recognised, body))
-
-    def read_all(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
-        """As :meth:`read`, with all that :meth:`plan` may want to know, so that it can be done in a thread."""
-        reading = self.read(recognised, request)
-        said = conversation.read(request.headers.fields, reading.body or b"", marks=marks)
-        return Reading(reading.body and b"", reading.call, said)
+        said = conversation.read(request.headers.fields, body or b"", marks=marks)
+        return Reading(body is not None, rewrite.read_call(request, recognised, body), said)
 
     def plan(
         self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
@@ -274,7 +271,13 @@ class Engine:
         """
         if intake.recognised is None:
             return None
-        body, call, said = (reading or self.read(intake.recognised, request)).parts
+        body: bytes | None
+        said: Conversation | None
+        if reading is None:
+            body, said = rewrite.decoded_body(request, self.request_limit), None
+            call = rewrite.read_call(request, intake.recognised, body) if body is not None else None
+        else:
+            body, call, said = b"" if reading.decoded else None, reading.call, reading.said
         if body is None:
             logger.warning(UNDECODED)
             return None
@@ -290,7 +293,9 @@ class Engine:
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
-        return Plan(intake.recognised, call, intake.snapshot.users.route_for(route, user), said, owner, user)
+        if intake.snapshot.users is not None:
+            route = intake.snapshot.users.route_for(route, user)
+        return Plan(intake.recognised, call, route, said, owner, user)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -397,7 +402,7 @@ class Engine:
             streamed=plan.call.streamed,
             blocked=blocked,
             replay_after_sent=intake.snapshot.pool.replay_after_sent,
-            session=plan.session,
+            session=plan.session if plan.user else plan.conversation.session,
             bound_to=owner,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),

@@ -57,7 +57,7 @@ def observe(plan: Plan, shadow: Exchange | None, now: float) -> Facts:
 
 def _asked(plan: Plan, now: float) -> Facts:
     """What a call asks for, under an id of its own."""
-    return {
+    facts: Facts = {
         "exchange": os.urandom(6).hex(),
         "time": round(now, 3),
         "route": plan.route.pattern,
@@ -66,8 +66,10 @@ def _asked(plan: Plan, now: float) -> Facts:
         "endpoint": plan.recognised.endpoint.name,
         "streamed": plan.call.streamed,
         "mode": plan.route.mode.value,
-        **({"user": printable(plan.user)} if plan.user else {}),
     }
+    if plan.user:
+        facts["user"] = printable(plan.user)
+    return facts
 
 
 def skipped(exchange: Exchange) -> list[Facts]:
