@@ -8,6 +8,7 @@ The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
 from understudy.failover.default_actions import DEFAULTS, Next, action
+from understudy.failover.drilled_exchange import DrilledExchange
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
 from understudy.failover.pacing import Pacing, Place
@@ -25,6 +26,7 @@ from understudy.failover.steps import (
     Release,
     Request,
     Step,
+    Struck,
     Wait,
 )
 from understudy.failover.users import UserRoutes
@@ -38,6 +40,7 @@ __all__ = [
     "Attempt",
     "Compared",
     "Continue",
+    "DrilledExchange",
     "DrilledLineup",
     "Drilling",
     "Exchange",
@@ -52,6 +55,7 @@ __all__ = [
     "Request",
     "Selector",
     "Step",
+    "Struck",
     "UserRoutes",
     "Wait",
     "action",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from understudy.failover.affinity import NOTHING_SPENT, Spent
 from understudy.model import Candidate, Label, Suspension, Verdict, printable
@@ -32,7 +32,7 @@ class Attempt:
     anew first; where that yields no other one, say :meth:`Exchange.unsendable`. ``early``: it is suspended, and asked
     all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
     ``begun``: the reading of the clock when it was decided. ``opinion``: it is made for nothing but to settle whose
-    fault another candidate's reply is (J01). ``drilled``: a drill makes up, or spoils, what comes back (H12).
+    fault another candidate's reply is (J01). ``drilled``: see :class:`Struck`.
     """
 
     number: int
@@ -43,7 +43,16 @@ class Attempt:
     ticket: int = field(default=0, compare=False)
     begun: float = field(default=0.0, compare=False)
     opinion: bool = False
-    drilled: bool = False
+
+    drilled: ClassVar[bool] = False
+    """No field: every call makes an attempt, and none pays for a drill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Struck(Attempt):
+    """An attempt that a drill answers in its candidate's place, or whose reply it spoils (H12)."""
+
+    drilled: ClassVar[bool] = True
 
 
 class Drilling(Protocol):
@@ -63,6 +72,12 @@ class Drilling(Protocol):
 
     def broke(self, request: Request, outcome: Outcome) -> None:
         """A released reply to one of its calls ended in an error."""
+
+    def over(self, exchange: Any, status: int) -> None:
+        """The call of this exchange has come to its end with this status for the tool, 0: with nothing.
+
+        May be told twice.
+        """
 
 
 @dataclass(frozen=True, slots=True)

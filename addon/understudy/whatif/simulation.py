@@ -155,7 +155,7 @@ class WhatIf:
         plan = self.engine.plan(intake, call.request, text_of(call.facts, "user"))
         if plan is None:
             return None, Played(call, End.UNROUTED)
-        exchange = self.engine.exchange(intake, plan, call.request, {})
+        exchange = self.engine.drilled(self.engine.exchange(intake, plan, call.request, {}))
         notes = Notes(exchange, snapshot, self.clock)
         if not call.attempts:
             return exchange, notes.end(call, End.UNRECORDED)
