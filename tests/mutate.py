@@ -38,7 +38,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "addon" / "understudy"
 PACKAGES = ("failover", "suspensions", "requests", "replies", "codec")
-MORE_TESTS = {"codec": ("tests/requests", "tests/replies"), "suspensions": ("tests/failover",)}
+MORE_TESTS = {
+    "codec": (
+        "tests/requests",
+        "tests/replies",
+        "tests/config",
+        "tests/rules",
+        "tests/flows",
+        "tests/proxy/test_masking_gate.py",
+    ),
+    "replies": ("tests/rules",),
+    "suspensions": ("tests/failover",),
+}
 """Packages whose behaviour is tested a floor higher, too."""
 SECONDS = 300
 """For the tests of one change that wait for something; one that only computes has ``CPU_SECONDS``."""
@@ -294,12 +305,32 @@ def try_package(package: str, chosen: list[tuple[Path, int]], tell: Callable[[di
         tell({"error": f"pytest ended with {status!r}"})
 
 
+def listed(known: list[tuple[Path, int]], output: str) -> Iterator[tuple[Path, int]]:
+    """The changes that an earlier run has listed as not noticed, wherever their lines are now.
+
+    Where a line can be changed in several ways of the same kind, these are all of them.
+    """
+    wanted = set()
+    for line in output.splitlines():
+        if line.startswith("not noticed: "):
+            place, kind, said = line.removeprefix("not noticed: ").split(": ", 2)
+            wanted.add((ROOT / place.rpartition(":")[0], kind, said))
+    trees = {path: list(places(ast.parse(path.read_text("utf-8")))) for path in {path for path, _, _ in wanted}}
+    for path, index in known:
+        if path in trees:
+            node, kind, lines = trees[path][index]
+            said = path.read_text("utf-8").splitlines()[getattr(node, "lineno", lines.start) - 1].strip()
+            if (path, kind, said) in wanted:
+                yield path, index
+
+
 def main() -> int:
     """Try the changes and print what was not noticed; exit status 1 when fewer than 95 % were."""
     parser = argparse.ArgumentParser(prog="scripts/mutate", description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--again", type=Path, default=None, metavar="FILE", help="what an earlier run has listed")
     parser.add_argument("--here", default=None, metavar="PACKAGE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here is not None:
@@ -314,7 +345,10 @@ def main() -> int:
         path for package in PACKAGES for path in sorted((SOURCE / package).glob("*.py")) if path.name != "__init__.py"
     ]
     known = [(path, index) for path in modules for index, _ in enumerate(places(ast.parse(path.read_text("utf-8"))))]
-    picked = sorted(Random(seed).sample(known, min(arguments.count, len(known))))
+    if arguments.again is not None:
+        picked = sorted(listed(known, arguments.again.read_text("utf-8")))
+    else:
+        picked = sorted(Random(seed).sample(known, min(arguments.count, len(known))))
     by_package: dict[str, list[tuple[str, int]]] = {}
     for path, index in picked:
         by_package.setdefault(path.relative_to(SOURCE).parts[0], []).append((str(path.relative_to(ROOT)), index))

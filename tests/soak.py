@@ -1,8 +1,8 @@
 """A proxy under load for minutes: two faulty candidates, a sound one, tools that leave, reloads and suspensions.
 
 Every reply is checked: it has to be the one to its own call, whole and in order. The sound candidate can answer every
-call, so a call that gets anything but an answer is lost. At the end the process must be as it was after the first
-seconds: descriptors, memory, and no line about an internal error in its log.
+call, so a call that gets anything but an answer is lost. At the end the process must be as it was: as many tasks as
+before the first call, and descriptors as after the first seconds; and no line about an internal error in its log.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ FAULTY = 0.3
 """The share of the faulty candidates' replies that are faults."""
 LEAVING = 0.05
 """The share of calls whose tool goes away."""
+TASKS = 3
+"""Tasks that may be there at the end beyond those at the beginning: timers of the proxy itself."""
 WARM = 5.0
 """Seconds after which descriptors and memory are taken for the first time."""
 ROUTES = "  soak: {candidates: [a, b, x], budget: {wait: 5, patience: 0}, actions: {rate_limited: {seconds: 1}}}"
@@ -149,6 +151,14 @@ class Soak:
         memory = next(line for line in (folder / "status").read_text().splitlines() if line.startswith("VmRSS"))
         return len(os.listdir(folder / "fd")), int(memory.split()[1]) >> 10
 
+    def tasks(self) -> int:
+        """Tasks of the proxy's event loop a moment ago."""
+        file = self.proxy.directory / "tasks"
+        deadline = time.monotonic() + 20
+        while not file.exists() and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        return int(file.read_text())
+
 
 def main() -> int:
     """Run it and print what was found; exit status 1 when anything was lost, mixed, hung or leaked."""
@@ -167,8 +177,15 @@ def main() -> int:
                 upstream.on(lambda seen: True, Vendor(Random(arguments.seed)))
             settings = {"pool_attempt_flows": "false"}
             pool = pool_yaml(main_, other, ROUTES)
+            counting = ("-s", str(Path(__file__).parent / "e2e" / "task_count.py"))
             with Proxy(
-                folder / "proxy", confdir, trusted=authority.path, env=ENVIRONMENT, pool_yaml=pool, settings=settings
+                folder / "proxy",
+                confdir,
+                trusted=authority.path,
+                env=ENVIRONMENT,
+                pool_yaml=pool,
+                settings=settings,
+                extra_args=counting,
             ) as proxy:
                 return _run(Soak(proxy, arguments.seed), arguments.clients, arguments.minutes * 60, (main_, other))
 
@@ -176,6 +193,7 @@ def main() -> int:
 def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ...]) -> int:
     threads = [threading.Thread(target=soak.tool, args=(number,)) for number in range(clients)]
     threads.append(threading.Thread(target=soak.hands))
+    rest = soak.tasks()
     begun = time.monotonic()
     for thread in threads:
         thread.start()
@@ -190,9 +208,10 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
     for thread in threads:
         thread.join(60)
     hung = sum(thread.is_alive() for thread in threads)
-    deadline = time.monotonic() + 10
-    while (last := soak.size())[0] > 60 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 20
+    while (soak.tasks() > rest or soak.size()[0] > 60) and time.monotonic() < deadline:
         threading.Event().wait(0.2)
+    last, tasks = soak.size(), soak.tasks()
     log = soak.proxy.log_text()
     errors = log.count("internal error") + log.count("Traceback")
     counts = soak.counts
@@ -200,10 +219,12 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
     print(f"calls: {counts['answered']} answered, {counts['left']} left, {counts['commands']} commands answered")
     print(f"lost {counts['lost']}, mixed {counts['mixed']}, hung {counts['hung'] + hung}, internal errors {errors}")
     print(
-        f"descriptors {first[0] if first else '?'} -> {last[0]}, memory {first[1] if first else '?'} -> {last[1]} MiB"
+        f"descriptors {first[0] if first else '?'} -> {last[0]}, memory {first[1] if first else '?'} -> {last[1]} MiB, "
+        f"tasks {rest} -> {tasks}"
     )
     bad = counts["lost"] + counts["mixed"] + counts["hung"] + hung + errors
-    return int(bad > 0 or not counts["answered"] or (first is not None and last[0] > first[0] + 20))
+    grown = tasks > rest + TASKS or (first is not None and last[0] > first[0] + 20)
+    return int(bad > 0 or not counts["answered"] or grown)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ def test_there_are_scripts() -> None:
         "run",
         "setup",
         "simulate",
+        "storm",
         "test",
     } <= {script.name for script in SCRIPTS}
 

@@ -8,6 +8,7 @@ faces (``tests/test_floors.py`` reads the list). A floor's docstring says what i
     dialects     wire formats
     requests     which requests are calls, what they ask for, how they are rewritten
     replies      what came back: unwrapped errors, hints, holding
+    sockets      WebSockets on which calls are made: messages, lanes, frames
     config       the pool file, and where secrets come from
     rules        the rule language, rule files, and the judgement of a reply
     limits       what good replies say of a credential's limits, and what is left of them

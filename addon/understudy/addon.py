@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from understudy.proxy import garbage, hook_table, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
-from understudy.proxy.listener import Abandoned, Fetch
+from understudy.proxy.listener import Abandoned, Aside, Fetch
 from understudy.proxy.socket_owner import LocalUsers, user_ids
 from understudy.proxy.upstream_connection import close_socket, lift_connection_limit
 from understudy.proxy.worker import NUMBER, PAUSE, Drain, Lifeline
@@ -89,8 +90,9 @@ class Understudy:
         self.uninstall: Callable[[], None] = lambda: None
         self.unmask_logs: Callable[[], None] = lambda: None
         self.leave_shortcuts: list[Callable[[], None]] = []
+        self._aside = ThreadPoolExecutor(1, "understudy aside")
         self.presence = Presence()
-        self.keeper = StateKeeper(self.engine.suspensions)
+        self.keeper = StateKeeper(self.engine.suspensions, [self.tallies.usage])
         self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
         self.control = Control(
             self.engine,
@@ -192,6 +194,7 @@ class Understudy:
         for task in self._tasks:
             task.cancel()
         self.control.drills.close()
+        self._aside.shutdown(wait=False, cancel_futures=True)
         self.descriptors.close()
         self.presence.withdraw()
         self.server.close()
@@ -380,6 +383,11 @@ class Understudy:
     async def understudy_secret(self, fetch: Fetch) -> None:
         """A request waits for the secret that a command prints; the others go on."""
         await fetch.source.fetch(fetch.rejected)
+
+    async def understudy_aside(self, aside: Aside[Any]) -> None:
+        """A large request is read or written; the others go on."""
+        # One at a time: a decoded body has its bound, and so have all of them together.
+        await asyncio.get_running_loop().run_in_executor(self._aside, aside.do)
 
     def understudy_attempt(self, abandoned: Abandoned) -> None:
         """An attempt was not the one for the tool."""

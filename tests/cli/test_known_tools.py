@@ -83,13 +83,16 @@ def test_processes_that_know_nothing_of_the_proxy(tmp_path: Path) -> None:
     assert known_tools.stale_processes("cline", "http://127.0.0.1:1", tmp_path) == [11, 12]
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="this system does not tell")
 def test_this_very_process_is_seen() -> None:
     """The folders of the real system are read as they are."""
-    if not Path("/proc/self/environ").exists():
-        pytest.skip("this system does not tell")
-    name = "understudy-stale-test"
-    with subprocess.Popen([name, "-c", "input()"], executable=sys.executable, stdin=subprocess.PIPE) as stale:
+    name, program = "understudy-stale-test", "print('here', flush=True); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([name, "-c", program], executable=sys.executable, stdin=pipe, stdout=pipe) as stale:
         try:
+            # Popen returns while the kernel still puts the new program in place, and its variables cannot be seen.
+            assert stale.stdout is not None
+            assert stale.stdout.readline() == b"here\n"
             assert known_tools.stale_processes(name, "http://127.0.0.1:1") == [stale.pid]
         finally:
             stale.kill()

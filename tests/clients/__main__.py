@@ -46,8 +46,8 @@ FIRST_EVENT = 3
 REDIRECT = Path(__file__).with_name("redirect.py")
 
 
-def pool_yaml(first: Upstream, second: Upstream) -> str:
-    """Two candidates for every dialect. They are at loopback, so plain HTTP will do."""
+def pool_yaml(first: Upstream, second: Upstream, more: str) -> str:
+    """Two candidates for every dialect, and ``more``. They are at loopback, so plain HTTP will do."""
     lines, names = ["upstreams:"], []
     for dialect, base in {"openai": "/v1", "anthropic": "", "gemini": ""}.items():
         for number, upstream in enumerate((first, second), 1):
@@ -56,7 +56,7 @@ def pool_yaml(first: Upstream, second: Upstream) -> str:
     lines.append("credentials:")
     lines += [f"  {name}: {{upstream: {name}, secret: {{env: POOL_{name[-1]}}}}}" for name in names]
     limits = f"budget: {{first_event: {FIRST_EVENT}, silence: {FIRST_EVENT}}}"
-    lines += ["routes:", f"  default: [{', '.join(names)}]", limits, ""]
+    lines += ["routes:", f"  default: [{', '.join(names)}]", limits, more, ""]
     return "\n".join(lines)
 
 
@@ -110,7 +110,7 @@ class Table:
         """One cell of the first table. The proxy is there already, so that the seconds are the program's own."""
         with self.stage(failure) as (first, second, path):
             home = Home(path, self.confdir, {"POOL_1": "sk-pool-1-0123456789", "POOL_2": "sk-pool-2-0123456789"})
-            home.write_pool(pool_yaml(first, second))
+            home.write_pool(pool_yaml(first, second, program.pool))
             try:
                 with home.begin(["run", "--", "cat"]) as holder:
                     assert holder.stdin is not None and holder.stdout is not None

@@ -336,3 +336,48 @@ def test_whatever_the_scanner_refuses_a_parser_refuses_too(document: object, at:
         return
     if isinstance(expected, dict) and isinstance(expected.get("model"), str):
         assert read_json_model(text.encode())[0] == expected["model"]
+
+
+PIECEWISE = [
+    r'{"messages": [{"role": "user", "content": "text with \" and \\ in it"}], "model": "gpt-5", "stream": true}',
+    r'{"a": {"b": [[["x", {"y": "]}"}], 1], [2, "[{"]]}, "model": "m", "z": "\\\\\\\""}',
+    '{"model": "m", "messages": ['
+    + ", ".join('{"c": [{"d": [{"e": {"f": {"g": [{"h": "i"}]}}}]}]}' for _ in range(9))
+    + "]}",
+    '{"model": "m", "x": ["' + "\\\\\\\\" * 40 + '"]}',
+    '{"model": "m", "x": {"y": "never ends}}',
+    '{"model": "m", "x": {"y": ["z"}]}',
+    '{"model": "m", "x": [1, 2',
+    '{"model": "m", "x": [1, 2]',
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 40])
+@pytest.mark.parametrize("document", PIECEWISE)
+def test_h02_a_body_that_is_read_in_pieces_says_the_same(
+    monkeypatch: pytest.MonkeyPatch, document: str, size: int
+) -> None:
+    """H02: wherever a piece ends, in a string, an escape or a bracket."""
+    body = document.encode()
+    whole = read_json_model(body)
+    monkeypatch.setattr("understudy.codec.json_edit._PIECE", size)
+    assert read_json_model(body) == whole
+    try:
+        known = json.loads(document)
+    except ValueError:
+        assert whole == (None, False)
+        with pytest.raises(ValueError, match=r"at byte|expected|does not end|model name"):
+            write_json_model(body, "other")
+    else:
+        assert whole == (known["model"], known.get("stream", False))
+        assert json.loads(write_json_model(body, "other")) == {**known, "model": "other"}
+
+
+def test_strings_are_replaced_in_whole_documents_only() -> None:
+    """What follows the object makes it no JSON, here as for the model."""
+    body = b'{"model": "m", "tools": [{"name": "a"}]}'
+    assert replace_json_strings(body, [("tools", "*", "name")], lambda text: f"{text}b") == body.replace(
+        b'"a"', b'"ab"'
+    )
+    with pytest.raises(ValueError, match="something follows"):
+        replace_json_strings(body + b" x", [("tools", "*", "name")], lambda text: f"{text}b")

@@ -101,3 +101,18 @@ def test_the_shipped_expressions_are_searched_in_a_whole_message() -> None:
         look(yaml.safe_load(path.read_text("utf-8")))
     assert len(written) > 30
     assert [expression for expression in written if searched(expression) < MOST_SEARCHED] == []
+
+
+def test_of_many_words_the_rarest_are_looked_for() -> None:
+    """Four sets: the longest words, and of equal sets the one with the longer word first."""
+    expression = r"no .* model .* deployment .* is .* unavailable .* temporarily"
+    assert needles(expression) == (
+        frozenset({" unavailable "}), frozenset({" temporarily"}), frozenset({" deployment "}), frozenset({" model "}),
+    )  # fmt: skip
+    assert needles(r"(?:alpha|beta) \d+ (?:nine|ten!)$") == (frozenset({"alpha", "beta"}), frozenset({"nine", "ten!"}))
+
+
+def test_a_branch_without_a_word_needs_none() -> None:
+    """Otherwise a text that takes this branch would be passed over."""
+    assert needles(r"(?:model|[xy])\d") == ()
+    assert needles(r"(?:model|engine)\d") == (frozenset({"model", "engine"}),)

@@ -239,7 +239,7 @@ def test_h12_it_is_visible_everywhere(room: Room, stream: bool) -> None:
     attempt, tool = room.flows(alias, 2)
     assert all("drill: upstream main: 429" in each.comment for each in (tool,))
     assert "(drill): rate_limited by" in attempt.comment
-    assert [bool(flowfilter.match("~marker test_tube", each)) for each in (attempt, tool)] == [True, True]
+    assert [bool(flowfilter.match("~marker ^D$", each)) for each in (attempt, tool)] == [True, True]
     assert attempt.response is not None
     assert attempt.response.headers["x-understudy-drill"] == "429"
     [line] = room.journal(alias)

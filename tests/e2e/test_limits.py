@@ -143,3 +143,62 @@ def test_q02_concurrency_is_kept(
         assert [response.status for response in calls.result()] == [200] * len(gates)
     assert len(stage.seen(alias)) == len(gates)
     assert crashes(stage.proxy) == []
+
+
+LATER = {"error": {"message": "You have hit your limit.", "type": "rate_limit_exceeded", "code": "rate_limit_exceeded"}}
+NOT_NOW = [("retry-after", "4")]
+
+
+@both_forms
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_a_call_is_held_until_the_reset(perform: Perform, *, stream: bool, http2: bool) -> None:
+    """``until_reset``: both accounts are used up; the tool of a stream gets comments, and then the whole answer."""
+    stage = perform(routes="  pair-*: {candidates: [a, b], until_reset: 1, budget: {wait: 0, patience: 0}}")
+    alias, plain = stage.alias("pair"), json_reply(429, LATER, NOT_NOW)
+    good = answers((), stream=stream)
+    stage.play(alias, {"a": [plain, good], "b": [plain, good]})
+    with stage.connect(CHAT, http2=http2) as tool:
+        sent = stage.send(tool, CHAT, alias, stream=stream)
+        if stream:
+            sent.read_until(b": understudy holds this call")
+            assert stage.order(alias) == ["a", "b"]
+        response = sent.finish()
+    assert response.status == 200
+    if stream:
+        assert response.header("x-understudy") == "held"
+        assert response.body.endswith(b"".join(CHAT.events))
+        assert response.body.startswith(b": understudy holds this call until a limit begins anew\n\n")
+        assert response.body.count(b"data: ") == len(CHAT.events)
+    else:
+        assert response.json == CHAT.answer
+    assert len(stage.order(alias)) == 3
+    assert "every candidate is out until a reset that is known" in stage.proxy.log_text()
+    assert crashes(stage.proxy) == []
+
+
+def test_what_fails_after_the_reset_is_told_in_the_stream(perform: Perform) -> None:
+    """``until_reset``: the status is sent already, so the tool gets an event of an error, of its own dialect."""
+    stage = perform(routes="  claude-*: {candidates: [claude-a], until_reset: 1, budget: {wait: 0, patience: 0}}")
+    alias = stage.alias("claude")
+    late = {"type": "error", "error": {"type": "rate_limit_error", "message": "This would exceed your limit."}}
+    odd = {"type": "error", "error": {"type": "invalid_request_error", "message": "messages: too odd"}}
+    stage.play(alias, {"claude-a": [json_reply(429, late, NOT_NOW), json_reply(400, odd)]})
+    response = stage.call(MESSAGES, alias, stream=True)
+    assert response.status == 200
+    event = response.body.partition(b"event: error\ndata: ")[2]
+    told = json.loads(event)
+    assert told["type"] == "error"
+    assert "claude-a" in told["error"]["message"] and "HTTP 400" in told["error"]["message"]
+    assert stage.order(alias) == ["claude-a", "claude-a"]
+
+
+def test_a_tool_that_goes_away_while_its_call_is_held_leaves_nothing(perform: Perform) -> None:
+    """L12, with ``until_reset``."""
+    stage = perform(routes="  pair-*: {candidates: [a, b], until_reset: 1, budget: {wait: 0, patience: 0}}")
+    alias = stage.alias("pair")
+    stage.play(alias, {name: json_reply(429, LATER, [("retry-after", "600")]) for name in ("a", "b")})
+    with stage.connect(CHAT) as tool:
+        stage.send(tool, CHAT, alias, stream=True).read_until(b": understudy holds this call")
+    stage.proxy.wait_for_log("client disconnect|the tool went away|disconnected")
+    assert stage.order(alias) == ["a", "b"]
+    assert crashes(stage.proxy) == []

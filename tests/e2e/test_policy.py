@@ -484,4 +484,5 @@ def test_h06_the_wall_clock_is_set_in_a_wait(
         proxy.wait_for_log("waiting 1")
         (proxy.directory / "wall-clock").write_text(str(step))
         assert asked.finish().status == 200
+    assert (proxy.directory / "wall-clock-read").exists(), "the clock was never set: this test says nothing"
     assert stage.order(alias) == ["a", "b", "a"]

@@ -24,6 +24,7 @@ from tests.support.store_server import StoreServer, executable, free_port
 from .behaviours import Gate, json_reply
 from .client import Connection
 from .home import UNDERSTUDY, Home
+from .proxy import ROOT
 from .stage import CHAT, SECRETS, TOOL
 from .upstream import Upstream
 
@@ -159,6 +160,13 @@ def ask(connection: Connection, model: str = "m") -> tuple[int, bytes]:
     return response.status, response.body
 
 
+def plain(text: str) -> list[str]:
+    """The lines of a log without its times, numbers, servers and folders."""
+    text = re.sub(r"(?:redis|unix)://\S+ as \S+", "SERVER", text)
+    text = re.sub(r"/\S+/pool\.yaml", "POOL", text)
+    return [re.sub(r"routes\b", "route", re.sub(r"[\d:.]+", "N", line)) for line in text.splitlines()]
+
+
 def test_workers_share_a_port_and_answer_commands_together(
     serve: Callable[..., Serve], home: Home, upstream: Upstream, server: StoreServer
 ) -> None:
@@ -180,6 +188,10 @@ def test_workers_share_a_port_and_answer_commands_together(
         assert sum(answered) == 8
         assert min(answered) > 0, "one worker has all the connections"
     assert re.search(r"^\[1\] ", running.log, re.MULTILINE) and re.search(r"^\[2\] ", running.log, re.MULTILINE)
+
+    sample = (ROOT / "docs" / "scale-out.md").read_text("utf-8").partition("$ understudy serve --workers 4\n")[2]
+    said = plain(running.log)
+    assert [line for line in plain(sample.partition("```")[0]) if line not in said] == [], "the sample of the page"
 
     told = home.understudy("suspend", "credential", "a", "5m")
     assert told.returncode == 0, told.stderr

@@ -224,3 +224,19 @@ def test_sessions_of_no_time_are_none() -> None:
     lineup = stage.lineup(route(A, B))
     sessions.take_seat(lineup, "s", B)
     assert sessions.seat(lineup, "s") is None
+
+
+@pytest.mark.parametrize(
+    ("spent", "attempts", "wait"),
+    [
+        (Spent(), 6, 30.0),
+        (Spent(2, 0.0), 4, 30.0),
+        (Spent(0, 12.5), 6, 17.5),
+        (Spent(6, 30.0), 1, 0.0),
+        (Spent(9, 99.0), 1, 0.0),
+    ],
+)
+def test_w04_what_earlier_rounds_leave_of_a_budget(spent: Spent, attempts: int, wait: float) -> None:
+    """W04: what they used is taken off, one attempt is always possible, and no wait is negative."""
+    left = spent.left_of(Budget(attempts=6, wait=30.0))
+    assert (left.attempts, left.wait) == (attempts, wait)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import email.utils
 import math
 from collections.abc import Callable
 
 import pytest
 
 from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
+from understudy.failover.default_actions import DEFAULTS, action
 from understudy.failover.exchange import Exchange
 from understudy.failover.penalties import REPEAT_AFTER
 from understudy.failover.selection import Selector
 from understudy.failover.steps import Attempt, Refuse, Release, Wait
 from understudy.model.pool import Budget, Candidate, Strategy
 from understudy.model.suspension import Key, key_of
-from understudy.model.verdict import Label, Scope, Then
-from understudy.replies.reply import FaultKind, Reply
+from understudy.model.verdict import Label, Scope, Then, Verdict
+from understudy.replies.reply import Fault, FaultKind, Reply
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
 M1, M2 = candidate("one", "m1"), candidate("one", "m2")
@@ -903,3 +905,40 @@ def test_an_exchange_tells_what_was_tried() -> None:
     assert repr(exchange) == "Exchange(gpt-5 over gpt-5: nothing tried)"
     exchange.judge(REFUSAL, stage.now)
     assert repr(exchange) == "Exchange(gpt-5 over gpt-5: a m1: model_unsupported)"
+
+
+@pytest.mark.parametrize("ahead", [0.0, 3600.0, -3600.0])
+def test_l01_a_date_is_read_by_the_wall_clock(ahead: float) -> None:
+    """L01, H06: a Retry-After as a date means wall time, which may be ahead of the clock of durations."""
+    stage = Stage()
+    date = email.utils.formatdate(stage.now + ahead + 40, usegmt=True)
+    limited = reply(Label.RATE_LIMITED, retry_after=date)
+    assert stage.answer(route(A, B), [limited, reply(Label.OK)], ahead=ahead).sent == [A, B]
+    assert stage.suspended() == {key_of(A, Scope.CANDIDATE): pytest.approx(40, abs=1)}
+
+
+def test_an_exchange_is_under_way_until_it_has_an_answer() -> None:
+    """While an attempt or a wait goes on, and neither before nor after."""
+    stage = Stage()
+    exchange = stage.exchange(route(A, budget=Budget(patience=0)))
+    assert not exchange.is_under_way
+    exchange.begin(stage.now)
+    assert exchange.is_under_way
+    assert isinstance(exchange.judge(reply(Label.OK), stage.now), Release)
+    assert not exchange.is_under_way
+    stage.suspend(A, 2.0, label=Label.RATE_LIMITED)
+    stage.suspend(B, 2.0, label=Label.RATE_LIMITED)
+    waiting = stage.exchange(route(A, B, pattern="other"), "other")
+    assert isinstance(waiting.begin(stage.now), Wait)
+    assert waiting.is_under_way
+
+
+@pytest.mark.parametrize(
+    ("kind", "hope"), [(FaultKind.SILENCE, 0), (FaultKind.CLOSED, None), (FaultKind.CONNECT, None)]
+)
+def test_silence_is_the_least_hopeful_fault(kind: FaultKind, hope: int | None) -> None:
+    """W05: the tool rather gets what may be cured by another round; whoever was silent is not waited for again."""
+    verdict = Verdict(Label.OVERLOADED, "builtin/fault", "x")
+    plain = DEFAULTS[Label.OVERLOADED].hope
+    assert plain > 0
+    assert action(verdict, Fault(kind, "x", sent=True)).hope == (plain if hope is None else hope)

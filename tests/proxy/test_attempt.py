@@ -332,3 +332,21 @@ def test_h05_a_body_that_comes_by_the_byte_is_held_in_larger_pieces(core: Core) 
     assert room.told == [(Decided, 1)]
     assert attempt.is_complete
     assert attempt.body == body
+
+
+# -- connections that are not used -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("tool", "upstream", "left"), [(b"h2", b"", True), (b"", b"", False), (b"h2", b"h2", False)])
+def test_an_unused_http1_connection_of_an_http2_tool_is_let_go(
+    core: Core, tool: bytes, upstream: bytes, left: bool
+) -> None:
+    """The attempt was given up while it connected: mitmproxy would give the connection to no other request."""
+    room = Room(core)
+    attempt = room.begin(room.step)
+    core.client.alpn = tool
+    core.carry_out(attempt.cancel())
+    core.opening[0].connection.alpn = upstream
+    server = core.opened()
+    assert core.sent.get("u0.test", b"").count(b"POST") == 0
+    assert (server in core.closed) is left

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -76,6 +78,65 @@ def test_h03_log_lines_of_everybody_are_masked_while_the_gate_is_open(gate: Mask
     assert logging.getLogRecordFactory() is before
     logging.getLogger("any").error(VALUE)
     assert lines.found[-1] == VALUE
+
+
+def test_h03_printed_tracebacks_are_masked_while_the_gate_is_open(
+    gate: MaskingGate, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H03: of an exception that ends the program, a thread, or that cannot be raised; others look as they always do."""
+    ignored: list[object] = []
+    for module, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, name, lambda *args: ignored.append(args))
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+
+    class Leaks:
+        def __del__(self) -> None:
+            raise ValueError(f"ignored {VALUE}")
+
+    def fail(word: str) -> None:
+        raise ValueError(word)
+
+    def in_a_thread(word: str) -> None:
+        thread = threading.Thread(target=fail, args=(word,))
+        thread.start()
+        thread.join()
+
+    close = gate.open()
+    try:
+        error = ValueError(f"ended {VALUE}")
+        sys.excepthook(ValueError, error, None)
+        in_a_thread(f"threaded {VALUE}")
+        Leaks()
+        assert ignored == []
+        in_a_thread("harmless")
+        assert len(ignored) == 1
+    finally:
+        close()
+    printed = capsys.readouterr().err
+    for word in ("ended", "threaded", "ignored"):
+        assert f"ValueError: {word} {SHOWN}" in printed
+    assert VALUE not in printed
+    assert (sys.excepthook, sys.unraisablehook, threading.excepthook) == hooks
+
+
+def test_what_cannot_be_printed_is_not_printed(
+    gate: MaskingGate, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python would print its parts; and there may be nowhere to print to."""
+
+    class Unwilling(Exception):
+        def __str__(self) -> str:
+            return VALUE
+
+    monkeypatch.setattr("understudy.proxy.masking_gate._printed", lambda error: str(1 / 0))
+    close = gate.open()
+    try:
+        sys.excepthook(Unwilling, Unwilling(), None)
+        assert capsys.readouterr().err == f"{NOT_WRITTEN}\n"
+        monkeypatch.setattr(sys, "stderr", None)
+        sys.excepthook(Unwilling, Unwilling(), None)
+    finally:
+        close()
 
 
 def test_a_factory_of_somebody_else_on_top_stays(gate: MaskingGate, lines: Lines) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import gzip
+import json
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import override
 
 import pytest
+from mitmproxy import http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
@@ -24,9 +28,9 @@ from understudy.model.secret import SecretError
 from understudy.model.suspension import BY_HAND, Key, Suspension
 from understudy.model.verdict import Label, Scope
 from understudy.proxy.attempt import STALL_LIMIT
-from understudy.proxy.engine import CONNECT_LIMIT
+from understudy.proxy.engine import CONNECT_LIMIT, LARGE, LARGE_ENCODED, is_large
 from understudy.proxy.install import install
-from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
+from understudy.proxy.listener import Aside, UnderstudyAsideHook, UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.timeouts import Alarm
 from understudy.requests import rewrite
@@ -519,6 +523,7 @@ def upgrade(core: Core, path: str, method: str = "GET", host: str = "api.openai.
             core.client,
             f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer tool-own-secret\r\n"
             "Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"
+            "User-Agent: codex_exec/0.171.0\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode(),
         )
     )
@@ -845,3 +850,113 @@ def test_h02_a_call_has_a_largest_number_of_header_fields(
     core = start(cores)
     assert core.to_client.startswith(b"HTTP/1.1 431 " if status else b"")
     assert bool(core.to_client) is bool(core.opening == []) is bool(status)
+
+
+# -- H02: large requests -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_h02_a_large_request_is_read_and_written_aside(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """H02: nothing of it is done in the layer; what is sent is the same as ever."""
+    for name in ("decoded_body", "build"):
+        real = getattr(rewrite, name)
+
+        def watched(*args: object, real: Callable[..., object] = real, **kwargs: object) -> object:
+            where.append(aside[-1:])
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(rewrite, name, watched)
+    aside: list[str] = []
+    where: list[list[str]] = []
+    core = Core(Budget(), 2)
+    cores.append(core)
+    core.slow_hooks = (UnderstudyAsideHook,)
+    noise = Random(1).randbytes(1 << 20).hex()
+    body = json.dumps({"messages": [{"role": "user", "content": noise}], "model": "gpt-x"}).encode()
+    sent = gzip.compress(body) if encoding else body
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: api.openai.com\r\nauthorization: Bearer tool\r\n"
+    head += f"content-encoding: {encoding}\r\n" if encoding else ""
+    core.feed(events.DataReceived(core.client, f"{head}content-length: {len(sent)}\r\n\r\n".encode() + sent))
+    for name in ("read", "write"):
+        assert not core.opening
+        [hook] = core.held
+        core.held.clear()
+        assert isinstance(hook, UnderstudyAsideHook)
+        aside.append(name)
+        hook.aside.do()
+        aside.append("")
+        assert "sk-secret" not in repr(hook), "law 8"
+        core.feed(events.HookCompleted(hook, None))
+    assert where == [["read"], ["write"]]
+    core.opened()
+    assert core.sent["u0.test"].endswith(sent)
+    assert b"sk-secret-0" in core.sent["u0.test"]
+
+
+@pytest.mark.parametrize(
+    ("size", "encoding", "large"),
+    [(LARGE, "", False), (LARGE + 1, "", True), (LARGE_ENCODED, "gzip", False), (LARGE_ENCODED + 1, "gzip", True)],
+)
+def test_h02_small_requests_are_read_at_once(size: int, encoding: str, large: bool) -> None:
+    """H02: a thread costs more than they do."""
+    headers = http.Headers(content_encoding=encoding) if encoding else http.Headers()
+    request = http.Request.make("POST", "http://x/", b"", headers)
+    request.data.content = b"x" * size
+    assert is_large(request) is large
+
+
+def test_h02_what_fails_aside_fails_as_ever(cores: list[Core]) -> None:
+    """H02, O08: an error is raised where the result is wanted; and where no one does the work, it is done there."""
+    broken = Aside(lambda: int("x"))
+    broken.do()
+    assert broken.done
+    with pytest.raises(ValueError, match="invalid literal"):
+        broken.result()
+    assert Aside(lambda: 5).result() == 5
+
+
+# -- replies that are long, and flows that are killed ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_w07_a_long_rejection_never_reaches_the_tool(cores: list[Core], status: int) -> None:
+    """W07: also one that is longer than what is held, of which the rest still comes."""
+    core = start(cores, credentials=2)
+    for _ in range(2):
+        server = core.opened()
+        head = f"HTTP/1.1 {status} No\r\ncontent-type: text/plain\r\ncontent-length: 3000000\r\n\r\n".encode()
+        core.receive(server, head + b"your credential is rejected ")
+        core.receive(server, b"x" * 1_200_000)
+        if server.state is ConnectionState.OPEN:
+            core.receive(server, b"x" * 1_000)
+        if not core.opening:
+            break
+    assert core.to_client.startswith(b"HTTP/1.1 400 ")
+    assert b"xxxx" not in core.to_client
+    assert b"your credential is rejected" not in core.to_client.partition(b"\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_o08_a_flow_that_is_killed_at_its_replys_headers_is_let_go(cores: list[Core], stream: bool) -> None:
+    """O08: another addon kills the flow: the tool gets nothing of the reply, the upstream is left, the call is over."""
+    core = start(cores, stream=stream)
+    core.slow_hooks = (HttpResponseHeadersHook,)
+    server = core.opened()
+    if stream:
+        core.receive(server, STREAM_HEAD + chunk(b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'))
+    else:
+        kind = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+        core.receive(server, kind + b"content-length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+    [hook] = core.held
+    [layer] = {each for each in core.layer.streams.values() if isinstance(each, ReplayStream)}
+    flow = layer.flow
+    flow.kill()
+    core.feed(events.HookCompleted(hook, None))
+    assert core.to_client == b""
+    assert core.journal.over == 1
+    assert flow.error is not None
+    assert (server in core.closed) is stream, "a whole reply leaves its connection to the next one"
+    assert all(attempt.is_over for attempt in layer.attempts)
+    assert len(core.engine.suspensions) == 0

@@ -46,7 +46,7 @@ def request(
     """A request as a tool sends it."""
     made = http.Request.make("POST", f"https://{host}{path}", body, http.Headers(content_type="application/json"))
     made.http_version = version
-    if made.is_http2:
+    if made.is_http2 or made.is_http3:
         made.authority = host
         made.headers.pop("host", None)
     else:
@@ -161,7 +161,7 @@ def test_two_candidates_never_see_each_others_secret() -> None:
 # -- the target --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0"])
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0", "HTTP/3"])
 def test_host_and_path_are_the_upstreams(version: str) -> None:
     """R05: scheme, host, port, base path and every header that names them."""
     sent = built(request(version=version))
@@ -474,14 +474,14 @@ def test_r09_a_length_is_that_of_the_body_that_is_sent() -> None:
     assert sent.headers["transfer-encoding"] == "chunked"
 
 
-@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0"])
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0", "HTTP/3"])
 def test_s10_the_host_is_the_upstreams_in_the_form_of_each_version(version: str) -> None:
     """S10: HTTP/1 needs a Host header; HTTP/2 has an authority, and a Host that the tool sent beside it follows."""
     sent = built(request(version=version))
     place = f"{CORP.host}:{CORP.port}"
-    assert sent.data.authority == (place.encode() if version == "HTTP/2.0" else b"")
-    assert sent.headers.get("host") == (None if version == "HTTP/2.0" else place)
-    if version == "HTTP/2.0":
+    assert sent.data.authority == (b"" if version == "HTTP/1.1" else place.encode())
+    assert sent.headers.get("host") == (place if version == "HTTP/1.1" else None)
+    if version != "HTTP/1.1":
         asked = request(version=version)
         asked.headers["host"] = "api.openai.com"
         assert built(asked).headers["host"] == place

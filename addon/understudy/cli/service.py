@@ -154,6 +154,8 @@ def uninstall(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     else:
         found = _run(["systemctl", "--user", "disable", "--now", UNIT])
     place.unlink()
+    if sys.platform != "darwin":
+        _run(["systemctl", "--user", "daemon-reload"])
     print(f"{place} was removed; {secrets_path(environ)} stays: it may hold secrets of yours")
     return found
 

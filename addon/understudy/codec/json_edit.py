@@ -15,7 +15,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 MOST_LEVELS = 500
 """How deep objects and arrays may be nested."""
@@ -29,7 +29,9 @@ _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(
     rb"(?:-?(?:0|[1-9][0-9]{0,4299}+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|true|false|null|NaN|-?Infinity)(?![0-9])"
 )
-_STRING = re.compile(rb'"[^"]*+"')
+_NO_BACKSLASH = re.compile(rb"[^\\]")
+_PIECE = 4 << 20
+"""Bytes that are looked at in one go, which takes a few milliseconds."""
 _VALID_PIECE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
@@ -45,6 +47,11 @@ def _run_through(levels: int) -> re.Pattern[bytes]:
 
 _INSIDE = _run_through(6)
 _CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
+
+
+class Raw(bytes):
+    """JSON as it is to stand in a document: it is not written again."""
+
 
 type Place = Sequence[str]
 """Where a string stands in a JSON document: member names from the top, ``*`` for every item of an array."""
@@ -97,6 +104,21 @@ def read_json_member(body: bytes, name: str) -> object:
         return None
 
 
+def raw_members(body: bytes, names: Collection[str]) -> dict[str, Raw]:
+    """The top-level members of a JSON object that have these names, as they stand in it; the last of a repeated one.
+
+    Raises ValueError for a body that is not a JSON object.
+    """
+    scan = _Scan(body)
+    return {key: Raw(body[start:end]) for key, start, end in scan.members(scan.begin, whole=True) if key in names}
+
+
+def raw_items(array: bytes) -> list[Raw]:
+    """The items of a JSON array, as they stand in it. Raises ValueError for what is not an array."""
+    scan = _Scan(array)
+    return [Raw(array[start:end]) for start, end in scan.items(scan.begin)]
+
+
 def write_json_model(body: bytes, model: str) -> bytes:
     """Replace the top-level ``model`` of a JSON body, each of them if it is repeated; all other bytes stay.
 
@@ -125,14 +147,14 @@ def replace_json_strings(body: bytes, places: Sequence[Place], swap: Callable[[s
 
 def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
     """Set top-level members of a JSON object: None removes, what is there is replaced (each of them if it is repeated),
-    what is missing goes in front; all other bytes stay.
+    what is missing goes in front; all other bytes stay. A :class:`Raw` value is put there as it is.
 
     Raises ValueError for a body that is not a JSON object.
     """
     scan = _Scan(body)
     found = list(scan.members(scan.begin, whole=True))
     begin = scan.begin + 1
-    edits: list[tuple[int, int, str]] = []
+    edits: list[tuple[int, int, str | bytes]] = []
     missing = {name: value for name, value in members.items() if value is not None}
     stays, last = False, begin  # whether a member before this one stays; where the one before it ends
     for key, start, end in found:
@@ -142,13 +164,13 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
             if not stays and last != begin:
                 edits.append((last, body.index(b",", last) + 1, ""))
             if key in members:
-                edits.append((start, end, json.dumps(members[key])))
+                edits.append((start, end, _text(members[key])))
                 missing.pop(key, None)
             stays = True
         last = end
     if missing:
-        added = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in missing.items())
-        edits.insert(0, (begin, begin, added + (", " if stays else "")))
+        added = b", ".join(_text(name) + b": " + _text(value) for name, value in missing.items())
+        edits.insert(0, (begin, begin, added + (b", " if stays else b"")))
     return _splice(body, edits)
 
 
@@ -175,8 +197,7 @@ class _Scan:
         self.body = body
         self._steps = 0
         # The same bytes with every escaped backslash and quote overwritten: here a string ends at the next quote.
-        unescaped = body.replace(b"\\\\", b"__") if b"\\\\" in body else body
-        self._marks = unescaped.replace(b'\\"', b"__") if b'\\"' in unescaped else unescaped
+        self._marks = _without_escapes(body)
         if len(body) > MOST_STRINGS and (
             body.count(b"[") + body.count(b"{") > MOST_BRACKETS or self._marks.count(b'"') > 2 * MOST_STRINGS
         ):
@@ -244,32 +265,60 @@ class _Scan:
         first = marks[at] if at < len(marks) else 0
         if first in _CLOSING:
             return self._end_of_nested(at)
-        match = (_STRING if first == ord('"') else _SCALAR).match(marks, at)
+        if first == ord('"'):
+            return self._end_of_string(at)
+        match = _SCALAR.match(marks, at)
         if match is None:
             raise ValueError(f"expected a value at byte {at}")
         return match.end()
 
+    def _end_of_string(self, at: int) -> int:
+        end = self._marks.find(b'"', at + 1)
+        if end < 0:
+            raise ValueError(f"a string that does not end, at byte {at}")
+        return end + 1
+
     def _end_of_nested(self, at: int) -> int:
         marks, run = self._marks, _INSIDE.match
         open_ones = [_CLOSING[marks[at]]]
+        at += 1
         while True:
             self._count_step()
-            match = run(marks, at + 1)
-            at = match.end() if match else at + 1
+            # In pieces: a thread that reads a large body has to let others go on now and then.
+            match = run(marks, at, at + _PIECE)
+            begun, at = at, match.end() if match else at
             mark = marks[at] if at < len(marks) else 0
             if mark == open_ones[-1]:
                 open_ones.pop()
+                at += 1
                 if not open_ones:
-                    return at + 1
+                    return at
             elif mark in _CLOSING and len(open_ones) < MOST_LEVELS:
                 open_ones.append(_CLOSING[mark])
-            else:
+                at += 1
+            elif mark == ord('"'):  # a string that goes on beyond the piece
+                at = self._end_of_string(at)
+            elif at < begun + _PIECE:
                 raise ValueError(f"a value that does not end, or too many levels, at byte {at}")
 
     def _count_step(self) -> None:
         self._steps += 1
         if self._steps > MOST_STEPS:
             raise ValueError("too many members, objects and arrays")
+
+
+def _without_escapes(body: bytes) -> bytes:
+    """The same bytes with every escaped backslash and quote overwritten; in pieces that cut no escape in two."""
+    if b"\\" not in body:
+        return body
+    pieces = []
+    at = 0
+    while at < len(body):
+        border = _NO_BACKSLASH.search(body, at + _PIECE)
+        end = border.end() if border else len(body)
+        pieces.append(body[at:end].replace(b"\\\\", b"__").replace(b'\\"', b"__"))
+        at = end
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _check_utf8(body: bytes) -> None:
@@ -303,13 +352,17 @@ def _find_in(scan: _Scan, start: int, end: int, places: Sequence[Place]) -> Iter
                     yield from _find_in(scan, item_start, item_end, below)
 
 
-def _splice(body: bytes, edits: Sequence[tuple[int, int, str]]) -> bytes:
+def _text(value: object) -> bytes:
+    return value if isinstance(value, Raw) else json.dumps(value).encode()
+
+
+def _splice(body: bytes, edits: Sequence[tuple[int, int, str | bytes]]) -> bytes:
     """Put texts at ranges of bytes. Ranges are in order."""
     view = memoryview(body)  # slices of bytes are copies
     pieces: list[bytes | memoryview] = []
     done = 0
     for start, end, value in edits:
-        pieces += (view[done:start], value.encode())
+        pieces += (view[done:start], value if isinstance(value, bytes) else value.encode())
         done = end
     pieces.append(view[done:])
     return b"".join(pieces)

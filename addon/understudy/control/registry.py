@@ -47,7 +47,8 @@ class Running:
     ``demonstration``: its answers are made up, so no tool is ever led to it. ``host``: where it is reached; ``port`` 0:
     nowhere as an HTTP proxy. ``why_not``: why ``run`` and ``env`` do not lead tools to it, "" when they do. ``rules``:
     the folders of its option ``pool_rules``. ``userinfo``: ``user:password``, percent-encoded, for one that a person
-    named; no file ever has it. ``credentials``: the names of those whose secret it has.
+    named; no file ever has it. ``credentials``: the names of those whose secret it has. ``holds``: the seconds for
+    which a route of it may hold a call until a reset.
     """
 
     pid: int
@@ -62,6 +63,7 @@ class Running:
     credentials: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     why_not: str = ""
+    holds: float = 0.0
     userinfo: str = field(default="", compare=False, repr=False)
     folder: str = field(default="", compare=False)
     """Where its file was found."""
@@ -225,6 +227,7 @@ def _read(path: Path) -> Running | None:
                 credentials=tuple(map(str, document.get("credentials", ()))),
                 host=str(document.get("host", "127.0.0.1")),
                 why_not=str(document.get("why_not", "")),
+                holds=float(document.get("holds", 0.0)),
                 folder=str(path.parent),
             )
         if path.stat().st_ino == os.fstat(file.fileno()).st_ino:

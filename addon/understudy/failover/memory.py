@@ -25,6 +25,7 @@ UPLOAD_REPLY = 64 * 1024
 """Bytes of the reply to an upload that are read for the name of the file."""
 REFUSAL_LIMIT = 64 * 1024
 """Bytes of a refusal's body; a longer one is not kept."""
+_HASHED = 1024 * 1024
 REFUSALS = 256
 """How many refusals of a model are kept, one an alias."""
 
@@ -131,7 +132,9 @@ def _asked_for(exchange: Exchange) -> tuple[str, str, str]:
 
 def _fingerprint(plan: Plan, body: bytes) -> bytes:
     """What is the same in a request and the tool's own retries of it, and hardly ever in two others."""
-    found = blake2b(body, digest_size=16)
+    # Of a large body its ends, which hold what the tool has added last: hashing all of it takes its time.
+    ends = body if len(body) <= 2 * _HASHED else body[:_HASHED] + b"%d" % len(body) + body[-_HASHED:]
+    found = blake2b(ends, digest_size=16)
     for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias, plan.user):
         found.update(b"\0" + part.encode("utf-8", "surrogatepass"))
     return found.digest()

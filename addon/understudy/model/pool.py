@@ -1,6 +1,6 @@
 """What the owner has, as frozen values: upstreams, credentials, candidates, routes and the pool they form.
 
-Nothing here reads a file, a clock or the network, and nothing here imports the rest of the package: a pool is a
+Nothing here reads a file, a clock or the network, and nothing here imports another package of ours: a pool is a
 snapshot, and a request works on the snapshot it started with (law 11).
 """
 
@@ -10,8 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Protocol
+
+from understudy.model.usage import Price
 
 
 class SecretSource(Protocol):
@@ -46,6 +49,14 @@ class Relatives(StrEnum):
 
     LAST = "last"  # behind those of the tool's own dialect
     MIXED = "mixed"  # where the pool file has them
+
+
+class WebSocket(StrEnum):
+    """What happens to a WebSocket on which calls are to be made."""
+
+    AUTO = "auto"  # refused where the tool is known to go on over HTTP at once, else served
+    SERVE = "serve"  # accepted; each of its requests goes to the pool over HTTP
+    REFUSE = "refuse"  # answered with 426
 
 
 class HoldUntil(StrEnum):
@@ -108,7 +119,8 @@ class Upstream:
     """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty.
 
     ``relatives``: further dialects whose calls can be written in its own. ``faces``: the same gateway in its further
-    dialects, each under the same name, because what is suspended is suspended for all of them.
+    dialects, each under the same name, because what is suspended is suspended for all of them. ``prices``: what the
+    tokens of its models cost, each with the glob of the models that it is for, the most specific first.
     """
 
     name: str
@@ -121,6 +133,11 @@ class Upstream:
     api_version: str = ""
     relatives: frozenset[str] = field(default=frozenset(), compare=False)
     faces: tuple[Upstream, ...] = ()
+    prices: tuple[tuple[str, Price], ...] = field(default=(), compare=False)
+
+    def price(self, model: str) -> Price | None:
+        """What the tokens of an upstream model cost; None where nothing is said."""
+        return next((price for glob, price in self.prices if fnmatchcase(model, glob)), None)
 
     def serves(self, dialect: str) -> bool:
         """Whether a call of this dialect can go here."""
@@ -396,6 +413,7 @@ class Pool:
     for which a session is remembered. ``unite_models``: whether the aliases stand in the lists of models that upstreams
     answer with. ``ramp``: seconds for which the calls of a credential that others switch to begin in steps, 0: they do
     not. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
+    ``websocket``: what a tool gets that opens one for its calls.
     """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -410,6 +428,7 @@ class Pool:
     affinity: float = 3600.0
     rules: tuple[str, ...] = ()
     auto_reload: bool = True
+    websocket: WebSocket = WebSocket.AUTO
     ramp: float = 30.0
 
     @cached_property

@@ -6,10 +6,11 @@ how it ended is read from its last bytes.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from logging import WARNING
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
@@ -40,6 +41,21 @@ from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
 from understudy.proxy.upstream_connection import cause_of
 from understudy.replies import Fault, FaultKind, Hold, Reply, Tail
 
+COMMENT_EVERY = 15.0
+"""Seconds between two comments to the tool of a call that is held."""
+COMMENT = b": understudy holds this call until a limit begins anew\n\n"
+T = TypeVar("T")
+
+
+def _takes_comments(call: PooledCall) -> bool:
+    """Whether the tool of a call gets events of a kind that has comments."""
+    recognised, request = call.plan.recognised, call.flow.request
+    if not call.plan.call.streamed or request.http_version == "HTTP/1.0":
+        return False
+    if recognised.dialect.name in ("gemini", "vertex"):
+        return "alt=sse" in recognised.query  # else it is one array of JSON
+    return recognised.dialect.name not in ("ollama", "bedrock")
+
 
 class Delivery:
     """What one stream sends to its tool. ``call``: what is answered, None where the pool is not asked at all."""
@@ -59,6 +75,8 @@ class Delivery:
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.may_be_cut = False
         """Whether the end of a released stream may be a cut that only its events can tell."""
+        self.commented_at = -math.inf
+        """When the tool of a call that is held last got a comment; before that, it has not even a head."""
         self.kept = bytearray()
         """What ``pool_keep_streams`` keeps of such a stream."""
 
@@ -71,9 +89,52 @@ class Delivery:
         del self.stream
 
     @property
+    def is_open(self) -> bool:
+        """Whether the tool has the head of a stream, because its call is held until a reset."""
+        return self.commented_at > -math.inf
+
+    def keep_open(self, call: PooledCall) -> CommandGenerator[None]:
+        """Send a comment to the tool of a call that is held, so that it does not give up; first the head of a stream.
+
+        Where its dialect has comments, that is: an event stream of HTTP/1.1 or newer. Others just wait.
+        """
+        request, now = call.flow.request, call.now()
+        if not _takes_comments(call) or now - self.commented_at < COMMENT_EVERY:
+            return
+        client, stream_id = self.stream.context.client, self.stream.stream_id
+        if not self.is_open:
+            head = tool_reply.held_head("" if client.alpn == b"h2" else request.http_version)
+            yield SendHttp(ResponseHeaders(stream_id, head, False), client)
+        self.commented_at = now
+        yield SendHttp(ResponseData(stream_id, COMMENT), client)
+
+    def without_head(self, wanted: CommandGenerator[T]) -> CommandGenerator[T]:
+        """The same commands, but for the head of a stream that the tool has already."""
+        answer: Any = None
+        while self.is_open:
+            try:
+                command = wanted.send(answer)
+            except StopIteration as end:
+                return cast(T, end.value)
+            if (
+                isinstance(command, SendHttp)
+                and isinstance(command.event, ResponseHeaders)
+                and command.connection is self.stream.context.client
+            ):
+                answer = None
+                continue
+            answer = yield command
+        return (yield from wanted)
+
+    def fits_open(self, attempt: AttemptLayer) -> bool:
+        """Whether a reply can go on in the stream that the tool has: one of events, in clear."""
+        hold = attempt.hold
+        return hold is not None and hold.live and hold.framing is StreamKind.SSE and not hold.encoded
+
+    @property
     def has_begun(self) -> bool:
         """Whether the tool may have something of its reply already."""
-        return self.stream.server_state in (
+        return self.is_open or self.stream.server_state in (
             self.state_released,
             self.state_edited,
             self.stream.state_stream_response_body,
@@ -111,6 +172,9 @@ class Delivery:
             held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *others]
         if call.journal is not None:
             call.journal.released(call.flow, call.exchange, step.attempt)
+            named = attempt.statement.model if attempt.statement is not None else hold.opening_model()
+            if another := hold.another(named):
+                call.journal.served_by(call.flow, call.exchange, step.attempt, another)
         self.note(call, step, hold, head.response, edited)
         head.response.stream = live or hold.live
         self.frame(head.response, complete=complete)
@@ -366,6 +430,8 @@ class Delivery:
     def respond(self, response: http.Response) -> CommandGenerator[None]:
         """Send a response that did not come from an upstream, with the hooks that such a response gets."""
         self.released = None
+        if self.is_open:
+            response = tool_reply.as_event(response)
         self.stream.flow.response = response
         response.timestamp_start = time.time()
         yield HttpResponseHeadersHook(self.stream.flow)

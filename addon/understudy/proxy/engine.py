@@ -20,7 +20,7 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from understudy.codec.content_encoding import REQUEST_LIMIT
 from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
-from understudy.dialects import DIALECTS, Dialect, Kind
+from understudy.dialects import DIALECTS, Call, Dialect, Kind
 from understudy.drill import Drill
 from understudy.failover import (
     DrilledExchange,
@@ -37,10 +37,11 @@ from understudy.failover.memory import TOOL, Memory, Plan
 from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, SecretError, SigningSource
 from understudy.proxy.masking_gate import MaskingGate
-from understudy.requests import Recognised, Sites, conversation, rewrite
+from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
 from understudy.rules import Ruleset
+from understudy.sockets import Transcripts
 from understudy.suspensions import Suspensions
 
 logger = logging.getLogger("understudy")
@@ -64,6 +65,10 @@ LOGIN = "proxyauth"
 MASKED_PASSWORD = "***"
 READ_FOR_ANYBODY = 256 * 1024
 """Bytes of a request that are read whoever has sent it."""
+LARGE = 1024 * 1024
+"""Bytes of a request that is read and written in a thread of its own: it takes about 10 ms."""
+LARGE_ENCODED = 64 * 1024
+"""The same where it is compressed."""
 LONGEST_ALIAS = 16 * 1024
 """Characters of an alias that is served; an ARN may have 2,048. Suspensions, journal and memory keep it."""
 CONNECT_LIMIT = 10.0
@@ -94,8 +99,12 @@ class Snapshot:
     ruleset: Ruleset
     own: Mapping[str, tuple[Credential, ...]] = field(default_factory=dict)
     """By route, the credentials that stand for the tool's own."""
-    users: UserRoutes = field(default_factory=lambda: UserRoutes(Pool()))
-    """The routes as they are for a user of the proxy."""
+    users: UserRoutes | None = None
+    """The routes as they are for a user of the proxy; None where all of them are for everyone."""
+
+    def route_for(self, route: Route, user: str) -> Route:
+        """The route with the candidates that this user of the proxy may use."""
+        return route if self.users is None else self.users.route_for(route, user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,26 @@ class Intake:
     def dialect(self) -> Dialect:
         """The dialect to answer in."""
         return self.recognised.dialect if self.recognised else DIALECTS["openai"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the body of a call says. ``body``: decoded, None when it cannot be; ``said``: None when it was not read."""
+
+    body: bytes | None = field(repr=False)
+    call: Call | None
+    said: Conversation | None = None
+
+    @property
+    def parts(self) -> tuple[bytes | None, Call | None, Conversation | None]:
+        """All of it."""
+        return self.body, self.call, self.said
+
+
+def is_large(request: http.Request) -> bool:
+    """Whether reading or writing it would keep other requests waiting."""
+    size = len(request.data.content or b"")
+    return size > LARGE_ENCODED and (size > LARGE or bool(request.headers.get("content-encoding")))
 
 
 @dataclass
@@ -162,6 +191,7 @@ class Engine:
         self.pacing = Pacing(self.clock)
         self.owners = Owners()
         self.gate = MaskingGate()
+        self.transcripts = Transcripts(self.clock)
         self.snapshot: Snapshot | None = None
         self._drilled: tuple[Selector, Selector] | None = None
         self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
@@ -175,7 +205,8 @@ class Engine:
         self.gate.use(pool_secrets(pool))
         selector = Selector(self.suspensions)
         own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
-        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own, UserRoutes(pool))
+        users = UserRoutes(pool) if any(route.is_limited for route in pool.routes.values()) else None
+        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own, users)
 
     def use_rules(self, ruleset: Ruleset, limits: LimitTable | None = None) -> None:
         """Judge by these rules from the next request on; what is under way keeps its own (law 11).
@@ -228,30 +259,46 @@ class Engine:
             return None
         return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
 
-    def plan(self, intake: Intake, request: http.Request, user: str = "") -> Plan | None:
+    def read(self, recognised: Recognised, request: http.Request) -> Reading:
+        """Read the body of a call when it is in."""
+        body = rewrite.decoded_body(request, self.request_limit)
+        return Reading(body, rewrite.read_call(request, recognised, body))
+
+    def read_all(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
+        """As :meth:`read`, with all that :meth:`plan` may want to know, so that it can be done in a thread."""
+        reading = self.read(recognised, request)
+        said = conversation.read(request.headers.fields, reading.body or b"", marks=marks)
+        return Reading(reading.body and b"", reading.call, said)
+
+    def plan(
+        self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
+    ) -> Plan | None:
         """Look at the request when its body is in; None when it names no alias or no route serves it.
 
-        ``user``: the user of the proxy that it is from, "" where no name was checked.
+        ``user``: the user of the proxy that it is from, "" where no name was checked. ``reading``: what was read of it
+        already.
         """
         if intake.recognised is None:
             return None
-        body = rewrite.decoded_body(request, self.request_limit)
+        body, call, said = (reading or self.read(intake.recognised, request)).parts
         if body is None:
             logger.warning(UNDECODED)
             return None
-        call = rewrite.read_call(request, intake.recognised, body)
         if call is None or len(call.alias) > LONGEST_ALIAS:
             return None
         route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
         if route is None:
             return None
-        said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
+        if said is None:
+            said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
         owner = self.memory.bindings.owner(said.marks)
         if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
-        return Plan(intake.recognised, call, intake.snapshot.users.route_for(route, user), said, owner, user)
+        if intake.snapshot.users is not None:
+            route = intake.snapshot.users.route_for(route, user)
+        return Plan(intake.recognised, call, route, said, owner, user)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -364,7 +411,7 @@ class Engine:
             streamed=plan.call.streamed,
             blocked=blocked,
             replay_after_sent=intake.snapshot.pool.replay_after_sent,
-            session=plan.session,
+            session=plan.session if plan.user else plan.conversation.session,
             bound_to=owner,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),

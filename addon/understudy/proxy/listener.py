@@ -1,12 +1,14 @@
 """Who is told what happens to a call, and who is asked: the journal, by the layer; and every addon, by hooks.
 
-A layer cannot wait for a program, so a hook asks the addon to fetch a secret that is not at hand. Most are.
+A layer can wait for nothing but a hook. So hooks ask the addon to fetch a secret that is not at hand (most are), and to
+read or write a large request while others go on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from mitmproxy import http
 from mitmproxy.proxy import commands
@@ -14,7 +16,27 @@ from mitmproxy.proxy import commands
 from understudy.config.secrets import CommandSecret
 from understudy.failover import Attempt, Exchange, Outcome, Step
 from understudy.failover.memory import Plan
+from understudy.model import Usage
 from understudy.proxy.exchange_facts import Facts
+
+SERVED = "understudy_served"
+"""Stands in the ``metadata`` of a flow that opened a WebSocket, whose calls are made over HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a reply that succeeded took. ``usage`` None: it counted no tokens.
+
+    ``served``: the model that it names, where that is another one than was sent, else "". ``seconds``: of a stream that
+    was released, from its first event to its end; None otherwise. ``lost``: the tool did not get this reply, because
+    another candidate was asked after it or beside it.
+    """
+
+    attempt: Attempt
+    usage: Usage | None
+    served: str = ""
+    seconds: float | None = None
+    lost: bool = False
 
 
 class Journal(Protocol):
@@ -35,6 +57,9 @@ class Journal(Protocol):
     def sent_to_http(self, flow: http.HTTPFlow) -> None:
         """A WebSocket was refused, so that the tool makes its calls over plain HTTP."""
 
+    def served(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was accepted: its calls are made over HTTP."""
+
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of this attempt goes to the tool; 0: an answer of our own does."""
 
@@ -43,6 +68,12 @@ class Journal(Protocol):
 
     def left(self, flow: http.HTTPFlow, exchange: Exchange, attempt: Attempt, record: http.HTTPFlow | None) -> None:
         """The tool went away during an attempt; ``record`` is the attempt as a flow."""
+
+    def served_by(self, flow: http.HTTPFlow, exchange: Exchange, number: int, model: str) -> None:
+        """The reply of this attempt, which goes to the tool, names another model than was sent."""
+
+    def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
+        """A reply that succeeded is over: what it took. Told before :meth:`finished`, once for each attempt."""
 
     def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The exchange is over. May be told twice."""
@@ -75,6 +106,39 @@ class Fetch:
 
     source: CommandSecret
     rejected: str = field(repr=False)
+
+
+@dataclass
+class Aside[T]:
+    """Something that takes long to compute: to be done while other requests go on."""
+
+    work: Callable[[], T] = field(repr=False)
+    done: bool = False
+    _result: T | None = field(default=None, repr=False)  # it may be a request with its secret (law 8)
+    _error: Exception | None = field(default=None, repr=False)
+
+    def do(self) -> None:
+        """Compute it, in whatever thread."""
+        try:
+            self._result = self.work()
+        except Exception as error:
+            self._error = error
+        self.done = True
+
+    def result(self) -> T:
+        """What came out, computed here and now where it was not before. Raises what the work has raised."""
+        if not self.done:
+            self.do()
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._result)
+
+
+@dataclass
+class UnderstudyAsideHook(commands.StartHook):
+    """A large request is read or written: whoever implements ``understudy_aside(aside)`` does it in a thread."""
+
+    aside: Aside[Any]
 
 
 @dataclass

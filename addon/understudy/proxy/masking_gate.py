@@ -8,6 +8,8 @@ head and the body of a reply are masked with those that its request carried (``S
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from traceback import format_exception
@@ -73,11 +75,12 @@ class MaskingGate:
     # -- log lines -----------------------------------------------------------------------------------------------
 
     def open(self) -> Callable[[], None]:
-        """Mask every log record of this process from now on; returns what ends that.
+        """Mask every log record and every printed traceback of this process from now on; returns what ends that.
 
         A filter would have to be on every handler, also on those that are added later: records are masked as they are
         made.
         """
+        unhook = self._hook_tracebacks()
         before, active = logging.getLogRecordFactory(), True
 
         def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
@@ -89,11 +92,55 @@ class MaskingGate:
         def close() -> None:
             nonlocal active
             active = False
+            unhook()
             if logging.getLogRecordFactory() is make:  # else another program has put its own on top of it
                 logging.setLogRecordFactory(before)
 
         logging.setLogRecordFactory(make)
         return close
+
+    def _hook_tracebacks(self) -> Callable[[], None]:
+        """Mask what Python prints of an exception that ends the program or a thread, or that it cannot raise."""
+        put: list[tuple[Any, str, Callable[..., str]]] = [
+            (sys, "excepthook", lambda kind, error, trace: _printed(error)),
+            (
+                sys,
+                "unraisablehook",
+                lambda what: f"{what.err_msg or 'Ignored'}: {what.object!r}\n{_printed(what.exc_value)}",
+            ),
+            (
+                threading,
+                "excepthook",
+                lambda what: f"In {getattr(what.thread, 'name', '')}:\n{_printed(what.exc_value)}",
+            ),
+        ]
+        undo = []
+        for module, name, text_of in put:
+            before = getattr(module, name)
+            ours = self._guard(before, text_of)
+            setattr(module, name, ours)
+            undo.append((module, name, before, ours))
+
+        def unhook() -> None:
+            for module, name, before, ours in undo:
+                if getattr(module, name) is ours:  # else somebody has put theirs on top of it
+                    setattr(module, name, before)
+
+        return unhook
+
+    def _guard(self, before: Callable[..., Any], text_of: Callable[..., str]) -> Callable[..., None]:
+        def hook(*args: Any) -> None:
+            try:
+                text = text_of(*args)
+                clean = self.mask(text)
+            except Exception:
+                text, clean = "", f"{NOT_WRITTEN}\n"
+            if clean is text:
+                before(*args)
+            elif sys.stderr is not None:
+                sys.stderr.write(clean)
+
+        return hook
 
     def clean(self, record: logging.LogRecord) -> None:
         """Mask a log record, its traceback included. Never raises."""
@@ -111,6 +158,10 @@ class MaskingGate:
                 record.stack_info = self.mask(record.stack_info)
         except Exception:
             record.msg, record.args, record.exc_info = NOT_WRITTEN, (), None
+
+
+def _printed(error: BaseException | None) -> str:
+    return "".join(format_exception(error)) if error is not None else ""
 
 
 # -- the head of a reply ---------------------------------------------------------------------------------------------

@@ -85,6 +85,7 @@ def begin(
     response = stream.flow.response
     if (
         isinstance(above, Http1Server)
+        and above.stream_id == stream.stream_id  # not a call of a socket
         and isinstance(way, Http1Client)
         and response is not None
         and response.headers.get("transfer-encoding", "").strip().lower() == "chunked"

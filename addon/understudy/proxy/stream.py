@@ -9,6 +9,7 @@ of mitmproxy.
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from functools import cached_property
@@ -57,8 +58,8 @@ from understudy.proxy.attempt import (
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.drilled_attempt import DrilledAttempt
-from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake
-from understudy.proxy.listener import Abandoned, Journal, UnderstudyAttemptHook
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, Reading, is_large
+from understudy.proxy.listener import Abandoned, Aside, Journal, Measured, UnderstudyAsideHook, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
 from understudy.proxy.timeouts import SLACK, Due, Timeout
@@ -67,6 +68,8 @@ from understudy.proxy.waiting import Waiting
 from understudy.replies import Fault, FaultKind, Held, Hold, Reply
 from understudy.requests import model_list, rewrite
 from understudy.requests.model_list import Listing
+
+logger = logging.getLogger("understudy")
 
 LOOK_AGAIN = 1.0
 """Seconds until the next look for a candidate that can be asked as well, while none is free."""
@@ -88,6 +91,8 @@ class ReplayStream(HttpStream):
         self.listing: Listing | None = None
         """What belongs into the list of models that this request asks for."""
         self.intake: Intake | None = None
+        self.opened_with: tuple[tuple[tuple[bytes, bytes], ...], bytes] | None = None
+        """Headers and path of the opening handshake of a WebSocket as the tool sent them, its credential included."""
         self.call: PooledCall | None = None
         """The call, once its exchange has begun."""
         self.passthrough_of: Passthrough | None = None
@@ -96,6 +101,7 @@ class ReplayStream(HttpStream):
         self.attempts: list[AttemptLayer] = []
         """Those under way, the one with the best reply so far, and the one that is released."""
         self.waiting: Waiting | None = None
+        self._held = False  # whether it waits for a reset
         self.user = ""
         """The user of the proxy that the request is from, "" where no name was checked."""
         self._done = False  # whether mitmproxy has said that the request is over
@@ -169,6 +175,8 @@ class ReplayStream(HttpStream):
     def on_due(self) -> CommandGenerator[None]:
         """The time-out of the wait has come."""
         if self.waiting is not None:
+            if self._held and self.call is not None:
+                yield from self.delivery.keep_open(self.call)
             yield from self.go((yield from self.waiting.on_due()))
 
     @override
@@ -204,6 +212,8 @@ class ReplayStream(HttpStream):
                 # The request goes out exactly as the tool sent it.
                 event.request.headers.fields, event.request.data.path = sent
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
+            if self.intake is not None and self.intake.upgrade:
+                self.opened_with = sent
             if self.intake is not None and self.intake.stash.query:
                 self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)
@@ -286,7 +296,13 @@ class ReplayStream(HttpStream):
             self.client_state = self.state_done
             yield from self.refuse(Refuse(431 if too_many else 400, refused))
             return
-        plan = None if intake.upgrade else engine.plan(intake, request, self.user)
+        reading: Reading | None = None
+        if (recognised := intake.recognised) is not None and not intake.upgrade and is_large(request):
+            marks = bool(engine.memory.bindings)
+            aside = Aside(lambda: engine.read_all(recognised, request, marks=marks))
+            yield UnderstudyAsideHook(aside)
+            reading = aside.result()
+        plan = None if intake.upgrade else engine.plan(intake, request, self.user, reading)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
@@ -308,13 +324,17 @@ class ReplayStream(HttpStream):
             yield from self.respond(self.flow.response)
             return
         if intake.upgrade:
-            if self.journal is not None:
-                self.journal.sent_to_http(self.flow)
-            yield from self.respond(tool_reply.no_websocket(intake.dialect))
+            yield from self.upgrade(engine, intake)
             return
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
             plan = engine.plan(intake, request, self.user)
         yield from self.go(self.first_step(engine, intake, plan))
+
+    def upgrade(self, engine: Engine, intake: Intake) -> CommandGenerator[None]:
+        """Answer the opening handshake of a WebSocket on which calls would be made (O07)."""
+        if self.journal is not None:
+            self.journal.sent_to_http(self.flow)
+        yield from self.respond(tool_reply.no_websocket(intake.dialect))
 
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
         """Open the exchange, unless the pool may not be spent on this request."""
@@ -366,6 +386,7 @@ class ReplayStream(HttpStream):
     def send(self, step: Attempt) -> CommandGenerator[Step | None]:
         """Begin an attempt beside those that are under way; returns the next step when that is known at once."""
         assert self.call is not None
+        self._held = False
         made = DrilledAttempt if step.drilled else AttemptLayer
         attempt = made(self.parent, self.stream_id, self.call, step)
         self.attempts.append(attempt)
@@ -383,6 +404,9 @@ class ReplayStream(HttpStream):
             return call.exchange.resume(call.now())
         if call.journal is not None:
             call.journal.waited(self.flow, call.exchange, step.seconds, step.reason)
+        if step.held:
+            yield from self.delivery.keep_open(call)
+            self._held = True
         yield from self.waiting.begin(step.seconds)
         return None
 
@@ -415,12 +439,23 @@ class ReplayStream(HttpStream):
                 if not (isinstance(step, Release) and step.attempt == attempt.number and not attempt.is_over):
                     return step
                 yield from self.release(step, live=True)
+            case Decided(held=Held.OUTPUT) if (reply := self.doubtful(attempt)) is not None:
+                return (yield from self.conclude(attempt, reply))
             case Decided(held=held):
                 call.exchange.accept(attempt.step.candidate)
                 self.renumber()
                 # What has outgrown its bound would outgrow mitmproxy's buffer as well, or never end at all.
                 yield from self.release(Release(attempt.number), live=held is Held.BOUND)
         return None
+
+    def doubtful(self, attempt: AttemptLayer) -> Reply | None:
+        """The reply of a stream with output that a rule may speak about all the same: it names another model."""
+        call, hold = self.call, hold_of(attempt)
+        assert call is not None
+        if not (call.exchange.ruleset.asks_served_model and hold.success and hold.live):
+            return None
+        reply = hold.reply()
+        return reply if reply.served_model else None
 
     def conclude(self, attempt: AttemptLayer, reply: Reply) -> CommandGenerator[Step | None]:
         """Judge a reply. When it is not the one for the tool, keep it if it may be needed and leave the attempt."""
@@ -429,14 +464,22 @@ class ReplayStream(HttpStream):
         exchange = call.exchange
         step = exchange.judge(reply, call.now(), attempt.step.candidate)
         self.renumber()
+        if attempt.hold is not None and attempt.hold.success and not attempt.hold.live:
+            attempt.statement = reply.statement
         if isinstance(step, Release) and step.attempt == attempt.number:
             return step
+        if attempt.hold is not None and attempt.hold.live and attempt.hold.has_output and not attempt.is_complete:
+            exchange.withdraw(attempt.number)
         outcome, record = exchange.outcomes[attempt.number - 1], attempt.record(reply.fault)
         yield from attempt.cancel()
         if exchange.best == attempt.number:
             attempt.end_here()
         # Of those that are over only the most hopeful one can still be released: the others need not be held.
-        self.attempts = [each for each in self.attempts if not each.is_over or each.number == exchange.best]
+        kept = [each for each in self.attempts if not each.is_over or each.number == exchange.best]
+        for each in self.attempts:
+            if each not in kept:
+                self.measure(each, lost=True)
+        self.attempts = kept
         yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, outcome, step, record))
         if (yield from self.gone()):
             return None
@@ -484,8 +527,31 @@ class ReplayStream(HttpStream):
         [outcome] = [each for each in call.exchange.outcomes if each.hedged and each.attempt == attempt.step]
         record = attempt.record(Fault(FaultKind.SILENCE, outcome.verdict.evidence, sent=True))
         yield from attempt.cancel()
+        self.measure(attempt, lost=True)
         self.attempts = [each for each in self.attempts if each is not attempt]
         yield UnderstudyAttemptHook(Abandoned(self.flow, call.exchange, outcome, step, record))
+
+    def measure(self, attempt: AttemptLayer, *, lost: bool) -> None:
+        """Tell what an attempt took, if it was answered. To count must never cost a call."""
+        call, hold = self.call, attempt.hold
+        if (
+            call is None
+            or call.journal is None
+            or hold is None
+            or not hold.success
+            or not call.exchange.request.generating
+        ):
+            return
+        is_released = attempt is self.delivery.released
+        try:
+            stated = attempt.statement or hold.statement(self.delivery.tail if is_released else None)
+            seconds = None
+            if is_released and hold.live and attempt.spoke_at:
+                seconds = max(0.0, call.now() - attempt.spoke_at)
+            measured = Measured(attempt.step, stated.usage, hold.another(stated.model), seconds, lost)
+            call.journal.measured(self.flow, call.exchange, measured)
+        except Exception as error:
+            logger.error(f"understudy: a reply cannot be measured: {self.trace(error)}")
 
     def cancel(self) -> CommandGenerator[None]:
         """Give up every attempt that is under way."""
@@ -497,9 +563,13 @@ class ReplayStream(HttpStream):
     def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
         """Hand the reply of this attempt to the tool; from here on its events pass as they come."""
         [attempt] = [each for each in self.attempts if each.number == step.attempt]
+        if self.delivery.is_open and not self.delivery.fits_open(attempt):
+            yield from self.say_in_stream(attempt)
+            return
         for other in [each for each in self.attempts if each is not attempt]:
             if other.is_over:
                 yield from other.cancel()
+                self.measure(other, lost=True)
             else:
                 yield from self.lost(other, step)
         if (yield from self.gone()):
@@ -507,12 +577,22 @@ class ReplayStream(HttpStream):
         self.attempts = [attempt]
         if self.waiting is not None:
             self.waiting.stop()
-        if not (yield from self.delivery.release(attempt, step, live=live)):
+        if not (yield from self.delivery.without_head(self.delivery.release(attempt, step, live=live))):
             yield from self.withhold(attempt)
         if self.server_state == self.state_errored:
             # Another addon killed the flow when it saw the headers.
             yield from self.cancel()
             self.finish()
+
+    def say_in_stream(self, attempt: AttemptLayer) -> CommandGenerator[None]:
+        """A reply that cannot go on in the stream that its tool has since the call was held: say what it was."""
+        assert self.call is not None
+        status, candidate = hold_of(attempt).status, attempt.step.candidate
+        outcomes = self.call.exchange.outcomes
+        verdict = outcomes[attempt.number - 1].verdict if len(outcomes) >= attempt.number else None
+        said = f", {verdict.label}: {verdict.evidence}" if verdict is not None else ""
+        yield from self.cancel()
+        yield from self.refuse(Refuse(400, f"understudy: after the reset {candidate} answered HTTP {status}{said}"))
 
     def withhold(self, attempt: AttemptLayer) -> CommandGenerator[None]:
         """A reply that must not go out, because the secret in it cannot be masked."""
@@ -528,13 +608,13 @@ class ReplayStream(HttpStream):
     def refuse(self, step: Refuse) -> CommandGenerator[None]:
         """Answer ourselves."""
         assert self.intake is not None
-        yield from self.delivery.refuse(step, self.intake.dialect)
+        yield from self.delivery.without_head(self.delivery.refuse(step, self.intake.dialect))
         if self.server_state == self.state_errored:
             self.finish()
 
     def respond(self, response: http.Response) -> CommandGenerator[None]:
         """Send a response that did not come from an upstream."""
-        yield from self.delivery.respond(response)
+        yield from self.delivery.without_head(self.delivery.respond(response))
         if self.server_state == self.state_errored:
             self.finish()
 
@@ -640,6 +720,7 @@ class ReplayStream(HttpStream):
         attempts, self.attempts = self.attempts, []
         for attempt in attempts:
             attempt.forget()
+            self.measure(attempt, lost=self.delivery.released not in (None, attempt))
         if self.waiting is not None:
             self.waiting.stop()
         if (drill := self.call.exchange.drill) is not None:

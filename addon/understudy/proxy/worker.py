@@ -21,6 +21,7 @@ from mitmproxy import flow, http
 from mitmproxy.proxy.mode_servers import AsyncioServerInstance
 
 from understudy.proxy.accepting import SharedListener, Turn
+from understudy.proxy.listener import SERVED
 
 logger = logging.getLogger("understudy")
 
@@ -180,7 +181,7 @@ class Drain:
     def response(self, flow: http.HTTPFlow) -> None:
         """A call is over; also one that was answered without an upstream."""
         self.responseheaders(flow)
-        if flow.websocket is None:
+        if flow.websocket is None or SERVED in flow.metadata:  # the calls of a served socket are flows of their own
             self._over(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:

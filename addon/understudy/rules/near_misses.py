@@ -34,7 +34,7 @@ def heard(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[str]:
 
 
 def near_misses(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[NearMiss]:
-    """The rules that were near to deciding about a reply, in the order in which they are asked; none of a success."""
+    """The rules that were near to deciding about a reply, in the order of asking. Empty where none is asked."""
     if verdict.rule == "builtin/ok" or reply.fault is not None:
         return []
     found = []

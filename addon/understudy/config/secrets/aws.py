@@ -191,6 +191,17 @@ def _botocore(module: str) -> Any:
         raise SecretError(MISSING) from None
 
 
+VARIABLES = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_SECURITY_TOKEN",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    }
+)
+"""The variables in which AWS's own programs and libraries look for secrets: a profile may name them as its source."""
 _KEYS = ("access_key_id", "secret_access_key", "session_token")
 _WRITE = "write `secret: {aws: {profile: NAME}}` or access_key_id and secret_access_key, each `{env: NAME}`"
 

@@ -40,6 +40,7 @@ class SecretReader(Collector):
             case Table(entries=entries) if "command" in entries:
                 return self._command(value)
             case Table(entries=entries) if entries.keys() == {"aws"}:
+                self.secret_variables |= aws.VARIABLES
                 return aws.read(self, entries["aws"][1], self._kept_secret)
             case _:
                 return self._kept_secret(value)
