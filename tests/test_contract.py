@@ -90,6 +90,20 @@ SIGNATURES = {
     f"{HTTP}._hooks:HttpRequestHook.__init__": "self, flow",
     f"{HTTP}._hooks:HttpResponseHeadersHook.__init__": "self, flow",
     f"{HTTP}._hooks:HttpErrorHook.__init__": "self, flow",
+    # proxy/websocket.py
+    f"{HTTP}:HttpStream.passthrough": "self, event",
+    "mitmproxy.proxy.layers.websocket:WebsocketStartHook.__init__": "self, flow",
+    "mitmproxy.proxy.layers.websocket:WebsocketEndHook.__init__": "self, flow",
+    "mitmproxy.websocket:WebSocketData.__init__": (
+        "self, messages, closed_by_client, close_code, close_reason, timestamp_end"
+    ),
+    "wsproto.connection:Connection.__init__": "self, connection_type, extensions, trailing_data",
+    "wsproto.connection:Connection.send": "self, event",
+    "wsproto.connection:Connection.receive_data": "self, data",
+    "wsproto.extensions:Extension.frame_inbound_header": "self, proto, opcode, rsv, payload_length",
+    "wsproto.extensions:Extension.frame_inbound_payload_data": "self, proto, data",
+    "wsproto.extensions:Extension.frame_inbound_complete": "self, proto, fin",
+    "wsproto.extensions:Extension.frame_outbound": "self, proto, opcode, rsv, data, fin",
     "mitmproxy.proxy.commands:RequestWakeup.__init__": "self, delay",
     "mitmproxy.proxy.commands:CloseConnection.__init__": "self, connection",
     "mitmproxy.proxy.layers.tcp:TCPLayer.__init__": "self, context, ignore",

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "addon" / "understudy"
 FLOORS = tuple(re.findall(r"^    (\w+) +\S", (understudy.__doc__ or ""), re.MULTILINE))
 """From bottom to top, as the docstring of ``understudy`` lists them."""
-CORE = ("codec", "model", "dialects", "requests", "replies", "rules", "suspensions", "failover")
+CORE = ("codec", "model", "dialects", "requests", "replies", "sockets", "rules", "limits", "suspensions", "failover")
 """These know neither mitmproxy nor asyncio, but for what ``KNOWN`` names."""
 KNOWN = {
     ("requests.rewrite", "mitmproxy"): "mitmproxy's plain messages: the request is rewritten as one of them",

@@ -25,9 +25,19 @@ def commands(script: Path) -> list[str]:
 
 def test_there_are_scripts() -> None:
     """The tests below look at something."""
-    assert {"bench", "bench-rules", "corpus", "laws", "pictures", "rules-table", "run", "setup", "test"} <= {
-        script.name for script in SCRIPTS
-    }
+    assert {
+        "bench",
+        "bench-rules",
+        "corpus",
+        "laws",
+        "pictures",
+        "rules-table",
+        "run",
+        "setup",
+        "simulate",
+        "storm",
+        "test",
+    } <= {script.name for script in SCRIPTS}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.name))

@@ -36,6 +36,7 @@ from understudy.dialects import DIALECTS
 from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
+from understudy.limits import load_table
 from understudy.model import Pool, Upstream, counted
 from understudy.proxy import garbage, hook_table, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
@@ -51,6 +52,12 @@ from understudy.suspensions.persistence import StateKeeper
 
 logger = logging.getLogger("understudy")
 
+UNCHECKED = (None, "", "any")
+"""Values of ``proxyauth`` with which a user's name at the proxy proves nothing."""
+NO_NAMES = (
+    "understudy: `who` in the pool file limits {routes} to some users, and this proxy checks no user's name, so these "
+    "candidates are asked for no call: set proxyauth to a file of users"
+)
 UPLOAD = re.compile(r"/files(?:\?|$)")
 NO_DEBUG = (
     "proxy_debug prints everything that is sent, secrets included, so it cannot be used together with a pool: "
@@ -66,7 +73,13 @@ class Understudy:
     def __init__(self) -> None:
         self.library = RuleLibrary()
         self.users = LocalUsers()
-        self.engine = Engine(self.library.ruleset, is_remote=self.is_remote, stranger=self.stranger)
+        self.engine = Engine(
+            self.library.ruleset,
+            is_remote=self.is_remote,
+            stranger=self.stranger,
+            checks_users=lambda: getattr(ctx.options, "proxyauth", None) not in UNCHECKED,
+            is_another_user=self.users.is_another,
+        )
         self.tallies = Tallies(self.engine.clock)
         self.inspection = Inspection(
             CountingJournal(self.tallies),
@@ -81,7 +94,14 @@ class Understudy:
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions)
         self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
-        self.control = Control(self.engine, self.reload, self.closed, self.tallies, lambda: self.sharing.state)
+        self.control = Control(
+            self.engine,
+            self.reload,
+            self.closed,
+            self.tallies,
+            lambda: self.sharing.state,
+            lambda seconds, then: asyncio.get_running_loop().call_later(seconds, then),
+        )
         self.server = ControlServer(answers(self.control))
         self.leave_web: Callable[[], None] = lambda: None
         self.watched = WatchedFile()
@@ -169,11 +189,13 @@ class Understudy:
         self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
+        self._warn_of_users()
 
     def done(self) -> None:
         """Leave mitmproxy as it was."""
         for task in self._tasks:
             task.cancel()
+        self.control.drills.close()
         self._aside.shutdown(wait=False, cancel_futures=True)
         self.descriptors.close()
         self.presence.withdraw()
@@ -225,12 +247,15 @@ class Understudy:
         # First, so that what the pool no longer has goes out with the rest.
         self.keeper.use(pool)
         self.engine.use(pool)
+        self.control.drills.use(pool)
         # Last: what the state file brings back may have been resumed elsewhere since, and is not told.
         self.sharing.use(pool)
         for warning in (*warnings, *pool_file.lint(pool)):
             logger.warning(f"understudy: {warning}")
         counts = f"{counted(len(pool.routes), 'route')} over {counted(len(pool.credentials), 'credential')}"
         logger.info(f"understudy: {counts} from {path}")
+        if self._tasks:  # before that, options are still being set
+            self._warn_of_users()
 
     def reload(self) -> None:
         """Read the pool file again. Raises ControlError; the last good pool stays in use."""
@@ -254,8 +279,10 @@ class Understudy:
 
         Raises OptionsError with all their problems; the last good rules stay in use.
         """
+        folders = [*ctx.options.pool_rules, *of_pool]
         try:
-            self.engine.use_rules(self.library.use([*ctx.options.pool_rules, *of_pool]))
+            limits = load_table([Path(folder).expanduser().absolute() for folder in folders if folder])
+            self.engine.use_rules(self.library.use(folders), limits)
         except RuleError as error:
             raise exceptions.OptionsError(f"understudy: the rule folders cannot be used\n{error}") from None
         logger.info(f"understudy: {counted(len(self.library.ruleset.rules), 'rule')} in use")
@@ -282,11 +309,12 @@ class Understudy:
                 logger.info(f"understudy: the secret of {name} has changed: what was suspended for it is forgotten")
             try:
                 ruleset = self.library.refresh()
+                limits = load_table(self.library.folders) if ruleset is not None else None
             except RuleError as error:
                 logger.error(f"understudy: the changed rules cannot be used, the last good rules stay in use\n{error}")
                 continue
             if ruleset is not None:
-                self.engine.use_rules(ruleset)
+                self.engine.use_rules(ruleset, limits)
                 logger.info(f"understudy: rules were read again, {len(ruleset.rules)} of them")
 
     def _look_at_pool(self) -> None:
@@ -379,6 +407,13 @@ class Understudy:
         """Which other user of this machine the client is (law 12), unless it had to give a password; "" for none."""
         who = self.users.stranger(client)
         return who if who and not ctx.options.proxyauth else ""
+
+    def _warn_of_users(self) -> None:
+        """Say so where candidates are for some users, and no call has a user's name."""
+        routes = self.engine.snapshot.pool.routes.values() if self.engine.snapshot is not None else ()
+        limited = [route.pattern for route in routes if route.is_limited]
+        if limited and not self.engine.checks_users():
+            logger.warning(NO_NAMES.format(routes=", ".join(limited[:10])))
 
     def _stop_listening(self) -> None:
         # A listener that is closed has no address to tell, and its connections go on.

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
+from benchmark import peers as gateways
 from benchmark.calls import calls, generator
 from benchmark.effort import FULL, QUICK, Effort
 from benchmark.failover import failover
@@ -40,11 +41,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--quick", action="store_true", help="under a minute: fewer and shorter rounds")
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--peers", action="store_true", help="install LiteLLM and Portkey, and compare with them only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table with the figures of every round")
     options = parser.parse_args()
     effort = QUICK if options.quick else FULL
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, _end)
+    try:
+        if options.peers:
+            gateways.install()
+    except BenchmarkError as error:
+        print(f"scripts/bench: {error}", file=sys.stderr)
+        return 2
     signal.alarm(LONGEST)
     begun = time.monotonic()
     rows: list[Row] = []
@@ -54,7 +62,8 @@ def main() -> int:
                 stage = Stage(processes)
                 lines = _conditions(stage, effort)
                 print("\n".join(lines), flush=True)
-                for row in _measure(stage, options.only or PARTS, effort):
+                measured = gateways.peers(stage, stage.start_pair()) if options.peers else None
+                for row in measured or _measure(stage, options.only or PARTS, effort):
                     rows.append(row)
                     print(f"{time.monotonic() - begun:5.0f} s  " + " | ".join(row.cells()), file=sys.stderr)
         except BenchmarkError as error:
@@ -64,7 +73,7 @@ def main() -> int:
             print("scripts/bench: ended early", file=sys.stderr)
             return 130
     print()
-    print(markdown(rows))
+    print(gateways.table(rows) if options.peers else markdown(rows))
     print(f"\n{time.monotonic() - begun:.0f} s in all.")
     if options.json:
         document = {"conditions": lines, "rows": [asdict(row) for row in rows]}

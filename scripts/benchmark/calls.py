@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from benchmark import messages
 from benchmark.effort import Effort, take_turns
@@ -19,7 +20,7 @@ from benchmark.stage import Pair, Proxy, Stage
 class Point:
     """What is measured: ``size`` bytes of prompt, ``seconds`` a round at most: opening many connections takes a part.
 
-    ``tls``: the client speaks TLS with the proxy.
+    ``tls``: the client speaks TLS with the proxy. ``http2``: and HTTP/2, one call at a time on each connection.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Point:
     connections: int
     seconds: int = 1
     tls: bool = False
+    http2: bool = False
 
 
 POINTS = (
@@ -34,7 +36,10 @@ POINTS = (
     Point("1 KB, 8 connections", 1_000, 8),
     Point("1 KB, 64 connections", 1_000, 64, 3),
     Point("1 KB, 8 connections, TLS", 1_000, 8, 3, tls=True),
+    Point("1 KB, 8 connections, TLS, HTTP/2", 1_000, 8, 3, tls=True, http2=True),
+    Point("10 KB, 8 connections", 10_000, 8, 3),
     Point("100 KB, 8 connections", 100_000, 8, 3),
+    Point("1 MB, 8 connections", 1_000_000, 8, 3),
     Point("5 MB, 8 connections", 5_000_000, 8, 4),
 )
 OWN_POINTS = tuple(point for point in POINTS if not point.tls)
@@ -55,6 +60,7 @@ wrk.method = "POST"
 wrk.path = "{path}"
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer {secret}"
+{headers}
 local file = io.open("{body}", "r")
 wrk.body = file:read("*a")
 file:close()
@@ -78,11 +84,11 @@ def calls(stage: Stage, pair: Pair, effort: Effort) -> Iterator[Row]:
     load = wrk if with_wrk else own_load
     for proxy in pair:
         load(stage, proxy, Point("warm-up", 1_000, 16))
-    for point in POINTS if with_wrk else OWN_POINTS:
+    for point in points(with_wrk=with_wrk):
         # Handshakes and many connections take a part of a round.
         brief = point.size <= BARRED and point.connections <= 16 and not point.tls
         seconds = min(point.seconds, effort.longest_call_round) if brief else point.seconds
-        measured = Point(point.name, point.size, point.connections, seconds, point.tls)
+        measured = replace(point, seconds=seconds)
 
         def measure(proxy: Proxy, point: Point = measured) -> dict[str, float]:
             before = proxy.cpu
@@ -90,10 +96,19 @@ def calls(stage: Stage, pair: Pair, effort: Effort) -> Iterator[Row]:
             return {**result, "cpu": (proxy.cpu - before) / result["count"]}
 
         bare, ours = take_turns(effort.call_rounds, pair, measure)
-        for figure, label, unit, bar in FIGURES:
+        for figure, what, unit, bar in FIGURES:
+            # h2load tells the mean and the slowest call.
+            label = {"p50": "mean", "p99": "slowest"}.get(what, what) if point.http2 else what
             name = f"JSON, {point.name}: {label}"
             figures = [each[figure] for each in bare], [each[figure] for each in ours]
             yield compare(name, unit, *figures, bar if point.size <= BARRED else None)
+
+
+def points(*, with_wrk: bool) -> Sequence[Point]:
+    """Those that the load generators of this machine can measure: HTTP/2 needs h2load."""
+    if not with_wrk:
+        return OWN_POINTS
+    return tuple(point for point in POINTS if not point.http2 or shutil.which("h2load"))
 
 
 def own_load(stage: Stage, proxy: Proxy, point: Point) -> dict[str, float]:
@@ -103,11 +118,15 @@ def own_load(stage: Stage, proxy: Proxy, point: Point) -> dict[str, float]:
     return stage.ask_client(do="calls", port=proxy.calls, body=body, connections=connections, count=0, seconds=seconds)
 
 
-def wrk(stage: Stage, proxy: Proxy, point: Point) -> dict[str, float]:
-    """A round by wrk: how many calls, calls per second, and microseconds."""
+def wrk(stage: Stage, proxy: Proxy, point: Point, headers: Mapping[str, str] | None = None) -> dict[str, float]:
+    """A round by wrk: how many calls, calls per second, and microseconds. ``headers``: further ones of each call."""
+    if point.http2:
+        return h2load(stage, proxy, point)
     script, body = stage.folder / "call.lua", stage.folder / "call.json"
     body.write_text(messages.call_body(messages.JSON_ALIAS, point.size), "utf-8")
-    script.write_text(WRK_SCRIPT.format(path=messages.PATH, body=body, secret=messages.TOOL_SECRET), "utf-8")
+    more = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items())
+    text = WRK_SCRIPT.format(path=messages.PATH, body=body, secret=messages.TOOL_SECRET, headers=more)
+    script.write_text(text, "utf-8")
     address = f"{'https' if point.tls else 'http'}://127.0.0.1:{proxy.calls}"
     settings = [f"-c{point.connections}", f"-d{point.seconds}s", "--timeout", "20s"]
     load = stage.processes.start(["wrk", "-t1", *settings, "-s", str(script), address], log="wrk.log", talks=True)
@@ -124,3 +143,37 @@ def wrk(stage: Stage, proxy: Proxy, point: Point) -> dict[str, float]:
         raise BenchmarkError(f"{result['errors']} of {result['requests']} calls of {proxy.name} failed:\n{output}")
     rate = result["requests"] / (result["duration"] / 1e6)
     return {"count": result["requests"], "rate": rate, "p50": result["p50"], "p99": result["p99"]}
+
+
+def h2load(stage: Stage, proxy: Proxy, point: Point) -> dict[str, float]:
+    """A round by h2load: how many calls, calls per second, and microseconds (it tells no percentiles but the mean)."""
+    body = stage.folder / "call.json"
+    body.write_text(messages.call_body(messages.JSON_ALIAS, point.size), "utf-8")
+    address = f"https://127.0.0.1:{proxy.calls}{messages.PATH}"
+    headers = ("content-type: application/json", f"authorization: Bearer {messages.TOOL_SECRET}")
+    settings = [f"-c{point.connections}", "-m1", "-t1", f"-D{point.seconds}", "-d", str(body)]
+    command = ["h2load", *settings, *(word for header in headers for word in ("-H", header)), address]
+    load = stage.processes.start(command, log="h2load.log", talks=True)
+    try:
+        output, _ = load.communicate(timeout=point.seconds + 40)
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError("h2load did not end") from None
+    finally:
+        stage.processes.stop(load)
+    rate = re.search(r"^finished in .*, ([0-9.]+) req/s", output, re.MULTILINE)
+    done = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
+    took = re.search(r"^time for request: +\S+ +(\S+) +(\S+)", output, re.MULTILINE)
+    if load.returncode != 0 or rate is None or done is None or took is None:
+        raise BenchmarkError(f"h2load failed: {output[-2000:]}")
+    if int(done[1]) == 0 or any(int(done[number]) for number in (2, 3, 4)):
+        raise BenchmarkError(f"calls of {proxy.name} failed over HTTP/2:\n{output[-2000:]}")
+    mean, slowest = _microseconds(took[2]), _microseconds(took[1])
+    return {"count": int(done[1]), "rate": float(rate[1]), "p50": mean, "p99": slowest}
+
+
+def _microseconds(text: str) -> float:
+    """What h2load writes as ``850us``, ``12.30ms`` or ``1.20s``."""
+    for unit, factor in (("us", 1), ("ms", 1_000), ("s", 1_000_000)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    raise BenchmarkError(f"h2load tells the time {text!r}")

@@ -11,7 +11,7 @@ from benchmark.effort import Effort
 from benchmark.figures import Row, Unit, compare
 from benchmark.stage import Proxy, Stage
 
-OPEN_STREAMS = 200
+OPEN_STREAMS = (200, 1000)
 NOISE_KIB = 1024.0
 """By so much the growth of two runs of one program differs: an arena of Python's allocator is 1 MiB."""
 PARTS = 4
@@ -27,16 +27,18 @@ def memory(stage: Stage, effort: Effort) -> Iterator[Row]:
     if not Path("/proc/self/status").exists():
         yield Row("memory", "not measured", "not measured: there is no /proc")
         return
-    per_stream: tuple[list[float], list[float]] = ([], [])
-    for _ in range(effort.memory_rounds - 1):
-        pair = stage.start_pair()
-        for proxy, figures in zip(pair, per_stream, strict=True):
-            figures.append(_stream_kib(stage, proxy, effort))
-        stage.stop_pair(pair)
+    idle: tuple[list[float], list[float]] = ([], [])
+    for count in OPEN_STREAMS:
+        per_stream: tuple[list[float], list[float]] = ([], [])
+        for _ in range(effort.memory_rounds):
+            pair = stage.start_pair()
+            for proxy, at_rest, figures in zip(pair, idle, per_stream, strict=True):
+                at_rest.append(proxy.resident)
+                figures.append(_stream_kib(stage, proxy, effort, count))
+            stage.stop_pair(pair)
+        yield compare(f"memory per open stream, {count:,} open", Unit.KIB, *per_stream)
+    yield compare("memory of an idle proxy", Unit.KIB, *idle)
     pair = stage.start_pair()
-    for proxy, figures in zip(pair, per_stream, strict=True):
-        figures.append(_stream_kib(stage, proxy, effort))
-    yield compare(f"memory per open stream, {OPEN_STREAMS} open", Unit.KIB, *per_stream)
     bare, ours = (_growth(stage, proxy, effort) for proxy in pair)
     stage.stop_pair(pair)
     connections = effort.memory_requests // CALLS_PER_CONNECTION
@@ -50,16 +52,16 @@ def memory(stage: Stage, effort: Effort) -> Iterator[Row]:
     )
 
 
-def _stream_kib(stage: Stage, proxy: Proxy, effort: Effort) -> float:
+def _stream_kib(stage: Stage, proxy: Proxy, effort: Effort, count: int) -> float:
     """KiB per open stream of a proxy that has opened hardly any before."""
     make_calls(stage, proxy, effort.warm_up_requests // 4)
     body = messages.stream_body(1000, 1.0)
     stage.ask_client(do="open", port=proxy.streams, body=body, streams=5)
     before = proxy.resident
-    stage.ask_client(do="open", port=proxy.streams, body=body, streams=OPEN_STREAMS)
+    stage.ask_client(do="open", port=proxy.streams, body=body, streams=count)
     after = proxy.resident
     stage.ask_client(do="close", port=proxy.streams)
-    return (after - before) / OPEN_STREAMS
+    return (after - before) / count
 
 
 def _growth(stage: Stage, proxy: Proxy, effort: Effort) -> list[float]:

@@ -65,5 +65,5 @@ def _time(selector: Selector, route: Route, picks: int) -> float:
     begun = time.perf_counter_ns()
     for _ in range(picks):
         if selector.lineup(route, ALIAS, DIALECT).pick() is None:
-            raise AssertionError("nobody was picked")
+            raise AssertionError("no candidate was picked")
     return (time.perf_counter_ns() - begun) / 1000 / picks

@@ -166,6 +166,25 @@ def cpu_seconds(pid: int) -> float:
         raise BenchmarkError(f"the CPU time of a process is read from /proc: {error}") from None
 
 
+def busy_seconds() -> float:
+    """What all processes of the machine have used so far: whatever else runs is in it. Raises BenchmarkError."""
+    try:
+        user, nice, system, _, _, interrupts, soft, *_ = map(
+            int, Path("/proc/stat").read_text("ascii").partition("\n")[0].split()[1:]
+        )
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"the CPU time of the machine is read from /proc: {error}") from None
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started. Raises BenchmarkError."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"the workers of a process are read from /proc: {error}") from None
+
+
 def load(stage: Stage, proxy: Proxy, connections: int, seconds: int) -> dict[str, float]:
     """A round of calls, with the proxy's CPU time in microseconds a call."""
     before = cpu_seconds(proxy.process.pid)
@@ -207,7 +226,12 @@ def with_and_without(stage: Stage, server: Server, rounds: int) -> Iterator[str]
 
 
 def workers(stage: Stage, server: Server, rounds: int) -> Iterator[str]:
-    """Calls a second over one worker and over two, in turns."""
+    """Calls a second over one worker and over two, in turns, and where the CPU time goes.
+
+    On two cores the load and the upstream take their share of what two workers could use. With ``own`` seconds of a
+    worker's CPU and ``other`` of theirs for a call, one worker serves ``1 / own`` calls a second at most and two serve
+    ``2 / (own + other)``: the most that this machine allows is the quotient of the two.
+    """
     text = (stage.folder / "pool.yaml").read_text("utf-8")
     path = stage.folder / "workers.yaml"
     path.touch(mode=0o600)
@@ -236,11 +260,25 @@ def workers(stage: Stage, server: Server, rounds: int) -> Iterator[str]:
     run = wrk if shutil.which("wrk") else own_load
     for each in proxies:
         run(stage, each, Point("", 1_000, 16, 1))
-    ratios = []
+    ratios, costs, allowed, shares = [], [], [], []
     for _ in range(rounds):
-        one, two = (run(stage, each, Point("", 1_000, 16, 4))["rate"] for each in proxies)
-        ratios.append(two / one)
+        rates, own, other = [], [], []
+        for each in proxies:
+            busy, before = busy_seconds(), {pid: cpu_seconds(pid) for pid in children(each.process.pid)}
+            rates.append(run(stage, each, Point("", 1_000, 16, 4))["rate"])
+            used = {pid: cpu_seconds(pid) - seconds for pid, seconds in before.items()}
+            own.append(sum(used.values()) / (rates[-1] * 4))
+            other.append((busy_seconds() - busy) / (rates[-1] * 4) - own[-1])
+        ratios.append(rates[1] / rates[0])
+        costs.append(own[1] / own[0])
+        allowed.append(2 * own[1] / (own[1] + max(0.0, other[1])))
+        shares.append(min(used.values()) / max(used.values()))
+    cores = os.cpu_count()
     yield f"| two workers / one: calls a second | {statistics.median(ratios):.2f} | ≥ 1.8 |"
+    most = statistics.median(allowed)
+    yield f"| the most that {cores} cores allow, with the load and the upstream on them | {most:.2f} | |"
+    yield f"| CPU a call in the workers, two / one | {statistics.median(costs):.2f} | ≤ 1.05 |"
+    yield f"| CPU of the less busy worker of two / the other | {statistics.median(shares):.2f} | ≥ 0.8 |"
     for each in proxies:
         stage.processes.stop(each.process)
 

@@ -82,7 +82,7 @@ class Proxy:
             raise SystemExit(f"mitmweb does not start:\n{said}")
         self.proxy, web = found["proxy"], found["web"]
         self.web, _, self.token = web.partition("/?token=")
-        # Nobody reads on, and a full pipe would stop it.
+        # Nothing reads on, and a full pipe would stop it.
         threading.Thread(target=self._process.stdout.read, daemon=True).start()
 
     def __enter__(self) -> Proxy:

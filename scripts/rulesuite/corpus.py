@@ -1,9 +1,10 @@
 """How well do the shipped rules judge a corpus of labelled replies, and what does a person get of it?
 
-    scripts/corpus FILE [--show LABEL|all] [--rules FOLDER] [--worlds] [--json FILE]
+    scripts/corpus FILE [--show LABEL|all] [--rules FOLDER] [--general] [--worlds] [--json FILE]
 
 Each line of the file is an object with `host`, `api`, `request_model`, `stream`, `status`, `headers`, `body`, `label`.
 Prints the confusion matrix of labels and precision and recall of model_unsupported; `--show` lists what was missed.
+`--general` leaves the vendors' own rules out: each reply is judged as that of a vendor that no rule knows.
 `--worlds` plays each reply through the real decision core, once with another candidate that answers, once with others
 that say the same; it prints how often the call was rescued, the candidates spared, and the tool told what it should be.
 """
@@ -23,6 +24,7 @@ from rulesuite.worlds import Figures, play, read_reply, truth_of
 from understudy.model.verdict import Label
 from understudy.rules.folders import load_folder, shipped
 from understudy.rules.ruleset import Ruleset
+from understudy.rules.speaker import FALLBACK
 
 
 def main() -> int:
@@ -32,11 +34,14 @@ def main() -> int:
     parser.add_argument("corpus", type=Path, metavar="FILE")
     parser.add_argument("--show", metavar="LABEL", default="", help="list the misjudged replies of a label, or of all")
     parser.add_argument("--rules", type=Path, metavar="FOLDER", help="a rule folder in place of the shipped one")
+    parser.add_argument("--general", action="store_true", help="without the vendors' rules, as for an unknown vendor")
     parser.add_argument("--worlds", action="store_true", help="play each reply through the decision core")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
 
-    ruleset = Ruleset(load_folder(options.rules)) if options.rules else shipped()
+    ruleset = shipped() if options.rules is None else Ruleset(load_folder(options.rules))
+    if options.general:
+        ruleset = Ruleset(rule for rule in ruleset.rules if rule.id.partition("/")[0] in ("general", FALLBACK))
     rows = [json.loads(line) for line in options.corpus.read_text("utf-8").splitlines() if line.strip()]
     table: Counter[tuple[str, str]] = Counter()
     durations: list[float] = []

@@ -4,10 +4,10 @@ Candidate A gives the reply. World 1: B, another credential, upstream and model,
 it, four of them on three credentials. What is counted:
 
 - rescued: a curable reply, world 1: the tool gets B's answer;
-- spared: a fault of the request, world 2: nobody is out for longer than the short step;
+- spared: a fault of the request, world 2: no candidate is out for longer than the short step;
 - told: a fault of the request, world 2: the tool gets the first reply as it came;
 - next: a fault of the request, world 2: the next, harmless call is answered;
-- filters: a filtered reply, both worlds: asked once, nobody suspended, the tool gets it;
+- filters: a filtered reply, both worlds: asked once, nothing suspended, the tool gets it;
 - sound: a sound answer, world 1: asked once, the tool gets it.
 """
 
@@ -122,7 +122,7 @@ class World:
 
     @property
     def longest(self) -> float:
-        """For how many seconds somebody is out, at most."""
+        """The seconds for which a candidate is out, at most."""
         return max((each.until - self.now for each in self.suspensions), default=0.0)
 
 

@@ -28,7 +28,7 @@ NOT_FOR_PEOPLE = re.compile(r"^(?:demo/answers|codec/patterns)\.py$")
 
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Line and text of the strings of a module, those of docstrings left out."""
-    silent = {id(part) for node in ast.walk(tree) for part in _docstrings(node)}
+    silent = {id(part) for node in ast.walk(tree) for part in (*_docstrings(node), *_representations(node))}
     for node in sorted(ast.walk(tree), key=lambda node: getattr(node, "lineno", 0)):
         if id(node) in silent:
             continue
@@ -45,6 +45,12 @@ def _docstrings(node: ast.AST) -> Iterator[ast.AST]:
         yield node.value
 
 
+def _representations(node: ast.AST) -> Iterator[ast.AST]:
+    """Strings of a ``__repr__``, which is for those who debug the program."""
+    if isinstance(node, ast.FunctionDef) and node.name == "__repr__":
+        yield from ast.walk(node)
+
+
 def _part(part: ast.expr) -> str:
     if isinstance(part, ast.Constant):
         return str(part.value)
@@ -53,8 +59,8 @@ def _part(part: ast.expr) -> str:
 
 
 def is_for_people(text: str) -> bool:
-    """Whether a string reads like a sentence, and not like a regular expression."""
-    return text.count(" ") >= LEAST_SPACES and "(?" not in text
+    """Whether a string reads like a sentence, and not like a regular expression or a script for the shared server."""
+    return text.count(" ") >= LEAST_SPACES and "(?" not in text and "redis.call(" not in text
 
 
 def page() -> str:

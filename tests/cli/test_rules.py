@@ -103,13 +103,13 @@ def test_judge_says_label_rule_evidence_action_and_near_misses(
         "action:   replayed to the next candidate, the candidate suspended for 10m\n"
         "certain:  yes\n"
     )
-    assert "nearly:   fallback/request_invalid" in out
+    assert "near:     fallback/request_invalid" in out
     (folder / "acme" / "seat.yaml").write_text(RULE.format(label="overloaded", status="draft"))
     assert command_line.main(["rules", "judge", saved(tmp_path, ODD, 400), "--rules", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "draft:    acme/seat: overloaded" in out
     assert "certain:  no (open)" in out
-    assert "nearly:   acme/seat (overloaded): it matches, but it is a draft" in out
+    assert "near:     acme/seat (overloaded): it matches, but it is a draft" in out
     assert "released as it is, nothing suspended" in out
 
 

@@ -81,11 +81,26 @@ def test_install_starts_it_and_uninstall_ends_it(home: Path, capsys: pytest.Capt
         "systemctl --user --no-pager status understudy.service",
         "journalctl --user -u understudy.service -f",
         "systemctl --user disable --now understudy.service",
+        "systemctl --user daemon-reload",
     ]
     assert not unit.exists()
     assert secrets.read_text() == f"WORK_KEY={SECRET}\n"
     assert SECRET not in capsys.readouterr().out
     assert command_line.main(["service", "uninstall"]) == 1
+
+
+def test_what_is_left_after_the_end(home: Path) -> None:
+    """Of all that `install` wrote, the file for the secrets alone stays, and nothing is written elsewhere."""
+
+    def files() -> set[str]:
+        ours = (home / ".config", home / ".local", home / ".mitmproxy")
+        return {str(each.relative_to(home)) for folder in ours for each in folder.rglob("*") if not each.is_dir()}
+
+    before = files()
+    assert command_line.main(["service", "install", "--no-start"]) == 0
+    assert files() - before == {".config/systemd/user/understudy.service", ".config/understudy/environment"}
+    assert command_line.main(["service", "uninstall"]) == 0
+    assert files() - before == {".config/understudy/environment"}
 
 
 def test_a_file_that_others_can_read_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,9 @@ With: `understudy run -- PROGRAM`, and a pool file over two vendors of this mach
 mitmproxy alone, which leads the vendors' names to the first one. A cell says `ok` and after how many seconds, and how
 many model calls the first vendor saw, when the program ended well with the second vendor's answer; else `fails` with
 its exit status, or `> N s` when it was still trying and was ended.
+
+With `--drill` both vendors are well, and `understudy drill upstream first KIND` makes the first one fail: the same
+table with understudy, over every kind of a drill. It needs no failing vendor, so it is what a user can do at home.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.clients.catalogue import PROGRAMS, Program, environment
@@ -32,6 +35,7 @@ from tests.e2e.proxy import NotStartedError, Proxy, make_confdir
 from tests.e2e.upstream import Upstream
 from understudy.cli import tool_environment
 from understudy.control.registry import Running
+from understudy.drill import Kind
 
 BOUND = 120.0
 """Seconds after which a program is ended: with understudy it needs a fraction of that, unless the machine is busy."""
@@ -42,8 +46,8 @@ FIRST_EVENT = 3
 REDIRECT = Path(__file__).with_name("redirect.py")
 
 
-def pool_yaml(first: Upstream, second: Upstream) -> str:
-    """Two candidates for every dialect. They are at loopback, so plain HTTP will do."""
+def pool_yaml(first: Upstream, second: Upstream, more: str) -> str:
+    """Two candidates for every dialect, and ``more``. They are at loopback, so plain HTTP will do."""
     lines, names = ["upstreams:"], []
     for dialect, base in {"openai": "/v1", "anthropic": "", "gemini": ""}.items():
         for number, upstream in enumerate((first, second), 1):
@@ -52,7 +56,7 @@ def pool_yaml(first: Upstream, second: Upstream) -> str:
     lines.append("credentials:")
     lines += [f"  {name}: {{upstream: {name}, secret: {{env: POOL_{name[-1]}}}}}" for name in names]
     limits = f"budget: {{first_event: {FIRST_EVENT}, silence: {FIRST_EVENT}}}"
-    lines += ["routes:", f"  default: [{', '.join(names)}]", limits, ""]
+    lines += ["routes:", f"  default: [{', '.join(names)}]", limits, more, ""]
     return "\n".join(lines)
 
 
@@ -64,6 +68,21 @@ class Cell:
     seconds: float
     text: str
     output: str
+
+
+DRILLS = tuple(kind.value for kind in Kind if kind is not Kind.CUT)
+"""The kinds of the second matrix. What is cut after its first word is no answer, with or without understudy."""
+
+
+def drilled_pool_yaml(first: Upstream, second: Upstream) -> str:
+    """The same vendors, each as one upstream of all dialects: a drill has one target."""
+    lines = ["upstreams:"]
+    for name, upstream in (("first", first), ("second", second)):
+        lines.append(f'  {name}: {{url: "{upstream.plain_url}", dialects: {{openai: /v1, anthropic: "", gemini: ""}}}}')
+    lines += ["credentials:", "  one: {upstream: first, secret: {env: POOL_1}}"]
+    lines += ["  two: {upstream: second, secret: {env: POOL_2}}"]
+    limits = f"budget: {{first_event: {FIRST_EVENT}, silence: {FIRST_EVENT}, hedge_after: {FIRST_EVENT}}}"
+    return "\n".join([*lines, "routes:", "  default: [one, two]", limits, ""])
 
 
 class Table:
@@ -91,7 +110,7 @@ class Table:
         """One cell of the first table. The proxy is there already, so that the seconds are the program's own."""
         with self.stage(failure) as (first, second, path):
             home = Home(path, self.confdir, {"POOL_1": "sk-pool-1-0123456789", "POOL_2": "sk-pool-2-0123456789"})
-            home.write_pool(pool_yaml(first, second))
+            home.write_pool(pool_yaml(first, second, program.pool))
             try:
                 with home.begin(["run", "--", "cat"]) as holder:
                     assert holder.stdin is not None and holder.stdout is not None
@@ -101,6 +120,31 @@ class Table:
                     command = [*UNDERSTUDY, "run", "--", *program.command]
                     environ = {**home.environ, **environment(program, path)}
                     return run(command, environ, path, bound, first, FIRST if failure == NONE else SECOND)
+            finally:
+                home.close()
+
+    def in_a_drill(self, program: Program, kind: str, bound: float) -> Cell:
+        """One cell of the table of drills: both vendors answer, and the drill lets the first one fail."""
+        with self.stage(NONE) as (first, second, path):
+            home = Home(path, self.confdir, {"POOL_1": "sk-pool-1-0123456789", "POOL_2": "sk-pool-2-0123456789"})
+            home.write_pool(drilled_pool_yaml(first, second))
+            try:
+                with home.begin(["run", "--", "cat"]) as holder:
+                    assert holder.stdin is not None and holder.stdout is not None
+                    holder.stdin.write(b"up\n")
+                    holder.stdin.flush()
+                    holder.stdout.readline()
+                    if kind != NONE:
+                        written = f"{kind}:1" if kind == Kind.SLOW else kind
+                        begun = home.understudy("drill", "upstream", "first", written)
+                        if begun.returncode:
+                            return Cell(False, 0.0, "no drill", begun.stderr.decode(errors="replace"))
+                    command = [*UNDERSTUDY, "run", "--", *program.command]
+                    environ = {**home.environ, **environment(program, path)}
+                    # What is slow is answered by the first one, late; it sees no call of any other drill.
+                    cell = run(command, environ, path, bound, first, FIRST if kind in (NONE, Kind.SLOW) else SECOND)
+                    told = home.understudy("drill").stdout.decode(errors="replace") if kind != NONE else ""
+                    return replace(cell, output=f"{cell.output}\n{told}")
             finally:
                 home.close()
 
@@ -189,7 +233,8 @@ def main() -> int:
     """Run the matrix, print both tables, and return 1 when a cell with understudy is not as promised."""
     parser = argparse.ArgumentParser(prog="scripts/test --clients", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="programs with this in their name")
-    parser.add_argument("--failure", action="append", choices=FAILURES, help="these failures only")
+    parser.add_argument("--failure", action="append", choices=(*FAILURES, *DRILLS), help="these failures only")
+    parser.add_argument("--drill", action="store_true", help="let a drill make the first candidate fail")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time")
     parser.add_argument("--no-install", action="store_true", help="take what is installed")
     parser.add_argument("--skip", choices=["with", "without"], help="leave one of the two tables out")
@@ -198,14 +243,18 @@ def main() -> int:
     arguments = parser.parse_args()
     missing = [] if arguments.no_install else install()
     programs = [each for each in PROGRAMS if not arguments.only or any(text in each.name for text in arguments.only)]
-    failures = arguments.failure or list(FAILURES)
+    failures = arguments.failure or ([NONE, *DRILLS] if arguments.drill else list(FAILURES))
+    if wrong := [each for each in failures if each not in ((NONE, *DRILLS) if arguments.drill else FAILURES)]:
+        parser.error(f"not among these failures: {', '.join(wrong)}")
     bad = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         table = Table(Path(folder), arguments.record)
-        for kind, cell in {"with": table.with_understudy, "without": table.without}.items():
+        tables = {"with": table.with_understudy, "without": table.without}
+        for kind, cell in ({"with": table.in_a_drill} if arguments.drill else tables).items():
             if kind == arguments.skip:
                 continue
-            print(f"\n{kind} understudy: result, seconds, model calls that the first candidate saw\n", flush=True)
+            how = ", in a drill" if arguments.drill else ""
+            print(f"\n{kind} understudy{how}: result, seconds, model calls that the first candidate saw\n", flush=True)
             print(f"| program | {' | '.join(failures)} |\n|{'---|' * (len(failures) + 1)}", flush=True)
             for program in programs:
                 if not program.installed:

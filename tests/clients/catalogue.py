@@ -29,12 +29,14 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Program:
-    """``command`` is what is run, ``env`` what it needs beyond a key; ``login`` False: it has not even a key."""
+    """``command`` is what is run, ``env`` what it needs beyond a key; ``login`` False: it has not even a key. ``pool``:
+    further lines of the pool file."""
 
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     login: bool = True
+    pool: str = ""
 
     @property
     def installed(self) -> bool:
@@ -60,6 +62,11 @@ PROMPT = "Reply with one word."
 PROGRAMS = (
     _cli("claude", "-p", PROMPT),
     _cli("codex", "exec", "--skip-git-repo-check", PROMPT),
+    Program(
+        "codex, WebSocket",
+        (str(NODE_MODULES / ".bin" / "codex"), "exec", "--skip-git-repo-check", PROMPT),
+        pool="websocket: serve",
+    ),
     Program("claude, no login", (str(NODE_MODULES / ".bin" / "claude"), "-p", PROMPT), login=False),
     Program(
         "codex, no login",

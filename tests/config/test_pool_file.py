@@ -22,7 +22,20 @@ from understudy.config.fields import AUTH_HEADERS
 from understudy.config.pool_file import default_pool_path, lint, load, parse
 from understudy.dialects import DIALECTS
 from understudy.model import Key, Scope, keys_of
-from understudy.model.pool import Budget, Choice, HoldUntil, Intercept, Mode, Override, Pool, Relatives, Route, Strategy
+from understudy.model.pool import (
+    Affinity,
+    Budget,
+    Choice,
+    HoldUntil,
+    Intercept,
+    Mode,
+    Override,
+    Pool,
+    Relatives,
+    Route,
+    Strategy,
+    WebSocket,
+)
 from understudy.requests import Sites
 
 ENVIRON = {"WORK": "sk-work-secret-1", "TEAM": "sk-team-secret-2"}
@@ -112,7 +125,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
     assert list(pool.routes) == ["gpt-5", "4", "no", "claude-*[1m]", "default"]
     first = pool.routes["gpt-5"]
     assert first.choices == (Choice(work), Choice(home, "llama3:8b", priority=2, weight=3))
-    assert (first.strategy, first.hold, first.affinity) == (Strategy.WEIGHTED, HoldUntil.COMPLETE, False)
+    assert (first.strategy, first.hold, first.affinity) == (Strategy.WEIGHTED, HoldUntil.COMPLETE, Affinity.NONE)
     assert (first.mode, first.relatives) == (Mode.OBSERVE, Relatives.MIXED)
     assert first.budget == Budget(
         attempts=2, seconds=20.5, wait=10, patience=0, silence=300, first_output=60, idle=15.5
@@ -136,7 +149,7 @@ def test_what_is_left_out_has_its_default() -> None:
     pool = read(routes("gpt-5: [work]"))
     assert pool.routes["gpt-5"].budget == Budget()
     assert pool.routes["gpt-5"].strategy is Strategy.ORDERED
-    assert (pool.routes["gpt-5"].hold, pool.routes["gpt-5"].affinity) == (HoldUntil.OUTPUT, True)
+    assert (pool.routes["gpt-5"].hold, pool.routes["gpt-5"].affinity) == (HoldUntil.OUTPUT, Affinity.SESSION)
     assert (pool.routes["gpt-5"].mode, pool.routes["gpt-5"].relatives) == (Mode.ENFORCE, Relatives.LAST)
     assert pool.intercept == ()
     assert pool.replay_after_sent
@@ -195,7 +208,16 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
         ("gpt-5: {candidates: [work], strategy: orderd}", "unknown strategy 'orderd'", "did you mean `ordered`?"),
         ("gpt-5: {candidates: [work], hold: complet}", "unknown hold 'complet'", "did you mean `complete`?"),
         ("gpt-5: {candidates: [work], mode: advice}", "unknown mode 'advice'", "did you mean `advise`?"),
-        ("gpt-5: {candidates: [work], affinity: 3}", "a number in place of true or false", "write true or false"),
+        (
+            "gpt-5: {candidates: [work], affinity: 3}",
+            "a number in place of true or false",
+            "`true`, `false`, or `user`",
+        ),
+        ("gpt-5: {candidates: [work], affinity: alice}", "a text in place of true or false", "or `user`"),
+        ("gpt-5: {candidates: [work], who: []}", "`who` names no user", "every call may use it then"),
+        ("gpt-5: [{credential: work, who: [bob, bob]}]", "the user 'bob' is written twice", "remove one of them"),
+        ("gpt-5: [{credential: work, who: 'bob:pass'}]", "has a colon in the name", "without its password"),
+        ("gpt-5: [{credential: work, who: bob}, {credential: work, who: bob}]", "work is written twice", "remove"),
         ("gpt-5: {candidates: [work], actions: {limited: {}}}", "unknown label 'limited'", "rate_limited"),
         (
             "gpt-5: {candidates: [work], actions: {overloaded: {retry_same: 2}}}",
@@ -965,6 +987,16 @@ def test_what_is_wrong_with_a_gateway(upstream: str, problem: str) -> None:
     assert problem in str(caught.value)
 
 
+@pytest.mark.parametrize("word", [*WebSocket])
+def test_e07_what_happens_to_websockets(word: WebSocket) -> None:
+    """E07: `websocket` is a word of the pool file; without it the tool decides."""
+    assert read(HEAD).websocket is WebSocket.AUTO
+    assert read(f"{HEAD}websocket: {word}\n").websocket is word
+    with pytest.raises(ConfigError) as caught:
+        read(f"{HEAD}websocket: {word}d\n")
+    assert "unknown websocket" in str(caught.value)
+
+
 def test_rule_folders_are_relative_to_the_file_and_have_to_be_there(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     pool = parse("rules: [mine]\nauto_reload: false\n", tmp_path / "pool.yaml", {}, DIALECTS)
@@ -1024,3 +1056,18 @@ def test_what_will_surprise_is_told(tmp_path: Path) -> None:
     [said] = lint(read(f"{bare}routes: {{default: [work, home, team]}}\n"))
     assert "the upstream openai has no path" in said
     assert said.endswith("write https://llm.corp/v1")
+
+
+def test_p05_who_may_use_what() -> None:
+    """P05: on a credential, a route and a candidate; one name, or a list of names and globs."""
+    pool = read(
+        routes("gpt-5: {who: [alice, 'ci-*'], affinity: user, candidates: [{credential: work, who: bob}, work]}")
+    )
+    route = pool.routes["gpt-5"]
+    assert (route.who, route.affinity) == (("alice", "ci-*"), Affinity.USER)
+    assert [choice.who for choice in route.choices] == [("bob",), ()]
+    assert [route.whose(choice) for choice in route.choices] == ["alice, ci-* and bob", "alice, ci-*"]
+    limited = read(
+        HEAD.replace("secret: {env: WORK}", "secret: {env: WORK}, who: alice", 1) + "routes: {default: [work]}"
+    )
+    assert limited.credentials["work"].who == ("alice",)

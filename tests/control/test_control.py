@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -412,7 +413,7 @@ def test_o04_probe_lets_the_next_request_ask(desk: Desk) -> None:
 
 def test_probe_of_what_is_free_changes_nothing(desk: Desk) -> None:
     """And says so."""
-    assert desk.text("probe work gpt-5") == "candidate work gpt-5 is not suspended: requests ask it anyway"
+    assert desk.text("probe work gpt-5") == "candidate work gpt-5 is not suspended: calls go to it already"
     assert desk.asked("gpt-5") == "work"
 
 
@@ -450,16 +451,16 @@ def test_o04_explain_and_status_tell_what_was_counted(desk: Desk) -> None:
     [
         ("statsu", "there is no command `statsu`: did you mean `status`?"),
         ("status now", "write `status`"),
-        ("explain", "write `explain ALIAS [DIALECT]`"),
+        ("explain", "write `explain ALIAS [DIALECT] [for USER]`"),
         ("explain gpt-6", "no route takes `gpt-6`: such a call keeps the tool's own credential; did you mean `gpt-5`?"),
         ("explain gpt-5 openia", "no upstream speaks `openia`: did you mean `openai`?"),
-        ("pick", "write `pick ALIAS [DIALECT]`"),
+        ("pick", "write `pick ALIAS [DIALECT] [for USER]`"),
         ("pick gpt-5 openai now", "write `pick"),
-        ("suspend", "what? Write `CREDENTIAL MODEL`"),
+        ("suspend", "a target is missing: write `CREDENTIAL MODEL`"),
         ("suspend work gpt-5 soon", "`soon` is no time"),
         ("resume", "or `all`"),
         ("resume work gpt-5 60", "too many words"),
-        ("probe", "what? Write `CREDENTIAL MODEL`"),
+        ("probe", "a target is missing: write `CREDENTIAL MODEL`"),
         ("probe work gpt-5 60", "too many words"),
         ("reload now", "write `reload`"),
     ],
@@ -522,7 +523,7 @@ def test_a_model_may_be_called_anything(desk: Desk) -> None:
 
 def test_a_time_beyond_the_calendar() -> None:
     """Says so instead of failing."""
-    assert clock_time(1e18, NOW) == "a time beyond the calendar"
+    assert clock_time(1e18, NOW) == "a time too far away to show"
     assert len(clock_time(NOW + 90_000, NOW)) == len("2024-05-01 14:03:20")
 
 
@@ -545,3 +546,16 @@ def test_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.Log
     assert answer("explain", ["gpt-5"], "bob") == {"error": "internal error, see the proxy's log: RuntimeError"}
     assert "internal error in a command" in caplog.text
     assert WORK.secret.reveal() not in caplog.text
+
+
+def test_p05_who_would_serve_a_user() -> None:
+    """P05, O04: `pick` and `explain` for a user of the proxy, and whom a candidate is for."""
+    limited = Route("gpt-5", (Choice(WORK, who=("alice",)), Choice(HOME)))
+    desk = Desk(replace(POOL, routes={"gpt-5": limited}))
+    assert [
+        desk.run(f"pick gpt-5 openai{words}").results[0].credential for words in ("", " for alice", " for bob")
+    ] == [*("home", "work", "home")]
+    (told,) = desk.run("explain gpt-5").results
+    assert [(each.credential, each.note) for each in told.candidates] == [("work", "only for alice"), ("home", "")]
+    (bobs,) = desk.run("explain gpt-5 openai for bob").results
+    assert [each.credential for each in bobs.candidates] == ["home"]

@@ -73,7 +73,7 @@ def test_j06_explained() -> None:
     assert f"`pool.learned forget {lesson.id}` deletes it" in text
     compare(desk, "the flux is out of phase", answered=True)
     answered = desk.run("learned").lessons[0]
-    assert "when that one answers, the first is out for 30s" in desk.text(f"learned show {answered.id}")
+    assert "if that answers, the first is suspended for 30s" in desk.text(f"learned show {answered.id}")
 
 
 def test_j06_deleted() -> None:

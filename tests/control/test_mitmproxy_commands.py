@@ -32,8 +32,8 @@ def test_o04_the_commands_with_their_arguments(here: taddons.context) -> None:
     commands = {name: each for name, each in here.master.commands.commands.items() if name.startswith("pool.")}
     assert {name: each.signature_help() for name, each in commands.items()} == {
         "pool.status": "pool.status  -> str[]",
-        "pool.explain": "pool.explain alias dialect -> str[]",
-        "pool.pick": "pool.pick alias dialect -> str[]",
+        "pool.explain": "pool.explain *alias -> str[]",
+        "pool.pick": "pool.pick *alias -> str[]",
         "pool.learned": "pool.learned *what -> str[]",
         "pool.suspend": "pool.suspend *what -> str[]",
         "pool.resume": "pool.resume *what -> str[]",

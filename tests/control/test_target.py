@@ -56,7 +56,7 @@ def test_what_is_no_longer_in_the_pool_can_be_named_while_it_is_suspended() -> N
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ("", "what? Write `CREDENTIAL MODEL`"),
+        ("", "a target is missing: write `CREDENTIAL MODEL`"),
         ("credential", "`credential` needs a name"),
         ("upstream", "`upstream` needs a name"),
         ("candidate", "`candidate` needs a name"),
@@ -94,8 +94,8 @@ def test_how_long(words: str, seconds: float) -> None:
         ("soon", "`soon` is no time"),
         ("-5", "`-5` is no time"),
         ("nan", "`nan` is no time"),
-        ("0", "not between a moment and a year"),
-        ("366d", "not between a moment and a year"),
+        ("0", "not more than zero and at most a year"),
+        ("366d", "not more than zero and at most a year"),
         ("1e9", "is no time"),
         ("5 6", "too many words (`5 6`)"),
     ],

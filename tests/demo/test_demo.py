@@ -8,13 +8,15 @@ import shlex
 import shutil
 import socket
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.client import Connection, Response, request
-from tests.e2e.proxy import StartProxy
+from tests.e2e.proxy import ROOT, StartProxy
 from understudy import demo
 from understudy.codec.event_stream import EventReader
 from understudy.config.pool_file import lint, parse
@@ -172,6 +174,35 @@ def test_the_pool_file_is_one_that_we_accept_ourselves() -> None:
         assert [one.credential.secret.reveal() for one in default.candidates("m", dialect)] == [Role.WORKS]
     assert {(upstream.host, upstream.port) for upstream in pool.upstreams.values()} == {("127.0.0.1", 4711)}
     assert not any(role.value in text for role in Role)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the demonstration commands are curl's")
+def test_h12_the_last_command_is_a_drill(port: int, mitmdump: StartProxy) -> None:
+    """H12: as it is printed: the best candidate fails, the other one answers, and the sum says so."""
+    folder = tempfile.mkdtemp(prefix="us-", dir="/tmp")  # sockets need a short path
+    environ = {"XDG_RUNTIME_DIR": folder}
+    try:
+        proxy = mitmdump(pool_yaml=demo.pool_yaml(port), env={**demo.environment(), **environ})
+        for _ in range(400):
+            if list(Path(folder).glob("understudy/*.sock")):
+                break
+            time.sleep(0.05)
+        title, command = demo.drill_line(proxy.port, str(proxy.ca), proxy.pid)
+        run = subprocess.run(
+            ["sh", "-c", command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={"PATH": os.environ["PATH"], "HOME": folder, "PYTHONPATH": str(ROOT / "addon"), **environ},
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    assert run.returncode == 0, (title, run.stderr)
+    assert "candidate openai-works gpt-drill: 429 (a rate limit" in run.stdout
+    assert "a made-up answer of the credential that works" in run.stdout
+    assert "1 call, 1 of them met the drill: rescued 1, failed 0" in run.stdout
 
 
 @pytest.mark.e2e

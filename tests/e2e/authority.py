@@ -46,6 +46,14 @@ class Authority:
 
     def server_context(self, names: Sequence[str] = LOCAL_NAMES, alpn: Sequence[str] = ()) -> ssl.SSLContext:
         """A server's TLS settings with a fresh certificate for these host names and addresses."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server_file(names))
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        return context
+
+    def server_file(self, names: Sequence[str] = LOCAL_NAMES) -> Path:
+        """A file with a fresh certificate for these host names and addresses, and its key, as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             self._builder(_name("understudy test upstream"), key)
@@ -63,11 +71,7 @@ class Authority:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        if alpn:
-            context.set_alpn_protocols(list(alpn))
-        return context
+        return path
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = datetime.now(UTC)

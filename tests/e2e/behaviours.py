@@ -76,6 +76,7 @@ class Break(Enum):
     CLOSE = "close"  # a TCP close, over TLS with its closing alert
     RESET = "reset"  # a TCP reset
     STREAM = "stream"  # HTTP/2: only this stream is reset; HTTP/1.1: as CLOSE
+    GOAWAY = "goaway"  # HTTP/2: a GOAWAY with an error, then as CLOSE; HTTP/1.1: as CLOSE
 
 
 class Channel(ABC):
@@ -202,10 +203,12 @@ def sse(
     return behave
 
 
-def drop_before_headers(how: Break = Break.CLOSE) -> Behaviour:
-    """Break off without a byte of a reply."""
+def drop_before_headers(how: Break = Break.CLOSE, *, gate: Gate | None = None) -> Behaviour:
+    """Break off without a byte of a reply, once ``gate`` is open."""
 
     async def behave(channel: Channel, seen: Seen) -> None:
+        if gate:
+            await gate.passed()
         await channel.break_off(how)
 
     return behave

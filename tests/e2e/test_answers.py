@@ -24,6 +24,7 @@ from .behaviours import (
     silent,
     silent_after,
     sse,
+    verbatim,
 )
 from .client import End
 from .proxy import Proxy
@@ -55,6 +56,7 @@ ROUTES = """
   anthropic-*: {candidates: [claude-a, claude-b]}
   gemini-*: {candidates: [gemini-a, gemini-b]}
   solo-*: {candidates: [a]}
+  only-*: {candidates: [x]}
   keys-*: {candidates: [a, b]}
   three-*: {candidates: [a, x, b]}
   whole-*: {candidates: [a, x], hold: complete, budget: {idle: 0.6}}
@@ -65,7 +67,7 @@ ROUTES = """
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Authority) -> Iterator[Stage]:
-    with Upstream(authority) as main, Upstream(authority) as other:
+    with Upstream(authority) as main, Upstream(authority, alpn=["http/1.1"]) as other:
         options = {"trusted": authority.path, "env": ENVIRONMENT, "pool_yaml": pool_yaml(main, other, ROUTES)}
         with Proxy(tmp_path_factory.mktemp("answers"), confdir, **options) as proxy:  # type: ignore[arg-type]
             yield Stage(proxy, main, other)
@@ -336,6 +338,40 @@ def test_a06_a_cut_never_looks_like_a_clean_end(stage: Stage, pair: str, framing
     assert seen.http_version == {"h1": "HTTP/1.1", "h2": "HTTP/2"}[pair.split("-")[1]]
     assert CHAT.events[0] in response.body
     assert response.end is End.CUT
+
+
+@pytest.mark.parametrize("tool", ["h1", "h1-to-h2", "h2"])
+@pytest.mark.parametrize("how", Break)
+def test_a06_a_cut_in_the_middle_of_a_stream(stage: Stage, how: Break, tool: str) -> None:
+    """A06: a TCP reset, a GOAWAY, a close, a reset of the stream, after the tool has had the first event."""
+    alias, gate = stage.alias("openai"), Gate()
+    stage.play(alias, {"a": sse(CHAT.events[0], gate, ending=how), "x": CHAT.streams()})
+    with stage.connect(CHAT, http2=tool == "h2", h2_second=tool == "h1-to-h2") as connection:
+        sent = stage.send(connection, CHAT, alias, stream=True)
+        assert sent.read_until(CHAT.events[0]) == CHAT.events[0]
+        gate.open()
+        response = sent.finish()
+    assert (response.body, response.end) == (CHAT.events[0], End.CUT)
+    assert stage.order(alias) == ["a"]
+
+
+@both_versions
+def test_a06_a_stream_that_only_the_connections_end_delimits(stage: Stage, http2: bool) -> None:
+    """A06: HTTP/1.1 without a length. A tool on HTTP/2 has a clean end only of what had its terminal event."""
+    alias = stage.alias("only")
+    head = b"HTTP/1.1 200 Test\r\ncontent-type: text/event-stream\r\n\r\n"
+    stage.play(alias, {"x": verbatim(head, *CHAT.lifecycle, *CHAT.events)})
+    response = stage.call(CHAT, alias, stream=True, http2=http2)
+    assert (response.status, response.body, response.end) == (200, STREAM, End.CLEAN)
+    [seen] = stage.seen(alias)
+    assert seen.http_version == "HTTP/1.1"
+    cut = stage.alias("only")
+    stage.play(cut, {"x": verbatim(head, *CHAT.lifecycle, CHAT.events[0])})
+    response = stage.call(CHAT, cut, stream=True, http2=http2)
+    assert response.body == b"".join((*CHAT.lifecycle, CHAT.events[0]))
+    # On HTTP/1.1 the tool sees what the upstream said: no length, and a close.
+    assert response.end is (End.CUT if http2 else End.CLEAN)
+    assert bool(response.header("transfer-encoding")) is False
 
 
 def test_a06_a_whole_stream_of_http2_ends_cleanly_on_http1(stage: Stage) -> None:

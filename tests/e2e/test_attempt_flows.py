@@ -150,9 +150,9 @@ def test_o05_an_attempt_is_a_flow(room: Room, api: Any, stream: bool) -> None:
     of = whole["of"]
     assert attempt.comment.startswith(f"1/{of} {api.first} {alias}: model_unsupported by ")
     assert re.search(r", suspended (10m|11m)(\d+s)?$", attempt.comment)  # with up to 10 % on top
-    assert attempt.marked == ":no_entry:"
+    assert attempt.marked == "M"
     # The tool's flow has the summary.
-    assert tool.marked == ":performing_arts:"
+    assert tool.marked == ":arrow_right_hook:"
     assert tool.comment.startswith(attempt.comment)
     assert tool.comment.endswith(f"→ 2/{of} {api.second} {alias}: answered")
     assert [(each["number"], each["label"]) for each in whole["tried"]] == [(1, "model_unsupported"), (2, "ok")]
@@ -177,9 +177,9 @@ def test_o05_mitmproxys_own_filters_find_attempts(room: Room) -> None:
     assert matching(flows, "~meta \"'attempt':\"") == [0, 1]
     assert matching(flows, f"~meta {exchange} & !~meta \"'attempt':\"") == [2]
     assert matching(flows, "~comment ^1/3.*rate_limited") == [0, 2]
-    assert matching(flows, "~marker hourglass") == [0]
-    assert matching(flows, "~marker electric_plug & ~e") == [1]
-    assert matching(flows, "~marker performing_arts") == [2]
+    assert matching(flows, "~marker ^R$") == [0]
+    assert matching(flows, "~marker ^F$ & ~e") == [1]
+    assert matching(flows, "~marker arrow_right_hook") == [2]
     assert matching(flows, "~hq understudy:b") == [1]
     assert flows[0].comment == f"1/3 a {alias}: rate_limited by general/rate_limited, suspended 45s"
     assert facts(flows[0])["suspended"]["what"] == f"candidate a {alias}"

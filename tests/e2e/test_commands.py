@@ -126,6 +126,28 @@ def test_o04_list_explain_suspend_and_resume_from_the_shell(play: Stage, shell: 
     assert play.order(alias) == ["a", "b", "a"]
 
 
+@both_forms
+def test_o04_a_probe_by_hand_that_fails_costs_one_call(play: Stage, shell: Shell, stream: bool) -> None:
+    """O04, F14: the next call asks the candidate; refused, it is out again, as long as before and no rung up."""
+    alias = play.alias("pair")
+    play.play(alias, {"a": refusal(CHAT, alias), "b": CHAT.streams() if stream else CHAT.answers()})
+
+    def held() -> dict[str, Any]:
+        (entry,) = [each for each in shell.json("status")["entries"] if each["model"] == alias]
+        return dict(entry)
+
+    assert play.call(CHAT, alias, stream=stream).status == 200
+    before = held()
+    assert shell("probe", "a", alias)[0] == 0
+    assert held()["state"] == "half-open"
+    for _ in range(4):
+        assert play.call(CHAT, alias, stream=stream).status == 200
+    assert play.order(alias) == ["a", "b", "a", "b", "b", "b", "b"]
+    after = held()
+    assert (after["state"], after["step"]) == ("suspended", before["step"])
+    assert after["until"] >= before["until"] - 1
+
+
 def test_o04_suspended_by_hand_is_skipped(play: Stage, shell: Shell) -> None:
     """O04: also where it is the only candidate: then the tool is told who wanted it."""
     alias, only = play.alias("pair"), play.alias("solo")

@@ -281,6 +281,8 @@ def pool_yaml(main: Upstream, other: Upstream) -> str:
         choices = f"[{case.first}, {{credential: {case.second}, model: {MODEL}}}]"
         lines.append(f"  {name}-*: {{candidates: {choices}, relatives: mixed}}")
         lines.append(f"  named-{name}-*: {{candidates: {choices}, relatives: mixed, restore_alias: true}}")
+    lines.append("  last-*: [openai-1, azure-1, openai-2]")
+    lines.append("  mixed-*: {candidates: [openai-1, azure-1], relatives: mixed}")
     lines.append("  late-*: {candidates: [openai-1, openai-2], restore_alias: true, budget: {seconds: 0.1}}")
     lines += ["  plain-alias: [openai-1]", "models: union"]
     return "\n".join(lines)
@@ -366,6 +368,44 @@ def test_the_second_candidate_answers(place: tuple[Proxy, Upstream, Upstream], c
     for seen in (*refused, *answered):
         assert TOOL not in repr((seen.path, seen.headers)) and TOOL.encode() not in seen.body
         assert sum(secret in repr((seen.path, seen.headers)) for secret in SECRETS.values()) == 1
+
+
+OWN_FIRST = {
+    "azure": ("last", "azure-to-openai", ["azure-1", "openai-1"]),
+    "openai": ("last", "openai-to-azure", ["openai-1", "openai-2", "azure-1"]),
+    "azure, mixed": ("mixed", "azure-to-openai", ["openai-1", "azure-1"]),
+}
+
+
+@pytest.mark.parametrize("kind", OWN_FIRST)
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_a09_the_tools_own_dialect_goes_first(place: tuple[Proxy, Upstream, Upstream], kind: str, stream: bool) -> None:
+    """A09: all but the last refuse the model; who was asked, in what order, whatever stands first in the pool file."""
+    prefix, case, expected = OWN_FIRST[kind]
+    proxy, *both = place
+    alias, wire = f"{prefix}-{next(_numbers)}", WIRES["openai"]
+
+    def of(name: str) -> Callable[[Seen], bool]:
+        return lambda seen: seen.credential == SECRETS[name] and alias.encode() in seen.path.encode() + seen.body
+
+    for name in expected:
+        status, error = wire.refusal
+        good = (
+            chunks(200, [("content-type", wire.content_type)], *wire.steps) if stream else json_reply(200, wire.answer)
+        )
+        for upstream in both:
+            upstream.on(of(name), good if name == expected[-1] else json_reply(status, filled(error, alias)))
+    url, body = CASES[case].asked(alias, stream)
+    header = CASES[case].header
+    with Connection(proxy.port, "/".join(url.split("/")[:3]), ca=proxy.ca) as connection:
+        secret = TOOL if header != "authorization" else f"Bearer {TOOL}"
+        response = connection.request(
+            "POST", path_of(url), [(header, secret), ("content-type", "application/json")], body
+        )
+    assert (response.status, response.end) == (200, End.CLEAN)
+    seen = sorted((each for upstream in both for each in upstream.seen), key=lambda each: each.time)
+    asked = [name for each in seen for name in SECRETS if of(name)(each)]
+    assert asked == expected
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])

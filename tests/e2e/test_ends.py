@@ -13,7 +13,7 @@ import pytest
 from mitmproxy.http import HTTPFlow
 
 from .authority import Authority
-from .behaviours import Behaviour, Gate, Seen, chunks, json_reply, raw, sse
+from .behaviours import Behaviour, Gate, Seen, chunks, drop_before_headers, json_reply, raw, sse
 from .client import End, Response
 from .conftest import Perform
 from .proxy import Proxy, StartProxy
@@ -335,6 +335,23 @@ def test_w08_nothing_begins_after_the_deadline(tight: Stage, http2: bool, stream
             response = sent.finish()
         assert (response.status, response.body, response.end) == (*expected, End.CLEAN)
         assert tight.order(alias) == ["a"]
+
+
+@both_versions
+def test_w08_a_plain_call_that_breaks_after_the_deadline(tight: Stage, http2: bool) -> None:
+    """W08: with `silence` off nothing cuts the call; when it breaks past `seconds`, neither A nor B is asked again."""
+    alias, gate = tight.alias("brief"), Gate()
+    tight.play(alias, {"a": drop_before_headers(gate=gate), "b": CHAT.answers()})
+    with tight.connect(CHAT, http2=http2) as connection:
+        sent = tight.send(connection, CHAT, alias)
+        gate.wait_reached()
+        spend(tight, 0.85)
+        assert tight.order(alias) == ["a"]
+        gate.open()
+        response = sent.finish()
+    assert response.status in (400, 503)
+    assert response.header("x-understudy") == "answer"
+    assert tight.order(alias) == ["a"]
 
 
 # -- the most hopeful reply ----------------------------------------------------------------------------------------

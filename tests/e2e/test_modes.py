@@ -112,6 +112,28 @@ def test_an_unrouted_call_goes_where_it_was_meant_to(way: Way) -> None:
     assert way.stage.main.seen[-1].body == body
 
 
+SIDE_CALLS = {
+    "settings": ("GET", "/v1/organization/settings", 404),
+    "quota": ("POST", "/v1/usage", 404),
+    "a call without a route": ("POST", "/v1/chat/completions", 400),
+}
+
+
+@pytest.mark.parametrize("kind", SIDE_CALLS)
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_a_placeholder_is_never_sent(stage: Stage, kind: str, http2: bool) -> None:
+    """Law 8, issue 12: a tool does without a side call after a 404, and tries it again after a 400."""
+    method, path, status = SIDE_CALLS[kind]
+    before = len(stage.main.seen)
+    with stage.connect(CHAT, http2=http2) as connection:
+        headers = [("authorization", "Bearer <understudy:client>"), ("content-type", "application/json")]
+        body = b"" if method == "GET" else b'{"messages": []}'
+        response = connection.request(method, path, headers, body)
+    assert (response.status, response.header("x-understudy")) == (status, "answer")
+    assert b"carries the placeholder of a saved flow" in response.body
+    assert len(stage.main.seen) == before
+
+
 # -- client replay ---------------------------------------------------------------------------------------------------
 
 

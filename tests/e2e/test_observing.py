@@ -195,7 +195,7 @@ def test_advice(room: Room) -> None:
     with room.stage.proxy.flow_path.open("rb") as file:
         flows = [each for each in io.FlowReader(file).stream() if facts(each).get("alias") == alias]  # type: ignore[arg-type]
     assert [each.comment for each in flows] == [line] * 2
-    assert [each.marked for each in flows] == [":performing_arts:"] * 2
+    assert [each.marked for each in flows] == [":arrow_right_hook:"] * 2
 
 
 def test_advice_knows_what_is_suspended(room: Room) -> None:

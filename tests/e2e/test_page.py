@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from .authority import Authority
-from .behaviours import json_reply
+from .behaviours import json_reply, silent
 from .browser import Browser, executable
 from .client import Response, request
 from .proxy import Proxy
-from .stage import CHAT, ENVIRONMENT, SECRETS, TOOL, Stage, crashes, pool_yaml, refusal
+from .stage import CHAT, ENVIRONMENT, ROUTES, SECRETS, TOOL, Stage, crashes, pool_yaml, refusal
 from .test_commands import free_port
 from .test_secrets import leaks
 from .upstream import Upstream
@@ -70,7 +70,7 @@ def web(tmp_path_factory: pytest.TempPathFactory, confdir: Any, authority: Autho
             confdir,
             trusted=authority.path,
             env=ENVIRONMENT,
-            pool_yaml=pool_yaml(main, other),
+            pool_yaml=pool_yaml(main, other, ROUTES + "  hedge-*: {candidates: [a, x], budget: {hedge_after: 0.3}}\n"),
             program="mitmweb",
             verbosity="debug",
             settings={"web_password": "open", "web_port": str(free_port())},
@@ -127,6 +127,19 @@ def test_o05_the_time_line_tells_each_attempt_and_its_flow(web: Web) -> None:
         assert isinstance(flows, list)
         (flow,) = [each for each in flows if each["id"] == told["flow"]]
         assert flow["comment"].startswith("1/2 a ")
+
+
+def test_a05_a_hedge_is_on_the_time_line(web: Web) -> None:
+    """A05: who was given up because another candidate was faster is told as that, and is not out of rotation."""
+    alias = web.stage.alias("hedge")
+    web.stage.play(alias, {"a": silent(), "x": CHAT.streams()})
+    assert web.stage.call(CHAT, alias, stream=True).status == 200
+    data = web.data()
+    told = next(each for each in data["exchanges"] if each["alias"] == alias)
+    assert [(each["credential"], each["label"]) for each in told["tried"]] == [("a", "hedged"), ("x", "ok")]
+    assert told["answer"] == 2
+    assert told["tried"][0]["evidence"].startswith("given up after ")
+    assert web.state(alias) == "free"
 
 
 def test_r07_no_secret_in_anything_that_is_served(web: Web) -> None:
@@ -218,6 +231,26 @@ def test_j06_what_was_learnt_is_on_the_page(web: Web, page: Browser) -> None:
     page.wait("!document.querySelector('#learned').innerText.includes('wobbly seat')")
     assert web.data()["learned"]["lessons"] == []
     assert web.data()["learned"]["opinions"]["refused"] == 1
+
+
+@needs_browser
+def test_h12_a_drill_is_on_the_page(web: Web, page: Browser) -> None:
+    """H12: a banner says what fails, for how long yet and what came of it; its button ends it."""
+    alias = web.stage.alias("pair")
+    web.stage.play(alias, {"a": CHAT.answers(), "b": CHAT.answers()})
+    page.run(f"change('drill', ['a', '{alias}', 'model_unsupported', '10m'])")
+    page.wait("!document.querySelector('#drill').hidden")
+    assert web.stage.call(CHAT, alias).status == 200
+    page.wait("document.querySelector('#drill').innerText.includes('calls 1, rescued 1, failed 0')")
+    text = page.run("document.querySelector('#drill').innerText")
+    assert f"candidate a {alias}: model_unsupported: the model is refused" in text
+    assert "a person on the pool page" in text
+    page.wait(f"document.querySelector('#others').innerText.includes('{alias}')")
+    page.run("document.querySelector('#drill button').id = 'stop'")
+    page.click("#stop")
+    page.wait("document.querySelector('#drill').hidden")
+    assert web.data()["drill"] is None
+    assert web.state(alias) == "free"
 
 
 @needs_browser

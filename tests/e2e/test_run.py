@@ -553,6 +553,57 @@ def test_a_colleague_uses_the_teams_proxy(shared: tuple[Home, Running], laptop: 
         assert b"pass" not in said.stdout + said.stderr, "the password"
 
 
+AT_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Standard input, a terminal, becomes the one that `/dev/tty` is."""
+
+
+def test_at_a_terminal_the_fingerprint_is_asked_for(
+    shared: tuple[Home, Running], laptop: Home, upstream_here: Upstream
+) -> None:
+    """Nothing but a yes accepts the CA; what was accepted is not asked for again, and the password is not shown."""
+    owner, running = shared
+    upstream_here.on(SECRETS["a"], json_reply(200, {"answer": "from a"}))
+    fingerprint = owner.understudy("ca").stdout.decode().split()[-1]
+    url = f"http://team:pass%20word%2F1@127.0.0.1:{running.port}"
+    tool = ["run", "--proxy", url, "--", sys.executable, "-c", CALL, "gpt-5"]
+
+    def at_a_terminal(answer: bytes) -> tuple[int, bytes, str]:
+        """Exit status and output of the command, and what the terminal showed before the answer."""
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-c", AT_A_TERMINAL, *UNDERSTUDY, *tool]
+        with subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=laptop.environ,
+            cwd=laptop.path,
+            start_new_session=True,
+        ) as process:
+            os.close(theirs)
+            shown = b""
+            while not shown.endswith(b"[y/N] "):
+                shown += os.read(ours, 1024)
+            os.write(ours, answer)
+            output, _ = process.communicate(timeout=60)
+        os.close(ours)
+        return process.returncode, output, shown.decode()
+
+    for answer in (b"\n", b"no\n", b"maybe yes\n"):
+        status, output, shown = at_a_terminal(answer)
+        assert f"has the SHA-256 fingerprint\r\n  {fingerprint}\r\n" in shown
+        assert "pass" not in shown
+        assert (status, b"compare it" in output) == (1, True)
+    status, output, _ = at_a_terminal(b"Yes\n")
+    assert (status, output.strip()) == (0, b'{"answer": "from a"}')
+    again = laptop.understudy(*tool)
+    assert (again.returncode, again.stdout.strip()) == (0, b'{"answer": "from a"}')
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -40,6 +40,24 @@ asyncio.run(again())
 print(json.dumps(said))
 """
 
+SOCKET = """
+import json, sys
+import openai
+first, second = sys.argv[1:3]
+said = []
+with openai.OpenAI(max_retries=0) as client, client.responses.connect() as connection:
+    previous = None
+    for model in (first, second):
+        connection.response.create(model=model, input="hi", store=False, previous_response_id=previous)
+        for event in connection:
+            if event.type == "response.output_text.delta":
+                said.append(event.delta)
+            if event.type == "response.completed":
+                previous = event.response.id
+                break
+print(json.dumps(said))
+"""
+
 ANTHROPIC = """
 import asyncio, json, sys
 import anthropic
@@ -163,6 +181,13 @@ def test_openai(stage: Stage) -> None:
     said = run(stage, OPENAI, names, "OPENAI_API_KEY")
     assert said == ["ok", "onetwo", "one", "ok", "onetwo"]
     assert [stage.order(name) for name in names] == [["a", "b", "b"], ["a", "b", "b"], ["a", "b"]]
+
+
+def test_e07_openai_over_a_socket(stage: Stage) -> None:
+    """E07 with the openai SDK, which does not go on over HTTP: two responses on one connection, each rescued."""
+    names = models(stage, RESPONSES, RESPONSES.streams(), RESPONSES.streams())
+    assert run(stage, SOCKET, names, "OPENAI_API_KEY") == ["one", "one"]
+    assert [stage.order(name) for name in names] == [["a", "b"], ["a", "b"]]
 
 
 def test_anthropic(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,10 +24,11 @@ from tests.support.store_server import StoreServer, executable, free_port
 from .behaviours import Gate, json_reply
 from .client import Connection
 from .home import UNDERSTUDY, Home
+from .proxy import ROOT
 from .stage import CHAT, SECRETS, TOOL
 from .upstream import Upstream
 
-SECONDS = 60.0
+SECONDS = 180.0
 GOOD = {"id": "c", "object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": "ok"}}]}
 
 
@@ -141,11 +143,13 @@ def serve(home: Home) -> Iterator[Callable[..., Serve]]:
 
 def call(port: int, home: Home, model: str = "m") -> tuple[int, bytes]:
     """One call on a connection of its own."""
-    connection = Connection(port, "https://api.openai.com", ca=home.confdir / "mitmproxy-ca-cert.pem")
-    try:
+    with connect(port, home) as connection:
         return ask(connection, model)
-    finally:
-        connection.close()
+
+
+def connect(port: int, home: Home) -> Connection:
+    """A tool's connection."""
+    return Connection(port, "https://api.openai.com", ca=home.confdir / "mitmproxy-ca-cert.pem")
 
 
 def ask(connection: Connection, model: str = "m") -> tuple[int, bytes]:
@@ -156,6 +160,13 @@ def ask(connection: Connection, model: str = "m") -> tuple[int, bytes]:
     return response.status, response.body
 
 
+def plain(text: str) -> list[str]:
+    """The lines of a log without its times, numbers, servers and folders."""
+    text = re.sub(r"(?:redis|unix)://\S+ as \S+", "SERVER", text)
+    text = re.sub(r"/\S+/pool\.yaml", "POOL", text)
+    return [re.sub(r"routes\b", "route", re.sub(r"[\d:.]+", "N", line)) for line in text.splitlines()]
+
+
 def test_workers_share_a_port_and_answer_commands_together(
     serve: Callable[..., Serve], home: Home, upstream: Upstream, server: StoreServer
 ) -> None:
@@ -164,9 +175,23 @@ def test_workers_share_a_port_and_answer_commands_together(
     running = serve("--workers", "2", "--port", "0", "--status-port", "0")
     running.serving(2)
     [port] = running.ports
-    for _ in range(4):
-        assert call(port, home)[0] == 200
+    with contextlib.ExitStack() as held:
+        # Connections that come one after the other and stay, on a machine that has nothing else to do.
+        for _ in range(8):
+            assert ask(held.enter_context(connect(port, home)))[0] == 200
+        pids = list(running.pids().values())
+        statuses = [json.loads(home.understudy("status", "--json", "--pid", str(pid)).stdout) for pid in pids]
+        answered = [
+            sum(each["tally"]["answered"] for route in status["routes"] for each in route["lineups"][0]["candidates"])
+            for status in statuses
+        ]
+        assert sum(answered) == 8
+        assert min(answered) > 0, "one worker has all the connections"
     assert re.search(r"^\[1\] ", running.log, re.MULTILINE) and re.search(r"^\[2\] ", running.log, re.MULTILINE)
+
+    sample = (ROOT / "docs" / "scale-out.md").read_text("utf-8").partition("$ understudy serve --workers 4\n")[2]
+    said = plain(running.log)
+    assert [line for line in plain(sample.partition("```")[0]) if line not in said] == [], "the sample of the page"
 
     told = home.understudy("suspend", "credential", "a", "5m")
     assert told.returncode == 0, told.stderr

@@ -37,6 +37,8 @@ def start(mitmdump: StartProxy, server: StoreServer, upstream: Upstream, other_u
     begun: list[Proxy] = []
 
     def begin(count: int) -> list[Stage]:
+        # So long, because one probe is promised only to proxies that reach the server: on a machine whose cores are all
+        # busy, the default of 0.1 s passes before a server that works has its turn, and a proxy alone probes by itself.
         state = f"state: {{url: '{server.url}', prefix: team, timeout: 3}}"
         pool = pool_yaml(upstream, other_upstream, "  default: [a, b]", extra=state)
         begun.extend(mitmdump(pool_yaml=pool, env=ENVIRONMENT) for _ in range(count))

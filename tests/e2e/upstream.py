@@ -510,6 +510,10 @@ class Http2Channel(Channel):
                 await self._connection.flush()
             case Break.RESET:
                 _reset(self._connection.writer)
+            case Break.GOAWAY:
+                self._protocol.close_connection(h2.errors.ErrorCodes.INTERNAL_ERROR)
+                await self._connection.flush()
+                self._connection.writer.close()
             case Break.CLOSE:
                 self._connection.writer.close()
         raise BrokenOffError

@@ -7,7 +7,7 @@ import pytest
 from tests.support.decisions import OTHER, Clock, Stage, candidate, reply, route
 from understudy.failover.affinity import COUNTED_RETRY_SECONDS, RETRY_SECONDS, Bindings, Rounds, Sessions, Spent
 from understudy.failover.steps import Attempt, Refuse, Wait
-from understudy.model.pool import Budget, Route, Strategy
+from understudy.model.pool import Affinity, Budget, Route, Strategy
 from understudy.model.suspension import key_of
 from understudy.model.verdict import Label, Scope, Then
 
@@ -75,7 +75,7 @@ def test_p02_a_count_goes_where_the_session_is() -> None:
 
 def test_p02_a_route_can_do_without() -> None:
     stage = Stage()
-    on = Route("gpt-5", route(A, B).choices, affinity=False)
+    on = Route("gpt-5", route(A, B).choices, affinity=Affinity.NONE)
     stage.answer(on, [BUSY, OK], session="s")
     stage.clock.now += 60
     assert stage.answer(on, [OK], session="s").sent == [A]

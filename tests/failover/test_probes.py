@@ -220,6 +220,28 @@ def test_l13_the_others_go_elsewhere_while_one_is_patient() -> None:
     assert stage.open(ON)[1] == Attempt(1, B)
     stage.clock.now += 2
     assert patient.resume(stage.now) == Attempt(2, A, repeat=True)
+    # Nor does the other one use up what is left of B (Q02): it waits until it shows whether A is back.
+    assert isinstance(late.resume(stage.now), Wait)
+    assert not late.is_ready()
+    patient.accept()
+    assert late.is_ready()
+    assert late.resume(stage.now) == Attempt(2, A, repeat=True)
+
+
+def test_q02_a_limit_that_lasts_is_no_reason_to_wait_any_longer() -> None:
+    """Q02: A's limit is not over after all: whoever waited for the one that found out goes to B."""
+    stage = Stage()
+    patient, _ = stage.open(ON)
+    late, _ = stage.open(ON)
+    for each in (patient, late):
+        assert isinstance(each.judge(reply(Label.RATE_LIMITED, retry_after="2"), stage.now), Wait)
+    stage.clock.now += 2
+    assert patient.resume(stage.now) == Attempt(2, A, repeat=True)
+    wait = late.resume(stage.now)
+    assert isinstance(wait, Wait)
+    assert wait.seconds <= ON.budget.patience
+    assert patient.judge(reply(Label.RATE_LIMITED, retry_after="60"), stage.now) == Attempt(3, B)
+    stage.clock.now += wait.seconds
     assert late.resume(stage.now) == Attempt(2, B)
 
 

@@ -97,7 +97,7 @@ def test_a_rejected_credential_does_not_invite_another_round() -> None:
     rejected = reply(Label.CREDENTIAL_REJECTED, evidence="HTTP 401: no such key")
     refused = stage.answer(route(A, B), [rejected, rejected]).refused
     assert (refused.status, refused.retry_after) == (400, None)
-    assert refused.message.count("give this credential another one in the pool file") == 2
+    assert refused.message.count("name another one in the pool file") == 2
     assert "no such key" not in refused.message
 
 

@@ -14,23 +14,26 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.inspection.test_journal import Told
 from tests.support.decisions import Stage, candidate, reply, route, upstream
+from understudy.failover.steps import Attempt, Release
 from understudy.inspection import metrics, outlets
 from understudy.inspection.journal import FlowJournal
 from understudy.inspection.metrics import Metrics
 from understudy.inspection.outlets import Inspection
 from understudy.model.pool import Budget
 from understudy.model.verdict import Label
+from understudy.proxy.listener import Abandoned
 
 A, B = candidate("a", "m1"), candidate("b", "m1", upstream("other"))
 
 
 def samples(text: bytes) -> dict[str, float]:
-    """``name{label=value,...}`` to its value, without what only tells when counting began."""
+    """``name{label=value,...}`` to its value, without what only tells when counting began, and without empty labels,
+    which are none to Prometheus."""
     found = {}
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:
             if not sample.name.endswith("_created"):
-                labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+                labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()) if value)
                 found[f"{sample.name}{{{labels}}}"] = sample.value
     return found
 
@@ -54,6 +57,28 @@ def test_second_opinions_are_counted() -> None:
     )
     assert found["understudy_second_opinions_total{compared=request}"] == 1
     assert found["understudy_second_opinions_total{compared=candidate}"] == 1
+
+
+def test_a05_a_hedge_is_an_attempt_of_its_own_kind() -> None:
+    """A05: the loser counts as hedged, not as a failure of a label, and earns no suspension; the call was replayed."""
+    stage = Stage()
+    told = Told(stage, route(A, B, pattern="gpt-*"), [], streamed=True)
+    stage.clock.now += 15
+    assert told.exchange.hedge(A, stage.now) == Attempt(2, B)
+    stage.clock.now += 1
+    number = told.exchange.accept(B)
+    [lost] = [each for each in told.exchange.outcomes if each.hedged]
+    told.journal.abandoned(Abandoned(told.flow, told.exchange, lost, Release(number), tflow.tflow(resp=True)))
+    told.journal.released(told.flow, told.exchange, number)
+    told.exchange.succeeded()
+    told.journal.finished(told.flow, told.exchange)
+    found = counted(stage, told)
+    assert found["understudy_attempts_total{credential=a,label=hedged}"] == 1
+    assert found["understudy_attempts_total{credential=b,label=ok}"] == 1
+    assert found["understudy_verdicts_total{label=hedged,mode=enforce}"] == 1
+    assert found["understudy_requests_total{answer=replayed,mode=enforce,route=gpt-*}"] == 1
+    assert found["understudy_replays_total{route=gpt-*}"] == 1
+    assert not [name for name in found if name.startswith("understudy_suspensions")]
 
 
 def test_what_is_counted() -> None:

@@ -10,12 +10,14 @@ from mitmproxy.test import tflow
 
 from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
 from understudy.failover.exchange import Exchange
-from understudy.failover.steps import Attempt, Release
+from understudy.failover.steps import Attempt, Outcome, Release, Request
 from understudy.inspection import tallies as module
 from understudy.inspection.tallies import MOST_EXCHANGES, UNTRIED, CountingJournal, Tallies, Tally
 from understudy.model.pool import Budget, Candidate
 from understudy.model.verdict import Label
 from understudy.proxy.listener import Abandoned
+from understudy.replies import FaultKind
+from understudy.suspensions import Answers
 
 A, B = candidate("a"), candidate("b", at=OTHER)
 ROUTE = route(A, B)
@@ -72,6 +74,25 @@ def test_second_opinions_are_counted(book: Book) -> None:
     assert (book.of(A).opinions, book.of(B).opinions) == (0, 1)
     [told] = book.tallies.exchanges()
     assert [(each.opinion, each.compared) for each in told.tried] == [(False, "request"), (True, "")]
+
+
+@pytest.mark.parametrize("winner", [A, B])
+def test_a05_who_was_given_up_for_a_faster_one(book: Book, winner: Candidate) -> None:
+    """A05: counted as hedged, told on the time line with what it cost; who won has answered."""
+    exchange, _ = book.stage.open(ROUTE, streamed=True)
+    book.stage.clock.now += 15
+    assert exchange.hedge(A, book.stage.now) == Attempt(2, B)
+    book.stage.clock.now += 1
+    number = exchange.accept(winner)
+    book.tallies.tried("f", exchange)
+    book.tallies.released("f", exchange, number)
+    loser = A if winner == B else B
+    assert (book.of(loser).failed, book.of(loser).answered) == ({"hedged": 1}, 0)
+    assert (book.of(winner).failed, book.of(winner).answered) == ({}, 1)
+    (told,) = book.tallies.exchanges()
+    assert (told.answer, [each.label for each in told.tried]) == (2, ["hedged", "ok"])
+    assert told.tried[0].credential == loser.credential.name
+    assert told.tried[0].evidence.startswith("given up after ")
 
 
 def test_the_time_line(book: Book) -> None:
@@ -219,3 +240,44 @@ def test_the_journal_tells_both(book: Book, caplog: pytest.LogCaptureFixture, mo
     journal.released(flow, exchange, 2)
     assert "an exchange cannot be counted: RuntimeError" in caplog.text
     assert "sk-secret" not in caplog.text
+
+
+class _Always:
+    """A drill that strikes A, as an exchange knows it."""
+
+    kind = said = "429"
+    asks = False
+
+    def __init__(self, stage: Stage) -> None:
+        self.learned, self.answers = stage.suspensions.learned, Answers()
+
+    def strikes(self, candidate: Candidate, *, generating: bool) -> bool:
+        return candidate == A
+
+    def broke(self, request: Request, outcome: Outcome) -> None:
+        """Nothing to note."""
+
+
+@pytest.mark.parametrize("label", [Label.RATE_LIMITED, Label.OK])
+def test_h12_what_a_drill_made_up_is_shown_and_not_counted(book: Book, label: Label) -> None:
+    """H12: neither as a failure nor as an answer, nor as one that broke off; what others said is counted."""
+    stage = book.stage
+    stage.suspensions.begin_drill()
+    exchange = stage.exchange(ROUTE)
+    exchange.drill = _Always(stage)
+    step = exchange.begin(stage.now)
+    while isinstance(step, Attempt):
+        step = exchange.judge(reply(label if step.candidate == A else Label.OK), stage.now)
+        if not isinstance(step, Release):
+            book.tallies.tried("f", exchange)
+    assert isinstance(step, Release)
+    book.tallies.released("f", exchange, step.attempt)
+    assert book.of(A) == UNTRIED
+    assert book.of(B).answered == (label is not Label.OK)
+    [told] = book.tallies.exchanges()
+    assert [each.drill for each in told.tried] == [True, False][: len(told.tried)]
+    if label is Label.OK:
+        broken = exchange.failed_after_release(fault(FaultKind.CUT), stage.now)
+        assert broken is not None
+        book.tallies.ended_badly("f", exchange, broken)
+        assert book.of(A) == UNTRIED

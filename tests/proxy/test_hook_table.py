@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType, SimpleNamespace
@@ -297,7 +297,6 @@ class Top(layer.Layer):
         if not isinstance(event, events.DataReceived):
             return
         for byte in event.data.decode():
-            self.seen.append(f"asks for {byte}")
             yield HttpRequestHook(self.flow) if byte == "q" else HttpResponseHook(self.flow)
             self.seen.append(f"goes on after {byte}")
             yield commands.SendData(self.context.client, byte.encode())
@@ -461,3 +460,47 @@ def test_a_hook_goes_the_usual_way_once_the_table_is_left() -> None:
     used[0] = False
     (hook,) = handler.layer.handle_event(events.DataReceived(handler.client, b"q"))
     assert isinstance(hook, HttpRequestHook)
+
+
+class Sender(layer.Layer):
+    """Sends these pieces in one go, each on the client's connection (True) or on another one; None fails there."""
+
+    def __init__(self, context: Context, pieces: list[tuple[bool, bytes] | None]) -> None:
+        super().__init__(context)
+        self.pieces = pieces
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        for piece in self.pieces:
+            if piece is None:
+                raise ValueError("no")
+            to_client, data = piece
+            yield commands.SendData(self.context.client if to_client else self.context.server, data)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "written"),
+    [
+        ([(True, b"head"), (True, b"body")], [(True, b"headbody")]),
+        ([(True, b"a"), (False, b"b"), (True, b"c")], [(True, b"a"), (False, b"b"), (True, b"c")]),
+        ([(True, b"x" * 65_530), (True, b"yyyyyy")], [(True, b"x" * 65_530 + b"yyyyyy")]),
+        ([(True, b"x" * 65_530), (True, b"yyyyyyy")], [(True, b"x" * 65_530), (True, b"yyyyyyy")]),
+        ([(True, b"a"), (True, b"b"), None], [(True, b"ab")]),
+    ],
+    ids=["a head and its body", "two connections", "just small enough", "too large for a copy", "an error after them"],
+)
+def test_what_is_sent_in_a_row_is_one_write(
+    pieces: list[tuple[bool, bytes] | None], written: list[tuple[bool, bytes]]
+) -> None:
+    """Every byte, in its order, and on the connection that it is for."""
+    manager, wire = World().manager, Wire([])
+    opts = manager.master.options
+    proxyserver.Proxyserver().load(SimpleNamespace(add_option=opts.add_option))
+    handler = ProxyConnectionHandler(manager.master, wire, wire, opts, mode_specs.ProxyMode.parse("regular"))
+    handler.layer = Sender(handler.layer.context, pieces)
+    hook_table.at_once(handler, HookTable(manager), lambda: True)
+    found: list[tuple[bool, bytes]] = []
+    with nullcontext() if None not in pieces else pytest.raises(ValueError, match="no"):
+        for command in handler.layer.handle_event(events.DataReceived(handler.client, b"")):
+            assert isinstance(command, commands.SendData)
+            found.append((command.connection is handler.client, command.data))
+    assert found == written

@@ -140,7 +140,7 @@ def client(host: str = "127.0.0.1", mode: str = "regular", transport: str = "tcp
         (0, ""),
         (NOBODY + 1, ""),  # who is named
         (None, ""),  # who cannot be told
-        (GONE, "a process that has gone"),
+        (GONE, "a process that has ended"),
         (4_000_000, "the user 4000000"),
     ],
 )
@@ -177,6 +177,25 @@ def test_where_there_is_nobody_to_ask_about(tool: connection.Client) -> None:
         raise AssertionError("not to be asked")
 
     assert LocalUsers(never).stranger(tool) == ""
+
+
+@pytest.mark.parametrize(
+    ("owner", "tool", "another"),
+    [
+        (os.getuid(), client(), False),
+        (0, client(), False),
+        (NOBODY + 1, client(), True),  # who is served, and is somebody else all the same
+        (GONE, client(), True),
+        (None, client(), False),  # who cannot be told
+        (None, client("192.0.2.7"), True),
+        (None, client("192.0.2.7", "local"), False),
+    ],
+)
+def test_h12_whose_calls_a_drill_leaves_alone(owner: int | None, tool: connection.Client, another: bool) -> None:
+    """H12: those of other users that are served, and of other machines."""
+    users = LocalUsers(lambda peer, ours: owner)
+    users.more = frozenset({NOBODY + 1})
+    assert users.is_another(tool) is another
 
 
 def test_users_by_name_and_number() -> None:

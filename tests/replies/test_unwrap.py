@@ -147,11 +147,25 @@ def test_arguments_of_a_tool_in_a_message_are_not_unwrapped() -> None:
         ("data: error: engine is shut down\n\n", 200, ErrorInfo(message="error: engine is shut down")),
         (": hello\nevent: x\ndata: Exception: no worker\n\n", 200, ErrorInfo(message="Exception: no worker")),
         ({"header": {"code": 11200, "message": "m", "status": 2}}, 200, ErrorInfo("11200", "", "", "m")),
+        # a framework names the status beside the message
+        ({"statusCode": 404, "message": "m", "error": "Not Found"}, 404, ErrorInfo("Not Found", "", "", "m")),
+        # a success in which a field says that there was none
+        ({"status": "435", "msg": "m", "body": None}, 200, ErrorInfo("", "435", "", "m")),
+        ({"status": 500, "message": "m"}, 200, ErrorInfo("", "", "", "m")),
     ],
 )  # fmt: skip
 def test_what_gateways_wrap(body: object, status: int, expected: ErrorInfo) -> None:
     """A02 and the misreadings by kind: the error inside is found however it was packed."""
     assert reply(body, status).errors[0] == expected
+
+
+def test_two_sentences_of_one_error() -> None:
+    """A general one, and beside it what really happened; the same one twice counts once."""
+    body = {"type": "NotFoundError", "message": "The resource was not found", "detail": "Custom model not found"}
+    first, second = reply(body, 404).errors
+    assert (first.type, first.message) == ("NotFoundError", "The resource was not found")
+    assert second == ErrorInfo(message="Custom model not found")
+    assert len(reply({"message": "m", "details": "m", "detail": "m"}, 404).errors) == 1
 
 
 @pytest.mark.parametrize(
@@ -162,6 +176,10 @@ def test_what_gateways_wrap(body: object, status: int, expected: ErrorInfo) -> N
         {"header": {"code": 0, "message": "Success"}, "payload": {"choices": {}}},
         {"header": {"code": 17, "message": "m"}, "payload": {"choices": {}}},
         {"choices": [{"message": {"content": "x"}}], "args": {"message": "m"}, "error_type": None},
+        {"status": "435", "message": "m", "data": [1]},
+        {"status": "200", "msg": "m"},
+        {"status": True, "msg": "m"},
+        {"status": 4350, "msg": "m"},
     ],
 )
 def test_what_is_no_error_in_a_success(body: object) -> None:

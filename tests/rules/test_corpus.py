@@ -66,6 +66,14 @@ def test_labels_and_worlds(corpus: Path, tmp_path: Path) -> None:
         assert f"{name:8} {count} of {count} = 1.000" in done.stdout
 
 
+def test_general_leaves_the_vendors_rules_out(tmp_path: Path) -> None:
+    file = tmp_path / "numbers.jsonl"
+    said = {"base_resp": {"status_code": 1008, "status_msg": "code 1008"}}
+    file.write_text(line(1, "quota_exhausted", 200, said) + "\n" + line(2, *REPLIES[0][:2], {"error": REPLIES[0][2]}))
+    assert "right label: 2 of 2" in run(str(file)).stdout
+    assert "right label: 1 of 2" in run(str(file), "--general").stdout
+
+
 def test_what_was_missed_is_told(tmp_path: Path) -> None:
     """The figures can fail: a filter that a person would not know as one is neither judged nor kept as one."""
     file = tmp_path / "odd.jsonl"

@@ -26,6 +26,9 @@ from understudy.rules.phrases import Sequence as InTurn
         ("in /v1/chat/completions", ["in", "v1", "chat", "completions"]),
         ("{model} model's end-of-life", ["{model}", "model's", "end", "of", "life"]),
         ("модель не найдена", ["модель", "не", "найдена"]),
+        ("não está disponível", ["não", "está", "disponível"]),
+        ("指定されたモデルが見つかりません", ["指", "定", "された", "モデル", "が", "見", "つかりません"]),
+        ("apiキーgpt模型", ["api", "キー", "gpt", "模", "型"]),
         ("", []),
     ],
 )
@@ -91,7 +94,7 @@ def test_a_mistake_is_told(phrase: str, what: str) -> None:
 def test_names_stand_for_their_meaning() -> None:
     names = {"who": parse("(a|b)"), "what": parse("<who> c"), "itself": parse("x <itself>")}
     assert expand(parse("<what>"), names) == InTurn((expand(parse("(a|b)"), names), Word("c")))
-    for phrase, what in (("<none>", "has no <none>"), ("<itself>", "stands for itself")):
+    for phrase, what in (("<none>", "has no <none>"), ("<itself>", "is defined by itself")):
         with pytest.raises(PhraseError, match=what):
             expand(parse(phrase), names)
     wide = {"p0": parse("(a b|c d)")} | {f"p{n}": parse(f"<p{n - 1}> <p{n - 1}>") for n in range(1, 12)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -495,7 +496,9 @@ def test_every_shipped_rule_is_certain_but_the_fallbacks() -> None:
     for rule, shown in MATCHES:
         said = rule.speak(shown.reply)
         assert said is not None
-        assert said.is_open == rule.id.startswith("fallback/"), rule.id
+        # Cerebras says nothing at all: only the status speaks.
+        only_a_status = rule.id.startswith("fallback/") or rule.id == "cerebras/context_exceeded"
+        assert said.is_open == only_a_status, rule.id
 
 
 # -- hints of hours ---------------------------------------------------------------------------------------------
@@ -583,3 +586,18 @@ def test_only_rules_that_could_speak_are_asked_and_nothing_changes() -> None:
         alone = next((each for each in RULES.rules if each.speak(shown.reply) is not None), None)
         assert alone is not None
         assert RULES.judge(shown.reply).rule == alone.id, rule.id
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 413, 429, 500, 503])
+def test_the_index_leaves_out_only_what_is_silent(status: int) -> None:
+    """Every example, also of what a rule must not match, under other statuses than its own."""
+    asked = left_out = 0
+    for rule, shown in (*MATCHES, *NEAR_MISSES):
+        reply = replace(shown.reply, status=status)
+        worth = {each.id for each in RULES._index.asked(reply)}
+        asked += len(worth)
+        for each in RULES.rules:
+            if each.id not in worth:
+                left_out += 1
+                assert each.speak(reply) is None, (each.id, rule.id, shown.line)
+    assert asked * 5 < left_out

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.store_server import StoreServer, executable
+from tests.support.store_server import StoreServer, executable, valkey
 
 
 @pytest.fixture
@@ -15,6 +15,18 @@ def server() -> Iterator[StoreServer]:
     if executable() is None:
         pytest.skip("no valkey-server or redis-server is installed")
     running = StoreServer()
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture(params=["installed", "valkey"])
+def each_server(request: pytest.FixtureRequest) -> Iterator[StoreServer]:
+    """The server that is installed, and Valkey's own: what the scripts ask of it, both have to do alike."""
+    if executable() is None:
+        pytest.skip("no valkey-server or redis-server is installed")
+    running = StoreServer(program=valkey() if request.param == "valkey" else None)
     try:
         yield running
     finally:

@@ -146,3 +146,14 @@ def test_any_name_is_a_key_of_the_pool_or_none(name: str) -> None:
 
 def test_an_empty_pool_shares_nothing() -> None:
     assert Members(Pool()).name_of(key()) == ""
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_h12_nothing_of_a_drill_is_shared(scope: Scope) -> None:
+    """H12: a drill is of one process; the others of the pool hear nothing of what it makes up."""
+    model = "gpt-5" if scope is Scope.CANDIDATE else ""
+    made_up = Key(scope, "openai" if scope is Scope.UPSTREAM else "a", model, drill=True)
+    members = Members(POOL)
+    assert members.name_of(made_up._replace(drill=False))
+    assert members.name_of(made_up) == ""
+    assert members.name(replace(SUSPENSION, key=made_up)) == ""

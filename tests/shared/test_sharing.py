@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.authority import Authority
 from tests.shared.workers import SECRETS, Worker, key, pool_of, until, working
 from tests.support.decisions import NOW, Source
 from tests.support.store_server import StoreServer
@@ -19,11 +20,11 @@ from understudy.model import Key, Label, Scope, Suspension
 from understudy.model.suspension import BY_HAND
 
 
-def test_m01_what_one_suspends_another_skips(server: StoreServer) -> None:
+def test_m01_what_one_suspends_another_skips(each_server: StoreServer) -> None:
     """M01: with deadline, label, rule and evidence; the bound of 50 ms is measured by scripts/bench --shared."""
 
     async def scene() -> None:
-        one, two = Worker(pool_of(server.url)), Worker(pool_of(server.url))
+        one, two = Worker(pool_of(each_server.url)), Worker(pool_of(each_server.url))
         async with working(one, two):
             one.suspend(seconds=60)
             await until(lambda: key() in two.known)
@@ -52,11 +53,11 @@ def test_m01_clocks_that_differ_do_not_matter(server: StoreServer) -> None:
     asyncio.run(scene())
 
 
-def test_m01_who_comes_later_knows_what_was_learnt_before(server: StoreServer) -> None:
+def test_m01_who_comes_later_knows_what_was_learnt_before(each_server: StoreServer) -> None:
     """M01: also what has expired and was not disproved: it is half-open there, with its step of the ladder."""
 
     async def scene() -> None:
-        one, two = Worker(pool_of(server.url)), Worker(pool_of(server.url))
+        one, two = Worker(pool_of(each_server.url)), Worker(pool_of(each_server.url))
         async with working(one):
             one.suspend("a", 60)
             one.suspend("b", 5)
@@ -72,11 +73,11 @@ def test_m01_who_comes_later_knows_what_was_learnt_before(server: StoreServer) -
     asyncio.run(scene())
 
 
-def test_m02_a_shorter_deadline_never_wins(server: StoreServer) -> None:
+def test_m02_a_shorter_deadline_never_wins(each_server: StoreServer) -> None:
     """M02: whichever of two arrives first, both processes end up with the longer one, its label and its evidence."""
 
     async def scene() -> None:
-        one, two, three = (Worker(pool_of(server.url)) for _ in range(3))
+        one, two, three = (Worker(pool_of(each_server.url)) for _ in range(3))
         async with working(one, two, three):
             for model, first, second in (("long-first", 600, 10), ("short-first", 10, 600)):
                 one.suspend(seconds=first, model=model, label=Label.OVERLOADED)
@@ -92,11 +93,11 @@ def test_m02_a_shorter_deadline_never_wins(server: StoreServer) -> None:
     asyncio.run(scene())
 
 
-def test_m02_a_success_frees_the_others_and_what_is_newer_stays(server: StoreServer) -> None:
+def test_m02_a_success_frees_the_others_and_what_is_newer_stays(each_server: StoreServer) -> None:
     """M02: compare-and-delete: the success of an attempt undoes what was known then, and no later refusal."""
 
     async def scene() -> None:
-        one, two = Worker(pool_of(server.url)), Worker(pool_of(server.url))
+        one, two = Worker(pool_of(each_server.url)), Worker(pool_of(each_server.url))
         async with working(one, two):
             one.suspend()
             await until(lambda: key() in two.known)
@@ -115,11 +116,11 @@ def test_m02_a_success_frees_the_others_and_what_is_newer_stays(server: StoreSer
     asyncio.run(scene())
 
 
-def test_m02_a_late_clear_does_not_win_over_a_newer_refusal(server: StoreServer) -> None:
+def test_m02_a_late_clear_does_not_win_over_a_newer_refusal(each_server: StoreServer) -> None:
     """M02: the server compares: what two has cleared while it was away was refused anew by one meanwhile."""
 
     async def scene() -> None:
-        one, two = Worker(pool_of(server.url)), Worker(pool_of(server.url))
+        one, two = Worker(pool_of(each_server.url)), Worker(pool_of(each_server.url))
         async with working(one, two):
             one.suspend()
             await until(lambda: key() in two.known)
@@ -170,11 +171,11 @@ def test_m02_another_secret_is_another_candidate(server: StoreServer) -> None:
     asyncio.run(scene())
 
 
-def test_m02_resume_all_is_an_epoch(server: StoreServer) -> None:
+def test_m02_resume_all_is_an_epoch(each_server: StoreServer) -> None:
     """M02: whoever was away gets to know; what it had learnt before and tells afterwards is dropped."""
 
     async def scene() -> None:
-        one, two, three = (Worker(pool_of(server.url)) for _ in range(3))
+        one, two, three = (Worker(pool_of(each_server.url)) for _ in range(3))
         async with working(one, two, three):
             one.suspend("a")
             await until(lambda: key("a") in two.known and key("a") in three.known)
@@ -191,11 +192,11 @@ def test_m02_resume_all_is_an_epoch(server: StoreServer) -> None:
     asyncio.run(scene())
 
 
-def test_m03_one_process_probes_what_has_expired(server: StoreServer) -> None:
+def test_m03_one_process_probes_what_has_expired(each_server: StoreServer) -> None:
     """M03: it stays blocked in all of them until a request could use it; then one has the lease, and one probe."""
 
     async def scene() -> None:
-        workers = [Worker(pool_of(server.url)) for _ in range(4)]
+        workers = [Worker(pool_of(each_server.url)) for _ in range(4)]
         async with working(*workers):
             workers[0].suspend(seconds=30)
             await until(lambda: all(key() in each.known for each in workers))
@@ -348,11 +349,11 @@ def test_m04_an_emptied_server_gets_back_what_is_known(server: StoreServer) -> N
     asyncio.run(scene())
 
 
-def test_m04_a_missed_message_is_found_by_the_version(server: StoreServer) -> None:
+def test_m04_a_missed_message_is_found_by_the_version(each_server: StoreServer) -> None:
     """M04: publish alone loses."""
 
     async def scene() -> None:
-        one, two = Worker(pool_of(server.url)), Worker(pool_of(server.url))
+        one, two = Worker(pool_of(each_server.url)), Worker(pool_of(each_server.url))
         async with working(one, two):
             heard, two.sharing.hear = two.sharing.hear, lambda news: None  # type: ignore[method-assign]
             one.suspend("a")
@@ -573,11 +574,11 @@ def test_what_one_request_may_have_brought_about_is_not_held_against_the_others(
     asyncio.run(scene())
 
 
-def test_who_knows_a_response_is_known_to_all(server: StoreServer) -> None:
+def test_who_knows_a_response_is_known_to_all(each_server: StoreServer) -> None:
     """P04: a conversation that reaches another process goes to the account that has its history; stored as a hash."""
 
     async def scene() -> None:
-        one, two = Worker(pool_of(server.url)), Worker(pool_of(server.url))
+        one, two = Worker(pool_of(each_server.url)), Worker(pool_of(each_server.url))
         async with working(one, two):
             one.bindings.learn(["resp_0123456789"], "a")
             one.bindings.learn(["resp_of_the_tool"], "the tool")
@@ -585,23 +586,23 @@ def test_who_knows_a_response_is_known_to_all(server: StoreServer) -> None:
             await until(lambda: two.bindings.owner(["resp_later"]) == "b")
             assert two.bindings.owner(["resp_0123456789"]) == "a"
             assert two.bindings.owner(["resp_of_the_tool"]) == ""
-            server.freeze()
+            each_server.freeze()
             one.bindings.learn(["resp_meanwhile"], "b")
             await until(lambda: one.is_alone)
-            server.thaw()
+            each_server.thaw()
             await until(lambda: two.bindings.owner(["resp_meanwhile"]) == "b")
-        late = Worker(pool_of(server.url))
+        late = Worker(pool_of(each_server.url))
         async with working(late):
             assert late.bindings.owner(["resp_0123456789"]) == "a"
-        other = Worker(pool_of(server.url, secrets={"b": SECRETS["b"]}))
+        other = Worker(pool_of(each_server.url, secrets={"b": SECRETS["b"]}))
         async with working(other):
             assert other.bindings.owner(["resp_0123456789"]) == ""
 
     asyncio.run(scene())
-    assert b"resp_" not in server.everything()
+    assert b"resp_" not in each_server.everything()
 
 
-def test_a_user_with_the_documented_rights_can_do_everything(server: StoreServer) -> None:
+def test_a_user_with_the_documented_rights_can_do_everything(each_server: StoreServer) -> None:
     """docs/scale-out.md lists the commands; keys and channel are those of the prefix."""
     page = (Path(__file__).parents[2] / "docs" / "scale-out.md").read_text(encoding="utf-8")
     listed = page.partition("The user needs the commands")[2].partition("on the keys")[0]
@@ -609,10 +610,10 @@ def test_a_user_with_the_documented_rights_can_do_everything(server: StoreServer
     assert len(rights) > 20
     place = "understudy:team:*"
     rules = ("on", ">the-password-0123", f"~{place}", f"&{place}", "-@all", *rights)
-    assert server.ask("ACL", "SETUSER", "me", *rules).startswith(b"+OK")
+    assert each_server.ask("ACL", "SETUSER", "me", *rules).startswith(b"+OK")
 
     async def scene() -> None:
-        pool = pool_of(server.url, user="me", password=Source("the-password-0123"))
+        pool = pool_of(each_server.url, user="me", password=Source("the-password-0123"))
         one, two = Worker(pool), Worker(pool)
         async with working(one, two):
             one.suspend("a", 30)
@@ -625,5 +626,53 @@ def test_a_user_with_the_documented_rights_can_do_everything(server: StoreServer
             one.suspensions.resume_all()
             await until(lambda: not two.known)
             assert one.is_shared and two.is_shared
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("host", "trusts", "said"),
+    [
+        ("localhost", True, ""),
+        ("localhost", False, "not accepted (unable to get local issuer certificate)"),
+        ("127.0.0.1", True, "not accepted (IP address mismatch"),
+    ],
+    ids=["own-ca", "unknown-ca", "another-name"],
+)
+def test_m05_over_tls_the_server_proves_who_it_is(tmp_path: Path, host: str, trusts: bool, said: str) -> None:
+    """M01, M05: `rediss://` with a CA of the user's own; a server that cannot prove its name is told nothing."""
+
+    async def scene(server: StoreServer) -> None:
+        url, ca = server.url.replace("localhost", host), str(authority.path) if trusts else ""
+        one, two = Worker(pool_of(url, ca=ca)), Worker(pool_of(url, ca=ca))
+        async with working(one, two, connected=not said):
+            one.suspend(seconds=60)
+            if not said:
+                await until(lambda: key() in two.known)
+                return
+            # In so many words, in log, status and page.
+            await until(lambda: all((state := each.sharing.state) and said in state.reason for each in (one, two)))
+            assert server.ask("DBSIZE") == b":0\r\n"
+
+    authority = Authority(tmp_path)
+    server = StoreServer(tls=authority.server_file(["localhost"]))
+    try:
+        asyncio.run(scene(server))
+    finally:
+        server.close()
+
+
+def test_m04_a_server_without_tls_is_said_to_have_none() -> None:
+    """M04: `rediss://` to a port where something else answers, such as a web server. (A plain Redis stays silent.)"""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async def scene() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            worker = Worker(pool_of(f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+            async with working(worker, connected=False):
+                await until(lambda: (state := worker.sharing.state) is not None and "no TLS" in state.reason)
 
     asyncio.run(scene())

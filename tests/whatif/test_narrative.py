@@ -39,14 +39,14 @@ def test_a_rescue_that_would_happen_again() -> None:
         "  asked    home m1: ok",
         "  the tool got HTTP 200 of home m1",
         "",
-        "With pool.yaml and the rules of now:",
+        "With pool.yaml and the current rules:",
         "  route gpt-5: 1 work m1, 2 home m1",
         "  the same would happen again",
     ]
 
 
 def test_without_a_pool_only_the_rules_speak() -> None:
-    assert told(replayed(), path="")[-2:] == ["The rules of now, without a pool file:", "  the same"]
+    assert told(replayed(), path="")[-2:] == ["The current rules, without a pool file:", "  the same"]
     lines = told([flow(404, MISSING)], path="")
     assert lines[-1].startswith("  model_unsupported by general/model_unsupported: HTTP 404: ")
     assert told([flow(0, error="Client disconnected.")], path="")[-1] == "  no reply is recorded"
@@ -70,10 +70,10 @@ def test_who_was_skipped_then_and_who_is_now() -> None:
     assert any(line.startswith("  skipped  work m1: rate_limited by general/rate_limited, susp") for line in lines)
 
 
-def test_an_unknown_error_is_told_with_what_nearly_knew_it() -> None:
+def test_an_unknown_error_is_told_with_the_rules_near_to_it() -> None:
     lines = told([flow(418, ODD), flow(418, {"error": {"message": "x", "code": "429"}}, at=NOW + 5)], SURE)
     assert "  failed: the tool gets HTTP 418 of work m1" in lines
-    assert "  no rule knows it: understudy rules new FILE 2 --label LABEL --id VENDOR/NAME makes a draft" in lines
+    assert "  no rule recognises it: understudy rules new FILE 2 --label LABEL --id VENDOR/NAME makes a draft" in lines
 
 
 def test_a_second_opinion_is_told() -> None:

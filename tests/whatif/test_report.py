@@ -65,7 +65,7 @@ def test_every_other_end_has_its_words() -> None:
         "    then     the tool got HTTP 401",
     ]
     (stood,) = told(flow(facts=noted(("former", "ok"))))
-    assert "(what former said stands for it)" in stood[1]
+    assert "(the recorded reply of former stands for it)" in stood[1]
 
 
 def test_the_json_of_a_call() -> None:

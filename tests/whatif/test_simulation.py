@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -314,3 +315,11 @@ def test_what_is_under_way_is_bounded(limit: str, value: int, monkeypatch: pytes
 def test_it_is_the_same_each_time() -> None:
     saved = [flow(503, OVERLOADED), flow(at=NOW + 1), flow(429, LIMITED, at=NOW + 2), flow(at=NOW + 3)]
     assert [each.waits for each in play(saved)] == [each.waits for each in play(saved)]
+
+
+def test_p05_a_recorded_user_gets_what_is_theirs() -> None:
+    """P05: a call whose recording names a user is played as that user's; one without a name as one without."""
+    limited = replace(route(WORK, HOME), who=("alice",))
+    named = flow(facts=noted(("work", "ok"), user="alice"))
+    assert ends([named], pool_of(limited)) == [End.ANSWERED]
+    assert ends([flow(facts=noted(("work", "ok")))], pool_of(limited)) == [End.REFUSED]

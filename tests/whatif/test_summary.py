@@ -39,7 +39,7 @@ def test_everything_is_counted() -> None:
     assert "  failed          2  a real error reaches the tool" in lines
     assert any(line.startswith("  open            1") for line in lines)
     assert "suspended: candidate work m1 1" in lines
-    assert "errors that no rule knows: 2" in lines
+    assert "errors that no rule recognises: 2" in lines
     assert lines[-3:] == list(ASSUMPTIONS)
 
 

@@ -1,4 +1,4 @@
-"""From a reply that somebody saved to a rule: drafts, the replies that one is tried on, and what else it matches.
+"""From a saved reply to a rule: drafts, the replies that one is tried on, and what else it matches.
 
 ``reply_file`` reads replies, ``draft`` writes the text of a rule, ``new_rule`` puts it into a folder of the owner. It
 never changes a rule that is in use. Start with ``new_rule``.

@@ -1,4 +1,4 @@
-"""From a saved reply to a rule file of one's own: write the draft where nobody else can, and say what else it matches.
+"""From a saved reply to a rule file of one's own: write the draft where only you can, and say what else it matches.
 
 Used by `understudy rules new` and by the command `pool.rule.new` of mitmproxy.
 """
@@ -54,7 +54,7 @@ def make_draft(saved: Saved, identity: str, label: Label, source: str = "") -> s
 
 
 def write_draft(text: str, folder: Path, identity: str) -> Path:
-    """Write the draft below a folder that nobody else can write to; never over a file. Raises NewRuleError."""
+    """Write the draft below a folder that no other user can write to; never over a file. Raises NewRuleError."""
     file = folder / f"{check_identity(identity)}.yaml"
     try:
         for place in (folder, file.parent):

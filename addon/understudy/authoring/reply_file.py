@@ -1,4 +1,4 @@
-"""A reply that somebody saved -> Reply, for the commands that people teach rules with.
+"""A saved reply -> Reply, for the commands that people teach rules with.
 
 Read are an example as rule files have them (JSON), what `curl -i` printed, a flow dump of mitmproxy, a HAR, and a bare
 body. What a saved request carried as a credential is remembered only so that it can be masked, and is shown nowhere.

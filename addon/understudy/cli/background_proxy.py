@@ -1,7 +1,7 @@
 """The proxy that ``understudy run`` starts: in the background, with its log in a file, and gone with its last user.
 
 ``python -m understudy.companion LOG USER [ARGUMENTS]`` prints the process id of the proxy and returns. ``USER`` is the
-process id of the program that it is for, ``ARGUMENTS`` go to mitmdump. It is nobody's child, for the tool that takes
+process id of the program that it is for, ``ARGUMENTS`` go to mitmdump. It is no child of `run`, for the tool that takes
 the place of ``understudy run`` must not find a child that it did not start; and it has a session of its own, for
 Ctrl-C and a closed terminal are meant for the tool.
 """

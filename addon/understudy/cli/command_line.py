@@ -91,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command = commands.add_parser("check", help="check a pool file, and show what it means")
     command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
+    command.add_argument(
+        "--drill", action="store_true", help="which single failure leaves a route without a candidate, and what to add"
+    )
     command.set_defaults(run=check)
     command = commands.add_parser("init", help="write a pool file from the API keys in the environment, by name only")
     command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one the proxy would use")
@@ -146,6 +149,7 @@ USAGE = {
     "suspend": "[options] WHAT [TIME]",
     "resume": "[options] WHAT | all",
     "probe": "[options] WHAT",
+    "drill": "[options] [WHAT KIND [TIME] | stop]",
     "explain": "[options] ALIAS [DIALECT] | FILE [FLOW]",
 }
 """What argparse cannot say about the words behind a command."""
@@ -257,7 +261,18 @@ def check(arguments: argparse.Namespace) -> int:
     for surprise in lint(pool):
         print(f"{path}: {surprise} (warning)", file=sys.stderr)
     print("\n".join(summary(pool)))
-    return 0
+    return _drilled(pool) if arguments.drill else 0
+
+
+def _drilled(pool: Pool) -> int:
+    """What ``--drill`` shows, and the exit status: 1 where a single failure leaves a route without a candidate."""
+    from understudy.config import spoken  # here: only what the command needs is loaded
+    from understudy.drill import backups
+
+    found = backups.backings(pool, lambda route: list(spoken(route)))
+    gaps = backups.advice(found)
+    print("\n" + "\n".join([*backups.table(found), "", *(gaps or ["every route survives any single failure"])]))
+    return 1 if gaps else 0
 
 
 def summary(pool: Pool) -> list[str]:
@@ -268,7 +283,7 @@ def summary(pool: Pool) -> list[str]:
     for route in sorted(pool.routes.values(), key=_order, reverse=True):
         mode = "" if route.mode is Mode.ENFORCE else f", {route.mode}s only"
         lines.append(f"  {route.pattern} ({route.strategy}, at most {counted(route.budget.attempts, 'attempt')}{mode})")
-        lines.extend(f"    {_described(choice)}" for choice in route.choices)
+        lines.extend(f"    {_described(choice)}{_whose(route, choice)}" for choice in route.choices)
     lines.extend(f"  also looks into {each}" for each in pool.intercept)
     lines.extend(f"  rules of {folder}" for folder in pool.rules)
     return lines
@@ -276,6 +291,11 @@ def summary(pool: Pool) -> list[str]:
 
 def _order(route: Route) -> tuple[int, int, int, int]:
     return specificity(route.pattern)
+
+
+def _whose(route: Route, choice: Choice) -> str:
+    whose = route.whose(choice)
+    return f", only for {whose}" if whose else ""
 
 
 def _described(choice: Choice) -> str:

@@ -26,7 +26,12 @@ def add(commands: Any) -> None:
     """Add them to the sub-commands of ``understudy``."""
     common = which_proxy()
     alias = argparse.ArgumentParser(add_help=False)
-    alias.add_argument("words", nargs="+", metavar="ALIAS [DIALECT]", help="what the tool asks for")
+    alias.add_argument(
+        "words",
+        nargs="+",
+        metavar="ALIAS [DIALECT] [for USER]",
+        help="what the tool asks for, and which user of the proxy",
+    )
     forms = "`CREDENTIAL MODEL`, `credential NAME`, `upstream NAME`"
     for name, parents, text in (
         ("status", [common], "what a running proxy has suspended, until when and why"),
@@ -35,6 +40,11 @@ def add(commands: Any) -> None:
         ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
         ("resume", [common], "put a candidate, a credential or an upstream back into rotation"),
         ("probe", [common], "let the next request find out whether something suspended works again"),
+        (
+            "drill",
+            [common],
+            "let a candidate, a credential or an upstream fail on purpose, for a time, and see who answers",
+        ),
         ("reload", [common], "have the proxy read its pool file again"),
     ):
         command = commands.add_parser(name, parents=parents, help=text)
@@ -50,9 +60,26 @@ def add(commands: Any) -> None:
             command.add_argument("words", nargs="+", metavar="WHAT", help=forms)
         elif name == "resume":
             command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
+        elif name == "drill":
+            _add_drill(command)
         elif name == "status":
             command.add_argument("--watch", action="store_true", help="keep showing it, until Ctrl-C")
         command.set_defaults(run=run, command=name)
+
+
+def _add_drill(command: argparse.ArgumentParser) -> None:
+    """What a drill takes besides."""
+    command.add_argument(
+        "words",
+        nargs="*",
+        metavar="WHAT KIND [TIME]",
+        help="WHAT: `CREDENTIAL MODEL`, `credential NAME`, `upstream NAME`. KIND: dead, timeout, silent, 429, 429:20, "
+        "quota, model_unsupported, 401, overloaded, error-event, cut, slow, slow:5, empty. TIME: 5m if none is said, "
+        "1h at most. `stop` ends it; nothing at all: how it goes",
+    )
+    command.add_argument("--for", dest="share", metavar="10%", help="that share of the calls only")
+    command.add_argument("--session", metavar="ID", help="the calls of one session only")
+    command.add_argument("--everyone", action="store_true", help="also calls of other users of this proxy")
 
 
 def which_proxy() -> argparse.ArgumentParser:
@@ -69,7 +96,7 @@ CLEAR = "\033[H\033[2J"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask the running proxy, and print what it says; with ``--watch`` until somebody ends it, or the proxy does."""
+    """Ask the running proxy, and print what it says; with ``--watch`` until it is interrupted, or the proxy ends."""
     if not getattr(arguments, "watch", False):
         return _ask(arguments, "")[0]
     version, clear = "", sys.stdout.isatty() and not arguments.json
@@ -86,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ask(arguments: argparse.Namespace, known: str) -> tuple[int, str]:
     """The exit status, and the version of what was said; what is ``known`` already is not said again."""
-    words = getattr(arguments, "words", [])
+    words = [*getattr(arguments, "words", []), *_options(arguments)]
     try:
         chosen = _choose(arguments.pid)
         if len(chosen) > 1:
@@ -104,6 +131,16 @@ def _ask(arguments: argparse.Namespace, known: str) -> tuple[int, str]:
     if not known or version != known:
         print(json.dumps(reply.get("result"), indent=2) if arguments.json else "\n".join(reply.get("lines", [])))
     return 0, version
+
+
+def _options(arguments: argparse.Namespace) -> list[str]:
+    """The options of a drill as the proxy reads them."""
+    given = vars(arguments)
+    return [
+        *(["--for", given["share"]] if given.get("share") else []),
+        *(["--session", given["session"]] if given.get("session") else []),
+        *(["--everyone"] if given.get("everyone") else []),
+    ]
 
 
 def _version(reply: Mapping[str, Any]) -> str:
@@ -165,7 +202,7 @@ def _choose(pid: int | None) -> Mapping[int, Path]:
     if pid is None and len(found) > 1 and (here := os.environ.get(OWN_PROXY)):
         pid = next((each.pid for each in running_proxies(os.environ) if each.url == here and each.pid in found), None)
     if pid is None and len(found) > 1:
-        # The demonstration is looked at, but is not what somebody means who has a proxy of their own.
+        # A person with a proxy of their own does not mean the demonstration.
         shown = {each.pid for each in running_proxies(os.environ) if each.demonstration}
         found = {each: path for each, path in found.items() if each not in shown} or found
     if pid is None and len(found) == 1:

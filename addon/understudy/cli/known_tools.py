@@ -86,6 +86,17 @@ def made_up_key(program: Path, dialects: Collection[str], environ: Mapping[str, 
     return {"ANTHROPIC_API_KEY": NO_KEY}
 
 
+def own_timeouts(program: Path, holds: float, environ: Mapping[str, str]) -> dict[str, str]:
+    """The tool's own time-out, raised where the pool may hold a call for so many seconds (``until_reset``).
+
+    Claude Code gives up a request after ``API_TIMEOUT_MS`` (600,000 when it is not set); what its user has set stays.
+    Gemini CLI, which gives up after a minute without headers, gets them at once; for the others no variable is known.
+    """
+    if not holds or program.name != "claude" or "API_TIMEOUT_MS" in environ:
+        return {}
+    return {"API_TIMEOUT_MS": f"{(holds + 600) * 1000:.0f}"}
+
+
 def interpreter(program: Path) -> str:
     """The name of the interpreter that a script asks for, "" for what is no script."""
     try:

@@ -64,7 +64,7 @@ def _only_informs(arguments: Sequence[str]) -> bool:
 
 
 def _pool_file(arguments: Sequence[str]) -> Path | None:
-    """The pool file that the proxy will read, None when there is none or nobody will read it."""
+    """The pool file that the proxy will read, None when there is none or it will not be read."""
     if _only_informs(arguments):
         return None
     for argument in arguments:

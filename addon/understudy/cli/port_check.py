@@ -1,7 +1,7 @@
 """Whether a port is really held by this user's proxy, and whether it looks into a host: asked with a TLS handshake.
 
 The proxy's CA key is readable by its user only. A listener that presents a certificate of that CA for a vendor's name
-therefore is the user's own proxy; anybody else who took over the port cannot. Nothing is sent through the proxy, and
+therefore is the user's own proxy; a program that took over the port cannot. Nothing is sent through the proxy, and
 the proxy makes no connection for a handshake that it answers itself.
 """
 

@@ -8,10 +8,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from understudy.cli import control
+from understudy.control import take_target
+
+if TYPE_CHECKING:
+    from understudy.drill import Behaviour
+    from understudy.model import Key, Pool
 
 SAVED = {".mitm", ".mitmproxy", ".flow", ".flows", ".dump", ".har", ".zhar"}
 """How the names of files with flows end; no model's name does."""
@@ -30,6 +36,11 @@ def add(commands: Any) -> None:
     command.add_argument("files", nargs="+", metavar="FILE", help="a flow dump of mitmproxy or a HAR; - is stdin")
     command.add_argument("--json", action="store_true", help="one JSON object per call, and one for the sum")
     command.add_argument("--only-errors", action="store_true", help="only the calls in which an error plays a part")
+    command.add_argument(
+        "--drill",
+        metavar="WHAT=KIND",
+        help="as if this had failed all the while: 'upstream openai=dead'; WHAT and KIND as for `understudy drill`",
+    )
     command.set_defaults(run=_replay)
     command = commands.add_parser(
         "explain",
@@ -49,7 +60,20 @@ def add(commands: Any) -> None:
 def _replay(arguments: argparse.Namespace) -> int:
     from understudy.whatif.runner import replay  # here: mitmproxy takes a second to load
 
-    return replay(arguments)
+    return replay(arguments, partial(_failing, arguments.drill) if arguments.drill is not None else None)
+
+
+def _failing(written: str, pool: Pool) -> tuple[Key, Behaviour]:
+    """What ``--drill`` says. Raises ValueError with what to write instead."""
+    what, equals, kind = written.rpartition("=")
+    if not equals:
+        raise ValueError(f"`--drill {written[:60]}` names no way to fail: write `--drill 'upstream openai=dead'`")
+    from understudy.drill import read_behaviour  # here: only what the command needs is loaded
+
+    target, rest = take_target(what.split(), pool)
+    if rest:
+        raise ValueError(f"`{rest[0][:60]}` is too much: write `--drill 'upstream openai=dead'`")
+    return target, read_behaviour(kind)
 
 
 def _explain(arguments: argparse.Namespace) -> int:

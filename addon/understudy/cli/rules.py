@@ -180,7 +180,7 @@ def judged(ruleset: Ruleset, saved: Saved) -> list[str]:
         each = ", ".join(f"{rule} ({label})" for label, rule in voices.items())
         lines.append(f"conflict: {each}: let one veto the other with `unless: {{rule: ...}}`")
     for miss in near_misses(ruleset, saved.reply, verdict):
-        lines.append(f"nearly:   {miss.rule} ({', '.join(miss.labels)}): {miss.why}")
+        lines.append(f"near:     {miss.rule} ({', '.join(miss.labels)}): {miss.why}")
     return lines
 
 

@@ -73,6 +73,7 @@ def run(
         environ = environment(running, os.environ) | known_tools.made_up_key(
             Path(program), running.dialects, os.environ
         )
+        environ |= known_tools.own_timeouts(Path(program), running.holds, os.environ)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1

@@ -102,7 +102,7 @@ def install(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     secrets = secrets_path(environ)
     names = variables(pool.read_text(encoding="utf-8", errors="replace"))
     to_fill = write_secrets(secrets, names) and bool(names)
-    # -P: the working directory is nobody's business.
+    # -P: nothing is imported from the working directory.
     words = [sys.executable, "-P", "-m", "understudy.cli", "serve", "--workers", str(arguments.workers)]
     words += ["--port", str(arguments.port), "--pool", str(pool), "--grace", str(GRACE)]
     words += ["--", *arguments.tool] if arguments.tool else []
@@ -154,6 +154,8 @@ def uninstall(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     else:
         found = _run(["systemctl", "--user", "disable", "--now", UNIT])
     place.unlink()
+    if sys.platform != "darwin":
+        _run(["systemctl", "--user", "daemon-reload"])
     print(f"{place} was removed; {secrets_path(environ)} stays: it may hold secrets of yours")
     return found
 

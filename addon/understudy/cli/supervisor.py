@@ -22,6 +22,7 @@ from enum import StrEnum
 from typing import Any
 
 from understudy.control.workers import Group
+from understudy.proxy.accepting import LOADS, NOT_TAKING, PLACE, PLACES, LoadBoard
 
 START = 60.0
 """Seconds that a worker has to begin to serve."""
@@ -51,6 +52,8 @@ class Worker:
     process: asyncio.subprocess.Process
     lifeline: socket.socket
     started: float
+    place: int = 0
+    """Its place on the board of loads."""
     state: State = State.STARTING
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -102,6 +105,10 @@ class Supervisor:
         self._old: dict[int, Worker] = {}
         """Those that end while their successor serves, by process id."""
         self._ever_ready = False
+        self._board: tuple[int, LoadBoard] | None = None
+        """Where workers on one socket count their connections, with its descriptor."""
+        self._places = set(range(PLACES))
+        """Those that no worker has."""
 
     def pids(self) -> list[int]:
         """The process ids of the workers."""
@@ -119,6 +126,8 @@ class Supervisor:
             loop.add_signal_handler(number, self._asked_to_end)
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_roll)
         self._group = Group(self.environ, os.getpid())
+        if len({slot.listening.fileno() for slot in self.slots}) < len(self.slots):
+            self._board = LoadBoard.create()
         try:
             await asyncio.gather(*(self._keep(slot) for slot in self.slots))
         finally:
@@ -127,6 +136,10 @@ class Supervisor:
                 await asyncio.gather(self._rolling, return_exceptions=True)
             await asyncio.gather(*(self._end(worker, 0.0) for worker in list(self._old.values())))
             self._group.close()
+            if self._board is not None:
+                os.close(self._board[0])
+                self._board[1].close()
+                self._board = None
         return 0 if self._ever_ready else 1
 
     # -- what signals ask ------------------------------------------------------------------------------------------
@@ -219,6 +232,12 @@ class Supervisor:
             "UNDERSTUDY_LIFELINE": str(line),
             "PYTHONUNBUFFERED": "1",
         }
+        passed, number = [fd, line], 0
+        if self._board is not None:
+            number = min(self._places)
+            self._places.discard(number)  # at once: others begin at the same time
+            place |= {LOADS: str(self._board[0]), PLACE: str(number)}
+            passed.append(self._board[0])
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 *self.command,
@@ -226,10 +245,10 @@ class Supervisor:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env={**self.environ, **place},
-                pass_fds=(fd, line),
+                pass_fds=passed,
                 start_new_session=True,  # Ctrl-C in a terminal is for this process, which ends them in order
             )
-        worker = Worker(slot.number, process, ours, time.monotonic())
+        worker = Worker(slot.number, process, ours, time.monotonic(), number)
         loop = asyncio.get_running_loop()
         worker.tasks = [
             loop.create_task(self._forward(worker), name=f"log of worker {slot.number}"),
@@ -281,6 +300,9 @@ class Supervisor:
         await self._gone(worker)
 
     async def _gone(self, worker: Worker) -> None:
+        if worker.state is not State.ENDED and self._board is not None:
+            self._board[1].tell(worker.place, NOT_TAKING)
+            self._places.add(worker.place)
         worker.state = State.ENDED
         worker.tasks[1].cancel()
         with contextlib.suppress(TimeoutError):

@@ -21,7 +21,7 @@ from understudy.codec.events import StreamEvent, read_json
 
 TYPE = "application/vnd.amazon.eventstream"
 LARGEST = 256 * 1024
-"""The longest message that is read, in bytes, unless somebody wants more."""
+"""The longest message that is read, in bytes, unless the caller wants more."""
 _PRELUDE = 12
 _SHORTEST = 16
 _SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}

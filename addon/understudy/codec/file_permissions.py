@@ -16,10 +16,10 @@ _MOST_LINKS = 40
 
 
 def check_file_is_private(path: Path, within: Path | None = None) -> None:
-    """Raise ConfigError when somebody other than the user or root could have written this file, or put it there.
+    """Raise ConfigError when a user other than this one or root could have written this file, or put it there.
 
     Looked at are the file and all that leads to it: every folder from the root on, every symbolic link and what it
-    points to. In a sticky folder such as /tmp, which may be writable by all, nobody can replace another one's file; but
+    points to. In a sticky folder such as /tmp, which may be writable by all, no user can replace another's file; but
     what stands there has to be the user's or root's itself. Where files have no owner in this sense (Windows), nothing
     is checked beyond the file being a file. ``within``: nothing above this folder is looked at.
     """
@@ -37,7 +37,7 @@ def check_file_is_private(path: Path, within: Path | None = None) -> None:
 
 
 def check_folder_is_private(path: Path, within: Path | None = None) -> None:
-    """Raise ConfigError when somebody other than the user or root could put a file into this folder.
+    """Raise ConfigError when a user other than this one or root could put a file into this folder.
 
     Looked at are the folder and all that leads to it, as above.
     """
@@ -45,7 +45,7 @@ def check_folder_is_private(path: Path, within: Path | None = None) -> None:
 
 
 def check_state_is_private(path: Path) -> None:
-    """Raise ConfigError when somebody else could write, or put in place, the file that keeps suspensions."""
+    """Raise ConfigError when another user could write, or put in place, the file that keeps suspensions."""
     if os.path.lexists(path):
         check_file_is_private(path)
     elif not path.parent.is_dir():

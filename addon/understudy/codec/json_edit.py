@@ -15,7 +15,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 MOST_LEVELS = 500
 """How deep objects and arrays may be nested."""
@@ -47,6 +47,11 @@ def _run_through(levels: int) -> re.Pattern[bytes]:
 
 _INSIDE = _run_through(6)
 _CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
+
+
+class Raw(bytes):
+    """JSON as it is to stand in a document: it is not written again."""
+
 
 type Place = Sequence[str]
 """Where a string stands in a JSON document: member names from the top, ``*`` for every item of an array."""
@@ -99,6 +104,21 @@ def read_json_member(body: bytes, name: str) -> object:
         return None
 
 
+def raw_members(body: bytes, names: Collection[str]) -> dict[str, Raw]:
+    """The top-level members of a JSON object that have these names, as they stand in it; the last of a repeated one.
+
+    Raises ValueError for a body that is not a JSON object.
+    """
+    scan = _Scan(body)
+    return {key: Raw(body[start:end]) for key, start, end in scan.members(scan.begin, whole=True) if key in names}
+
+
+def raw_items(array: bytes) -> list[Raw]:
+    """The items of a JSON array, as they stand in it. Raises ValueError for what is not an array."""
+    scan = _Scan(array)
+    return [Raw(array[start:end]) for start, end in scan.items(scan.begin)]
+
+
 def write_json_model(body: bytes, model: str) -> bytes:
     """Replace the top-level ``model`` of a JSON body, each of them if it is repeated; all other bytes stay.
 
@@ -127,14 +147,14 @@ def replace_json_strings(body: bytes, places: Sequence[Place], swap: Callable[[s
 
 def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
     """Set top-level members of a JSON object: None removes, what is there is replaced (each of them if it is repeated),
-    what is missing goes in front; all other bytes stay.
+    what is missing goes in front; all other bytes stay. A :class:`Raw` value is put there as it is.
 
     Raises ValueError for a body that is not a JSON object.
     """
     scan = _Scan(body)
     found = list(scan.members(scan.begin, whole=True))
     begin = scan.begin + 1
-    edits: list[tuple[int, int, str]] = []
+    edits: list[tuple[int, int, str | bytes]] = []
     missing = {name: value for name, value in members.items() if value is not None}
     stays, last = False, begin  # whether a member before this one stays; where the one before it ends
     for key, start, end in found:
@@ -144,13 +164,13 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
             if not stays and last != begin:
                 edits.append((last, body.index(b",", last) + 1, ""))
             if key in members:
-                edits.append((start, end, json.dumps(members[key])))
+                edits.append((start, end, _text(members[key])))
                 missing.pop(key, None)
             stays = True
         last = end
     if missing:
-        added = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in missing.items())
-        edits.insert(0, (begin, begin, added + (", " if stays else "")))
+        added = b", ".join(_text(name) + b": " + _text(value) for name, value in missing.items())
+        edits.insert(0, (begin, begin, added + (b", " if stays else b"")))
     return _splice(body, edits)
 
 
@@ -332,13 +352,17 @@ def _find_in(scan: _Scan, start: int, end: int, places: Sequence[Place]) -> Iter
                     yield from _find_in(scan, item_start, item_end, below)
 
 
-def _splice(body: bytes, edits: Sequence[tuple[int, int, str]]) -> bytes:
+def _text(value: object) -> bytes:
+    return value if isinstance(value, Raw) else json.dumps(value).encode()
+
+
+def _splice(body: bytes, edits: Sequence[tuple[int, int, str | bytes]]) -> bytes:
     """Put texts at ranges of bytes. Ranges are in order."""
     view = memoryview(body)  # slices of bytes are copies
     pieces: list[bytes | memoryview] = []
     done = 0
     for start, end, value in edits:
-        pieces += (view[done:start], value.encode())
+        pieces += (view[done:start], value if isinstance(value, bytes) else value.encode())
         done = end
     pieces.append(view[done:])
     return b"".join(pieces)

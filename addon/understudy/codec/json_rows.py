@@ -7,7 +7,7 @@ import re
 from understudy.codec.events import StreamEvent
 
 LIMIT = 256 * 1024
-"""The most bytes that are kept of an unfinished event, unless somebody wants more."""
+"""The most bytes that are kept of an unfinished event, unless the caller wants more."""
 
 _BETWEEN = re.compile(rb"[ \t\r\n,\xef\xbb\xbf]*")  # white space, commas, and a byte order mark at the very start
 _OUTSIDE_STRING = re.compile(rb'["{}\[\]]')

@@ -40,7 +40,7 @@ class SteadyClock:
 
 
 _NOTHING = 0.5
-"""Seconds by which the two clocks differ without anybody having set one: drift, and the time between two readings."""
+"""Seconds by which the two clocks differ although neither was set: drift, and the time between two readings."""
 
 STEADY = SteadyClock()
 """The clock of this process: parts that compare their readings have to use the same one."""

@@ -104,6 +104,23 @@ def name(value: Value, what: str) -> str:
     return found
 
 
+def users(value: Value) -> tuple[str, ...]:
+    """Names of users of the proxy, or globs: one, or a list. A colon ends a name in HTTP's Basic scheme (RFC 7617)."""
+    example = "write a name or a list such as `[alice, ci-*]`"
+    items = value.items if isinstance(value, Listing) else (value,)
+    found: dict[str, None] = {}
+    for item in items:
+        name = text(item, "the name of a user")
+        if ":" in name:
+            raise Wrong(f"the user {shown(name)} has a colon in the name", "write the name without its password")
+        if name in found:
+            raise Wrong(f"the user {shown(name)} is written twice", "remove one of them")
+        found[name] = None
+    if not found:
+        raise Wrong("`who` names no user", f"{example}, or remove it: every call may use it then")
+    return tuple(found)
+
+
 def version(value: Value) -> str:
     """The version of an API, such as ``2024-10-21`` or ``preview``."""
     return name(value, "the API version")

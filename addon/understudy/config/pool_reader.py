@@ -15,7 +15,7 @@ from typing import override
 from urllib.parse import urlsplit
 
 from understudy.codec.masking import shown
-from understudy.codec.yaml_nodes import Scalar, Table, Value
+from understudy.codec.yaml_nodes import Kind, Scalar, Table, Value
 from understudy.config import fields
 from understudy.config.fields import Absent, Wrong
 from understudy.config.secrets import aws
@@ -23,6 +23,7 @@ from understudy.config.secrets.reader import SecretReader
 from understudy.config.unreachable_routes import unreachable
 from understudy.dialects import Dialect
 from understudy.model import (
+    Affinity,
     Budget,
     Choice,
     Credential,
@@ -41,12 +42,17 @@ from understudy.model import (
     Store,
     Strategy,
     Upstream,
+    WebSocket,
     is_glob,
 )
 
 _STORE_KEYS = ("prefix", "user", "password", "ca", "timeout")
 _ANSWER = 0.1
 """Seconds that the server has for an answer: one that hangs is worse than one that is gone."""
+RESERVE = 0.02
+"""The share of a limit below which a candidate goes behind its equals, where nothing is said."""
+HOLD_FOR = 6 * 3600.0
+"""Seconds that ``until_reset: true`` stands for: a little more than the window of five hours that most plans have."""
 _STATE_KEYS = ("file", "url", *_STORE_KEYS)
 _STATE = "write `{file: PATH}`, or `{url: redis://HOST:6379, prefix: NAME}`"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
@@ -73,6 +79,7 @@ class PoolReader(SecretReader):
         self.dialects = dialects
         self.upstreams: dict[str, Upstream | None] = {}
         self.credentials: dict[str, Credential | None] = {}
+        self._reserve = 0.0
         self._missing: list[tuple[str, int, Absent]] = []
         """The credentials without a secret: name, line, and what is missing."""
 
@@ -80,7 +87,7 @@ class PoolReader(SecretReader):
         """Read the whole document."""
         keys = (
             *("upstreams", "credentials", "routes", "budget", "intercept", "replay_after_sent"),
-            *("affinity", "state", "models", "rules", "auto_reload"),
+            *("affinity", "state", "models", "rules", "auto_reload", "reserve", "ramp", "websocket"),
         )
         document = self._table(value, keys, "write upstreams, credentials and routes")
         for key, item in self._section(document, "upstreams"):
@@ -89,6 +96,7 @@ class PoolReader(SecretReader):
             self.credentials[key.text] = self._credential(key, item)
         self._report_missing()
         budget = self._field(document, "budget", lambda value: self._budget(value, Budget()), Budget())
+        self._reserve = self._field(document, "reserve", _share, RESERVE)
         routes: dict[str, Route] = {}
         lines: dict[str, int] = {}
         for key, item in self._section(document, "routes"):
@@ -108,6 +116,10 @@ class PoolReader(SecretReader):
             store=self._field(document, "state", self._store, None),
             rules=self._field(document, "rules", self._rules, ()),
             auto_reload=self._field(document, "auto_reload", fields.boolean, True),
+            ramp=self._field(document, "ramp", lambda value: fields.number(value, 0, 600, "seconds"), Pool.ramp),
+            websocket=self._field(
+                document, "websocket", lambda value: self._word(value, "websocket", WebSocket), WebSocket.AUTO
+            ),
         )
 
     def _rules(self, value: Value) -> tuple[str, ...]:
@@ -248,7 +260,8 @@ class PoolReader(SecretReader):
 
     def _credential(self, key: Scalar, value: Value) -> Credential | None:
         example = "write `{upstream: NAME, secret: {env: NAME}}`"
-        table = self._table(value, ("upstream", "secret", "headers"), example, ("upstream", "secret"))
+        keys = ("upstream", "secret", "headers", "concurrency", "who")
+        table = self._table(value, keys, example, ("upstream", "secret"))
         no_secret: SecretSource = _NoSecret()
         no_headers: tuple[tuple[str, str | SecretSource], ...] = ()
         missing = ""
@@ -281,9 +294,16 @@ class PoolReader(SecretReader):
             line = table.entries["secret"][1].line
             with self._noting(line):
                 aws.check(upstream, secret)
+        concurrency = self._field(table, "concurrency", lambda value: fields.whole_number(value, 1, 10_000, "calls"), 0)
         plain = tuple((name, value) for name, value in headers if isinstance(value, str))
         hidden = tuple((name, value) for name, value in headers if not isinstance(value, str))
-        return Credential(key.text, upstream, secret, plain, missing, hidden) if upstream else None
+        who = self._who(table)
+        return Credential(key.text, upstream, secret, plain, missing, hidden, concurrency, who) if upstream else None
+
+    def _who(self, table: Table) -> tuple[str, ...]:
+        """Which users of the proxy may use what this table describes; empty: every call may."""
+        everyone: tuple[str, ...] = ()
+        return self._field(table, "who", fields.users, everyone)
 
     def _report_missing(self) -> None:
         """Warn of each secret that is missing; where no credential is left that has one, each is a problem."""
@@ -343,7 +363,7 @@ class PoolReader(SecretReader):
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                *("mode", "relatives", "second_opinion"),
+                *("mode", "relatives", "second_opinion", "reserve", "until_reset", "who"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -364,13 +384,24 @@ class PoolReader(SecretReader):
             strategy,
             self._field(table, "budget", lambda value: self._budget(value, budget), budget),
             self._field(table, "hold", lambda value: self._word(value, "hold", HoldUntil), HoldUntil.OUTPUT),
-            self._field(table, "affinity", fields.boolean, True),
+            self._field(table, "affinity", self._affinity, Affinity.SESSION),
             self._field(table, "actions", self._actions, no_actions),
             self._field(table, "restore_alias", fields.boolean, False),
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
             self._field(table, "relatives", lambda value: self._word(value, "place", Relatives), Relatives.LAST),
             self._field(table, "second_opinion", fields.boolean, True),
+            self._field(table, "reserve", _share, self._reserve),
+            self._field(table, "until_reset", _hold_for, 0.0),
+            self._who(table),
         )
+
+    def _affinity(self, value: Value) -> Affinity:
+        if isinstance(value, Scalar) and value.text == Affinity.USER:
+            return Affinity.USER
+        try:
+            return Affinity.SESSION if fields.boolean(value) else Affinity.NONE
+        except Wrong as wrong:
+            raise Wrong(wrong.what, "write `true`, `false`, or `user`") from None
 
     def _word[W: StrEnum](self, value: Value, what: str, known: type[W]) -> W:
         found = fields.text(value, f"a {what}")
@@ -407,14 +438,14 @@ class PoolReader(SecretReader):
         items = fields.listing(value, _CANDIDATES).items
         if not items:
             raise Wrong("a route without candidates", _CANDIDATES)
-        choices: dict[tuple[str, str | None], Choice] = {}
+        choices: dict[tuple[str, str | None, tuple[str, ...]], Choice] = {}
         for item in items:
             with self._noting(item.line):
                 choice = self._choice(item)
                 if choice is None:
                     continue
                 plain = None if is_glob(route.text) or route.text == "default" else route.text
-                identity = choice.credential.name, choice.model or plain
+                identity = choice.credential.name, choice.model or plain, choice.who
                 if identity in choices:
                     raise Wrong(f"the candidate {choice.credential.name} is written twice", "remove one of them")
                 choices[identity] = choice
@@ -435,12 +466,13 @@ class PoolReader(SecretReader):
         if isinstance(value, Scalar):
             credential = self._known(value, "credential", self.credentials)
             return Choice(credential) if credential else None
-        table = self._table(value, ("credential", "model", "priority", "weight"), _CANDIDATES, ("credential",))
+        table = self._table(value, ("credential", "model", "priority", "weight", "who"), _CANDIDATES, ("credential",))
         named = self._field(table, "credential", lambda value: self._known(value, "credential", self.credentials), None)
         model = self._field(table, "model", lambda value: fields.text(value, "the upstream model"), None)
         priority = self._field(table, "priority", lambda value: fields.whole_number(value, 1, 100, "a priority"), 1)
         weight = self._field(table, "weight", lambda value: fields.whole_number(value, 1, 100, "a weight"), 1)
-        return Choice(named, model, priority, weight) if named else None
+        who = self._who(table)
+        return Choice(named, model, priority, weight, who) if named else None
 
     def _intercepts(self, value: Value) -> tuple[Intercept, ...]:
         example = "write a list such as `[{host: llm.example.com, dialect: openai, base_path: /v1}]`"
@@ -457,6 +489,18 @@ class PoolReader(SecretReader):
                 self._add(item.line, "an `intercept` entry that is written twice", "remove one of them")
             found[intercept] = None
         return tuple(found)
+
+
+def _share(value: Value) -> float:
+    """A share of a limit, written in percent."""
+    return fields.number(value, 0, 50, "percent") / 100
+
+
+def _hold_for(value: Value) -> float:
+    """Seconds for which calls are held until a reset; written as true, false, or hours."""
+    if isinstance(value, Scalar) and value.kind is Kind.BOOLEAN:
+        return HOLD_FOR if fields.boolean(value) else 0.0
+    return fields.number(value, 0, 168, "hours") * 3600
 
 
 def _misplaced(dialect: Dialect, host: str, base_path: str) -> tuple[str, str] | None:

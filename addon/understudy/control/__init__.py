@@ -8,7 +8,7 @@ answers; ``page`` serves the pool page; ``registry`` tells which proxies run. It
 from understudy.control.client import ControlClientError, ask, running
 from understudy.control.registry import OWN_PROXY, Running, running_proxies, write_atomically
 from understudy.control.server import ControlServer
-from understudy.control.target import ControlError
+from understudy.control.target import ControlError, take_target
 from understudy.control.workers import groups
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "running",
     "running_proxies",
     "server",
+    "take_target",
     "workers",
     "write_atomically",
 ]

@@ -1,6 +1,6 @@
 """Finding the control socket of a running proxy, and asking it something. Nothing here imports mitmproxy.
 
-The sockets are in the user's runtime folder, each named after its process. One that nobody listens on was left behind
+The sockets are in the user's runtime folder, each named after its process. One without a listener was left behind
 by a proxy that was killed, and is removed by whoever finds it.
 """
 
@@ -40,7 +40,7 @@ def place_of(folder: Path, pid: int) -> Path:
 
 
 def is_served(path: Path) -> bool:
-    """Whether somebody listens on a socket."""
+    """Whether a program listens on a socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(SECONDS)
         try:
@@ -48,7 +48,7 @@ def is_served(path: Path) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         except OSError:
-            pass  # busy, or not ours to ask: there is somebody
+            pass  # busy, or not ours to ask: a program is there
         return True
 
 

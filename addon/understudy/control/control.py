@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.config import dialects_named, suggestion
 from understudy.control import learned
+from understudy.control.drills import DrillResult, Drills, Later
 from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
@@ -31,7 +33,7 @@ class Control:
 
     ``reload`` reads the pool file again, and raises ControlError. ``closed(pool)`` tells which upstreams may get no
     secret as the proxy is set up now, and why. ``tallies``: what is counted. ``standing()``: how the
-    proxy stands with those that it shares with.
+    proxy stands with those that it shares with. ``later``: what ends a drill in time.
     """
 
     def __init__(
@@ -41,21 +43,24 @@ class Control:
         closed: Callable[[Pool], Mapping[str, str]],
         tallies: Tallies,
         standing: Callable[[], SharingState | None] = lambda: None,
+        later: Later = lambda seconds, then: None,
     ) -> None:
         self.engine = engine
         self.tallies = tallies
-        self.view = PoolView(engine, tallies, closed, standing)
+        self.drills = Drills(engine, later)
+        self.view = PoolView(engine, tallies, closed, standing, self.drills)
         self._reload = reload
         self._closed = closed
         self._commands: Mapping[str, Callable[[Sequence[str], str], Result]] = {
             "status": lambda words, who: self.status(*_count(words, 0, 0, "status")),
-            "explain": lambda words, who: self.explain(*_count(words, 1, 2, "explain ALIAS [DIALECT]")),
+            "explain": lambda words, who: self.explain(*_asked(words, "explain")),
             "suspend": self.suspend,
             "resume": lambda words, who: self.resume(words),
             "probe": lambda words, who: self.probe(words),
             "reload": lambda words, who: self.reload(*_count(words, 0, 0, "reload")),
-            "pick": lambda words, who: self.pick(*_count(words, 1, 2, "pick ALIAS [DIALECT]")),
+            "pick": lambda words, who: self.pick(*_asked(words, "pick")),
             "learned": lambda words, who: self.learned(words),
+            "drill": self.drill,
         }
 
     def run(self, command: str, words: Sequence[str], who: str) -> Result:
@@ -70,29 +75,38 @@ class Control:
         """Everything that is out of rotation, every route, and the last exchanges."""
         return self.view.overview()
 
-    def explain(self, alias: str, dialect: str = "") -> Several[Explanation]:
-        """Who can answer for an alias, who cannot, why, and until when."""
+    def explain(self, alias: str, dialect: str = "", user: str = "") -> Several[Explanation]:
+        """Who can answer for an alias, who cannot, why, and until when. ``user``: only what is for that user."""
         snapshot = self._snapshot()
         return Several(
             tuple(
                 explain(
                     self._request(snapshot, alias),
-                    snapshot.selector.lineup(route, alias, each),
+                    snapshot.selector.lineup(snapshot.users.route_for(route, user) if user else route, alias, each),
                     snapshot.selector,
                     self.tallies,
+                    self.engine.pacing,
                 )
                 for each, route in self._routes(snapshot, alias, dialect)
             )
         )
 
-    def pick(self, alias: str, dialect: str = "") -> Several[Pick]:
-        """Who would serve an alias now? Asks the decision machine itself, as a request that generates nothing."""
+    def pick(self, alias: str, dialect: str = "", user: str = "") -> Several[Pick]:
+        """Who would serve an alias now? Asks the decision machine itself, as a request that generates nothing.
+
+        ``user``: the user of the proxy whose request it would be, "" for one without a name.
+        """
         snapshot = self._snapshot()
         routes = self._routes(snapshot, alias, dialect)
-        return Several(tuple(self._pick(snapshot, alias, each, route) for each, route in routes))
+        return Several(
+            tuple(
+                self._pick(snapshot, alias, each, snapshot.users.route_for(route, user), user) for each, route in routes
+            )
+        )
 
-    def _pick(self, snapshot: Snapshot, alias: str, dialect: str, route: Route) -> Pick:
-        now, selector, request = self.engine.clock(), snapshot.selector, self._request(snapshot, alias)
+    def _pick(self, snapshot: Snapshot, alias: str, dialect: str, route: Route, user: str) -> Pick:
+        now, selector = self.engine.clock(), snapshot.selector
+        request = replace(self._request(snapshot, alias), user=user)
         lineup = selector.lineup(route, alias, dialect)
         exchange = Exchange(request, lineup, selector, snapshot.ruleset, now, self.engine.random)
         name = printable(alias)
@@ -112,6 +126,10 @@ class Control:
     def learned(self, words: Sequence[str]) -> LearnedResult:
         """What comparing candidates has taught: list, explain, forget, or draft a rule of it."""
         return learned.answer(self.engine.suspensions.learned, words)
+
+    def drill(self, words: Sequence[str], who: str) -> DrillResult:
+        """Begin a drill, end it, or tell how it goes."""
+        return self.drills.run(words, who)
 
     def suspend(self, words: Sequence[str], who: str) -> Suspended:
         """Take something out of rotation: a target, then maybe a time."""
@@ -137,7 +155,7 @@ class Control:
         if list(words) == ["all"]:
             target, wanted, above = "all", keys, []
         elif not words:
-            raise ControlError(f"what? Write {FORMS}, or `all`")
+            raise ControlError(f"a target is missing: write {FORMS}, or `all`")
         else:
             key, rest = take_target(words, pool, keys)
             if rest:
@@ -201,6 +219,15 @@ class Control:
         return found
 
 
+def _asked(words: Sequence[str], command: str) -> Sequence[str]:
+    """Alias, dialect and user of ``ALIAS [DIALECT] [for USER]``."""
+    user = ""
+    if len(words) > 2 and words[-2] == "for":
+        words, user = words[:-2], words[-1]
+    alias, *dialect = _count(words, 1, 2, f"{command} ALIAS [DIALECT] [for USER]")
+    return alias, *(dialect or [""]), user
+
+
 def _count(words: Sequence[str], least: int, most: int, usage: str) -> Sequence[str]:
     if not least <= len(words) <= most:
         raise ControlError(f"{counted(len(words), 'word')} after the command: write `{usage}`")
@@ -209,6 +236,7 @@ def _count(words: Sequence[str], least: int, most: int, usage: str) -> Sequence[
 
 def _is_within(key: Key, target: Key, pool: Pool) -> bool:
     """Whether a key is the target, or something behind it."""
+    key = key._replace(drill=False)  # also what a drill has made up of it
     if key == target:
         return True
     credential = pool.credentials.get(own_name(key.name)) if key.scope is not Scope.UPSTREAM else None

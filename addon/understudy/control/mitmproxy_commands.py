@@ -44,14 +44,14 @@ class Commands:
         return self._lines("status")
 
     @command.command("pool.explain")
-    def explain(self, alias: str, dialect: str = "") -> Sequence[str]:
-        """Who can answer for an alias in the order of asking; who is skipped, why, until when, and what clears it."""
-        return self._lines("explain", alias, *filter(None, [dialect]))
+    def explain(self, *alias: str) -> Sequence[str]:
+        """Who can answer for ALIAS [DIALECT] [for USER], in order; who is skipped, why, until when, what clears it."""
+        return self._lines("explain", *alias)
 
     @command.command("pool.pick")
-    def pick(self, alias: str, dialect: str = "") -> Sequence[str]:
-        """Who would serve an alias now; takes nobody's turn."""
-        return self._lines("pick", alias, *filter(None, [dialect]))
+    def pick(self, *alias: str) -> Sequence[str]:
+        """Who would serve ALIAS [DIALECT] [for USER] now; no turn of a round robin is used up."""
+        return self._lines("pick", *alias)
 
     @command.command("pool.learned")
     def learned(self, *what: str) -> Sequence[str]:
@@ -72,6 +72,11 @@ class Commands:
     def probe(self, *what: str) -> Sequence[str]:
         """Let the next request find out whether CREDENTIAL MODEL, credential NAME or upstream NAME is back."""
         return self._lines("probe", *what)
+
+    @command.command("pool.drill")
+    def drill(self, *what: str) -> Sequence[str]:
+        """WHAT KIND [TIME]: let it fail on purpose, for 5m or at most 1h; stop; without words: how the drill goes."""
+        return self._lines("drill", *what)
 
     @command.command("pool.reload")
     def reload(self) -> Sequence[str]:

@@ -30,7 +30,7 @@ from understudy.control.server import Answer, answers
 
 FOLDER = Path(__file__).parent / "web"
 PATH = "/understudy"
-CHANGES = ("suspend", "resume", "probe", "reload", "learned")
+CHANGES = ("suspend", "resume", "probe", "reload", "learned", "drill")
 """The commands that the page may send."""
 WHO, PLACE = "a person", "on the pool page"
 POLICY = (

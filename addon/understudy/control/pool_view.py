@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from understudy.codec.steady_clock import ahead_of
 from understudy.config import dialects as dialects_of
 from understudy.config import spoken
+from understudy.control.drills import Drills, DrillView
 from understudy.control.learned import LearnedList, listed
 from understudy.control.status import Entry, Explanation, explain, held
 from understudy.failover import Lineup, Request
@@ -62,6 +63,7 @@ class Overview:
     ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out. ``out_of_use``:
     the credentials whose secret is missing. ``learned``: what comparing candidates has taught. ``shared``: how the
     proxy stands with those that it shares with. ``intercept``: the further hosts that are looked into, in words.
+    ``drill``: the one that runs.
     """
 
     pool: str
@@ -77,6 +79,7 @@ class Overview:
     learned: LearnedList
     shared: SharingState | None = None
     intercept: tuple[str, ...] = ()
+    drill: DrillView | None = None
 
 
 class PoolView:
@@ -88,8 +91,10 @@ class PoolView:
         tallies: Tallies,
         closed: Callable[[Pool], Mapping[str, str]],
         standing: Callable[[], SharingState | None] = lambda: None,
+        drills: Drills | None = None,
     ) -> None:
         self.engine = engine
+        self._drills = drills or Drills(engine)
         self._standing = standing
         self.tallies = tallies
         self._closed = closed
@@ -106,10 +111,10 @@ class PoolView:
             self._pool, self._reloads = pool, self._reloads + 1
         closed = ",".join(sorted(self._closed(pool)))
         news, under_way = self.tallies.state()
-        changes = f"{suspensions.version}-{suspensions.learned.version}"
+        changes = f"{suspensions.version}-{suspensions.learned.version}-{suspensions.limits.version}"
         shared = self._standing()
         alone = f"-{shared.connected}-{shared.since:.0f}" if shared else ""
-        return f"{self._started:.3f}-{self._reloads}-{changes}-{news}-{under_way}-{closed}{alone}"
+        return f"{self._started:.3f}-{self._reloads}-{changes}-{news}-{under_way}-{closed}{alone}{self._drills.version}"
 
     def overview(self) -> Overview:
         """All of it."""
@@ -125,6 +130,7 @@ class PoolView:
             *(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost, known),
             shared=replace(standing, since=standing.since + ahead) if standing is not None else None,
             intercept=tuple(map(str, pool.intercept)),
+            drill=self._drills.running,
         )
 
     def routes(self) -> tuple[tuple[RouteView, ...], int]:
@@ -148,7 +154,7 @@ class PoolView:
         for dialect in sorted(dialects_of(route)):
             called: Sequence[str] = asked.get((route.pattern, dialect), ())
             if dialect not in spoken(route) and not called:
-                continue  # a relative could be served as well, and nobody has asked in it
+                continue  # a relative could be served as well, and no call was made in it
             aliases = called if _is_open(route) else [route.pattern]
             for alias in aliases[:MOST_ALIASES]:
                 lineup = snapshot.selector.lineup(route, alias, dialect)
@@ -161,7 +167,7 @@ class PoolView:
 
     def _explain(self, snapshot: Snapshot, lineup: Lineup, blocked: Mapping[str, str]) -> Explanation:
         request = Request(lineup.alias, generating=False, streamed=False, blocked=blocked)
-        return explain(request, lineup, snapshot.selector, self.tallies)
+        return explain(request, lineup, snapshot.selector, self.tallies, self.engine.pacing)
 
     def _asked(self, pool: Pool) -> _Asked:
         found: dict[tuple[str, str], dict[str, None]] = {}

@@ -77,6 +77,7 @@ class Presence:
                 dialects=tuple(filter(snapshot.pool.has_route_for, DIALECTS)),
                 companion=COMPANION in os.environ,
                 demonstration=DEMONSTRATION in os.environ,
+                holds=max((route.until_reset for route in snapshot.pool.routes.values()), default=0.0),
             )
         try:
             self._announcement.tell(running)

@@ -47,7 +47,8 @@ class Running:
     ``demonstration``: its answers are made up, so no tool is ever led to it. ``host``: where it is reached; ``port`` 0:
     nowhere as an HTTP proxy. ``why_not``: why ``run`` and ``env`` do not lead tools to it, "" when they do. ``rules``:
     the folders of its option ``pool_rules``. ``userinfo``: ``user:password``, percent-encoded, for one that a person
-    named; no file ever has it. ``credentials``: the names of those whose secret it has.
+    named; no file ever has it. ``credentials``: the names of those whose secret it has. ``holds``: the seconds for
+    which a route of it may hold a call until a reset.
     """
 
     pid: int
@@ -62,6 +63,7 @@ class Running:
     credentials: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     why_not: str = ""
+    holds: float = 0.0
     userinfo: str = field(default="", compare=False, repr=False)
     folder: str = field(default="", compare=False)
     """Where its file was found."""
@@ -109,7 +111,7 @@ def runtime_folder(environ: Mapping[str, str]) -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made for its user alone. Raises RuntimeFolderError when somebody else could write into it."""
+    """The folder, made for its user alone. Raises RuntimeFolderError when another user could write into it."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
@@ -225,6 +227,7 @@ def _read(path: Path) -> Running | None:
                 credentials=tuple(map(str, document.get("credentials", ()))),
                 host=str(document.get("host", "127.0.0.1")),
                 why_not=str(document.get("why_not", "")),
+                holds=float(document.get("holds", 0.0)),
                 folder=str(path.parent),
             )
         if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
@@ -244,7 +247,7 @@ def enter(folder: Path, pid: int, user: int) -> Path:
 
 
 def join(running: Running, user: int) -> bool:
-    """Use a companion that somebody else started; False when it is about to end."""
+    """Use a companion that another process started; False when it is about to end."""
     mine = enter(Path(running.folder), running.pid, user)
     # A companion that ends takes its file away first, and looks for users once more after that.
     if mine.with_name(f"{running.pid}{SUFFIX}").exists():
@@ -266,7 +269,7 @@ def users(pid: int, environ: Mapping[str, str]) -> list[int]:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process has ended, also when nobody has collected it yet."""
+    """Whether a process has ended, also when its parent has not collected it yet."""
     try:
         if not hasattr(os, "pidfd_open"):
             os.kill(pid, 0)
@@ -283,6 +286,6 @@ def has_ended(pid: int) -> bool:
 
 
 def farewell(pid: int, environ: Mapping[str, str]) -> bool:
-    """End a companion without users: take its file away, then look once more. False: somebody came in between."""
+    """End a companion without users: take its file away, then look once more. False: another came in between."""
     (runtime_folder(environ) / f"{pid}{SUFFIX}").unlink(missing_ok=True)
     return not users(pid, environ)

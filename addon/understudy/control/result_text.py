@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from understudy.control.drills import DrillResult, DrillView
 from understudy.control.learned import (
     LearnedDraft,
     LearnedForgotten,
@@ -20,6 +21,7 @@ from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, 
 from understudy.control.status import Entry, Explanation, Standing, State
 from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
+from understudy.limits import LimitView
 from understudy.model import Scope, counted
 from understudy.shared import SharingState
 from understudy.suspensions import Cause
@@ -39,7 +41,7 @@ def as_lines(result: Result, prefix: str) -> list[str]:
     """The result as text. ``prefix``: what stands before a command here, ``pool.`` or ``understudy ``."""
     match result:
         case Overview():
-            return list(_overview(result))
+            return list(_overview(result, prefix))
         case Suspended():
             return _suspended(result, prefix)
         case Resumed():
@@ -58,6 +60,8 @@ def as_lines(result: Result, prefix: str) -> list[str]:
             return [f"forgotten: {_signature(each)}" for each in result.lessons] or ["nothing was known"]
         case LearnedDraft():
             return result.text.splitlines()
+        case DrillResult():
+            return list(_drill(result.drill, result.now, prefix)) if result.drill else ["no drill has run yet"]
         case Several(results=results):
             return [line for each in results for line in _one(each, prefix)]
 
@@ -66,7 +70,9 @@ def _one(result: Explanation | Pick, prefix: str) -> Sequence[str]:
     return list(_explanation(result, prefix)) if isinstance(result, Explanation) else _pick(result)
 
 
-def _overview(result: Overview) -> Iterator[str]:
+def _overview(result: Overview, prefix: str) -> Iterator[str]:
+    if result.drill is not None:
+        yield from _drill(result.drill, result.now, prefix)
     for entry in result.entries:
         yield f"{_name(entry)}: {_held(entry, result.now)}"
     if result.more:
@@ -78,6 +84,17 @@ def _overview(result: Overview) -> Iterator[str]:
         yield _opinions(result.learned.opinions)
     if result.shared is not None:
         yield _shared(result.shared, result.now)
+
+
+def _drill(drill: DrillView, now: float, prefix: str) -> Iterator[str]:
+    began = f"begun {clock_time(drill.began, now)} by {drill.who}"
+    if drill.is_running:
+        yield f"drill: {drill.name} ({drill.meaning}), for another {duration(drill.seconds)}, {began}"
+    else:
+        yield f"the drill is over: {drill.name} ({drill.meaning}), {began}, lasted {drill.lasted}"
+    yield from (f"   {line}" for line in drill.summary.lines())
+    if drill.is_running:
+        yield f"   `{prefix}drill` shows how it goes, `{prefix}drill stop` ends it"
 
 
 def _shared(state: SharingState, now: float) -> str:
@@ -93,7 +110,8 @@ def _out_of_use(lost: Sequence[OutOfUse]) -> Iterator[str]:
 
 
 def _name(entry: Entry) -> str:
-    return " ".join(filter(None, (entry.scope, entry.name, entry.model)))
+    drill = "(drill)" if entry.drill else ""
+    return " ".join(filter(None, (entry.scope, entry.name, entry.model, drill)))
 
 
 def _held(entry: Entry, now: float) -> str:
@@ -158,7 +176,7 @@ def _lesson(each: Learnt, now: float, prefix: str) -> Iterator[str]:
     match each.cause:
         case Cause.CANDIDATE:
             yield f"   {each.witness} answered the same request: it is the candidate's own fault"
-            yield "   a reply like this leads to the next candidate; when that one answers, the first is out for 30s"
+            yield "   a reply like this leads to the next candidate; if that answers, the first is suspended for 30s"
         case Cause.REQUEST:
             yield f"   {each.witness} refused the same request too: it is the request's fault"
             yield "   a reply like this goes to the tool at once, and suspends nothing"
@@ -190,8 +208,23 @@ def _standing(each: Standing, now: float, prefix: str) -> Iterator[str]:
         whose = "" if entry.scope is Scope.CANDIDATE else f"{entry.scope} {entry.name}: "
         yield f"   {whose}{_held(entry, now)}"
         yield f"   cleared by {_cleared(entry, prefix)}"
+    yield from (f"   {_limit(limit)}" for limit in each.limits)
+    if each.under_way or each.queued or each.concurrency:
+        most = f" of {each.concurrency} at a time" if each.concurrency else ""
+        yield f"   {counted(each.under_way, 'call')} under way{most}, {each.queued} waiting"
     if each.tally.answered or each.tally.failed:
         yield f"   {_counted(each.tally, now)}"
+
+
+def _limit(limit: LimitView) -> str:
+    """``5h: 37% left, resets in 2h10m; used up in about 12m, resets in 2h10m``."""
+    left = f"{limit.left * 100:.0f}% left" if limit.left is not None else f"{limit.remaining or 0:g} left"
+    if limit.limit is not None and limit.remaining is not None:
+        left += f" ({limit.remaining:g} of {limit.limit:g})"
+    reset = f", resets in {duration(limit.seconds)}" if limit.seconds is not None else ""
+    whose = f" of the {limit.whose}" if limit.whose != "family" else f" of all {limit.family} models"
+    forecast = f"; used up in about {duration(limit.empty_in)}" if limit.empty_in is not None else ""
+    return f"{limit.name}{whose}: {left}{reset}{forecast}"
 
 
 def _counted(tally: Tally, now: float) -> str:
@@ -235,7 +268,7 @@ def _probed(result: Probed) -> Iterator[str]:
     for entry in result.entries:
         yield f"{_name(entry)} will be probed by the next request; it was suspended: {entry.reason}"
     if not result.entries:
-        yield f"{result.target} is not suspended: requests ask it anyway"
+        yield f"{result.target} is not suspended: calls go to it already"
 
 
 def _pick(result: Pick) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from understudy.control.drills import DrillResult
 from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.status import Entry, Explanation
@@ -77,4 +78,14 @@ class Several[T]:
     results: tuple[T, ...]
 
 
-type Result = Overview | Several[Explanation] | Several[Pick] | Suspended | Resumed | Probed | Reloaded | LearnedResult
+type Result = (
+    Overview
+    | Several[Explanation]
+    | Several[Pick]
+    | Suspended
+    | Resumed
+    | Probed
+    | Reloaded
+    | LearnedResult
+    | DrillResult
+)

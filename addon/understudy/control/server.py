@@ -117,7 +117,7 @@ class ControlServer:
 
 
 def _owner(connected: socket.socket) -> str:
-    """Who is at the other end, "" for somebody else. Where the system does not say, having come in proves it."""
+    """Which user is at the other end, "" for another. Where the system does not say, having come in proves it."""
     import pwd  # not on every system
 
     user = os.getuid()
@@ -136,7 +136,7 @@ logger = logging.getLogger("understudy")
 
 
 def answers(control: Control, place: str = "in a shell") -> Answer:
-    """How a control answers somebody who asks from there."""
+    """How a control answers a command that comes from there."""
 
     def answer(command: str, words: Sequence[str], who: str) -> Mapping[str, Any]:
         try:

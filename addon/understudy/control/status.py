@@ -5,18 +5,21 @@ Times are Unix times, and seconds from now. Nothing here changes anything: no tu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.failover import DEFAULTS, Lineup, Request, Selector
+from understudy.failover import DEFAULTS, Lineup, Pacing, Request, Selector, duration, foresight, own_name
 from understudy.inspection import UNTRIED, Tallies, Tally
+from understudy.limits import NO_NEED, Limits, LimitView, Whose, Window
 from understudy.model import Candidate, Key, Scope, Strategy, Suspension, keys_of, printable
 from understudy.suspensions import Suspensions
 
 MOST_ENTRIES = 1000
 """How many suspensions are told; of more, their number."""
+NEARLY_USED_UP = "asked after its equals: its limit is nearly used up"
 MOST_CANDIDATES = 200
 """How many candidates of a route are told; of more, their number."""
 
@@ -38,7 +41,8 @@ class Entry:
     ``seconds``: how long yet, 0 when it is due. ``step``: the step of the ladder, from 1, of ``steps``; 0 where the
     reply or a hand named the time. ``resume``: the arguments of the command that clears it. ``doubt``: every candidate
     refused one request alike, so that other requests are asked at once. ``again``: it is due because a person wants it
-    probed, and a probe that fails suspends it again until then; 0 where its time has run out.
+    probed, and a probe that fails suspends it again until then; 0 where its time has run out. ``drill``: for the calls
+    of a drill only, by what the drill made up.
     """
 
     state: State
@@ -59,11 +63,17 @@ class Entry:
     resume: tuple[str, ...]
     doubt: bool = False
     again: float = 0.0
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A candidate of a route. ``place``: in the order in which they are asked, from 1."""
+    """A candidate of a route. ``place``: in the order in which they are asked, from 1.
+
+    ``limits``: what its replies said is left of its limits, the shortest window first. ``under_way``, ``queued``: calls
+    of its credential, and those that wait for it; counted while a ramp runs and where ``concurrency`` (0: any number)
+    is set.
+    """
 
     place: int
     credential: str
@@ -76,6 +86,10 @@ class Standing:
     tally: Tally = UNTRIED
     priority: int = 1
     weight: int = 1
+    limits: tuple[LimitView, ...] = ()
+    under_way: int = 0
+    queued: int = 0
+    concurrency: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +146,7 @@ def _entry(suspension: Suspension, state: State, now: float, ahead: float, again
         resume=words_of(suspension.key),
         doubt=suspension.doubt > 0,
         again=again,
+        drill=suspension.key.drill,
     )
 
 
@@ -145,13 +160,17 @@ def held(suspensions: Suspensions) -> tuple[tuple[Entry, ...], int]:
     return told, max(0, len(found) - MOST_ENTRIES)
 
 
-def explain(request: Request, lineup: Lineup, selector: Selector, tallies: Tallies) -> Explanation:
+def explain(
+    request: Request, lineup: Lineup, selector: Selector, tallies: Tallies, pacing: Pacing | None = None
+) -> Explanation:
     """Who can answer for an alias, who cannot, and why."""
     now = selector.suspensions.clock()
     selector.suspensions.expire()
     candidates = tuple(
-        _standing(place, member, request, lineup, selector, tallies.of(member.credential.name, member.model), now)
-        for place, member in enumerate(_in_order(lineup), start=1)
+        _standing(
+            place, member, request, lineup, selector, tallies.of(member.credential.name, member.model), now, pacing
+        )
+        for place, member in enumerate(_in_order(lineup, selector.suspensions.limits), start=1)
     )
     left_out = len(lineup.members) - len(candidates)
     route, shown = lineup.route, now + ahead_of(selector.suspensions.clock)
@@ -160,17 +179,17 @@ def explain(request: Request, lineup: Lineup, selector: Selector, tallies: Talli
     )
 
 
-def _in_order(lineup: Lineup) -> Sequence[Candidate]:
+def _in_order(lineup: Lineup, limits: Limits) -> Sequence[Candidate]:
     if lineup.route.strategy is Strategy.ORDERED:
         return lineup.members[:MOST_CANDIDATES]
-    return list(_by_turns(lineup))[:MOST_CANDIDATES]
+    return list(_by_turns(lineup, limits))[:MOST_CANDIDATES]
 
 
-def _by_turns(lineup: Lineup) -> Iterator[Candidate]:
+def _by_turns(lineup: Lineup, limits: Limits) -> Iterator[Candidate]:
     """Whoever can be picked, as the turns stand, then the others."""
     passed = 0
     for _ in range(MOST_CANDIDATES):
-        picked = lineup.pick(passed, advance=False)
+        picked = foresight.pick(lineup, passed, limits, advance=False)
         if picked is None:
             break
         passed |= lineup.bit(picked)
@@ -178,8 +197,23 @@ def _by_turns(lineup: Lineup) -> Iterator[Candidate]:
     yield from lineup.members_of(lineup.everyone & ~passed)
 
 
+def _whose(lineup: Lineup, member: Candidate) -> str:
+    """Which users of the proxy may use a candidate, "" where every call may; a route can name it more than once."""
+    route, name = lineup.route, own_name(member.credential.name)
+    lines = (each for each in route.choices if each.credential.name == name)
+    said = [route.whose(each) for each in lines if (each.model or lineup.alias) == member.model]
+    return "; ".join(said) if all(said) else ""
+
+
 def _standing(
-    place: int, member: Candidate, request: Request, lineup: Lineup, selector: Selector, tally: Tally, now: float
+    place: int,
+    member: Candidate,
+    request: Request,
+    lineup: Lineup,
+    selector: Selector,
+    tally: Tally,
+    now: float,
+    pacing: Pacing | None,
 ) -> Standing:
     suspensions = selector.suspensions
     held = (key for key in keys_of(member) if suspensions.is_held(key))  # mostly none, and there may be thousands
@@ -193,6 +227,14 @@ def _standing(
         state = State.UNUSABLE
     elif lineup.is_single and because and selector.suspension_of(member, stated=True) is None:
         note = "asked all the same: the route has no other candidate"
+    reserve = lineup.route.reserve
+    limits = tuple(_limit(suspensions.limits, member, each, reserve, now) for each in suspensions.limits.of(member))
+    if not note and state is State.FREE and any(each.low for each in limits):
+        note = NEARLY_USED_UP
+    counts = pacing.of(member.credential.name) if pacing is not None else (0, 0, member.credential.concurrency)
+    whose = _whose(lineup, member)
+    if whose:
+        note = f"only for {whose}{'; ' if note else ''}{note}"
     return Standing(
         place,
         member.credential.name,
@@ -205,4 +247,30 @@ def _standing(
         tally,
         lineup.choices[member].priority,
         lineup.choices[member].weight,
+        limits,
+        *counts,
+    )
+
+
+def _limit(limits: Limits, member: Candidate, window: Window, reserve: float, now: float) -> LimitView:
+    ahead, known = ahead_of(limits.clock), window.reset < math.inf
+    seconds = max(0.0, window.reset - now) if known else None
+    empty_in, words = limits.empty_in(member, window), ""
+    if empty_in is not None and seconds is not None:
+        words = f"used up in about {duration(empty_in)}, resets in {duration(seconds)}"
+    return LimitView(
+        name=printable(window.name),
+        of=window.of,
+        whose=window.whose.value,
+        family=printable(window.subject) if window.whose is Whose.FAMILY else "",
+        used=None if window.left is None else round(1 - window.left, 6),
+        left=window.left,
+        limit=window.limit,
+        remaining=window.remaining,
+        reset=window.reset + ahead if known else None,
+        seconds=seconds,
+        read=window.read + ahead,
+        low=window.is_low(reserve, NO_NEED),
+        empty_in=empty_in,
+        forecast=words,
     )

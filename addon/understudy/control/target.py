@@ -41,7 +41,7 @@ def take_target(words: Sequence[str], pool: Pool, known: Collection[Key] = ()) -
             return Key(Scope.UPSTREAM, _one_of(name, names, "upstream")), rest
         case [_, *_]:
             return _candidate(words, pool, known)
-    raise ControlError(f"what? Write {FORMS}")
+    raise ControlError(f"a target is missing: write {FORMS}")
 
 
 def _candidate(words: Sequence[str], pool: Pool, known: Collection[Key]) -> tuple[Key, Sequence[str]]:
@@ -100,7 +100,9 @@ def take_seconds(words: Sequence[str], default: float) -> float:
             seconds = float(found[1]) * _UNITS[found[2]]
             if 0 < seconds <= LONGEST:
                 return seconds
-            raise ControlError(f"{_shown(written)} is not between a moment and a year: write seconds, or 10m, 2h, 1d")
+            raise ControlError(
+                f"{_shown(written)} is not more than zero and at most a year: write seconds, or 10m, 2h, 1d"
+            )
         case [written]:
             raise ControlError(f"{_shown(written)} is no time: write seconds, or 10m, 2h, 1d")
         case _:

@@ -56,7 +56,7 @@ def groups(environ: Mapping[str, str], found: Collection[int]) -> dict[int, list
 
 
 def _is_left(descriptor: int) -> bool:
-    """Whether nobody holds the file any more."""
+    """Whether no process holds the file any more."""
     from fcntl import LOCK_NB, LOCK_SH, flock  # here: not on every system
 
     try:

@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from understudy.demo.roles import Role
@@ -18,6 +19,8 @@ from understudy.demo.roles import Role
 DIALECTS = {"openai": ("/v1", "gpt-*"), "anthropic": ("", "claude-*"), "gemini": ("", "gemini-*")}
 """Dialect -> (base path at the demonstration upstream, glob of its route)."""
 
+DRILLED = "gpt-drill"
+"""The model of the demonstration whose route has two candidates that work."""
 TOOL_SECRET = "sk-what-the-tool-has"
 """The credential that the demonstration commands send; no upstream ever sees it."""
 
@@ -30,7 +33,8 @@ def environment() -> dict[str, str]:
 def pool_yaml(port: int) -> str:
     """The text of a pool file for a demonstration upstream at this port; its secrets are those of ``environment()``.
 
-    For each dialect a route of three candidates: one refuses, one fails, one works.
+    For each dialect a route of three candidates: one refuses, one fails, one works. And one of two that work, for a
+    drill.
     """
     base = f"http://127.0.0.1:{port}"
     lines = ["# The demonstration: made-up credentials at an upstream on this machine.", "upstreams:"]
@@ -39,7 +43,8 @@ def pool_yaml(port: int) -> str:
     for name in DIALECTS:
         for role in Role:
             lines.append(f"  {name}-{role.part}: {{upstream: {name}, secret: {{env: {role.variable}}}}}")
-    lines.append("routes:")
+    lines.append(f"  openai-spare: {{upstream: openai, secret: {{env: {Role.WORKS.variable}}}}}")
+    lines += ["routes:", f"  {DRILLED}: [openai-works, openai-spare]"]
     for name, (_, glob) in DIALECTS.items():
         members = ", ".join(f"{name}-{role.part}" for role in Role)
         lines += [f"  {glob}:", f"    candidates: [{members}]"]
@@ -51,7 +56,7 @@ def pool_yaml(port: int) -> str:
 def curl_lines(proxy_port: int, ca_path: str) -> list[tuple[str, str]]:
     """Commands to try, as (title, command): real vendors' URLs through the proxy, over TLS with the proxy's CA."""
     chat = [{"role": "user", "content": "Who are you?"}]
-    calls = [
+    calls: list[tuple[str, str, str, list[str], Mapping[str, object]]] = [
         (
             "Chat: one candidate refuses, one is overloaded, the third answers",
             "curl -sS",
@@ -81,12 +86,33 @@ def curl_lines(proxy_port: int, ca_path: str) -> list[tuple[str, str]]:
             {"contents": [{"role": "user", "parts": [{"text": "Who are you?"}]}]},
         ),
     ]
-    proxy = f"--proxy http://127.0.0.1:{proxy_port} --cacert {shlex.quote(ca_path)}"
     lines = []
     for title, curl, url, headers, body in calls:
-        head = " ".join(f"-H {shlex.quote(header)}" for header in [*headers, "content-type: application/json"])
-        lines.append((title, f"{curl} {proxy} {url} {head} -d {shlex.quote(json.dumps(body))}"))
+        lines.append((title, _curl(proxy_port, ca_path, curl, url, headers, body)))
     return lines
+
+
+def drill_line(proxy_port: int, ca_path: str, pid: int) -> tuple[str, str]:
+    """The last command to try, as (title, command for a shell): the best candidate fails on purpose. ``pid``: the
+    proxy's process."""
+    program = Path(sys.executable).with_name("understudy")
+    understudy = shlex.quote(str(program)) if program.exists() else f"{shlex.quote(sys.executable)} -m understudy.cli"
+    body = {"model": DRILLED, "messages": [{"role": "user", "content": "Who are you?"}]}
+    headers = [f"authorization: Bearer {TOOL_SECRET}"]
+    call = _curl(proxy_port, ca_path, "curl -sS", "https://api.openai.com/v1/chat/completions", headers, body)
+    begin = f"{understudy} drill --pid {pid} openai-works {DRILLED} 429 1m"
+    title = (
+        "A drill: the first of two candidates that work fails for a minute, the other one answers; then the sum of it"
+    )
+    return title, f"{begin} && {call} && echo && {understudy} drill --pid {pid} stop"
+
+
+def _curl(
+    proxy_port: int, ca_path: str, curl: str, url: str, headers: Sequence[str], body: Mapping[str, object]
+) -> str:
+    proxy = f"--proxy http://127.0.0.1:{proxy_port} --cacert {shlex.quote(ca_path)}"
+    head = " ".join(f"-H {shlex.quote(header)}" for header in [*headers, "content-type: application/json"])
+    return f"{curl} {proxy} {url} {head} -d {shlex.quote(json.dumps(body))}"
 
 
 def start_upstream() -> tuple[subprocess.Popen[str], int]:

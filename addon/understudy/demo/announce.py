@@ -51,7 +51,9 @@ class Announce:
             return
         ca = Path(ctx.options.confdir).expanduser() / "mitmproxy-ca-cert.pem"
         print(HEAD, flush=True)
-        for title, command in demo.curl_lines(addresses[0][1], str(ca)):
+        port = addresses[0][1]
+        drill = [demo.drill_line(port, str(ca), os.getpid())] if os.name == "posix" else []
+        for title, command in [*demo.curl_lines(port, str(ca)), *drill]:
             print(f"  # {title}\n  {command}\n", flush=True)
         web = ""
         if hasattr(ctx.master, "web_url"):

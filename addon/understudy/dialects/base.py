@@ -166,7 +166,7 @@ class ModelList:
 class Progress(StrEnum):
     """What one stream event means for a reply that is being held."""
 
-    PING = "ping"  # keeps the connection alive, and does not even show that somebody is at work
+    PING = "ping"  # keeps the connection alive, and does not even show that a model is at work
     LIFECYCLE = "lifecycle"  # start, empty delta: proves nothing
     OUTPUT = "output"  # real output, or an end that may come without any: the reply is released
     STOP = "stop"  # the generation has ended as usual: an answer only with output, or with output tokens
@@ -197,7 +197,7 @@ class Dialect(ABC):
     reply_models: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Where a reply, or an event of one, names the model: member names from the top."""
     model_list: ClassVar[ModelList | None] = None
-    """How models are listed; None where nobody asks these hosts for them."""
+    """How models are listed; None where tools do not ask these hosts for them."""
     usage_follows: ClassVar[bool] = False
     """Whether an event with the tokens comes after the terminal one."""
     model_header: ClassVar[str] = ""

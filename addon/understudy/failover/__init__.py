@@ -2,21 +2,24 @@
 
 ``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``default_actions`` and
 ``penalties`` say what a label costs; ``comparison`` and ``signatures`` whose fault a reply is that no words explain;
-``selection`` and ``candidates`` who is asked; ``refusal`` writes our own answer.
+``selection``, ``foresight`` and ``candidates`` who is asked, ``pacing`` when; ``users`` what of a route is for whom;
+``refusal`` writes our own answer.
 The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
 from understudy.failover.default_actions import DEFAULTS, Next, action
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
+from understudy.failover.pacing import Pacing, Place
 from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.refusal import LISTED, RETRY_HORIZON, clock_time, duration
-from understudy.failover.selection import Lineup, Selector
+from understudy.failover.selection import DrilledLineup, Lineup, Selector
 from understudy.failover.steps import (
     HEDGED,
     Attempt,
     Compared,
     Continue,
+    Drilling,
     Outcome,
     Refuse,
     Release,
@@ -24,6 +27,7 @@ from understudy.failover.steps import (
     Step,
     Wait,
 )
+from understudy.failover.users import UserRoutes
 
 __all__ = [
     "DEFAULTS",
@@ -34,21 +38,27 @@ __all__ = [
     "Attempt",
     "Compared",
     "Continue",
+    "DrilledLineup",
+    "Drilling",
     "Exchange",
     "Identities",
     "Lineup",
     "Next",
     "Outcome",
+    "Pacing",
+    "Place",
     "Refuse",
     "Release",
     "Request",
     "Selector",
     "Step",
+    "UserRoutes",
     "Wait",
     "action",
     "affinity",
     "clock_time",
     "duration",
+    "foresight",
     "memory",
     "own_name",
 ]

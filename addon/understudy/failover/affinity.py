@@ -13,7 +13,7 @@ from hashlib import blake2b
 from cachetools import TLRUCache, TTLCache
 
 from understudy.failover.selection import Lineup
-from understudy.model import Budget, Candidate
+from understudy.model import Affinity, Budget, Candidate
 
 SESSIONS = 10_000
 BOUND = 50_000
@@ -34,14 +34,14 @@ class Sessions:
 
     def seat(self, lineup: Lineup, session: str) -> Candidate | None:
         """The candidate that answered this session last, None when there was none, or it is not in the lineup."""
-        if not session or not lineup.route.affinity:
+        if not session or lineup.route.affinity is Affinity.NONE:
             return None
         found = self._seats.get((lineup.route.pattern, lineup.dialect, lineup.alias, session))
         return found if found is not None and lineup.bit(found) else None
 
     def take_seat(self, lineup: Lineup, session: str, candidate: Candidate) -> None:
         """This candidate has answered: the session stays with it from now on."""
-        if session and lineup.route.affinity:
+        if session and lineup.route.affinity is not Affinity.NONE:
             self._seats[lineup.route.pattern, lineup.dialect, lineup.alias, session] = candidate
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from understudy.failover import foresight
 from understudy.failover.affinity import Sessions
 from understudy.failover.default_actions import Default, Next
 from understudy.failover.refusal import CURABLE
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Request
+from understudy.limits import MOST_OUTPUT, NO_NEED, Need
 from understudy.model import Candidate, Key, Label, Scope, Suspension, key_of, keys_of
+from understudy.requests import tokens_in
 from understudy.suspensions import PROBED
 
 UPSTREAM_WIDE = 2
@@ -34,7 +37,10 @@ class Chooser:
         self.tried = 0
         self.aside = 0
         self.behind = 0
-        """Asked only when nobody else is left."""
+        """Asked only when no other candidate is left."""
+        self.full = 0
+        """Those whose queue is full, see ``pacing``: asked only when it has room again."""
+        self._need: Need | None = None
         self.passed = 0
         """Tried and free when the current wait began: not whom it is for."""
         if request.blocked or request.barred or request.bound_to:
@@ -42,6 +48,7 @@ class Chooser:
                 if request.why_not(member):
                     self.out |= 1 << position
         self._unusable = self.out
+        self._twice = 0
         fit = lineup.members_of(lineup.everyone & ~self.out) if lineup.is_single or request.bound_to else []
         self.only = fit[0] if len(fit) == 1 else None
         """The one candidate there is: it is always sent, except inside a window that it stated itself (law 6)."""
@@ -49,22 +56,54 @@ class Chooser:
     @property
     def used(self) -> int:
         """Who is not asked again without a wait, as bits."""
+        return self.excluded | self.full
+
+    @property
+    def excluded(self) -> int:
+        """The same without those whose queue is full: a moment later they could be asked."""
         return self.out | self.tried | self.aside
 
     # -- questions -----------------------------------------------------------------------------------------------
 
     def choose(self, *, anew: bool = False) -> Candidate | None:
-        """Whom to ask next, None when there is nobody right now. ``anew``: a wait has brought somebody back."""
-        excluded = self.out | self.passed if anew else self.used
+        """The candidate to ask next, None when none is free right now. ``anew``: a wait has brought one back."""
+        excluded = self.out | self.passed | self.full if anew else self.used
         if self.only is not None:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
         seat = self.seat()
         if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~(excluded | self.behind):
-            return seat
-        advance = self.request.generating
-        ahead = self.lineup.pick(excluded | self.behind, advance=advance) if self.behind else None
-        return ahead or self.lineup.pick(excluded, advance=advance)
+            return self._before(seat, excluded | self.behind) or seat
+        ahead = self._pick(excluded | self.behind) if self.behind else None
+        return ahead or self._pick(excluded)
+
+    def _pick(self, excluded: int) -> Candidate | None:
+        limits, advance = self.selector.suspensions.limits, self.request.generating
+        if not foresight.is_ordered_by_limits(self.lineup, limits):
+            return self.lineup.pick(excluded, advance=advance)
+        return foresight.pick(self.lineup, excluded, limits, self.need, advance=advance)
+
+    def _before(self, seat: Candidate, excluded: int) -> Candidate | None:
+        """Who goes before the one that serves the session: an equal with room, while that one is nearly used up."""
+        limits, reserve = self.selector.suspensions.limits, self.lineup.route.reserve
+        if not limits.watched or not limits.is_low(seat, reserve, self.need):
+            return None
+        others = self.lineup.equals(seat) & ~self.lineup.bit(seat)
+        found = foresight.pick(
+            self.lineup, excluded | (self.lineup.everyone & ~others), limits, self.need, advance=self.request.generating
+        )
+        return found if found is not None and not limits.is_low(found, reserve, self.need) else None
+
+    def need(self, least: float) -> Need:
+        """What the request is estimated to take. ``least``: tokens with which nothing is short, so that a request that
+        cannot take as many is not looked into.
+        """
+        if self._need is None:
+            body = self.request.asked() if self.request.asked is not None else b""
+            if max(len(body), MOST_OUTPUT) <= least:
+                return NO_NEED
+            self._need = Need(*map(float, tokens_in(body)))
+        return self._need
 
     def untried_besides(self, candidate: Candidate) -> int:
         """How many others are free and were not tried in this exchange."""
@@ -77,11 +116,11 @@ class Chooser:
         return bool(self.lineup.available() & there & ~(own | self.used))
 
     def has_other_than(self, candidate: Candidate) -> bool:
-        """Whether somebody else could be asked right now."""
+        """Whether another candidate could be asked right now."""
         return bool(self.lineup.available() & ~(self.used | self.lineup.bit(candidate)))
 
     def witness(self, candidate: Candidate) -> Candidate | None:
-        """Who can be asked for a second opinion on what a candidate says (J01); None when there is nobody right now.
+        """Which candidate can give a second opinion on what another says (J01); None when none is free right now.
 
         Another credential; at another upstream if one is free, because two keys of one account are wrong together.
         """
@@ -105,7 +144,7 @@ class Chooser:
         return len({each.credential.name for each in usable}) > 1
 
     def in_doubt(self) -> Candidate | None:
-        """Somebody who is out only because everybody refused another request alike: this one is asked at once (J04).
+        """A candidate that is out only because all refused another request alike: it is asked at once (J04).
 
         Of what a limit, an overload or a refused model has put in doubt, each is asked once in 30 s.
         """
@@ -113,12 +152,12 @@ class Chooser:
         if self.only is not None or not suspensions.has_doubts:
             return None
         for member in self.lineup.members_of(self.lineup.everyone & ~self.used):
-            if not suspensions.is_in_doubt(member):
+            if not suspensions.is_in_doubt(self.selector.keys_of(member)):
                 continue
             labels = {each.label for each in self.selector.suspensions_of(member)}
             if Label.MODEL_UNSUPPORTED in labels and not (self.request.generating and self.all_refuse()):
                 continue
-            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+            if labels.isdisjoint(PROBED) or suspensions.begin_early_probe(self._early_key(member)):
                 return member
         return None
 
@@ -126,13 +165,26 @@ class Chooser:
         """What keeps a candidate from being sent. An only one is kept by nothing but a stated window."""
         return self.selector.suspension_of(candidate, stated=self.only is not None)
 
+    def serves_session(self, candidate: Candidate) -> bool:
+        """Whether this is who answered the session last."""
+        return self.seat() == candidate
+
+    def is_full(self, candidate: Candidate) -> None:
+        """The queue of its credential is full: the others are asked."""
+        self.full |= self.lineup.mask(key_of(candidate, Scope.CREDENTIAL))
+
+    def full_ones(self) -> list[Candidate]:
+        """Who was passed over for a full queue, and could be asked otherwise, in order."""
+        free = self.lineup.available() & self.full & ~self.excluded
+        return self.lineup.members_of(free) if free else []
+
     def is_free(self, candidate: Candidate, ticket: int) -> bool:
         """Whether a candidate can be sent: it is not suspended, and no other attempt is probing it."""
         probed = self.only is None and self.selector.is_probed(candidate, ticket)
         return self.suspension_of(candidate) is None and not probed
 
     def has_come_back(self, candidate: Candidate | None) -> bool:
-        """Whether the one that is waited for, or with None anybody, can be picked again."""
+        """Whether the candidate that is waited for, or with None any, can be picked again."""
         wanted = self.lineup.everyone & ~(self.out | self.passed) if candidate is None else self.lineup.bit(candidate)
         return bool(self.lineup.available() & wanted)
 
@@ -143,18 +195,21 @@ class Chooser:
         return bool(labels) and all(said == {Label.MODEL_UNSUPPORTED} for said in labels)
 
     def early_probe(self) -> Candidate | None:
-        """Somebody who may be asked although suspended: all refuse the model, and a refusal may have passed (F17)."""
+        """A candidate that may be asked although suspended: all refuse the model, which may have passed (F17)."""
         if self.only is not None or not self.request.generating or not self.all_refuse():
             return None
         for member in self.lineup.members_of(self.lineup.everyone & ~self.out):
             if self.selector.is_probed(member):
                 continue  # whether its upstream is there at all is being found out
-            if self.selector.suspensions.begin_early_probe(key_of(member, Scope.CANDIDATE)):
+            if self.selector.suspensions.begin_early_probe(self._early_key(member)):
                 return member
         return None
 
+    def _early_key(self, member: Candidate) -> Key:
+        return key_of(member, Scope.CANDIDATE, drill=self.selector.is_drilled)
+
     def withheld(self) -> Candidate | None:
-        """Somebody whose probe another process may be sending: asked all the same where a call cannot wait for that."""
+        """A candidate whose probe another process may be sending: asked all the same if a call cannot wait for that."""
         suspensions = self.selector.suspensions
         if self.only is not None or not suspensions.withheld or not self.request.generating:
             return None
@@ -165,7 +220,7 @@ class Chooser:
         return None
 
     def due(self, now: float, limit: float, hopeless: Callable[[Suspension], bool]) -> float | None:
-        """When the first comes back that is worth waiting for; None when nobody does by ``limit``.
+        """When the first candidate comes back that is worth waiting for; None when none does by ``limit``.
 
         ``hopeless``: whether this request need not wait for the end of a suspension.
         """
@@ -179,6 +234,20 @@ class Chooser:
             elif self.only is None and self.selector.is_probed(member):
                 found = min(found, limit)
         return found if now < found <= limit else None
+
+    def known_reset(self) -> float | None:
+        """When the first comes back, where everybody is out until a time that a reply stated; None: somebody is not."""
+        found: list[float] = []
+        for member in self.lineup.members_of(self.lineup.everyone & ~self._unusable):
+            suspension = self.selector.suspension_of(member, stated=True)
+            if suspension is None or suspension.by_hand:
+                return None
+            found.append(suspension.until)
+        return min(found, default=None)
+
+    def start_anew(self) -> None:
+        """A reset has come: whoever was not asked twice may be asked again (law 2)."""
+        self.out, self.aside, self.full, self.behind, self.passed = self._unusable | self._twice, 0, 0, 0, 0
 
     def seat(self) -> Candidate | None:
         """Who answered this session last."""
@@ -205,6 +274,7 @@ class Chooser:
         bit = self.lineup.bit(candidate)
         again = bool(self.tried & bit)
         self.out |= bit if again else 0
+        self._twice |= bit if again else 0
         self.tried |= bit
         return again
 
@@ -230,7 +300,7 @@ class Chooser:
             self.behind |= self.lineup.mask(Key(Scope.UPSTREAM, candidate.upstream.name))
 
     def exclude_all(self) -> None:
-        """Nobody is asked any more."""
+        """No candidate is asked any more."""
         self.out = self.lineup.everyone
 
     def take_seat(self, candidate: Candidate) -> None:

@@ -31,7 +31,7 @@ class Comparison:
     """An open verdict of one exchange, until it is known whose fault the reply is.
 
     ``known``: an earlier comparison has shown that it is the candidate's own, so the call goes on as usual. ``waits``:
-    another exchange compares the same signature; ``claimed``: this one does, and nobody else meanwhile.
+    another exchange compares the same signature; ``claimed``: this one does, and no other meanwhile.
     """
 
     failure: Failure

@@ -17,11 +17,12 @@ from understudy.failover.affinity import Sessions, Spent
 from understudy.failover.candidates import Chooser
 from understudy.failover.comparison import COMPARED_WITHIN, ENDS, REFUSALS, Comparison, may_be_compared
 from understudy.failover.default_actions import DEFAULTS, Default, Next, action
+from understudy.failover.pacing import RAMP, Pacing, Place
 from understudy.failover.penalties import Changes, Failure, Penalties, Reason, Repeat, repeat_of
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.signatures import identity_of, reads_like_policy, signature_of
-from understudy.failover.steps import Attempt, Compared, Continue, Outcome, Release, Request, Step, Wait
+from understudy.failover.steps import Attempt, Compared, Continue, Drilling, Outcome, Release, Request, Step, Wait
 from understudy.model import AS_USUAL, Budget, Candidate, HoldUntil, Key, Label, Scope, Verdict, key_of
 from understudy.replies import Fault, FaultKind, Reply, read_hint
 from understudy.rules import Ruleset
@@ -29,6 +30,7 @@ from understudy.suspensions import Cause
 
 A_POLICY = "builtin/policy"
 """The rule id of an open verdict on words that read like a filter's."""
+HELD = "every candidate is out until a reset that is known, and the route holds its calls until then"
 NO_FILTER = (401, 402, 408, 429, *range(501, 600))
 """Statuses with which no filter refuses: words such as `policy` say something else there. Some filters send a 500."""
 
@@ -45,8 +47,12 @@ class Exchange:
         now: float,
         random: Random,
         sessions: Sessions | None = None,
+        pacing: Pacing | None = None,
+        drill: Drilling | None = None,
     ) -> None:
         self.request = request
+        self.drill = drill
+        """The drill that the call belongs to, if one runs and it does."""
         self.lineup = lineup
         self.selector = selector
         self.suspensions = selector.suspensions
@@ -59,6 +65,7 @@ class Exchange:
         """The attempt under way; of two the newer one."""
         self._beside: Attempt | None = None
         self._was_hedged = False
+        self._is_held = False  # whether the wait is for a reset, see Route.until_reset
         self._heard: set[Candidate] = set()
         """Who has shown a first event."""
         self.waited = 0.0
@@ -67,11 +74,22 @@ class Exchange:
         self._begun = False
         self._wait: tuple[float, float, str] | None = None  # since when, until when, why
         self._again: Attempt | None = None
-        """Whom the wait is for, with the ticket to go on with; None: for anybody."""
+        """The candidate that the wait is for, with the ticket to go on with; None: for any."""
         self._ticket = 0  # that of the latest attempt
         self._released = 0  # the number of the attempt whose reply the tool gets
         self._chooser = Chooser(request, lineup, selector, sessions)
-        self._penalties = Penalties(self.suspensions, request, random, several=self._chooser.has_several_credentials)
+        self._pacing = pacing
+        self._places: dict[Candidate, Place] = {}
+        """Of the attempts that are counted, see ``pacing``."""
+        self._queued: tuple[Candidate, Place] | None = None
+        """Whom the wait is for, where it is for a turn."""
+        self._patient_until = 0.0
+        """Until when a limit of its own is waited for rather than another candidate asked."""
+        self.held = 0.0
+        """Seconds for which the call was held until a reset; they are not counted against its budget."""
+        several = self._chooser.has_several_credentials
+        self._penalties = Penalties(self.suspensions, request, random, several=several, drill=drill)
+        self._learned = self.suspensions.learned if drill is None else drill.learned
         self._comparison: Comparison | None = None
         """The open verdict that another candidate's reply may explain."""
 
@@ -84,7 +102,7 @@ class Exchange:
     @property
     def deadline(self) -> float:
         """After this reading of the clock no attempt and no wait begins."""
-        return self.started + self.budget.seconds
+        return self.started + self.budget.seconds + self.held
 
     @property
     def is_under_way(self) -> bool:
@@ -112,7 +130,7 @@ class Exchange:
         return Spent(before.attempts + self._sent, before.waited + self.waited)
 
     def spent_at(self, now: float) -> Spent:
-        """The same in the middle of it: a wait for anybody counts for as long as it has lasted."""
+        """The same in the middle of it: a wait for any candidate counts for as long as it has lasted."""
         spent = self.spent
         if self._wait is None or self._again is not None:
             return spent
@@ -127,6 +145,13 @@ class Exchange:
     def is_released(self) -> bool:
         """Whether a reply was found for the tool."""
         return self._released > 0
+
+    def first_choice(self) -> Candidate | None:
+        """Who would be asked now, as things stand; takes no turn. None when nobody can be."""
+        seat = self._chooser.seat()
+        if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~self._chooser.out:
+            return seat
+        return self.lineup.pick(self._chooser.out, advance=False)
 
     def may_begin(self, now: float) -> bool:
         """Whether the budget allows another attempt."""
@@ -193,11 +218,21 @@ class Exchange:
             return math.inf
         return max(0.0, min(sent_at + limit, self.deadline) - now)
 
+    def look_in(self) -> float | None:
+        """Seconds until a wait may end early for a turn that comes; None where nothing is known of it."""
+        return self._queued[1].lane.look_in(self._queued[1]) if self._queued is not None else None
+
     def is_ready(self) -> bool:
-        """Whether a wait can end early: somebody was resumed by hand, has proven to be back, or has compared."""
+        """Whether a wait can end early: a candidate was resumed or is proven to be back, or a comparison ended.
+
+        Or its turn has come, where it is one for a turn; or the candidate that was to be asked then is out meanwhile.
+        """
         self.suspensions.expire()
+        if self._queued is not None:
+            candidate, place = self._queued
+            return place.lane.is_turn(place) or not self._chooser.has_come_back(candidate)
         if self._comparison is not None and self._comparison.waits:
-            return not self.suspensions.learned.is_compared(self._comparison.signature.id)
+            return not self._learned.is_compared(self._comparison.signature.id)
         if self._again is None:
             return self._chooser.has_come_back(None)
         return not self._again.ticket and not self._again.refresh and self._chooser.has_come_back(self._again.candidate)
@@ -234,6 +269,14 @@ class Exchange:
         if self._comparison is not None and self._comparison.waits:
             self.waited += max(0.0, now - since)
             return self._reconsider(self._comparison, now)
+        if self._queued is not None:
+            self.waited += max(0.0, now - since)
+            return self._take_turn(*self._queued, now)
+        if self._is_held:
+            self._is_held = False
+            self.held += max(0.0, now - since)
+            self._chooser.start_anew()
+            return self._next(now, anew=True)
         again, self._again = self._again, None
         if again is None:
             self.waited += max(0.0, now - since)
@@ -242,7 +285,15 @@ class Exchange:
         self.suspensions.expire()
         if self.may_begin(now) and self._chooser.is_free(again.candidate, again.ticket):
             return self._send(again.candidate, now, refresh=again.refresh, ticket=again.ticket)
+        if now < self._patient_until and self.may_begin(now) and self._chooser.suspension_of(again.candidate) is None:
+            # Another call of those that wait for the same limit finds out whether it is over: the rest do not go and
+            # use up the next candidate's meanwhile.
+            self._again = replace(again, ticket=0)
+            return self._pause(
+                now, self._patient_until - now, f"another call finds out whether {again.candidate} is back"
+            )
         self.suspensions.end_probe(again.ticket)
+        self._leave(again.candidate)
         return self._next(now)
 
     def hedge(self, of: Candidate, now: float) -> Attempt | None:
@@ -255,6 +306,8 @@ class Exchange:
         self.suspensions.expire()
         if not self._chooser.untried_besides(of) or (picked := self._chooser.choose()) is None:
             return None
+        if not self._begins(picked):
+            return None  # it has calls enough
         if self._beside is not None:
             self._lose(self._beside, f"{picked} is asked in its place", now)
             self.attempt = replace(self.attempt, number=len(self.outcomes) + 1)
@@ -265,6 +318,8 @@ class Exchange:
         """An attempt has shown its first event, so many seconds after it was sent."""
         if self.request.generating:
             self._heard.add(of)
+            if self.drill is not None and any(each.drilled for each in self.under_way if each.candidate == of):
+                return  # how long it takes when it is left alone is not known by this
             self.suspensions.first_events.spoke(self._times_of(of), seconds)
 
     def judge(self, reply: Reply, now: float, of: Candidate | None = None) -> Step:
@@ -289,6 +344,7 @@ class Exchange:
             self._held(self._penalties.hear(replace(failure, attempt=attempt)))
         self.outcomes[-1] = replace(outcome, suspension=self._penalties.learn(replace(failure, attempt=attempt)))
         self.suspensions.end_probe(attempt.ticket)
+        self._leave(attempt.candidate)
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return Continue()
 
@@ -322,6 +378,7 @@ class Exchange:
         repeat = repeat_of(failure, self.budget.patience, self.random) if once else None
         if repeat is not None and self.may_begin(now + repeat.seconds):
             return self._repeat(failure, repeat)
+        self._leave(attempt.candidate)
         self.outcomes[-1] = replace(outcome, suspension=self._penalties.learn(failure))
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
@@ -345,12 +402,13 @@ class Exchange:
         return attempt.number
 
     def unsendable(self, label: Label, rule: str, reason: str, now: float) -> Step:
-        """The current attempt could not even be built for its candidate: on to the next, nobody is suspended.
+        """The current attempt could not even be built for its candidate: on to the next; no candidate is suspended.
 
         Nothing was sent, so it costs no budget (law 5). Only a secret that was rejected, and for which there is no
         other, is out of rotation from now on.
         """
         attempt = self._take_attempt("unsendable")
+        self._leave(attempt.candidate)
         self._sent -= 1
         suspension, default = None, DEFAULTS[label]
         self.suspensions.end_probe(attempt.ticket)
@@ -362,7 +420,7 @@ class Exchange:
         if self.attempt is not None:
             return self.hedge(self.attempt.candidate, now) or Continue()
         if attempt.opinion and self._comparison is not None:
-            self.suspensions.learned.asked -= 1
+            self._learned.asked -= 1
             return self._ask(self._comparison, now)
         return self._next(now)
 
@@ -373,7 +431,7 @@ class Exchange:
         self._ticket = self.suspensions.ticket()
         self.attempt = replace(attempt, ticket=self._ticket)
         if self.request.generating:
-            self.suspensions.begin_probe(attempt.candidate, self._ticket)
+            self.suspensions.begin_probe(attempt.candidate, self._ticket, attempt.drilled)
 
     def succeeded(self) -> None:
         """The released reply was proven complete: it resumes exactly its own candidate (law 4)."""
@@ -382,7 +440,8 @@ class Exchange:
         outcome = self.outcomes[self._released - 1]
         # A reply that was judged to be an error and is released for want of a better one ends as it should, too.
         if outcome.verdict.label is Label.OK:
-            self.suspensions.prove(outcome.attempt.candidate, outcome.attempt.ticket)
+            attempt = outcome.attempt
+            self.suspensions.prove(attempt.candidate, attempt.ticket, attempt.drilled)
 
     def failed_after_release(self, reply: Reply, now: float) -> Outcome | None:
         """The released stream ended in an error or was cut: nothing can be replayed, but the candidate pays for it.
@@ -396,14 +455,26 @@ class Exchange:
         if failure.default.scope is None:
             return None
         suspension = self._penalties.learn(failure, final=True)
-        return Outcome(released, failure.verdict, reply.status, suspension, failure.default.hope, reply.fault)
+        outcome = Outcome(released, failure.verdict, reply.status, suspension, failure.default.hope, reply.fault)
+        if self.drill is not None:
+            self.drill.broke(self.request, outcome)
+        return outcome
+
+    def finished(self) -> None:
+        """Nothing of it is under way any more. May be told twice."""
+        for candidate in list(self._places):
+            self._leave(candidate)
+        if self._queued is not None:
+            self._queued[1].leave()
+            self._queued = None
 
     def cancelled(self) -> None:
-        """The tool went away: nothing is learnt, nobody is suspended, and nobody's probe is held any longer."""
+        """The tool went away: nothing is learnt, no candidate is suspended, and no probe is held any longer."""
         # Not that of the attempt under way: there may be none, if an exception came in between.
         for ticket in (self._ticket, *(each.ticket for each in self.under_way)):
             self.suspensions.end_probe(ticket)
         self._end_comparison()
+        self.finished()
         self.attempt = self._beside = self._again = self._wait = None
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -412,9 +483,15 @@ class Exchange:
         """Send to whoever can be picked, wait for whoever comes back soon, or end. ``anew``: a wait has ended."""
         if self.may_begin(now):
             self.suspensions.expire()
-            if (picked := self._chooser.choose(anew=anew)) is not None:
-                return self._send(picked, now)
-            if (doubtful := self._chooser.in_doubt()) is not None:
+            while (picked := self._chooser.choose(anew=anew)) is not None:
+                if (step := self._admitted(picked, now)) is not None:
+                    return step
+                self._chooser.is_full(picked)
+            for crowded in self._chooser.full_ones():
+                # Nobody else is left: only a limit that the owner has set is kept all the same.
+                if self._begins(crowded, at_once=True):
+                    return self._send(crowded, now)
+            if (doubtful := self._chooser.in_doubt()) is not None and self._begins(doubtful, at_once=True):
                 return self._send(doubtful, now, early=True)
             # Measured from the start, so that a candidate that is suspended anew meanwhile does not add another wait;
             # and from now, should the clock have been set back.
@@ -424,11 +501,87 @@ class Exchange:
             if waits and (due := self._chooser.due(now, limit, self._penalties.is_cut)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")
-            if (withheld := self._chooser.withheld()) is not None:
+            if (until := self._held_until(now)) is not None:
+                self._is_held = True
+                return self._pause(now, until - now, HELD, held=True)
+            if (withheld := self._chooser.withheld()) is not None and self._begins(withheld, at_once=True):
                 return self._send(withheld, now)
-            if (early := self._chooser.early_probe()) is not None:
+            if (early := self._chooser.early_probe()) is not None and self._begins(early, at_once=True):
                 return self._send(early, now, early=True)
         return self._final(now)
+
+    # -- turns -------------------------------------------------------------------------------------------------------
+
+    def _admitted(self, picked: Candidate, now: float) -> Step | None:
+        """Send to a candidate, or wait for its turn; None: its queue is full, so another one is asked."""
+        pacing = self._pacing
+        if pacing is None:
+            return self._send(picked, now)
+        if self.outcomes:
+            self._note_switch(pacing, picked, now)
+        if pacing.is_idle or self._begins(picked):
+            return self._send(picked, now)
+        lane = pacing.lane(picked.credential.name)
+        assert lane is not None
+        longest = min(self.budget.wait, math.nextafter(self.deadline, now) - now)
+        if (place := lane.wait(longest)) is None:
+            return None
+        self._queued = picked, place
+        return self._pause(now, longest, f"{picked}: {lane.waiting - 1} calls wait before this one")
+
+    def _note_switch(self, pacing: Pacing, picked: Candidate, now: float) -> None:
+        """Calls leave a candidate that was just suspended: the one that they come to is not to be overrun.
+
+        It is not when it has the load already, and the other one was only tried again.
+        """
+        last, to = self.outcomes[-1], picked.credential.name
+        left = last.attempt.candidate.credential.name
+        if last.suspension is None or left == to:
+            return
+        answers, generations = self.suspensions.answers, self.suspensions.generations
+        if answers.answered_since((to, generations[to]), now - RAMP) and not answers.answered_since(
+            (left, generations[left]), now - 2 * RAMP
+        ):
+            return
+        pacing.switched_to(to)
+
+    def _begins(self, candidate: Candidate, *, at_once: bool = False) -> bool:
+        """Whether a call may begin on a candidate now; it has its place then. Mostly nobody counts."""
+        if self._pacing is None or self._pacing.is_idle or not self.request.generating:
+            return True
+        if candidate in self._places or (lane := self._pacing.lane(candidate.credential.name)) is None:
+            return True
+        seated = lane.is_ramping and self._chooser.serves_session(candidate)
+        if (place := lane.begin(seated=seated, at_once=at_once)) is None:
+            return False
+        self._places[candidate] = place
+        return True
+
+    def _take_turn(self, candidate: Candidate, place: Place, now: float) -> Step:
+        """The wait for a turn is over: it has come, or lasted too long, or the candidate is out meanwhile."""
+        self._queued = None
+        self.suspensions.expire()
+        if self.may_begin(now) and self._chooser.has_come_back(candidate):
+            if place.lane.is_turn(place):
+                place.lane.take_turn(place)
+                self._places[candidate] = place
+                return self._send(candidate, now)
+            self._chooser.is_full(candidate)
+        place.leave()
+        return self._next(now)
+
+    def _leave(self, candidate: Candidate) -> None:
+        """An attempt is over, and its place free."""
+        if self._places and (place := self._places.pop(candidate, None)) is not None:
+            place.leave()
+
+    def _held_until(self, now: float) -> float | None:
+        """Until when the call is held because every candidate is out until a reset that is known; None: it is not."""
+        route = self.lineup.route
+        if not route.until_reset or not self.request.generating:
+            return None
+        reset = self._chooser.known_reset()
+        return reset if reset is not None and now < reset <= self.started + route.until_reset else None
 
     def _send(
         self,
@@ -443,10 +596,13 @@ class Exchange:
         repeat = self._chooser.send(candidate)
         self._sent += 1
         self._ticket = ticket = ticket or self.suspensions.ticket()
+        drilled = self.drill is not None and self.drill.strikes(candidate, generating=self.request.generating)
+        if drilled and self.drill is not None and not self.drill.asks:
+            self._leave(candidate)  # nothing is under way there
         if self.request.generating:
-            self.suspensions.begin_probe(candidate, ticket)
+            self.suspensions.begin_probe(candidate, ticket, drilled)
         number = len(self.outcomes) + (1 if self._beside is None else 2)
-        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion)
+        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion, drilled)
         return self.attempt
 
     def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:
@@ -461,14 +617,16 @@ class Exchange:
             default = replace(default, repeat=False)  # most of an answer was paid for: not again to the same
         hint = read_hint(reply, now + self.request.ahead) if default.hint_cap else None
         whole = default.scope is Scope.CREDENTIAL
-        if whole and not self._is_whole(attempt.candidate, now):
+        if whole and not self._is_whole(attempt, now):
             default = replace(default, scope=Scope.CANDIDATE)
         return Failure(attempt, verdict, default, hint, reply.fault, now, whole)
 
-    def _is_whole(self, candidate: Candidate, now: float) -> bool:
+    def _is_whole(self, attempt: Attempt, now: float) -> bool:
         """Whether a reply that speaks of the whole credential is to be believed (J05)."""
+        candidate = attempt.candidate
         owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
-        return self.suspensions.answers.is_whole(owner, candidate.model, now)
+        made_up = self.drill.answers if self.drill is not None and attempt.drilled else None
+        return self.suspensions.answers.is_whole(owner, candidate.model, now, made_up)
 
     def _widened(self, failure: Failure) -> Failure:
         """A reset is not an outage: the upstream is out only when it repeats itself on another connection.
@@ -477,7 +635,7 @@ class Exchange:
         of the same one where no other is left there to be asked first.
         """
         fault, attempt = failure.fault, failure.attempt
-        if fault is None or fault.kind is not FaultKind.CLOSED or fault.reused:
+        if fault is None or fault.kind is not FaultKind.CLOSED or fault.reused or attempt.drilled:
             return failure
         name = attempt.candidate.upstream.name
         before = self.suspensions.closed(name, attempt.candidate.credential.name, attempt.begun, failure.at)
@@ -506,11 +664,11 @@ class Exchange:
 
     @staticmethod
     def _may_be_policy(verdict: Verdict, reply: Reply) -> bool:
-        """Whether an open verdict may be about a filter, round which nobody is led (J03)."""
+        """Whether an open verdict may be about a filter, which is never routed around (J03)."""
         if reply.fault is not None or verdict.label in (Label.OK, Label.CONTENT_FILTERED):
             return False
         if verdict.then.replay is not None:
-            return False  # somebody has said what to do about it
+            return False  # a rule says what to do about it
         if verdict.label in ENDS:
             return reads_like_policy(reply)
         # What goes on anyway: only an error that says so itself, and no limit or login is meant.
@@ -542,7 +700,7 @@ class Exchange:
         number = len(self.outcomes) + 1
         self.outcomes.append(Outcome(replace(loser, number=number), verdict, 0, None, 0, hedged=True))
         self.suspensions.end_probe(loser.ticket)
-        if loser.candidate not in self._heard:
+        if loser.candidate not in self._heard and not loser.drilled:
             self.suspensions.first_events.given_up(self._times_of(loser.candidate), waited)
 
     def _goes_on(self, verdict: Verdict, default: Default, fault: Fault | None) -> bool:
@@ -555,6 +713,7 @@ class Exchange:
         attempt, held = failure.attempt, failure.attempt.ticket
         if repeat.reason is Reason.PATIENCE:
             # The others go elsewhere meanwhile.
+            self._patient_until = failure.at + repeat.seconds + self.budget.patience
             self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._penalties.learn(failure))
         if repeat.reason is not Reason.LUCK:
             # What the next try finds out, it finds out with a ticket of its own.
@@ -563,22 +722,22 @@ class Exchange:
         self._again = replace(attempt, refresh=repeat.reason is Reason.REFRESH, ticket=held)
         return self._pause(failure.at, repeat.seconds, f"{attempt.candidate}: {failure.verdict.label}, tried once more")
 
-    def _pause(self, now: float, seconds: float, reason: str) -> Wait:
+    def _pause(self, now: float, seconds: float, reason: str, *, held: bool = False) -> Wait:
         self._wait = (now, now + seconds, reason)
-        return Wait(seconds, reason)
+        return Wait(seconds, reason, held)
 
     def _answered(self, attempt: Attempt, now: float) -> None:
         """A candidate has answered: that says something about it, and about the reply that it may explain."""
         candidate = attempt.candidate
         self._chooser.take_seat(candidate)
-        if self.request.generating:
+        if self.request.generating and not attempt.drilled:
             owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
             self.suspensions.answers.answered(owner, candidate.model, now)
         compared = self._comparison
         if compared is not None and compared.failure.attempt.candidate != candidate:
             suspension = self._penalties.learn(compared.blame(now), final=True)
             if not compared.known:
-                compared.learn(self.suspensions.learned, Cause.CANDIDATE, candidate.credential.name)
+                compared.learn(self._learned, Cause.CANDIDATE, candidate.credential.name)
                 self._note(compared, Compared.CANDIDATE)
             at = compared.number - 1
             self.outcomes[at] = replace(self.outcomes[at], suspension=suspension)
@@ -588,7 +747,7 @@ class Exchange:
 
     def _compare(self, failure: Failure, reply: Reply) -> Step | None:
         """What to do about a reply that would end the call, None: that it does (J01, J03)."""
-        attempt, learned, now = failure.attempt, self.suspensions.learned, failure.at
+        attempt, learned, now = failure.attempt, self._learned, failure.at
         if (before := self._comparison) is not None:
             if failure.fault is None and failure.verdict.label in REFUSALS:
                 # It was taken for the candidate's own, and now another one refuses as well.
@@ -622,9 +781,9 @@ class Exchange:
 
     def _ask(self, compared: Comparison, now: float) -> Step:
         """Ask another candidate, or wait for the exchange that does so at this moment."""
-        learned, identity = self.suspensions.learned, compared.signature.id
+        learned, identity = self._learned, compared.signature.id
         witness = self._chooser.witness(compared.failure.attempt.candidate) if self.may_begin(now) else None
-        if witness is None:
+        if witness is None or not self._begins(witness):
             return self._first_reply(compared, now)
         if not compared.claimed and not compared.waits and learned.is_compared(identity):
             seconds = min(COMPARED_WITHIN, self.budget.wait, math.nextafter(self.deadline, now) - now)
@@ -638,12 +797,12 @@ class Exchange:
 
     def _reconsider(self, compared: Comparison, now: float) -> Step:
         """Another exchange has compared, or given up, or takes too long."""
-        lesson = self.suspensions.learned.get(compared.signature.id)
+        lesson = self._learned.get(compared.signature.id)
         self.suspensions.expire()
         if lesson is None:
             return self._ask(compared, now)
         compared.waits = False
-        self.suspensions.learned.saw(compared.signature.id)
+        self._learned.saw(compared.signature.id)
         if lesson.cause is Cause.CANDIDATE and self.may_begin(now):
             return self._go_past(compared, now)
         self._note(compared, Compared.KNOWN_REQUEST)
@@ -675,7 +834,7 @@ class Exchange:
             # What is no answer is not given to the tool as one because the second one happens to be out of order.
             return self._ask(compared, failure.at)
         cause = Cause.REQUEST if refuses else Cause.UNDECIDED
-        compared.learn(self.suspensions.learned, cause, attempt.candidate.credential.name)
+        compared.learn(self._learned, cause, attempt.candidate.credential.name)
         self._note(compared, Compared(cause.value))
         return self._first_reply(compared, failure.at)
 
@@ -690,7 +849,7 @@ class Exchange:
 
     def _end_comparison(self) -> None:
         if self._comparison is not None and self._comparison.claimed:
-            self.suspensions.learned.give_up(self._comparison.signature.id)
+            self._learned.give_up(self._comparison.signature.id)
         self._comparison = None
 
     def _note(self, compared: Comparison, what: Compared) -> None:
@@ -700,7 +859,7 @@ class Exchange:
     # -- ends ----------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Nobody else is asked: what the replies say together (J04)."""
+        """No other candidate is asked: what the replies say together (J04)."""
         alike, changes = self._penalties.settle(self.outcomes)
         self._held(changes)
         if alike:
@@ -722,10 +881,10 @@ class Exchange:
         """Nothing is left to try: the most hopeful real reply, or an answer of our own."""
         self._settle()
         self._end_comparison()
-        excluded = self._chooser.used
+        excluded, full = self._chooser.excluded, self._chooser.full
         found = chances(self.request, self.lineup, self.selector, self.outcomes, excluded)
         if self.best:
             retry = earliest(found) - now <= RETRY_HORIZON
             return self._release(self.best, final=self._chooser.only is None, retry=retry)
-        step = refuse(self.request, self.lineup, self.selector, self.outcomes, excluded, now)
+        step = refuse(self.request, self.lineup, self.selector, self.outcomes, excluded, now, full)
         return replace(step, refused=not self._sent and self._chooser.all_refuse())

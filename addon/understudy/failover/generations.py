@@ -58,6 +58,7 @@ class Identities:
 
         self.suspensions.retain(is_there)
         self.suspensions.learned.retain(lambda name: is_there(Key(Scope.UPSTREAM, name)))
+        self.suspensions.limits.retain(lambda name: own_name(name) in pool.credentials)
 
     def saw(self, name: str, secret: str) -> bool:
         """A credential whose secret is fetched goes out with this one; returns whether it is another than before.

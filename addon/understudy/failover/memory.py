@@ -16,7 +16,7 @@ from understudy.dialects import Call
 from understudy.failover.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
 from understudy.failover.default_actions import DEFAULTS, Next
 from understudy.failover.exchange import Exchange
-from understudy.model import Candidate, Label, Pool, Route
+from understudy.model import Affinity, Candidate, Label, Pool, Route
 from understudy.requests import Conversation, Recognised, marks_in
 
 TOOL = "the tool"
@@ -32,7 +32,7 @@ REFUSALS = 256
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A real refusal of a model as the tool got it, decoded, for those who ask while nobody can be asked (F17)."""
+    """A real refusal of a model as the tool got it, decoded, for calls while no candidate can be asked (F17)."""
 
     status: int
     content_type: str
@@ -49,6 +49,16 @@ class Plan:
     conversation: Conversation
     owner: str = ""
     """The credential that alone knows what the call refers to, "" when any may serve it; TOOL: the tool's own (P04)."""
+    user: str = ""
+    """The user of the proxy that the call is from, "" where no name was checked. The route is as it is for that one."""
+
+    @property
+    def session(self) -> str:
+        """What stays with one candidate (P02), "" for nothing. Two users have no session in common."""
+        if not self.user:
+            return self.conversation.session
+        session = "" if self.route.affinity is Affinity.USER else self.conversation.session
+        return f"{self.user}\0{session}" if session or self.route.affinity is Affinity.USER else ""
 
 
 class Memory:
@@ -107,7 +117,7 @@ class Memory:
             self.refusals[_asked_for(exchange)] = refusal
 
     def last_refusal(self, exchange: Exchange) -> Refusal | None:
-        """The last refusal that somebody got who asked for the same."""
+        """The last refusal that a call for the same alias got."""
         return self.refusals.get(_asked_for(exchange))
 
 
@@ -125,6 +135,6 @@ def _fingerprint(plan: Plan, body: bytes) -> bytes:
     # Of a large body its ends, which hold what the tool has added last: hashing all of it takes its time.
     ends = body if len(body) <= 2 * _HASHED else body[:_HASHED] + b"%d" % len(body) + body[-_HASHED:]
     found = blake2b(ends, digest_size=16)
-    for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias):
+    for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias, plan.user):
         found.update(b"\0" + part.encode("utf-8", "surrogatepass"))
     return found.digest()

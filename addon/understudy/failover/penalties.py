@@ -2,7 +2,7 @@
 
 A verdict, a hint and the ladder of its label make a suspension (``default_actions`` has the numbers of each label);
 what is over in a moment is asked once more first.
-While another credential can still be asked nobody knows whether the candidate or the request is at fault, so nobody
+While another credential can still be asked it is open whether the candidate or the request is at fault, so none
 is out for longer than the short step: another candidate's answer makes it the full one. Where all of them refuse with
 the same label and name no time of their own, it stays short and is in doubt (docs/architecture.md, section 5a).
 """
@@ -16,7 +16,7 @@ from enum import Enum, auto
 from random import Random
 
 from understudy.failover.default_actions import Default
-from understudy.failover.steps import Attempt, Outcome, Request
+from understudy.failover.steps import Attempt, Drilling, Outcome, Request
 from understudy.model import Label, Scope, Suspension, Verdict, key_of
 from understudy.replies import Fault, FaultKind, Hint
 from understudy.suspensions import JITTER, Rung, Suspensions, seconds_of
@@ -62,8 +62,9 @@ def impose(
     verdict, default, attempt = failure.verdict, failure.default, failure.attempt
     if default.scope is None:
         return None
-    key = key_of(attempt.candidate, default.scope)
-    suspensions.end_early(attempt.candidate, attempt.ticket)
+    key = key_of(attempt.candidate, default.scope, attempt.drilled)
+    if not attempt.drilled:
+        suspensions.end_early(attempt.candidate, attempt.ticket)
     if suspensions.is_stale(attempt.candidate, key, attempt.ticket):
         return None
     running, step, source = suspensions.get(key), 0, ""
@@ -127,10 +128,22 @@ type Changes = list[tuple[int, Suspension]]
 
 
 class Penalties:
-    """What one exchange has learnt about its candidates. ``several``: two credentials or more may be asked."""
+    """What one exchange has learnt about its candidates. ``several``: two credentials or more may be asked.
 
-    def __init__(self, suspensions: Suspensions, request: Request, random: Random, *, several: bool) -> None:
+    ``drill``: the one that the call belongs to, if any.
+    """
+
+    def __init__(
+        self,
+        suspensions: Suspensions,
+        request: Request,
+        random: Random,
+        *,
+        several: bool,
+        drill: Drilling | None = None,
+    ) -> None:
         self.suspensions = suspensions
+        self.drill = drill
         self.request = request
         self.random = random
         self.several = several
@@ -141,7 +154,7 @@ class Penalties:
         """Suspend what failed; returns the suspension that holds, None when nothing is suspended.
 
         Of one that is short because the request may be at fault, it returns what it will be if that is not so.
-        ``final``: nobody else will be asked about it.
+        ``final``: no other candidate will be asked about it.
         """
         # Law 4: from an endpoint that generates nothing only an explicit refusal that names the model counts.
         if not self.request.generating and not (failure.is_refusal and failure.verdict.names_model):
@@ -149,7 +162,10 @@ class Penalties:
         candidate = failure.attempt.candidate
         if failure.whole:
             owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
-            self.suspensions.answers.refused(owner, candidate.model, failure.at)
+            answers = self.suspensions.answers
+            if self.drill is not None and failure.attempt.drilled:
+                answers = self.drill.answers
+            answers.refused(owner, candidate.model, failure.at)
         short = failure.is_refusal or failure.is_unreachable
         # A reply that names a time of its own is about the candidate, a transport fault not about the request.
         suspect = self.several and not final and failure.fault is None and failure.hint is None
@@ -164,7 +180,8 @@ class Penalties:
 
     def _full(self, failure: Failure, jitter: float) -> float:
         """Seconds for which a failure suspends, should it not be the request's."""
-        key = key_of(failure.attempt.candidate, failure.default.scope or Scope.CANDIDATE)
+        attempt = failure.attempt
+        key = key_of(attempt.candidate, failure.default.scope or Scope.CANDIDATE, attempt.drilled)
         reached = self.suspensions.ladders.next_step(key, failure.verdict.label, failure.attempt.ticket, failure.at)
         early = failure.attempt.early and failure.is_refusal
         if reached is None or (early and self.suspensions.get(key) is not None):
@@ -188,7 +205,8 @@ class Penalties:
         what words had made certain. Not what is said of the very candidate that speaks now: that proves nothing about
         others.
         """
-        self.suspensions.has_served(failure.attempt.candidate.upstream.name)
+        if not failure.attempt.drilled:
+            self.suspensions.has_served(failure.attempt.candidate.upstream.name)
         confirmed = [each for each in self._provisional if self._is_confirmed(each.failure, failure)]
         self._provisional = [each for each in self._provisional if each not in confirmed]
         return self._impose(confirmed)
@@ -214,14 +232,14 @@ class Penalties:
         return heard.verdict.label is not said.verdict.label and said.verdict.certain
 
     def settle(self, outcomes: Sequence[Outcome]) -> tuple[bool, Changes]:
-        """Nobody else is asked. Returns whether the request is the suspect: all refused it, with one label (J04)."""
+        """No other candidate is asked. Returns whether the request is the suspect: all refused it alike (J04)."""
         left = [each for each in self._provisional if not each.failure.is_unreachable]
         self._provisional = [each for each in self._provisional if each not in left]
         if not left:
             return False, []
         told = [outcome for outcome in outcomes if outcome.status > 0]
         if len({outcome.attempt.candidate.credential.name for outcome in told}) < 2:
-            # Nobody else was asked, so nothing speaks against it.
+            # No other candidate was asked, so nothing speaks against it.
             return False, self._impose(left, short=True)
         if len({outcome.verdict.label for outcome in told}) == 1:
             suspects = [each for each in left if _may_be_the_request(each.failure.verdict)]

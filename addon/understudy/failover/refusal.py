@@ -17,7 +17,9 @@ from understudy.model import Candidate, Label, Suspension, printable
 RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
 OFFLINE = ", because none of their upstreams can be reached from here: check the network of this machine first"
-REJECTED = "its upstream does not take the secret: give this credential another one in the pool file"
+REJECTED = "its upstream rejects the secret: name another one in the pool file"
+EXCLUDED = "what another candidate answered applies to it too"
+CROWDED = "as many calls are under way with its credential as may be, and no turn has come in time"
 LISTED = 20
 """How many candidates an answer lists."""
 LIMITS = (Label.RATE_LIMITED, Label.QUOTA_EXHAUSTED)
@@ -60,8 +62,12 @@ def refuse(
     outcomes: Sequence[Outcome],
     excluded: int,
     now: float,
+    full: int = 0,
 ) -> Refuse:
-    """Build the answer: status, text with one line per candidate and its true times, Retry-After in whole seconds."""
+    """Build the answer: status, text with one line per candidate and its true times, Retry-After in whole seconds.
+
+    ``full``: whose queue is full, as bits.
+    """
     found = chances(request, lineup, selector, outcomes, excluded)
     status, retry_after = 400, None
     if found:
@@ -74,12 +80,21 @@ def refuse(
         f"understudy: no candidate of route {lineup.route.pattern} can answer for {printable(request.alias)}"
         + (OFFLINE if _is_offline(outcomes) else ""),
         *(
-            _line(request, lineup, member, _running(lineup, selector, member), outcomes, excluded >> position & 1, now)
+            _line(
+                request,
+                lineup,
+                member,
+                _running(lineup, selector, member),
+                outcomes,
+                CROWDED if full >> position & 1 else EXCLUDED if excluded >> position & 1 else "",
+                now,
+            )
             for position, member in enumerate(lineup.members[:LISTED])
         ),
+        *(f"- {member}: {request.not_theirs}" for member in lineup.closed[: max(0, LISTED - len(lineup.members))]),
     ]
-    if len(lineup.members) > LISTED:
-        lines.append(f"- and {len(lineup.members) - LISTED} more")
+    if (known := len(lineup.members) + len(lineup.closed)) > LISTED:
+        lines.append(f"- and {known - LISTED} more")
     return Refuse(status, "\n".join(lines), retry_after)
 
 
@@ -105,7 +120,7 @@ def _line(
     member: Candidate,
     suspension: Suspension | None,
     outcomes: Sequence[Outcome],
-    excluded: int,
+    excluded: str,
     now: float,
 ) -> str:
     name = f"- {member}"
@@ -121,7 +136,7 @@ def _line(
             verdict = outcome.verdict
             return f"{name}: {verdict.label} by {verdict.rule}: {_told(verdict.label, verdict.rule, verdict.evidence)}"
     if excluded:
-        return f"{name}: not tried: what another candidate answered applies to it too"
+        return f"{name}: not tried: {excluded}"
     budget = lineup.route.budget
     return f"{name}: not tried, the budget of {budget.attempts} attempts in {budget.seconds:g} s is spent"
 
@@ -131,7 +146,7 @@ def clock_time(at: float, now: float) -> str:
     try:
         moment, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
     except (ValueError, OverflowError, OSError):
-        return "a time beyond the calendar"
+        return "a time too far away to show"
     return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 

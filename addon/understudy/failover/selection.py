@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import override
 from weakref import WeakSet
 
 from cachetools import LRUCache
@@ -29,6 +31,9 @@ class Lineup:
             key=lambda member: member[2],
         )
         self.members = tuple(candidate for candidate, _, _ in ranked)
+        others = replace(route, choices=route.closed).members(alias, dialect) if route.closed else {}
+        self.closed = tuple(each for each in others if each not in members)
+        """The candidates of the route that are not for the user whose calls it is for."""
         self.choices = members
         """The line of the route that each member comes from."""
         self.everyone = (1 << len(self.members)) - 1
@@ -49,18 +54,27 @@ class Lineup:
         self._positions: dict[Key, list[int]] = {}
         self._tiers: dict[int, dict[int, int]] = {}
         """Rank, see :func:`_rank` -> weight -> the members that have both, as bits."""
+        self._equals: dict[int, int] = {}
+        """Rank -> its members, as bits."""
+        self._ranks = [rank for _, _, rank in ranked]
         placed: dict[tuple[int, int], list[int]] = {}
         for position, (member, choice, rank) in enumerate(ranked):
             weight = choice.weight if route.strategy is Strategy.WEIGHTED else 1
             placed.setdefault((rank, weight), []).append(position)
-            for key in keys_of(member):
+            for key in self.keys_of(member):
                 self._positions.setdefault(key, []).append(position)
         for (rank, weight), positions in placed.items():
             self._tiers.setdefault(rank, {})[weight] = _bits(positions)
+            self._equals[rank] = self._equals.get(rank, 0) | self._tiers[rank][weight]
 
     def __repr__(self) -> str:
         free = self.available()
         return f"Lineup({self.route.pattern}: {', '.join(str(m) for m in self.members_of(free))})"
+
+    @staticmethod
+    def keys_of(member: Candidate) -> tuple[Key, ...]:
+        """Everything whose suspension keeps a member out."""
+        return keys_of(member)
 
     @property
     def keys(self) -> Collection[Key]:
@@ -74,6 +88,10 @@ class Lineup:
     def bit(self, candidate: Candidate) -> int:
         """The one member that is this candidate, as a bit; 0 when it is none."""
         return self.mask(key_of(candidate, Scope.CANDIDATE))
+
+    def equals(self, candidate: Candidate) -> int:
+        """The members of the same tier, this one included, as bits."""
+        return self._equals[self._ranks[self.bit(candidate).bit_length() - 1]]
 
     def same_model(self, candidate: Candidate) -> int:
         """The members with the same upstream model at the same upstream, as bits."""
@@ -112,7 +130,7 @@ class Lineup:
         free = self.available() & ~excluded
         if not free:
             return None
-        if self.route.strategy is Strategy.ORDERED:
+        if self.route.strategy in (Strategy.ORDERED, Strategy.SOONEST_RESET):
             return self.members[_lowest(free)]
         if free != self._parted[0]:
             self._parted = (free, *self._part(free))
@@ -157,12 +175,40 @@ class Lineup:
         return self.members[position]
 
 
-class Selector:
-    """Keeps the lineups and tells them what is suspended. One per pool snapshot."""
+class DrilledLineup(Lineup):
+    """A lineup for the calls of a drill: what the drill has suspended keeps its members out as well."""
 
-    def __init__(self, suspensions: Suspensions) -> None:
+    def __init__(self, route: Route, alias: str, dialect: str, members: Mapping[Candidate, Choice]) -> None:
+        super().__init__(route, alias, dialect, members)
+        self._made_up: dict[Scope, int] = dict.fromkeys(Scope, 0)
+
+    @staticmethod
+    @override
+    def keys_of(member: Candidate) -> tuple[Key, ...]:
+        return keys_of(member) + keys_of(member, drill=True)
+
+    @override
+    def mark(self, key: Key, blocked: bool) -> None:
+        if not key.drill:
+            super().mark(key, blocked)
+        elif blocked:
+            self._made_up[key.scope] |= self.mask(key)
+        else:
+            self._made_up[key.scope] &= ~self.mask(key)
+
+    @override
+    def available(self) -> int:
+        made_up = self._made_up
+        return super().available() & ~(made_up[Scope.CANDIDATE] | made_up[Scope.CREDENTIAL] | made_up[Scope.UPSTREAM])
+
+
+class Selector:
+    """Keeps the lineups and tells them what is suspended. One per pool snapshot, and one for the calls of a drill."""
+
+    def __init__(self, suspensions: Suspensions, lineups: type[Lineup] = Lineup) -> None:
         self.suspensions = suspensions
-        self._lineups: LRUCache[tuple[str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
+        self._kind = lineups
+        self._lineups: LRUCache[tuple[str, str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
         # A lineup that was forgotten here may still be in use by an exchange, which must not miss a change.
         self._in_use: WeakSet[Lineup] = WeakSet()
         suspensions.listeners.add(self)
@@ -170,10 +216,10 @@ class Selector:
     def lineup(self, route: Route, alias: str, dialect: str, client: str = "") -> Lineup:
         """The lineup of an alias on a route, for one dialect; ``client``: see :meth:`Route.members`."""
         self.suspensions.expire()
-        key = (route.pattern, dialect, alias, client)
+        key = (route.pattern, route.variant, dialect, alias, client)
         known = self._lineups.get(key)
         if known is None or known.route is not route:
-            known = Lineup(route, alias, dialect, route.members(alias, dialect, client))
+            known = self._kind(route, alias, dialect, route.members(alias, dialect, client))
             for each in known.keys:
                 if self.suspensions.is_blocked(each):
                     known.mark(each, True)
@@ -186,6 +232,15 @@ class Selector:
         for lineup in self._in_use:
             lineup.mark(key, blocked)
 
+    def keys_of(self, candidate: Candidate) -> tuple[Key, ...]:
+        """Everything whose suspension keeps a candidate out of the lineups here."""
+        return self._kind.keys_of(candidate)
+
+    @property
+    def is_drilled(self) -> bool:
+        """Whether its lineups are those of a drill."""
+        return self._kind is DrilledLineup
+
     def suspension_of(self, candidate: Candidate, *, stated: bool = False) -> Suspension | None:
         """The longest running suspension that covers a candidate, None without one.
 
@@ -196,11 +251,11 @@ class Selector:
 
     def suspensions_of(self, candidate: Candidate) -> list[Suspension]:
         """All running suspensions that cover a candidate."""
-        return [item for key in keys_of(candidate) if (item := self.suspensions.get(key)) is not None]
+        return [item for key in self.keys_of(candidate) if (item := self.suspensions.get(key)) is not None]
 
     def is_probed(self, candidate: Candidate, besides: int = 0) -> bool:
         """Whether another attempt finds out right now whether this candidate is back."""
-        return any(self.suspensions.is_probed(key, besides) for key in keys_of(candidate))
+        return any(self.suspensions.is_probed(key, besides) for key in self.keys_of(candidate))
 
 
 def _rank(route: Route, dialect: str, member: Candidate, choice: Choice) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from understudy.failover.affinity import NOTHING_SPENT, Spent
-from understudy.model import Candidate, Label, Suspension, Verdict
+from understudy.model import Candidate, Label, Suspension, Verdict, printable
 from understudy.replies import Fault, FaultKind
+from understudy.suspensions import Answers, Learned
 
 HEDGED = "hedged"
 """What stands in the place of a label where an attempt was given up because another one was faster."""
@@ -30,7 +32,7 @@ class Attempt:
     anew first; where that yields no other one, say :meth:`Exchange.unsendable`. ``early``: it is suspended, and asked
     all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
     ``begun``: the reading of the clock when it was decided. ``opinion``: it is made for nothing but to settle whose
-    fault another candidate's reply is (J01).
+    fault another candidate's reply is (J01). ``drilled``: a drill makes up, or spoils, what comes back (H12).
     """
 
     number: int
@@ -41,14 +43,38 @@ class Attempt:
     ticket: int = field(default=0, compare=False)
     begun: float = field(default=0.0, compare=False)
     opinion: bool = False
+    drilled: bool = False
+
+
+class Drilling(Protocol):
+    """A drill, as far as an exchange has to do with it (H12). What its attempts bring about is kept apart."""
+
+    kind: str
+    """How the target behaves, as a person wrote it."""
+    said: str
+    """The whole of it in words, with the target."""
+    asks: bool
+    """Whether the real upstream is asked."""
+    learned: Learned
+    answers: Answers
+
+    def strikes(self, candidate: Candidate, *, generating: bool) -> bool:
+        """Whether an attempt that begins now is answered by the drill in its candidate's place."""
+
+    def broke(self, request: Request, outcome: Outcome) -> None:
+        """A released reply to one of its calls ended in an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing for so many seconds, or until :meth:`Exchange.is_ready`, then ask :meth:`Exchange.resume`."""
+    """Do nothing for so many seconds, or until :meth:`Exchange.is_ready`, then ask :meth:`Exchange.resume`.
+
+    ``held``: the call is held until a reset, which may be hours away, and its tool should know that it is still there.
+    """
 
     seconds: float
     reason: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +167,8 @@ class Request:
     conversation from others, "" when nothing does. ``bound_to``: the only credential that knows what the request speaks
     of, "" when any may serve it (P04). ``spent``: what earlier rounds of the same request have used up. ``asked`` gives
     the decoded body, so that nothing of it gets into what is remembered; None: it is not known. ``ahead``: seconds by
-    which the wall clock, in which vendors state dates, is ahead of the exchange's clock.
+    which the wall clock, in which vendors state dates, is ahead of the exchange's clock. ``user``: the user of the
+    proxy that it is from, "" where no name was checked.
     """
 
     alias: str
@@ -154,6 +181,7 @@ class Request:
     bound_to: str = ""
     spent: Spent = NOTHING_SPENT
     ahead: float = 0.0
+    user: str = ""
     asked: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
 
     def why_not(self, candidate: Candidate) -> str:
@@ -163,3 +191,9 @@ class Request:
         credential = candidate.credential
         reason = self.blocked.get(candidate.upstream.name) or self.barred.get(credential.name, "")
         return reason or credential.out_of_use
+
+    @property
+    def not_theirs(self) -> str:
+        """Why a candidate that is for other users is not asked."""
+        whose = f"the user {printable(self.user)}" if self.user else "calls without a user's name"
+        return f"not asked: its `who` in the pool file does not name {whose}"

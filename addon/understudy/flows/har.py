@@ -113,7 +113,7 @@ class HarEntries:
     def _close(self) -> None:
         self._depth -= 1
         if self._depth < 0:
-            raise HarError("it closes a bracket that it never opened")
+            raise HarError("it has a closing bracket without an opening one")
         if self._reached > self._depth:
             self.closed = self.closed or self._reached == _IN_ENTRIES
             self._reached = self._depth

@@ -60,7 +60,7 @@ class SavedFlow:
         return next((value for key, value in self.headers if key.lower() == name), "")
 
     def is_called(self, wanted: str) -> bool:
-        """Whether somebody who writes this means the flow: its number, its id or the beginning of its id."""
+        """Whether these words name the flow: its number, its id or the beginning of its id."""
         return self.number == int(wanted) if wanted.isdecimal() and len(wanted) < 8 else self.id.startswith(wanted)
 
 

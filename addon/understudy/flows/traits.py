@@ -38,7 +38,7 @@ def request_of(flow: SavedFlow) -> http.Request:
 
 
 def is_gone(flow: SavedFlow) -> bool:
-    """Whether the tool went away, which says nothing about anybody."""
+    """Whether the tool went away, which says nothing about a candidate."""
     words = flow.error.lower()
     return flow.facts.get("label") == "cancelled" or "client disconnect" in words or "tool went away" in words
 

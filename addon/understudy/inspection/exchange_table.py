@@ -1,7 +1,7 @@
 """An exchange as a table that a person reads: who was asked, what each one said, who was passed over and why.
 
 It is made from the facts that a flow carries, so it reads the same for a flow that was saved a year ago. A flow's
-metadata may have been written by anybody: whatever is missing or odd is left out, and nothing here raises.
+metadata may have been written by any program: whatever is missing or odd is left out, and nothing here raises.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COMPARED = {
     "undecided": "another candidate cannot tell",
     "known_candidate": "known to be its own fault",
     "known_request": "known, so no other candidate is asked",
-    "alike": "every candidate refuses alike",
+    "alike": "all candidates refuse alike",
 }
 """What became of an open verdict, in words."""
 WIDEST_NAME = 40
@@ -51,6 +51,7 @@ def _head(facts: Facts) -> str:
     streamed = ", streamed" if facts.get("streamed") is True else ""
     mode = _text(facts, "mode")
     mode = f", {mode}" if mode not in ("", "enforce") else ""
+    mode += ", in a drill" if facts.get("drill") is True else ""
     what = f"attempt {_number(facts, 'attempt'):.0f} of exchange" if "attempt" in facts else "exchange"
     return (
         f"understudy: {what} {_text(facts, 'exchange')}, {_text(facts, 'alias')} by route {_text(facts, 'route')} "
@@ -106,6 +107,8 @@ def _row(entry: Facts) -> tuple[str, str, str]:
     again = " (again)" if entry.get("again") is True else ""
     if entry.get("second_opinion") is True:
         again = " (second opinion)"
+    if drill := _text(entry, "drill"):
+        again += f" (drill: {drill})"
     return f"{_number(entry, 'number') or _number(entry, 'attempt'):.0f}", f"{_name(entry)}{again}", said
 
 
@@ -128,7 +131,7 @@ def _ending(facts: Facts) -> list[str]:
 
 
 def advised(advice: object) -> str:
-    """What enforce would have done, to be read after "would have"; "" when nobody said."""
+    """What enforce would have done, to be read after "would have"; "" when nothing is known."""
     if not isinstance(advice, dict):
         return ""
     if instead := _text(advice, "instead"):

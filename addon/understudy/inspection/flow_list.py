@@ -1,4 +1,4 @@
-"""Where flows are looked at and saved: putting an attempt's flow there without anybody taking it for a call of a tool.
+"""Where flows are looked at and saved: putting an attempt's flow there so that no addon takes it for a call of a tool.
 
 mitmproxy's own recorders are asked by name: the flow list of mitmproxy and mitmweb, the stream to a file, the HAR dump,
 and mitmdump's printer from ``flow_detail`` 2 on. None of the hooks of other addons fires, so that a script sees the

@@ -24,20 +24,24 @@ from understudy.proxy.listener import Abandoned
 
 logger = logging.getLogger("understudy")
 
-REPLAYED = ":performing_arts:"
+REPLAYED = ":arrow_right_hook:"
 """Marker of a tool's flow that had more than one attempt, or was answered by understudy itself."""
-FAULT = ":electric_plug:"
+FAULT = "F"
 MARKERS = {
-    Label.MODEL_UNSUPPORTED: ":no_entry:",
-    Label.CAPABILITY_UNSUPPORTED: ":no_entry:",
-    Label.CONTEXT_EXCEEDED: ":no_entry:",
-    Label.CREDENTIAL_REJECTED: ":key:",
-    Label.RATE_LIMITED: ":hourglass:",
-    Label.QUOTA_EXHAUSTED: ":moneybag:",
-    Label.OVERLOADED: ":fire:",
+    Label.MODEL_UNSUPPORTED: "M",
+    Label.CAPABILITY_UNSUPPORTED: "M",
+    Label.CONTEXT_EXCEEDED: "M",
+    Label.CREDENTIAL_REJECTED: "K",
+    Label.RATE_LIMITED: "R",
+    Label.QUOTA_EXHAUSTED: "Q",
+    Label.OVERLOADED: "O",
 }
-"""Markers of attempts by label; ``FAULT`` where no reply came, ``OTHER`` for all others."""
-OTHER = ":question:"
+"""Markers of attempts by label; ``FAULT`` where no reply came, ``OTHER`` for all others.
+
+mitmproxy takes letters as markers, too, and they need no font with emoji."""
+OTHER = "X"
+DRILL = "D"
+"""Marker of a tool's flow that belongs to a drill, and of each attempt that the drill answered or spoilt."""
 ASKS_FOR_THE_OWNER = (Label.CREDENTIAL_REJECTED, Label.QUOTA_EXHAUSTED)
 """Labels that will not go away by themselves soon: their lines are warnings."""
 
@@ -71,6 +75,9 @@ class FlowJournal:
         self._begun[exchange] = self.clock()
         facts = known.begin(exchange, plan, self.clock() + ahead_of(self.clock))
         flow.metadata[known.KEY] = self._facts[exchange] = facts
+        if exchange.drill is not None:
+            flow.marked = flow.marked or DRILL
+            _note(flow, f"drill: {exchange.drill.said}")
 
     def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
         """A pause begins."""
@@ -94,6 +101,7 @@ class FlowJournal:
         if made is not None:
             _label(made, flow, facts, known.tried(exchange, outcome), describe(exchange, outcome, evidence=False))
             made.marked = FAULT if outcome.status == 0 else MARKERS.get(outcome.verdict.label, OTHER)
+            made.marked = DRILL if outcome.attempt.drilled else made.marked
             if exchange.best == outcome.attempt.number:
                 self._publish(exchange, flow)
                 self._hopeful[exchange] = (outcome.attempt.number, made)
@@ -107,6 +115,14 @@ class FlowJournal:
         logger.info(line)
         _note(flow, line)
         flow.metadata["understudy"] = {"upgrade": "refused"}
+
+    def served(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was accepted: its calls are made over HTTP."""
+        where = printable(f"{flow.request.pretty_host}{flow.request.path.partition('?')[0]}")
+        line = f"{where}: WebSocket accepted, each of its calls is a request of its own over HTTP"
+        logger.info(line)
+        _note(flow, line)
+        flow.metadata["understudy"] = {"upgrade": "served"}
 
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
@@ -198,7 +214,7 @@ class FlowJournal:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _facts_of(self, exchange: Exchange) -> Facts:
-        # Without began() nobody looks at them; whoever is told only half must not fail for it.
+        # Without began() they are not looked at; a listener that is told only half must not fail for it.
         self._begun.setdefault(exchange, self.clock())
         now = self.clock() + ahead_of(self.clock)
         return self._facts.setdefault(exchange, {"exchange": "", "time": now, "tried": []})
@@ -254,6 +270,7 @@ def describe(exchange: Exchange, outcome: Outcome, *, before: str = "", evidence
     verdict, suspension = outcome.verdict, outcome.suspension
     said = outcome.word if outcome.hedged else verdict.in_words
     opinion = " (second opinion)" if outcome.attempt.opinion else ""
+    opinion += " (drill)" if outcome.attempt.drilled else ""
     text = f"{_place(exchange, outcome)} {outcome.attempt.candidate}{opinion}: {before}{said}"
     if suspension is not None:
         what = "" if suspension.key.scope == "candidate" else f"{suspension.key.scope} "
@@ -311,7 +328,9 @@ def compared(exchange: Exchange) -> list[str]:
                 lines.append(f"known by comparison: no other candidate is asked (signature {number})")
             case Compared.ALIKE:
                 span = duration(SHORT_STEP)
-                lines.append(f"every candidate refuses alike, so the request is suspected: {span} for each at most")
+                lines.append(
+                    f"all candidates refuse this request alike, so the request is suspected: {span} for each at most"
+                )
                 break
     return lines
 

@@ -73,7 +73,7 @@ class JournalFile:
 
 
 def _open(path: Path) -> int:
-    # O_NONBLOCK: a named pipe that nobody reads must not hang the proxy.
+    # O_NONBLOCK: a named pipe without a reader must not hang the proxy.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     return os.open(path, flags, 0o600)
 

@@ -19,6 +19,8 @@ from understudy.failover import own_name
 from understudy.model import Scope, Suspension
 from understudy.proxy.exchange_facts import Facts
 
+DRILL = "drill"
+"""A label of all that is counted of a call: ``true`` in a drill, else empty, which Prometheus takes for absent."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of what :meth:`Metrics.render` returns."""
 FIRST_EVENT_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
@@ -37,6 +39,8 @@ class _Suspended(Collector):
         family = GaugeMetricFamily("understudy_suspended", "What is out of rotation now.", labels=["scope"])
         counts = dict.fromkeys(Scope, 0)
         for suspension in self._running():
+            if suspension.key.drill:
+                continue  # it keeps no other call from anybody
             counts[suspension.key.scope] += 1
         for scope, count in counts.items():
             family.add_metric([scope.value], count)
@@ -44,16 +48,17 @@ class _Suspended(Collector):
 
 
 class Metrics:
-    """A listener of the journal. ``running``: the suspensions that run, asked when somebody looks."""
+    """A listener of the journal. ``running``: the suspensions that run, asked when the metrics are read."""
 
     def __init__(self, running: Callable[[], Iterable[Suspension]]) -> None:
         self.registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"understudy_{name}", text, labels, registry=self.registry)
+            return Counter(f"understudy_{name}", text, (*labels, DRILL), registry=self.registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"understudy_{name}", text, ["route"], registry=self.registry, buckets=buckets)
+            labels = ["route", DRILL]
+            return Histogram(f"understudy_{name}", text, labels, registry=self.registry, buckets=buckets)
 
         self._requests = counter("requests", "Calls that have a route, by how they ended.", "route", "mode", "answer")
         self._attempts = counter("attempts", "Attempts, by what came of them.", "credential", "label")
@@ -74,25 +79,26 @@ class Metrics:
     def __call__(self, flow: http.HTTPFlow, facts: Facts) -> None:
         """Count an exchange that is over."""
         route, mode = facts.get("route", ""), facts.get("mode", "enforce")
+        drill = "true" if facts.get("drill") is True else ""
         tried = facts["tried"]
-        self._requests.labels(route, mode, _answer(facts)).inc()
+        self._requests.labels(route, mode, _answer(facts), drill).inc()
         for entry in tried:
-            self._attempts.labels(own_name(entry["credential"]), entry["label"]).inc()
-            self._verdicts.labels(mode, entry["label"]).inc()
+            self._attempts.labels(own_name(entry["credential"]), entry["label"], drill).inc()
+            self._verdicts.labels(mode, entry["label"], drill).inc()
             if entry.get("compared") in ("candidate", "request", "undecided"):
-                self._opinions.labels(entry["compared"]).inc()
+                self._opinions.labels(entry["compared"], drill).inc()
         for entry in (*tried, *([facts["ended"]] if "ended" in facts else ())):
             if "suspended" in entry:
-                self._suspensions.labels(own_name(entry["credential"]), entry["label"]).inc()
+                self._suspensions.labels(own_name(entry["credential"]), entry["label"], drill).inc()
         if "observed" in facts:
-            self._verdicts.labels(mode, facts["observed"]["label"]).inc()
+            self._verdicts.labels(mode, facts["observed"]["label"], drill).inc()
         if len(tried) > 1:
-            self._replays.labels(route).inc(len(tried) - 1)
+            self._replays.labels(route, drill).inc(len(tried) - 1)
         if "released" in facts and facts.get("answer"):
             if facts.get("streamed"):
-                self._first_event.labels(route).observe(facts["released"])
+                self._first_event.labels(route, drill).observe(facts["released"])
             if "failing" in facts and tried[facts["answer"] - 1]["label"] == "ok":
-                self._failover.labels(route).observe(facts["released"] - facts["failing"])
+                self._failover.labels(route, drill).observe(facts["released"] - facts["failing"])
 
     content_type = CONTENT_TYPE
 

@@ -28,7 +28,7 @@ class Inspection:
         self.journal.show = show
         self.running = running
         self.metrics: Metrics | None = None
-        """What is counted, when somebody asked for it: ``metrics.render()`` is Prometheus text."""
+        """What is counted, if metrics are on: ``metrics.render()`` is Prometheus text."""
         self._file: JournalFile | None = None
         self._port = 0
         self._end_page: Callable[[], None] = _nothing

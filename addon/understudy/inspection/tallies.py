@@ -53,6 +53,7 @@ class Tried:
     """An attempt of an exchange. ``after``: seconds from the start of the exchange; ``seconds``: until its verdict.
 
     ``opinion``: a second opinion on another attempt's reply; ``compared``: what became of its own, see ``Compared``.
+    ``drill``: a drill made up, or spoilt, what came back.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Tried:
     seconds: float
     opinion: bool = False
     compared: str = ""
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Told:
 
 @dataclass(slots=True)
 class _Noted:
-    """What a call leaves behind; told only when somebody looks, for every call has to pay for what is noted."""
+    """What a call leaves behind; told only when it is looked at, for every call has to pay for what is noted."""
 
     flow: str
     started: float
@@ -159,6 +161,7 @@ class _Noted:
             _span(attempt.begun, at),
             attempt.opinion,
             outcome.compared.value if outcome.compared is not None else "",
+            attempt.drilled,
         )
 
 
@@ -189,7 +192,7 @@ class Tallies:
         return self.version, self._look()
 
     def _look(self) -> int:
-        """Note whose tools went away, which nobody tells; returns how many exchanges are still under way."""
+        """Note whose tools went away, of which there is no event; returns how many exchanges are under way."""
         count = 0
         for exchange, noted in list(self._known.items()):
             noted.under_way = noted.under_way and exchange.is_under_way
@@ -212,7 +215,7 @@ class Tallies:
         """A released stream ended in an error: its candidate has not answered after all."""
         noted = self._catch_up(flow, exchange)
         noted.ended = outcome.verdict.label.value
-        if exchange.request.generating:
+        if exchange.request.generating and not outcome.attempt.drilled:
             candidate = outcome.attempt.candidate
             key = (candidate.credential.name, candidate.model)
             tally = self._tallies.get(key, UNTRIED)
@@ -235,7 +238,7 @@ class Tallies:
         # The next attempt, if there is one, began when the last one was judged.
         judged = min(now, exchange.attempt.begun) if exchange.attempt is not None else now
         for outcome in outcomes[len(noted.judged) + noted.more :]:
-            if exchange.request.generating:
+            if exchange.request.generating and not outcome.attempt.drilled:
                 self._count(outcome)
             if len(noted.judged) < MOST_ATTEMPTS:
                 # Only the latest one has just been judged; what came before it was never sent.

@@ -6,6 +6,7 @@ file, a clock or a socket, and decides nothing. Start with ``pool``.
 """
 
 from understudy.model.pool import (
+    Affinity,
     Budget,
     Candidate,
     Choice,
@@ -21,6 +22,7 @@ from understudy.model.pool import (
     Store,
     Strategy,
     Upstream,
+    WebSocket,
     counted,
     host_regex,
     is_glob,
@@ -36,6 +38,7 @@ __all__ = [
     "AS_USUAL",
     "BY_HAND",
     "OPEN_MARK",
+    "Affinity",
     "Budget",
     "Candidate",
     "Choice",
@@ -61,6 +64,7 @@ __all__ = [
     "Then",
     "Upstream",
     "Verdict",
+    "WebSocket",
     "counted",
     "fingerprint",
     "host_regex",

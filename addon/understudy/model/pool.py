@@ -38,6 +38,7 @@ class Strategy(StrEnum):
     ORDERED = "ordered"
     ROUND_ROBIN = "round_robin"
     WEIGHTED = "weighted"
+    SOONEST_RESET = "soonest_reset"  # whose unused share of a limit is lost first
 
 
 class Relatives(StrEnum):
@@ -47,11 +48,27 @@ class Relatives(StrEnum):
     MIXED = "mixed"  # where the pool file has them
 
 
+class WebSocket(StrEnum):
+    """What happens to a WebSocket on which calls are to be made."""
+
+    AUTO = "auto"  # refused where the tool is known to go on over HTTP at once, else served
+    SERVE = "serve"  # accepted; each of its requests goes to the pool over HTTP
+    REFUSE = "refuse"  # answered with 426
+
+
 class HoldUntil(StrEnum):
     """How long a reply is held before it is released."""
 
     OUTPUT = "output"  # the first real output: the stream is live from there
     COMPLETE = "complete"  # its end: what breaks off in the middle is replayed
+
+
+class Affinity(StrEnum):
+    """What stays with the candidate that answered it last."""
+
+    NONE = "none"
+    SESSION = "session"  # a conversation of a tool
+    USER = "user"  # everything that a user of the proxy asks for; without a user's name, a conversation
 
 
 class Mode(StrEnum):
@@ -63,7 +80,7 @@ class Mode(StrEnum):
 
 
 def printable(text: str, most: int = 200) -> str:
-    """A name that somebody else chose, fit for one line of a log: a tool may call its model what it likes.
+    """A name that a tool or a peer chose, fit for one line of a log: a tool may call its model what it likes.
 
     Line breaks could forge lines, escape sequences speak to the terminal, and lone surrogates cannot even be printed.
     """
@@ -145,9 +162,11 @@ class Upstream:
 class Credential:
     """A secret for one upstream, and the headers that belong to the same identity.
 
-    ``secret_headers``: such headers whose values are secrets. ``missing``: why there is no secret, "" where there is
+    ``secret_headers``: such headers whose values are secrets. ``concurrency``: how many calls may be under way with it
+    at a time, 0: any number. ``missing``: why there is no secret, "" where there is
     one. Such a credential stands in its routes and is never sent; it is not suspended, so nothing of it is stored, and
-    a reload that finds the secret puts it back into use.
+    a reload that finds the secret puts it back into use. ``who``: the users of the proxy that may spend it, as names or
+    globs; empty: every call may.
     """
 
     name: str
@@ -156,6 +175,8 @@ class Credential:
     headers: tuple[tuple[str, str], ...] = ()
     missing: str = field(default="", compare=False)
     secret_headers: tuple[tuple[str, SecretSource], ...] = field(default=(), compare=False)
+    concurrency: int = field(default=0, compare=False)
+    who: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def out_of_use(self) -> str:
@@ -184,13 +205,14 @@ class Choice:
     """One line of a route's ``candidates``. Without a ``model`` the alias keeps its name.
 
     ``priority``: candidates of a higher number are picked only while none of a lower one is available. ``weight``: the
-    share of a candidate among those of its priority, with ``strategy: weighted``.
+    share of a candidate among those of its priority, with ``strategy: weighted``. ``who``: as for a credential.
     """
 
     credential: Credential
     model: str | None = None
     priority: int = 1
     weight: int = 1
+    who: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +257,14 @@ class Override:
 class Route:
     """Alias, glob or ``default`` -> choices in order.
 
-    ``affinity``: whether a session of a tool stays with the candidate that answered it last. ``actions``: what the
+    ``affinity``: what stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
     model. ``relatives``: where candidates of a relative of the tool's dialect stand within a priority.
-    ``second_opinion``: whether a reply that no words explain is compared with another candidate's.
+    ``second_opinion``: whether a reply that no words explain is compared with another candidate's. ``reserve``: the
+    share of a limit below which a candidate goes behind its equals. ``until_reset``: seconds for which a call is held
+    when every candidate is out until a reset that is known; 0: none is. ``who``: as for a credential. ``closed``: the
+    choices that :meth:`for_user` has left out; ``variant`` tells what it made of the route from what it made for
+    others, "" for the route as written.
     """
 
     pattern: str
@@ -246,12 +272,40 @@ class Route:
     strategy: Strategy = Strategy.ORDERED
     budget: Budget = Budget()
     hold: HoldUntil = HoldUntil.OUTPUT
-    affinity: bool = True
+    affinity: Affinity = Affinity.SESSION
     actions: tuple[tuple[str, Override], ...] = ()
     restore_alias: bool = False
     mode: Mode = Mode.ENFORCE
     relatives: Relatives = Relatives.LAST
     second_opinion: bool = True
+    reserve: float = 0.02
+    until_reset: float = 0.0
+    who: tuple[str, ...] = ()
+    closed: tuple[Choice, ...] = ()
+    variant: str = ""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether any of its candidates is for some users only."""
+        return bool(self.who) or any(choice.who or choice.credential.who for choice in self.choices)
+
+    def whose(self, choice: Choice) -> str:
+        """Who may use a choice, in words: ``alice, ci-*``; "" where every call may."""
+        return " and ".join(", ".join(each) for each in (self.who, choice.who, choice.credential.who) if each)
+
+    def for_user(self, user: str) -> Route:
+        """The route with the choices that this user of the proxy may use; "": a call without a user's name."""
+
+        def may(choice: Choice) -> bool:
+            return all(_is_named(user, each) for each in (self.who, choice.who, choice.credential.who) if each)
+
+        left = [may(choice) for choice in self.choices]
+        return replace(
+            self,
+            choices=tuple(choice for choice, open_to in zip(self.choices, left, strict=True) if open_to),
+            closed=tuple(choice for choice, open_to in zip(self.choices, left, strict=True) if not open_to),
+            variant="".join("01"[open_to] for open_to in left),
+        )
 
     @property
     def is_default(self) -> bool:
@@ -295,6 +349,11 @@ class Route:
         if self.is_default:
             return True
         return bool(glob_regex(self.pattern).fullmatch(alias)) if is_glob(self.pattern) else self.pattern == alias
+
+
+def _is_named(user: str, patterns: Iterable[str]) -> bool:
+    """Whether a user's name, or a glob that it matches, is among these; a call without a name is never named."""
+    return bool(user) and any(glob_regex(each).fullmatch(user) if is_glob(each) else each == user for each in patterns)
 
 
 def is_glob(pattern: str) -> bool:
@@ -343,7 +402,9 @@ class Pool:
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``state``: the file that keeps
     suspensions over a restart, "" for none. ``store``: the server that they are shared through. ``affinity``: seconds
     for which a session is remembered. ``unite_models``: whether the aliases stand in the lists of models that upstreams
-    answer with. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
+    answer with. ``ramp``: seconds for which the calls of a credential that others switch to begin in steps, 0: they do
+    not. ``rules``: further rule folders. ``auto_reload``: whether the file is read again when it changes.
+    ``websocket``: what a tool gets that opens one for its calls.
     """
 
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
@@ -358,6 +419,13 @@ class Pool:
     affinity: float = 3600.0
     rules: tuple[str, ...] = ()
     auto_reload: bool = True
+    websocket: WebSocket = WebSocket.AUTO
+    ramp: float = 30.0
+
+    @cached_property
+    def concurrency(self) -> dict[str, int]:
+        """How many calls may be under way at a time, of the credentials for which that is said."""
+        return {name: each.concurrency for name, each in self.credentials.items() if each.concurrency}
 
     @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], Route], ...]:

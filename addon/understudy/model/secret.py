@@ -66,5 +66,5 @@ class SigningSource(Source):
 
 
 def fingerprint(value: str) -> bytes:
-    """What tells one secret from another within this process, and tells nothing about it to anybody else."""
+    """What tells one secret from another within this process, and tells nothing about it outside."""
     return blake2b(value.encode("utf-8", "surrogateescape"), key=_SALT, digest_size=16).digest()

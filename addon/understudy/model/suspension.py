@@ -16,33 +16,38 @@ BY_HAND = "by hand"
 
 
 class Key(NamedTuple):
-    """What is suspended. ``model`` is empty unless the scope is a candidate."""
+    """What is suspended. ``model`` is empty unless the scope is a candidate.
+
+    ``drill``: for the calls of a drill only, by what the drill made up (H12); no other call looks at it.
+    """
 
     scope: Scope
     name: str
     model: str = ""
+    drill: bool = False
 
     def __str__(self) -> str:
-        return f"{self.scope} {self.name} {printable(self.model)}".rstrip()
+        text = f"{self.scope} {self.name} {printable(self.model)}".rstrip()
+        return f"{text} (drill)" if self.drill else text
 
 
-def key_of(candidate: Candidate, scope: Scope) -> Key:
+def key_of(candidate: Candidate, scope: Scope, drill: bool = False) -> Key:
     """The key under which this candidate, its credential or its upstream is suspended."""
     match scope:
         case Scope.CANDIDATE:
-            return Key(scope, candidate.credential.name, candidate.model)
+            return Key(scope, candidate.credential.name, candidate.model, drill)
         case Scope.CREDENTIAL:
-            return Key(scope, candidate.credential.name)
+            return Key(scope, candidate.credential.name, "", drill)
         case Scope.UPSTREAM:
-            return Key(scope, candidate.upstream.name)
+            return Key(scope, candidate.upstream.name, "", drill)
 
 
-def keys_of(candidate: Candidate) -> tuple[Key, Key, Key]:
-    """All keys that cover a candidate."""
+def keys_of(candidate: Candidate, drill: bool = False) -> tuple[Key, Key, Key]:
+    """All keys that cover a candidate; ``drill``: those of a drill instead."""
     return (
-        key_of(candidate, Scope.CANDIDATE),
-        key_of(candidate, Scope.CREDENTIAL),
-        key_of(candidate, Scope.UPSTREAM),
+        key_of(candidate, Scope.CANDIDATE, drill),
+        key_of(candidate, Scope.CREDENTIAL, drill),
+        key_of(candidate, Scope.UPSTREAM, drill),
     )
 
 

@@ -57,7 +57,7 @@ class Verdict:
     drafts: tuple[str, ...] = ()
     """What draft rules would have said, as ``id: label``. They are logged and never acted on."""
     certain: bool = True
-    """Whether words of the reply say so. What only status or type say, or nobody recognised, is open."""
+    """Whether words of the reply say so. What only status or type say, or no rule recognised, is open."""
 
     @property
     def is_open(self) -> bool:

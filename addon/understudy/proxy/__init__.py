@@ -8,6 +8,7 @@ connections are looked into. The package never judges a reply and never chooses 
 """
 
 __all__ = [
+    "accepting",
     "descriptors",
     "engine",
     "exchange_facts",

@@ -1,7 +1,7 @@
 """One attempt: the tool's request on its way to one candidate, and the reply as far as it is held.
 
 An attempt is a layer of its own beside the tool's stream, under a stream id of its own towards the upstream: mitmproxy
-hands it its events, and what it waits for holds up nobody else. So a stream can have several at a time, late events of
+hands it its events, and what it waits for holds up no other. So a stream can have several at a time, late events of
 one that was given up go nowhere, and HTTP/2 never reuses a closed stream. An attempt owns its secret, its connection,
 its time-outs and its reply. It decides nothing: it tells the stream that there is something to decide, in one of the
 events below, and only once.
@@ -105,7 +105,7 @@ class Silent(AttemptEvent):
 
 @dataclass
 class Halted(AttemptEvent):
-    """Somebody has killed the flow while the attempt was on its way to a connection."""
+    """The flow was killed while the attempt was on its way to a connection."""
 
 
 @dataclass
@@ -243,6 +243,11 @@ class AttemptLayer(Layer):
             return
         request.timestamp_start = time.time()
         self.hold = Hold(call.plan.recognised, call.plan.call, candidate, self.secret, call.plan.route.hold)
+        yield from self.reach(request)
+
+    def reach(self, request: http.Request) -> CommandGenerator[None]:
+        """Connect, and send the request, secret included."""
+        call, candidate = self.call, self.step.candidate
         via = call.flow.server_conn.via
         reached = yield from Connecting(self.parent, self, call.engine, candidate.upstream, via).run()
         if (yield from self.halted()):
@@ -285,7 +290,7 @@ class AttemptLayer(Layer):
         if rejected and value == rejected:
             raise SecretError(f"{source} printed the same secret again, which was rejected")
         if isinstance(source, CommandSecret) and call.now() >= call.exchange.deadline:
-            raise SecretError(f"{source} took all the time there was")
+            raise SecretError(f"{source} did not end in time")
         if isinstance(source, CommandSecret) and call.engine.identities.saw(candidate.credential.name, value):
             call.exchange.renewed()
         others = source.others() if isinstance(source, SigningSource) else ()
@@ -342,6 +347,9 @@ class AttemptLayer(Layer):
                 yield from self.failed(FaultKind.CLOSED, f"invalid response headers: {error}")
                 return
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
+        if self.call.exchange.request.generating:
+            call, mask = self.call, self.hold.secret.mask
+            call.engine.suspensions.limits.hear(self.step.candidate, headers, call.exchange.request.ahead, mask)
         held = self.hold.start(response.status_code, headers)
         if held is Held.MORE:
             yield from self.watch()
@@ -403,7 +411,7 @@ class AttemptLayer(Layer):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing has come yet that shows that somebody is at work: no event, or no byte of another body."""
+        """Whether nothing has come yet that shows that a model is at work: no event, or no byte of another body."""
         if self.state == self.state_wait_for_headers:
             return True
         return (
@@ -411,7 +419,7 @@ class AttemptLayer(Layer):
         )
 
     def watch(self, at_least: float = 0.0) -> CommandGenerator[None]:
-        """Be told when somebody has to look after the attempt, not before so many seconds."""
+        """Be told when the attempt has to be looked after, not before so many seconds."""
         self.timeout.stop()
         now = self.call.now()
         left = self.patience() if self.state == self.state_hold_body else math.inf
@@ -511,7 +519,7 @@ class AttemptLayer(Layer):
         self.timeout.let_go()
 
     def record(self, fault: Fault | None) -> http.HTTPFlow | None:
-        """The attempt as a flow of its own, without its secret; None when nobody wants to see it."""
+        """The attempt as a flow of its own, without its secret; None when attempt flows are off."""
         if self.sent is None or self.hold is None or not self.call.engine.attempt_flows:
             return None
         head = self.head.response if self.head is not None else None

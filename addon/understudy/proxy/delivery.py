@@ -6,10 +6,11 @@ how it ended is read from its last bytes.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from logging import WARNING
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
@@ -40,6 +41,21 @@ from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
 from understudy.proxy.upstream_connection import cause_of
 from understudy.replies import Fault, FaultKind, Hold, Reply, Tail
 
+COMMENT_EVERY = 15.0
+"""Seconds between two comments to the tool of a call that is held."""
+COMMENT = b": understudy holds this call until a limit begins anew\n\n"
+T = TypeVar("T")
+
+
+def _takes_comments(call: PooledCall) -> bool:
+    """Whether the tool of a call gets events of a kind that has comments."""
+    recognised, request = call.plan.recognised, call.flow.request
+    if not call.plan.call.streamed or request.http_version == "HTTP/1.0":
+        return False
+    if recognised.dialect.name in ("gemini", "vertex"):
+        return "alt=sse" in recognised.query  # else it is one array of JSON
+    return recognised.dialect.name not in ("ollama", "bedrock")
+
 
 class Delivery:
     """What one stream sends to its tool. ``call``: what is answered, None where the pool is not asked at all."""
@@ -59,6 +75,8 @@ class Delivery:
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.may_be_cut = False
         """Whether the end of a released stream may be a cut that only its events can tell."""
+        self.commented_at = -math.inf
+        """When the tool of a call that is held last got a comment; before that, it has not even a head."""
         self.kept = bytearray()
         """What ``pool_keep_streams`` keeps of such a stream."""
 
@@ -71,9 +89,52 @@ class Delivery:
         del self.stream
 
     @property
+    def is_open(self) -> bool:
+        """Whether the tool has the head of a stream, because its call is held until a reset."""
+        return self.commented_at > -math.inf
+
+    def keep_open(self, call: PooledCall) -> CommandGenerator[None]:
+        """Send a comment to the tool of a call that is held, so that it does not give up; first the head of a stream.
+
+        Where its dialect has comments, that is: an event stream of HTTP/1.1 or newer. Others just wait.
+        """
+        request, now = call.flow.request, call.now()
+        if not _takes_comments(call) or now - self.commented_at < COMMENT_EVERY:
+            return
+        client, stream_id = self.stream.context.client, self.stream.stream_id
+        if not self.is_open:
+            head = tool_reply.held_head("" if client.alpn == b"h2" else request.http_version)
+            yield SendHttp(ResponseHeaders(stream_id, head, False), client)
+        self.commented_at = now
+        yield SendHttp(ResponseData(stream_id, COMMENT), client)
+
+    def without_head(self, wanted: CommandGenerator[T]) -> CommandGenerator[T]:
+        """The same commands, but for the head of a stream that the tool has already."""
+        answer: Any = None
+        while self.is_open:
+            try:
+                command = wanted.send(answer)
+            except StopIteration as end:
+                return cast(T, end.value)
+            if (
+                isinstance(command, SendHttp)
+                and isinstance(command.event, ResponseHeaders)
+                and command.connection is self.stream.context.client
+            ):
+                answer = None
+                continue
+            answer = yield command
+        return (yield from wanted)
+
+    def fits_open(self, attempt: AttemptLayer) -> bool:
+        """Whether a reply can go on in the stream that the tool has: one of events, in clear."""
+        hold = attempt.hold
+        return hold is not None and hold.live and hold.framing is StreamKind.SSE and not hold.encoded
+
+    @property
     def has_begun(self) -> bool:
         """Whether the tool may have something of its reply already."""
-        return self.stream.server_state in (
+        return self.is_open or self.stream.server_state in (
             self.state_released,
             self.state_edited,
             self.stream.state_stream_response_body,
@@ -258,14 +319,14 @@ class Delivery:
             response.headers["transfer-encoding"] = "chunked"
 
     def has_come_to_its_end(self, tail: Tail) -> bool:
-        """Whether a released stream has shown its last event; of what is no stream of events nobody can tell."""
+        """Whether a released stream has shown its last event; of what is no stream of events it is unknown."""
         hold = self.released.hold if self.released is not None else None
         return hold is None or not hold.live or hold.is_done or hold.encoded or tail.is_done(hold)
 
     # -- what still comes --------------------------------------------------------------------------------------------
 
     def masked(self, event: events.Event) -> list[HttpEvent]:
-        """What becomes of an event of the released reply, before anybody sees it: nothing, itself, or a piece first."""
+        """What becomes of an event of the released reply, before it is shown: nothing, itself, or a piece first."""
         assert isinstance(event, HttpEvent)
         hold = self.released.hold if self.released is not None else None
         if hold is None:
@@ -350,7 +411,7 @@ class Delivery:
         hold = self.released.hold
         whole = hold.is_held_whole and hold.is_done
         if self.tail is not None and hold.live and (whole or self.tail.last(hold)[0] is Progress.DONE):
-            self.read_tail(self.tail)  # everything was there: how the connection ends is nobody's fault
+            self.read_tail(self.tail)  # everything was there: how the connection ends is no fault
             return
         self.remember(hold.fault(Fault(FaultKind.CUT, cause_of(message), sent=True)))
 
@@ -380,6 +441,8 @@ class Delivery:
     def respond(self, response: http.Response) -> CommandGenerator[None]:
         """Send a response that did not come from an upstream, with the hooks that such a response gets."""
         self.released = None
+        if self.is_open:
+            response = tool_reply.as_event(response)
         self.stream.flow.response = response
         response.timestamp_start = time.time()
         yield HttpResponseHeadersHook(self.stream.flow)

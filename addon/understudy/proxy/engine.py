@@ -21,14 +21,26 @@ from understudy.codec.content_encoding import REQUEST_LIMIT
 from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
 from understudy.dialects import DIALECTS, Call, Dialect, Kind
-from understudy.failover import Exchange, Identities, Request, Selector, own_name
+from understudy.drill import Drill
+from understudy.failover import (
+    DrilledLineup,
+    Exchange,
+    Identities,
+    Pacing,
+    Request,
+    Selector,
+    UserRoutes,
+    own_name,
+)
 from understudy.failover.memory import TOOL, Memory, Plan
+from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, SecretError, SigningSource
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
 from understudy.rules import Ruleset
+from understudy.sockets import Transcripts
 from understudy.suspensions import Suspensions
 
 logger = logging.getLogger("understudy")
@@ -47,6 +59,9 @@ NO_BROWSER = (
     "understudy: a web page from elsewhere ({origin}) sent this request, so pool credentials are not used: "
     "call the proxy from a tool, not from a page"
 )
+LOGIN = "proxyauth"
+"""Where mitmproxy's addon of this name keeps the name and the password in a flow's metadata."""
+MASKED_PASSWORD = "***"
 READ_FOR_ANYBODY = 256 * 1024
 """Bytes of a request that are read whoever has sent it."""
 LARGE = 1024 * 1024
@@ -83,6 +98,8 @@ class Snapshot:
     ruleset: Ruleset
     own: Mapping[str, tuple[Credential, ...]] = field(default_factory=dict)
     """By route, the credentials that stand for the tool's own."""
+    users: UserRoutes = field(default_factory=lambda: UserRoutes(Pool()))
+    """The routes as they are for a user of the proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +155,8 @@ class Engine:
     is_remote: Callable[[connection.Client], bool] = lambda client: False
     stranger: Callable[[connection.Client], str] = lambda client: ""
     """Which other user of this machine sent a request, in words; "" when none did."""
+    checks_users: Callable[[], bool] = lambda: False
+    """Whether a user's name at the proxy (``proxyauth``) proves anything: with ``any``, every name is let in."""
     unverified: set[str] = field(default_factory=set)
     """Ids of server connections whose certificate was not checked."""
     keep_stream: int = 0
@@ -148,30 +167,46 @@ class Engine:
     """Whether attempts that the tool did not get are made into flows."""
     connect_limit: float = CONNECT_LIMIT
     """Seconds for a connection with all its handshakes."""
+    paced: bool = True
+    """Whether calls wait for their turn on a credential, see ``failover.pacing``."""
     request_limit: int = REQUEST_LIMIT
     """Decoded bytes of a compressed request that are looked into."""
+    drill: Drill | None = None
+    """The drill that runs (H12)."""
+    is_another_user: Callable[[connection.Client], bool] = lambda client: False
+    """Whether a call is of somebody else than who runs this proxy: a drill leaves it alone."""
 
     def __post_init__(self) -> None:
         self.suspensions = Suspensions(self.clock)
         self.identities = Identities(self.suspensions)
         self.memory = Memory(self.clock)
+        self.pacing = Pacing(self.clock)
         self.owners = Owners()
         self.gate = MaskingGate()
+        self.transcripts = Transcripts(self.clock)
         self.snapshot: Snapshot | None = None
+        self._drilled: tuple[Selector, Selector] | None = None
         self._empty = Snapshot(Pool(), Sites(Pool()), Selector(self.suspensions), self.ruleset)
 
     def use(self, pool: Pool) -> None:
         """Work on this pool from the next request on. Suspensions of what is still there stay."""
         self.memory.use(pool)
+        self.pacing.use(pool.concurrency, pool.ramp)
+        self.suspensions.limits.use_reserve(max((route.reserve for route in pool.routes.values()), default=RESERVE))
         self.identities.use(pool)
         self.gate.use(pool_secrets(pool))
         selector = Selector(self.suspensions)
         own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
-        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own)
+        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own, UserRoutes(pool))
 
-    def use_rules(self, ruleset: Ruleset) -> None:
-        """Judge by these rules from the next request on; what is under way keeps its own (law 11)."""
+    def use_rules(self, ruleset: Ruleset, limits: LimitTable | None = None) -> None:
+        """Judge by these rules from the next request on; what is under way keeps its own (law 11).
+
+        ``limits``: how headers with limits are read from now on, None: as before.
+        """
         self.ruleset = ruleset
+        if limits is not None:
+            self.suspensions.limits.table = limits
         self._empty = replace(self._empty, ruleset=ruleset)
         if self.snapshot is not None:
             self.snapshot = replace(self.snapshot, ruleset=ruleset)
@@ -198,6 +233,17 @@ class Engine:
         self.gate.learn("client", *(value.decode("latin-1") for value in values))
         return Intake(snapshot, None, Stash((), values), orphan) if values or orphan else None
 
+    def user_of(self, flow: http.HTTPFlow) -> str:
+        """The user that ``proxyauth`` has let in, "" where no name was checked. The password is masked in the flow.
+
+        mitmproxy keeps both in the metadata, which is saved with the flow.
+        """
+        login = flow.metadata.get(LOGIN)
+        if not isinstance(login, (tuple, list)) or not login or not isinstance(login[0], str):
+            return ""
+        flow.metadata[LOGIN] = (login[0], MASKED_PASSWORD)
+        return login[0] if self.checks_users() else ""
+
     def listing(self, request: http.Request, host: str, port: int) -> Listing | None:
         """Whether a request asks for a list of models that the pool's aliases belong into."""
         if self.snapshot is None or not self.snapshot.pool.unite_models:
@@ -210,10 +256,13 @@ class Engine:
         said = conversation.read(request.headers.fields, body or b"", marks=marks)
         return Reading(body is not None, rewrite.read_call(request, recognised, body), said)
 
-    def plan(self, intake: Intake, request: http.Request, reading: Reading | None = None) -> Plan | None:
+    def plan(
+        self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
+    ) -> Plan | None:
         """Look at the request when its body is in; None when it names no alias or no route serves it.
 
-        ``reading``: what was read of it already.
+        ``user``: the user of the proxy that it is from, "" where no name was checked. ``reading``: what was read of it
+        already.
         """
         if intake.recognised is None:
             return None
@@ -239,7 +288,7 @@ class Engine:
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
-        return Plan(intake.recognised, call, route, said, owner)
+        return Plan(intake.recognised, call, intake.snapshot.users.route_for(route, user), said, owner, user)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -260,15 +309,46 @@ class Engine:
         name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
         return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")
 
-    def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
-        """Begin the exchange of a call that has a route."""
+    def exchange(
+        self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str], *, own: bool = True
+    ) -> Exchange:
+        """Begin the exchange of a call that has a route. ``own``: see :meth:`Drill.takes`."""
         snapshot = intake.snapshot
         client, owner = self._own(intake, plan, request)
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
-        chance, sessions = self.random, self.memory.sessions
-        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions)
+        chance, sessions, pacing = self.random, self.memory.sessions, self.pacing if self.paced else None
+        exchange = Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
+        if self.drill is None:
+            return exchange
+        call = self.drill.takes(lineup, asked.session, own=own, instead=exchange.first_choice())
+        if call is None:
+            return exchange
+        selector = self._drilled_selector(snapshot.selector)
+        drilled = selector.lineup(*where)
+        if self.drill.share < 1 or self.drill.session:
+            drilled.take_turns_of(lineup)  # the other calls take turns meanwhile
+        seats = self.drill.seats
+        return Exchange(asked, drilled, selector, snapshot.ruleset, self.clock(), chance, seats, pacing, call)
+
+    def _drilled_selector(self, real: Selector) -> Selector:
+        """The selector for the calls of a drill that stands beside the one of a snapshot."""
+        if self._drilled is None or self._drilled[0] is not real:
+            self._drilled = (real, Selector(self.suspensions, DrilledLineup))
+        return self._drilled[1]
+
+    def begin_drill(self, drill: Drill) -> None:
+        """Let it answer in its target's place from the next attempt on."""
+        self.drill = drill
+        self.suspensions.begin_drill()
+
+    def end_drill(self) -> None:
+        """Let go of it, and of everything that it has suspended. Without one nothing happens."""
+        if self.drill is not None:
+            self.drill.end()
+            self.drill = self._drilled = None
+            self.suspensions.end_drill()
 
     def shadow(self, intake: Intake, plan: Plan, request: http.Request) -> Exchange:
         """The exchange as it would begin now, over a copy of the suspensions: whatever it does is forgotten."""
@@ -315,11 +395,12 @@ class Engine:
             streamed=plan.call.streamed,
             blocked=blocked,
             replay_after_sent=intake.snapshot.pool.replay_after_sent,
-            session=plan.conversation.session,
+            session=plan.session,
             bound_to=owner,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),
             ahead=ahead_of(self.clock),
+            user=plan.user,
             asked=lambda: rewrite.decoded_body(request) or b"",
         )
 
@@ -341,7 +422,7 @@ class Engine:
     ) -> str:
         """Why a call is refused before its body is read (law 10); "" when it is to be read.
 
-        To tell a call without a route, which would pass untouched, its body has to be read. That is done for anybody
+        To tell a call without a route, which would pass untouched, its body has to be read. That is done for every tool
         as long as it is cheap, and for those who may spend the pool.
         """
         if intake.recognised is None:

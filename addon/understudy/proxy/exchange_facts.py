@@ -35,6 +35,8 @@ def begin(exchange: Exchange, plan: Plan, now: float) -> Facts:
         "attempts": 0,
         "tried": [],
     }
+    if exchange.drill is not None:
+        facts["drill"] = True
     if found := skipped(exchange):
         facts["skipped"] = found
     return facts
@@ -62,6 +64,7 @@ def _asked(plan: Plan, now: float) -> Facts:
         "endpoint": plan.recognised.endpoint.name,
         "streamed": plan.call.streamed,
         "mode": plan.route.mode.value,
+        **({"user": printable(plan.user)} if plan.user else {}),
     }
 
 
@@ -69,7 +72,7 @@ def skipped(exchange: Exchange) -> list[Facts]:
     """The candidates that are not picked as things stand, each with the reason."""
     lineup, request = exchange.lineup, exchange.request
     restricted = request.blocked or request.barred or request.bound_to
-    if not restricted and lineup.available() == lineup.everyone:
+    if not restricted and lineup.available() == lineup.everyone and not lineup.closed:
         return []  # the common case: nothing is out of rotation
     now = exchange.selector.suspensions.clock()
     found: list[Facts] = []
@@ -85,6 +88,10 @@ def skipped(exchange: Exchange) -> list[Facts]:
         if why:
             name = {"credential": member.credential.name, "model": printable(member.model)}
             found.append({**name, "why": why, "brief": brief, "place": place(exchange, member)})
+    # Behind all others: a call that the first of those answers that are for its user has passed no candidate over.
+    for number, member in enumerate(lineup.closed[: LISTED - len(found)], 1):
+        name, why = {"credential": member.credential.name, "model": printable(member.model)}, request.not_theirs
+        found.append({**name, "why": why, "brief": why, "place": len(lineup.members) + number})
     return found
 
 
@@ -122,6 +129,8 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
         found["open"] = True
     if attempt.opinion:
         found["second_opinion"] = True
+    if attempt.drilled and exchange.drill is not None:
+        found["drill"] = exchange.drill.kind
     if outcome.compared is not None:
         found["compared"] = outcome.compared.value
         if outcome.signature:

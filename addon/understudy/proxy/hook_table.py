@@ -10,7 +10,7 @@ What makes the table stale is looked at before each hook: the addons that were a
 so scripts), and a handler, or nested addons, set on an instance or in a script's module. A handler that is put on a
 *class* is found within :data:`LONGEST` seconds. A handler is looked up on its addon at each call, never kept.
 
-A hook of a client connection whose handlers are all plain functions, and whose flow nobody intercepts, is completed
+A hook of a client connection whose handlers are all plain functions, and whose flow is not intercepted, is completed
 where the layer asked for it; the rest of one that has to wait goes to a task, as mitmproxy does with all of them.
 """
 
@@ -35,6 +35,9 @@ from mitmproxy.utils import asyncio_utils
 
 LONGEST = 1.0
 """Seconds until the table is made anew in any case: nothing tells that a class was changed."""
+
+LARGEST_JOINED = 65_536
+"""Bytes that are copied together for one write."""
 
 type Calls = Generator[Awaitable[Any]]
 """The handlers of one hook: plain ones are called as it runs, what has to be awaited is yielded."""
@@ -224,7 +227,8 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
     """Have the hooks of this connection's layers completed where they were asked for, unless they have to wait.
 
     The layer gets the end of a hook when it has said all that it has to say of the event before it, as it would from
-    mitmproxy, just before other events and not after them.
+    mitmproxy, just before other events and not after them. What it sends on one connection in a row, such as a head
+    and its body, is written at once.
     """
     of_layer = handler.layer.handle_event
 
@@ -233,14 +237,41 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
             yield from of_layer(event)
             return
         queue: deque[events.Event] = deque((event,))
-        while queue:
-            for command in of_layer(queue.popleft()):
-                if not isinstance(command, commands.StartHook):
-                    yield command
-                elif _completes(handler, table, command) and command.blocking:
-                    queue.append(events.HookCompleted(command))
+        unsent: commands.SendData | None = None
+        try:
+            while queue:
+                for command in of_layer(queue.popleft()):
+                    if type(command) is commands.SendData:
+                        if unsent is None:
+                            unsent = command
+                        elif (joined := _joined(unsent, command)) is not None:
+                            unsent = joined
+                        else:
+                            yield unsent
+                            unsent = command
+                        continue
+                    if unsent is not None:
+                        yield unsent
+                        unsent = None
+                    if not isinstance(command, commands.StartHook):
+                        yield command
+                    elif _completes(handler, table, command) and command.blocking:
+                        queue.append(events.HookCompleted(command))
+        except Exception:
+            if unsent is not None:
+                yield unsent
+            raise
+        if unsent is not None:
+            yield unsent
 
     handler.layer.handle_event = handle_event  # type: ignore[method-assign]
+
+
+def _joined(first: commands.SendData, second: commands.SendData) -> commands.SendData | None:
+    """Both as one, where they go to one connection and are small enough that a copy costs less than a second write."""
+    if first.connection is not second.connection or len(first.data) + len(second.data) > LARGEST_JOINED:
+        return None
+    return commands.SendData(first.connection, first.data + second.data)
 
 
 def _completes(handler: ProxyConnectionHandler, table: HookTable, hook: commands.StartHook) -> bool:

@@ -20,17 +20,18 @@ from understudy.proxy.listener import Journal
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.timeouts import is_alarm_of, watch_of
 from understudy.proxy.upstream_connection import read_request_body, read_request_head
+from understudy.proxy.websocket import ToolStream
 
 
 def install(engine: Engine, journal: Journal) -> Callable[[], None]:
-    """Make mitmproxy use :class:`ReplayStream`; returns what undoes it. Installing again replaces the engine."""
+    """Make mitmproxy use :class:`ToolStream`; returns what undoes it. Installing again replaces the engine."""
     make_stream, handle_event = HttpLayer.make_stream, HttpLayer._handle_event
     ReplayStream.engine, ReplayStream.journal = engine, journal
     if getattr(make_stream, "understudy", False):
         return lambda: None
 
     def make_pooled_stream(self: HttpLayer, stream_id: int) -> CommandGenerator[None]:
-        self.streams[stream_id] = stream = ReplayStream(self.context.fork(), stream_id)
+        self.streams[stream_id] = stream = ToolStream(self.context.fork(), stream_id)
         yield from self.event_to_child(stream, events.Start())
 
     def handle_alarm(self: HttpLayer, event: events.Event) -> CommandGenerator[None]:

@@ -18,6 +18,9 @@ from understudy.failover import Attempt, Exchange, Outcome, Step
 from understudy.failover.memory import Plan
 from understudy.proxy.exchange_facts import Facts
 
+SERVED = "understudy_served"
+"""Stands in the ``metadata`` of a flow that opened a WebSocket, whose calls are made over HTTP."""
+
 
 class Journal(Protocol):
     """Who is told what happened."""
@@ -36,6 +39,9 @@ class Journal(Protocol):
 
     def sent_to_http(self, flow: http.HTTPFlow) -> None:
         """A WebSocket was refused, so that the tool makes its calls over plain HTTP."""
+
+    def served(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket was accepted: its calls are made over HTTP."""
 
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of this attempt goes to the tool; 0: an answer of our own does."""

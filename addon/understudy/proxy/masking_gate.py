@@ -93,7 +93,7 @@ class MaskingGate:
             nonlocal active
             active = False
             unhook()
-            if logging.getLogRecordFactory() is make:  # else somebody has put theirs on top of it
+            if logging.getLogRecordFactory() is make:  # else another program has put its own on top of it
                 logging.setLogRecordFactory(before)
 
         logging.setLogRecordFactory(make)

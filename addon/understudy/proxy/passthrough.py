@@ -51,9 +51,9 @@ class Echo:
 
 
 class Passthrough:
-    """One request of a tool that goes out as it came. Without :meth:`observe` nobody looks at its reply.
+    """One request of a tool that goes out as it came. Without :meth:`observe` its reply is not looked at.
 
-    ``journal_now``: who is told of what is observed; None without anybody, or once the addon has left.
+    ``journal_now``: who is told of what is observed; None without a listener, or once the addon has left.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Passthrough:
             event.data = echo.content
 
     def hide(self, own: Secret, *, whole: bool) -> None:
-        """Put the placeholder into the flow's reply before anybody sees it; ``whole``: its body is there as well."""
+        """Put the placeholder into the flow's reply before addons see it; ``whole``: its body is there as well."""
         response = self.stream.flow.response
         if response is None:
             return
@@ -174,7 +174,7 @@ class Passthrough:
         before = response.headers.fields, response.data.reason, response.data.content, response.trailers
         mask_head(response, own)
         if whole:
-            # What cannot be decoded within bounds is not shown, for nobody knows what it repeats (law 8).
+            # What cannot be decoded within bounds is not shown, for what it repeats is unknown (law 8).
             show_body(response, own)
         content, trailers = before[2:]
         if before == (response.headers.fields, response.data.reason, response.data.content, response.trailers):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mitmproxy import http
 
+from understudy.drill import Call
 from understudy.failover import Exchange
 from understudy.failover.memory import Plan
 from understudy.model import Candidate
@@ -31,8 +32,14 @@ class PooledCall:
 
     @property
     def journal(self) -> Journal | None:
-        """Who is told of it: None without anybody, or once the addon has left."""
+        """Who is told of it: None without a listener, or once the addon has left."""
         return self.journal_now()
+
+    @property
+    def drilled(self) -> Call | None:
+        """The call as a drill counts it; None where it belongs to none."""
+        drilled = self.exchange.drill
+        return drilled if isinstance(drilled, Call) else None
 
     @property
     def asked(self) -> bytes:

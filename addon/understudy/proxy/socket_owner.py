@@ -22,7 +22,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from mitmproxy import connection
-from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode
+from mitmproxy.proxy.mode_specs import LocalMode, RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 
 from understudy.proxy.descriptors import USED_UP
 
@@ -72,17 +72,28 @@ class LocalUsers:
     def __init__(self, owner: Callable[[Address, Address], int | None] = owner_of) -> None:
         self.more: frozenset[int] = frozenset()
         self._owner = owner
+        self._own = os.getuid() if hasattr(os, "getuid") else None
         self._known: WeakKeyDictionary[connection.Client, int | None] = WeakKeyDictionary()
         self._has_warned = False
 
     def stranger(self, client: connection.Client) -> str:
         """Who else is at the other end, in words; "" for the user of this process, root, ``more`` and the unknown."""
         owner = self._owner_of(client)
-        if owner is None or owner in (0, os.getuid()) or owner in self.more:
+        if owner is None or owner in (0, self._own) or owner in self.more:
             return ""
         if owner == UNTOLD:
-            return "a process that cannot be told while there are too many open files"
-        return "a process that has gone" if owner == GONE else f"the user {_name(owner)}"
+            return "a process that cannot be determined while too many files are open"
+        return "a process that has ended" if owner == GONE else f"the user {_name(owner)}"
+
+    def is_another(self, client: connection.Client) -> bool:
+        """Whether a client is, or may be, of somebody else than the user of this process: also from another machine.
+
+        What the kernel has moved here by itself is this user's, if nobody can tell.
+        """
+        owner = self._owner_of(client)
+        if owner is None:
+            return not (isinstance(client.proxy_mode, LocalMode) or _is_local(client))
+        return owner not in (0, os.getuid())
 
     def _owner_of(self, client: connection.Client) -> int | None:
         if client in self._known:

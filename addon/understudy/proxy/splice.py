@@ -47,7 +47,7 @@ class Splice:
         )
 
     def missing(self) -> int:
-        """Bytes until the next chunk begins, which are for the layers; -1: nobody knows yet."""
+        """Bytes until the next chunk begins, which are for the layers; -1: not known yet."""
         reader = self.client.body_reader
         if not isinstance(reader, ChunkedReader) or reader._reading_trailer or len(self.client.buf):
             return -1
@@ -85,6 +85,7 @@ def begin(
     response = stream.flow.response
     if (
         isinstance(above, Http1Server)
+        and above.stream_id == stream.stream_id  # not a call of a socket
         and isinstance(way, Http1Client)
         and response is not None
         and response.headers.get("transfer-encoding", "").strip().lower() == "chunked"

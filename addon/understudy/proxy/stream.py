@@ -56,7 +56,8 @@ from understudy.proxy.attempt import (
     over,
 )
 from understudy.proxy.delivery import Delivery
-from understudy.proxy.engine import NO_ROUTE, ONLY_OBSERVED, Engine, Intake, is_large
+from understudy.proxy.drilled_attempt import DrilledAttempt
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, is_large
 from understudy.proxy.listener import Abandoned, Aside, Journal, UnderstudyAsideHook, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
@@ -68,7 +69,7 @@ from understudy.requests import model_list, rewrite
 from understudy.requests.model_list import Listing
 
 LOOK_AGAIN = 1.0
-"""Seconds until somebody looks again for a candidate that can be asked as well, while none is free."""
+"""Seconds until the next look for a candidate that can be asked as well, while none is free."""
 RESPONSE_EVENTS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
@@ -87,6 +88,8 @@ class ReplayStream(HttpStream):
         self.listing: Listing | None = None
         """What belongs into the list of models that this request asks for."""
         self.intake: Intake | None = None
+        self.opened_with: tuple[tuple[tuple[bytes, bytes], ...], bytes] | None = None
+        """Headers and path of the opening handshake of a WebSocket as the tool sent them, its credential included."""
         self.call: PooledCall | None = None
         """The call, once its exchange has begun."""
         self.passthrough_of: Passthrough | None = None
@@ -95,6 +98,9 @@ class ReplayStream(HttpStream):
         self.attempts: list[AttemptLayer] = []
         """Those under way, the one with the best reply so far, and the one that is released."""
         self.waiting: Waiting | None = None
+        self._held = False  # whether it waits for a reset
+        self.user = ""
+        """The user of the proxy that the request is from, "" where no name was checked."""
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
@@ -166,6 +172,8 @@ class ReplayStream(HttpStream):
     def on_due(self) -> CommandGenerator[None]:
         """The time-out of the wait has come."""
         if self.waiting is not None:
+            if self._held and self.call is not None:
+                yield from self.delivery.keep_open(self.call)
             yield from self.go((yield from self.waiting.on_due()))
 
     @override
@@ -201,10 +209,14 @@ class ReplayStream(HttpStream):
                 # The request goes out exactly as the tool sent it.
                 event.request.headers.fields, event.request.data.path = sent
                 yield commands.Log(f"understudy: cannot look at a request: {self.trace(error)}", ERROR)
+            if self.intake is not None and self.intake.upgrade:
+                self.opened_with = sent
             if self.intake is not None and self.intake.stash.query:
                 self.passthrough_of = Passthrough(self, engine, self.intake, lambda: self.journal)
         parent = super().state_wait_for_request_headers(event)
         yield from self.passthrough_of.on_the_wire(parent) if self.passthrough_of is not None else parent
+        if engine is not None and LOGIN in self.flow.metadata:
+            self.user = engine.user_of(self.flow)
 
     def destination(self, request: http.Request) -> tuple[str, int]:
         """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
@@ -284,7 +296,7 @@ class ReplayStream(HttpStream):
             aside = Aside(lambda: engine.read(recognised, request, marks=marks))
             yield UnderstudyAsideHook(aside)
             reading = aside.result()
-        plan = None if intake.upgrade else engine.plan(intake, request, reading)
+        plan = None if intake.upgrade else engine.plan(intake, request, self.user, reading)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
             yield from super().state_consume_request_body(event)
@@ -306,13 +318,17 @@ class ReplayStream(HttpStream):
             yield from self.respond(self.flow.response)
             return
         if intake.upgrade:
-            if self.journal is not None:
-                self.journal.sent_to_http(self.flow)
-            yield from self.respond(tool_reply.no_websocket(intake.dialect))
+            yield from self.upgrade(engine, intake)
             return
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
-            plan = engine.plan(intake, request)
+            plan = engine.plan(intake, request, self.user)
         yield from self.go(self.first_step(engine, intake, plan))
+
+    def upgrade(self, engine: Engine, intake: Intake) -> CommandGenerator[None]:
+        """Answer the opening handshake of a WebSocket on which calls would be made (O07)."""
+        if self.journal is not None:
+            self.journal.sent_to_http(self.flow)
+        yield from self.respond(tool_reply.no_websocket(intake.dialect))
 
     def first_step(self, engine: Engine, intake: Intake, plan: Plan | None) -> Step:
         """Open the exchange, unless the pool may not be spent on this request."""
@@ -327,7 +343,8 @@ class ReplayStream(HttpStream):
             return Refuse(400, reason)
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
-        exchange = engine.exchange(intake, plan, self.flow.request, blocked)
+        own = engine.drill is None or self.replayed or not engine.is_another_user(self.context.client)
+        exchange = engine.exchange(intake, plan, self.flow.request, blocked, own=own)
         self.call = self.delivery.call = PooledCall(self.flow, engine, intake, plan, exchange, lambda: self.journal)
         self.waiting = Waiting(exchange, Timeout(self.parent, self, engine.clock), engine.clock)
         self.server_state = self.state_undecided
@@ -361,7 +378,9 @@ class ReplayStream(HttpStream):
     def send(self, step: Attempt) -> CommandGenerator[Step | None]:
         """Begin an attempt beside those that are under way; returns the next step when that is known at once."""
         assert self.call is not None
-        attempt = AttemptLayer(self.parent, self.stream_id, self.call, step)
+        self._held = False
+        made = DrilledAttempt if step.drilled else AttemptLayer
+        attempt = made(self.parent, self.stream_id, self.call, step)
         self.attempts.append(attempt)
         # It begins in the HTTP layer, so that what it waits for does not hold up this stream.
         self._beginning = True
@@ -377,6 +396,9 @@ class ReplayStream(HttpStream):
             return call.exchange.resume(call.now())
         if call.journal is not None:
             call.journal.waited(self.flow, call.exchange, step.seconds, step.reason)
+        if step.held:
+            yield from self.delivery.keep_open(call)
+            self._held = True
         yield from self.waiting.begin(step.seconds)
         return None
 
@@ -392,6 +414,8 @@ class ReplayStream(HttpStream):
             case NotSent(label=label, rule=rule, reason=reason):
                 self.attempts.remove(attempt)
                 attempt.forget()
+                if call.drilled is not None and attempt.step.drilled:
+                    call.drilled.unsent()
                 following = call.exchange.unsendable(label, rule, reason, call.now())
                 self.renumber()
                 return following
@@ -489,6 +513,9 @@ class ReplayStream(HttpStream):
     def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
         """Hand the reply of this attempt to the tool; from here on its events pass as they come."""
         [attempt] = [each for each in self.attempts if each.number == step.attempt]
+        if self.delivery.is_open and not self.delivery.fits_open(attempt):
+            yield from self.say_in_stream(attempt)
+            return
         for other in [each for each in self.attempts if each is not attempt]:
             if other.is_over:
                 yield from other.cancel()
@@ -499,12 +526,22 @@ class ReplayStream(HttpStream):
         self.attempts = [attempt]
         if self.waiting is not None:
             self.waiting.stop()
-        if not (yield from self.delivery.release(attempt, step, live=live)):
+        if not (yield from self.delivery.without_head(self.delivery.release(attempt, step, live=live))):
             yield from self.withhold(attempt)
         if self.server_state == self.state_errored:
             # Another addon killed the flow when it saw the headers.
             yield from self.cancel()
             self.finish()
+
+    def say_in_stream(self, attempt: AttemptLayer) -> CommandGenerator[None]:
+        """A reply that cannot go on in the stream that its tool has since the call was held: say what it was."""
+        assert self.call is not None
+        status, candidate = hold_of(attempt).status, attempt.step.candidate
+        outcomes = self.call.exchange.outcomes
+        verdict = outcomes[attempt.number - 1].verdict if len(outcomes) >= attempt.number else None
+        said = f", {verdict.label}: {verdict.evidence}" if verdict is not None else ""
+        yield from self.cancel()
+        yield from self.refuse(Refuse(400, f"understudy: after the reset {candidate} answered HTTP {status}{said}"))
 
     def withhold(self, attempt: AttemptLayer) -> CommandGenerator[None]:
         """A reply that must not go out, because the secret in it cannot be masked."""
@@ -520,13 +557,13 @@ class ReplayStream(HttpStream):
     def refuse(self, step: Refuse) -> CommandGenerator[None]:
         """Answer ourselves."""
         assert self.intake is not None
-        yield from self.delivery.refuse(step, self.intake.dialect)
+        yield from self.delivery.without_head(self.delivery.refuse(step, self.intake.dialect))
         if self.server_state == self.state_errored:
             self.finish()
 
     def respond(self, response: http.Response) -> CommandGenerator[None]:
         """Send a response that did not come from an upstream."""
-        yield from self.delivery.respond(response)
+        yield from self.delivery.without_head(self.delivery.respond(response))
         if self.server_state == self.state_errored:
             self.finish()
 
@@ -628,11 +665,14 @@ class ReplayStream(HttpStream):
         """Let go of everything that outlives the last attempt."""
         if self.call is None:
             return
+        self.call.exchange.finished()
         attempts, self.attempts = self.attempts, []
         for attempt in attempts:
             attempt.forget()
         if self.waiting is not None:
             self.waiting.stop()
+        if (drilled := self.call.drilled) is not None:
+            drilled.over(self.call.exchange, self.flow.response.status_code if self.flow.response else 0)
         if self.journal is not None:
             self.journal.finished(self.flow, self.call.exchange)
 

@@ -37,8 +37,25 @@ def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
     return http.Response.make(refuse.status, dialect.error_body(refuse.status, refuse.message), headers)
 
 
+def held_head(http_version: str) -> http.Response:
+    """The head of a stream whose call is held until a reset: the tool gets comments until there is something to say."""
+    headers = {"content-type": "text/event-stream", "cache-control": "no-cache", OWN_MARK: "held"}
+    response = http.Response.make(200, b"", headers)
+    del response.headers["content-length"]
+    if http_version == "HTTP/1.1":
+        response.headers["transfer-encoding"] = "chunked"
+    return response
+
+
+def as_event(response: http.Response) -> http.Response:
+    """An answer of our own in a stream that has begun: its body as an event of an error."""
+    body = b" ".join((response.data.content or b"").splitlines())
+    event = b"event: error\ndata: " + body + b"\n\n"
+    return http.Response.make(200, event, {"content-type": "text/event-stream", OWN_MARK: "answer"})
+
+
 def last_refusal(refusal: Refusal) -> http.Response:
-    """What somebody else was told a moment ago, where nobody can be asked and nothing else could be said (F17)."""
+    """What another call was told a moment ago, where no candidate can be asked and nothing else could be said (F17)."""
     headers = {"content-type": refusal.content_type, OWN_MARK: "answer", "x-should-retry": "false"}
     return http.Response.make(refusal.status, refusal.body, headers)
 

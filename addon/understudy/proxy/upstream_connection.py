@@ -2,7 +2,7 @@
 
 A connection that is to carry a secret is made to the very scheme, host and port of its upstream, with a checked
 certificate, and within a bounded time (laws 8 and 10). An HTTP/1 upstream is read with less trust than mitmproxy has:
-heads that end, interim responses that are no replies, trailers that harm nobody. ``tests/test_contract.py`` says what
+heads that end, interim responses that are no replies, trailers that do no harm. ``tests/test_contract.py`` says what
 is used of mitmproxy.
 """
 
@@ -172,7 +172,7 @@ class Connecting:
             if in_hook(outer, way):
                 waiting[:] = [each for each in waiting if each is not self._command]
                 self._parent.command_sources.pop(self._command, None)
-                late = GetHttpConnectionCompleted(self._command, (None, "an addon holds the connection up"))
+                late = GetHttpConnectionCompleted(self._command, (None, "an addon delays the connection"))
                 yield from self._parent.event_to_child(self._layer, late)
             else:
                 yield commands.CloseConnection(way)
@@ -182,7 +182,7 @@ class Connecting:
 def in_hook(layer: Layer, server: Connection) -> bool:
     """Whether the task that connects for this layer is inside a hook of an addon, before or after connecting.
 
-    Ended there it would tell nobody, and the layer would wait for good: it has to be left alone.
+    Ended there it would raise no event, and the layer would wait for good: it has to be left alone.
     """
     paused = layer._paused
     opening = paused is not None and isinstance(paused.command, commands.OpenConnection)

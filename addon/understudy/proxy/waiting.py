@@ -1,4 +1,4 @@
-"""The wait between two attempts: until a candidate comes back, or somebody sees to it that one does."""
+"""The wait between two attempts: until a candidate comes back, by itself or by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from understudy.failover import Exchange, Step, Wait
 from understudy.proxy.timeouts import SLACK, Timeout
 
 LOOK_INTERVAL = 0.25
-"""Seconds between two looks at whether a wait can end early: somebody resumed by hand, or another exchange's probe."""
+"""Seconds between two looks at whether a wait can end early: a resumption by hand, or another exchange's probe."""
 
 
 class Waiting:
@@ -29,7 +29,7 @@ class Waiting:
     def begin(self, seconds: float) -> CommandGenerator[None]:
         """Do nothing for a while, and look now and then whether that can end early."""
         self._until = self._clock() + seconds
-        yield from self._timeout.start(min(seconds, LOOK_INTERVAL))
+        yield from self._timeout.start(self._next_look(seconds))
 
     def on_due(self) -> CommandGenerator[Step | None]:
         """The time-out has come: return the step that ends the wait, None while it goes on."""
@@ -37,7 +37,7 @@ class Waiting:
             return None
         left = self._until - self._clock()
         if left > SLACK and not self._exchange.is_ready():
-            yield from self._timeout.start(min(left, LOOK_INTERVAL))
+            yield from self._timeout.start(self._next_look(left))
             return None
         step = self._exchange.resume(self._clock())
         if isinstance(step, Wait) and step.seconds <= SLACK:
@@ -45,6 +45,11 @@ class Waiting:
             return None
         self.stop()
         return step
+
+    def _next_look(self, left: float) -> float:
+        """A turn is looked for when it can come; anything else now and then."""
+        look = self._exchange.look_in()
+        return min(left, LOOK_INTERVAL if look is None else look)
 
     def stop(self) -> None:
         """Nothing is waited for any longer."""

@@ -20,6 +20,9 @@ from typing import Any
 from mitmproxy import flow, http
 from mitmproxy.proxy.mode_servers import AsyncioServerInstance
 
+from understudy.proxy.accepting import SharedListener, Turn
+from understudy.proxy.listener import SERVED
+
 logger = logging.getLogger("understudy")
 
 SOCKET = "UNDERSTUDY_SOCKET"
@@ -53,16 +56,14 @@ def share_socket(environ: Mapping[str, str]) -> tuple[Callable[[], None], int | 
             port = given.getsockname()[1]
     except OSError as error:
         raise ValueError(f"{SOCKET}={descriptor} is no listening socket ({error.strerror})") from None
-    listen = AsyncioServerInstance.listen
+    listen, turn = AsyncioServerInstance.listen, Turn.of(environ)
 
     async def listen_on_given(self: AsyncioServerInstance[Any], host: str, asked: int) -> list[Any]:
         if asked != port or self.mode.transport_protocol != "tcp":
             return await listen(self, host, asked)
         shared = socket.socket(fileno=os.dup(descriptor))
-        # One at a time: whoever is busy should leave the next one to another worker.
-        server = await asyncio.start_server(self.handle_stream, sock=shared, backlog=1)
         shared.listen(BACKLOG)
-        return [server]
+        return [SharedListener(shared, self.handle_stream, turn)]
 
     AsyncioServerInstance.listen = listen_on_given  # type: ignore[method-assign,assignment]
 
@@ -79,7 +80,7 @@ class Lifeline:
         self._socket = socket.socket(fileno=int(environ[LIFELINE])) if LIFELINE in environ else None
 
     def ready(self, loop: asyncio.AbstractEventLoop, gone: Callable[[], None]) -> None:
-        """The worker serves. ``gone()`` is called when nobody is there any more."""
+        """The worker serves. ``gone()`` is called when that process has ended."""
         if self._socket is None:
             return
         own = self._socket
@@ -180,7 +181,7 @@ class Drain:
     def response(self, flow: http.HTTPFlow) -> None:
         """A call is over; also one that was answered without an upstream."""
         self.responseheaders(flow)
-        if flow.websocket is None:
+        if flow.websocket is None or SERVED in flow.metadata:  # the calls of a served socket are flows of their own
             self._over(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:

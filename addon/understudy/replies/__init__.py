@@ -5,7 +5,7 @@
 ``rules``. Start with ``reply``.
 """
 
-from understudy.replies.hints import Hint, read_hint, sent_at
+from understudy.replies.hints import Hint, read_hint, seconds_until, sent_at
 from understudy.replies.hold import Held, Hold, Secret, Tail
 from understudy.replies.reply import MAX_TEXT, Fault, FaultKind, Reply
 from understudy.replies.unwrap import ErrorInfo
@@ -22,6 +22,7 @@ __all__ = [
     "Secret",
     "Tail",
     "read_hint",
+    "seconds_until",
     "sent_at",
     "transcript",
 ]

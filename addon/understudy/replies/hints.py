@@ -268,6 +268,18 @@ def _reset(value: str, now: float) -> float | None:
     return None
 
 
+def seconds_until(value: str, now: float) -> float | None:
+    """Seconds until a reset that a header states in whatever form: a date, a duration, a time, a number of seconds.
+
+    A bare number is a time (Unix, in seconds or milliseconds) where it can be one, else seconds. None for what cannot
+    be read, and for what is past or more than a year away. ``now``: Unix time.
+    """
+    text = value.strip()[:64]
+    number = _number(text)
+    seconds = _reset(text, now) if number is None or number > ABSURD else number
+    return seconds if seconds is not None and 0 <= seconds <= ABSURD else None
+
+
 def _until_midnight(now: float) -> float:
     """Seconds until the next midnight in California; an hour late in summer where the system knows no time zones."""
     try:

@@ -183,8 +183,8 @@ class Reply:
         )
 
     @cached_property
-    def heard(self) -> dict[str, Any]:
-        """For rules: what they heard in the texts of this reply (see ``listening``)."""
+    def heard(self) -> dict[Any, dict[str, int]]:
+        """For rules: by who listened (see ``rules.listening``), what was heard in the texts of this reply."""
         return {}
 
     @cached_property

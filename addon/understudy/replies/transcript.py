@@ -45,7 +45,7 @@ class Transcript:
     notes: list[str] = field(default_factory=list)
     """How it ended, what it cost, what went wrong."""
     others: list[str] = field(default_factory=list)
-    """The first events that nobody here knows, as they are."""
+    """The first events of an unknown kind, as they are."""
     unknown: int = 0
     unread: str = ""
     """Why the rest could not be read as events."""
@@ -107,7 +107,7 @@ def _documents(event: StreamEvent) -> Iterator[object]:
 
 
 def _take(found: Transcript, name: str, document: object) -> bool:
-    """Add one event; False when nobody here knows it."""
+    """Add one event; False when its kind is unknown."""
     if not isinstance(document, dict):
         return False
     stated = document.get("type")

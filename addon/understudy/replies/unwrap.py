@@ -2,7 +2,7 @@
 
 An object, a string, a list, a field of their own, JSON inside a message, an event of a stream. Rules must not know
 about that. Equally important is what is *not* found here: request echoes, assistant texts and tool arguments are never
-read as an error, because a refusal's wording in there is somebody else's.
+read as an error, because a refusal's wording in there was written by the user or a tool.
 
 Nothing here raises on any input, and everything is bounded: characters, depth, number of errors, length of messages.
 """
@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from understudy.codec.body_text import ERROR_EVENTS, MAX_PARSED, frames, parse
@@ -104,7 +105,9 @@ def _unwrap(value: object, depth: int = 0, visits: _Visits | None = None) -> Ite
         case dict():
             if not _INNER.isdisjoint(value):
                 for key in _INNER_KEYS:
-                    inner = value.get(key)
+                    if key not in value:
+                        continue
+                    inner = value[key]
                     if isinstance(inner, (dict, list)) or (key == "raw" and isinstance(inner, str)):
                         yield from _unwrap(inner, depth + 1, visits)
             if isinstance(inner := value.get("args"), dict) and ("error_type" in value or "errorType" in value):
@@ -127,10 +130,14 @@ def _own_error(fields: dict[Any, Any], depth: int, visits: _Visits) -> Iterator[
     """What an error object says itself, after what it carries as text inside its message."""
     code, kind = _first_word(fields, _CODE_KEYS), _first_word(fields, _TYPE_KEYS).rpartition("#")[2]
     plain = fields.get("error")
-    texts = [value for key in _MESSAGE_KEYS if isinstance(value := fields.get(key), str) and value.strip()]
+    texts = [
+        value for key in _MESSAGE_KEYS if key in fields and isinstance(value := fields[key], str) and value.strip()
+    ]
     if isinstance(plain, str) and plain.strip():
-        if texts and not re.search(r"\s", plain.strip()):
-            code = code or plain.strip()[:200]  # {"error": "invalid_request", "error_description": "..."}
+        word = plain.strip()
+        if texts and (not re.search(r"\s", word) or word.lower() in _REASONS):
+            # {"error": "invalid_request", "error_description": "..."}, or a framework's name of a status: "Not Found"
+            code = code or word[:200]
         else:
             texts.insert(0, plain)
     message = texts[0] if texts else ""
@@ -144,15 +151,21 @@ def _own_error(fields: dict[Any, Any], depth: int, visits: _Visits) -> Iterator[
     kind = "" if kind.lower() in ("error", "object") else kind
     if message or (code and code != "0") or (kind and depth):
         yield ErrorInfo(code, kind, _param(fields), message)
+    if len(texts) > 1 and texts[1] != texts[0]:
+        yield from _unwrap_text(texts[1], depth, visits)  # a general sentence, and beside it what really happened
 
 
+_REASONS = frozenset(status.phrase.lower() for status in HTTPStatus)
+"""What a status is called: beside a message, such a text says nothing more."""
 _CODE_AS_MESSAGE = re.compile(r"[A-Za-z]{1,40}(?:_[A-Za-z]{1,40}){1,6}")
 """A message that is nothing but a code: ``context_length_exceeded``."""
 
 
 def _first_word(fields: dict[Any, Any], keys: Iterable[str]) -> str:
     for key in keys:
-        value = fields.get(key)
+        if key not in fields:
+            continue
+        value = fields[key]
         if isinstance(value, str) and value.strip():
             return value.strip()[:200]
         if isinstance(value, int) and not isinstance(value, bool) and key not in ("type", "status", "title", "name"):
@@ -240,7 +253,8 @@ def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
     elif isinstance(choices, list) and choices and isinstance(choices[0], dict):
         yield from _failed_choice(choices[0])
     elif not any(fields.get(key) for key in _PAYLOAD_KEYS):
-        refused = fields.get("success") is False or fields.get("status") in ("error", "failure", "failed")
+        status = fields.get("status")
+        refused = fields.get("success") is False or status in ("error", "failure", "failed") or _is_error_status(status)
         if (isinstance(text, str) and text and (refused or code not in _FINE)) or (
             _says_something(fields.get("errors"))
         ):
@@ -248,6 +262,13 @@ def _object_failures(fields: dict[Any, Any]) -> Iterator[ErrorInfo]:
 
 
 _FINE: tuple[object, ...] = (None, 0, "0", 200, "200", "", "ok", "OK", "success", "Success", False)
+
+
+def _is_error_status(status: object) -> bool:
+    """Whether a field called ``status`` holds a number from 400 to 599, or its digits."""
+    if isinstance(status, str) and len(status) == 3 and status.isdecimal():
+        status = int(status)
+    return isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600
 
 
 def _says_something(value: object) -> bool:

@@ -54,7 +54,7 @@ def _even(text: str) -> str:
 
 
 _MISREAD = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
-"""Two letters that a UTF-8 text becomes when somebody takes it for Latin-1 or Windows-1252."""
+"""Two letters that a UTF-8 text becomes when a program takes it for Latin-1 or Windows-1252."""
 
 
 def repaired(text: str) -> str:
@@ -136,6 +136,11 @@ class Names:
         return quoted or text.endswith(_TOLD, 0, at)
 
 
+_TAG = re.compile(r"\[\w+\]$|:(?!\d)[\w-]+$")
+_REGION = re.compile(r"^(?:us|eu|apac|global)\.")
+_TELLING = re.compile("[0-9/_-]")  # what ordinary words do not hold
+
+
 @lru_cache(maxsize=256)
 def spell(model: str, alias: str) -> Names:
     """A model name as vendors write it (in lower case): without folders, tags or a region."""
@@ -143,16 +148,17 @@ def spell(model: str, alias: str) -> Names:
     weak: set[str] = set()
     for name in (model[:200].lower(), alias[:200].lower()):
         short = name.rpartition("/")[2]
-        spellings = {name, name.removeprefix("models/"), short, re.sub(r"\[\w+\]$|:(?!\d)[\w-]+$", "", short)}
-        spellings.add(re.sub(r"^(?:us|eu|apac|global)\.", "", short))
+        spellings = {name, name.removeprefix("models/"), short, _TAG.sub("", short), _REGION.sub("", short)}
         for spelling in spellings:
             if len(spelling) > 2:
-                (strong if re.search(r"[0-9/_-]", spelling) else weak).add(spelling)
+                (strong if _TELLING.search(spelling) else weak).add(spelling)
     return Names(tuple(sorted(strong, key=len, reverse=True)), tuple(sorted(weak - strong, key=len, reverse=True)))
+
+
+_PARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9\u3400-\u9fff]+")
 
 
 @lru_cache(maxsize=1024)
 def spell_out(code: str) -> str:
     """A code as words: ``ModelNotFound`` and ``model_not_found`` are ``model not found``. At most 200 characters."""
-    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9\u3400-\u9fff]+", " ", code[:200])
-    return " ".join(parted.split()).lower()
+    return " ".join(_PARTS.sub(" ", code[:200]).split()).lower()

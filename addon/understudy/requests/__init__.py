@@ -1,12 +1,13 @@
 """Which requests are calls, what they ask for, and how they are rewritten for a candidate.
 
 ``sites`` recognises a call by host, port, method and path; ``rewrite`` takes the tool's credential out and puts the
-candidate's credential and model in; ``conversation`` reads what a body says about its session. The package never
-chooses a candidate and never sends anything. Start with ``sites``.
+candidate's credential and model in; ``conversation`` reads what a body says about its session, ``size`` how large it
+is. The package never chooses a candidate and never sends anything. Start with ``sites``.
 """
 
-from understudy.requests.conversation import Conversation, marks_in
+from understudy.requests.conversation import Conversation, marks_in, short_session
 from understudy.requests.sites import Recognised, Sites, normal_host
+from understudy.requests.size import tokens_in
 
 __all__ = [
     "Conversation",
@@ -17,4 +18,6 @@ __all__ = [
     "model_list",
     "normal_host",
     "rewrite",
+    "short_session",
+    "tokens_in",
 ]

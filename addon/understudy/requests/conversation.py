@@ -3,7 +3,8 @@
 A session id keeps a conversation with one candidate (P02); a *mark* is the name of something that lives in one account:
 a stored response, an uploaded file, a piece of encrypted reasoning (P04). Both are read from the bytes with a few
 searches, because every request pays for them. A quotation of such a member inside a text cannot be taken for it: there
-its quotes are escaped. What is read here stays in memory and is written nowhere.
+its quotes are escaped. What is read here stays in memory and is written nowhere, but for how the id of a session begins
+that a drill has moved.
 
 Sources: OpenAI's API reference ("Create a model response": ``previous_response_id``, ``prompt_cache_key``,
 ``reasoning.encrypted_content``), Google's "Files API" and "Context caching", and what the tools were seen to send.
@@ -55,7 +56,7 @@ class Conversation:
 
 
 def read(fields: Iterable[tuple[bytes, bytes]], body: bytes, *, marks: bool = True) -> Conversation:
-    """Read headers and decoded body of a request. ``marks`` False: nobody asks for them now."""
+    """Read headers and decoded body of a request. ``marks`` False: they are not needed now."""
     session, is_retry = b"", False
     for name, value in fields:
         lower = name.lower()
@@ -74,6 +75,11 @@ def _session_in(body: bytes) -> bytes:
         if match and (member != b'"user_id"' or b"session" in match[1]):
             return match[1]
     return b""
+
+
+def short_session(session: str) -> str:
+    """The session that an id stands for, as :class:`Conversation` has it."""
+    return _short(session.strip().encode("latin-1", "replace"))
 
 
 def _short(session: bytes) -> str:

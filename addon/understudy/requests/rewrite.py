@@ -227,7 +227,7 @@ def shown_fields(
     mask: Callable[[bytes], bytes],
     secret_headers: Iterable[str] = (),
 ) -> tuple[tuple[bytes, bytes], ...]:
-    """The header fields of a request that was sent for a credential, as anybody may see them.
+    """The header fields of a request that was sent for a credential, as they may be shown.
 
     Whatever stands where one of these dialects may send a credential is replaced, also a secret too short for ``mask``
     to look for, and so are the ``secret_headers`` of its credential.

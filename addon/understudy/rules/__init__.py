@@ -9,7 +9,15 @@ Start with ``ruleset``.
 
 from understudy.model import Label, Scope, Then, Verdict
 from understudy.replies import Reply
-from understudy.rules.folders import INTERVAL, RuleLibrary, load_folder, load_folders, load_vocabulary, shipped_folder
+from understudy.rules.folders import (
+    INTERVAL,
+    LIMITS_FILE,
+    RuleLibrary,
+    load_folder,
+    load_folders,
+    load_vocabulary,
+    shipped_folder,
+)
 from understudy.rules.near_misses import faults, heard, near_misses
 from understudy.rules.ruleset import FAULT_RULES, NO_ANSWER, OWN_MARK, Ruleset
 from understudy.rules.speaker import Rule, Speaker, Status
@@ -20,6 +28,7 @@ __all__ = [
     "EXAMPLE_KEYS",
     "FAULT_RULES",
     "INTERVAL",
+    "LIMITS_FILE",
     "NO_ANSWER",
     "NO_SOURCE",
     "OWN_MARK",

@@ -15,6 +15,7 @@ from functools import partial
 
 from understudy.codec.patterns import MOST_SEARCHED, compile_pattern, needles, searched
 from understudy.replies import ErrorInfo, Reply
+from understudy.rules.listening import Listener
 from understudy.rules.phrases import PhraseError
 from understudy.rules.vocabulary import Vocabulary
 
@@ -48,6 +49,12 @@ class Line:
     """What a reply has in this place, for people."""
     price: int = 0
     """How much it costs to try; the cheapest are tried first."""
+    holds: Callable[[str], bool] = field(default=lambda text: False, compare=False, repr=False)
+    """The test of a text alone, of a line about the value of one place."""
+    listener: Listener | None = None
+    """Of a line with ``says``: what hears its phrases."""
+    bits: int = 0
+    """The bits of its phrases in what the listener hears."""
     heard: Callable[[Reply, ErrorInfo], str] = field(default=lambda reply, info: "", compare=False, repr=False)
     """Which of its phrases a reply has in this place, and where; "" for a line without phrases."""
 
@@ -93,7 +100,7 @@ def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = N
     if place == "status":
         if bar:
             raise ConditionError("`status` takes no modifier", "write numbers or a class such as 4xx")
-        wanted = _statuses(written)
+        wanted = statuses_of(written)
         return Line(
             place, "", written, lambda reply, info: reply.status in wanted, lambda reply, info: str(reply.status)
         )
@@ -110,7 +117,7 @@ def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = N
     test, read = _place_test(place, holds)
     if modifier == "re" and place.startswith("json."):
         test = _values_together(tuple(place.removeprefix("json.").split(".")), holds)
-    return Line(place, modifier, written, test, read, price)
+    return Line(place, modifier, written, test, read, price, holds)
 
 
 def _phrase_line(place: str, modifier: str, written: tuple[str, ...], vocabulary: Vocabulary) -> Line:
@@ -126,14 +133,7 @@ def _phrase_line(place: str, modifier: str, written: tuple[str, ...], vocabulary
     def hears(reply: Reply, text: str) -> bool:
         if not text:
             return False
-        memory = reply.heard
-        if memory.get("by") is not listener:
-            memory.clear()
-            memory["by"] = listener
-        heard = memory.get(text)
-        if heard is None:
-            heard = memory[text] = listener.hears(text)
-        return bool(heard & wanted)
+        return bool(hear_once(reply, listener, text) & wanted)
 
     read = _spelling(place)
 
@@ -143,10 +143,56 @@ def _phrase_line(place: str, modifier: str, written: tuple[str, ...], vocabulary
 
     if modifier == "says-not":
         return Line(place, modifier, written, lambda reply, info: not hears(reply, read(reply, info)), read, 6)
-    if place == "message":
-        return Line(place, modifier, written, lambda reply, info: hears(reply, info.message), read, 1, heard)
     price = 1 if place in INFO_FIELDS or place == CODE_OR_TYPE else 5
-    return Line(place, modifier, written, lambda reply, info: hears(reply, read(reply, info)), read, price, heard)
+    test: Test = lambda reply, info: hears(reply, read(reply, info))  # noqa: E731  as the other tests here
+    if place == "message":
+        test = lambda reply, info: hears(reply, info.message)  # noqa: E731
+    return Line(place, modifier, written, test, read, price, listener=listener, bits=wanted, heard=heard)
+
+
+def hear_once(reply: Reply, listener: Listener, text: str) -> int:
+    """The bits of all phrases that a listener hears in a text of this reply, however often it is asked."""
+    memory = reply.heard.get(listener)
+    if memory is None:
+        memory = reply.heard[listener] = {}
+    heard = memory.get(text)
+    if heard is None:
+        heard = memory[text] = listener.hears(text)
+    return heard
+
+
+def pieces_of(line: Line) -> frozenset[str]:
+    """Texts (lower case) of which a value must hold one for this line to hold; none where that is not known."""
+    found: set[str] = set()
+    for value in line.values:
+        match line.modifier:
+            case "contains":
+                found.add(value.lower())
+            case "re" if sets := needles(value):
+                found |= sets[0]
+            case _:
+                return frozenset()
+    return frozenset() if "" in found else frozenset(found)
+
+
+def heard_in_errors(reply: Reply, listener: Listener) -> int:
+    """The bits of all phrases that a listener hears in any message, code or type of a reply's errors."""
+    found = 0
+    for info in reply.said:
+        if info.message:
+            found |= hear_once(reply, listener, info.message)
+        if info.code:
+            found |= hear_once(reply, listener, reply.spelled_out(info.code))
+        if info.type:
+            found |= hear_once(reply, listener, reply.spelled_out(info.type))
+            if info.code:
+                found |= hear_once(reply, listener, _code_or_type(reply, info))
+    return found
+
+
+def _code_or_type(reply: Reply, info: ErrorInfo) -> str:
+    """Both, spelled out, with a full stop between them."""
+    return " . ".join(reply.spelled_out(word) for word in (info.code, info.type) if word)
 
 
 def _spelling(place: str) -> Callable[[Reply, ErrorInfo], str]:
@@ -159,7 +205,7 @@ def _spelling(place: str) -> Callable[[Reply, ErrorInfo], str]:
         case "type":
             return lambda reply, info: reply.spelled_out(info.type)
         case "code-or-type":
-            return lambda reply, info: " . ".join(reply.spelled_out(word) for word in (info.code, info.type) if word)
+            return _code_or_type
     _, read = _place_test(place, lambda text: False)
     return lambda reply, info: read(reply, info)[:_MOST_HEARD]
 
@@ -167,7 +213,7 @@ def _spelling(place: str) -> Callable[[Reply, ErrorInfo], str]:
 _MOST_HEARD = 8192  # characters of a body, a header or a value that are listened to
 
 
-def _statuses(values: Sequence[str]) -> frozenset[int]:
+def statuses_of(values: Sequence[str]) -> frozenset[int]:
     wanted: set[int] = set()
     for value in values:
         if re.fullmatch(r"[1-5]xx", value.lower()):

@@ -22,6 +22,8 @@ from understudy.rules.yaml_rule import read_rule
 PYTHON = ".py"
 RULES, HIDDEN = (".yaml", ".yml", PYTHON), (".", "__")
 MOST_FILES = 2000
+LIMITS_FILE = "limits.yaml"
+"""What a folder of rules says of the limits in the headers of good replies, at its top: see the package ``limits``."""
 
 type Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -108,11 +110,12 @@ def load_file(file: Path, folder: Path, vocabulary: Vocabulary) -> Speaker:
 
 def rule_files(folder: Path) -> list[Path]:
     """The files below a folder that are rules, sorted: by suffix, and neither hidden nor in a hidden folder."""
-    return sorted(file for file in map(Path, _rule_paths(folder)) if file != folder / words.FILE)
+    others = (folder / words.FILE, folder / LIMITS_FILE)
+    return sorted(file for file in map(Path, _rule_paths(folder)) if file not in others)
 
 
 def _rule_paths(folder: Path) -> list[str]:
-    """The same as texts, in no order: somebody looks once a second, and paths are expensive."""
+    """The same as texts, in no order: they are compared once a second, and paths are expensive."""
     found: list[str] = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
@@ -148,7 +151,7 @@ def shipped() -> Ruleset:
 
 
 def load_shipped() -> tuple[Speaker, ...]:
-    """The rules that come with understudy, read once and again only when somebody changes one. Raises RuleError."""
+    """The rules that come with understudy, read once, and again only when one has changed. Raises RuleError."""
     folder = shipped_folder()
     return _load_unless_known(folder, stamp(folder))
 
@@ -162,7 +165,7 @@ def _load_unless_known(folder: Path, state: Stamp) -> tuple[Speaker, ...]:
 
 
 def shipped_vocabulary() -> Vocabulary:
-    """The vocabulary that comes with understudy; read again only when somebody changes it. Raises RuleError."""
+    """The vocabulary that comes with understudy; read again only when it has changed. Raises RuleError."""
     folder = shipped_folder()
     return _vocabulary_unless_known(folder, stamp(folder))
 

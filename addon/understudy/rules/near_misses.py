@@ -1,4 +1,4 @@
-"""Why a reply was judged as it was: who spoke, and which rules nearly did and what kept them silent."""
+"""Why a reply was judged as it was: who spoke, and which rules were near to speaking and what kept them silent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def heard(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[str]:
 
 
 def near_misses(ruleset: Ruleset, reply: Reply, verdict: Verdict) -> list[NearMiss]:
-    """The rules that nearly decided about a reply, in the order in which they are asked. Empty where none is asked."""
+    """The rules that were near to deciding about a reply, in the order of asking. Empty where none is asked."""
     if verdict.rule == "builtin/ok" or reply.fault is not None:
         return []
     found = []

@@ -2,7 +2,8 @@
 
 ``<the-model> [is|are] not found`` is read word by word. A phrase is a sequence of
 
-- words, in lower case; ``model(s)`` is either form. Chinese characters are words of their own;
+- words, in lower case; ``model(s)`` is either form. Chinese characters are words of their own, and so are the runs of
+  hiragana and of katakana in Japanese;
 - ``(a|b c)`` one of several phrases, ``[a|b]`` one of them or nothing;
 - ``<name>`` a phrase of the vocabulary; ``<a-name>``, ``<a-number>`` and ``<a-parameter>`` (``top_p``) are
   what looks like one;
@@ -133,7 +134,8 @@ class _Parser:
         node = self.sequence()
         if self.at < len(self.lexemes):
             raise PhraseError(
-                f"`{self.lexemes[self.at][0]}` stands outside brackets", "write (a|b) for alternatives, [a] for a maybe"
+                f"`{self.lexemes[self.at][0]}` stands outside brackets",
+                "write (a|b) for alternatives, [a] for an optional part",
             )
         if node == NOTHING or _may_be_empty(node):
             raise PhraseError("the phrase is empty, or may be", "write words that have to be there")
@@ -218,7 +220,7 @@ def _expand(node: Node, names: Mapping[str, Node], depth: int) -> Node:
             if name not in names:
                 raise PhraseError(f"the vocabulary has no <{name}>", "name one that it has, or add it")
             if depth > DEEPEST:
-                raise PhraseError(f"<{name}> stands for itself, or for too many others", "say it in words")
+                raise PhraseError(f"<{name}> is defined by itself, or by too many others", "say it in words")
             return _expand(names[name], names, depth + 1)
         case Sequence(parts):
             return Sequence(tuple(_expand(part, names, depth) for part in parts))
@@ -296,8 +298,8 @@ _HEARD = re.compile(
     r"|['\"`\u201c\u2018<\[(][^\W_][\w.@:/+-]{0,119}['\"`\u201d\u2019>\])]"  # quoted: a name
     r"|https?://\S{1,500}"
     r"|(?=[a-z_.@+-]{0,60}[0-9_@])[a-z0-9_](?:[a-z0-9_.@+-]{0,119}[a-z0-9_+])?"  # a name, a number, a parameter
-    r"|[a-z]+(?:'s(?![a-z]))?"
-    r"|[\u3400-\u9fff]"
+    r"|[a-z]++(?![\u00df-\u024f])(?:'s(?![a-z]))?"
+    r"|[\u3400-\u9fff]|[\u3041-\u309f]+|[\u30a0-\u30ff]+"  # Chinese characters, hiragana, katakana
     rf"|[.;!?](?=\s|$)|[{_CHINESE_BREAKS}]"
     r"|[^\W\d_]+"
 )

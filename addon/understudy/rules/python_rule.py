@@ -79,7 +79,7 @@ class PythonRule:
 def _silent(rule: PythonRule, what: str) -> Verdict | None:
     if not rule._told:
         rule._told.append(what)
-        logger.error(f"understudy: {rule.path}: classify {what}: the rule is silent where it does (said once)")
+        logger.error(f"understudy: {rule.path}: classify {what}: the rule gives no label then (said once)")
     return None
 
 
@@ -177,8 +177,8 @@ class _TooSlowError(BaseException):
 class _Deadline:
     """Stops Python code that is still running at a time, a reading of ``time.perf_counter``.
 
-    It works by tracing lines, so a call that stays inside C is not stopped, only noticed afterwards. Where somebody
-    else traces already (a debugger, a coverage tool), it does nothing.
+    It works by tracing lines, so a call that stays inside C is not stopped, only noticed afterwards. Where another tool
+    traces already (a debugger, a coverage tool), it does nothing.
     """
 
     def __init__(self, at: float) -> None:

@@ -27,7 +27,7 @@ __all__ = ["OWN_HOPE", "OWN_MARK", "Rule", "Ruleset", "Speaker", "Status"]
 
 
 OWN_MARK = "x-understudy"
-"""The header on every answer that an understudy gives itself, so that nobody takes it for an upstream's failure."""
+"""The header on every answer that an understudy gives itself, so that no proxy takes it for an upstream's failure."""
 OWN_HOPE = 2
 """Of an understudy's answer that says when to come back (see ``actions``): less than an upstream's own word."""
 FAULT_RULES = {
@@ -45,7 +45,7 @@ NO_ANSWER = "builtin/no_answer"
 # A successful JSON reply without any of these is not even parsed. They are the keys that `unwrap` reads from a 2xx.
 _FAILURE_MARKS = (
     b'"error', b'"Error', b'"base_resp"', b'"blockReason"', b'"code"', b'"success"', b'"failed"', b'"failure"',
-    b'"response.failed"', b'"ERROR"', b"data: error", b"data:error", b"data: Error", b"data: exception",
+    b'"response.failed"', b'"ERROR"', b'"msg"', b"data: error", b"data:error", b"data: Error", b"data: exception",
 )  # fmt: skip
 
 
@@ -72,7 +72,9 @@ def _settled(reply: Reply) -> Verdict | None:
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)
-        return Verdict(Label.UNKNOWN, "builtin/understudy", "another understudy has nothing left", then, certain=False)
+        return Verdict(
+            Label.UNKNOWN, "builtin/understudy", "another understudy has no candidate left", then, certain=False
+        )
     if 300 <= reply.status < 400:
         return Verdict(Label.UNKNOWN, "builtin/redirect", f"HTTP {reply.status}: a redirect", certain=False)
     if reply.status < 400:
@@ -136,10 +138,15 @@ class Ruleset:
             # A success that failed by its structure is no answer, whatever its words would mean.
             name = NO_ANSWER if reply.succeeded and reply.kind == "generating" else "builtin/unknown"
             verdict = Verdict(Label.UNKNOWN, name, evidence_of(reply, 0), certain=False)
-        drafts = tuple(f"{draft.id}: {said.label}" for draft in self.drafts if (said := draft.speak(reply)) is not None)
+        drafts: tuple[str, ...] = ()
+        if self.drafts:
+            drafts = tuple(
+                f"{each.id}: {said.label}" for each in self.drafts if (said := each.speak(reply)) is not None
+            )
         # A Python rule may quote what it has decoded itself.
         evidence = reply.mask(verdict.evidence) if reply.mask is not None else verdict.evidence
-        return replace(verdict, names_model=reply.names_model(), drafts=drafts, evidence=evidence)
+        names_model = reply.names_model()
+        return Verdict(verdict.label, verdict.rule, evidence, verdict.then, names_model, drafts, verdict.certain)
 
     def voices(self, reply: Reply) -> tuple[Verdict, ...]:
         """What every rule says that is asked together with the one that speaks. More than one label is a mistake."""
@@ -154,7 +161,7 @@ class Ruleset:
 
 
 HOURS, WEEK = 3600.0, 8 * 86400.0
-"""Seconds. A limit that asks for so long a wait is a quota: nobody is asked to slow down for an hour. What is longer
+"""Seconds. A limit that asks for so long a wait is a quota: no vendor asks to slow down for an hour. What is longer
 than a window of a week is no window, and believed no more than before (L03)."""
 
 

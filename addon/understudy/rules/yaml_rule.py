@@ -1,6 +1,6 @@
 """One .yaml file -> one Rule.
 
-Rules are data that people write, so this module is strict: a key, label or modifier that nobody knows is an error with
+Rules are data that people write, so this module is strict: an unknown key, label or modifier is an error with
 file, line and what to write instead, never something that silently matches nothing. `rules/README.md` is the manual.
 """
 
@@ -22,7 +22,7 @@ from understudy.rules.speaker import EVERYWHERE, FALLBACK, AppliesTo, Example, R
 from understudy.rules.vocabulary import Vocabulary
 
 NO_SOURCE = "write here where it is documented or was reported"
-"""The source of a draft of which nobody has said where it comes from."""
+"""The source of a draft that names no source yet."""
 _KEYS = ("id", "label", "about", "source", "status", "certain", "applies_to", "when", "unless", "then", "examples")
 _NEEDED = ("id", "label", "about", "source", "status", "when", "examples")
 _TEXTS = ("dialect", "endpoint", "kind", "host", "alias", "model", "event")

@@ -72,6 +72,8 @@ class Members:
 
     def name_of(self, key: Key) -> str:
         """The name of a key, "" for one that is never shared."""
+        if key.drill:
+            return ""
         known = self._upstreams if key.scope is Scope.UPSTREAM else self._identities
         identity = known.get(key.name)
         if identity is None or not _is_storable(key.model):

@@ -3,7 +3,7 @@
 A request is decided by the memory of its own process. What changes there is noted as a key, and written by one task; a
 second one listens; a third asks for the version every second, and has everything read again where a message was
 missed. As long as the server does not answer, this process is alone: it notes on (a key is noted once, so the notes are
-bounded), nobody waits, and all of it is written when the server is back.
+bounded), no call waits, and all of it is written when the server is back.
 
 What has expired is probed by one process at a time. While the server answers, it stays blocked in all of them until a
 request could use it; the process of that request asks for a lease, and only who has it lets its requests go there.
@@ -141,7 +141,7 @@ class Sharing:
             self._state = None
             return
         now = self.suspensions.clock()
-        self._state = SharingState(self._store.url, self._store.prefix, False, now, "it was not reached yet")
+        self._state = SharingState(self._store.url, self._store.prefix, False, now, "no connection was made yet")
         self._begin()
 
     def open(self) -> None:
@@ -262,7 +262,7 @@ class Sharing:
         self._ever_met = True
         before, now = self._state, self.suspensions.clock()
         if before is not None and before.connected:
-            return  # it was gone for less than anybody would want to know
+            return  # it was gone too briefly to be worth a line
         self._state = SharingState(self._store.url, self._store.prefix, True, now)
         where = f"{self._store.url} as {self._store.prefix}"
         if self._told_alone:
@@ -273,7 +273,7 @@ class Sharing:
         self._told_alone = False
 
     def _part(self) -> None:
-        """The server does not answer: nobody waits for it, and everybody probes by themselves."""
+        """The server does not answer: no call waits for it, and each process probes by itself."""
         self._connected = False
         self._wanted.clear()
         self._denied.clear()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -241,7 +242,7 @@ class Link:
         try:
             return Meta((birth or b"").decode(), int(version or 0), int(epoch or 0), seconds + micros / 1_000_000)
         except ValueError:
-            raise StoreError("what it holds under this prefix is not ours") from None
+            raise StoreError("what it holds under this prefix was not written by understudy") from None
 
     async def suspend(self, changes: Sequence[tuple[str, float, str, int]]) -> list[int]:
         """Store suspensions: name, deadline in milliseconds of the server, record, and the epoch they were learnt in.
@@ -380,15 +381,32 @@ def _options(store: Store) -> dict[str, Any]:
     return options
 
 
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    """The TLS error that the client has met, which it wraps in an error of its own; None without one."""
+    found: BaseException | None = error
+    for _ in range(8):
+        if found is None or isinstance(found, ssl.SSLError):
+            return found
+        found = found.__cause__ or found.__context__
+    return None
+
+
 def _reason(error: Exception) -> str:
     """What is wrong, in a few words of our own: what server and client say may hold what should not be told."""
     from redis import exceptions
 
     if isinstance(cause := error.__cause__, exceptions.AuthenticationError):
         error = cause  # newer clients wrap it in a lost connection
+    if (of_tls := _tls_error(error)) is not None:
+        error = of_tls
     match error:
         case TimeoutError() | exceptions.TimeoutError():
             return _SILENT
+        case ssl.SSLCertVerificationError():
+            said = printable(error.verify_message, 200).rstrip(".")
+            return f"its certificate is not accepted ({said}): name its CA with `ca`, and write its own name into `url`"
+        case ssl.SSLError():
+            return "no TLS connection can be made: check the port, and that it has TLS there"
         case exceptions.OutOfMemoryError():
             return "it is full: give it more memory (maxmemory)"
         case exceptions.ReadOnlyError():

@@ -8,12 +8,14 @@ never decides that something is suspended, or whose fault a reply is: ``failover
 from understudy.suspensions.cache import PROBED, Peers, Suspensions
 from understudy.suspensions.ladder import HOUR, JITTER, MINUTE, Ladders, Rung, doubling, seconds_of
 from understudy.suspensions.learned import Cause, Learned, Lesson, Signature
+from understudy.suspensions.refusal_width import Answers
 
 __all__ = [
     "HOUR",
     "JITTER",
     "MINUTE",
     "PROBED",
+    "Answers",
     "Cause",
     "Ladders",
     "Learned",

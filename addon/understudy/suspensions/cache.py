@@ -12,13 +12,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
 from weakref import WeakSet
 
 from cachetools import TLRUCache
 
+from understudy.limits import Limits
 from understudy.model import Candidate, Key, Label, Scope, Suspension, keys_of
 from understudy.suspensions.first_events import FirstEvents
 from understudy.suspensions.ladder import Ladders
@@ -36,7 +37,7 @@ PROBED = (Label.MODEL_UNSUPPORTED, Label.RATE_LIMITED, Label.OVERLOADED)
 
 
 class Listener(Protocol):
-    """Somebody who wants to know what comes and goes."""
+    """A listener that is told what comes and goes."""
 
     def changed(self, key: Key, blocked: bool) -> None:
         """A key was suspended or is being probed, or can be picked again."""
@@ -68,7 +69,7 @@ def _until(_key: Key, suspension: Suspension, _now: float) -> float:
 class Suspensions:
     """The TTL cache of suspensions, and what has come out of it without being proven yet.
 
-    ``listeners`` are told of every key that is blocked or free again, for as long as somebody else keeps them alive: a
+    ``listeners`` are told of every key that is blocked or free again, for as long as something else keeps them alive: a
     request may still work on the lineups of a pool that was replaced since (law 11).
     """
 
@@ -87,6 +88,8 @@ class Suspensions:
         """Which models answered on a credential of late."""
         self.learned = Learned(clock)
         """What comparing candidates has taught."""
+        self.limits = Limits(clock)
+        """What replies said of what is left. It orders candidates, and suspends nothing."""
         self.version = 0
         """Changes with every suspension that comes or goes."""
         self._blocked: set[Key] = set()
@@ -107,6 +110,8 @@ class Suspensions:
         """When a key was resumed by hand or proven, as an order."""
         self._renewed: dict[str, int] = {}
         """When a credential changed, as an order."""
+        self._drilled_since = math.inf
+        """When the drill began that runs now, as an order; infinite: none runs."""
         self._doubts: dict[int, tuple[Key, ...]] = {}
         """What is out because everybody refused one request alike, by the order of that doubt."""
 
@@ -153,15 +158,23 @@ class Suspensions:
         return self._probes.get(key, besides) != besides or key in self.withheld
 
     def is_stale(self, candidate: Candidate, key: Key, ticket: int) -> bool:
-        """Whether something newer has cleared the key: a hand, a success, or another secret of its credential (F16)."""
+        """Whether something newer has cleared the key: a hand, a success, or another secret of its credential (F16).
+
+        What an attempt of a drill has made up counts as long as that drill runs.
+        """
+        if key.drill and ticket < self._drilled_since:
+            return True
         return ticket < self._cleared.get(key, 0) or ticket < self._renewed.get(candidate.credential.name, 0)
 
-    def is_in_doubt(self, candidate: Candidate) -> bool:
-        """Whether nothing keeps a candidate out but that everybody refused one request alike (J04)."""
+    def is_in_doubt(self, covering: Collection[Key]) -> bool:
+        """Whether nothing keeps a candidate out but that everybody refused one request alike (J04).
+
+        ``covering``: all keys that cover it.
+        """
         if not self._doubts:
             return False
-        held = [each for key in keys_of(candidate) if (each := self._cache.get(key)) is not None]
-        return bool(held) and all(each.doubt for each in held) and not any(map(self.is_probed, keys_of(candidate)))
+        held = [each for key in covering if (each := self._cache.get(key)) is not None]
+        return bool(held) and all(each.doubt for each in held) and not any(map(self.is_probed, covering))
 
     @property
     def has_doubts(self) -> bool:
@@ -185,7 +198,7 @@ class Suspensions:
     def _fall_due(self, key: Key, suspension: Suspension) -> None:
         self._half_open[key] = suspension
         _bound(self._half_open)
-        if self.peers is None or self.peers.grant(key):
+        if self.peers is None or key.drill or self.peers.grant(key):
             self._tell(key, False)
         else:
             self.withheld.add(key)
@@ -197,7 +210,7 @@ class Suspensions:
         Returns the suspension that now holds, None when there is none: it is due already, or there is no room.
         """
         key = suspension.key
-        # Time stands still meanwhile: the cache lets go of due entries by itself, and nobody would be told.
+        # Time stands still meanwhile: the cache lets go of due entries by itself, and no listener would be told.
         with self._cache.timer as now:
             self.expire()
             running = self._cache.get(key)
@@ -214,7 +227,7 @@ class Suspensions:
             self._probes.pop(key, None)
             self.withheld.discard(key)
             self._tell(key, True)
-        if self.peers is not None:
+        if self.peers is not None and not key.drill:
             self.peers.suspended(suspension)
         return suspension
 
@@ -263,14 +276,17 @@ class Suspensions:
                 _bound(self._doubts)
                 self.version += 1
         if self.peers is not None:
-            for key in keys:
+            for key in [key for key in keys if not key.drill]:
                 self.peers.cleared(key)  # what one process's request may have brought about is not held against theirs
 
-    def begin_probe(self, candidate: Candidate, ticket: int) -> None:
-        """An attempt begins: it takes the one probe of everything about the candidate that is half-open."""
+    def begin_probe(self, candidate: Candidate, ticket: int, drill: bool = False) -> None:
+        """An attempt begins: it takes the one probe of everything about the candidate that is half-open.
+
+        ``drill``: its reply is made up, which probes nothing but what the drill itself has suspended.
+        """
         if not self._half_open:
             return
-        for key in keys_of(candidate):
+        for key in keys_of(candidate, drill):
             if key in self._half_open and key not in self._probes:
                 self._probes[key] = ticket
                 self._tell(key, True)
@@ -283,12 +299,13 @@ class Suspensions:
             del self._probes[key]
             self._tell(key, key in self.withheld)
 
-    def prove(self, candidate: Candidate, ticket: int) -> Suspension | None:
+    def prove(self, candidate: Candidate, ticket: int, drill: bool = False) -> Suspension | None:
         """A generating attempt ended well: it resumes its own candidate, and what had expired is back for good.
 
         Nothing that is newer than the attempt is touched (laws 3 and 4). Returns the running suspension it lifted.
+        ``drill``: as in :meth:`begin_probe`.
         """
-        keys = [key for key in keys_of(candidate) if key in self.ladders or self.is_held(key)]
+        keys = [key for key in keys_of(candidate, drill) if key in self.ladders or self.is_held(key)]
         if not keys:
             return None  # the common case, and every success asks
         lifted = None
@@ -324,6 +341,15 @@ class Suspensions:
         """The upstream has answered: a connection that breaks after that is the first one again."""
         if self._closed:
             self._closed.pop(upstream, None)
+
+    def begin_drill(self) -> None:
+        """What attempts with made-up replies bring about counts from now on, under keys of its own (H12)."""
+        self._drilled_since = next(self._orders)
+
+    def end_drill(self) -> None:
+        """Let go of everything that a drill has brought about; whatever is under way still changes nothing any more."""
+        self._drilled_since = math.inf
+        self.retain(lambda key: not key.drill)
 
     def _end_doubts(self, candidate: Candidate, ticket: int) -> None:
         """Another request succeeds at one that was in doubt: it was the request, so all of them are free (J04)."""
@@ -424,6 +450,8 @@ class Suspensions:
         ``rejected_only``: it is another token of the same account: only what was said about the token itself is void.
         """
         self.generations[credential] += 1
+        if not rejected_only:
+            self.limits.forget(credential)
         with self._cache.timer:
             self.expire()
             for key, known in [*self._cache.items(), *self._half_open.items()]:
@@ -465,6 +493,6 @@ class Suspensions:
 
 
 def _bound[K, V](table: dict[K, V]) -> None:
-    """What can be named by anybody must not grow for ever: the oldest entry goes."""
+    """What any tool can name must not grow for ever: the oldest entry goes."""
     if len(table) > LIMIT:
         del table[next(iter(table))]

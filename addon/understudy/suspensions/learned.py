@@ -110,7 +110,7 @@ class Learned:
     # -- changes -------------------------------------------------------------------------------------------------
 
     def claim(self, identity: str) -> bool:
-        """Begin to compare; False where somebody else does already."""
+        """Begin to compare; False where another exchange does already."""
         if self.is_compared(identity):
             return False
         self._claims[identity] = self.clock()

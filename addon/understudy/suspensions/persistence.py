@@ -93,7 +93,8 @@ class StateKeeper:
     @property
     def _version(self) -> int:
         """Changes with what is to be written. That a lesson was seen again is written with the next change."""
-        return self.suspensions.version + self.suspensions.learned.version
+        suspensions = self.suspensions
+        return suspensions.version + suspensions.learned.version + suspensions.limits.version
 
     def _running(self, keys: list[Key]) -> list[Suspension]:
         return [found for key in keys if (found := self.suspensions.get(key)) is not None]
@@ -102,11 +103,11 @@ class StateKeeper:
         """Have the thread write; it gets nothing that changes meanwhile, and says what went wrong."""
         ladders, urls, now = list(self.suspensions.ladders), self._urls, self.suspensions.clock()
         ahead = ahead_of(self.suspensions.clock)
-        learned = list(self.suspensions.learned)
+        learned, limits = list(self.suspensions.learned), list(self.suspensions.limits.stored())
 
         def write() -> str:
             try:
-                file.write(encode(running, ladders, urls, now, learned, ahead))
+                file.write(encode(running, ladders, urls, now, learned, ahead, limits))
             except OSError as error:
                 return f"{file.path} cannot be written ({error.strerror}), so suspensions will not outlive this proxy"
             return ""

@@ -36,12 +36,18 @@ class Answers:
         heard[model] = (heard.pop(model, (None, None))[0], now)
         _bound(heard)
 
-    def is_whole(self, owner: Owner, model: str, now: float) -> bool:
+    def answered_since(self, owner: Owner, since: float) -> bool:
+        """Whether any model has answered on the credential at this time or later."""
+        return any(at is not None and at >= since for at, _ in self._heard.get(owner, {}).values())
+
+    def is_whole(self, owner: Owner, model: str, now: float, besides: Answers | None = None) -> bool:
         """Whether a refusal of this model, that speaks of the whole credential, is to be believed.
 
         Not while another model's answer is newer than every other model's refusal: it speaks against it.
+        ``besides``: who else has heard of the credential.
         """
-        others = [times for other, times in self._heard.get(owner, {}).items() if other != model]
+        heard = [*self._heard.get(owner, {}).items(), *(besides._heard.get(owner, {}).items() if besides else ())]
+        others = [times for other, times in heard if other != model]
         answer = max((at for at, _ in others if at is not None and abs(now - at) <= WINDOW), default=None)
         refusal = max((at for _, at in others if at is not None and abs(now - at) <= WINDOW), default=None)
         return answer is None or (refusal is not None and refusal >= answer)

@@ -3,7 +3,8 @@
 Every entry says to which upstream URL it belongs, so that a name that means something else by now brings nothing back.
 A rejected credential is not remembered: a restart is how a secret in the environment gets changed, and one attempt
 tells whether it was. Nor is what a proxy cannot recognise again: the tools' own credentials, and late results. Nor what
-is in doubt: that is over in half a minute. What was learnt holds no word of a prompt (``learned``).
+is in doubt: that is over in half a minute. Nor what a drill has made up. What was learnt holds no word of a prompt
+(``learned``). The windows of limits are kept until they begin anew.
 
 The text is JSON, written entry by entry: one long call of the encoder would keep everything else from running.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from understudy.codec.steady_clock import ahead_of
+from understudy.limits import Stored, Whose, Window
 from understudy.model import Key, Label, Pool, Scope, Suspension, printable
 from understudy.suspensions.cache import LIMIT, Suspensions
 from understudy.suspensions.ladder import Rung
@@ -43,6 +45,7 @@ class Remembered:
     suspensions: tuple[tuple[Suspension, str], ...] = ()
     ladders: tuple[tuple[Key, Label, Rung, str], ...] = ()
     learned: tuple[tuple[Lesson, str], ...] = ()
+    limits: tuple[tuple[Stored, str], ...] = ()
 
 
 def urls_of(pool: Pool) -> dict[tuple[bool, str], str]:
@@ -64,6 +67,7 @@ def encode(
     now: float,
     learned: Iterable[Lesson] = (),
     ahead: float = 0.0,
+    limits: Iterable[Stored] = (),
 ) -> bytes:
     """The text of a state file, in wall time. ``ahead``: seconds by which that is ahead of all the times given."""
     running = (
@@ -81,8 +85,10 @@ def encode(
         for key, label, rung in ladders
         if _counts(key, label, urls)
     )
+    windows = (_limit(each, urls[False, each.credential], ahead) for each in limits if (False, each.credential) in urls)
     head = f'{{"version": {VERSION}, "written": {json.dumps(now + ahead)},\n'
     parts = f'"suspensions": [{_listed(running)}],\n"ladders": [{_listed(rungs)}],\n"learned": [{_listed(lessons)}]'
+    parts += f',\n"limits": [{_listed(windows)}]'
     return f"{head}{parts}}}\n".encode()
 
 
@@ -92,8 +98,13 @@ def _later(lesson: Lesson, seconds: float) -> Lesson:
     return replace(lesson, since=times[0], until=times[1], last=times[2])
 
 
+def _moved(window: Window, seconds: float) -> Window:
+    """The same, told by a clock that is ahead by so many seconds."""
+    return replace(window, reset=window.reset + seconds, read=window.read + seconds)
+
+
 def _counts(key: Key, label: Label, urls: dict[tuple[bool, str], str]) -> bool:
-    return label is not Label.CREDENTIAL_REJECTED and _place(key) in urls
+    return label is not Label.CREDENTIAL_REJECTED and not key.drill and _place(key) in urls
 
 
 def _listed(entries: Iterator[dict[str, Any]]) -> str:
@@ -143,6 +154,24 @@ def _lesson(each: Lesson, url: str) -> dict[str, Any]:
     }
 
 
+def _limit(each: Stored, url: str, ahead: float) -> dict[str, Any]:
+    window = each.window
+    return {
+        "credential": each.credential,
+        "url": url,
+        "name": window.name,
+        "of": window.of,
+        "whose": window.whose,
+        "subject": window.subject,
+        "left": window.left,
+        "limit": window.limit,
+        "remaining": window.remaining,
+        "reset": window.reset + ahead if window.reset < math.inf else None,
+        "read": window.read + ahead,
+        "length": window.length,
+    }
+
+
 def decode(content: bytes) -> Remembered:
     """Read the text of a state file. Raises StateError, whatever the text is."""
     try:
@@ -157,9 +186,10 @@ def decode(content: bytes) -> Remembered:
         suspensions = tuple(_read_suspension(each) for each in document["suspensions"])
         ladders = tuple(_read_rung(each) for each in document["ladders"])
         learned = tuple(_read_lesson(each) for each in document.get("learned", ()))  # earlier releases learnt nothing
+        limits = tuple(_read_limit(each) for each in document.get("limits", ()))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StateError(f"an entry is damaged ({printable(repr(error), 100)})") from None
-    return Remembered(suspensions[:LIMIT], ladders[:LIMIT], learned[:MOST])
+    return Remembered(suspensions[:LIMIT], ladders[:LIMIT], learned[:MOST], limits[:LIMIT])
 
 
 def _read_key(entry: dict[str, Any]) -> Key:
@@ -214,6 +244,27 @@ def _read_lesson(entry: dict[str, Any]) -> tuple[Lesson, str]:
     return lesson, _text(entry["url"])
 
 
+def _read_limit(entry: dict[str, Any]) -> tuple[Stored, str]:
+    left, reset = _maybe(entry["left"]), _maybe(entry["reset"])
+    window = Window(
+        _line(entry["name"]),
+        _line(entry["of"]),
+        Whose(entry["whose"]),
+        _text(entry["subject"]),
+        None if left is None else min(1.0, max(0.0, left)),
+        _maybe(entry["limit"]),
+        _maybe(entry["remaining"]),
+        math.inf if reset is None else reset,
+        _number(entry["read"]),
+        _number(entry["length"]),
+    )
+    return Stored(_text(entry["credential"]), window), _text(entry["url"])
+
+
+def _maybe(value: object) -> float | None:
+    return None if value is None else _number(value)
+
+
 def _identity(value: object) -> str:
     text = _text(value)
     if re.fullmatch("[0-9a-f]{12}", text) is None:
@@ -257,6 +308,11 @@ def restore(remembered: Remembered, pool: Pool, suspensions: Suspensions) -> int
         if urls.get((True, lesson.signature.upstream)) == url
     ]
     suspensions.learned.restore(reversed(known))  # the latest comes first in the file
+    suspensions.limits.restore(
+        Stored(each.credential, _moved(each.window, -ahead))
+        for each, url in remembered.limits
+        if urls.get((False, each.credential)) == url
+    )
     for stated, url in remembered.suspensions:
         suspension = replace(stated, since=stated.since - ahead, until=stated.until - ahead)
         believed = now < suspension.until <= now + LONGEST

@@ -2,7 +2,7 @@
 
 A second proxy with the same file reads it once and does not write, as two memories would overwrite each other: a lock
 beside the file says whose it is, and goes with its process however that ends. A file that cannot be understood is set
-aside, never deleted. What is secret is not in it, but who uses which models is nobody's business either: mode 0600.
+aside, never deleted. What is secret is not in it, but who uses which models is private, too: mode 0600.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A recorded exchange, told in lines (`understudy explain FILE`).
 
-The call, who was skipped and why, what each reply meant, what the tool got; and what the pool and the rules of now say
+The call, who was skipped and why, what each reply meant, what the tool got; and what the current pool and rules say
 where that is something else.
 """
 
@@ -16,8 +16,8 @@ from understudy.whatif.report import clock_time, now, trail
 from understudy.whatif.result import End, Played
 
 OUTPUT = Verdict(Label.OK, "builtin/output")
-NEARLY = 3
-"""How many rules are named that nearly knew an unknown error."""
+NEAREST = 3
+"""How many rules are named that were near to knowing an unknown error."""
 
 
 def listing(call: RecordedCall, ruleset: Ruleset) -> str:
@@ -48,10 +48,10 @@ def story(played: Played, ruleset: Ruleset, pool_path: str) -> Iterator[str]:
     yield from _then(call)
     yield ""
     if not pool_path:
-        yield "The rules of now, without a pool file:"
+        yield "The current rules, without a pool file:"
         yield from _judged(call, ruleset)
         return
-    yield f"With {pool_path} and the rules of now:"
+    yield f"With {pool_path} and the current rules:"
     if played.end is End.UNROUTED:
         yield "  no route serves it: it passes with the tool's own credential"
         yield from _judged(call, ruleset)
@@ -67,7 +67,7 @@ def story(played: Played, ruleset: Ruleset, pool_path: str) -> Iterator[str]:
         if played.refusal is not None:
             yield from (f"    {line}" for line in played.refusal.message.splitlines()[1:])
     for tried in played.tried:
-        yield from _nearly(tried.recorded, ruleset)
+        yield from _near_misses(tried.recorded, ruleset)
 
 
 def _then(call: RecordedCall) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _then(call: RecordedCall) -> Iterator[str]:
 
 
 def _judged(call: RecordedCall, ruleset: Ruleset) -> Iterator[str]:
-    """The recorded replies by the rules of now; in one word where they say what they said then."""
+    """The recorded replies by the current rules; in one word where they say what they said then."""
     verdicts = [ruleset.judge(each.reply) if each.reply is not None else OUTPUT for each in call.attempts]
     noted = [_said(each.label, each.rule) for each in noted_attempts(call)]
     if noted and noted == [_said(verdict.label, verdict.rule) for verdict in verdicts]:
@@ -108,20 +108,21 @@ def _judged(call: RecordedCall, ruleset: Ruleset) -> Iterator[str]:
             yield f"  {name}ok"
         else:
             yield f"  {name}{verdict.in_words}: {verdict.evidence}"
-            yield from _nearly(attempt, ruleset)
+            yield from _near_misses(attempt, ruleset)
     if not call.attempts:
         yield "  no reply is recorded"
 
 
-def _nearly(attempt: RecordedAttempt, ruleset: Ruleset) -> Iterator[str]:
+def _near_misses(attempt: RecordedAttempt, ruleset: Ruleset) -> Iterator[str]:
     if attempt.reply is None:
         return
     verdict = ruleset.judge(attempt.reply)
     if verdict.label is not Label.UNKNOWN:
         return
-    for miss in near_misses(ruleset, attempt.reply, verdict)[:NEARLY]:
-        yield f"  nearly  {miss.rule} ({', '.join(miss.labels)}): {miss.why}"
-    yield f"  no rule knows it: understudy rules new FILE {attempt.flow} --label LABEL --id VENDOR/NAME makes a draft"
+    for miss in near_misses(ruleset, attempt.reply, verdict)[:NEAREST]:
+        yield f"  near    {miss.rule} ({', '.join(miss.labels)}): {miss.why}"
+    draft = f"understudy rules new FILE {attempt.flow} --label LABEL --id VENDOR/NAME"
+    yield f"  no rule recognises it: {draft} makes a draft"
 
 
 def _is_the_same(played: Played) -> bool:

@@ -1,4 +1,4 @@
-"""The order of recorded calls: flows stand in a file as they ended, as they began, or as somebody picked them.
+"""The order of recorded calls: flows stand in a file as they ended, as they began, or as a person picked them.
 
 A bounded window puts the calls into the order in which they began, and the attempts of an exchange to its call, on
 whichever side of it they stand. What lies further apart than the window reaches stays as it is in the file.

@@ -102,7 +102,7 @@ def failed_then(call: RecordedCall) -> bool:
 
 
 def differs(played: Played) -> bool:
-    """Whether the pool and the rules of now decide otherwise than what happened, as far as the file tells."""
+    """Whether the current pool and rules decide otherwise than what happened, as far as the file tells."""
     call = played.call
     if played.end is End.UNRECORDED:
         return False

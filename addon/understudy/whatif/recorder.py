@@ -104,7 +104,7 @@ class Recorder:
         self.secret = _MaskedAlways("client", "", masks=masks)
 
     def read(self, flow: SavedFlow, file: str = "") -> RecordedCall | RecordedAttempt | None:
-        """What one flow is; None when it is no model call that anybody here would know."""
+        """What one flow is; None when it is no known model call."""
         self.masks.learn_flow(flow)
         facts = flow.facts
         attempt = number_of(facts, "attempt")

@@ -47,12 +47,13 @@ def attempt_line(tried: Tried) -> str:
     """``home gpt-5: rate_limited by general/rate_limited, suspended 20s: HTTP 429: slow down``."""
     outcome = tried.outcome
     again = " again" if outcome.attempt.repeat else " (second opinion)" if outcome.attempt.opinion else ""
+    again += " (drill)" if outcome.attempt.drilled else ""
     verdict = outcome.verdict
     said = "ok"
     if verdict.label is not Label.OK:
         said = f"{verdict.in_words}{_suspended(outcome)}: {verdict.evidence}"
     line = f"{outcome.attempt.candidate}{again}: {said}"
-    return f"{line} (what {tried.recorded.credential} said stands for it)" if tried.stands_in else line
+    return f"{line} (the recorded reply of {tried.recorded.credential} stands for it)" if tried.stands_in else line
 
 
 def _suspended(outcome: Outcome) -> str:
@@ -127,6 +128,7 @@ def _tried(tried: Tried) -> Json:
         "candidate": str(outcome.attempt.candidate),
         "again": outcome.attempt.repeat,
         "second_opinion": outcome.attempt.opinion,
+        "drill": outcome.attempt.drilled,
         "compared": outcome.compared.value if outcome.compared is not None else None,
         "status": tried.recorded.status or None,
         "label": str(outcome.verdict.label),

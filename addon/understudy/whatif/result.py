@@ -1,4 +1,4 @@
-"""How a recorded call ends with the pool and the rules of now, as a value, and the notes that it is made of."""
+"""How a recorded call ends with the current pool and rules, as a value, and the notes that it is made of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from understudy.whatif.recorder import RecordedAttempt, RecordedCall
 
 
 class End(StrEnum):
-    """How an exchange ends with the pool and the rules of now."""
+    """How an exchange ends with the current pool and rules."""
 
     ANSWERED = "answered"  # the first attempt already
     RESCUED = "rescued"  # after attempts that failed, by a recorded reply
@@ -34,7 +34,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """An attempt and what it comes to. ``stands_in``: the reply was recorded of somebody else."""
+    """An attempt and what it comes to. ``stands_in``: the reply was recorded of another candidate."""
 
     outcome: Outcome
     recorded: RecordedAttempt
@@ -135,7 +135,7 @@ class Notes:
             end,
             exchange.lineup.route.pattern,
             tuple(map(str, members[:LISTED])),
-            # Whoever is asked after all, because nobody else is there, was not skipped; after a wait it was until then.
+            # One that is asked after all, because no other is left, was not skipped; after a wait it was until then.
             tuple(skip for name, skip in self.skipped.items() if waited or name not in spoke),
             tuple(each if isinstance(each, Wait) else Tried(next(said), *each) for each in self.trail),
             answer,

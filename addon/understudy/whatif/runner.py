@@ -11,7 +11,7 @@ import heapq
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,8 +20,9 @@ from understudy.authoring import load_rules
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load
 from understudy.dialects import DIALECTS
+from understudy.drill import Behaviour
 from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
-from understudy.model import Credential, Pool, Route, counted, printable
+from understudy.model import Credential, Key, Pool, Route, counted, printable
 from understudy.rules import Ruleset
 from understudy.whatif.narrative import listing, story
 from understudy.whatif.ordering import Arrangement, Counts
@@ -37,7 +38,7 @@ SEEN = 10
 
 
 class _Offline(dict[str, str]):
-    """The environment that a pool file's secrets come from, where nobody will ever ask for one."""
+    """The environment that a pool file's secrets come from, where none is ever asked for."""
 
     def get(self, key: str, default: Any = None) -> str:
         """Something for every variable but HOME: the real ones are not looked at, and may be missing."""
@@ -131,14 +132,22 @@ def _setting(arguments: argparse.Namespace, *, needs_pool: bool) -> _Setting | i
     return _Setting(pool, ruleset, masks, Recorder(pool, ruleset, masks), [])
 
 
-def replay(arguments: argparse.Namespace) -> int:
-    """``understudy replay``: see docs/saved-flows.md."""
+type Failing = Callable[[Pool], tuple[Key, Behaviour]]
+"""What fails on purpose, read with a pool. Raises ValueError with what to write instead."""
+
+
+def replay(arguments: argparse.Namespace, failing: Failing | None = None) -> int:
+    """``understudy replay``: see docs/saved-flows.md. ``failing``: with ``--drill``."""
     setting = _setting(arguments, needs_pool=True)
     if isinstance(setting, int):
         return setting
     counts, files = Counts(), arguments.files
-    summary = Summary(counts, len(files))
-    whatif = WhatIf(setting.pool, setting.ruleset)
+    try:
+        whatif = WhatIf(setting.pool, setting.ruleset, failing=failing(setting.pool) if failing else None)
+    except ValueError as error:
+        print(f"understudy replay: {error}", file=sys.stderr)
+        return 2
+    summary = Summary(counts, len(files), drill=whatif.drill)
     streams = [whatif.witness(Arrangement(setting.recorder, counts).calls(setting.flows(name), name)) for name in files]
     for played in whatif.play(heapq.merge(*streams, key=lambda call: call.began)):
         summary.add(played)

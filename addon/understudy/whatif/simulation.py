@@ -1,4 +1,4 @@
-"""What would have happened: recorded calls through the real exchange, with the pool and rules of now and no network.
+"""What would have happened: recorded calls through the real exchange, with the current pool and rules, and no network.
 
 Nothing is imitated: candidates are picked, replies judged, suspensions kept and waits taken by the very code that does
 it on the wire. Only the clock is the flows' own, and a reply is not fetched but looked up among those recorded:
@@ -6,7 +6,8 @@ it on the wire. Only the clock is the flows' own, and a reply is not fetched but
 - what a candidate was recorded to say in this exchange is what it says;
 - where it is not recorded who spoke, or none of them is a candidate any more, the first recorded reply stands for the
   candidate that is asked first;
-- of every other candidate nobody knows what it would have said, and the exchange ends there, open.
+- of every other candidate it is unknown what it would have said, and the exchange ends there, open;
+- what a drill strikes says what the drill makes up, as on the wire (H12).
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import override
 
-from understudy.failover import Attempt, Exchange, Refuse, Release, Step, Wait, duration
+from understudy.drill import USUAL, Behaviour, Call, Drill
+from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait, duration
 from understudy.failover.memory import Plan
-from understudy.model import Candidate, Label, Pool, printable
+from understudy.flows.traits import text_of
+from understudy.model import Candidate, Key, Label, Pool, printable
 from understudy.proxy.engine import Engine, Intake
 from understudy.requests.rewrite import Stash
 from understudy.rules import Ruleset
+from understudy.whatif.drilled_reply import drilled_reply, silence
 from understudy.whatif.recorder import RecordedAttempt, RecordedCall
 from understudy.whatif.result import End, Notes, Played
 
@@ -38,7 +42,7 @@ REMEMBERED_ANSWERS = 200
 
 
 class Clock:
-    """The time of the flows: it goes on when somebody says so, and never back."""
+    """The time of the flows: it goes on when it is told to, and never back."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -67,10 +71,18 @@ class WhatIf:
     pool: Pool
     ruleset: Ruleset
     clock: Clock = field(default_factory=Clock)
+    failing: tuple[Key, Behaviour] | None = None
+    """What fails on purpose all the while, and how (H12)."""
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.ruleset, clock=self.clock, random=_Steady())
+        self.engine = Engine(self.ruleset, clock=self.clock, random=_Steady(), paced=False)
         self.engine.use(self.pool)
+        self.drill: Drill | None = None
+        """The drill that the calls are played in."""
+        if self.failing is not None:
+            target, behaviour = self.failing
+            self.drill = Drill(target, behaviour, math.inf, self.clock, self.engine.memory.sessions)
+            self.engine.begin_drill(self.drill)
         self._agenda: list[tuple[float, int, Generator[float, None, Played]]] = []
         self._begun = self._told = self._held = 0
         self._over: list[tuple[int, Played]] = []
@@ -128,26 +140,42 @@ class WhatIf:
 
     def _exchange(self, call: RecordedCall) -> Generator[float, None, Played]:
         """One call, from its first step to its last; yields the times at which it wants to go on."""
+        exchange, played = yield from self._played(call)
+        if exchange is not None and isinstance(exchange.drill, Call):
+            got = played.answer or played.refusal
+            exchange.drill.over(
+                exchange, got.status if got is not None else 0, is_open=played.end in (End.OPEN, End.UNRECORDED)
+            )
+        return played
+
+    def _played(self, call: RecordedCall) -> Generator[float, None, tuple[Exchange | None, Played]]:
         snapshot = self.engine.snapshot
         assert snapshot is not None
         intake = Intake(snapshot, call.recognised, Stash())
-        plan = self.engine.plan(intake, call.request)
+        plan = self.engine.plan(intake, call.request, text_of(call.facts, "user"))
         if plan is None:
-            return Played(call, End.UNROUTED)
+            return None, Played(call, End.UNROUTED)
         exchange = self.engine.exchange(intake, plan, call.request, {})
         notes = Notes(exchange, snapshot, self.clock)
         if not call.attempts:
-            return notes.end(call, End.UNRECORDED)
+            return exchange, notes.end(call, End.UNRECORDED)
         left = list(call.attempts)
         step: Step = exchange.begin(self.clock())
         while True:
             match step:
+                case Attempt() if step.drilled:
+                    spoilt = yield from self._struck(step, call, plan, left, exchange, notes)
+                    if spoilt is None:
+                        exchange.cancelled()
+                        return exchange, notes.end(call, End.OPEN, asked=step)
+                    step = spoilt
                 case Attempt():
                     first = not exchange.outcomes
                     found, stands_in = _reply_of(step.candidate, left, exchange.lineup.members, first=first)
                     if found is None:
                         exchange.cancelled()
-                        return notes.end(call, End.OPEN, asked=step, witness=self._witness(step.candidate, left))
+                        witness = self._witness(step.candidate, left)
+                        return exchange, notes.end(call, End.OPEN, asked=step, witness=witness)
                     left.remove(found)
                     yield self.clock.now + found.seconds
                     notes.notice()
@@ -163,9 +191,54 @@ class WhatIf:
                     yield self.clock.now + step.seconds
                     step = exchange.resume(self.clock())
                 case Release():
-                    return self._remembered(exchange, plan, notes.released(call, step))
+                    return exchange, self._remembered(exchange, plan, notes.released(call, step))
                 case Refuse():
-                    return self._remembered(exchange, plan, notes.end(call, End.REFUSED, refusal=step))
+                    return exchange, self._remembered(exchange, plan, notes.end(call, End.REFUSED, refusal=step))
+                case Continue():
+                    raise AssertionError("an attempt goes on that nobody has begun")
+
+    def _struck(
+        self,
+        step: Attempt,
+        call: RecordedCall,
+        plan: Plan,
+        left: list[RecordedAttempt],
+        exchange: Exchange,
+        notes: Notes,
+    ) -> Generator[float, None, Step | None]:
+        """An attempt that a drill strikes; returns the step that follows, None where only a real reply could tell.
+
+        One that is silent for so long that another candidate is asked as well is taken to have lost to that.
+        """
+        assert self.drill is not None and isinstance(exchange.drill, Call)
+        recorded, stands_in = None, False
+        if self.drill.behaviour.kind.asks:
+            first = not exchange.outcomes
+            recorded, stands_in = _reply_of(step.candidate, left, exchange.lineup.members, first=first)
+        query, limit = call.request.path.partition("?")[2], self.engine.connect_limit
+        late = drilled_reply(
+            self.drill.behaviour, step.candidate, plan, recorded, self.ruleset, query=query, connect_limit=limit
+        )
+        if late is None:
+            return None
+        if recorded is not None:
+            left.remove(recorded)
+        sent = self.clock.now
+        quiet = min(exchange.ask_at(step.candidate, sent), exchange.end_at(step.candidate, sent, sent))
+        said, at = late.said, sent + late.seconds
+        if quiet < at or at == math.inf:
+            said, at = silence(said, plan, step.candidate), quiet if quiet < math.inf else sent + USUAL
+        else:
+            exchange.drill.held_back += late.held_back
+        yield at
+        notes.notice()
+        if said.reply is None:
+            exchange.accept()
+            following: Step = Release(step.number)
+        else:
+            following = exchange.judge(said.reply, self.clock())
+        notes.trail.append((said, stands_in))
+        return following
 
     def _remembered(self, exchange: Exchange, plan: Plan, played: Played) -> Played:
         """Take note of what later calls should know of this one, as on the wire."""
@@ -193,7 +266,7 @@ class WhatIf:
 def _reply_of(
     candidate: Candidate, left: list[RecordedAttempt], members: tuple[Candidate, ...], *, first: bool
 ) -> tuple[RecordedAttempt | None, bool]:
-    """What this candidate says, and whether it was recorded of somebody else."""
+    """What this candidate says, and whether it was recorded of another candidate."""
     for attempt in left:
         if _spoke(candidate, attempt):
             return attempt, False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from understudy.drill import Drill
 from understudy.model import Label, counted
 from understudy.whatif.ordering import Counts
 from understudy.whatif.recorded_outcome import differs, failed_then
@@ -15,10 +16,15 @@ from understudy.whatif.result import End, Played
 KINDS = 50
 """How many different unknown errors and suspended keys are told apart in the sum."""
 ASSUMPTIONS = (
-    "Where the file does not say who spoke, or names nobody of the route, its first reply stands for whoever is first.",
-    "A later candidate says what it was recorded to say in the same exchange; of the others nobody knows: `open`.",
+    "Where the file names no candidate of the route, its first reply stands for the candidate that is asked first.",
+    "A later candidate says what it was recorded to say in the same exchange; that of others is unknown: `open`.",
     "Waits, hints and suspensions follow the times of the flows. Limits on silence are not played.",
 )
+DRILLED = (
+    "What the drill strikes answers at once, or late by what is held back; what is later than `hedge_after` is lost.",
+    "What the next candidate would have said is known only where the file has its reply to the same call: else `open`.",
+)
+"""The same about a drill."""
 
 
 @dataclass
@@ -36,6 +42,8 @@ class Summary:
     different: int = 0
     saved: int = 0
     unknown: dict[str, tuple[int, str]] = field(default_factory=dict)
+    drill: Drill | None = None
+    """The drill that all calls were played in."""
 
     def add(self, played: Played) -> None:
         """Count one more call."""
@@ -50,7 +58,7 @@ class Summary:
             self.labels[outcome.verdict.label] += 1
             if outcome.suspension is not None:
                 _count(self.suspended, [str(outcome.suspension.key)])
-            if outcome.verdict.label is Label.UNKNOWN and outcome.status >= 400:
+            if outcome.verdict.label is Label.UNKNOWN and outcome.status >= 400 and not outcome.attempt.drilled:
                 self._note_unknown(outcome.verdict.evidence, name_of(played.call, several=self.files > 1))
 
     def _note_unknown(self, evidence: str, name: str) -> None:
@@ -89,11 +97,14 @@ class Summary:
         )
         if counts.strays:
             lines.append(f"attempts whose call is not near them in the file: {counts.strays}")
-        lines.append(f"errors that no rule knows: {sum(count for count, _ in self.unknown.values())}")
+        lines.append(f"errors that no rule recognises: {sum(count for count, _ in self.unknown.values())}")
         ranked = sorted(self.unknown.items(), key=lambda item: -item[1][0])
         lines += [f"  {count:6}  {kind} (first in {name})" for kind, (count, name) in ranked]
         if self.unknown:
             lines.append("  make a rule of one: understudy rules new FILE NUMBER --label LABEL --id VENDOR/NAME")
+        if self.drill is not None:
+            lines += [f"drill: {self.drill}", *(f"   {line}" for line in self.drill.summary().lines())]
+            return [*lines, *ASSUMPTIONS, *DRILLED]
         return [*lines, *ASSUMPTIONS]
 
     def as_json(self) -> Json:
@@ -117,9 +128,15 @@ class Summary:
                 "unknown": [
                     {"evidence": kind, "count": count, "first": name} for kind, (count, name) in self.unknown.items()
                 ],
-                "assumptions": list(ASSUMPTIONS),
+                "drill": self._drill_as_json(),
+                "assumptions": [*ASSUMPTIONS, *(DRILLED if self.drill is not None else ())],
             }
         }
+
+    def _drill_as_json(self) -> Json | None:
+        if self.drill is None:
+            return None
+        return {"name": str(self.drill), "summary": asdict(self.drill.summary())}
 
 
 _MEANING = {

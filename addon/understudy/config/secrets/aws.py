@@ -26,7 +26,7 @@ SERVICE = "bedrock"
 EARLY = 10 * 60
 """Seconds before they expire that keys are renewed."""
 MOMENT = 0.3
-"""Seconds that a request waits for keys that are read again: enough for a file, too short to hold anybody up."""
+"""Seconds that a request waits for keys that are read again: enough for a file, too short to hold up a call."""
 MISSING = "AWS keys need botocore, which is not installed"
 INSTALL = "run `pip install 'mitmproxy-understudy[bedrock]'`, or use an API key of Bedrock"
 

@@ -100,7 +100,7 @@ class CommandSecret(Source):
         if self.at_hand(rejected):
             return
         if rejected and self._value == rejected:
-            self._value, self._refused = None, rejected  # nobody else shall send it meanwhile
+            self._value, self._refused = None, rejected  # no other call shall send it meanwhile
         if self._run is None or self._run.done():
             self._run = asyncio.get_running_loop().create_task(self._renew(), name="understudy secret")
         await asyncio.shield(self._run)

@@ -37,7 +37,7 @@ _JWT = re.compile(r"eyJ[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]*")
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """A secret, and when it expires in Unix time; infinite when nobody said so."""
+    """A secret, and when it expires in Unix time; infinite when the output does not say."""
 
     secret: str = field(repr=False)
     expires: float = math.inf

@@ -99,7 +99,7 @@ def _stamp_of(path: Path) -> _Stamp | None:
 def _read(path: Path) -> tuple[_Stamp, str]:
     source = f"the secret file {shown(str(path))}"
     try:
-        # Without O_NONBLOCK, opening a named pipe would hang the proxy until somebody writes to it.
+        # Without O_NONBLOCK, opening a named pipe would hang the proxy until a program writes to it.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SecretMissingError(f"{source} cannot be read ({error.strerror})") from None

@@ -241,7 +241,7 @@ function drawRoute(route) {
 // -- exchanges ------------------------------------------------------------------------------------------------------
 
 const tone = (tried) => TONES[tried.label] ?? "neutral";
-const named = (tried) => `${tried.credential} ${tried.model}`;
+const named = (tried) => `${tried.credential} ${tried.model}${tried.drill ? " (drill)" : ""}`;
 
 function drawSegments(told) {
   const segments = [];
@@ -347,20 +347,37 @@ function sharing(state) {
   return `alone since ${new Date(state.since * 1000).toLocaleTimeString()}: ${where}: ${state.reason}`;
 }
 
+const nameOf = (entry) => `${entry.scope} ${entry.name} ${entry.model}${entry.drill ? " (drill)" : ""}`;
+
+/** What fails on purpose now, what came of it so far, and the button that ends it. */
+function drawDrill() {
+  const { drill } = pool;
+  find("#drill").hidden = !drill;
+  if (!drill) return arrange(find("#drill"), []);
+  const { calls, rescued, failed } = drill.summary;
+  const lost = Object.values(failed).reduce((sum, count) => sum + count, 0);
+  arrange(find("#drill"), [keep("drill", drill, () => make("div", {},
+    make("p", {}, make("b", {}, "Drill"), ` ${drill.name}: ${drill.meaning}. `,
+      make("span", { className: "when" }, ticking(drill.until, "until"), " left"),
+      make("small", {}, ` begun by ${drill.who} · calls ${calls}, rescued ${rescued}, failed ${lost}`)),
+    make("button", { type: "button", onclick: () => change("drill", ["stop"]) }, "Stop the drill")))]);
+}
+
 function drawOthers() {
   const covered = new Set();
   for (const route of pool.routes) {
     for (const lineup of route.lineups) {
       for (const standing of lineup.candidates) {
-        for (const entry of standing.because) covered.add(`${entry.scope} ${entry.name} ${entry.model}`);
+        for (const entry of standing.because) covered.add(nameOf(entry));
       }
     }
   }
-  const others = pool.entries.filter((entry) => !covered.has(`${entry.scope} ${entry.name} ${entry.model}`));
-  const rows = others.map((entry) => keep(`other ${entry.scope} ${entry.name} ${entry.model}`, entry, () =>
+  const others = pool.entries.filter((entry) => !covered.has(nameOf(entry)));
+  const rows = others.map((entry) => keep(`other ${nameOf(entry)}`, entry, () =>
     make("div", { className: "other" },
       make("div", { className: "who" }, make("b", {}, `${entry.scope} ${entry.name}`), make("code", {}, entry.model)),
-      make("div", { className: "state" }, pill(entry.state, STATES[entry.state])),
+      make("div", { className: "state" }, pill(entry.state, STATES[entry.state]),
+        entry.drill ? pill("drill", "info") : ""),
       drawEntry(entry))));
   const shown = new Set(pool.routes.flatMap((route) => route.lineups)
     .flatMap((lineup) => lineup.candidates).map((standing) => standing.credential));
@@ -425,6 +442,7 @@ function drawExchanges() {
 function draw() {
   for (const drawn of kept.values()) drawn.used = false;
   drawHead();
+  drawDrill();
   const routes = pool.routes.map(drawRoute);
   if (pool.more_routes) {
     routes.push(keep("routes (more)", pool.more_routes, () =>

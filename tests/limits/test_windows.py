@@ -1,0 +1,253 @@
+"""What is kept of limits: until they begin anew, bounded, without secrets; and what it says of a candidate (Q01)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pytest
+
+from tests.support.decisions import NOW, Clock, candidate
+from understudy.limits import NO_NEED, Limits, Need, Stored, Whose, Window
+from understudy.limits.windows import (
+    FORECAST_FROM,
+    MOST_CREDENTIALS,
+    MOST_OF_ONE,
+    MOST_OUTPUT,
+    SAMPLE_EVERY,
+    SAMPLES,
+    UNDATED,
+)
+from understudy.model import Candidate
+
+OPUS, SONNET = candidate("plan", "claude-opus-4-5"), candidate("plan", "claude-sonnet-4-5")
+OTHER = candidate("other", "claude-opus-4-5")
+
+
+class Heard:
+    """Limits under a clock by hand."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.limits = Limits(self.clock)
+
+    def plan(self, who: Candidate, *, reset: float = 7200.0, **used: float) -> None:
+        """A reply of a subscription: ``h5=0.3`` is the window of five hours, ``d7`` that of the week."""
+        headers = []
+        for name, share in used.items():
+            window = {"h5": "5h", "d7": "7d"}.get(name, name)
+            headers.append((f"anthropic-ratelimit-unified-{window}-utilization", str(share)))
+            headers.append((f"anthropic-ratelimit-unified-{window}-reset", str(int(self.clock() + reset))))
+        self.limits.hear(who, headers, 0.0)
+
+    def tokens(self, who: Candidate, remaining: int, limit: int = 100_000) -> None:
+        headers = {"x-ratelimit-remaining-tokens": str(remaining), "x-ratelimit-limit-tokens": str(limit)}
+        self.limits.hear(who, (headers | {"x-ratelimit-reset-tokens": "40s"}).items(), 0.0)
+
+    def names(self, who: Candidate) -> list[str]:
+        return [window.name for window in self.limits.of(who)]
+
+    def is_low(self, who: Candidate, reserve: float = 0.02, need: Need = NO_NEED) -> bool:
+        return self.limits.is_low(who, reserve, lambda _least: need)
+
+
+def test_q01_a_window_counts_for_whom_it_is_of() -> None:
+    """Q01: the credential, a family of its models, or one of them."""
+    heard = Heard()
+    heard.plan(OPUS, h5=0.1, d7=0.2, **{"7d_opus": 0.99, "7d_oi": 0.5})
+    assert sorted(heard.names(OPUS)) == ["5h", "7d", "7d oi", "7d opus"]
+    assert sorted(heard.names(SONNET)) == ["5h", "7d"]
+    assert heard.names(OTHER) == []
+    assert heard.is_low(OPUS)
+    assert not heard.is_low(SONNET)
+
+
+def test_the_shortest_window_comes_first() -> None:
+    heard = Heard()
+    heard.plan(OPUS, d7=0.2, h5=0.1)
+    assert heard.names(OPUS) == ["5h", "7d"]
+
+
+def test_a_window_that_has_begun_anew_is_not_known_any_more() -> None:
+    heard = Heard()
+    heard.plan(OPUS, reset=100, h5=0.995)
+    before = heard.limits.version
+    assert heard.is_low(OPUS)
+    heard.clock.now += 100
+    assert not heard.is_low(OPUS)
+    assert heard.names(OPUS) == []
+    assert heard.limits.version > before
+
+
+def test_a_window_without_a_reset_counts_for_a_minute() -> None:
+    heard = Heard()
+    heard.limits.hear(OPUS, [("x-ratelimit-remaining-requests", "0")], 0.0)
+    assert heard.is_low(OPUS)
+    heard.clock.now += UNDATED
+    assert not heard.is_low(OPUS)
+
+
+def test_q01_fewer_tokens_than_a_request_needs_are_too_few_for_it() -> None:
+    """Q01: for a large request, and not for a small one."""
+    heard = Heard()
+    heard.tokens(OPUS, 30_000)
+    assert heard.is_low(OPUS, need=Need(input=40_000))
+    assert heard.is_low(OPUS, need=Need(input=10, output=32_000))
+    assert not heard.is_low(OPUS, need=Need(input=20_000, output=4_000))
+
+
+def test_a_request_is_not_looked_into_where_nothing_is_short() -> None:
+    heard = Heard()
+    heard.tokens(OPUS, 50_000_000, limit=60_000_000)
+    heard.plan(SONNET, h5=0.5)
+
+    def need(least: float) -> Need:
+        raise AssertionError(least)
+
+    assert not heard.limits.is_low(OPUS, 0.02, need)
+    assert not heard.limits.watched
+    heard.plan(SONNET, h5=0.99)
+    assert heard.limits.is_low(SONNET, 0.02, need)
+    assert heard.limits.watched == {"plan"}
+
+
+def test_the_least_that_is_left_is_told_to_who_looks_into_the_request() -> None:
+    heard, told = Heard(), []
+    heard.tokens(OPUS, 30_000)
+    heard.limits.is_low(OPUS, 0.02, lambda least: told.append(least) or NO_NEED)  # type: ignore[func-returns-value]
+    assert told[0] == 30_000 < MOST_OUTPUT
+
+
+def test_output_is_counted_as_it_comes_and_not_as_it_might() -> None:
+    window = Window("output tokens", "output tokens", Whose.MODEL, "m", 0.5, 8000, 4000, NOW + 60, NOW)
+    assert not window.is_low(0.02, Need(input=100_000, output=64_000))
+
+
+def test_a_larger_reserve_is_watched_for_what_is_known_already() -> None:
+    heard = Heard()
+    heard.plan(OPUS, h5=0.9)
+    assert not heard.is_low(OPUS, reserve=0.2)
+    heard.limits.use_reserve(0.2)
+    assert heard.is_low(OPUS, reserve=0.2)
+    assert not heard.is_low(OPUS, reserve=0.02)
+
+
+def test_q01_whose_rest_is_lost_first_is_told_by_the_longest_window() -> None:
+    """Q01, ``soonest_reset``: the week, not the five hours."""
+    heard = Heard()
+    heard.plan(OPUS, reset=3600, h5=0.1)
+    assert heard.limits.lost_at(OPUS) == NOW + 3600
+    heard.plan(OPUS, reset=80_000, d7=0.1)
+    assert heard.limits.lost_at(OPUS) == NOW + 80_000
+    assert heard.limits.lost_at(OTHER) == math.inf
+
+
+def test_the_forecast_follows_the_rate_of_the_last_minutes() -> None:
+    heard = Heard()
+    for minute in range(6):
+        heard.plan(OPUS, reset=7200 - 60 * minute, h5=0.4 + 0.05 * minute)
+        heard.clock.now += 60
+    [window] = heard.limits.of(OPUS)
+    # 25 % in 5 minutes; 35 % were left a minute ago.
+    assert heard.limits.empty_in(OPUS, window) == pytest.approx(7 * 60 - 60)
+
+
+@pytest.mark.parametrize(
+    ("shares", "step", "reset"),
+    [
+        ((0.5,), 60, 7200),  # one reading tells no rate
+        ((0.5, 0.5, 0.5), 60, 7200),  # nothing was spent
+        ((0.5, 0.6), 10, 7200),  # too short a time
+        ((0.1, 0.101, 0.102), 60, 7200),  # it lasts until the reset
+        ((0.5, 0.7, 0.9), 60, FORECAST_FROM + 100),  # it begins anew in a moment
+        ((0.9, 0.1, 0.1), 60, 7200),  # it has begun anew since
+    ],
+)
+def test_there_is_no_forecast_where_nothing_tells_one(shares: tuple[float, ...], step: float, reset: float) -> None:
+    heard = Heard()
+    for share in shares:
+        heard.plan(OPUS, reset=reset + NOW - heard.clock(), h5=share)
+        heard.clock.now += step
+    [window] = heard.limits.of(OPUS)
+    assert heard.limits.empty_in(OPUS, window) is None
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """Law 10: windows of a credential, credentials, samples."""
+    heard = Heard()
+    for number in range(MOST_OF_ONE + 20):
+        heard.tokens(candidate("one", f"m{number}"), 50_000)
+    assert len(list(heard.limits.stored())) == MOST_OF_ONE
+    for minute in range(3 * SAMPLES):
+        heard.plan(OPUS, h5=min(1.0, 0.001 * minute))
+        heard.clock.now += SAMPLE_EVERY
+    [kept] = heard.limits._windows["plan"].values()
+    assert len(kept.samples) == SAMPLES
+    for number in range(MOST_CREDENTIALS + 5):
+        heard.limits.hear(candidate(f"c{number}"), [("x-ratelimit-remaining-requests", "0")], 0.0)
+    assert len(heard.limits._windows) == MOST_CREDENTIALS
+    assert len(heard.limits.watched) <= MOST_CREDENTIALS
+
+
+def test_small_changes_are_no_news() -> None:
+    """The state file is not written, and the page not drawn, for each reply."""
+    heard = Heard()
+    heard.plan(OPUS, h5=0.5)
+    before = heard.limits.version
+    heard.plan(OPUS, h5=0.502)
+    assert heard.limits.version == before
+    heard.plan(OPUS, h5=0.506)
+    assert heard.limits.version > before
+
+
+def test_another_account_behind_a_name_has_limits_of_its_own() -> None:
+    heard = Heard()
+    heard.plan(OPUS, h5=0.99)
+    heard.plan(OTHER, h5=0.99)
+    heard.limits.forget("plan")
+    assert (heard.names(OPUS), heard.names(OTHER)) == ([], ["5h"])
+    assert heard.limits.watched == {"other"}
+    heard.limits.retain(lambda name: name == "plan")
+    assert heard.names(OTHER) == []
+
+
+def test_what_was_stored_comes_back_unless_it_is_over_or_older() -> None:
+    heard = Heard()
+    heard.plan(OPUS, h5=0.99, d7=0.5)
+    stored = list(heard.limits.stored())
+    later = Heard()
+    later.clock.now += 60
+    later.plan(OPUS, d7=0.6)
+    later.limits.restore(stored)
+    assert later.names(OPUS) == ["5h", "7d"]
+    assert [window.left for window in later.limits.of(OPUS)] == pytest.approx([0.01, 0.4])
+    assert later.is_low(OPUS)
+    much_later = Heard()
+    much_later.clock.now += 8000
+    much_later.limits.restore(stored)
+    assert much_later.names(OPUS) == []
+    odd = Window("5h", "plan", Whose.CREDENTIAL, "", 0.0, None, None, NOW + 400 * 86400, NOW)
+    heard.limits.restore([Stored("odd", odd)])
+    assert heard.names(candidate("odd")) == []
+
+
+def test_law8_a_limit_that_is_named_after_a_secret_is_kept_masked() -> None:
+    """Law 8: an upstream names its limits as it likes."""
+    heard, secret = Heard(), "sk-plan-0123456789"
+    headers: Mapping[str, str] = {
+        "x-codex-a-limit-name": f"{secret}-opus",
+        "x-codex-a-primary-used-percent": "99",
+        "x-codex-a-primary-window-minutes": "300",
+        f"x-codex-{secret.replace('-', '')}-primary-used-percent": "99",
+        f"x-quota-snapshot-{secret}": "rem=1.5",
+        f"x-quota-snapshot-{secret.replace('-', '')}": "rem=1.5",
+    }
+    heard.limits.hear(
+        OPUS,
+        headers.items(),
+        0.0,
+        lambda text: text.replace(secret, "[plan]").replace(secret.replace("-", ""), "[plan]"),
+    )
+    kept = list(heard.limits.stored())
+    assert kept
+    assert "0123456789" not in repr(kept)
