@@ -92,7 +92,7 @@ class Understudy:
         self.leave_shortcuts: list[Callable[[], None]] = []
         self._aside = ThreadPoolExecutor(1, "understudy aside")
         self.presence = Presence()
-        self.keeper = StateKeeper(self.engine.suspensions)
+        self.keeper = StateKeeper(self.engine.suspensions, [self.tallies.usage])
         self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
         self.control = Control(
             self.engine,

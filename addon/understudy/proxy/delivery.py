@@ -172,6 +172,9 @@ class Delivery:
             held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *others]
         if call.journal is not None:
             call.journal.released(call.flow, call.exchange, step.attempt)
+            named = attempt.statement.model if attempt.statement is not None else hold.opening_model()
+            if another := hold.another(named):
+                call.journal.served_by(call.flow, call.exchange, step.attempt, another)
         self.note(call, step, hold, head.response, edited)
         head.response.stream = live or hold.live
         self.frame(head.response, complete=complete)

@@ -34,7 +34,7 @@ from understudy.failover import (
 )
 from understudy.failover.memory import TOOL, Memory, Plan
 from understudy.limits import RESERVE, LimitTable
-from understudy.model import Credential, Pool, SecretError, SigningSource
+from understudy.model import Credential, Pool, Route, SecretError, SigningSource
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
@@ -98,8 +98,12 @@ class Snapshot:
     ruleset: Ruleset
     own: Mapping[str, tuple[Credential, ...]] = field(default_factory=dict)
     """By route, the credentials that stand for the tool's own."""
-    users: UserRoutes = field(default_factory=lambda: UserRoutes(Pool()))
-    """The routes as they are for a user of the proxy."""
+    users: UserRoutes | None = None
+    """The routes as they are for a user of the proxy; None where all of them are for everyone."""
+
+    def route_for(self, route: Route, user: str) -> Route:
+        """The route with the candidates that this user of the proxy may use."""
+        return route if self.users is None else self.users.route_for(route, user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,8 @@ class Engine:
         self.gate.use(pool_secrets(pool))
         selector = Selector(self.suspensions)
         own = {name: found for name, route in pool.routes.items() if (found := own_credentials(route))}
-        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own, UserRoutes(pool))
+        users = UserRoutes(pool) if any(route.is_limited for route in pool.routes.values()) else None
+        self.snapshot = Snapshot(pool, Sites(pool), selector, self.ruleset, own, users)
 
     def use_rules(self, ruleset: Ruleset, limits: LimitTable | None = None) -> None:
         """Judge by these rules from the next request on; what is under way keeps its own (law 11).
@@ -288,7 +293,9 @@ class Engine:
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
-        return Plan(intake.recognised, call, intake.snapshot.users.route_for(route, user), said, owner, user)
+        if intake.snapshot.users is not None:
+            route = intake.snapshot.users.route_for(route, user)
+        return Plan(intake.recognised, call, route, said, owner, user)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -395,7 +402,7 @@ class Engine:
             streamed=plan.call.streamed,
             blocked=blocked,
             replay_after_sent=intake.snapshot.pool.replay_after_sent,
-            session=plan.session,
+            session=plan.session if plan.user else plan.conversation.session,
             bound_to=owner,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),
