@@ -34,7 +34,7 @@ from understudy.failover import (
 )
 from understudy.failover.memory import TOOL, Memory, Plan
 from understudy.limits import RESERVE, LimitTable
-from understudy.model import Credential, Pool, SecretError, SigningSource
+from understudy.model import Credential, Pool, Route, SecretError, SigningSource
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
