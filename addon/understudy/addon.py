@@ -92,7 +92,7 @@ class Understudy:
         self.leave_shortcuts: list[Callable[[], None]] = []
         self._aside = ThreadPoolExecutor(1, "understudy aside")
         self.presence = Presence()
-        self.keeper = StateKeeper(self.engine.suspensions)
+        self.keeper = StateKeeper(self.engine.suspensions, [self.tallies.usage])
         self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
         self.control = Control(
             self.engine,
@@ -137,6 +137,8 @@ class Understudy:
             self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
+        if "pool_mask_streams" in updated:
+            self.engine.mask_streams = ctx.options.pool_mask_streams
         if "pool_attempt_flows" in updated:
             self.engine.attempt_flows = ctx.options.pool_attempt_flows
         try:

@@ -55,6 +55,21 @@ def test_check_says_what_a_good_file_means(pool_file: Path, capsys: pytest.Captu
     assert re.search(r"pool\.yaml:6: others can read the secret file: .* \(warning\)", err)
 
 
+def test_h12_check_shows_which_single_failure_leaves_nobody(
+    pool_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """H12: `check --drill`: a table, what to add, and exit status 1; 0 where every route survives. No secret in it."""
+    assert command_line.main(["check", "--drill", str(pool_file)]) == 1
+    out = capsys.readouterr().out
+    assert "one upstream fails" in out
+    assert "nobody without work" in out
+    assert "default (openai): without credential work: add `lan` to its candidates" in out
+    assert "secret" not in out
+    pool_file.write_text(GOOD.replace("  default: [work]\n", ""))
+    assert command_line.main(["check", "--drill", str(pool_file)]) == 0
+    assert "every route survives any single failure" in capsys.readouterr().out
+
+
 def test_check_tells_of_commands_without_running_them(pool_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``understudy check`` runs nothing; it says so, and warns of a program that is not there."""
     text = GOOD.replace("{env: WORK}", "{command: [touch, was-run]}").replace("{file: secret.txt}", "client")

@@ -21,7 +21,7 @@ from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config.fields import AUTH_HEADERS
 from understudy.config.pool_file import default_pool_path, lint, load, parse
 from understudy.dialects import DIALECTS
-from understudy.model import Key, Scope, keys_of
+from understudy.model import Key, Price, Scope, keys_of
 from understudy.model.pool import (
     Affinity,
     Budget,
@@ -1056,6 +1056,52 @@ def test_what_will_surprise_is_told(tmp_path: Path) -> None:
     [said] = lint(read(f"{bare}routes: {{default: [work, home, team]}}\n"))
     assert "the upstream openai has no path" in said
     assert said.endswith("write https://llm.corp/v1")
+
+
+def test_q03_prices_stand_beside_an_upstream() -> None:
+    """Q03: of a million tokens, by model; the most specific glob wins, and a gateway has them for all its dialects."""
+    priced = HEAD.replace(
+        "https://api.openai.com/v1}",
+        "https://api.openai.com/v1, prices: {'*': {input: 1, output: 2}, gpt-5*: {input: 3, cached: 0.5, output: 4},"
+        " gpt-5: {input: 5, output: 6, written: 7}}}",
+    )
+    upstream = read(f"{priced}routes: {{default: [work, team]}}\n").upstreams["openai"]
+    assert upstream.price("gpt-5") == Price(5, 6, None, 7)
+    assert upstream.price("gpt-5-mini") == Price(3, 4, 0.5)
+    assert upstream.price("o3") == Price(1, 2)
+    assert read(f"{HEAD}routes: {{default: [work]}}\n").upstreams["openai"].price("o3") is None
+    gateway = (
+        "upstreams: {g: {dialects: {openai: /v1, anthropic: ''}, url: https://g.example, prices: {'*': {input: 1, "
+    )
+    gateway += "output: 2}}}}\ncredentials: {k: {upstream: g, secret: {env: WORK}}}\nroutes: {default: [k]}\n"
+    assert read(gateway).upstreams["g"].price("any") == Price(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("prices", "what"),
+    [
+        ("5", "a number in place of a mapping"),
+        ("{gpt-5: 5}", "a number in place of a mapping"),
+        ("{gpt-5: {input: 1}}", "`output` is missing"),
+        ("{gpt-5: {input: 1, output: -2}}", "not a plain decimal number"),
+        ("{gpt-5: {input: 1, output: 2, per: 1000}}", "unknown key 'per'"),
+    ],
+)
+def test_q03_prices_that_are_none(prices: str, what: str) -> None:
+    """Q03: with the line, and what to write."""
+    text = HEAD.replace("https://api.openai.com/v1}", f"https://api.openai.com/v1, prices: {prices}}}")
+    problems = problems_of(f"{text}routes: {{default: [work]}}\n")
+    assert [problem.line for problem in problems] == [2]
+    assert what in problems[0].what, problems[0]
+
+
+def test_q03_a_price_makes_no_other_candidate() -> None:
+    """Q03: sessions and suspensions stay when only a price has changed."""
+    plain = read(f"{HEAD}routes: {{gpt-5: [work]}}\n")
+    priced = HEAD.replace(
+        "https://api.openai.com/v1}", "https://api.openai.com/v1, prices: {'*': {input: 1, output: 2}}}"
+    )
+    assert plain.credentials["work"] == read(f"{priced}routes: {{gpt-5: [work]}}\n").credentials["work"]
 
 
 def test_p05_who_may_use_what() -> None:

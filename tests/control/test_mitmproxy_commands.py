@@ -35,6 +35,7 @@ def test_o04_the_commands_with_their_arguments(here: taddons.context) -> None:
         "pool.explain": "pool.explain *alias -> str[]",
         "pool.pick": "pool.pick *alias -> str[]",
         "pool.learned": "pool.learned *what -> str[]",
+        "pool.usage": "pool.usage *what -> str[]",
         "pool.suspend": "pool.suspend *what -> str[]",
         "pool.resume": "pool.resume *what -> str[]",
         "pool.probe": "pool.probe *what -> str[]",
@@ -57,6 +58,7 @@ def test_o04_by_command(here: taddons.context, desk: Desk) -> None:
     assert execute("pool.probe work gpt-5") == [
         "candidate work gpt-5 will be probed by the next request; it was suspended: by hand"
     ]
+    assert execute("pool.usage 7d")[0].startswith("no tokens were counted since ")
     assert len(execute("pool.resume all")) == 2
     execute("pool.reload")
     assert desk.reloads == 1
@@ -72,6 +74,7 @@ def test_a_model_with_spaces_in_quotes(here: taddons.context, desk: Desk) -> Non
 def test_o04_as_json(here: taddons.context) -> None:
     """O04: each of them, with or without its prefix."""
     assert json.loads(here.master.commands.execute("pool.json status"))["entries"] == []
+    assert json.loads(here.master.commands.execute("pool.json usage today day"))["by"] == ["day"]
     document = json.loads(here.master.commands.execute("pool.json pool.pick gpt-5 openai"))
     assert document["results"][0]["credential"] == "work"
 

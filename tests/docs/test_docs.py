@@ -144,7 +144,7 @@ def test_every_variable_of_a_tool_is_documented(tmp_path: Path) -> None:
 
 EVERY_KEY = """\
 upstreams:
-  a: {dialect: bedrock, url: https://bedrock-runtime.eu-west-1.amazonaws.com}
+  a: {dialect: bedrock, url: https://bedrock-runtime.eu-west-1.amazonaws.com, prices: {m: {input: 1, output: 2}}}
 credentials:
   command: {upstream: a, secret: {command: [sh]}}
   aws: {upstream: a, secret: {aws: {access_key_id: {env: A}, secret_access_key: {env: B}}}}

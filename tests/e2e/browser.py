@@ -163,6 +163,12 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **found)
 
+    def press(self, key: str, code: int) -> None:
+        """Press a key as a person does: its name, and its number in Windows."""
+        text = {"Enter": "\r", " ": " "}.get(key, "")
+        for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text)
+
     def choose(self, selector: str, value: str) -> None:
         """Choose an option of a select, as far as the page can tell."""
         self.wait(f"document.querySelector({json.dumps(selector)}) !== null")

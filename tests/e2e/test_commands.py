@@ -23,7 +23,21 @@ from .authority import Authority
 from .behaviours import Gate, json_reply, sse
 from .client import request
 from .proxy import ROOT, Proxy, StartProxy
-from .stage import CHAT, ENVIRONMENT, SECRETS, TOOL, Stage, filled, pool_yaml, refusal, whole
+from .stage import (
+    CHAT,
+    ENVIRONMENT,
+    GEMINI,
+    MESSAGES,
+    SECRETS,
+    TOOL,
+    Api,
+    Stage,
+    data,
+    filled,
+    pool_yaml,
+    refusal,
+    whole,
+)
 from .upstream import Upstream
 
 both_forms = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
@@ -290,6 +304,96 @@ def test_o03_suspensions_survive_a_restart(
     stage.proxy = second
     assert stage.call(CHAT, alias).status == 200
     assert stage.order(alias) == ["a", "b", "b"]
+
+
+PRICES = "prices: {'*': {input: 1, cached: 0.1, output: 10}}"
+SESSION = "session-0123456789abcdef-of-a-person"
+
+
+def taken(model: str, input_tokens: int) -> dict[str, object]:
+    """A chat that says what it took, and who made it."""
+    usage = {"prompt_tokens": input_tokens, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 50}}
+    return {"model": model, "usage": usage}
+
+
+def answered(api: Api, more: Mapping[str, object]) -> dict[str, object]:
+    """A plain answer of an API that says more."""
+    assert isinstance(api.answer, dict)
+    return {**api.answer, **more}
+
+
+def test_q03_usage_from_the_shell_and_over_a_restart(
+    mitmdump: StartProxy, upstream: Upstream, other_upstream: Upstream, tmp_path: Path, shell: Shell
+) -> None:
+    """Q03, Q04, R07: tokens of plain and streamed calls of three dialects by candidate, day and session, with costs.
+
+    What a replay cost stands apart, the journal says the same, a restart keeps it, and no secret or session is in it.
+    """
+    state, journal = tmp_path / "state.json", tmp_path / "journal.jsonl"
+    pool = pool_yaml(upstream, other_upstream, extra=f"state: {{file: {state}}}")
+    pool = pool.replace("  main: {dialect: openai,", f"  main: {{dialect: openai, {PRICES},")
+    settings = {"pool_journal": str(journal)}
+    proxy = mitmdump(env=shell.environment, pool_yaml=pool, settings=settings)
+    stage = Stage(proxy, upstream, other_upstream)
+    chat, claude, gemini = (stage.alias(name) for name in ("pair", "claude", "gemini"))
+    text = {"choices": [{"index": 0, "delta": {"content": "one"}}]}
+    chunks = (data({**text, "model": chat}), data({"choices": [], **taken(chat, 200)}), b"data: [DONE]\n\n")
+    empty = json_reply(200, {"choices": [], **taken(chat, 7)})
+    stage.play(chat, {"a": [json_reply(200, answered(CHAT, taken("other-2", 100))), sse(*chunks), empty],
+                      "b": json_reply(200, answered(CHAT, taken(chat, 300)))})  # fmt: skip
+    session = [("x-session-id", SESSION)]
+    for stream in (False, True, False):
+        assert stage.call(CHAT, chat, stream=stream, headers=session).status == 200
+    start = {"type": "message_start", "message": {"model": claude, "usage": {"input_tokens": 40}}}
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "one"}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}}
+    stop = {"type": "message_stop"}
+    stage.play(claude, {"claude-a": sse(*(data(each, str(each["type"])) for each in (start, delta, end, stop)))})
+    assert stage.call(MESSAGES, claude, stream=True).status == 200
+    counts = {"promptTokenCount": 60, "candidatesTokenCount": 5, "thoughtsTokenCount": 1}
+    stage.play(gemini, {"gemini-a": json_reply(200, answered(GEMINI, {"usageMetadata": counts}))})
+    assert stage.call(GEMINI, gemini).status == 200
+
+    def usage(*words: str) -> Any:
+        return shell.json("usage", "--pid", str(proxy.pid), *words)
+
+    def totals(found: Any) -> dict[tuple[str, str], tuple[int, int, int]]:
+        return {
+            (row["credential"], row["model"]): (row["spent"]["calls"], row["spent"]["input"], row["spent"]["output"])
+            for row in found["rows"]
+        }
+
+    expected = {
+        ("a", chat): (2, 300, 20),
+        ("b", chat): (1, 300, 10),
+        ("claude-a", claude): (1, 40, 4),
+        ("gemini-a", gemini): (1, 60, 6),
+    }
+    found = usage()
+    assert totals(found) == expected
+    (first,) = [row["spent"] for row in found["rows"] if row["credential"] == "a"]
+    assert (first["cached"], first["another"], first["lost"], first["lost_input"]) == (100, 1, 1, 7)
+    assert first["cost"] == pytest.approx((200 + 100 * 0.1 + 20 * 10) / 1e6)
+    sessions = usage("--by", "session", "--since", "today")["rows"]
+    assert [row["spent"]["calls"] for row in sessions] == [3]
+    status, table = shell("usage", "--pid", str(proxy.pid), "--by", "day", "--since", "1d")
+    assert (status, "1 reply that no tool got" in table) == (0, True)
+    assert shell("usage", "--pid", str(proxy.pid), "--since", "soon")[0] == 1
+    [line] = [each for each in map(json.loads, journal.read_text().splitlines()) if "served_model" in each]
+    assert (line["served_model"], line["usage"]["input"], line["usage"]["cached"]) == ("other-2", 100, 50)
+    *_, replayed = [each for each in map(json.loads, journal.read_text().splitlines()) if each["alias"] == chat]
+    assert [(each["usage"]["input"], each.get("lost", False)) for each in replayed["tried"]] == [
+        (7, True),
+        (300, False),
+    ]
+    proxy.stop()
+    kept = state.read_text()
+    for written in (kept, journal.read_text(), table):
+        assert [name for name, secret in {**SECRETS, "tool": TOOL, "s": SESSION}.items() if secret in written] == []
+    proxy = mitmdump(env=shell.environment, pool_yaml=pool, settings=settings)
+    assert totals(usage()) == expected
+    assert [row["session"] for row in usage("--by", "session")["rows"]] == [sessions[0]["session"]]
+    proxy.stop()
 
 
 # -- mitmweb ---------------------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from .authority import Authority
-from .behaviours import json_reply, silent
+from .behaviours import Behaviour, json_reply, silent, sse
 from .browser import Browser, executable
 from .client import Response, request
 from .proxy import Proxy
-from .stage import CHAT, ENVIRONMENT, ROUTES, SECRETS, TOOL, Stage, crashes, pool_yaml, refusal
+from .stage import CHAT, ENVIRONMENT, ROUTES, SECRETS, TOOL, Stage, crashes, data, pool_yaml, refusal
 from .test_commands import free_port
 from .test_secrets import leaks
 from .upstream import Upstream
@@ -321,6 +321,141 @@ def test_it_follows_the_users_colours_and_fits_a_phone(web: Web, page: Browser, 
         > 28
     )
     page.size(1280, 900)
+
+
+USED = {"prompt_tokens": 1200, "completion_tokens": 30, "prompt_tokens_details": {"cached_tokens": 900}}
+
+
+def answer(model: str) -> dict[str, Any]:
+    """A plain answer that says what it took and who made it."""
+    return {**CHAT.answer, "model": model, "usage": USED}  # type: ignore[dict-item]
+
+
+def streamed(model: str) -> Behaviour:
+    """The same as a stream."""
+    text = {"model": model, "choices": [{"index": 0, "delta": {"content": "one"}}]}
+    return sse(data(text), data({"model": model, "choices": [], "usage": USED}), b"data: [DONE]\n\n")
+
+
+@needs_browser
+def test_q03_q04_q05_what_a_candidate_has_given_is_on_the_page(web: Web, page: Browser) -> None:
+    """Q03, Q04, Q05: tokens of today, another model, the time to the first event, and the last hour as a spark line."""
+    alias = web.stage.alias("pair")
+    web.stage.play(alias, {"a": [json_reply(200, answer("m1-mini")), streamed("m1-mini")]})
+    for stream in (False, True):
+        assert web.stage.call(CHAT, alias, stream=stream).status == 200
+    page.wait(f"{row(alias)}?.querySelector('.today')?.textContent.startsWith('today 2.4k in')")
+    text = page.run(f"{row(alias)}.innerText")
+    assert re.search(r"today 2\.4k in \(75 % cached\), 60 out", text)
+    assert "replies name m1-mini (2 today)" in text
+    assert re.search(r"first event [\d.]+ m?s, 95 % within [\d.]+ m?s", text)
+    assert (
+        page.run(f"{row(alias)}.querySelector('svg').getAttribute('aria-label')") == "last hour: 2 answered, 0 failed"
+    )
+    assert page.run(f"{row(alias)}.querySelectorAll('rect.good').length") > 0
+    assert "tokens today" in page.run("document.querySelector('#counts').innerText")
+    standing = next(
+        each
+        for route in web.data()["routes"]
+        for lineup in route["lineups"]
+        for each in lineup["candidates"]
+        if each["model"] == alias and each["credential"] == "a"
+    )
+    assert (standing["today"]["calls"], standing["today"]["input"], standing["today"]["another"]) == (2, 2400, 2)
+    flows = web.get("/flows").json
+    assert isinstance(flows, list)
+    told = next(flow for flow in flows if "m1-mini" in (flow["comment"] or ""))
+    assert f"a {alias}: the reply names m1-mini, another model than was sent" in told["comment"]
+
+
+LIMITS = [
+    {"name": "5h", "of": "plan", "whose": "credential", "family": "", "used": 0.37, "left": 0.63, "limit": None,
+     "remaining": None, "reset": 0, "seconds": 7500.0, "read": 0, "low": False, "empty_in": 720.0,
+     "forecast": "used up in about 12m"},
+    {"name": "tokens", "of": "tokens", "whose": "model", "family": "", "used": 0.99, "left": 0.01, "limit": 200000,
+     "remaining": 1500, "reset": None, "seconds": None, "read": 0, "low": True, "empty_in": None, "forecast": ""},
+]  # fmt: skip
+WITH_LIMITS = """(() => {
+  const candidate = pool.routes.flatMap((route) => route.lineups).flatMap((lineup) => lineup.candidates)
+    .find((each) => each.credential === "a" && each.model === ALIAS);
+  candidate.limits = LIMITS;
+  candidate.limits[0].reset = now() + 7500;
+  candidate.concurrency = 4; candidate.under_way = 4; candidate.queued = 2;
+  draw();
+})()"""
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_q01_a_bar_for_each_limit_fits_a_small_phone(web: Web, page: Browser, scheme: str) -> None:
+    """Q01: how much is used, by number and length, and when it begins anew; 360 pixels wide, in both schemes."""
+    alias = web.refused()
+    page.wait(f"{row(alias)} !== undefined")
+    page.scheme(scheme)
+    page.size(360, 780, phone=True)
+    page.run(WITH_LIMITS.replace("ALIAS", json.dumps(alias)).replace("LIMITS", json.dumps(LIMITS)))
+    bars = f"[...{row(alias)}.querySelectorAll('[role=meter]')]"
+    assert page.run(f"{bars}.map((bar) => bar.getAttribute('aria-valuenow'))") == ["37", "99"]
+    assert page.run(f"{bars}[0].getAttribute('aria-label')") == "5h, plan of all models: 37 % used"
+    track, fill = (f"{bars}[0]{each}.getBoundingClientRect().width" for each in ("", ".firstElementChild"))
+    assert page.run(f"{fill} / {track}") == pytest.approx(0.37, abs=0.02)
+    text = page.run(f"{row(alias)}.innerText")
+    assert re.search(r"37 %\s+resets in 2h [45]m\s+used up in about 12m", text)
+    assert "99 %, 1.5k of 200k left" in text
+    assert "4 of 4 at once, 2 wait" in text
+    shades = page.run(f"{bars}.map((bar) => getComputedStyle(bar.firstElementChild).backgroundColor)")
+    assert len(set(shades)) == 2
+    assert page.run("document.documentElement.scrollWidth") == 360
+    page.size(1280, 900)
+
+
+@needs_browser
+def test_the_candidates_can_be_sorted_by_keyboard(web: Web, page: Browser) -> None:
+    """By name, up and down, and back to the order of asking; the page remembers it, and nothing but keys is needed."""
+    alias = web.refused()
+    page.wait(f"{row(alias)} !== undefined")
+    names = (
+        f"[...{row(alias)}.parentElement.querySelectorAll('.standing')]"
+        f".filter((each) => each.querySelector('code')?.textContent === {json.dumps(alias)})"
+        ".map((each) => each.querySelector('b').textContent)"
+    )
+    assert page.run(names) == ["a", "b"]
+    page.run("document.querySelector('#sort').focus()")
+    page.press("ArrowDown", 40)
+    page.wait("document.querySelector('#sort').value === 'name'")
+    page.press("Tab", 9)
+    assert page.run("document.activeElement.id") == "direction"
+    page.press("Enter", 13)
+    page.wait(f"{names}.join() === 'b,a'")
+    assert page.run("document.querySelector('#direction').getAttribute('aria-label')").startswith("The largest first")
+    page.open(f"{web.address}/understudy")
+    page.wait(f"{row(alias)} !== undefined && document.querySelector('#sort').value === 'name'")
+    assert page.run(names) == ["b", "a"]
+    page.choose("#sort", "place")
+    page.wait(f"{names}.join() === 'a,b'")
+    page.run("localStorage.clear()")
+
+
+@needs_browser
+def test_a_thousand_candidates_are_drawn_once(web: Web, page: Browser) -> None:
+    """Of a thousand candidates in fifty routes, what has not changed is not drawn again."""
+    page.run("""(() => {
+      const [first] = pool.routes.flatMap((route) => route.lineups).flatMap((lineup) => lineup.candidates);
+      const candidate = (n) => ({ ...first, place: n, credential: `c${n}`, model: "many", because: [], state: "free" });
+      const lineup = (n) => ({ alias: `many-${n}`, dialect: "openai", route: `many-${n}`, strategy: "ordered", more: 0,
+        candidates: Array.from({ length: 20 }, (_, place) => candidate(place + 1)) });
+      pool.routes = Array.from({ length: 50 }, (_, n) => (
+        { pattern: `many-${n}`, strategy: "ordered", more: 0, lineups: [lineup(n)] }));
+      draw();
+      window.drawn = 0;
+      new MutationObserver((changes) => { window.drawn += changes.length; })
+        .observe(document.querySelector("#routes"), { childList: true, subtree: true });
+      pool.routes[7].lineups[0].candidates[2].tally = { ...first.tally, answered: 4711 };
+      draw();
+    })()""")
+    assert page.run("document.querySelectorAll('#routes .standing').length") == 50 * 8
+    page.wait("document.body.innerText.includes('4711')")
+    assert 0 < page.run("window.drawn") <= 2
 
 
 @needs_browser

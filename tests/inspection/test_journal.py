@@ -18,11 +18,12 @@ from understudy.failover.exchange import Exchange
 from understudy.failover.memory import Plan
 from understudy.failover.steps import Attempt, Refuse, Release, Step, Wait
 from understudy.inspection.journal import FlowJournal
+from understudy.model import Usage
 from understudy.model.pool import Budget, Route
 from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope
 from understudy.proxy import exchange_facts as known
-from understudy.proxy.listener import Abandoned
+from understudy.proxy.listener import Abandoned, Measured
 from understudy.replies.reply import FaultKind, Reply
 from understudy.requests.conversation import Conversation
 from understudy.requests.sites import Recognised
@@ -352,3 +353,45 @@ def test_what_all_refuse_alike_is_told(stage: Stage) -> None:
     assert told.flow.comment.count("all candidates refuse this request alike, so the request is suspected") == 1
     assert [each["compared"] for each in told.facts["tried"]] == ["alike", "alike"]
     assert all(each["suspended"]["seconds"] == 30 for each in told.facts["tried"])
+
+
+def test_q03_the_facts_say_what_each_attempt_took() -> None:
+    """Q03: beside its verdict; what the tool did not get is marked, and not in the sum."""
+    told = Told(Stage(), route(A, B), [])
+    exchange, flow = told.exchange, told.flow
+    step = exchange.judge(reply(Label.MODEL_UNSUPPORTED), told.stage.now)
+    told.journal.measured(flow, exchange, Measured(exchange.outcomes[0].attempt, Usage(7), lost=True))
+    assert isinstance(step, Attempt)
+    step = exchange.judge(reply(Label.OK), told.stage.now)
+    told.journal.released(flow, exchange, 2)
+    told.journal.measured(flow, exchange, Measured(exchange.outcomes[1].attempt, Usage(100, 30, 64, 0, 20)))
+    told.journal.finished(flow, exchange)
+    refused, answered = told.facts["tried"]
+    assert (refused["usage"], refused["lost"]) == ({"input": 7}, True)
+    assert answered["usage"] == {"input": 100, "output": 30, "cached": 64, "reasoning": 20} == told.facts["usage"]
+    assert "lost" not in answered
+    assert "served_model" not in told.facts
+
+
+def test_q04_another_model_stands_in_the_comment_once() -> None:
+    """Q04: told with the release, or at the end where the reply names its model late."""
+    for early in (True, False):
+        told = Told(Stage(), route(A), [])
+        exchange, flow = told.exchange, told.flow
+        exchange.judge(reply(Label.OK), told.stage.now)
+        told.journal.released(flow, exchange, 1)
+        if early:
+            told.journal.served_by(flow, exchange, 1, "m1-mini")
+        told.journal.measured(flow, exchange, Measured(exchange.outcomes[0].attempt, None, "m1-mini"))
+        told.journal.finished(flow, exchange)
+        assert flow.comment.count("a m1: the reply names m1-mini, another model than was sent") == 1
+        assert told.facts["served_model"] == told.facts["tried"][0]["served_model"] == "m1-mini"
+
+
+def test_q03_a_call_that_the_tool_left_says_what_it_took_so_far() -> None:
+    """Q03: there is no attempt with a verdict, but it was paid for."""
+    told = Told(Stage(), route(A), [])
+    [attempt] = told.exchange.under_way
+    told.journal.measured(told.flow, told.exchange, Measured(attempt, Usage(100)))
+    told.journal.finished(told.flow, told.exchange)
+    assert (told.facts["usage"], told.facts["tried"]) == ({"input": 100}, [])

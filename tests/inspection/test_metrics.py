@@ -233,3 +233,42 @@ def test_served_on_loopback(looked: Inspection) -> None:
             await get(port, "/metrics", "localhost")
 
     asyncio.run(play())
+
+
+def test_q03_tokens_are_counted_by_candidate() -> None:
+    """Q03, Q04: what tools got, what they did not, and replies of another model; names of tools' own choice are not."""
+    stage = Stage()
+    counting = Metrics(lambda: stage.suspensions)
+    usage = {"input": 100, "output": 30, "cached": 64}
+
+    def entry(number: int, credential: str, model: str, **more: object) -> dict[str, object]:
+        head = {"number": number, "credential": credential, "model": model, "label": "ok"}
+        return {**head, "usage": usage, **more}
+
+    def call(route: str, alias: str, *tried: dict[str, object]) -> None:
+        facts = {"route": route, "alias": alias, "tried": list(tried), "answer": len(tried), "released": 1.0}
+        counting(tflow.tflow(), facts)
+
+    call("gpt-5", "gpt-5", entry(1, "a", "gpt-5", lost=True), entry(2, "b", "gpt-5", served_model="x"))
+    call("gpt-*", "gpt-secret-name", entry(1, "a", "gpt-secret-name"))
+    call("gpt-*", "gpt-4", entry(1, "client~2", "big"))
+    text = counting.render()
+    found = samples(text)
+    assert found["understudy_lost_tokens_total{credential=a,kind=input,model=gpt-5}"] == 100
+    assert found["understudy_tokens_total{credential=b,kind=cached,model=gpt-5}"] == 64
+    assert found["understudy_tokens_total{credential=a,kind=output,model=*}"] == 30
+    assert found["understudy_tokens_total{credential=client,kind=output,model=big}"] == 30
+    assert found["understudy_another_model_total{credential=b}"] == 1
+    assert b"gpt-secret-name" not in text
+
+
+def test_q03_the_number_of_models_that_are_told_apart_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Q03, law 10: of more, one label stands for all."""
+    monkeypatch.setattr(metrics, "MOST_MODELS", 2)
+    counting = Metrics(list)
+    for name in ("m1", "m2", "m3", "m4"):
+        entry = {"number": 1, "credential": "a", "model": name, "label": "ok", "usage": {"input": 1}}
+        counting(tflow.tflow(), {"route": name, "alias": name, "tried": [entry], "answer": 1, "released": 1.0})
+    found = samples(counting.render())
+    assert found["understudy_tokens_total{credential=a,kind=input,model=*}"] == 2
+    assert "understudy_tokens_total{credential=a,kind=input,model=m3}" not in found

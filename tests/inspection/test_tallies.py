@@ -12,10 +12,22 @@ from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, 
 from understudy.failover.exchange import Exchange
 from understudy.failover.steps import Attempt, Outcome, Release, Request
 from understudy.inspection import tallies as module
-from understudy.inspection.tallies import MOST_EXCHANGES, UNTRIED, CountingJournal, Tallies, Tally
+from understudy.inspection.tallies import (
+    MEASURED,
+    MOST_EXCHANGES,
+    QUIET,
+    STEP,
+    STEPS,
+    UNTRIED,
+    CountingJournal,
+    Lately,
+    Tallies,
+    Tally,
+)
+from understudy.model import Usage
 from understudy.model.pool import Budget, Candidate
 from understudy.model.verdict import Label
-from understudy.proxy.listener import Abandoned
+from understudy.proxy.listener import Abandoned, Measured
 from understudy.replies import FaultKind
 from understudy.suspensions import Answers
 
@@ -240,6 +252,71 @@ def test_the_journal_tells_both(book: Book, caplog: pytest.LogCaptureFixture, mo
     journal.released(flow, exchange, 2)
     assert "an exchange cannot be counted: RuntimeError" in caplog.text
     assert "sk-secret" not in caplog.text
+
+
+def test_q05_the_last_hour_of_a_candidate(book: Book) -> None:
+    """Q05: answers and failures in steps of five minutes; what is older is not told."""
+    step = int(NOW // STEP)
+    book.call(Label.MODEL_UNSUPPORTED, Label.OK)
+    book.call(Label.OK)
+    lately = book.tallies.lately("b", "m1")
+    assert lately.since(step) == [[step, 2, 0]]
+    assert book.tallies.lately("a", "m1").since(step) == [[step, 0, 1]]
+    assert book.tallies.lately("nobody", "m1").since(step) == []
+    book.stage.clock.now += STEP
+    book.call(Label.OK)
+    assert len(book.tallies.lately("b", "m1").since(step + 1)) == 2
+    assert [each[0] for each in book.tallies.lately("b", "m1").since(step + STEPS)] == [step + 1]
+
+
+def test_q03_a_stream_that_ends_badly_is_no_answer_of_the_hour(book: Book) -> None:
+    """Q05: it is counted as a failure in its place."""
+    exchange = book.call(Label.OK)
+    outcome = exchange.failed_after_release(fault(FaultKind.CUT), book.stage.now)
+    assert outcome is not None
+    book.tallies.ended_badly("f", exchange, outcome)
+    [[_, answered, failed]] = book.tallies.lately("a", "m1").since(int(book.stage.now // STEP))
+    assert (answered, failed) == (0, 1)
+
+
+def measured(exchange: Exchange, usage: Usage | None, **more: object) -> Measured:
+    """What the released attempt took."""
+    return Measured(exchange.outcomes[-1].attempt, usage, **more)  # type: ignore[arg-type]
+
+
+def test_q05_the_speed_is_that_of_the_last_streams(book: Book) -> None:
+    """Q05: tokens over seconds, of all together; what came at once says nothing."""
+    for tokens, seconds in ((100, 2.0), (50, 1.0), (10, None)):
+        exchange = book.call(Label.OK)
+        book.tallies.measured(exchange, measured(exchange, Usage(1, tokens), seconds=seconds))
+    assert book.tallies.lately("a", "m1").speed == 50.0
+    other = Lately()
+    other.add_speed(100, 0.01)
+    assert other.speed is None
+    assert Lately().speed is None
+    for _ in range(MEASURED):
+        other.add_speed(20, 1.0)
+    assert len(other.speeds) == MEASURED
+    assert [other.speed] == [20.0]
+
+
+def test_q03_q04_what_a_reply_took_is_counted_for_its_candidate(book: Book) -> None:
+    """Q03, Q04: in the ledger, with the session; the other model is remembered by its name."""
+    exchange = book.call(Label.OK)
+    book.tallies.measured(exchange, measured(exchange, Usage(7, 3), served="m1-mini"))
+    book.tallies.measured(exchange, measured(exchange, Usage(2, 1), lost=True))
+    [(place, row)] = book.tallies.usage.today().items()
+    assert (place.credential, place.model, place.upstream) == ("a", "m1", "openai")
+    assert (row.calls, row.another, row.usage, row.lost_usage) == (1, 1, Usage(7, 3), Usage(2, 1))
+    assert book.tallies.lately("a", "m1").served == "m1-mini"
+
+
+def test_what_is_known_of_late_is_bounded(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 10: the candidate that was asked least recently is forgotten."""
+    monkeypatch.setattr(module, "MOST_CANDIDATES", 1)
+    book.call(Label.MODEL_UNSUPPORTED, Label.OK)
+    assert book.tallies.lately("a", "m1").steps == QUIET.steps
+    assert len(book.tallies.lately("b", "m1").steps) == 1
 
 
 class _Always:

@@ -141,7 +141,10 @@ def test_what_is_remembered_of_names_and_hosts_is_bounded() -> None:
     table = load_table()
     for number in range(MOST_NAMES + 10):
         table.read("one", "m", [(f"x-made-up-{number}", "1")], NOW)
-    assert len(table._hosts["one"].known) <= MOST_NAMES
+    names = table._hosts["one"]
+    assert len(names.known) + len(names.silent) <= MOST_NAMES
+    assert table.spoken("one", [("x-made-up-1", "1"), ("x-made-up-2065", "1"), ("x-new", "1")])[-1] == ("x-new", "1")
+    assert ("x-made-up-2057", "1") not in table.spoken("one", [("x-made-up-2057", "1")])
     for number in range(MOST_HOSTS + 10):
         table.read(f"host-{number}", "m", [("x-ratelimit-remaining-tokens", "1")], NOW)
     assert len(table._hosts) <= MOST_HOSTS

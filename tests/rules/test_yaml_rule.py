@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from tests.support.rule_files import GOOD, write
 from understudy.codec.yaml_nodes import RuleError
 from understudy.model.verdict import Label, Scope, Then
 from understudy.replies.reply import Reply
-from understudy.rules.folders import shipped_vocabulary
-from understudy.rules.ruleset import Rule, Status
+from understudy.rules.folders import shipped, shipped_vocabulary
+from understudy.rules.ruleset import Rule, Ruleset, Status
 from understudy.rules.yaml_rule import read_rule
 
 
@@ -250,3 +251,60 @@ def test_an_example_may_name_the_error_without_a_body(tmp_path: Path) -> None:
     both = "{status: 404, code: gone, body: {error: {code: gone}}}"
     with pytest.raises(RuleError, match="`code` stands beside `body`"):
         load_file(write(tmp_path, GOOD.replace("{status: 404, body: {error: {code: gone}}}", both)), tmp_path)
+
+
+SERVED = {"model": "gpt-5-mini", "choices": [{"message": {"content": "hi"}}]}
+
+
+@pytest.mark.parametrize(
+    ("when", "speaks"),
+    [
+        ("{served_model: gpt-5-mini}", True),
+        ("{served_model|glob: '*'}", True),
+        ("{served_model|contains: mini, status: 200}", True),
+        ("[{served_model: other}, {served_model|re: 'mini$'}]", True),
+        ("{served_model: gpt-5}", False),
+        ("{served_model|glob: '*', header.x-kind: b}", False),
+    ],
+)
+def test_q04_a_rule_may_ask_who_has_answered(tmp_path: Path, when: str, speaks: bool) -> None:
+    """Q04: only of a success that names another model than was sent."""
+    rules = Ruleset([rule_with(tmp_path, when)])
+    served = Reply(200, dialect="openai", model="gpt-5", body=json.dumps(SERVED).encode())
+    assert (rules.judge(served).label is Label.MODEL_UNSUPPORTED) is speaks
+    assert bool(rules.voices(served)) is speaks
+    for other in (
+        replace(served, model="gpt-5-mini"),
+        replace(served, model="gpt-5-mini-2025-08-07"),
+        replace(served, kind="auxiliary"),
+        replace(served, body=json.dumps({**SERVED, "model": None}).encode()),
+    ):
+        assert rules.judge(other).label is Label.OK
+
+
+def test_q04_a_verdict_on_another_model_says_which(tmp_path: Path) -> None:
+    """Q04: and nothing of a secret that the name repeats."""
+    rules = Ruleset([rule_with(tmp_path, "{served_model|glob: '*'}")])
+    body = json.dumps({**SERVED, "model": "sk-0123456789"}).encode()
+    served = Reply(200, dialect="openai", model="gpt-5", body=body, mask=lambda text: text.replace("sk-0", "<masked>"))
+    assert rules.judge(served).evidence == "HTTP 200: the reply names <masked>123456789"
+
+
+def test_q04_what_is_no_answer_is_none_whoever_made_it(tmp_path: Path) -> None:
+    """Q04, A01: structure comes first."""
+    rules = Ruleset([rule_with(tmp_path, "{served_model|glob: '*'}")])
+    empty = json.dumps({**SERVED, "choices": []}).encode()
+    found = rules.judge(Reply(200, dialect="openai", endpoint="chat/completions", model="gpt-5", body=empty))
+    assert found.rule == "builtin/no_answer"
+
+
+def test_q04_successes_are_no_place_for_words(tmp_path: Path) -> None:
+    """Q04, F08: an alternative without `served_model` would be asked about answers."""
+    with pytest.raises(RuleError, match="`served_model` stands in some alternatives only"):
+        rule_with(tmp_path, "[{served_model: a}, {message|contains: gone}]")
+
+
+def test_q04_without_such_a_rule_nothing_is_asked(tmp_path: Path) -> None:
+    """Q04: the shipped rules mind nobody's model."""
+    assert not Ruleset([rule_with(tmp_path, "{code: gone}")]).asks_served_model
+    assert not shipped().asks_served_model

@@ -108,8 +108,7 @@ def test_e07_a_request_becomes_the_body_of_a_call() -> None:
     stage = Stage()
     text = b'{"type": "response.create", "model":"m",  "input":"hi", "temperature":1.0, "background": false}'
     stage.do(stage.session.receive(text))
-    [turn] = stage.asked
-    assert turn.body() == (b'{"stream": true,  "model":"m",  "input":"hi", "temperature":1.0}')
+    assert stage.bodies == [b'{"stream": true,  "model":"m",  "input":"hi", "temperature":1.0}']
 
 
 def test_e07_a_conversation_goes_on_from_what_passed() -> None:

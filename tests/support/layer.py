@@ -22,7 +22,7 @@ from understudy.model.pool import Budget, Choice, Credential, Pool, Route, Secre
 from understudy.proxy.engine import Engine
 from understudy.proxy.exchange_facts import Facts
 from understudy.proxy.install import install
-from understudy.proxy.listener import UnderstudySecretHook
+from understudy.proxy.listener import Measured, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import Alarm
 from understudy.rules.folders import shipped
@@ -49,6 +49,8 @@ class Silent:
 
     def __init__(self) -> None:
         self.told: list[int] = []
+        self.named: list[tuple[int, str]] = []
+        self.taken: list[Measured] = []
         self.over = 0
 
     def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
@@ -66,6 +68,14 @@ class Silent:
     def left(self, flow: http.HTTPFlow, exchange: Exchange, attempt: Attempt, record: http.HTTPFlow | None) -> None:
         """Remember that the tool went away."""
         self.told.append(-2)
+
+    def served_by(self, flow: http.HTTPFlow, exchange: Exchange, number: int, model: str) -> None:
+        """Remember which other model was named."""
+        self.named.append((number, model))
+
+    def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
+        """Remember what replies took."""
+        self.taken.append(measured)
 
     def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """Count the ends."""

@@ -6,8 +6,10 @@ import asyncio
 import json
 import logging
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -275,3 +277,56 @@ def test_o09_what_others_can_write_is_refused(tmp_path: Path) -> None:
         loaded(tmp_path, "{file: open/state.json}")
     file.chmod(0o600)
     assert loaded(tmp_path, "{file: open/state.json}") == str(file)
+
+
+class Rows:
+    """Something else that is kept in the state file."""
+
+    name = "numbers"
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.kept: list[dict[str, Any]] = []
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is written."""
+        return self.kept
+
+    def restore(self, rows: Sequence[Any]) -> None:
+        """What was written; a number below zero is damage."""
+        if any(row["n"] < 0 for row in rows):
+            raise ValueError("below zero")
+        self.kept = [*rows, *self.kept]
+
+
+def keeping(path: Path, section: Rows) -> StateKeeper:
+    """A keeper with a further section."""
+    keeper = StateKeeper(Suspensions(Clock()), [section])
+    keeper.use(replace(pool(), state=str(path)))
+    return keeper
+
+
+def test_q03_further_sections_are_kept_in_the_file(path: Path) -> None:
+    """Q03: written when they have changed, and read by the next proxy; one that does not own the file reads none."""
+    first = Rows()
+    keeper = keeping(path, first)
+    first.kept, first.version = [{"n": 1}], 1
+    asyncio.run(keeper.write_changes())
+    assert json.loads(path.read_bytes())["numbers"] == [{"n": 1}]
+    beside = Rows()
+    keeping(path, beside).close()
+    assert beside.kept == []
+    keeper.close()
+    second = Rows()
+    keeping(path, second).close()
+    assert second.kept == [{"n": 1}]
+
+
+def test_h09_a_damaged_section_sets_the_file_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """H09: a message that names the section, and the file stays under another name."""
+    keeping(path, Rows()).close()
+    document = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**document, "numbers": [{"n": -1}]}))
+    keeping(path, Rows()).close()
+    assert "an entry of `numbers` is damaged" in caplog.text
+    assert len(list(path.parent.glob("state.json.damaged-*"))) == 1

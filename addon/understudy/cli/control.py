@@ -1,4 +1,4 @@
-"""``understudy status|pick|learned|suspend|resume|probe|reload``: the commands of a running proxy, from the shell.
+"""``understudy status|pick|learned|usage|suspend|resume|probe|reload``: commands of a running proxy, from the shell.
 
 Exit status as for the other commands: 0 done, 1 the proxy says why not, 2 used wrongly, or there is no proxy to ask.
 """
@@ -11,10 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from understudy.control import OWN_PROXY, ControlClientError, ask, groups, running, running_proxies
+from understudy.control.result_text import usage_lines
+from understudy.control.usage import merged, of_json
 
 NO_PROXY = (
     "no proxy of yours is running with understudy: start one with `understudy web` or `understudy dump`. "
@@ -37,6 +40,7 @@ def add(commands: Any) -> None:
         ("status", [common], "what a running proxy has suspended, until when and why"),
         ("pick", [common, alias], "who would serve an alias now"),
         ("learned", [common], "whose fault replies were that no rule explains: list, show, forget, draft a rule"),
+        ("usage", [common], "the tokens that each candidate has given: by candidate, day or session"),
         ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
         ("resume", [common], "put a candidate, a credential or an upstream back into rotation"),
         ("probe", [common], "let the next request find out whether something suspended works again"),
@@ -60,6 +64,11 @@ def add(commands: Any) -> None:
             command.add_argument("words", nargs="+", metavar="WHAT", help=forms)
         elif name == "resume":
             command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
+        elif name == "usage":
+            since = "the first day that counts: `today`, `7d` or a day such as `2026-11-29` (all that is kept)"
+            command.add_argument("--since", default="all", metavar="WHEN", help=since)
+            groups = "`candidate` (the default), `day`, `session`, or `day,candidate`"
+            command.add_argument("--by", default="candidate", metavar="GROUPS", help=groups)
         elif name == "drill":
             _add_drill(command)
         elif name == "status":
@@ -114,6 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _ask(arguments: argparse.Namespace, known: str) -> tuple[int, str]:
     """The exit status, and the version of what was said; what is ``known`` already is not said again."""
     words = [*getattr(arguments, "words", []), *_options(arguments)]
+    if arguments.command == "usage":
+        words = [arguments.since, arguments.by]
     try:
         chosen = _choose(arguments.pid)
         if len(chosen) > 1:
@@ -163,6 +174,11 @@ def _ask_all(
         except ControlClientError as error:
             replies[pid] = {"error": str(error)}
     status = 1 if any("error" in reply for reply in replies.values()) else 0
+    if command == "usage" and not status:
+        # Each worker has counted its own calls: together they are what was asked for.
+        report = merged([of_json(reply["result"]) for reply in replies.values()])
+        print(json.dumps(asdict(report), indent=2) if as_json else "\n".join(usage_lines(report)))
+        return status, ""
     version = " ".join(f"{pid}:{_version(reply)}" for pid, reply in sorted(replies.items()))
     if known and not status and version == known:
         return status, version

@@ -33,6 +33,7 @@ from understudy.model import (
     Mode,
     Override,
     Pool,
+    Price,
     Relatives,
     Route,
     SecretError,
@@ -44,6 +45,7 @@ from understudy.model import (
     Upstream,
     WebSocket,
     is_glob,
+    specificity,
 )
 
 _STORE_KEYS = ("prefix", "user", "password", "ca", "timeout")
@@ -55,6 +57,8 @@ HOLD_FOR = 6 * 3600.0
 """Seconds that ``until_reset: true`` stands for: a little more than the window of five hours that most plans have."""
 _STATE_KEYS = ("file", "url", *_STORE_KEYS)
 _STATE = "write `{file: PATH}`, or `{url: redis://HOST:6379, prefix: NAME}`"
+_PRICE_KEYS = ("input", "output", "cached", "written")
+_PRICES = "write what a million tokens cost, such as `{gpt-5*: {input: 1.25, cached: 0.125, output: 10}}`"
 _CANDIDATES = "write a list such as `[work, {credential: router, model: openai/gpt-5}]`"
 
 
@@ -201,13 +205,15 @@ class PoolReader(SecretReader):
         example = "write `{dialect: openai, url: https://api.example.com/v1}`"
         several = isinstance(value, Table) and "dialects" in value.entries and "dialect" not in value.entries
         which = "dialects" if several else "dialect"
-        table = self._table(value, (which, "url", "verify", "api_version"), example, (which, "url"))
+        table = self._table(value, (which, "url", "verify", "api_version", "prices"), example, (which, "url"))
         no_paths: dict[str, str] = {}
         paths = self._field(table, "dialects", self._dialects, no_paths)
         dialect = next(iter(paths), "") if several else self._field(table, "dialect", self._dialect, "")
         scheme, host, port, base_path = self._field(table, "url", fields.url, ("https", "", 443, ""))
         verify = self._field(table, "verify", fields.boolean, True)
         api_version = self._field(table, "api_version", fields.version, "")
+        no_prices: tuple[tuple[str, Price], ...] = ()
+        prices = self._field(table, "prices", self._prices, no_prices)
         if scheme == "http" and not fields.is_loopback(host):
             self._warn(table.entries["url"][1].line, "the secret travels in clear", "use https:// if the host has it")
         if not verify:
@@ -216,13 +222,26 @@ class PoolReader(SecretReader):
         if not dialect:
             return None
         if several:
-            return self._gateway(key, table, paths, (scheme, host, port, base_path), verify, api_version)
+            gateway = self._gateway(key, table, paths, (scheme, host, port, base_path), verify, api_version)
+            return dataclasses.replace(gateway, prices=prices)
         spoken = self.dialects[dialect]
         if host and (wrong := spoken.check(base_path, api_version)):
             self._add(value.line, *wrong)
         if host and (wrong := _misplaced(spoken, host, base_path)):
             self._add(table.entries["url"][1].line, *wrong)
-        return Upstream(key.text, dialect, scheme, host, port, base_path, verify, api_version, spoken.relatives)
+        place = scheme, host, port, base_path
+        return Upstream(key.text, dialect, *place, verify, api_version, spoken.relatives, prices=prices)
+
+    def _prices(self, value: Value) -> tuple[tuple[str, Price], ...]:
+        """What a million tokens of each model cost, the most specific glob first."""
+        found: dict[str, Price] = {}
+        for key, item in fields.table(value, _PRICES).entries.values():
+            with self._noting(key.line):
+                glob = fields.text(key, "a model, or a glob of models")
+                table = self._table(item, _PRICE_KEYS, _PRICES, ("input", "output"))
+                kinds = {kind: self._field(table, kind, _price, None) for kind in _PRICE_KEYS}
+                found[glob] = Price(kinds["input"] or 0.0, kinds["output"] or 0.0, kinds["cached"], kinds["written"])
+        return tuple(sorted(found.items(), key=lambda each: specificity(each[0]), reverse=True))
 
     def _dialects(self, value: Value) -> dict[str, str]:
         """The dialects of a gateway, each with the path below its url where that is spoken."""
@@ -489,6 +508,10 @@ class PoolReader(SecretReader):
                 self._add(item.line, "an `intercept` entry that is written twice", "remove one of them")
             found[intercept] = None
         return tuple(found)
+
+
+def _price(value: Value) -> float | None:
+    return fields.number(value, 0, 100_000, "units for a million tokens")
 
 
 def _share(value: Value) -> float:

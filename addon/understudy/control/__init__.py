@@ -24,10 +24,12 @@ __all__ = [
     "page",
     "presence",
     "registry",
+    "result_text",
     "running",
     "running_proxies",
     "server",
     "take_target",
+    "usage",
     "workers",
     "write_atomically",
 ]

@@ -18,6 +18,7 @@ from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Explanation, entry_of, explain
 from understudy.control.target import FORMS, ControlError, take_seconds, take_target
+from understudy.control.usage import UsageReport, report
 from understudy.failover import Attempt, Exchange, Refuse, Request, Wait, own_name
 from understudy.inspection import Tallies
 from understudy.model import BY_HAND, Key, Label, Pool, Route, Scope, Suspension, counted, printable
@@ -60,6 +61,7 @@ class Control:
             "reload": lambda words, who: self.reload(*_count(words, 0, 0, "reload")),
             "pick": lambda words, who: self.pick(*_asked(words, "pick")),
             "learned": lambda words, who: self.learned(words),
+            "usage": lambda words, who: self.usage(_count(words, 0, 2, "usage [SINCE] [GROUPS]")),
             "drill": self.drill,
         }
 
@@ -118,6 +120,11 @@ class Control:
                 return Pick(name, dialect, route.pattern, Outcome.REFUSED, reason=message)
             case step:
                 raise AssertionError(f"an exchange that begins with {step}")
+
+    def usage(self, words: Sequence[str]) -> UsageReport:
+        """The tokens that each candidate has given: since when, and by what they are grouped."""
+        pool = self.engine.snapshot.pool if self.engine.snapshot else Pool()
+        return report(self.tallies.usage, pool, words)
 
     # -- changes -------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,11 @@ class Commands:
         """Whose fault replies were that no rule explains; show ID, forget ID or all, draft ID LABEL."""
         return self._lines("learned", *what)
 
+    @command.command("pool.usage")
+    def usage(self, *what: str) -> Sequence[str]:
+        """Tokens by candidate, day or session: today, 7d, 2026-11-29 or all, then candidate, day or session."""
+        return self._lines("usage", *what)
+
     @command.command("pool.suspend")
     def suspend(self, *what: str) -> Sequence[str]:
         """Take CREDENTIAL MODEL, credential NAME or upstream NAME out of rotation, for seconds, 10m or 2h (1h)."""

@@ -25,7 +25,7 @@ from tornado.routing import Rule
 from tornado.web import Application, HTTPError
 
 from understudy.control.control import Control
-from understudy.control.result_text import as_json
+from understudy.control.result_text import overview_json
 from understudy.control.server import Answer, answers
 
 FOLDER = Path(__file__).parent / "web"
@@ -123,7 +123,8 @@ class _Data(_Ours):
             self.set_status(204)
             return
         self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.write(as_json(self.desk.control.status()))
+        control = self.desk.control
+        self.write(overview_json(control.status(), control.view.standings))
 
 
 class _Change(_Ours):

@@ -14,7 +14,7 @@ from understudy.config import dialects as dialects_of
 from understudy.config import spoken
 from understudy.control.drills import Drills, DrillView
 from understudy.control.learned import LearnedList, listed
-from understudy.control.status import Entry, Explanation, explain, held
+from understudy.control.status import Entry, Explanation, Standings, explain, held
 from understudy.failover import Lineup, Request
 from understudy.inspection import Tallies, Told
 from understudy.model import Pool, Route, Scope, Strategy, is_glob, printable
@@ -101,6 +101,8 @@ class PoolView:
         self._pool = Pool()
         self._reloads = 0
         self._started = engine.clock()
+        self.standings = Standings()
+        """Of the last look: who looks every other second is told quickly what has not changed."""
 
     def version(self) -> str:
         """Differs from an earlier one when there is something new to see. Costs next to nothing."""
@@ -139,6 +141,7 @@ class PoolView:
         if snapshot is None:
             return (), 0
         asked, blocked = self._asked(snapshot.pool), self._closed(snapshot.pool)
+        self.standings.look(self.engine.suspensions)
         told: list[RouteView] = []
         members = 0
         for route in snapshot.pool.routes.values():
@@ -167,7 +170,8 @@ class PoolView:
 
     def _explain(self, snapshot: Snapshot, lineup: Lineup, blocked: Mapping[str, str]) -> Explanation:
         request = Request(lineup.alias, generating=False, streamed=False, blocked=blocked)
-        return explain(request, lineup, snapshot.selector, self.tallies, self.engine.pacing)
+        pacing = self.engine.pacing
+        return explain(request, lineup, snapshot.selector, self.tallies, pacing, self.standings)
 
     def _asked(self, pool: Pool) -> _Asked:
         found: dict[tuple[str, str], dict[str, None]] = {}

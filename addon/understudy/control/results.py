@@ -9,6 +9,7 @@ from understudy.control.drills import DrillResult
 from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.status import Entry, Explanation
+from understudy.control.usage import UsageReport
 
 
 class Outcome(StrEnum):
@@ -78,14 +79,5 @@ class Several[T]:
     results: tuple[T, ...]
 
 
-type Result = (
-    Overview
-    | Several[Explanation]
-    | Several[Pick]
-    | Suspended
-    | Resumed
-    | Probed
-    | Reloaded
-    | LearnedResult
-    | DrillResult
-)
+type Changed = Suspended | Resumed | Probed | Reloaded | DrillResult
+type Result = Overview | Several[Explanation] | Several[Pick] | Changed | LearnedResult | UsageReport

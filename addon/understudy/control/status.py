@@ -6,19 +6,26 @@ Times are Unix times, and seconds from now. Nothing here changes anything: no tu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from understudy.codec.steady_clock import ahead_of
+from understudy.control.usage import Spent, spent_of
 from understudy.failover import DEFAULTS, Lineup, Pacing, Request, Selector, duration, foresight, own_name
-from understudy.inspection import UNTRIED, Tallies, Tally
+from understudy.inspection import STEP, UNTRIED, Tallies, Tally
+from understudy.inspection.usage import Place, Row
 from understudy.limits import NO_NEED, Limits, LimitView, Whose, Window
-from understudy.model import Candidate, Key, Scope, Strategy, Suspension, keys_of, printable
-from understudy.suspensions import Suspensions
+from understudy.model import Candidate, Key, Scope, Strategy, Suspension, key_of, keys_of, printable
+from understudy.suspensions import Pace, Suspensions
 
 MOST_ENTRIES = 1000
 """How many suspensions are told; of more, their number."""
+MOST_KEPT = 4000
+"""How many candidates are kept as they were told last."""
+FORECAST = 10.0
+"""Seconds for which a forecast is told as it was."""
 NEARLY_USED_UP = "asked after its equals: its limit is nearly used up"
 MOST_CANDIDATES = 200
 """How many candidates of a route are told; of more, their number."""
@@ -70,6 +77,10 @@ class Entry:
 class Standing:
     """A candidate of a route. ``place``: in the order in which they are asked, from 1.
 
+    ``pace``: its times to the first event of streams, or of plain replies where it had no stream; None: not known.
+    ``speed``: tokens of output per second. ``hour``: [number, answered, failed] for each step of five minutes of the
+    last hour in which anything was, ``failed_hour`` the failures together. ``today``: the tokens of today. ``served``:
+    the model that its replies named last, where that was another one than was sent.
     ``limits``: what its replies said is left of its limits, the shortest window first. ``under_way``, ``queued``: calls
     of its credential, and those that wait for it; counted while a ramp runs and where ``concurrency`` (0: any number)
     is set.
@@ -86,6 +97,12 @@ class Standing:
     tally: Tally = UNTRIED
     priority: int = 1
     weight: int = 1
+    pace: Pace | None = None
+    speed: float | None = None
+    hour: Sequence[Sequence[int]] = ()
+    failed_hour: int = 0
+    today: Spent | None = None
+    served: str = ""
     limits: tuple[LimitView, ...] = ()
     under_way: int = 0
     queued: int = 0
@@ -160,22 +177,93 @@ def held(suspensions: Suspensions) -> tuple[tuple[Entry, ...], int]:
     return told, max(0, len(found) - MOST_ENTRIES)
 
 
-def explain(
-    request: Request, lineup: Lineup, selector: Selector, tallies: Tallies, pacing: Pacing | None = None
-) -> Explanation:
-    """Who can answer for an alias, who cannot, and why."""
-    now = selector.suspensions.clock()
-    selector.suspensions.expire()
-    candidates = tuple(
-        _standing(
-            place, member, request, lineup, selector, tallies.of(member.credential.name, member.model), now, pacing
+class Standings:
+    """Candidates as they were told last, and as JSON: of thousands only a few have changed since a look before.
+
+    Kept are those of whom nothing runs out: nothing is held against them. ``write(standing)`` makes the text.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str, str, str, str], tuple[Candidate, tuple[object, ...], Standing]] = {}
+        self._texts: dict[int, str] = {}
+        self._held: dict[Scope, set[tuple[str, str]]] = {scope: set() for scope in Scope}
+
+    def look(self, suspensions: Suspensions) -> None:
+        """A look begins: note what is held, so that not every candidate has to be looked up three times."""
+        self._held = {scope: set() for scope in Scope}
+        for key in suspensions.known():
+            self._held[key.scope].add((key.name, key.model))
+
+    def _is_held(self, member: Candidate) -> bool:
+        name, held = member.credential.name, self._held
+        return (
+            (name, member.model) in held[Scope.CANDIDATE]
+            or (name, "") in held[Scope.CREDENTIAL]
+            or (member.upstream.name, "") in held[Scope.UPSTREAM]
         )
-        for place, member in enumerate(_in_order(lineup, selector.suspensions.limits), start=1)
-    )
+
+    def of(
+        self, lineup: Lineup, member: Candidate, state: tuple[object, ...], make: Callable[[], Standing]
+    ) -> Standing:
+        """The standing of a member, made anew unless ``state`` is as it was."""
+        key = lineup.route.pattern, lineup.alias, lineup.dialect, member.credential.name, member.model
+        known, is_held = self._kept.get(key), self._is_held(member)
+        if known is not None:
+            if known[0] is member and known[1] == state and not is_held:
+                return known[2]
+            self._texts.pop(id(known[2]), None)
+            del self._kept[key]
+        made = make()
+        if not made.because:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+                self._texts.clear()
+            self._kept[key] = member, state, made
+            self._texts[id(made)] = ""
+        return made
+
+    def text(self, standing: Standing, write: Callable[[Standing], str]) -> str:
+        """The standing as JSON. What is kept is known by its place in memory, which is not given away meanwhile."""
+        known = self._texts.get(id(standing))
+        if known is None:
+            return write(standing)
+        if not known:
+            known = self._texts[id(standing)] = write(standing)
+        return known
+
+
+def explain(
+    request: Request,
+    lineup: Lineup,
+    selector: Selector,
+    tallies: Tallies,
+    pacing: Pacing | None = None,
+    standings: Standings | None = None,
+) -> Explanation:
+    """Who can answer for an alias, who cannot, and why. ``standings``: those of an earlier look."""
+    suspensions = selector.suspensions
+    now = suspensions.clock()
+    suspensions.expire()
+    wall = now + ahead_of(suspensions.clock)
+    step, today = int(wall // STEP), tallies.usage.today()
+    candidates: list[Standing] = []
+    told: tuple[object, ...]
+    state = (step, tallies.usage.day(wall), *request.blocked.items())
+    for place, member in enumerate(_in_order(lineup, suspensions.limits), start=1):
+        make = partial(_standing, place, member, request, lineup, selector, tallies, now, pacing, step, today)
+        if standings is None:
+            candidates.append(make())
+            continue
+        name = member.credential.name
+        told = (place, tallies.lately(name, member.model).changes, pacing.of(name) if pacing is not None else None)
+        if windows := suspensions.limits.of(member):
+            # Forecasts, and the seconds until a reset, go on by themselves.
+            told = (*told, now // FORECAST, *windows)
+        candidates.append(standings.of(lineup, member, (*told, *state), make))
     left_out = len(lineup.members) - len(candidates)
     route, shown = lineup.route, now + ahead_of(selector.suspensions.clock)
     return Explanation(
-        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, shown, candidates, left_out
+        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, shown, tuple(candidates), left_out
     )
 
 
@@ -211,11 +299,14 @@ def _standing(
     request: Request,
     lineup: Lineup,
     selector: Selector,
-    tally: Tally,
+    tallies: Tallies,
     now: float,
     pacing: Pacing | None,
+    step: int,
+    today: Mapping[Place, Row],
 ) -> Standing:
     suspensions = selector.suspensions
+    name, model = member.credential.name, printable(member.model)
     held = (key for key in keys_of(member) if suspensions.is_held(key))  # mostly none, and there may be thousands
     entries = (entry_of(suspensions, key, now) for key in held)
     because = tuple(entry for entry in entries if entry is not None)
@@ -235,18 +326,28 @@ def _standing(
     whose = _whose(lineup, member)
     if whose:
         note = f"only for {whose}{'; ' if note else ''}{note}"
+    lately = tallies.lately(name, member.model)
+    hour = lately.since(step) if lately.steps else ()
+    counted = today.get(Place(own_name(name), model, member.upstream.name)) if today else None
+    times, key = suspensions.first_events, key_of(member, Scope.CANDIDATE)
     return Standing(
         place,
-        member.credential.name,
-        printable(member.model),
+        name,
+        model,
         member.upstream.name,
         member.upstream.url,
         state,
         because,
         note,
-        tally,
+        tallies.of(name, member.model),
         lineup.choices[member].priority,
         lineup.choices[member].weight,
+        times.pace((key, True)) or times.pace((key, False)),
+        lately.speed,
+        hour,
+        sum(failed for _, _, failed in hour),
+        spent_of(counted, member.upstream.price(model)) if counted is not None else None,
+        lately.served,
         limits,
         *counts,
     )

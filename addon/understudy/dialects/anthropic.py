@@ -19,12 +19,13 @@ from understudy.dialects.base import (
     bearer,
     count_at,
     has_content,
+    member_of,
     nothing_said,
     read_json,
     without,
 )
 from understudy.dialects.body_model import BodyModelDialect
-from understudy.model import Upstream
+from understudy.model import Upstream, Usage
 
 OAUTH_PREFIX = "sk-ant-oat"
 """How the token of a subscription login begins; API keys begin with ``sk-ant-api``."""
@@ -136,6 +137,17 @@ class Anthropic(BodyModelDialect):
         document = read_json(event.data)
         ends = isinstance(document, dict) and document.get("type") == "message_delta"
         return count_at(document, "usage", "output_tokens") if ends else 0
+
+    def usage(self, document: object) -> Usage | None:
+        counted, begins = member_of(document, "usage"), False
+        if not isinstance(counted, dict):
+            counted, begins = member_of(document, "message", "usage"), True
+        read, cached = count_at(counted, "input_tokens"), count_at(counted, "cache_read_input_tokens")
+        written = count_at(counted, "cache_creation_input_tokens")
+        # What message_start counts as output is the place of one that may never come.
+        made = 0 if begins else count_at(counted, "output_tokens")
+        found = Usage(read + cached + written, made, cached, written)
+        return found if found.input or found.output else None
 
     def lack(self, endpoint: str, document: object) -> str:
         if not isinstance(document, dict):

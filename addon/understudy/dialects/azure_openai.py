@@ -43,6 +43,7 @@ class AzureOpenAI(OpenAI):
     )
     relatives = frozenset({OpenAI.name})
     written_per_upstream = True
+    names_deployments = True
     model_list = None  # Azure lists what could be deployed, not deployments
     _known: ClassVar[dict[str, Endpoint]] = {
         tail.removeprefix("/"): endpoint for tail, endpoint in OpenAI._endpoints.items() if endpoint.name not in _ABSENT

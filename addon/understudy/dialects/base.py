@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 from understudy.codec.events import StreamEvent as StreamEvent
 from understudy.codec.events import read_json as read_json
-from understudy.model import Upstream, printable
+from understudy.model import Upstream, Usage, printable
 
 AUTH_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key"})
 """Every header that a tool is known to send a credential in. The kind of a credential does not follow from the name
@@ -74,6 +74,13 @@ def count_at(document: object, *path: str) -> int:
     for name in path:
         document = document.get(name) if isinstance(document, dict) else None
     return document if isinstance(document, int) and document > 0 else 0
+
+
+def member_of(document: object, *path: str) -> object:
+    """What stands somewhere in a document of objects; None where nothing does."""
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
 
 
 def rows_of(document: object, name: str) -> list[dict[str, Any]]:
@@ -196,6 +203,10 @@ class Dialect(ABC):
     """Headers, in lower case, that belong to the credential's identity and leave with it."""
     reply_models: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Where a reply, or an event of one, names the model: member names from the top."""
+    usage_member: ClassVar[str] = "usage"
+    """The member that counts tokens: looked for by its name in what is too long to be read as a whole."""
+    names_deployments: ClassVar[bool] = False
+    """Whether a request names what the owner has called a model, so that a reply names it otherwise."""
     model_list: ClassVar[ModelList | None] = None
     """How models are listed; None where tools do not ask these hosts for them."""
     usage_follows: ClassVar[bool] = False
@@ -257,6 +268,25 @@ class Dialect(ABC):
     def output_tokens(self, event: StreamEvent) -> int:
         """How many tokens of output an event counts; 0 when it counts none."""
         return 0
+
+    def usage(self, document: object) -> Usage | None:
+        """The tokens that a whole reply, or an event of a stream, counts; None where it counts none.
+
+        Events of one stream count upwards, and may state a part each. Never raises on hostile input.
+        """
+        return None
+
+    def usage_in_headers(self, headers: Mapping[str, str]) -> Usage | None:
+        """The same from headers (names in lower case), for vendors whose bodies count nothing."""
+        return None
+
+    def served_model(self, document: object) -> str:
+        """The model that a reply, or an event of one, names; "" where it names none. At most 200 characters."""
+        for path in self.reply_models:
+            name = member_of(document, *path)
+            if isinstance(name, str) and name:
+                return printable(name)
+        return ""
 
     def lack(self, endpoint: str, document: object) -> str:
         """What a whole JSON body, the reply to a generating call, lacks to be an answer; "" when it is one.

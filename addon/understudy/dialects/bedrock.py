@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import quote, unquote
 
@@ -27,7 +28,7 @@ from understudy.dialects.base import (
     rows_of,
     without,
 )
-from understudy.model import Upstream
+from understudy.model import Upstream, Usage
 
 VERSION = "bedrock-2023-05-31"
 SIGNATURE_HEADERS = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-region-set"})
@@ -38,9 +39,16 @@ _PATH = re.compile(
 )
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,2047}")
 _LAST_CHUNK = "amazon-bedrock-invocationMetrics"
+_COUNT_HEADER = "x-amzn-bedrock-{}-token-count"
 _PADDING = frozenset({"p"})
 _USUAL = ("end_turn", "tool_use")
 """Reasons to stop that need output; with the others it was a limit or a filter that left none."""
+
+
+_TOKENS = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+_METRICS = ("inputTokenCount", "outputTokenCount", "cacheReadInputTokenCount", "cacheWriteInputTokenCount")
+_HEADERS = ("input", "output", "cache-read-input", "cache-write-input")
+"""How tokens are counted: by converse, in the last chunk of a stream of invoke, and in the headers of invoke."""
 
 
 class Bedrock(Dialect):
@@ -128,6 +136,19 @@ class Bedrock(Dialect):
         counted = count_at(document, "usage", "outputTokens") or count_at(document, _LAST_CHUNK, "outputTokenCount")
         return counted or self._anthropic.output_tokens(event)
 
+    def usage(self, document: object) -> Usage | None:
+        for member, names in ((_LAST_CHUNK, _METRICS), ("usage", _TOKENS)):
+            if (found := _usage(*(count_at(document, member, name) for name in names))) is not None:
+                return found
+        return self._anthropic.usage(document)
+
+    def usage_in_headers(self, headers: Mapping[str, str]) -> Usage | None:
+        values = [headers.get(_COUNT_HEADER.format(name), "") for name in _HEADERS]
+        return _usage(*(int(value) if value.isdecimal() and len(value) < 12 else 0 for value in values))
+
+    def served_model(self, document: object) -> str:
+        return self._anthropic.served_model(document)
+
     def lack(self, endpoint: str, document: object) -> str:
         if endpoint == "converse":
             output = document.get("output") if isinstance(document, dict) else None
@@ -154,6 +175,12 @@ def _model(match: re.Match[str]) -> str | None:
     """The model in the path, decoded; None for one that could be taken for more than a name."""
     name = unquote(match["name"])
     return name if _MODEL.fullmatch(name) and ".." not in name and "//" not in name else None
+
+
+def _usage(read: int, made: int, cached: int, written: int) -> Usage | None:
+    """Amazon counts what came from a cache, and what went into one, beside the rest of the input."""
+    found = Usage(read + cached + written, made, cached, written)
+    return found if found.input or found.output else None
 
 
 def _is_meant(reason: object) -> bool:

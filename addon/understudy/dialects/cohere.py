@@ -20,6 +20,7 @@ from understudy.dialects.base import (
     without,
 )
 from understudy.dialects.body_model import BodyModelDialect
+from understudy.model import Usage
 
 _BOOKKEEPING = frozenset({"type", "role"})
 _MEANT = ("MAX_TOKENS", "STOP_SEQUENCE")
@@ -77,6 +78,19 @@ class Cohere(BodyModelDialect):
 
     def answered(self, event: StreamEvent) -> bool:
         return _ends_well(_member(read_json(event.data), "delta"))
+
+    def usage(self, document: object) -> Usage | None:
+        # Of a chat, of the last event of its stream, and of embed and rerank.
+        for counted in (
+            _member(document, "usage"),
+            _member(_member(document, "delta"), "usage"),
+            _member(document, "meta"),
+        ):
+            for kind in ("tokens", "billed_units"):
+                read, made = count_at(counted, kind, "input_tokens"), count_at(counted, kind, "output_tokens")
+                if read or made:
+                    return Usage(read, made, min(read, count_at(counted, "cached_tokens")))
+        return None
 
     def lack(self, endpoint: str, document: object) -> str:
         if endpoint in ("embed", "rerank"):

@@ -29,7 +29,7 @@ from understudy.dialects.base import (
     rows_of,
     without,
 )
-from understudy.model import Upstream
+from understudy.model import NO_TOKENS, Upstream, Usage
 
 _PATH = re.compile(r"/v1(?:alpha|beta)?/models/(?P<name>[^/:?#\s]+?)(?::|%3[Aa])(?P<action>[A-Za-z]+)")
 _PLACES = (
@@ -72,6 +72,7 @@ class Gemini(Dialect):
     auth_headers = AUTH_HEADERS
     auth_query = GOOGLE_QUERY
     reply_models = (("modelVersion",),)
+    usage_member = "usageMetadata"
     model_list: ClassVar[ModelList | None] = ModelList(
         tails=frozenset({"/v1beta/models", "/v1/models"}),
         member="models",
@@ -143,6 +144,22 @@ class Gemini(Dialect):
         document = read_json(event.data)
         chunks = document if isinstance(document, list) else [document]
         return any(not _lack_of_candidates(chunk) for chunk in chunks)
+
+    def usage(self, document: object) -> Usage | None:
+        found = NO_TOKENS
+        for chunk in document if isinstance(document, list) else [document]:
+            counted = _member(chunk, "usageMetadata")
+            read = count_at(counted, "promptTokenCount") + count_at(counted, "toolUsePromptTokenCount")
+            thought = count_at(counted, "thoughtsTokenCount")
+            made = count_at(counted, "candidatesTokenCount") + thought
+            cached = min(read, count_at(counted, "cachedContentTokenCount"))
+            found = found.at_least(Usage(read, made, cached, 0, thought))
+        return found if found.input or found.output else None
+
+    def served_model(self, document: object) -> str:
+        # Without alt=sse a stream is one array.
+        chunks = document if isinstance(document, list) else [document]
+        return next((name for chunk in chunks if (name := super(Gemini, self).served_model(chunk))), "")
 
     def lack(self, endpoint: str, document: object) -> str:
         if endpoint == "embedContent":

@@ -22,6 +22,7 @@ from understudy.dialects.base import (
     without,
 )
 from understudy.dialects.body_model import BodyModelDialect
+from understudy.model import Usage
 
 _STREAMING = frozenset({"/api/chat", "/api/generate"})
 _BOOKKEEPING = frozenset({"model", "created_at", "role", "remote_model", "remote_host", "done_reason", "context"})
@@ -80,6 +81,10 @@ class Ollama(BodyModelDialect):
 
     def answered(self, event: StreamEvent) -> bool:
         return not _lack_of_output(read_json(event.data))
+
+    def usage(self, document: object) -> Usage | None:
+        read, made = count_at(document, "prompt_eval_count"), count_at(document, "eval_count")
+        return Usage(read, made) if read or made else None
 
     def lack(self, endpoint: str, document: object) -> str:
         if endpoint in ("embed", "embeddings"):

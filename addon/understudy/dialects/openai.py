@@ -20,6 +20,7 @@ from understudy.dialects.base import (
     bearer,
     count_at,
     has_content,
+    member_of,
     nothing_said,
     read_json,
     rows_of,
@@ -27,7 +28,7 @@ from understudy.dialects.base import (
     without_parameters,
 )
 from understudy.dialects.body_model import BodyModelDialect
-from understudy.model import Upstream
+from understudy.model import Upstream, Usage
 
 _GENERATING = (
     "chat/completions",
@@ -179,6 +180,12 @@ class OpenAI(BodyModelDialect):
     def output_tokens(self, event: StreamEvent) -> int:
         return _tokens(read_json(event.data))
 
+    def usage(self, document: object) -> Usage | None:
+        for path in (("usage",), ("response", "usage"), ("x_groq", "usage")):
+            if isinstance(counted := member_of(document, *path), dict):
+                return _usage(counted)
+        return None
+
     def lack(self, endpoint: str, document: object) -> str:
         if not isinstance(document, dict):
             return "no JSON object"
@@ -206,6 +213,29 @@ _WEIGHT = (Progress.LIFECYCLE, Progress.STOP, Progress.OUTPUT, Progress.ERROR)
 def _tokens(document: object) -> int:
     usage = document.get("usage") if isinstance(document, dict) else None
     return count_at(usage, "completion_tokens") or count_at(usage, "output_tokens")
+
+
+def _usage(counted: dict[str, Any]) -> Usage | None:
+    """Sources beside OpenAI's: DeepSeek ``prompt_cache_hit_tokens``, Moonshot ``cached_tokens``; xAI and others count
+    reasoning beside the completion, which the total tells."""
+    read = count_at(counted, "prompt_tokens") or count_at(counted, "input_tokens")
+    made = count_at(counted, "completion_tokens") or count_at(counted, "output_tokens")
+    if not (read or made):
+        return None
+    cached = (
+        count_at(counted, "prompt_tokens_details", "cached_tokens")
+        or count_at(counted, "input_tokens_details", "cached_tokens")
+        or count_at(counted, "prompt_cache_hit_tokens")
+        or count_at(counted, "cached_tokens")
+    )
+    thought = (
+        count_at(counted, "completion_tokens_details", "reasoning_tokens")
+        or count_at(counted, "output_tokens_details", "reasoning_tokens")
+        or count_at(counted, "reasoning_tokens")
+    )
+    if thought and (thought > made or count_at(counted, "total_tokens") == read + made + thought):
+        made += thought
+    return Usage(read, made, min(cached, read), 0, thought)
 
 
 def _lack_of_choices(document: dict[str, Any]) -> str:

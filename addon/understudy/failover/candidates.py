@@ -72,8 +72,11 @@ class Chooser:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
         seat = self.seat()
+        is_plain = not (self.lineup.is_by_reset or self.selector.suspensions.limits.watched)
         if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~(excluded | self.behind):
-            return self._before(seat, excluded | self.behind) or seat
+            return seat if is_plain else self._before(seat, excluded | self.behind) or seat
+        if is_plain and not self.behind:
+            return self.lineup.pick(excluded, advance=self.request.generating)  # the common case
         ahead = self._pick(excluded | self.behind) if self.behind else None
         return ahead or self._pick(excluded)
 

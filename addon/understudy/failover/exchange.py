@@ -433,6 +433,10 @@ class Exchange:
         if self.request.generating:
             self.suspensions.begin_probe(attempt.candidate, self._ticket, attempt.drilled)
 
+    def withdraw(self, number: int) -> None:
+        """The reply of this attempt is cancelled in the middle of its output: it is no longer one to be released."""
+        self.outcomes[number - 1] = replace(self.outcomes[number - 1], status=0)
+
     def succeeded(self) -> None:
         """The released reply was proven complete: it resumes exactly its own candidate (law 4)."""
         if not self._released or not self.request.generating:
@@ -462,8 +466,9 @@ class Exchange:
 
     def finished(self) -> None:
         """Nothing of it is under way any more. May be told twice."""
-        for candidate in list(self._places):
-            self._leave(candidate)
+        if self._places:
+            for candidate in list(self._places):
+                self._leave(candidate)
         if self._queued is not None:
             self._queued[1].leave()
             self._queued = None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from understudy.failover.selection import Lineup
 from understudy.limits import NO_NEED, Limits, Need
-from understudy.model import Candidate, Strategy
+from understudy.model import Candidate
 
 MOST_LOOKED_AT = 256
 """Equals that are looked at for one pick; a longer tier is ordered as far as that."""
@@ -24,7 +24,7 @@ def no_need(_least: float) -> Need:
 
 def is_ordered_by_limits(lineup: Lineup, limits: Limits) -> bool:
     """Whether limits can make a difference to a pick: mostly not, and every call asks."""
-    return bool(limits.watched) or lineup.route.strategy is Strategy.SOONEST_RESET
+    return bool(limits.watched) or lineup.is_by_reset
 
 
 def pick(
@@ -40,7 +40,7 @@ def pick(
     if first is None:
         return None
     equals = lineup.equals(first)
-    if lineup.route.strategy is Strategy.SOONEST_RESET:
+    if lineup.is_by_reset:
         return _soonest(lineup, lineup.available() & equals & ~excluded, limits, need)
     low, each = 0, first
     for _ in range(MOST_LOOKED_AT):

@@ -141,6 +141,8 @@ class Pacing:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.ramp_seconds = RAMP
+        self.is_idle = True
+        """Whether no call anywhere is counted: mostly, and every call asks."""
         self._limits: Mapping[str, int] = {}
         self._lanes: dict[str, Lane] = {}
 
@@ -149,11 +151,10 @@ class Pacing:
         self._limits, self.ramp_seconds = limits, ramp_seconds
         for name, lane in self._lanes.items():
             lane.limit = self._limit(name)
+        self._look()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no call anywhere is counted: mostly, and every call asks."""
-        return not (self._lanes or self._limits)
+    def _look(self) -> None:
+        self.is_idle = not (self._lanes or self._limits)
 
     def _limit(self, credential: str) -> int:
         """Each tool's own credential is an account of its own, with the limit that the pool file states for all."""
@@ -165,6 +166,7 @@ class Pacing:
                 next((name for name, each in self._lanes.items() if not each.is_used), next(iter(self._lanes)))
             ]
         lane = self._lanes[credential] = Lane(self.clock, limit)
+        self._look()
         return lane
 
     def lane(self, credential: str) -> Lane | None:
@@ -174,6 +176,7 @@ class Pacing:
             lane = self._add(credential, limit)
         if lane is not None and not lane.limit and not lane.is_ramping and not lane.waiting:
             del self._lanes[credential]
+            self._look()
             return None
         return lane
 

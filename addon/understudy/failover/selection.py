@@ -39,6 +39,8 @@ class Lineup:
         self.everyone = (1 << len(self.members)) - 1
         self.out_of_use = _bits([at for at, member in enumerate(self.members) if member.credential.missing])
         """The members whose secret is missing, as bits: they are never picked."""
+        self.is_by_reset = route.strategy is Strategy.SOONEST_RESET
+        """Whether its order is that of what is left of limits."""
         self.is_single = (self.everyone & ~self.out_of_use).bit_count() == 1
         """Whether there is one member only that can be sent at all."""
         self.has_several_credentials = (

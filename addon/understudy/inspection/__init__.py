@@ -4,9 +4,10 @@
 the options ask. It only listens: nothing here changes what happens to a call. Start with ``journal``.
 """
 
-from understudy.inspection.tallies import UNTRIED, Tallies, Tally, Told
+from understudy.inspection.tallies import STEP, UNTRIED, Tallies, Tally, Told
 
 __all__ = [
+    "STEP",
     "UNTRIED",
     "Tallies",
     "Tally",
@@ -14,4 +15,5 @@ __all__ = [
     "flow_list",
     "outlets",
     "tallies",
+    "usage",
 ]

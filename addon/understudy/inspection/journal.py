@@ -19,8 +19,8 @@ from understudy.failover.memory import Plan
 from understudy.inspection.exchange_table import advised
 from understudy.model import OPEN_MARK, Candidate, Label, printable
 from understudy.proxy import exchange_facts as known
-from understudy.proxy.exchange_facts import Facts
-from understudy.proxy.listener import Abandoned
+from understudy.proxy.exchange_facts import Facts, counts_of
+from understudy.proxy.listener import Abandoned, Measured
 
 logger = logging.getLogger("understudy")
 
@@ -67,6 +67,8 @@ class FlowJournal:
         """The number of the latest attempt that has a line."""
         self._hopeful: WeakKeyDictionary[Exchange, tuple[int, http.HTTPFlow]] = WeakKeyDictionary()
         """The attempt that is released if nothing better comes, by its number."""
+        self._lost: WeakKeyDictionary[Exchange, list[Measured]] = WeakKeyDictionary()
+        """What replies took that the tool did not get: noted when all is known of their attempts."""
 
     # -- what the layer tells ------------------------------------------------------------------------------------
 
@@ -179,6 +181,24 @@ class FlowJournal:
             _label(record, flow, facts, entry, line)
         self.show(record, flow)
 
+    def served_by(self, flow: http.HTTPFlow, exchange: Exchange, number: int, model: str) -> None:
+        """The reply of this attempt, which goes to the tool, names another model than was sent (Q04)."""
+        facts, candidate = self._facts_of(exchange), exchange.outcomes[number - 1].attempt.candidate
+        facts["served_model"] = model
+        _note(flow, f"{candidate}: the reply names {model}, another model than was sent")
+
+    def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
+        """What a reply took (Q03)."""
+        facts = self._facts_of(exchange)
+        if measured.lost:
+            self._lost.setdefault(exchange, []).append(measured)
+            return
+        if measured.served and "served_model" not in facts and exchange.is_released:
+            self.served_by(flow, exchange, measured.attempt.number, measured.served)
+        if measured.usage is not None:
+            facts["usage"] = counts_of(measured.usage)
+        known.measure(facts, measured.attempt.number, measured.usage, measured.served, lost=False)
+
     def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The exchange is over. May be told twice."""
         facts = self._facts.pop(exchange, None)
@@ -186,6 +206,8 @@ class FlowJournal:
             return
         self._publish(exchange, flow)
         known.catch_up(facts, exchange)
+        for lost in self._lost.pop(exchange, ()):
+            known.measure(facts, lost.attempt.number, lost.usage, lost.served, lost=True)
         facts["seconds"] = self._since_begun(exchange)
         facts.setdefault("answer", None)
         self._tell(flow, facts)

@@ -28,6 +28,9 @@ FIRST_EVENT_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 FAILOVER_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 """Seconds from the first failed attempt to the first byte of a good one."""
 
+MOST_MODELS = 1000
+"""How many models of credentials are told apart."""
+
 
 class _Suspended(Collector):
     """How much is out of rotation right now, by scope."""
@@ -74,6 +77,11 @@ class Metrics:
         self._failover = histogram(
             "failover_seconds", "From the first failed attempt to the first byte of a good reply.", FAILOVER_BUCKETS
         )
+        tokens = ("credential", "model", "kind")
+        self._tokens = counter("tokens", "Tokens of replies that tools got, as the replies count them.", *tokens)
+        self._lost = counter("lost_tokens", "Tokens of replies that no tool got: replays and hedges.", *tokens)
+        self._another = counter("another_model", "Replies that name another model than was sent.", "credential")
+        self._models: set[tuple[str, str]] = set()
         self.registry.register(_Suspended(running))
 
     def __call__(self, flow: http.HTTPFlow, facts: Facts) -> None:
@@ -87,6 +95,10 @@ class Metrics:
             self._verdicts.labels(mode, entry["label"], drill).inc()
             if entry.get("compared") in ("candidate", "request", "undecided"):
                 self._opinions.labels(entry["compared"], drill).inc()
+            if "usage" in entry:
+                self._count_tokens(facts, entry)
+            if "served_model" in entry:
+                self._another.labels(own_name(entry["credential"])).inc()
         for entry in (*tried, *([facts["ended"]] if "ended" in facts else ())):
             if "suspended" in entry:
                 self._suspensions.labels(own_name(entry["credential"]), entry["label"], drill).inc()
@@ -99,6 +111,19 @@ class Metrics:
                 self._first_event.labels(route, drill).observe(facts["released"])
             if "failing" in facts and tried[facts["answer"] - 1]["label"] == "ok":
                 self._failover.labels(route, drill).observe(facts["released"] - facts["failing"])
+
+    def _count_tokens(self, facts: Facts, entry: Facts) -> None:
+        """The tokens of a reply. A model that only the tool has named is ``*``: tools may name what they like."""
+        credential, model = own_name(entry["credential"]), entry["model"]
+        if model == facts.get("alias") != facts.get("route"):
+            model = "*"
+        if (credential, model) not in self._models:
+            if len(self._models) >= MOST_MODELS:
+                model = "*"
+            self._models.add((credential, model))
+        counter = self._lost if entry.get("lost") is True else self._tokens
+        for kind, count in entry["usage"].items():
+            counter.labels(credential, model, kind).inc(count)
 
     content_type = CONTENT_TYPE
 

@@ -15,11 +15,12 @@ from weakref import WeakKeyDictionary
 from mitmproxy import http
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.failover import Exchange, Lineup, Outcome, Request
+from understudy.failover import Exchange, Lineup, Outcome, Request, own_name
 from understudy.inspection.journal import FlowJournal
+from understudy.inspection.usage import Place, UsageLedger
 from understudy.model import Label, printable
 from understudy.proxy import exchange_facts as known
-from understudy.proxy.listener import Abandoned
+from understudy.proxy.listener import Abandoned, Measured
 
 MOST_CANDIDATES = 2000
 """How many candidates are counted; the one that was asked least recently is forgotten."""
@@ -27,6 +28,14 @@ MOST_EXCHANGES = 200
 """How many exchanges are on the time line."""
 MOST_ATTEMPTS = 20
 """How many attempts of one exchange are told; of more, their number."""
+STEP = 300.0
+"""Seconds that are counted together in what a candidate did of late."""
+STEPS = 12
+"""Steps that are told: an hour."""
+MEASURED = 50
+"""Streams of a candidate by which its speed is told."""
+LEAST_SECONDS = 0.1
+"""A speed is told of what took so long together: what came at once says nothing about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,56 @@ class Tally:
 
 
 UNTRIED = Tally()
+
+
+@dataclass(slots=True)
+class Lately:
+    """What a candidate did in the last hour, and how fast it was.
+
+    ``steps``: [number, answered, failed] of each step of five minutes in which anything was; the number is that of the
+    step since the beginning of Unix time. ``made`` and ``took``: tokens and seconds of all ``speeds``. ``served``: the
+    model that a reply named last, where that was another one than was sent.
+    """
+
+    steps: deque[list[int]] = field(default_factory=lambda: deque(maxlen=STEPS + 1))
+    speeds: deque[tuple[int, float]] = field(default_factory=deque)
+    made: int = 0
+    took: float = 0.0
+    served: str = ""
+    changes: int = 0
+    """Differs when anything was counted for the candidate."""
+
+    def count(self, step: int, *, failed: bool) -> None:
+        """An attempt was judged in this step."""
+        if not self.steps or self.steps[-1][0] != step:
+            self.steps.append([step, 0, 0])
+        self.steps[-1][1 + failed] += 1
+
+    def take_back(self) -> None:
+        """The last answer was none after all."""
+        if self.steps and self.steps[-1][1]:
+            self.steps[-1][1] -= 1
+
+    def since(self, step: int) -> list[list[int]]:
+        """The steps of the hour that ends with this one, the earliest first."""
+        return [each for each in self.steps if step - STEPS < each[0] <= step]
+
+    def add_speed(self, tokens: int, seconds: float) -> None:
+        """A stream has made so many tokens of output in so many seconds."""
+        self.speeds.append((tokens, seconds))
+        self.made, self.took = self.made + tokens, self.took + seconds
+        if len(self.speeds) > MEASURED:
+            tokens, seconds = self.speeds.popleft()
+            self.made, self.took = self.made - tokens, self.took - seconds
+
+    @property
+    def speed(self) -> float | None:
+        """Tokens of output per second over the last streams, None where that cannot be told."""
+        return round(self.made / self.took, 1) if self.took >= LEAST_SECONDS else None
+
+
+QUIET = Lately()
+"""Of a candidate that has done nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +230,9 @@ class Tallies:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.version = 0
+        self.usage = UsageLedger(clock)
         self._tallies: dict[tuple[str, str], Tally] = {}
+        self._lately: dict[tuple[str, str], Lately] = {}
         self._exchanges: deque[_Noted] = deque(maxlen=MOST_EXCHANGES)
         self._known: WeakKeyDictionary[Exchange, _Noted] = WeakKeyDictionary()
 
@@ -180,6 +241,10 @@ class Tallies:
     def of(self, credential: str, model: str) -> Tally:
         """What a candidate has done; ``model`` is the upstream model."""
         return self._tallies.get((credential, model), UNTRIED)
+
+    def lately(self, credential: str, model: str) -> Lately:
+        """What a candidate did of late."""
+        return self._lately.get((credential, model), QUIET)
 
     def exchanges(self) -> tuple[Told, ...]:
         """The last exchanges, the latest first."""
@@ -220,7 +285,22 @@ class Tallies:
             key = (candidate.credential.name, candidate.model)
             tally = self._tallies.get(key, UNTRIED)
             self._tallies[key] = replace(tally, answered=max(0, tally.answered - 1))
+            self._late(key).take_back()
             self._count(outcome)
+
+    def measured(self, exchange: Exchange, measured: Measured) -> None:
+        """What a reply took (Q03), who made it (Q04), and how fast (Q05)."""
+        self.version += 1
+        candidate, usage = measured.attempt.candidate, measured.usage
+        name, model = candidate.credential.name, printable(candidate.model)
+        place = Place(own_name(name), model, candidate.upstream.name)
+        session, another = exchange.request.session, bool(measured.served)
+        self.usage.add(place, session, usage, another=another, lost=measured.lost)
+        lately = self._late((name, candidate.model))
+        if measured.seconds is not None and usage is not None and usage.output:
+            lately.add_speed(usage.output, measured.seconds)
+        if another:
+            lately.served = measured.served
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -260,8 +340,17 @@ class Tallies:
         if outcome.attempt.opinion and (outcome.status > 0 or outcome.fault is not None):
             tally = replace(tally, opinions=tally.opinions + 1)
         self._tallies[key] = tally
+        self._late(key).count(int(now // STEP), failed=label is not Label.OK)
         if len(self._tallies) > MOST_CANDIDATES:
             del self._tallies[next(iter(self._tallies))]
+
+    def _late(self, key: tuple[str, str]) -> Lately:
+        found = self._lately.pop(key, None) or Lately()
+        found.changes += 1
+        self._lately[key] = found  # the latest last
+        if len(self._lately) > MOST_CANDIDATES:
+            del self._lately[next(iter(self._lately))]
+        return found
 
 
 def _span(start: float, end: float) -> float:
@@ -294,6 +383,11 @@ class CountingJournal(FlowJournal):
     def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:
         super().ended_badly(flow, exchange, outcome)
         self._count(lambda: self.tallies.ended_badly(flow.id, exchange, outcome))
+
+    @override
+    def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
+        super().measured(flow, exchange, measured)
+        self._count(lambda: self.tallies.measured(exchange, measured))
 
     @staticmethod
     def _count(tell: Callable[[], None]) -> None:

@@ -143,12 +143,13 @@ class _Place:
 
 @dataclass
 class _Names:
-    """The header names of one host. ``known``: the place of each that was seen, None: it is about no limit."""
+    """The header names of one host. ``known``: the places of those about a limit; ``silent``: those about none."""
 
     specs: tuple[Spec, ...]
     exact: dict[str, list[_Place]] = field(default_factory=dict)
     globs: list[tuple[str, str, _Place]] = field(default_factory=list)
-    known: dict[str, tuple[_Place, ...] | None] = field(default_factory=dict)
+    known: dict[str, tuple[_Place, ...]] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for spec in self.specs:
@@ -160,8 +161,8 @@ class _Names:
                 else:
                     self.exact.setdefault(header, []).append(place)
 
-    def find(self, name: str) -> tuple[_Place, ...] | None:
-        """The places of a header, remembered."""
+    def find(self, name: str) -> tuple[_Place, ...]:
+        """The places of a header, remembered; none for one that is about no limit."""
         lower, found = name.lower(), []
         if lower in self.exact:
             # The first vendor that has it: those with hosts of their own come first.
@@ -172,10 +173,14 @@ class _Names:
                 part = lower[len(before) : len(lower) - len(after)]
                 if lower.startswith(before) and lower.endswith(after) and part and "-" not in part:
                     found.append(_Place(place.spec, place.value, part, place.order))
-        if len(self.known) >= MOST_NAMES:
+        if len(self.known) + len(self.silent) >= MOST_NAMES:
             self.known.clear()
-        self.known[name] = tuple(found) or None
-        return self.known[name]
+            self.silent.clear()
+        if found:
+            self.known[name] = tuple(found)
+        else:
+            self.silent.add(name)
+        return tuple(found)
 
 
 class LimitTable:
@@ -185,18 +190,23 @@ class LimitTable:
         self.vendors = tuple(vendors)
         self._hosts: dict[str, _Names] = {}
 
+    def spoken(self, host: str, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those of a reply's headers that may speak of a limit: mostly none, and every reply asks."""
+        names = self._hosts.get(host) or self._names_of(host)
+        silent = names.silent
+        return [header for header in headers if header[0] not in silent]
+
     def read(self, host: str, model: str, headers: Iterable[tuple[str, str]], now: float) -> list[Reading]:
         """What a reply's headers say. ``model``: the upstream model asked; ``now``: Unix time, for dates.
 
         What cannot be understood is left out: a limit that is misread would only put a candidate behind its equals.
         """
         names = self._hosts.get(host) or self._names_of(host)
-        known, found = names.known, None
+        known = names.known
+        found: list[tuple[_Place, str]] = []
         for name, value in headers:
-            places = known[name] if name in known else names.find(name)
-            if places is not None:
-                found = found if found is not None else []
-                found += [(place, value) for place in places]
+            places = known.get(name) or names.find(name)
+            found += [(place, value) for place in places]
         return _readings(found, model, now) if found else []
 
     def _names_of(self, host: str) -> _Names:

@@ -225,10 +225,13 @@ class Limits:
         ``ahead``: seconds by which wall time is ahead of the clock. ``mask``: takes secrets out of what is kept: an
         upstream may name a limit as it likes, also after the secret that it got.
         """
-        now = self.clock()
         if self.table is None:
             self.table = shipped_table()
-        readings = self.table.read(candidate.upstream.host, candidate.model, headers, now + ahead)
+        host = candidate.credential.upstream.host
+        if not (spoken := self.table.spoken(host, headers)):
+            return
+        now = self.clock()
+        readings = self.table.read(host, candidate.model, spoken, now + ahead)
         for reading in readings:
             self._keep(candidate.credential.name, _window(reading, now, mask))
         if readings:

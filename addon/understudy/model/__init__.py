@@ -31,12 +31,14 @@ from understudy.model.pool import (
 )
 from understudy.model.secret import SecretError, SecretMissingError, SigningSource, Source, fingerprint
 from understudy.model.suspension import BY_HAND, Key, Suspension, key_of, keys_of
+from understudy.model.usage import NO_TOKENS, Price, Usage
 from understudy.model.verdict import AS_USUAL, ASKED, OPEN_MARK, Label, Scope, Then, Verdict
 
 __all__ = [
     "ASKED",
     "AS_USUAL",
     "BY_HAND",
+    "NO_TOKENS",
     "OPEN_MARK",
     "Affinity",
     "Budget",
@@ -50,6 +52,7 @@ __all__ = [
     "Mode",
     "Override",
     "Pool",
+    "Price",
     "Relatives",
     "Route",
     "Scope",
@@ -63,6 +66,7 @@ __all__ = [
     "Suspension",
     "Then",
     "Upstream",
+    "Usage",
     "Verdict",
     "WebSocket",
     "counted",

@@ -1,6 +1,6 @@
 """What the owner has, as frozen values: upstreams, credentials, candidates, routes and the pool they form.
 
-Nothing here reads a file, a clock or the network, and nothing here imports the rest of the package: a pool is a
+Nothing here reads a file, a clock or the network, and nothing here imports another package of ours: a pool is a
 snapshot, and a request works on the snapshot it started with (law 11).
 """
 
@@ -10,8 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Protocol
+
+from understudy.model.usage import Price
 
 
 class SecretSource(Protocol):
@@ -116,7 +119,8 @@ class Upstream:
     """An HTTP base URL that speaks one dialect. ``base_path`` has no trailing slash and may be empty.
 
     ``relatives``: further dialects whose calls can be written in its own. ``faces``: the same gateway in its further
-    dialects, each under the same name, because what is suspended is suspended for all of them.
+    dialects, each under the same name, because what is suspended is suspended for all of them. ``prices``: what the
+    tokens of its models cost, each with the glob of the models that it is for, the most specific first.
     """
 
     name: str
@@ -129,6 +133,11 @@ class Upstream:
     api_version: str = ""
     relatives: frozenset[str] = field(default=frozenset(), compare=False)
     faces: tuple[Upstream, ...] = ()
+    prices: tuple[tuple[str, Price], ...] = field(default=(), compare=False)
+
+    def price(self, model: str) -> Price | None:
+        """What the tokens of an upstream model cost; None where nothing is said."""
+        return next((price for glob, price in self.prices if fnmatchcase(model, glob)), None)
 
     def serves(self, dialect: str) -> bool:
         """Whether a call of this dialect can go here."""

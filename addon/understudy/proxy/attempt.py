@@ -52,7 +52,7 @@ from understudy.proxy.listener import Aside, Fetch, UnderstudyAsideHook, Underst
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
 from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, cause_of
-from understudy.replies import Fault, FaultKind, Held, Hold, Secret
+from understudy.replies import Fault, FaultKind, Held, Hold, Secret, Statement
 from understudy.requests import rewrite
 
 PIECE = 16 * 1024
@@ -134,11 +134,15 @@ class AttemptLayer(Layer):
         self.reused = False
         """Whether the connection had served a request before."""
         self.sent_at = 0.0
+        self.spoke_at = 0.0
+        """When the first event of its reply came, 0 before."""
         self.is_on_the_wire = False
         """Whether the upstream has the request and has not ended its reply."""
         self.is_over = False
         """Whether nothing more is wanted of it: concluded, given up, or handed over to the stream."""
         self.hold: Hold | None = None
+        self.statement: Statement | None = None
+        """What a plain reply said of itself when it was judged."""
         self._held: list[events.Event] = []
         self._pieces = bytearray()  # what came last of the body
         self.timeout = Timeout(parent, self, call.engine.clock)
@@ -365,7 +369,8 @@ class AttemptLayer(Layer):
             before = self.hold.steps
             held = self.hold.data(event.data)
             if before == 0 < self.hold.steps and self.hold.success:
-                self.call.exchange.spoke(self.step.candidate, self.call.now() - self.sent_at)
+                self.spoke_at = self.call.now()
+                self.call.exchange.spoke(self.step.candidate, self.spoke_at - self.sent_at)
             # Comments, pings and white space say nothing: they do not keep the time from running.
             if held is Held.MORE and self.hold.steps > before and (self.hold.is_held_whole or before == 0):
                 yield from self.watch()

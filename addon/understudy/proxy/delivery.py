@@ -172,6 +172,9 @@ class Delivery:
             held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *others]
         if call.journal is not None:
             call.journal.released(call.flow, call.exchange, step.attempt)
+            named = attempt.statement.model if attempt.statement is not None else hold.opening_model()
+            if another := hold.another(named):
+                call.journal.served_by(call.flow, call.exchange, step.attempt, another)
         self.note(call, step, hold, head.response, edited)
         head.response.stream = live or hold.live
         self.frame(head.response, complete=complete)
@@ -181,6 +184,9 @@ class Delivery:
             self.tail = Tail()
             self.untouched = stream.flow.response.stream is True and not stream.context.options.store_streamed_bodies
             stream.server_state = self.state_released
+        if self.mask is not None and not call.engine.mask_streams:
+            begun = 2 if len(held) > 1 and isinstance(held[1], ResponseData) else 1
+            held = [*held[:begun], *self.unmasked_rest(edit), *held[begun:]]
         rest = [
             each for event in held[1:] for each in ([event] if isinstance(event, ResponseData) else self.masked(event))
         ]
@@ -197,6 +203,17 @@ class Delivery:
             elif self.untouched and not call.engine.keep_stream:
                 splice.begin(attempt.parent, attempt.server, stream, attempt.stream_id, self.tail, self.mask)
         return True
+
+    def unmasked_rest(self, edit: ReplyEdit | None) -> list[ResponseData]:
+        """Mask no more, where the owner does not want that and only the tool sees the stream; what was kept back."""
+        assert self.call is not None
+        engine = self.call.engine
+        if engine.keep_stream or edit is not None or self.mask is None:
+            return []
+        if self.stream.server_state != self.state_released or not self.untouched:
+            return []
+        kept, self.mask = self.mask.finish(), None
+        return [ResponseData(self.stream.stream_id, kept)] if kept else []
 
     def note(self, call: PooledCall, step: Release, hold: Hold, response: http.Response, body: bytes) -> None:
         """What later requests should know of this reply; ``body``: what there is of it, fit for the tool."""

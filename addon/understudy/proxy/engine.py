@@ -136,16 +136,11 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the body of a call says. ``body``: decoded, None when it cannot be; ``said``: None when it was not read."""
+    """What the body of a call says. ``decoded``: whether it can be read at all."""
 
-    body: bytes | None = field(repr=False)
+    decoded: bool
     call: Call | None
-    said: Conversation | None = None
-
-    @property
-    def parts(self) -> tuple[bytes | None, Call | None, Conversation | None]:
-        """All of it."""
-        return self.body, self.call, self.said
+    said: Conversation
 
 
 def is_large(request: http.Request) -> bool:
@@ -170,6 +165,8 @@ class Engine:
     """Ids of server connections whose certificate was not checked."""
     keep_stream: int = 0
     """Bytes of a live stream that are kept for the content view."""
+    mask_streams: bool = True
+    """Whether a live stream is masked on its way to the tool also where nothing of it is kept."""
     attempt_flows: bool = True
     """Whether attempts that the tool did not get are made into flows."""
     connect_limit: float = CONNECT_LIMIT
@@ -258,16 +255,11 @@ class Engine:
             return None
         return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
 
-    def read(self, recognised: Recognised, request: http.Request) -> Reading:
-        """Read the body of a call when it is in."""
+    def read(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
+        """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there."""
         body = rewrite.decoded_body(request, self.request_limit)
-        return Reading(body, rewrite.read_call(request, recognised, body))
-
-    def read_all(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
-        """As :meth:`read`, with all that :meth:`plan` may want to know, so that it can be done in a thread."""
-        reading = self.read(recognised, request)
-        said = conversation.read(request.headers.fields, reading.body or b"", marks=marks)
-        return Reading(reading.body and b"", reading.call, said)
+        said = conversation.read(request.headers.fields, body or b"", marks=marks)
+        return Reading(body is not None, rewrite.read_call(request, recognised, body), said)
 
     def plan(
         self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
@@ -279,7 +271,13 @@ class Engine:
         """
         if intake.recognised is None:
             return None
-        body, call, said = (reading or self.read(intake.recognised, request)).parts
+        body: bytes | None
+        said: Conversation | None
+        if reading is None:
+            body, said = rewrite.decoded_body(request, self.request_limit), None
+            call = rewrite.read_call(request, intake.recognised, body) if body is not None else None
+        else:
+            body, call, said = b"" if reading.decoded else None, reading.call, reading.said
         if body is None:
             logger.warning(UNDECODED)
             return None

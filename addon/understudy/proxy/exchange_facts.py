@@ -14,10 +14,12 @@ from typing import Any
 from understudy.codec.steady_clock import ahead_of
 from understudy.failover import LISTED, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
-from understudy.model import Candidate, Scope, Suspension, printable
+from understudy.model import Candidate, Scope, Suspension, Usage, printable
 
 KEY = "understudy"
 """Where it stands in a flow's metadata."""
+USAGE_KINDS = ("input", "output", "cached", "written", "reasoning")
+"""The kinds of tokens, as they are called wherever they are told."""
 NOTED_WAITS = 50
 """More waits than this no exchange should have; they are not listed."""
 
@@ -155,6 +157,25 @@ def catch_up(facts: Facts, exchange: Exchange) -> None:
     known = facts["tried"]
     known += [tried(exchange, outcome) for outcome in exchange.outcomes[len(known) :]]
     facts["attempts"] = len(known)
+
+
+def counts_of(usage: Usage) -> Facts:
+    """The tokens by kind, without those of which there are none."""
+    return {kind: count for kind in USAGE_KINDS if (count := getattr(usage, kind))}
+
+
+def measure(facts: Facts, number: int, usage: Usage | None, served: str, *, lost: bool) -> None:
+    """Add what the reply to an attempt took to what is known of it; see :class:`Measured`."""
+    tried = facts["tried"]
+    if number > len(tried):
+        return  # the tool went away before it had a verdict
+    entry = tried[number - 1]
+    if usage is not None:
+        entry["usage"] = counts_of(usage)
+    if served:
+        entry["served_model"] = served
+    if lost:
+        entry["lost"] = True
 
 
 def of(metadata: Mapping[Any, Any]) -> Facts | None:

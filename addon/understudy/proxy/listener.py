@@ -16,10 +16,27 @@ from mitmproxy.proxy import commands
 from understudy.config.secrets import CommandSecret
 from understudy.failover import Attempt, Exchange, Outcome, Step
 from understudy.failover.memory import Plan
+from understudy.model import Usage
 from understudy.proxy.exchange_facts import Facts
 
 SERVED = "understudy_served"
 """Stands in the ``metadata`` of a flow that opened a WebSocket, whose calls are made over HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a reply that succeeded took. ``usage`` None: it counted no tokens.
+
+    ``served``: the model that it names, where that is another one than was sent, else "". ``seconds``: of a stream that
+    was released, from its first event to its end; None otherwise. ``lost``: the tool did not get this reply, because
+    another candidate was asked after it or beside it.
+    """
+
+    attempt: Attempt
+    usage: Usage | None
+    served: str = ""
+    seconds: float | None = None
+    lost: bool = False
 
 
 class Journal(Protocol):
@@ -51,6 +68,12 @@ class Journal(Protocol):
 
     def left(self, flow: http.HTTPFlow, exchange: Exchange, attempt: Attempt, record: http.HTTPFlow | None) -> None:
         """The tool went away during an attempt; ``record`` is the attempt as a flow."""
+
+    def served_by(self, flow: http.HTTPFlow, exchange: Exchange, number: int, model: str) -> None:
+        """The reply of this attempt, which goes to the tool, names another model than was sent."""
+
+    def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
+        """A reply that succeeded is over: what it took. Told before :meth:`finished`, once for each attempt."""
 
     def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The exchange is over. May be told twice."""

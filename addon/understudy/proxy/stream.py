@@ -9,6 +9,7 @@ of mitmproxy.
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from functools import cached_property
@@ -57,8 +58,8 @@ from understudy.proxy.attempt import (
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.drilled_attempt import DrilledAttempt
-from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, Reading, is_large
-from understudy.proxy.listener import Abandoned, Aside, Journal, UnderstudyAsideHook, UnderstudyAttemptHook
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, is_large
+from understudy.proxy.listener import Abandoned, Aside, Journal, Measured, UnderstudyAsideHook, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
 from understudy.proxy.timeouts import SLACK, Due, Timeout
@@ -67,6 +68,8 @@ from understudy.proxy.waiting import Waiting
 from understudy.replies import Fault, FaultKind, Held, Hold, Reply
 from understudy.requests import model_list, rewrite
 from understudy.requests.model_list import Listing
+
+logger = logging.getLogger("understudy")
 
 LOOK_AGAIN = 1.0
 """Seconds until the next look for a candidate that can be asked as well, while none is free."""
@@ -282,21 +285,18 @@ class ReplayStream(HttpStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
-        too_many = len(request.headers.fields) > FIELD_LIMIT  # over HTTP/3; of the others the connection sees it
-        refused = (
-            HEAD_TOO_LARGE
-            if too_many
-            else engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed)
-        )
+        refused, status = engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed), 400
+        if len(request.headers.fields) > FIELD_LIMIT:  # over HTTP/3; of the others the connection sees it
+            refused, status = HEAD_TOO_LARGE, 431
         if refused:
             self.request_body_buf.clear()
             self.client_state = self.state_done
-            yield from self.refuse(Refuse(431 if too_many else 400, refused))
+            yield from self.refuse(Refuse(status, refused))
             return
-        reading: Reading | None = None
-        if (recognised := intake.recognised) is not None and not intake.upgrade and is_large(request):
+        reading, recognised = None, intake.recognised
+        if is_large(request) and recognised is not None and not intake.upgrade:
             marks = bool(engine.memory.bindings)
-            aside = Aside(lambda: engine.read_all(recognised, request, marks=marks))
+            aside = Aside(lambda: engine.read(recognised, request, marks=marks))
             yield UnderstudyAsideHook(aside)
             reading = aside.result()
         plan = None if intake.upgrade else engine.plan(intake, request, self.user, reading)
@@ -434,12 +434,23 @@ class ReplayStream(HttpStream):
                 if not (isinstance(step, Release) and step.attempt == attempt.number and not attempt.is_over):
                     return step
                 yield from self.release(step, live=True)
+            case Decided(held=Held.OUTPUT) if (reply := self.doubtful(attempt)) is not None:
+                return (yield from self.conclude(attempt, reply))
             case Decided(held=held):
                 call.exchange.accept(attempt.step.candidate)
                 self.renumber()
                 # What has outgrown its bound would outgrow mitmproxy's buffer as well, or never end at all.
                 yield from self.release(Release(attempt.number), live=held is Held.BOUND)
         return None
+
+    def doubtful(self, attempt: AttemptLayer) -> Reply | None:
+        """The reply of a stream with output that a rule may speak about all the same: it names another model."""
+        call, hold = self.call, hold_of(attempt)
+        assert call is not None
+        if not (call.exchange.ruleset.asks_served_model and hold.success and hold.live):
+            return None
+        reply = hold.reply()
+        return reply if reply.served_model else None
 
     def conclude(self, attempt: AttemptLayer, reply: Reply) -> CommandGenerator[Step | None]:
         """Judge a reply. When it is not the one for the tool, keep it if it may be needed and leave the attempt."""
@@ -448,14 +459,22 @@ class ReplayStream(HttpStream):
         exchange = call.exchange
         step = exchange.judge(reply, call.now(), attempt.step.candidate)
         self.renumber()
+        if attempt.hold is not None and attempt.hold.success and not attempt.hold.live:
+            attempt.statement = reply.statement
         if isinstance(step, Release) and step.attempt == attempt.number:
             return step
+        if attempt.hold is not None and attempt.hold.live and attempt.hold.has_output and not attempt.is_complete:
+            exchange.withdraw(attempt.number)
         outcome, record = exchange.outcomes[attempt.number - 1], attempt.record(reply.fault)
         yield from attempt.cancel()
         if exchange.best == attempt.number:
             attempt.end_here()
         # Of those that are over only the most hopeful one can still be released: the others need not be held.
-        self.attempts = [each for each in self.attempts if not each.is_over or each.number == exchange.best]
+        kept = [each for each in self.attempts if not each.is_over or each.number == exchange.best]
+        for each in self.attempts:
+            if each not in kept:
+                self.measure(each, lost=True)
+        self.attempts = kept
         yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, outcome, step, record))
         if (yield from self.gone()):
             return None
@@ -503,8 +522,31 @@ class ReplayStream(HttpStream):
         [outcome] = [each for each in call.exchange.outcomes if each.hedged and each.attempt == attempt.step]
         record = attempt.record(Fault(FaultKind.SILENCE, outcome.verdict.evidence, sent=True))
         yield from attempt.cancel()
+        self.measure(attempt, lost=True)
         self.attempts = [each for each in self.attempts if each is not attempt]
         yield UnderstudyAttemptHook(Abandoned(self.flow, call.exchange, outcome, step, record))
+
+    def measure(self, attempt: AttemptLayer, *, lost: bool) -> None:
+        """Tell what an attempt took, if it was answered. To count must never cost a call."""
+        call, hold = self.call, attempt.hold
+        if (
+            call is None
+            or call.journal is None
+            or hold is None
+            or not hold.success
+            or not call.exchange.request.generating
+        ):
+            return
+        is_released = attempt is self.delivery.released
+        try:
+            stated = attempt.statement or hold.statement(self.delivery.tail if is_released else None)
+            seconds = None
+            if is_released and hold.live and attempt.spoke_at:
+                seconds = max(0.0, call.now() - attempt.spoke_at)
+            measured = Measured(attempt.step, stated.usage, hold.another(stated.model), seconds, lost)
+            call.journal.measured(self.flow, call.exchange, measured)
+        except Exception as error:
+            logger.error(f"understudy: a reply cannot be measured: {self.trace(error)}")
 
     def cancel(self) -> CommandGenerator[None]:
         """Give up every attempt that is under way."""
@@ -522,6 +564,7 @@ class ReplayStream(HttpStream):
         for other in [each for each in self.attempts if each is not attempt]:
             if other.is_over:
                 yield from other.cancel()
+                self.measure(other, lost=True)
             else:
                 yield from self.lost(other, step)
         if (yield from self.gone()):
@@ -672,6 +715,7 @@ class ReplayStream(HttpStream):
         attempts, self.attempts = self.attempts, []
         for attempt in attempts:
             attempt.forget()
+            self.measure(attempt, lost=self.delivery.released not in (None, attempt))
         if self.waiting is not None:
             self.waiting.stop()
         if (drilled := self.call.drilled) is not None:

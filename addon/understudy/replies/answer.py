@@ -8,7 +8,7 @@ endpoint, an encoding that cannot be undone, a body that was cut at a bound) cou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from understudy.dialects import Dialect, Progress, StreamEvent
 
@@ -64,8 +64,11 @@ def lack_of_stream(dialect: Dialect, events: Iterable[StreamEvent]) -> str:
     return NO_OUTPUT if course.has_ended else ""
 
 
-def lack_of_body(dialect: Dialect, endpoint: str, text: str) -> str:
-    """What a whole body that is no stream lacks to be an answer; "" when it is one."""
+def lack_of_body(dialect: Dialect, endpoint: str, text: str, read: Callable[[str], object] = json.loads) -> str:
+    """What a whole body that is no stream lacks to be an answer; "" when it is one.
+
+    ``read``: parses the text as JSON, or raises as ``json.loads`` does.
+    """
     begin = text[:256].lstrip()
     if not begin and not text.strip():
         return "" if endpoint in PLAIN_TEXT else EMPTY
@@ -76,7 +79,7 @@ def lack_of_body(dialect: Dialect, endpoint: str, text: str) -> str:
     if begin[:1] not in ("{", "["):
         return "null" if text.strip() == "null" else OTHER
     try:
-        document = json.loads(text)
+        document = read(text)
     except (ValueError, RecursionError):
         return BROKEN
     return dialect.lack(endpoint, document)

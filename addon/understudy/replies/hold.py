@@ -29,6 +29,7 @@ from understudy.dialects import DIALECTS, Call, Dialect, Kind, Progress, StreamE
 from understudy.model import Candidate, HoldUntil
 from understudy.replies.answer import BROKEN, Course, is_media
 from understudy.replies.reply import MAX_TEXT, Fault, FaultKind, Reply
+from understudy.replies.statement import NOTHING_STATED, Statement, is_another, of_events, of_fragment
 from understudy.requests import Recognised
 
 COMPLETE_LIMIT = 8 * 1024 * 1024
@@ -124,6 +125,8 @@ class Hold:
         self._reader: EventReader | None = None
         self._rows: JsonReader | None = None
         self._is_terminated = False  # whether a stream has shown its terminal event, with an answer before it
+        self.opening: StreamEvent | None = None
+        """The first event of a stream that was more than a sign of life: it may name the model, and count the input."""
         self._error: StreamEvent | None = None
         self._fault: Fault | None = None
         self._is_unseen = True  # whether too little has come to know what it is
@@ -309,6 +312,8 @@ class Hold:
         for event in events if not self._is_terminated else ():
             self._events += 1
             progress = self._course.add(event)
+            if self.opening is None and progress is not Progress.PING:
+                self.opening = event
             if progress is Progress.UNREADABLE and self.is_held_whole and self.has_output:
                 return self._breaks("an event in the middle of it is no JSON")
             if progress in (Progress.ERROR, Progress.UNREADABLE):
@@ -358,6 +363,37 @@ class Hold:
             mask=self.secret.mask,
         )
 
+    def statement(self, tail: Tail | None) -> Statement:
+        """What the reply says of itself, once no more of it comes. ``tail``: the end of what was released live.
+
+        A plain body says it as a ``Reply``; here is left what was too large for that.
+        """
+        if not self.success or self.endpoint.kind is not Kind.GENERATING:
+            return NOTHING_STATED
+        end = tail.content() if tail is not None and not self.encoded else b""
+        if not self.live:
+            return Statement(of_fragment(self.dialect, end))
+        opening = [self.opening] if self.opening is not None else []
+        if tail is not None and end:
+            is_cut = len(end) == TAIL_LIMIT and is_one_piece(self.framing, end)
+            found = of_events(self.dialect, [*opening, *tail.events(self)], end if is_cut else b"")
+            if found.usage is not None or not self.is_held_whole:
+                return found
+        return of_events(self.dialect, [*opening, *self._last_held()])
+
+    def another(self, named: str) -> str:
+        """The model that a reply names, where that is another one than was sent (Q04); else ""."""
+        return named if not self.dialect.names_deployments and is_another(self.candidate.model, named) else ""
+
+    def opening_model(self) -> str:
+        """The model that the first event of a stream names, "" where it names none, as some do."""
+        return of_events(self.dialect, [self.opening]).model if self.opening is not None else ""
+
+    def _last_held(self) -> list[StreamEvent]:
+        """The last events that are held."""
+        kind = self._reader.kind if self._reader is not None else self.framing
+        return last_events(kind, bytes(self.body[-TAIL_LIMIT:]), LAST_EVENTS)
+
     def _masked_headers(self) -> tuple[tuple[str, str], ...]:
         values = "\n".join(value for _, value in self.headers)
         if self.secret.mask(values) is values:
@@ -371,11 +407,12 @@ class Hold:
 class Tail:
     """The last bytes of a released stream: one append per chunk, read once at the end."""
 
-    __slots__ = ("_chunks", "_size")
+    __slots__ = ("_chunks", "_read", "_size")
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        self._read: tuple[tuple[int, int], list[StreamEvent]] | None = None  # of how much, and its last events
 
     def append(self, chunk: bytes) -> None:
         """Keep a chunk, let go of what is no longer among the last bytes."""
@@ -388,11 +425,18 @@ class Tail:
         """The last bytes as they came."""
         return b"".join(self._chunks)[-TAIL_LIMIT:]
 
+    def events(self, hold: Hold) -> list[StreamEvent]:
+        """The last events. An ended stream is read once, whoever asks; nothing may be appended in between."""
+        much = len(self._chunks), self._size
+        if self._read is None or self._read[0] != much:
+            self._read = much, last_events(hold.framing, self.content(), LAST_EVENTS)
+        return self._read[1]
+
     def is_done(self, hold: Hold) -> bool:
         """Whether the stream has shown its terminal event, or the last one that all servers send."""
         if self.last(hold)[0] is Progress.DONE:
             return True
-        return any(hold.dialect.finishes(event) for event in last_events(hold.framing, self.content(), LAST_EVENTS))
+        return any(hold.dialect.finishes(event) for event in self.events(hold))
 
     def last(self, hold: Hold) -> tuple[Progress, StreamEvent | None]:
         """How the stream ended: DONE, ERROR with its event, or LIFECYCLE when the end says nothing.
@@ -401,11 +445,10 @@ class Tail:
         """
         if hold.encoded:
             return Progress.LIFECYCLE, None
-        content = self.content()
-        if len(content) == TAIL_LIMIT and is_one_piece(hold.framing, content):
+        if self._size >= TAIL_LIMIT and is_one_piece(hold.framing, self.content()):
             return Progress.DONE, None
         found: tuple[Progress, StreamEvent | None] = (Progress.LIFECYCLE, None)
-        for event in last_events(hold.framing, content, LAST_EVENTS):
+        for event in self.events(hold):
             progress = hold.dialect.progress(event)
             if progress is Progress.ERROR:
                 return progress, event

@@ -6,16 +6,18 @@ and everything is bounded.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 from understudy.codec.body_text import ERROR_EVENTS, follow, names_utf_8, parse, text_of
 from understudy.codec.event_stream import EventReader, begins_stream, kind_of
-from understudy.dialects import DIALECTS, Kind
+from understudy.dialects import DIALECTS, Kind, StreamEvent
 from understudy.replies.answer import is_media, lack_of_body, lack_of_stream
+from understudy.replies.statement import NOTHING_STATED, Statement, is_another, of_document, of_events
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo, find_errors
 from understudy.replies.wording import fold, spell, spell_out
 
@@ -147,11 +149,49 @@ class Reply:
         if is_media(content_type, self.endpoint) and self.body:
             return ""
         if (framing := self._framing(content_type)) and self.body.strip():
-            reader = EventReader(framing)
-            events = [*reader.feed(self.body), *reader.finish()]
-            if not reader.failed:
+            events = self._events(framing)
+            if events is not None:
                 return lack_of_stream(dialect, events)
-        return lack_of_body(dialect, self.endpoint, self.text)
+        return lack_of_body(dialect, self.endpoint, self.text, lambda text: self._document)
+
+    @cached_property
+    def _document(self) -> object:
+        """The whole body as JSON, parsed once. Raises ValueError or RecursionError when it is none."""
+        return json.loads(self.text)
+
+    @cached_property
+    def statement(self) -> Statement:
+        """What a success says of itself: the tokens that it took, and the model that made it."""
+        dialect = DIALECTS.get(self.dialect)
+        if not self.succeeded or self.kind != Kind.GENERATING or dialect is None:
+            return NOTHING_STATED
+        content_type = self.header("content-type").partition(";")[0].strip().lower()
+        if (framing := self._framing(content_type)) and (events := self._events(framing)) is not None:
+            return of_events(dialect, events)
+        try:
+            found = of_document(dialect, self._document)
+        except (ValueError, RecursionError):
+            found = NOTHING_STATED
+        if found.usage is None:
+            found = replace(found, usage=dialect.usage_in_headers(self._first_values))
+        return found
+
+    @property
+    def served_model(self) -> str:
+        """The model that a success names, where that is another one than was sent; "" where it is not (Q04).
+
+        Dates, releases, folders and regions make no other model of a name. Of a deployment nothing can be told.
+        """
+        dialect, named = DIALECTS.get(self.dialect), self.statement.model
+        if dialect is None or dialect.names_deployments or not is_another(self.model, named):
+            return ""
+        return named
+
+    def _events(self, framing: str) -> list[StreamEvent] | None:
+        """The events of a body with this type; None when it turns out to be no stream."""
+        reader = EventReader(framing)
+        events = [*reader.feed(self.body), *reader.finish()]
+        return None if reader.failed else events
 
     def _framing(self, content_type: str) -> str:
         """The type of the stream of events that the body is, whatever it is called; "" when it is none."""

@@ -22,7 +22,9 @@ from understudy.rules.vocabulary import Vocabulary
 INFO_FIELDS = ("code", "type", "param", "message")
 CODE_OR_TYPE = "code-or-type"
 MODIFIERS = ("contains", "re", "glob", "says", "says-not")
-PLACES = "status, code, type, code-or-type, param, message, text, header.<name> or json.<path>"
+SERVED_MODEL = "served_model"
+"""The model that a success names, where that is another one than was sent."""
+PLACES = "status, code, type, code-or-type, param, message, text, served_model, header.<name> or json.<path>"
 
 type Test = Callable[[Reply, ErrorInfo], bool]
 """Whether a condition holds."""
@@ -94,8 +96,7 @@ def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = N
     """``key: values`` of a condition; ``vocabulary`` is what ``says`` speaks. Raises ConditionError."""
     place, bar, modifier = key.partition("|")
     if bar and modifier not in MODIFIERS:
-        known = ", ".join(MODIFIERS)
-        raise ConditionError(f"the modifier `{modifier[:60]}` is not known", f"write one of {known}")
+        raise ConditionError(f"the modifier `{modifier[:60]}` is not known", f"write one of {', '.join(MODIFIERS)}")
     written = tuple(values)
     if place == "status":
         if bar:
@@ -104,7 +105,9 @@ def read_line(key: str, values: Sequence[str], vocabulary: Vocabulary | None = N
         return Line(
             place, "", written, lambda reply, info: reply.status in wanted, lambda reply, info: str(reply.status)
         )
-    if place not in (*INFO_FIELDS, CODE_OR_TYPE, "text") and not re.fullmatch(r"(?:header|json)\.\S+", place):
+    if place not in (*INFO_FIELDS, CODE_OR_TYPE, "text", SERVED_MODEL) and not re.fullmatch(
+        r"(?:header|json)\.\S+", place
+    ):
         raise ConditionError(f"the field `{place[:60]}` is not known", f"write {PLACES}")
     if modifier in ("says", "says-not"):
         return _phrase_line(place, modifier, written, vocabulary or Vocabulary())
@@ -237,6 +240,11 @@ def _place_test(place: str, holds: Callable[[str], bool]) -> tuple[Test, Callabl
             return lambda reply, info: holds(info.message), lambda reply, info: info.message
         case "text":
             return lambda reply, info: holds(reply.folded_text), lambda reply, info: reply.folded_text
+        case "served_model":
+            return (
+                lambda reply, info: bool(reply.served_model) and holds(reply.served_model.lower()),
+                lambda reply, info: reply.served_model,
+            )
     kind, _, name = place.partition(".")
     if kind == "header":
         return (

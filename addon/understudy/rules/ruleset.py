@@ -5,7 +5,7 @@ Laws of this module:
 - the owner's folders before the shipped one; in a folder, a vendor's rules before `general`, these before `fallback`;
 - among these, no two labels for one reply: a rule names the rules that veto it (`unless: {rule: ...}`). Where two that
   do not know each other speak all the same, the one that does less harm does, and `understudy rules test` fails;
-- a 2xx is judged by its structure: words in it prove nothing;
+- a 2xx is judged by its structure: words in it prove nothing. Only the model that it names may be minded by a rule;
 - a verdict is certain where words made it, open where only a status or a type did, or nothing;
 - what nothing recognises is `unknown`, which suspends nothing; a draft never acts.
 """
@@ -129,6 +129,8 @@ class Ruleset:
     def judge(self, reply: Reply) -> Verdict:
         """The verdict on a reply. Pure; whatever the reply holds, this does not raise."""
         if (settled := _settled(reply)) is not None:
+            if self.asks_served_model and settled.label is Label.OK and reply.served_model:
+                return self._judge_served_model(reply, settled)
             return settled
         for rule in self._index.asked(reply):
             if (verdict := rule.speak(reply)) is not None:
@@ -148,10 +150,29 @@ class Ruleset:
         names_model = reply.names_model()
         return Verdict(verdict.label, verdict.rule, evidence, verdict.then, names_model, drafts, verdict.certain)
 
+    @cached_property
+    def asks_served_model(self) -> bool:
+        """Whether a rule speaks about successes that name another model than was sent."""
+        return bool(self._about_served)
+
+    @cached_property
+    def _about_served(self) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self._asked if isinstance(rule, Rule) and rule.asks_served_model)
+
+    def _judge_served_model(self, reply: Reply, settled: Verdict) -> Verdict:
+        """The verdict on an answer of another model than was sent: that of the first rule that minds."""
+        for rule in self._about_served:
+            if (verdict := rule.speak(reply)) is not None:
+                named = one_line(reply.served_model)
+                named = reply.mask(named) if reply.mask is not None else named
+                return replace(verdict, evidence=f"HTTP {reply.status}: the reply names {named}")
+        return settled
+
     def voices(self, reply: Reply) -> tuple[Verdict, ...]:
         """What every rule says that is asked together with the one that speaks. More than one label is a mistake."""
         if _settled(reply) is not None:
-            return ()
+            about = self._about_served if reply.succeeded else ()
+            return tuple(verdict for rule in about if (verdict := rule.speak(reply)) is not None)
         for tier in self.tiers:
             said = [(rule, verdict) for rule in tier if (verdict := rule.speak(reply)) is not None]
             if said:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from understudy.model import AS_USUAL, Label, Then, Verdict
 from understudy.replies import ErrorInfo, Reply
-from understudy.rules.conditions import Condition
+from understudy.rules.conditions import SERVED_MODEL, Condition
 
 
 class Status(StrEnum):
@@ -107,6 +107,11 @@ class Rule:
         """The phrases of its lines with `says`, as they are written."""
         lines = [line for each in (self.when, self.unless) if each for lines in each.lines for line in lines]
         return tuple(phrase for line in lines if line.modifier.startswith("says") for phrase in line.values)
+
+    @property
+    def asks_served_model(self) -> bool:
+        """Whether it speaks about successes that name another model than was sent, and about nothing else."""
+        return any(line.place == SERVED_MODEL for lines in self.when.lines for line in lines)
 
     def find(self, reply: Reply) -> int | None:
         """The index of the error that this rule speaks about, None when it is silent. `unless` looks at all errors."""

@@ -17,7 +17,7 @@ from typing import Never
 from understudy.codec.yaml_nodes import LARGEST, RULE, Kind, Problem, RuleError, Scalar, Table, Value, read
 from understudy.model import Label, Scope, Then
 from understudy.replies import Reply
-from understudy.rules.conditions import Condition, ConditionError, Line, read_line
+from understudy.rules.conditions import SERVED_MODEL, Condition, ConditionError, Line, read_line
 from understudy.rules.speaker import EVERYWHERE, FALLBACK, AppliesTo, Example, Rule, Status
 from understudy.rules.vocabulary import Vocabulary
 
@@ -181,7 +181,14 @@ class _Reader:
         return found
 
     def condition(self, value: Value) -> Condition:
-        return Condition.of([self.lines(item) for item in self.alternatives(value)])
+        alternatives = [self.lines(item) for item in self.alternatives(value)]
+        named = [any(line.place == SERVED_MODEL for line in lines) for lines in alternatives]
+        if any(named) and not all(named):
+            # Whoever answers is asked about successes, where words of other alternatives would prove nothing.
+            self.fail(
+                value, f"`{SERVED_MODEL}` stands in some alternatives only", "write a rule of its own for the others"
+            )
+        return Condition.of(alternatives)
 
     def unless(self, value: Value) -> tuple[Condition | None, frozenset[str]]:
         """A condition, and the rules that veto this one by speaking: ``rule: [general/overloaded]``."""

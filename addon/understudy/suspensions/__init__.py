@@ -6,6 +6,7 @@ never decides that something is suspended, or whose fault a reply is: ``failover
 """
 
 from understudy.suspensions.cache import PROBED, Peers, Suspensions
+from understudy.suspensions.first_events import Pace
 from understudy.suspensions.ladder import HOUR, JITTER, MINUTE, Ladders, Rung, doubling, seconds_of
 from understudy.suspensions.learned import Cause, Learned, Lesson, Signature
 from understudy.suspensions.refusal_width import Answers
@@ -20,6 +21,7 @@ __all__ = [
     "Ladders",
     "Learned",
     "Lesson",
+    "Pace",
     "Peers",
     "Rung",
     "Signature",

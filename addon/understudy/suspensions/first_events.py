@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cachetools import LRUCache
 
@@ -17,11 +19,22 @@ LEAST = 10.0
 """The shortest limit of its own, in seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Of the last ``calls`` of a candidate: the times to the first event, in seconds, that half and 95 % kept."""
+
+    median: float
+    p95: float
+    calls: int
+
+
 class FirstEvents[K]:
     """The last times to the first event of each candidate, in seconds. Whoever is given up counts twice its wait."""
 
     def __init__(self) -> None:
         self._times: LRUCache[K, deque[float]] = LRUCache(CANDIDATES)
+        self._paces: dict[K, Pace] = {}
+        """Those that were asked for since their candidate has spoken last."""
 
     def spoke(self, key: K, seconds: float) -> None:
         """The first event has come after so many seconds."""
@@ -29,6 +42,8 @@ class FirstEvents[K]:
         if times is None:
             times = self._times[key] = deque(maxlen=CALLS)
         times.append(max(0.0, seconds))
+        if self._paces:
+            self._paces.pop(key, None)
 
     def given_up(self, key: K, seconds: float) -> None:
         """Nothing had come after so many seconds, when another candidate was faster."""
@@ -39,5 +54,22 @@ class FirstEvents[K]:
         times = self._times.get(key)
         if times is None or len(times) < ENOUGH:
             return None
+        return max(LEAST, 2 * _share(sorted(times), 0.95))
+
+    def pace(self, key: K) -> Pace | None:
+        """How fast a candidate was of late; None while it was not asked."""
+        if (known := self._paces.get(key)) is not None:
+            return known
+        times = self._times.get(key)
+        if not times:
+            return None
         ordered = sorted(times)
-        return max(LEAST, 2 * ordered[math.ceil(0.95 * len(ordered)) - 1])
+        if len(self._paces) >= 2 * CANDIDATES:
+            self._paces.clear()
+        found = self._paces[key] = Pace(round(_share(ordered, 0.5), 3), round(_share(ordered, 0.95), 3), len(ordered))
+        return found
+
+
+def _share(ordered: Sequence[float], share: float) -> float:
+    """The time that this share of the calls kept: the nearest rank."""
+    return ordered[math.ceil(share * len(ordered)) - 1]

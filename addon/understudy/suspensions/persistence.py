@@ -11,14 +11,15 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Protocol
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.model import Key, Pool, Suspension, counted
 from understudy.suspensions.cache import Suspensions
-from understudy.suspensions.snapshot import StateError, decode, encode, restore, urls_of
+from understudy.suspensions.snapshot import Remembered, StateError, decode, encode, restore, urls_of
 from understudy.suspensions.state_file import StateFile
 
 logger = logging.getLogger("understudy")
@@ -29,11 +30,34 @@ AT_ONCE = 250
 """How many suspensions are collected before others get their turn."""
 
 
-class StateKeeper:
-    """Keeps the suspensions of one engine in the state file of its pool, if that names one."""
+class Section(Protocol):
+    """Something else that is kept in the state file: a list of rows under a name."""
 
-    def __init__(self, suspensions: Suspensions) -> None:
+    @property
+    def name(self) -> str:
+        """The member of the file."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Changes when there is something to be written."""
+        ...
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is to be written; nothing of it changes afterwards."""
+        ...
+
+    def restore(self, rows: Sequence[Any]) -> None:
+        """Take back what was written. Raises ValueError for what is damaged."""
+        ...
+
+
+class StateKeeper:
+    """Keeps the suspensions of one engine in the state file of its pool, if that names one, and further sections."""
+
+    def __init__(self, suspensions: Suspensions, sections: Sequence[Section] = ()) -> None:
         self.suspensions = suspensions
+        self._sections = sections
         self._file: StateFile | None = None
         self._pool = Pool()
         self._urls = urls_of(self._pool)
@@ -94,7 +118,8 @@ class StateKeeper:
     def _version(self) -> int:
         """Changes with what is to be written. That a lesson was seen again is written with the next change."""
         suspensions = self.suspensions
-        return suspensions.version + suspensions.learned.version + suspensions.limits.version
+        own = suspensions.version + suspensions.learned.version + suspensions.limits.version
+        return own + sum(section.version for section in self._sections)
 
     def _running(self, keys: list[Key]) -> list[Suspension]:
         return [found for key in keys if (found := self.suspensions.get(key)) is not None]
@@ -104,10 +129,11 @@ class StateKeeper:
         ladders, urls, now = list(self.suspensions.ladders), self._urls, self.suspensions.clock()
         ahead = ahead_of(self.suspensions.clock)
         learned, limits = list(self.suspensions.learned), list(self.suspensions.limits.stored())
+        sections = {section.name: section.rows() for section in self._sections}
 
         def write() -> str:
             try:
-                file.write(encode(running, ladders, urls, now, learned, ahead, limits))
+                file.write(encode(running, ladders, urls, now, learned, ahead, limits, sections))
             except OSError as error:
                 return f"{file.path} cannot be written ({error.strerror}), so suspensions will not outlive this proxy"
             return ""
@@ -125,7 +151,11 @@ class StateKeeper:
         try:
             content = file.read()
             with _uncollected():
-                count = restore(decode(content), self._pool, self.suspensions) if content else 0
+                remembered = decode(content) if content else Remembered()
+                if ours:
+                    # What another proxy counts is its own to tell.
+                    self._restore_sections(remembered)
+                count = restore(remembered, self._pool, self.suspensions)
         except OSError as error:
             self._tell(f"{file.path} cannot be read ({error.strerror}): suspensions start empty")
         except StateError as error:
@@ -134,6 +164,13 @@ class StateKeeper:
         else:
             if count:
                 logger.info(f"understudy: {counted(count, 'suspension')} read from {file.path}")
+
+    def _restore_sections(self, remembered: Remembered) -> None:
+        for section in self._sections:
+            try:
+                section.restore(remembered.sections.get(section.name, ()))
+            except (ValueError, TypeError, OverflowError):
+                raise StateError(f"an entry of `{section.name}` is damaged") from None
 
     def _set_aside(self, file: StateFile) -> str:
         clock = self.suspensions.clock

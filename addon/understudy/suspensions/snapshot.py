@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from understudy.codec.steady_clock import ahead_of
@@ -28,6 +29,7 @@ from understudy.suspensions.learned import MOST, Cause, Lesson, Signature
 VERSION = 1
 LONGEST = 400 * 24 * 3600.0
 """The longest suspension that is believed, in seconds: more than a hand may ask for."""
+_OWN = ("suspensions", "ladders", "learned", "limits")
 MOST_TEXT = 1000
 """Characters of a text that are read back."""
 
@@ -46,6 +48,8 @@ class Remembered:
     ladders: tuple[tuple[Key, Label, Rung, str], ...] = ()
     learned: tuple[tuple[Lesson, str], ...] = ()
     limits: tuple[tuple[Stored, str], ...] = ()
+    sections: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """What others keep in the file, by name, as it was written."""
 
 
 def urls_of(pool: Pool) -> dict[tuple[bool, str], str]:
@@ -68,8 +72,12 @@ def encode(
     learned: Iterable[Lesson] = (),
     ahead: float = 0.0,
     limits: Iterable[Stored] = (),
+    sections: Mapping[str, Sequence[dict[str, Any]]] = MappingProxyType({}),
 ) -> bytes:
-    """The text of a state file, in wall time. ``ahead``: seconds by which that is ahead of all the times given."""
+    """The text of a state file, in wall time. ``ahead``: seconds by which that is ahead of all the times given.
+
+    ``sections``: what others keep in it, in wall time already.
+    """
     running = (
         _suspension(each, urls[_place(each.key)], ahead)
         for each in suspensions
@@ -87,8 +95,10 @@ def encode(
     )
     windows = (_limit(each, urls[False, each.credential], ahead) for each in limits if (False, each.credential) in urls)
     head = f'{{"version": {VERSION}, "written": {json.dumps(now + ahead)},\n'
-    parts = f'"suspensions": [{_listed(running)}],\n"ladders": [{_listed(rungs)}],\n"learned": [{_listed(lessons)}]'
-    parts += f',\n"limits": [{_listed(windows)}]'
+    lists: dict[str, Iterator[dict[str, Any]]] = {"suspensions": running, "ladders": rungs, "learned": lessons}
+    lists["limits"] = windows
+    lists |= {name: iter(rows) for name, rows in sections.items()}
+    parts = ",\n".join(f'"{name}": [{_listed(entries)}]' for name, entries in lists.items())
     return f"{head}{parts}}}\n".encode()
 
 
@@ -189,7 +199,8 @@ def decode(content: bytes) -> Remembered:
         limits = tuple(_read_limit(each) for each in document.get("limits", ()))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StateError(f"an entry is damaged ({printable(repr(error), 100)})") from None
-    return Remembered(suspensions[:LIMIT], ladders[:LIMIT], learned[:MOST], limits[:LIMIT])
+    sections = {name: rows for name, rows in document.items() if name not in _OWN and isinstance(rows, list)}
+    return Remembered(suspensions[:LIMIT], ladders[:LIMIT], learned[:MOST], limits[:LIMIT], sections)
 
 
 def _read_key(entry: dict[str, Any]) -> Key:

@@ -12,6 +12,22 @@ const TONES = {
   overloaded: "danger", credential_rejected: "danger",
   model_unsupported: "info", capability_unsupported: "info", context_exceeded: "info",
 };
+const STEP = 300; // seconds of a step of what was of late
+const STEPS = 12;
+const NONE = Number.NEGATIVE_INFINITY;
+const today = (standing) => (standing.today ? standing.today.input + standing.today.output : NONE);
+const lately = (standing, what) => (standing.hour ?? []).reduce((sum, step) => sum + step[what], 0);
+/** By what the candidates of a route can be sorted: name, what is compared, and whether the largest comes first. */
+const SORTS = {
+  place: ["as they are asked", (standing) => standing.place, false],
+  name: ["name", (standing) => `${standing.credential} ${standing.model}`, false],
+  state: ["state", (standing) => Object.keys(STATES).indexOf(standing.state), true],
+  today: ["tokens today", today, true],
+  calls: ["answers in the last hour", (standing) => lately(standing, 1), true],
+  failures: ["failures in the last hour", (standing) => lately(standing, 2), true],
+  first: ["time to the first event", (standing) => standing.pace?.median ?? NONE, true],
+  used: ["share used of a limit", (standing) => Math.max(NONE, ...(standing.limits ?? []).map((each) => each.used ?? NONE)), true],
+};
 const STATES = { free: "good", suspended: "danger", "half-open": "warning", probing: "info", unusable: "neutral" };
 
 const find = (selector) => document.querySelector(selector);
@@ -19,6 +35,7 @@ const token = find("meta[name=xsrf-token]").content;
 const unfolded = new Set(); // the lineups that are shown whole
 const kept = new Map(); // what was drawn last, by name: {json, element}
 
+let sorted = { by: "place", turned: false };
 let pool = null;
 let ahead = 0; // seconds that the proxy's clock is ahead of ours
 let timer = 0;
@@ -34,6 +51,14 @@ function make(name, properties = {}, ...children) {
     else element.setAttribute(key, value);
   }
   element.append(...children.filter((child) => child !== "" && child !== null && child !== undefined));
+  return element;
+}
+
+/** An element of a drawing. */
+function shape(name, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
   return element;
 }
 
@@ -53,8 +78,12 @@ function keep(name, data, draw) {
 
 /** Make these the children of an element, and touch nothing that is in its place already. */
 function arrange(parent, children) {
+  const wanted = new Set(children);
   children.forEach((child, place) => {
-    if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
+    const there = parent.children[place];
+    if (there === child) return;
+    if (there && !wanted.has(there)) there.replaceWith(child); // so that those behind it stay where they are
+    else parent.insertBefore(child, there ?? null);
   });
   while (parent.children.length > children.length) parent.lastElementChild.remove();
 }
@@ -114,6 +143,15 @@ function tickAll() {
   wasDue = due;
 }
 
+/** A number of tokens in few characters. */
+function brief(count) {
+  const units = [[1e9, "G"], [1e6, "M"], [1e3, "k"]];
+  for (const [size, unit] of units) {
+    if (count >= size) return `${(count / size).toFixed(count < 10 * size ? 1 : 0)}${unit}`;
+  }
+  return `${count}`;
+}
+
 // -- routes ---------------------------------------------------------------------------------------------------------
 
 function pill(text, tone, ...more) {
@@ -160,6 +198,79 @@ function drawCounts(tally) {
     labels ? make("small", { className: "labels" }, labels) : "");
 }
 
+const step = () => Math.floor(now() / STEP);
+
+/** Answers and failures of the last hour, in steps of five minutes. */
+function drawSpark(standing) {
+  const first = step() - STEPS + 1;
+  const steps = standing.hour.filter(([number]) => number >= first);
+  const answered = steps.reduce((sum, each) => sum + each[1], 0);
+  const failed = steps.reduce((sum, each) => sum + each[2], 0);
+  if (answered + failed === 0) return "";
+  const most = Math.max(...steps.map((each) => each[1] + each[2]));
+  const bars = steps.flatMap(([number, good, bad]) => {
+    const [x, up, above] = [(number - first) * 8, (good / most) * 17, (bad / most) * 17];
+    return [shape("rect", { class: "good", x, y: 18 - up, width: 6, height: up }),
+      shape("rect", { class: "bad", x, y: 18 - up - above, width: 6, height: above })];
+  });
+  const said = `last hour: ${answered} answered, ${failed} failed`;
+  return shape("svg", { class: "spark", viewBox: `0 0 ${STEPS * 8} 18`, role: "img", "aria-label": said },
+    shape("title", {}, said), ...bars);
+}
+
+/** A limit that the upstream states: how much of it is used, and when it begins anew. */
+function drawWindow(limit) {
+  const isShare = limit.used !== null;
+  const used = isShare ? Math.round(Math.min(1, Math.max(0, limit.used)) * 100) : 0;
+  const whose = limit.whose === "credential" ? "all models" : limit.family || "this model";
+  const left = limit.remaining === null ? "" : limit.limit === null ? `${brief(limit.remaining)} left`
+    : `${brief(limit.remaining)} of ${brief(limit.limit)} left`;
+  const numbers = [isShare ? `${used} %` : "", left].filter(Boolean).join(", ");
+  const said = `${limit.name}, ${limit.of} of ${whose}: ${isShare ? `${used} % used` : left || "nothing stated"}`;
+  const fill = make("div", { className: "fill" });
+  fill.style.width = `${used}%`;
+  return make("div", { className: `window${limit.low ? " low" : used >= 50 ? " half" : ""}`, title: said },
+    make("b", {}, limit.name === limit.of ? limit.name : `${limit.name} ${limit.of}`),
+    isShare ? make("div", { className: "track", role: "meter", "aria-valuenow": used, "aria-valuemin": 0,
+      "aria-valuemax": 100, "aria-label": said }, fill) : "",
+    make("span", {}, numbers),
+    limit.reset === null ? "" : make("span", {}, "resets in ", ticking(limit.reset, "until")),
+    limit.forecast ? make("span", {}, limit.forecast) : "");
+}
+
+/** What a candidate has given today, how fast it was, and what is left of its limits. */
+function drawTokens(standing) {
+  const spent = standing.today;
+  const parts = [drawSpark(standing)];
+  if (standing.pace) {
+    const fast = `first event ${span(standing.pace.median)}, 95 % within ${span(standing.pace.p95)}`;
+    parts.push(make("span", { title: `of the last ${standing.pace.calls} calls` }, fast));
+  }
+  if (standing.speed) parts.push(make("span", {}, `${Math.round(standing.speed)} tokens/s`));
+  if (spent && (spent.input || spent.output)) {
+    const share = spent.cached ? ` (${Math.round((spent.cached / spent.input) * 100)} % cached)` : "";
+    const cost = spent.cost === null ? "" : ` · costs ${spent.cost.toFixed(spent.cost < 1 ? 4 : 2)}`;
+    parts.push(make("span", { className: "today", title: `${spent.input} in, ${spent.cached} of them cached, `
+      + `${spent.output} out, ${spent.reasoning} of them reasoning` },
+    `today ${brief(spent.input)} in${share}, ${brief(spent.output)} out${cost}`));
+  }
+  if (spent?.lost) {
+    parts.push(make("span", { title: "replays and hedges" },
+      `${spent.lost} paid for and not used: ${brief(spent.lost_input)} in, ${brief(spent.lost_output)} out`));
+  }
+  if (spent?.unstated) parts.push(make("span", {}, `${spent.unstated} counted no tokens`));
+  if (standing.served) {
+    const times = spent?.another ? ` (${spent.another} today)` : "";
+    parts.push(pill(`replies name ${standing.served}${times}`, "warning"));
+  }
+  if (standing.concurrency || standing.queued) {
+    const most = standing.concurrency ? ` of ${standing.concurrency}` : "";
+    parts.push(make("span", {}, `${standing.under_way}${most} at once${standing.queued ? `, ${standing.queued} wait` : ""}`));
+  }
+  parts.push(...(standing.limits ?? []).map(drawWindow));
+  return make("div", { className: "tokens" }, ...parts.filter(Boolean));
+}
+
 function drawSuspend(standing) {
   const words = standing.model ? ["candidate", standing.credential, standing.model] : ["credential", standing.credential];
   const select = make("select", { "aria-label": `Suspend ${words.join(" ")}`, title: `Suspend ${words.join(" ")} for`,
@@ -188,18 +299,31 @@ function drawStanding(standing) {
     make("div", { className: "state" }, pill(standing.state, STATES[standing.state])),
     drawCounts(standing.tally),
     make("div", { className: "actions" }, suspended ? "" : drawSuspend(standing)),
+    drawTokens(standing),
     standing.note ? make("p", { className: "note" }, standing.note) : "",
     ...standing.because.map(drawEntry));
+}
+
+function inOrder(candidates) {
+  const [, value, down] = SORTS[sorted.by];
+  const sign = down === sorted.turned ? 1 : -1;
+  return [...candidates].sort((one, other) => {
+    const [a, b] = [value(one), value(other)];
+    if ((a === NONE) !== (b === NONE)) return a === NONE ? 1 : -1; // what is not known comes last either way
+    return (a < b ? -sign : a > b ? sign : 0) || one.place - other.place;
+  });
 }
 
 function drawLineup(name, lineup, titled) {
   const shown = [];
   let free = 0;
-  for (const standing of lineup.candidates) {
+  for (const standing of inOrder(lineup.candidates)) {
     if (standing.state === "free") free += 1;
     if (standing.state !== "free" || free <= SHOWN_FREE || unfolded.has(name)) {
       const own = `${name} ${standing.credential} ${standing.model}`;
-      shown.push(keep(own, standing, () => drawStanding(standing)));
+      // What was of late grows old by itself.
+      const data = standing.hour?.length ? [standing, step()] : standing;
+      shown.push(keep(own, data, () => drawStanding(standing)));
     }
   }
   const hidden = lineup.candidates.length - shown.length;
@@ -323,19 +447,30 @@ const isEventful = (told) =>
 
 function drawHead() {
   const states = new Map(); // the candidate's state, each counted once
+  const tokens = new Map();
   for (const route of pool.routes) {
     for (const lineup of route.lineups) {
-      for (const standing of lineup.candidates) states.set(`${standing.credential} ${standing.model}`, standing.state);
+      for (const standing of lineup.candidates) {
+        const name = `${standing.credential} ${standing.model}`;
+        states.set(name, standing.state);
+        if (standing.today) tokens.set(name, today(standing));
+      }
     }
   }
+  const given = [...tokens.values()].reduce((sum, each) => sum + each, 0);
   const counts = new Map();
   for (const state of states.values()) counts.set(state, (counts.get(state) ?? 0) + 1);
   const shown = Object.keys(STATES).filter((state) => counts.get(state));
   const place = pool.pool || "There is no pool file: write one, or set pool_file.";
   const further = pool.intercept.length ? `also looks into ${pool.intercept.join(", ")}` : "";
   find("#place").textContent = [place, further, sharing(pool.shared)].filter(Boolean).join(" · ");
-  arrange(find("#counts"), shown.map((state) => keep(`count ${state}`, counts.get(state), () =>
-    make("li", {}, make("b", {}, `${counts.get(state)}`), pill(state, STATES[state])))));
+  const items = shown.map((state) => keep(`count ${state}`, counts.get(state), () =>
+    make("li", {}, make("b", {}, `${counts.get(state)}`), pill(state, STATES[state]))));
+  if (given) {
+    items.push(keep("count tokens", given, () =>
+      make("li", { title: `${given} tokens, in and out` }, make("b", {}, brief(given)), pill("tokens today", "neutral"))));
+  }
+  arrange(find("#counts"), items);
   document.title = counts.get("suspended") ? `(${counts.get("suspended")}) pool · understudy` : "pool · understudy";
 }
 
@@ -529,6 +664,34 @@ function wake() {
   look();
 }
 
+function tellOrder() {
+  const [name, , down] = SORTS[sorted.by];
+  const button = find("#direction");
+  const isDown = down !== sorted.turned;
+  button.textContent = isDown ? "↓" : "↑";
+  button.title = isDown ? "The largest first" : "The smallest first";
+  button.setAttribute("aria-label", `${button.title}, by ${name}; press to turn it round`);
+  find("#sort").value = sorted.by;
+}
+
+/** Sort from now on; a browser that may not remember it forgets it with the page. */
+function sortBy(by, turned) {
+  sorted = { by, turned };
+  try {
+    localStorage.setItem("understudy pool sort", JSON.stringify(sorted));
+  } catch { /* private browsing */ }
+  tellOrder();
+  if (pool) draw();
+}
+
+find("#sort").append(...Object.entries(SORTS).map(([value, [name]]) => make("option", { value }, name)));
+try {
+  const before = JSON.parse(localStorage.getItem("understudy pool sort"));
+  if (before && Object.hasOwn(SORTS, before.by)) sorted = { by: before.by, turned: before.turned === true };
+} catch { /* nothing was remembered, or something else */ }
+tellOrder();
+find("#sort").addEventListener("change", (event) => sortBy(event.target.value, false));
+find("#direction").addEventListener("click", () => sortBy(sorted.by, !sorted.turned));
 document.addEventListener("visibilitychange", wake);
 find("#reload").addEventListener("click", () => change("reload", []));
 find("#eventful").addEventListener("change", () => pool && draw());
