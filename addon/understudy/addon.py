@@ -93,7 +93,7 @@ class Understudy:
         self._aside = ThreadPoolExecutor(1, "understudy aside")
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions, [self.tallies.usage])
-        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
+        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.ledger)
         self.control = Control(
             self.engine,
             self.reload,

@@ -106,7 +106,7 @@ class OpenAI(BodyModelDialect):
     )
     identity_headers = frozenset(
         {"openai-organization", "openai-project"}
-        | {"chatgpt-account-id", "x-openai-account-routing-override", "x-openai-fedramp"}
+        | {"chatgpt-account-id", "x-openai-account-routing-override", "x-openai-fedramp", "x-oai-attestation"}
         | {"copilot-integration-id"}
     )
     reply_models = (("model",), ("response", "model"))

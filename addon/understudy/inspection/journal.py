@@ -17,7 +17,7 @@ from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.failover import SHORT_STEP, Attempt, Compared, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
 from understudy.inspection.exchange_table import advised
-from understudy.model import OPEN_MARK, Candidate, Label, printable
+from understudy.model import OPEN_MARK, Candidate, Label, counted, printable
 from understudy.proxy import exchange_facts as known
 from understudy.proxy.exchange_facts import Facts, counts_of
 from understudy.proxy.listener import Abandoned, Measured
@@ -144,7 +144,11 @@ class FlowJournal:
             facts["credential"], facts["model"] = candidate.credential.name, facts["tried"][number - 1]["model"]
             if outcome.verdict.label is Label.OK:
                 line = f"{_place(exchange, outcome)} {candidate}: answered{_passed_over(facts, number)}"
-                if attempts > 1 or not line.startswith("1/"):
+                if outcome.attempt.without:
+                    line += _without_sealed(exchange, outcome)
+                if moved_from := exchange.request.moved_from(outcome.attempt):
+                    facts["moved"] = {"from": moved_from, "to": candidate.credential.name}
+                if attempts > 1 or not line.startswith("1/") or "moved" in facts:
                     # Most calls are answered by the first candidate. mitmproxy's handlers take every level, and then a
                     # line at debug level costs more than all else that is done here.
                     logger.info(line)
@@ -326,6 +330,17 @@ def _passed_over(facts: Facts, number: int) -> str:
     ]
     more = [f"and {len(passed) - NAMED} more"] if len(passed) > NAMED else []
     return f" ({'; '.join([*told, *more])})"
+
+
+def _without_sealed(exchange: Exchange, outcome: Outcome) -> str:
+    """What an answer was made without: ``, moved from work without 3 sealed parts: their reasoning is lost, ...``."""
+    attempt = outcome.attempt
+    if not attempt.left_out:
+        return ""
+    without = f"without {counted(attempt.left_out, 'sealed part')}"
+    if moved_from := exchange.request.moved_from(attempt):
+        return f", the conversation moves from {moved_from} {without}: their reasoning and the prompt cache are lost"
+    return f", {without} that it cannot read"
 
 
 def compared(exchange: Exchange) -> list[str]:

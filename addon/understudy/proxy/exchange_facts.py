@@ -41,6 +41,8 @@ def begin(exchange: Exchange, plan: Plan, now: float) -> Facts:
         facts["drill"] = True
     if found := skipped(exchange):
         facts["skipped"] = found
+    if exchange.request.bound_by:
+        facts["bound"] = {"to": exchange.request.bound_to, "by": exchange.request.bound_by}
     return facts
 
 
@@ -129,6 +131,10 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
     }
     if attempt.repeat:
         found["again"] = True
+    if attempt.without and attempt.left_out:
+        found["left_out"] = attempt.left_out
+        if moved_from := exchange.request.moved_from(attempt):
+            found["moved_from"] = moved_from
     if verdict.is_open:
         found["open"] = True
     if attempt.opinion:

@@ -295,7 +295,7 @@ class ReplayStream(HttpStream):
             return
         reading, recognised = None, intake.recognised
         if is_large(request) and recognised is not None and not intake.upgrade:
-            marks = bool(engine.memory.bindings)
+            marks = bool(engine.memory.ledger)
             aside = Aside(lambda: engine.read(recognised, request, marks=marks))
             yield UnderstudyAsideHook(aside)
             reading = aside.result()
