@@ -543,7 +543,8 @@ class ReplayStream(HttpStream):
             seconds = None
             if is_released and hold.live and attempt.spoke_at:
                 seconds = max(0.0, call.now() - attempt.spoke_at)
-            measured = Measured(attempt.step, stated.usage, hold.another(stated.model), seconds, lost)
+            another = attempt.another if attempt.another is not None else hold.another(stated.model)
+            measured = Measured(attempt.step, stated.usage, another, seconds, lost)
             call.journal.measured(self.flow, call.exchange, measured)
         except Exception as error:
             logger.error(f"understudy: a reply cannot be measured: {self.trace(error)}")
