@@ -9,5 +9,6 @@ def say_hello(name: str = "you") -> str:
     return f"hello {name}"
 
 
-chat = genai.Client().chats.create(model="gemini-2.5-pro", config=types.GenerateContentConfig(tools=[say_hello]))
+client = genai.Client()
+chat = client.chats.create(model="gemini-2.5-pro", config=types.GenerateContentConfig(tools=[say_hello]))
 print(chat.send_message("Say hello.").text)
