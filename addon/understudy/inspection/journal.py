@@ -78,6 +78,7 @@ class FlowJournal:
         facts = known.begin(exchange, plan, self.clock() + ahead_of(self.clock))
         flow.metadata[known.KEY] = self._facts[exchange] = facts
         if exchange.drill is not None:
+            facts["drill"] = True
             flow.marked = flow.marked or DRILL
             _note(flow, f"drill: {exchange.drill.said}")
 

@@ -37,8 +37,6 @@ def begin(exchange: Exchange, plan: Plan, now: float) -> Facts:
         "attempts": 0,
         "tried": [],
     }
-    if exchange.drill is not None:
-        facts["drill"] = True
     if found := skipped(exchange):
         facts["skipped"] = found
     if exchange.request.bound_by:
