@@ -9,6 +9,7 @@ import pytest
 from mitmproxy.test import tflow
 
 from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
+from understudy.failover.drilled_exchange import DrilledExchange
 from understudy.failover.exchange import Exchange
 from understudy.failover.steps import Attempt, Outcome, Release, Request
 from understudy.inspection import tallies as module
@@ -86,6 +87,18 @@ def test_second_opinions_are_counted(book: Book) -> None:
     assert (book.of(A).opinions, book.of(B).opinions) == (0, 1)
     [told] = book.tallies.exchanges()
     assert [(each.opinion, each.compared) for each in told.tried] == [(False, "request"), (True, "")]
+
+
+def test_e01_moves_are_counted(book: Book) -> None:
+    """E01: at the candidate that the conversation came to; the time line says from where, and what was left out."""
+    book.stage.ledger.learn(["rs_a0123456789", "sealed a"], "a")
+    exchange, _ = book.stage.open(ROUTE, **book.stage.sealed(ROUTE, "rs_a0123456789", "sealed a"))
+    exchange.judge(reply(Label.QUOTA_EXHAUSTED, retry_after="60"), book.stage.now)
+    exchange.judge(reply(Label.OK), book.stage.now)
+    book.tallies.released("f", exchange, 2)
+    assert (book.of(A).moves, book.of(B).moves) == (0, 1)
+    [told] = book.tallies.exchanges()
+    assert [(each.left_out, each.moved_from) for each in told.tried] == [(0, ""), (1, "a")]
 
 
 @pytest.mark.parametrize("winner", [A, B])
@@ -334,14 +347,18 @@ class _Always:
     def broke(self, request: Request, outcome: Outcome) -> None:
         """Nothing to note."""
 
+    def over(self, exchange: Exchange, status: int) -> None:
+        """Nothing to count."""
+
 
 @pytest.mark.parametrize("label", [Label.RATE_LIMITED, Label.OK])
 def test_h12_what_a_drill_made_up_is_shown_and_not_counted(book: Book, label: Label) -> None:
     """H12: neither as a failure nor as an answer, nor as one that broke off; what others said is counted."""
     stage = book.stage
     stage.suspensions.begin_drill()
-    exchange = stage.exchange(ROUTE)
-    exchange.drill = _Always(stage)
+    plain = stage.exchange(ROUTE)
+    where = plain.request, plain.lineup, plain.selector, plain.ruleset, stage.now, plain.random
+    exchange = DrilledExchange(*where, None, None, _Always(stage))
     step = exchange.begin(stage.now)
     while isinstance(step, Attempt):
         step = exchange.judge(reply(label if step.candidate == A else Label.OK), stage.now)

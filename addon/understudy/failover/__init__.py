@@ -3,11 +3,13 @@
 ``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``default_actions`` and
 ``penalties`` say what a label costs; ``comparison`` and ``signatures`` whose fault a reply is that no words explain;
 ``selection``, ``foresight`` and ``candidates`` who is asked, ``pacing`` when; ``users`` what of a route is for whom;
-``refusal`` writes our own answer.
+``ledger`` and ``sealed`` which account knows what in a request, and what another one has to go without; ``refusal``
+writes our own answer.
 The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
 from understudy.failover.default_actions import DEFAULTS, Next, action
+from understudy.failover.drilled_exchange import DrilledExchange
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
 from understudy.failover.pacing import Pacing, Place
@@ -25,6 +27,7 @@ from understudy.failover.steps import (
     Release,
     Request,
     Step,
+    Struck,
     Wait,
 )
 from understudy.failover.users import UserRoutes
@@ -38,6 +41,7 @@ __all__ = [
     "Attempt",
     "Compared",
     "Continue",
+    "DrilledExchange",
     "DrilledLineup",
     "Drilling",
     "Exchange",
@@ -52,6 +56,7 @@ __all__ = [
     "Request",
     "Selector",
     "Step",
+    "Struck",
     "UserRoutes",
     "Wait",
     "action",
@@ -59,6 +64,8 @@ __all__ = [
     "clock_time",
     "duration",
     "foresight",
+    "ledger",
     "memory",
     "own_name",
+    "sealed",
 ]

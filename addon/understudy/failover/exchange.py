@@ -26,8 +26,9 @@ from understudy.failover.steps import Attempt, Compared, Continue, Drilling, Out
 from understudy.model import AS_USUAL, Budget, Candidate, HoldUntil, Key, Label, Scope, Verdict, key_of
 from understudy.replies import Fault, FaultKind, Reply, read_hint
 from understudy.rules import Ruleset
-from understudy.suspensions import Cause
+from understudy.suspensions import Cause, Learned
 
+NOTHING: frozenset[str] = frozenset()
 A_POLICY = "builtin/policy"
 """The rule id of an open verdict on words that read like a filter's."""
 HELD = "every candidate is out until a reset that is known, and the route holds its calls until then"
@@ -37,6 +38,9 @@ NO_FILTER = (401, 402, 408, 429, *range(501, 600))
 
 class Exchange:
     """One request of a tool with all its attempts."""
+
+    drill: Drilling | None = None
+    """The drill that the call belongs to, see ``drilled_exchange``."""
 
     def __init__(
         self,
@@ -48,11 +52,8 @@ class Exchange:
         random: Random,
         sessions: Sessions | None = None,
         pacing: Pacing | None = None,
-        drill: Drilling | None = None,
     ) -> None:
         self.request = request
-        self.drill = drill
-        """The drill that the call belongs to, if one runs and it does."""
         self.lineup = lineup
         self.selector = selector
         self.suspensions = selector.suspensions
@@ -87,11 +88,14 @@ class Exchange:
         """Until when a limit of its own is waited for rather than another candidate asked."""
         self.held = 0.0
         """Seconds for which the call was held until a reset; they are not counted against its budget."""
-        several = self._chooser.has_several_credentials
-        self._penalties = Penalties(self.suspensions, request, random, several=several, drill=drill)
-        self._learned = self.suspensions.learned if drill is None else drill.learned
+        self._penalties = Penalties(self.suspensions, request, random, several=self._chooser.has_several_credentials)
         self._comparison: Comparison | None = None
         """The open verdict that another candidate's reply may explain."""
+
+    @property
+    def _learned(self) -> Learned:
+        """What comparing has taught; in a drill that is kept apart."""
+        return self.suspensions.learned if self.drill is None else self.drill.learned
 
     def __repr__(self) -> str:
         tried = ", ".join(f"{outcome.attempt.candidate}: {outcome.verdict.label}" for outcome in self.outcomes)
@@ -318,8 +322,6 @@ class Exchange:
         """An attempt has shown its first event, so many seconds after it was sent."""
         if self.request.generating:
             self._heard.add(of)
-            if self.drill is not None and any(each.drilled for each in self.under_way if each.candidate == of):
-                return  # how long it takes when it is left alone is not known by this
             self.suspensions.first_events.spoke(self._times_of(of), seconds)
 
     def judge(self, reply: Reply, now: float, of: Candidate | None = None) -> Step:
@@ -344,6 +346,8 @@ class Exchange:
             self._held(self._penalties.hear(replace(failure, attempt=attempt)))
         self.outcomes[-1] = replace(outcome, suspension=self._penalties.learn(replace(failure, attempt=attempt)))
         self.suspensions.end_probe(attempt.ticket)
+        if failure.unsealed and self.request.sealed is not None:
+            self.request.sealed.refused(attempt.candidate)
         self._leave(attempt.candidate)
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return Continue()
@@ -374,6 +378,8 @@ class Exchange:
                 return self._release(attempt.number)
             self._chooser.exclude_all()
             return self._final(now)
+        if failure.unsealed and self.request.sealed is not None:
+            self.request.sealed.refused(attempt.candidate)
         once = not self._chooser.was_repeated(attempt.candidate) and self._covers_the_untried(attempt.candidate)
         repeat = repeat_of(failure, self.budget.patience, self.random) if once else None
         if repeat is not None and self.may_begin(now + repeat.seconds):
@@ -601,13 +607,11 @@ class Exchange:
         repeat = self._chooser.send(candidate)
         self._sent += 1
         self._ticket = ticket = ticket or self.suspensions.ticket()
-        drilled = self.drill is not None and self.drill.strikes(candidate, generating=self.request.generating)
-        if drilled and self.drill is not None and not self.drill.asks:
-            self._leave(candidate)  # nothing is under way there
         if self.request.generating:
-            self.suspensions.begin_probe(candidate, ticket, drilled)
+            self.suspensions.begin_probe(candidate, ticket)
         number = len(self.outcomes) + (1 if self._beside is None else 2)
-        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion, drilled)
+        without = self.request.sealed.without(candidate) if self.request.sealed is not None else NOTHING
+        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion, without)
         return self.attempt
 
     def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:
@@ -624,7 +628,16 @@ class Exchange:
         whole = default.scope is Scope.CREDENTIAL
         if whole and not self._is_whole(attempt, now):
             default = replace(default, scope=Scope.CANDIDATE)
-        return Failure(attempt, verdict, default, hint, reply.fault, now, whole)
+        unsealed = verdict.then.without_sealed and self._refuses_sealed(attempt)
+        if unsealed:
+            # Nothing is wrong with the candidate, and the request can do without (E03).
+            default = replace(default, next=Next.ANYONE)
+        return Failure(attempt, verdict, default, hint, reply.fault, now, whole, unsealed)
+
+    def _refuses_sealed(self, attempt: Attempt) -> bool:
+        """Whether a candidate refuses sealed parts that it was sent, and that the request can go without."""
+        sealed = self.request.sealed
+        return sealed is not None and bool(set(sealed.parts) - attempt.without)
 
     def _is_whole(self, attempt: Attempt, now: float) -> bool:
         """Whether a reply that speaks of the whole credential is to be believed (J05)."""
@@ -740,8 +753,10 @@ class Exchange:
             self.suspensions.answers.answered(owner, candidate.model, now)
         compared = self._comparison
         if compared is not None and compared.failure.attempt.candidate != candidate:
-            suspension = self._penalties.learn(compared.blame(now), final=True)
-            if not compared.known:
+            # Without its sealed parts it is not quite the same request: that proves nothing about the first one.
+            blamed = attempt.without == compared.failure.attempt.without
+            suspension = self._penalties.learn(compared.blame(now), final=True) if blamed else None
+            if not compared.known and blamed:
                 compared.learn(self._learned, Cause.CANDIDATE, candidate.credential.name)
                 self._note(compared, Compared.CANDIDATE)
             at = compared.number - 1

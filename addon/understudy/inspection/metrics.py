@@ -69,6 +69,9 @@ class Metrics:
         self._opinions = counter(
             "second_opinions", "Second opinions, by what they came to (candidate, request, undecided).", "compared"
         )
+        self._moves = counter(
+            "moves", "Conversations that another account went on with, without sealed parts.", "route"
+        )
         self._replays = counter("replays", "Attempts after the first one of a call.", "route")
         self._suspensions = counter("suspensions", "Suspensions that attempts have earned.", "credential", "label")
         self._first_event = histogram(
@@ -96,12 +99,14 @@ class Metrics:
             if entry.get("compared") in ("candidate", "request", "undecided"):
                 self._opinions.labels(entry["compared"], drill).inc()
             if "usage" in entry:
-                self._count_tokens(facts, entry)
+                self._count_tokens(facts, entry, drill)
             if "served_model" in entry:
-                self._another.labels(own_name(entry["credential"])).inc()
+                self._another.labels(own_name(entry["credential"]), drill).inc()
         for entry in (*tried, *([facts["ended"]] if "ended" in facts else ())):
             if "suspended" in entry:
                 self._suspensions.labels(own_name(entry["credential"]), entry["label"], drill).inc()
+        if "moved" in facts:
+            self._moves.labels(route, drill).inc()
         if "observed" in facts:
             self._verdicts.labels(mode, facts["observed"]["label"], drill).inc()
         if len(tried) > 1:
@@ -112,7 +117,7 @@ class Metrics:
             if "failing" in facts and tried[facts["answer"] - 1]["label"] == "ok":
                 self._failover.labels(route, drill).observe(facts["released"] - facts["failing"])
 
-    def _count_tokens(self, facts: Facts, entry: Facts) -> None:
+    def _count_tokens(self, facts: Facts, entry: Facts, drill: str) -> None:
         """The tokens of a reply. A model that only the tool has named is ``*``: tools may name what they like."""
         credential, model = own_name(entry["credential"]), entry["model"]
         if model == facts.get("alias") != facts.get("route"):
@@ -123,7 +128,7 @@ class Metrics:
             self._models.add((credential, model))
         counter = self._lost if entry.get("lost") is True else self._tokens
         for kind, count in entry["usage"].items():
-            counter.labels(credential, model, kind).inc(count)
+            counter.labels(credential, model, kind, drill).inc(count)
 
     content_type = CONTENT_TYPE
 

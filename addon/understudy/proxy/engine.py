@@ -23,6 +23,7 @@ from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credent
 from understudy.dialects import DIALECTS, Call, Dialect, Kind
 from understudy.drill import Drill
 from understudy.failover import (
+    DrilledExchange,
     DrilledLineup,
     Exchange,
     Identities,
@@ -32,13 +33,15 @@ from understudy.failover import (
     UserRoutes,
     own_name,
 )
-from understudy.failover.memory import TOOL, Memory, Plan
+from understudy.failover.memory import TOOL, Memory, Plan, shape_of
+from understudy.failover.sealed import Sealed
 from understudy.limits import RESERVE, LimitTable
-from understudy.model import Credential, Pool, Route, SecretError, SigningSource
+from understudy.model import Credential, Pool, Route, SecretError, SigningSource, WhenSealed
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
+from understudy.requests.sealed import KINDS, Shape, in_words, kind_of, may_hold, parts_in
 from understudy.rules import Ruleset
 from understudy.sockets import Transcripts
 from understudy.suspensions import Suspensions
@@ -136,11 +139,12 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the body of a call says. ``decoded``: whether it can be read at all."""
+    """What the body of a call says. ``decoded``: whether it can be read at all. ``shape``: see :class:`Plan`."""
 
     decoded: bool
     call: Call | None
     said: Conversation
+    shape: Shape | None = None
 
 
 def is_large(request: http.Request) -> bool:
@@ -258,8 +262,17 @@ class Engine:
     def read(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
         """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there."""
         body = rewrite.decoded_body(request, self.request_limit)
-        said = conversation.read(request.headers.fields, body or b"", marks=marks)
-        return Reading(body is not None, rewrite.read_call(request, recognised, body), said)
+        said, shape = self._said(recognised, request, body or b"", marks=marks)
+        return Reading(body is not None, rewrite.read_call(request, recognised, body), said, shape)
+
+    @staticmethod
+    def _said(
+        recognised: Recognised, request: http.Request, body: bytes, *, marks: bool
+    ) -> tuple[Conversation, Shape | None]:
+        """What a request says of its conversation, and its shape, if it may have sealed parts."""
+        shape = shape_of(recognised)
+        said = conversation.read(request.headers.fields, body, shape, marks=marks)
+        return said, shape if shape is not None and (said.states or may_hold(shape, body)) else None
 
     def plan(
         self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
@@ -273,11 +286,13 @@ class Engine:
             return None
         body: bytes | None
         said: Conversation | None
+        shape: Shape | None = None
         if reading is None:
             body, said = rewrite.decoded_body(request, self.request_limit), None
             call = rewrite.read_call(request, intake.recognised, body) if body is not None else None
         else:
             body, call, said = b"" if reading.decoded else None, reading.call, reading.said
+            shape = reading.shape
         if body is None:
             logger.warning(UNDECODED)
             return None
@@ -287,15 +302,15 @@ class Engine:
         if route is None:
             return None
         if said is None:
-            said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
-        owner = self.memory.bindings.owner(said.marks)
+            said, shape = self._said(intake.recognised, request, body, marks=bool(self.memory.ledger))
+        bond, owner = self.memory.ledger.first_owned(said.bonds) if said.bonds else ("", "")
         if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
         if intake.snapshot.users is not None:
             route = intake.snapshot.users.route_for(route, user)
-        return Plan(intake.recognised, call, route, said, owner, user)
+        return Plan(intake.recognised, call, route, said, owner, user, in_words(bond) if owner else "", shape)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -316,28 +331,34 @@ class Engine:
         name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
         return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")
 
-    def exchange(
-        self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str], *, own: bool = True
-    ) -> Exchange:
-        """Begin the exchange of a call that has a route. ``own``: see :meth:`Drill.takes`."""
+    def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
+        """Begin the exchange of a call that has a route."""
         snapshot = intake.snapshot
         client, owner = self._own(intake, plan, request)
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
         chance, sessions, pacing = self.random, self.memory.sessions, self.pacing if self.paced else None
-        exchange = Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
-        if self.drill is None:
+        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
+
+    def drilled(self, exchange: Exchange, *, own: bool = True) -> Exchange:
+        """The exchange of a call while a drill runs, in the place of this one, which has not begun.
+
+        It is the same one where the call does not belong to the drill. ``own``: see :meth:`Drill.takes`.
+        """
+        drill, lineup, asked = self.drill, exchange.lineup, exchange.request
+        if drill is None:
             return exchange
-        call = self.drill.takes(lineup, asked.session, own=own, instead=exchange.first_choice())
+        call = drill.takes(lineup, asked.session, own=own, instead=exchange.first_choice())
         if call is None:
             return exchange
-        selector = self._drilled_selector(snapshot.selector)
-        drilled = selector.lineup(*where)
-        if self.drill.share < 1 or self.drill.session:
+        selector = self._drilled_selector(exchange.selector)
+        drilled = selector.lineup_like(lineup)
+        if drill.share < 1 or drill.session:
             drilled.take_turns_of(lineup)  # the other calls take turns meanwhile
-        seats = self.drill.seats
-        return Exchange(asked, drilled, selector, snapshot.ruleset, self.clock(), chance, seats, pacing, call)
+        pacing = self.pacing if self.paced else None
+        rules, started = exchange.ruleset, exchange.started
+        return DrilledExchange(asked, drilled, selector, rules, started, self.random, drill.seats, pacing, call)
 
     def _drilled_selector(self, real: Selector) -> Selector:
         """The selector for the calls of a drill that stands beside the one of a snapshot."""
@@ -368,7 +389,7 @@ class Engine:
         selector = Selector(suspensions)
         lineup = selector.lineup(*where)
         lineup.take_turns_of(snapshot.selector.lineup(*where))
-        asked = self._request(intake, plan, request, {}, client, owner)
+        asked = self._request(intake, plan, request, {}, client, owner, remembers=False)
         return Exchange(asked, lineup, selector, snapshot.ruleset, self.clock(), self.random)
 
     def _own(self, intake: Intake, plan: Plan, request: http.Request) -> tuple[Client, str]:
@@ -380,12 +401,16 @@ class Engine:
             base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
             meant = Place(request.scheme, intake.host, intake.port, base_path)
             client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
-        if owner == TOOL:
-            owner = client.name
-        elif own_name(owner) in {each.name for each in own}:
-            # The tool's login may have been renewed since, which makes its credential another one, but not its account.
-            owner = own_name(owner) + client.suffix
-        return client, owner
+        return client, client.name if owner == TOOL else self._as_now(intake, plan, client, owner)
+
+    @staticmethod
+    def _as_now(intake: Intake, plan: Plan, client: Client, owner: str) -> str:
+        """The name that an owner has in the lineup.
+
+        The tool's login may have been renewed since, which makes its credential another one, but not its account.
+        """
+        own = intake.snapshot.own.get(plan.route.pattern, ()) if owner else ()
+        return own_name(owner) + client.suffix if own_name(owner) in {each.name for each in own} else owner
 
     def _request(
         self,
@@ -395,7 +420,15 @@ class Engine:
         blocked: Mapping[str, str],
         client: Client,
         owner: str,
+        *,
+        remembers: bool = True,
     ) -> Request:
+        found, prefers, bond = None, "", plan.bond if owner else ""
+        if plan.shape is not None:
+            found = self._sealed(intake, plan, request, plan.shape, remembers=remembers)
+            prefers = self._as_now(intake, plan, client, found.prefers)
+        if prefers and found is not None and not owner and plan.route.sealed is WhenSealed.BIND:
+            owner, bond = prefers, f"{KINDS[kind_of(found.latest)]} of this conversation"
         return Request(
             alias=plan.call.alias,
             generating=plan.recognised.endpoint.kind is Kind.GENERATING,
@@ -404,11 +437,28 @@ class Engine:
             replay_after_sent=intake.snapshot.pool.replay_after_sent,
             session=plan.session if plan.user else plan.conversation.session,
             bound_to=owner,
+            bound_by=bond,
+            prefers=prefers,
+            sealed=found,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),
             ahead=ahead_of(self.clock),
             user=plan.user,
             asked=lambda: rewrite.decoded_body(request) or b"",
+        )
+
+    def _sealed(self, intake: Intake, plan: Plan, request: http.Request, shape: Shape, *, remembers: bool) -> Sealed:
+        """The sealed parts of a call."""
+
+        def all_parts() -> tuple[str, ...]:
+            return parts_in(shape, rewrite.decoded_body(request) or b"")
+
+        return Sealed(
+            plan.conversation.parts,
+            self.memory.ledger,
+            intake.snapshot.pool.credentials,
+            all_parts,
+            remembers=remembers,
         )
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:
