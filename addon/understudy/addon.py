@@ -38,7 +38,7 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import garbage, hook_table, tunnel, value_checks
+from understudy.proxy import garbage, header_lookup, hook_table, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -219,7 +219,11 @@ class Understudy:
             leave()
         self.leave_shortcuts = []
         if wanted:
-            self.leave_shortcuts = [hook_table.install(ctx.master.addons), value_checks.install()]
+            self.leave_shortcuts = [
+                hook_table.install(ctx.master.addons),
+                value_checks.install(),
+                header_lookup.install(),
+            ]
             if self._tasks:
                 # What is loaded by now stays for good.
                 self.leave_shortcuts.append(garbage.settle())

@@ -10,7 +10,7 @@ from tests.support.decisions import OTHER, RULES, Stage, Steady, candidate, faul
 from understudy.drill.behaviour import read_behaviour
 from understudy.drill.drill import MOST_MOVED, MOST_REASONS, Call, Drill, covers, shown_session
 from understudy.drill.drill import OTHER as OTHERS
-from understudy.failover import DrilledLineup, Exchange, Refuse, Release, Request, Selector
+from understudy.failover import DrilledExchange, DrilledLineup, Exchange, Refuse, Release, Request, Selector
 from understudy.failover.steps import Attempt, Step, Wait
 from understudy.model import Candidate, Key, Label, Route, Scope, key_of, keys_of
 from understudy.replies import FaultKind, Reply
@@ -37,8 +37,8 @@ class Play(Stage):
         call = self.drill.takes(real, session, own=own, instead=plain.first_choice())
         if call is None:
             return plain
-        lineup = self.drilled.lineup(on, "gpt-5", "openai")
-        return Exchange(request, lineup, self.drilled, RULES, self.now, Steady(), self.drill.seats, drill=call)
+        lineup = self.drilled.lineup_like(real)
+        return DrilledExchange(request, lineup, self.drilled, RULES, self.now, Steady(), self.drill.seats, None, call)
 
     def end(self) -> None:
         """The drill is over."""
@@ -269,7 +269,7 @@ def test_h12_a_session_that_comes_back_has_not_moved() -> None:
     """H12, P02: and after the drill every session is where it was."""
     play = Play(A_KEY)
     play.sessions.take_seat(play.lineup(ON), "s", A)
-    lineup = play.drilled.lineup(ON, "gpt-5", "openai")
+    lineup = play.drilled.lineup_like(play.lineup(ON))
     play.drill.seats.take_seat(lineup, "s", B)
     assert list(play.drill.seats.moved) == ["s"]
     play.drill.seats.take_seat(lineup, "s", A)
@@ -289,7 +289,7 @@ def test_all_that_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         play.play(play.call(route(A)), {A: reply(Label.OVERLOADED, status=500 + number)}, 500 + number)
     assert len(play.drill.summary().failed) <= MOST_REASONS + 1
     assert play.drill.summary().failed[OTHERS] >= 5
-    lineup = play.drilled.lineup(ON, "gpt-5", "openai")
+    lineup = play.drilled.lineup_like(play.lineup(ON))
     for number in range(MOST_MOVED + 5):
         play.sessions.take_seat(play.lineup(ON), str(number), A)
         play.drill.seats.take_seat(lineup, str(number), B)
@@ -316,7 +316,7 @@ def test_r07_of_a_session_only_the_beginning_is_shown() -> None:
 def test_drilled_and_real_lineups_stand_beside_each_other() -> None:
     """Each key of a member blocks it, and only its own lineups."""
     play = Play(A_KEY)
-    real, drilled = play.lineup(ON), play.drilled.lineup(ON, "gpt-5", "openai")
+    real, drilled = play.lineup(ON), play.drilled.lineup_like(play.lineup(ON))
     for key in keys_of(A, drill=True):
         drilled.mark(key, True)
         real.mark(key, True)

@@ -9,6 +9,7 @@ import pytest
 from mitmproxy.test import tflow
 
 from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
+from understudy.failover.drilled_exchange import DrilledExchange
 from understudy.failover.exchange import Exchange
 from understudy.failover.steps import Attempt, Outcome, Release, Request
 from understudy.inspection import tallies as module
@@ -346,14 +347,18 @@ class _Always:
     def broke(self, request: Request, outcome: Outcome) -> None:
         """Nothing to note."""
 
+    def over(self, exchange: Exchange, status: int) -> None:
+        """Nothing to count."""
+
 
 @pytest.mark.parametrize("label", [Label.RATE_LIMITED, Label.OK])
 def test_h12_what_a_drill_made_up_is_shown_and_not_counted(book: Book, label: Label) -> None:
     """H12: neither as a failure nor as an answer, nor as one that broke off; what others said is counted."""
     stage = book.stage
     stage.suspensions.begin_drill()
-    exchange = stage.exchange(ROUTE)
-    exchange.drill = _Always(stage)
+    plain = stage.exchange(ROUTE)
+    where = plain.request, plain.lineup, plain.selector, plain.ruleset, stage.now, plain.random
+    exchange = DrilledExchange(*where, None, None, _Always(stage))
     step = exchange.begin(stage.now)
     while isinstance(step, Attempt):
         step = exchange.judge(reply(label if step.candidate == A else Label.OK), stage.now)

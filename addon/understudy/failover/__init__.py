@@ -9,6 +9,7 @@ The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
 from understudy.failover.default_actions import DEFAULTS, Next, action
+from understudy.failover.drilled_exchange import DrilledExchange
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
 from understudy.failover.pacing import Pacing, Place
@@ -26,6 +27,7 @@ from understudy.failover.steps import (
     Release,
     Request,
     Step,
+    Struck,
     Wait,
 )
 from understudy.failover.users import UserRoutes
@@ -39,6 +41,7 @@ __all__ = [
     "Attempt",
     "Compared",
     "Continue",
+    "DrilledExchange",
     "DrilledLineup",
     "Drilling",
     "Exchange",
@@ -53,6 +56,7 @@ __all__ = [
     "Request",
     "Selector",
     "Step",
+    "Struck",
     "UserRoutes",
     "Wait",
     "action",

@@ -26,7 +26,7 @@ from understudy.failover.steps import Attempt, Compared, Continue, Drilling, Out
 from understudy.model import AS_USUAL, Budget, Candidate, HoldUntil, Key, Label, Scope, Verdict, key_of
 from understudy.replies import Fault, FaultKind, Reply, read_hint
 from understudy.rules import Ruleset
-from understudy.suspensions import Cause
+from understudy.suspensions import Cause, Learned
 
 NOTHING: frozenset[str] = frozenset()
 A_POLICY = "builtin/policy"
@@ -39,6 +39,9 @@ NO_FILTER = (401, 402, 408, 429, *range(501, 600))
 class Exchange:
     """One request of a tool with all its attempts."""
 
+    drill: Drilling | None = None
+    """The drill that the call belongs to, see ``drilled_exchange``."""
+
     def __init__(
         self,
         request: Request,
@@ -49,11 +52,8 @@ class Exchange:
         random: Random,
         sessions: Sessions | None = None,
         pacing: Pacing | None = None,
-        drill: Drilling | None = None,
     ) -> None:
         self.request = request
-        self.drill = drill
-        """The drill that the call belongs to, if one runs and it does."""
         self.lineup = lineup
         self.selector = selector
         self.suspensions = selector.suspensions
@@ -88,11 +88,14 @@ class Exchange:
         """Until when a limit of its own is waited for rather than another candidate asked."""
         self.held = 0.0
         """Seconds for which the call was held until a reset; they are not counted against its budget."""
-        several = self._chooser.has_several_credentials
-        self._penalties = Penalties(self.suspensions, request, random, several=several, drill=drill)
-        self._learned = self.suspensions.learned if drill is None else drill.learned
+        self._penalties = Penalties(self.suspensions, request, random, several=self._chooser.has_several_credentials)
         self._comparison: Comparison | None = None
         """The open verdict that another candidate's reply may explain."""
+
+    @property
+    def _learned(self) -> Learned:
+        """What comparing has taught; in a drill that is kept apart."""
+        return self.suspensions.learned if self.drill is None else self.drill.learned
 
     def __repr__(self) -> str:
         tried = ", ".join(f"{outcome.attempt.candidate}: {outcome.verdict.label}" for outcome in self.outcomes)
@@ -319,8 +322,6 @@ class Exchange:
         """An attempt has shown its first event, so many seconds after it was sent."""
         if self.request.generating:
             self._heard.add(of)
-            if self.drill is not None and any(each.drilled for each in self.under_way if each.candidate == of):
-                return  # how long it takes when it is left alone is not known by this
             self.suspensions.first_events.spoke(self._times_of(of), seconds)
 
     def judge(self, reply: Reply, now: float, of: Candidate | None = None) -> Step:
@@ -606,14 +607,11 @@ class Exchange:
         repeat = self._chooser.send(candidate)
         self._sent += 1
         self._ticket = ticket = ticket or self.suspensions.ticket()
-        drilled = self.drill is not None and self.drill.strikes(candidate, generating=self.request.generating)
-        if drilled and self.drill is not None and not self.drill.asks:
-            self._leave(candidate)  # nothing is under way there
         if self.request.generating:
-            self.suspensions.begin_probe(candidate, ticket, drilled)
+            self.suspensions.begin_probe(candidate, ticket)
         number = len(self.outcomes) + (1 if self._beside is None else 2)
         without = self.request.sealed.without(candidate) if self.request.sealed is not None else NOTHING
-        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion, drilled, without)
+        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion, without)
         return self.attempt
 
     def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:

@@ -135,17 +135,10 @@ class Penalties:
     ``drill``: the one that the call belongs to, if any.
     """
 
-    def __init__(
-        self,
-        suspensions: Suspensions,
-        request: Request,
-        random: Random,
-        *,
-        several: bool,
-        drill: Drilling | None = None,
-    ) -> None:
+    drill: Drilling | None = None
+
+    def __init__(self, suspensions: Suspensions, request: Request, random: Random, *, several: bool) -> None:
         self.suspensions = suspensions
-        self.drill = drill
         self.request = request
         self.random = random
         self.several = several

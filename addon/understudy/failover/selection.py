@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import override
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from cachetools import LRUCache
 
@@ -213,6 +213,8 @@ class Selector:
         self._lineups: LRUCache[tuple[str, str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
         # A lineup that was forgotten here may still be in use by an exchange, which must not miss a change.
         self._in_use: WeakSet[Lineup] = WeakSet()
+        self._beside: WeakKeyDictionary[Lineup, Lineup] = WeakKeyDictionary()
+        """By a lineup of another selector."""
         suspensions.listeners.add(self)
 
     def lineup(self, route: Route, alias: str, dialect: str, client: str = "") -> Lineup:
@@ -221,13 +223,27 @@ class Selector:
         key = (route.pattern, route.variant, dialect, alias, client)
         known = self._lineups.get(key)
         if known is None or known.route is not route:
-            known = self._kind(route, alias, dialect, route.members(alias, dialect, client))
-            for each in known.keys:
-                if self.suspensions.is_blocked(each):
-                    known.mark(each, True)
+            known = self._laid_out(self._kind(route, alias, dialect, route.members(alias, dialect, client)))
             self._lineups[key] = known
-            self._in_use.add(known)
         return known
+
+    def lineup_like(self, other: Lineup) -> Lineup:
+        """The lineup of this selector that stands beside one of another selector."""
+        self.suspensions.expire()
+        known = self._beside.get(other)
+        if known is None:
+            known = self._beside[other] = self._laid_out(
+                self._kind(other.route, other.alias, other.dialect, other.choices)
+            )
+        return known
+
+    def _laid_out(self, lineup: Lineup) -> Lineup:
+        """A new lineup, told of what is suspended now and from now on."""
+        for each in lineup.keys:
+            if self.suspensions.is_blocked(each):
+                lineup.mark(each, True)
+        self._in_use.add(lineup)
+        return lineup
 
     def changed(self, key: Key, blocked: bool) -> None:
         """Listener for the suspensions."""

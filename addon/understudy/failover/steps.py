@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from understudy.failover.affinity import NOTHING_SPENT, Spent
 from understudy.failover.generations import own_name
@@ -34,8 +34,8 @@ class Attempt:
     anew first; where that yields no other one, say :meth:`Exchange.unsendable`. ``early``: it is suspended, and asked
     all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
     ``begun``: the reading of the clock when it was decided. ``opinion``: it is made for nothing but to settle whose
-    fault another candidate's reply is (J01). ``drilled``: a drill makes up, or spoils, what comes back (H12).
-    ``without``: the sealed parts that the candidate does not get, by name.
+    fault another candidate's reply is (J01). ``drilled``: see :class:`Struck`. ``without``: the sealed
+    parts that the candidate does not get, by name.
     """
 
     number: int
@@ -46,13 +46,22 @@ class Attempt:
     ticket: int = field(default=0, compare=False)
     begun: float = field(default=0.0, compare=False)
     opinion: bool = False
-    drilled: bool = False
     without: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     @property
     def left_out(self) -> int:
         """How many sealed parts the candidate does not get."""
         return counted_parts(self.without) if self.without else 0
+
+    drilled: ClassVar[bool] = False
+    """No field: every call makes an attempt, and none pays for a drill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Struck(Attempt):
+    """An attempt that a drill answers in its candidate's place, or whose reply it spoils (H12)."""
+
+    drilled: ClassVar[bool] = True
 
 
 class Drilling(Protocol):
@@ -72,6 +81,12 @@ class Drilling(Protocol):
 
     def broke(self, request: Request, outcome: Outcome) -> None:
         """A released reply to one of its calls ended in an error."""
+
+    def over(self, exchange: Any, status: int) -> None:
+        """The call of this exchange has come to its end with this status for the tool, 0: with nothing.
+
+        May be told twice.
+        """
 
 
 @dataclass(frozen=True, slots=True)

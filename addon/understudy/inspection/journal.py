@@ -78,6 +78,7 @@ class FlowJournal:
         facts = known.begin(exchange, plan, self.clock() + ahead_of(self.clock))
         flow.metadata[known.KEY] = self._facts[exchange] = facts
         if exchange.drill is not None:
+            facts["drill"] = True
             flow.marked = flow.marked or DRILL
             _note(flow, f"drill: {exchange.drill.said}")
 
@@ -193,15 +194,18 @@ class FlowJournal:
 
     def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
         """What a reply took (Q03)."""
-        facts = self._facts_of(exchange)
+        facts = self._facts.get(exchange)
+        if facts is None:
+            facts = self._facts_of(exchange)
         if measured.lost:
             self._lost.setdefault(exchange, []).append(measured)
             return
         if measured.served and "served_model" not in facts and exchange.is_released:
             self.served_by(flow, exchange, measured.attempt.number, measured.served)
+        counts = None
         if measured.usage is not None:
-            facts["usage"] = counts_of(measured.usage)
-        known.measure(facts, measured.attempt.number, measured.usage, measured.served, lost=False)
+            facts["usage"] = counts = counts_of(measured.usage)
+        known.measure(facts, measured.attempt.number, counts, measured.served, lost=False)
 
     def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The exchange is over. May be told twice."""
@@ -211,7 +215,8 @@ class FlowJournal:
         self._publish(exchange, flow)
         known.catch_up(facts, exchange)
         for lost in self._lost.pop(exchange, ()):
-            known.measure(facts, lost.attempt.number, lost.usage, lost.served, lost=True)
+            counts = counts_of(lost.usage) if lost.usage is not None else None
+            known.measure(facts, lost.attempt.number, counts, lost.served, lost=True)
         facts["seconds"] = self._since_begun(exchange)
         facts.setdefault("answer", None)
         self._tell(flow, facts)

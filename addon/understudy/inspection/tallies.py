@@ -303,7 +303,8 @@ class Tallies:
         place = Place(own_name(name), model, candidate.upstream.name)
         session, another = exchange.request.session, bool(measured.served)
         self.usage.add(place, session, usage, another=another, lost=measured.lost)
-        lately = self._late((name, candidate.model))
+        lately = self._lately.get((name, candidate.model)) or self._late((name, candidate.model))
+        lately.changes += 1
         if measured.seconds is not None and usage is not None and usage.output:
             lately.add_speed(usage.output, measured.seconds)
         if another:

@@ -145,6 +145,8 @@ class AttemptLayer(Layer):
         self.hold: Hold | None = None
         self.statement: Statement | None = None
         """What a plain reply said of itself when it was judged."""
+        self.another: str | None = None
+        """The other model that a plain reply names, "" where that is none; None before it is released."""
         self._held: list[events.Event] = []
         self._pieces = bytearray()  # what came last of the body
         self.timeout = Timeout(parent, self, call.engine.clock)

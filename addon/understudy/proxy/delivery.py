@@ -173,8 +173,11 @@ class Delivery:
             held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *others]
         if call.journal is not None:
             call.journal.released(call.flow, call.exchange, step.attempt)
-            named = attempt.statement.model if attempt.statement is not None else hold.opening_model()
-            if another := hold.another(named):
+            if attempt.statement is not None:
+                attempt.another = another = hold.another(attempt.statement.model)
+            else:
+                another = hold.another(hold.opening_model())
+            if another:
                 call.journal.served_by(call.flow, call.exchange, step.attempt, another)
         self.note(call, step, hold, head.response, edited)
         head.response.stream = live or hold.live

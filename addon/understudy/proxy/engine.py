@@ -23,6 +23,7 @@ from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credent
 from understudy.dialects import DIALECTS, Call, Dialect, Kind
 from understudy.drill import Drill
 from understudy.failover import (
+    DrilledExchange,
     DrilledLineup,
     Exchange,
     Identities,
@@ -330,28 +331,34 @@ class Engine:
         name = able[0] if able else f"a credential for an upstream with `dialect: {dialect}`"
         return NO_HELP.format(alias=json.dumps(call.alias[:200]), name=name, path=pool.path or "the pool file")
 
-    def exchange(
-        self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str], *, own: bool = True
-    ) -> Exchange:
-        """Begin the exchange of a call that has a route. ``own``: see :meth:`Drill.takes`."""
+    def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
+        """Begin the exchange of a call that has a route."""
         snapshot = intake.snapshot
         client, owner = self._own(intake, plan, request)
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
         chance, sessions, pacing = self.random, self.memory.sessions, self.pacing if self.paced else None
-        exchange = Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
-        if self.drill is None:
+        return Exchange(asked, lineup, snapshot.selector, snapshot.ruleset, self.clock(), chance, sessions, pacing)
+
+    def drilled(self, exchange: Exchange, *, own: bool = True) -> Exchange:
+        """The exchange of a call while a drill runs, in the place of this one, which has not begun.
+
+        It is the same one where the call does not belong to the drill. ``own``: see :meth:`Drill.takes`.
+        """
+        drill, lineup, asked = self.drill, exchange.lineup, exchange.request
+        if drill is None:
             return exchange
-        call = self.drill.takes(lineup, asked.session, own=own, instead=exchange.first_choice())
+        call = drill.takes(lineup, asked.session, own=own, instead=exchange.first_choice())
         if call is None:
             return exchange
-        selector = self._drilled_selector(snapshot.selector)
-        drilled = selector.lineup(*where)
-        if self.drill.share < 1 or self.drill.session:
+        selector = self._drilled_selector(exchange.selector)
+        drilled = selector.lineup_like(lineup)
+        if drill.share < 1 or drill.session:
             drilled.take_turns_of(lineup)  # the other calls take turns meanwhile
-        seats = self.drill.seats
-        return Exchange(asked, drilled, selector, snapshot.ruleset, self.clock(), chance, seats, pacing, call)
+        pacing = self.pacing if self.paced else None
+        rules, started = exchange.ruleset, exchange.started
+        return DrilledExchange(asked, drilled, selector, rules, started, self.random, drill.seats, pacing, call)
 
     def _drilled_selector(self, real: Selector) -> Selector:
         """The selector for the calls of a drill that stands beside the one of a snapshot."""

@@ -346,8 +346,10 @@ class ReplayStream(HttpStream):
             return Refuse(400, reason)
         insecure, via = self.context.options.ssl_insecure, self.flow.server_conn.via is not None
         blocked = engine.blocked(intake.snapshot.pool, via=via, insecure=insecure) if insecure or via else {}
-        own = engine.drill is None or self.replayed or not engine.is_another_user(self.context.client)
-        exchange = engine.exchange(intake, plan, self.flow.request, blocked, own=own)
+        exchange = engine.exchange(intake, plan, self.flow.request, blocked)
+        if engine.drill is not None:
+            own = self.replayed or not engine.is_another_user(self.context.client)
+            exchange = engine.drilled(exchange, own=own)
         self.call = self.delivery.call = PooledCall(self.flow, engine, intake, plan, exchange, lambda: self.journal)
         self.waiting = Waiting(exchange, Timeout(self.parent, self, engine.clock), engine.clock)
         self.server_state = self.state_undecided
@@ -543,7 +545,8 @@ class ReplayStream(HttpStream):
             seconds = None
             if is_released and hold.live and attempt.spoke_at:
                 seconds = max(0.0, call.now() - attempt.spoke_at)
-            measured = Measured(attempt.step, stated.usage, hold.another(stated.model), seconds, lost)
+            another = attempt.another if attempt.another is not None else hold.another(stated.model)
+            measured = Measured(attempt.step, stated.usage, another, seconds, lost)
             call.journal.measured(self.flow, call.exchange, measured)
         except Exception as error:
             logger.error(f"understudy: a reply cannot be measured: {self.trace(error)}")
@@ -718,8 +721,8 @@ class ReplayStream(HttpStream):
             self.measure(attempt, lost=self.delivery.released not in (None, attempt))
         if self.waiting is not None:
             self.waiting.stop()
-        if (drilled := self.call.drilled) is not None:
-            drilled.over(self.call.exchange, self.flow.response.status_code if self.flow.response else 0)
+        if (drill := self.call.exchange.drill) is not None:
+            drill.over(self.call.exchange, self.flow.response.status_code if self.flow.response else 0)
         if self.journal is not None:
             self.journal.finished(self.flow, self.call.exchange)
 

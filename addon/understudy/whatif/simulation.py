@@ -156,7 +156,7 @@ class WhatIf:
         if plan is None:
             return None, Played(call, End.UNROUTED)
         plan = self._bound_as_noted(plan, call)
-        exchange = self.engine.exchange(intake, plan, call.request, {})
+        exchange = self.engine.drilled(self.engine.exchange(intake, plan, call.request, {}))
         notes = Notes(exchange, snapshot, self.clock)
         if not call.attempts:
             return exchange, notes.end(call, End.UNRECORDED)
