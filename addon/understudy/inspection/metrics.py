@@ -98,7 +98,7 @@ class Metrics:
             if "usage" in entry:
                 self._count_tokens(facts, entry)
             if "served_model" in entry:
-                self._another.labels(own_name(entry["credential"])).inc()
+                self._another.labels(own_name(entry["credential"]), drill).inc()
         for entry in (*tried, *([facts["ended"]] if "ended" in facts else ())):
             if "suspended" in entry:
                 self._suspensions.labels(own_name(entry["credential"]), entry["label"], drill).inc()
@@ -122,8 +122,9 @@ class Metrics:
                 model = "*"
             self._models.add((credential, model))
         counter = self._lost if entry.get("lost") is True else self._tokens
+        drill = "true" if facts.get("drill") is True else ""
         for kind, count in entry["usage"].items():
-            counter.labels(credential, model, kind).inc(count)
+            counter.labels(credential, model, kind, drill).inc(count)
 
     content_type = CONTENT_TYPE
 
