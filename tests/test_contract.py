@@ -49,6 +49,10 @@ SIGNATURES = {
     # replaced by value_checks.py
     "mitmproxy.utils.typecheck:check_option_type": "name, value, typeinfo",
     "mitmproxy.optmanager:_Option.current": "self",
+    # replaced by header_lookup.py
+    "mitmproxy.coretypes.multidict:_MultiDict.__getitem__": "self, key",
+    # its fields are read by header_lookup.py
+    "mitmproxy.http:Headers.get_all": "self, name",
     # done at once by hook_table.py
     "mitmproxy.addonmanager:AddonManager.handle_lifecycle": "self, event",
     "mitmproxy.addonmanager:AddonManager._iter_hooks": "self, addon, event",

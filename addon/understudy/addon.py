@@ -38,7 +38,7 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import garbage, hook_table, tunnel, value_checks
+from understudy.proxy import garbage, header_lookup, hook_table, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -93,7 +93,7 @@ class Understudy:
         self._aside = ThreadPoolExecutor(1, "understudy aside")
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions, [self.tallies.usage])
-        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.bindings)
+        self.sharing = Sharing(self.engine.suspensions, self.engine.memory.ledger)
         self.control = Control(
             self.engine,
             self.reload,
@@ -137,6 +137,8 @@ class Understudy:
             self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if "pool_keep_streams" in updated:
             self.engine.keep_stream = ctx.options.pool_keep_streams
+        if "pool_mask_streams" in updated:
+            self.engine.mask_streams = ctx.options.pool_mask_streams
         if "pool_attempt_flows" in updated:
             self.engine.attempt_flows = ctx.options.pool_attempt_flows
         try:
@@ -217,7 +219,11 @@ class Understudy:
             leave()
         self.leave_shortcuts = []
         if wanted:
-            self.leave_shortcuts = [hook_table.install(ctx.master.addons), value_checks.install()]
+            self.leave_shortcuts = [
+                hook_table.install(ctx.master.addons),
+                value_checks.install(),
+                header_lookup.install(),
+            ]
             if self._tasks:
                 # What is loaded by now stays for good.
                 self.leave_shortcuts.append(garbage.settle())

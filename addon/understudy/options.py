@@ -33,6 +33,12 @@ def add(loader: Loader) -> None:
         "pool_keep_streams", int, 0, "Bytes of each live stream that are kept for inspection; 0 keeps none."
     )
     loader.add_option(
+        "pool_mask_streams",
+        bool,
+        True,
+        "Mask an echo of a secret in live streams on their way to the tool, too; false: only in what is kept of them.",
+    )
+    loader.add_option(
         "pool_connect_timeout",
         str,
         f"{CONNECT_LIMIT:g}",

@@ -1,7 +1,9 @@
 """`scripts/test --clients`: every program x every failure of the first candidate, with understudy and without.
 
 With: `understudy run -- PROGRAM`, and a pool file over two vendors of this machine, of which the first fails. Without:
-mitmproxy alone, which leads the vendors' names to the first one. A cell says `ok` and after how many seconds, and how
+mitmproxy alone, which leads the vendors' names to the first one. With `--conversation` a program calls a tool twice,
+and the first vendor fails in the second turn, in five ways; both seal their reasoning and read their own only. A cell
+says `ok` and after how many seconds, and how
 many model calls the first vendor saw, when the program ended well with the second vendor's answer; else `fails` with
 its exit status, or `> N s` when it was still trying and was ended.
 
@@ -25,7 +27,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.clients.catalogue import PROGRAMS, Program, environment
+from tests.clients.catalogue import CONVERSATIONS, PROGRAMS, Program, environment
+from tests.clients.conversation import Vendor, faults, judged
 from tests.clients.install import install
 from tests.clients.vendors import FAILURES, FIRST, NONE, SECOND, call_of, fails, speaks
 from tests.e2e.authority import Authority
@@ -94,6 +97,17 @@ class Table:
         self.authority = Authority(folder)
         self.confdir = make_confdir(folder / "confdir")
 
+    def conversation(self, program: Program, fault: str) -> Cell:
+        """A conversation of a program whose first account fails in the second turn."""
+        one, two = Vendor("one", faults(FAILURES)[fault]), Vendor("two")
+        with self.stage(NONE) as (first, second, path):
+            first.on(lambda seen: True, one.behave)
+            second.on(lambda seen: True, two.behave)
+            cell = self.run_with(program, path, first, second, BOUND, two.word)
+        wrong = judged(one, two, cell.output)
+        text = f"{cell.text}{f': {wrong}' if wrong else f', {one.turns} + {two.turns} turns'}"
+        return Cell(cell.good and not wrong, cell.seconds, text, cell.output)
+
     @contextmanager
     def stage(self, failure: str) -> Iterator[tuple[Upstream, Upstream, Path]]:
         """Two vendors, the first of which fails, and a home folder."""
@@ -109,19 +123,25 @@ class Table:
     def with_understudy(self, program: Program, failure: str, bound: float) -> Cell:
         """One cell of the first table. The proxy is there already, so that the seconds are the program's own."""
         with self.stage(failure) as (first, second, path):
-            home = Home(path, self.confdir, {"POOL_1": "sk-pool-1-0123456789", "POOL_2": "sk-pool-2-0123456789"})
-            home.write_pool(pool_yaml(first, second, program.pool))
-            try:
-                with home.begin(["run", "--", "cat"]) as holder:
-                    assert holder.stdin is not None and holder.stdout is not None
-                    holder.stdin.write(b"up\n")
-                    holder.stdin.flush()
-                    holder.stdout.readline()
-                    command = [*UNDERSTUDY, "run", "--", *program.command]
-                    environ = {**home.environ, **environment(program, path)}
-                    return run(command, environ, path, bound, first, FIRST if failure == NONE else SECOND)
-            finally:
-                home.close()
+            return self.run_with(program, path, first, second, bound, FIRST if failure == NONE else SECOND)
+
+    def run_with(
+        self, program: Program, path: Path, first: Upstream, second: Upstream, bound: float, answer: str
+    ) -> Cell:
+        """Run a program below `understudy run`. ``answer``: what it should say."""
+        home = Home(path, self.confdir, {"POOL_1": "sk-pool-1-0123456789", "POOL_2": "sk-pool-2-0123456789"})
+        home.write_pool(pool_yaml(first, second, program.pool))
+        try:
+            with home.begin(["run", "--", "cat"]) as holder:
+                assert holder.stdin is not None and holder.stdout is not None
+                holder.stdin.write(b"up\n")
+                holder.stdin.flush()
+                holder.stdout.readline()
+                command = [*UNDERSTUDY, "run", "--", *program.command]
+                environ = {**home.environ, **environment(program, path)}
+                return run(command, environ, path, bound, first, answer)
+        finally:
+            home.close()
 
     def in_a_drill(self, program: Program, kind: str, bound: float) -> Cell:
         """One cell of the table of drills: both vendors answer, and the drill lets the first one fail."""
@@ -239,6 +259,7 @@ def main() -> int:
     parser.add_argument("--no-install", action="store_true", help="take what is installed")
     parser.add_argument("--skip", choices=["with", "without"], help="leave one of the two tables out")
     parser.add_argument("--show", action="store_true", help="print what the programs said")
+    parser.add_argument("--conversation", action="store_true", help="conversations with tool calls instead")
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep what the programs send without understudy")
     arguments = parser.parse_args()
     missing = [] if arguments.no_install else install()
@@ -246,12 +267,15 @@ def main() -> int:
     failures = arguments.failure or ([NONE, *DRILLS] if arguments.drill else list(FAILURES))
     if wrong := [each for each in failures if each not in ((NONE, *DRILLS) if arguments.drill else FAILURES)]:
         parser.error(f"not among these failures: {', '.join(wrong)}")
-    bad = []
+    bad: list[tuple[str, str]] = []
+    if arguments.conversation:
+        bad = converse(arguments)
+        programs = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         table = Table(Path(folder), arguments.record)
         tables = {"with": table.with_understudy, "without": table.without}
         for kind, cell in ({"with": table.in_a_drill} if arguments.drill else tables).items():
-            if kind == arguments.skip:
+            if kind == arguments.skip or arguments.conversation:
                 continue
             how = ", in a drill" if arguments.drill else ""
             print(f"\n{kind} understudy{how}: result, seconds, model calls that the first candidate saw\n", flush=True)
@@ -273,6 +297,26 @@ def main() -> int:
     for name, failure in bad:
         print(f"not as promised: {name} x {failure}")
     return 1 if bad or missing else 0
+
+
+def converse(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """Print the table of conversations; returns the cells that are not as promised (E01 to E03)."""
+    names, bad = list(faults(FAILURES)), list[tuple[str, str]]()
+    wanted = [each for each in CONVERSATIONS if not arguments.only or any(text in each.name for text in arguments.only)]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ThreadPoolExecutor(arguments.jobs) as pool:
+        table = Table(Path(folder), None)
+        print("\nconversations: result, seconds, calls and turns of both accounts\n", flush=True)
+        print(f"| program | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}", flush=True)
+        for program in wanted:
+            if not program.installed:
+                print(f"| {program.name} | {' | '.join(['not installed'] * len(names))} |", flush=True)
+                continue
+            cells = list(pool.map(lambda name, program=program: table.conversation(program, name), names))
+            print(f"| {program.name} | {' | '.join(each.text for each in cells)} |", flush=True)
+            bad += [(program.name, name) for name, each in zip(names, cells, strict=True) if not each.good]
+            if arguments.show:
+                print("\n".join(each.output for each in cells), flush=True)
+    return bad
 
 
 if __name__ == "__main__":

@@ -109,6 +109,19 @@ PROGRAMS = (
     ),
 )
 
+GO = "Say hello with a tool, then say that you are done."
+CONVERSATIONS = (
+    _cli("claude", "-p", "--allowedTools", "Bash", "--", GO),
+    _cli("codex", "exec", "--skip-git-repo-check", GO),
+    _cli("gemini", "-p", GO, env={"GEMINI_CLI_TRUST_WORKSPACE": "true"}),
+    _cli("opencode", "run", "-m", "openai/gpt-5", GO),
+    _cli("pi", "-p", "--provider", "openai", "--model", "gpt-5", GO),
+    _python("openai (Python), responses", "sdks", "openai_conversation.py"),
+    _python("anthropic (Python)", "sdks", "anthropic_conversation.py"),
+    _python("google-genai (Python)", "sdks", "google_conversation.py"),
+)
+"""Programs that call tools by themselves, for `--conversation`."""
+
 
 def environment(program: Program, home: Path) -> dict[str, str]:
     """The environment of somebody who has set a key and nothing else; the temporary folder is in the home folder."""

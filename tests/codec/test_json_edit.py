@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from understudy.codec import json_edit
 from understudy.codec.json_edit import (
+    JsonEdit,
     append_json_items,
+    member_of,
     read_json_flag,
     read_json_member,
     read_json_model,
@@ -336,6 +338,68 @@ def test_whatever_the_scanner_refuses_a_parser_refuses_too(document: object, at:
         return
     if isinstance(expected, dict) and isinstance(expected.get("model"), str):
         assert read_json_model(text.encode())[0] == expected["model"]
+
+
+@pytest.mark.parametrize(
+    ("which", "after"),
+    [
+        ([], "[ 1 , {} ,\n[2] , 4 ]"),
+        ([0], "[ {} ,\n[2] , 4 ]"),
+        ([1], "[ 1 ,\n[2] , 4 ]"),
+        ([3], "[ 1 , {} ,\n[2] ]"),
+        ([0, 1], "[ [2] , 4 ]"),
+        ([1, 2], "[ 1 , 4 ]"),
+        ([0, 2], "[ {} , 4 ]"),
+        ([2, 3], "[ 1 , {} ]"),
+        ([0, 1, 2], "[ 4 ]"),
+        ([0, 1, 2, 3], "[  ]"),
+    ],
+)
+def test_e06_items_and_members_go_with_one_comma(which: list[int], after: str) -> None:
+    """E06: what is left is JSON, and every byte of it was there."""
+    body = b'{"a": [ 1 , {} ,\n[2] , 4 ], "b" :1}'
+    edit = JsonEdit(body)
+    items = edit.items(member_of(edit.top, "a") or (0, 0))
+    edit.take_out(items, which)
+    assert edit.result() == f'{{"a": {after}, "b" :1}}'.encode()
+    members = JsonEdit(b'{"k0" : 1 ,"k1":{},\n"k2": [2], "k3":4 }')
+    members.take_members_out(members.top, which)
+    assert list(json.loads(members.result())) == [f"k{at}" for at in range(4) if at not in which]
+
+
+def test_an_edit_of_several_places() -> None:
+    edit = JsonEdit(b'{"x": "a", "y": {"x": "b", "x": "c"}, "z": null}')
+    inner = edit.members(member_of(edit.top, "y") or (0, 0))
+    assert edit.text(member_of(inner, "x")) == "c"
+    assert edit.text(member_of(inner, "none")) is None
+    assert edit.members(member_of(edit.top, "z") or (0, 0)) == []
+    assert edit.items(member_of(edit.top, "x") or (0, 0)) == []
+    edit.replace(member_of(inner, "x") or (0, 0), ["new"])
+    edit.take_members_out(edit.top, [0])
+    assert edit.result() == b'{"y": {"x": "b", "x": ["new"]}, "z": null}'
+    assert edit.holds(member_of(edit.top, "y") or (0, 0), b'"b"')
+    assert not edit.holds(member_of(edit.top, "x") or (0, 0), b'"b"')
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b'{"a": 1} {}', b'{"a" 1}', b"\xff", b'{"a": \xff}'])
+def test_an_edit_takes_objects_only(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        JsonEdit(body)
+
+
+@given(
+    document=st.dictionaries(_keys, _documents, min_size=1, max_size=4), indent=st.none() | st.just(1), data=st.data()
+)
+def test_e06_whatever_is_taken_out_the_rest_is_the_same(
+    document: dict[str, object], indent: int | None, data: st.DataObject
+) -> None:
+    """E06: also where names repeat, which a parser would not show."""
+    body = json.dumps(document, indent=indent).encode()
+    edit = JsonEdit(body)
+    which = data.draw(st.sets(st.integers(0, len(document) - 1)))
+    edit.take_members_out(edit.top, which)
+    left = [item for at, item in enumerate(document.items()) if at not in which]
+    assert repr(json.loads(edit.result())) == repr(json.loads(json.dumps(dict(left))))
 
 
 PIECEWISE = [

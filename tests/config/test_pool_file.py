@@ -35,6 +35,7 @@ from understudy.model.pool import (
     Route,
     Strategy,
     WebSocket,
+    WhenSealed,
 )
 from understudy.requests import Sites
 
@@ -94,6 +95,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
             mode: observe
             hold: complete
             relatives: mixed
+            sealed: bind
             affinity: no
             budget: {attempts: 2, patience: 0, silence: 300, first_output: 60, idle: 15.5}
             actions:
@@ -127,6 +129,7 @@ def test_everything_a_pool_file_can_say(tmp_path: Path) -> None:
     assert first.choices == (Choice(work), Choice(home, "llama3:8b", priority=2, weight=3))
     assert (first.strategy, first.hold, first.affinity) == (Strategy.WEIGHTED, HoldUntil.COMPLETE, Affinity.NONE)
     assert (first.mode, first.relatives) == (Mode.OBSERVE, Relatives.MIXED)
+    assert first.sealed is WhenSealed.BIND
     assert first.budget == Budget(
         attempts=2, seconds=20.5, wait=10, patience=0, silence=300, first_output=60, idle=15.5
     )
@@ -151,6 +154,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert pool.routes["gpt-5"].strategy is Strategy.ORDERED
     assert (pool.routes["gpt-5"].hold, pool.routes["gpt-5"].affinity) == (HoldUntil.OUTPUT, Affinity.SESSION)
     assert (pool.routes["gpt-5"].mode, pool.routes["gpt-5"].relatives) == (Mode.ENFORCE, Relatives.LAST)
+    assert pool.routes["gpt-5"].sealed is WhenSealed.DROP
     assert pool.intercept == ()
     assert pool.replay_after_sent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.decisions import OTHER, Clock, Stage, candidate, reply, route
-from understudy.failover.affinity import COUNTED_RETRY_SECONDS, RETRY_SECONDS, Bindings, Rounds, Sessions, Spent
+from understudy.failover.affinity import COUNTED_RETRY_SECONDS, RETRY_SECONDS, Rounds, Sessions, Spent
 from understudy.failover.steps import Attempt, Refuse, Wait
 from understudy.model.pool import Affinity, Budget, Route, Strategy
 from understudy.model.suspension import key_of
@@ -146,19 +146,6 @@ def test_p04_all_models_of_the_credential_may_serve() -> None:
     one, two = candidate("a", "m1"), candidate("a", "m2")
     on = route(one, two, B)
     assert stage.answer(on, [BUSY, OK], bound_to="a").sent == [one, two]
-
-
-def test_bindings_are_bounded_and_forgotten() -> None:
-    clock = Clock()
-    bindings = Bindings(clock)
-    assert not bindings
-    bindings.learn(["resp_1", "rs_2"], "a")
-    bindings.learn(["resp_3"], "b")
-    assert bindings
-    assert bindings.owner(["unknown", "resp_3", "resp_1"]) == "b"
-    assert bindings.owner(["unknown"]) == ""
-    clock.now += 25 * 3600
-    assert bindings.owner(["resp_3"]) == ""
 
 
 # -- W04: the tool's own retries ---------------------------------------------------------------------------------

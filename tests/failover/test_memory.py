@@ -90,9 +90,9 @@ def test_p04_what_a_tool_uploads_belongs_to_its_own_account() -> None:
     """P04: a file that a tool has uploaded itself is known to its own credential, and to no other."""
     memory = Memory(lambda: 1000.0)
     memory.learn_upload(b'{"id": "file-abc123DEF456", "object": "file"}')
-    assert memory.bindings.owner(("file-abc123DEF456",)) == TOOL
+    assert memory.ledger.owner(("file-abc123DEF456",)) == TOOL
     memory.learn_upload(b" " * UPLOAD_REPLY + b'{"id": "file-zzz999ZZZ999"}')
-    assert memory.bindings.owner(("file-zzz999ZZZ999",)) == ""
+    assert memory.ledger.owner(("file-zzz999ZZZ999",)) == ""
 
 
 def test_w04_after_an_answer_the_same_body_begins_anew() -> None:

@@ -130,3 +130,22 @@ def test_facts_that_anybody_wrote(facts: dict[str, Any]) -> None:
     """Saved flows come from anywhere: looking at one does not raise."""
     assert exchange_table.table({**FACTS, **facts})
     assert exchange_table.table({"exchange": "x", **facts})
+
+
+def test_e01_p04_what_was_left_out_and_what_binds() -> None:
+    """E01, P04: the table of an exchange names what a candidate went without, and what kept others from being asked."""
+    tried = {
+        "number": 1,
+        "credential": "home",
+        "model": "m",
+        "label": "ok",
+        "rule": "r",
+        "left_out": 2,
+        "moved_from": "work",
+    }
+    shown = exchange_table.table(
+        {"exchange": "e", "tried": [tried], "answer": 1, "bound": {"to": "work", "by": "file file-1"}}
+    )
+    assert "ok by r, without 2 sealed parts, moved from work" in shown
+    assert "only work could be asked: file file-1 belongs to it" in shown
+    assert "only  could be asked" in exchange_table.table({"exchange": "e", "tried": [], "bound": {"to": 5}})

@@ -21,7 +21,7 @@ from understudy.inspection.journal import FlowJournal
 from understudy.model import Usage
 from understudy.model.pool import Budget, Route
 from understudy.model.suspension import Key, key_of
-from understudy.model.verdict import Label, Scope
+from understudy.model.verdict import Label, Scope, Then
 from understudy.proxy import exchange_facts as known
 from understudy.proxy.listener import Abandoned, Measured
 from understudy.replies.reply import FaultKind, Reply
@@ -353,6 +353,38 @@ def test_what_all_refuse_alike_is_told(stage: Stage) -> None:
     assert told.flow.comment.count("all candidates refuse this request alike, so the request is suspected") == 1
     assert [each["compared"] for each in told.facts["tried"]] == ["alike", "alike"]
     assert all(each["suspended"]["seconds"] == 30 for each in told.facts["tried"])
+
+
+def test_e01_a_move_is_told(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """E01: log, comment and facts say that a conversation moved, and what it cost; later turns say what they lack."""
+    on = route(A, B)
+    stage.ledger.learn(["sealed a"], "a")
+    told = Told(
+        stage, on, [reply(Label.QUOTA_EXHAUSTED, retry_after="60"), reply(Label.OK)], **stage.sealed(on, "sealed a")
+    )
+    line = (
+        "2/2 b m1: answered, the conversation moves from a without 1 sealed part: "
+        "their reasoning and the prompt cache are lost"
+    )
+    assert ("INFO", line) in lines(caplog)
+    assert line in told.flow.comment
+    assert told.facts["moved"] == {"from": "a", "to": "b"}
+    assert (told.facts["tried"][1]["left_out"], told.facts["tried"][1]["moved_from"]) == (1, "a")
+    stage.ledger.move("sealed a", "b")
+    later = Told(stage, on, [reply(Label.OK)], **stage.sealed(on, "sealed a"))
+    assert later.flow.comment.endswith(
+        "b m1: answered (a suspended: quota_exhausted, 1m left), without 1 sealed part that it cannot read"
+    )
+    assert "moved" not in later.facts
+
+
+def test_p04_what_binds_a_call_is_told(stage: Stage) -> None:
+    """P04: the facts say to whom a call is bound and by what, and so does the reason of whoever was not asked."""
+    bond = "previous_response_id resp_0123456789a…"
+    told = Told(stage, route(A, B), [reply(Label.OVERLOADED, then=Then(retry_same=0))], bound_to="a", bound_by=bond)
+    assert told.facts["bound"] == {"to": "a", "by": bond}
+    [skipped] = told.facts["skipped"]
+    assert (skipped["credential"], skipped["why"]) == ("b", f"not asked: {bond} belongs to a")
 
 
 def test_q03_the_facts_say_what_each_attempt_took() -> None:

@@ -59,6 +59,18 @@ def test_second_opinions_are_counted() -> None:
     assert found["understudy_second_opinions_total{compared=candidate}"] == 1
 
 
+def test_e01_moves_are_counted() -> None:
+    """E01: the turn that moves, and none after it."""
+    stage, on = Stage(), route(A, B, pattern="gpt-*")
+    stage.ledger.learn(["sealed a"], "a")
+    first = Told(
+        stage, on, [reply(Label.QUOTA_EXHAUSTED, retry_after="60"), reply(Label.OK)], **stage.sealed(on, "sealed a")
+    )
+    stage.ledger.move("sealed a", "b")
+    second = Told(stage, on, [reply(Label.OK)], **stage.sealed(on, "sealed a"))
+    assert counted(stage, first, second)["understudy_moves_total{route=gpt-*}"] == 1
+
+
 def test_a05_a_hedge_is_an_attempt_of_its_own_kind() -> None:
     """A05: the loser counts as hedged, not as a failure of a label, and earns no suspension; the call was replayed."""
     stage = Stage()

@@ -89,6 +89,18 @@ def test_second_opinions_are_counted(book: Book) -> None:
     assert [(each.opinion, each.compared) for each in told.tried] == [(False, "request"), (True, "")]
 
 
+def test_e01_moves_are_counted(book: Book) -> None:
+    """E01: at the candidate that the conversation came to; the time line says from where, and what was left out."""
+    book.stage.ledger.learn(["rs_a0123456789", "sealed a"], "a")
+    exchange, _ = book.stage.open(ROUTE, **book.stage.sealed(ROUTE, "rs_a0123456789", "sealed a"))
+    exchange.judge(reply(Label.QUOTA_EXHAUSTED, retry_after="60"), book.stage.now)
+    exchange.judge(reply(Label.OK), book.stage.now)
+    book.tallies.released("f", exchange, 2)
+    assert (book.of(A).moves, book.of(B).moves) == (0, 1)
+    [told] = book.tallies.exchanges()
+    assert [(each.left_out, each.moved_from) for each in told.tried] == [(0, ""), (1, "a")]
+
+
 @pytest.mark.parametrize("winner", [A, B])
 def test_a05_who_was_given_up_for_a_faster_one(book: Book, winner: Candidate) -> None:
     """A05: counted as hedged, told on the time line with what it cost; who won has answered."""

@@ -183,3 +183,47 @@ def test_a_flow_that_is_killed_at_its_answer_gets_none(desk: Desk) -> None:
     desk.stream.flow.kill()
     assert "ResponseHeaders" not in names(list(wanted))
     assert desk.stream.server_state == desk.stream.state_errored
+
+
+# -- pool_mask_streams -----------------------------------------------------------------------------------------------
+
+
+ECHO = b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % SECRET.value.encode()
+
+
+def passed(desk: Desk, *pieces: bytes) -> bytes:
+    """What the tool gets of a stream: the first piece is held, the others come afterwards; without its end."""
+    desk.hold(200, "text/event-stream", pieces[0])
+    sent = desk.release(live=True)
+    for piece in pieces[1:]:
+        for event in desk.delivery.masked(ResponseData(desk.attempt.stream_id, piece)):
+            sent += desk.receive(event)
+    events = [each.event for each in sent if isinstance(each, SendHttp)]
+    return b"".join(event.data for event in events if isinstance(event, ResponseData))
+
+
+@pytest.mark.parametrize("kept", [0, 1000])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_h03_live_streams_are_masked_for_the_tool_unless_the_owner_says_no(desk: Desk, wanted: bool, kept: int) -> None:
+    """H03, `pool_mask_streams`: off, the tool gets the bytes of the upstream, but where a flow keeps them as well."""
+    desk.call.engine.mask_streams, desk.call.engine.keep_stream = wanted, kept
+    got = passed(desk, OUTPUT, ECHO)
+    assert (got == OUTPUT + ECHO) is not (wanted or kept > 0)
+    assert (SECRET.value.encode() in got) is not (wanted or kept > 0)
+
+
+def test_h03_what_was_kept_back_is_not_lost_where_nothing_is_masked(desk: Desk) -> None:
+    """`pool_mask_streams` off: the held beginning ends in what may become a secret, and goes on."""
+    desk.call.engine.mask_streams = False
+    at = ECHO.index(SECRET.value.encode()) + 8
+    assert passed(desk, OUTPUT + ECHO[:at], ECHO[at:]) == OUTPUT + ECHO
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_h03_a_stream_that_a_script_changes_is_masked(desk: Desk, mended: bool) -> None:
+    """`pool_mask_streams` off: what another addon sees of a stream is masked all the same."""
+    desk.call.engine.mask_streams = False
+    if mended:
+        desk.stream.context.options.update(store_streamed_bodies=True)
+    got = passed(desk, OUTPUT, ECHO)
+    assert (SECRET.value.encode() in got) is not mended

@@ -17,7 +17,7 @@ from understudy.model.pool import Budget, HoldUntil
 from understudy.model.suspension import Key, Suspension
 from understudy.model.verdict import Label, Scope
 from understudy.replies.hold import BODY_LIMIT, Hold
-from understudy.requests.conversation import marks_in
+from understudy.requests.sealed import Shape, parts_in
 from understudy.rules.ruleset import Ruleset
 from understudy.suspensions.ladder import Rung
 
@@ -81,8 +81,10 @@ def test_a_long_last_event_proves_the_candidate(core: Core, padding: int) -> Non
 def test_encrypted_reasoning_is_known_to_its_account(core: Core, padding: int) -> None:
     """P04: with `store: false` it is all that binds the next turn, and it comes long after the release."""
     responses_stream(core, padding=padding)
-    marks = marks_in(json.dumps({"input": [{"type": "reasoning", "encrypted_content": SEALED}]}).encode())
-    assert core.engine.memory.bindings.owner(marks) == "c0"
+    request = json.dumps({"input": [{"type": "reasoning", "encrypted_content": SEALED}]}).encode()
+    marks = parts_in(Shape.RESPONSES, request)
+    assert marks
+    assert core.engine.memory.ledger.owner(marks) == "c0"
 
 
 @pytest.mark.parametrize(

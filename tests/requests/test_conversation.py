@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.requests.conversation import SESSION_HEADERS, Conversation, marks_in, read
+from understudy.requests.conversation import SESSION_HEADERS, Conversation, read
+from understudy.requests.sealed import Shape, names_in_reply
 
 SESSION = "5f0c1a52-8f3e-4b8e-9d3f-2b8f6f0f7a11"
 
@@ -65,42 +66,63 @@ SEAL = "gAAAAABm" + "x" * 80 + "TheEndOfThisSealedPiece12345678=="
 
 
 @pytest.mark.parametrize(
-    ("text", "marks"),
+    ("shape", "text", "bonds", "parts"),
     [
-        (body(previous_response_id="resp_0123456789abcdef"), {"resp_0123456789abcdef"}),
-        (body(conversation={"id": "conv_0123456789"}), {"conv_0123456789"}),
-        (body(input=[{"type": "input_file", "file_id": "file-0123456789"}]), {"file-0123456789"}),
-        (body(messages=[{"source": {"type": "file", "file_id": "file_011CabcDEF"}}]), {"file_011CabcDEF"}),
-        (body(fileUri="https://generativelanguage.googleapis.com/v1beta/files/abc-123"), {"files/abc-123"}),
-        (body(cachedContent="cachedContents/abc123"), {"cachedContents/abc123"}),
-        (body(input=[{"type": "item_reference", "id": "rs_0123456789"}]), {"rs_0123456789"}),
-        (body(input=[{"type": "reasoning", "encrypted_content": SEAL}]), {f"sealed {SEAL[-32:]}"}),
-        (body(input="resp_ is how they begin", resp_0123456789="a member", tools=[{"type": "file_search"}]), set()),
-        (body(input=[{"type": "reasoning", "encrypted_content": None}]), set()),
-        (b"", set()),
+        (Shape.RESPONSES, body(previous_response_id="resp_0123456789abcdef"), {"resp_0123456789abcdef"}, set()),
+        (Shape.RESPONSES, body(conversation={"id": "conv_0123456789"}), {"conv_0123456789"}, set()),
+        (Shape.CHAT, body(input=[{"type": "input_file", "file_id": "file-0123456789"}]), {"file-0123456789"}, set()),
+        (Shape.MESSAGES, body(messages=[{"source": {"file_id": "file_011CabcDEF"}}]), {"file_011CabcDEF"}, set()),
+        (Shape.MESSAGES, body(container="container_011CabcDEF"), {"container_011CabcDEF"}, set()),
+        (Shape.GEMINI, body(fileUri="https://x.example/v1beta/files/abc-123"), {"files/abc-123"}, set()),
+        (Shape.GEMINI, body(cachedContent="cachedContents/abc123"), {"cachedContents/abc123"}, set()),
+        (None, body(file="file-0123456789", cachedContent="cachedContents/abc123"), {"file-0123456789"}, set()),
+        (Shape.RESPONSES, body(input=[{"type": "reasoning", "id": "rs_0123456789"}]), set(), {"rs_0123456789"}),
+        (
+            Shape.RESPONSES,
+            body(input=[{"type": "reasoning", "encrypted_content": SEAL}]),
+            set(),
+            {f"sealed {SEAL[-32:]}"},
+        ),
+        (
+            Shape.RESPONSES,
+            body(input="resp_ is how they begin", resp_0123456789="a member", tools=[{"type": "file_search"}]),
+            set(),
+            set(),
+        ),
+        (Shape.RESPONSES, body(input=[{"type": "reasoning", "encrypted_content": None}]), set(), set()),
+        (Shape.RESPONSES, b"", set(), set()),
     ],
 )
-def test_p04_what_lives_in_one_account_is_found(text: bytes, marks: set[str]) -> None:
-    """P04: stored responses, conversations, files, cached contents and encrypted reasoning."""
-    assert set(marks_in(text)) == marks
-    assert set(read([], text).marks) == marks
-    assert read([], text, marks=False).marks == ()
+def test_p04_what_lives_in_one_account_is_found(
+    shape: Shape | None, text: bytes, bonds: set[str], parts: set[str]
+) -> None:
+    """P04: stored responses, conversations, files, containers and cached contents bind; what is sealed can be left."""
+    found = read([], text, shape)
+    assert set(found.bonds) - {"cachedContents/abc123"} == bonds - {"cachedContents/abc123"}
+    assert bonds <= set(found.bonds)
+    assert set(found.parts) == parts
+    assert read([], text, shape, marks=False) == Conversation()
+
+
+def test_e04_the_state_of_a_turn_is_found_in_its_header() -> None:
+    """E04: Codex sends back what its account gave it."""
+    found = read([(b"X-Codex-Turn-State", b" gAAAAAB-turn ")], b"{}")
+    assert found.states == ("state gAAAAAB-turn",)
 
 
 def test_p04_the_end_of_a_stream_is_enough() -> None:
     """P04: only the last bytes of a stream are kept, and a long piece of reasoning is cut at its beginning."""
     whole = body(output=[{"id": "rs_0123456789", "encrypted_content": "y" * 20_000 + SEAL}, {"id": "msg_1"}])
-    tail = whole[-300:]
-    assert b"encrypted_content" not in tail
     request = body(input=[{"type": "reasoning", "encrypted_content": "y" * 20_000 + SEAL}])
-    assert marks_in(whole)[0] == marks_in(request)[0]
+    found = names_in_reply(Shape.RESPONSES, whole)
+    assert set(read([], request, Shape.RESPONSES).parts) <= set(found)
 
 
 @given(st.binary(max_size=400), st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=80)), max_size=5))
 def test_nothing_a_stranger_sends_raises(text: bytes, fields: list[tuple[bytes, bytes]]) -> None:
     pieces = [b'"prompt_cache_key"', b'"encrypted_content"', b'"resp_', b"files/", b'"user_id":"']
     for piece in (b"", *pieces):
-        found = read(fields, piece + text + piece)
+        found = read(fields, piece + text + piece, Shape.RESPONSES)
         assert isinstance(found, Conversation)
         assert len(found.session) <= 64
-        assert all(len(mark) <= 130 for mark in found.marks)
+        assert all(len(mark) <= 130 for mark in (*found.bonds, *found.parts))

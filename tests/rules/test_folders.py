@@ -67,7 +67,7 @@ def test_the_shipped_rules_load() -> None:
     assert (shipped_folder() / "README.md").is_file()
     for rule in shipped().rules:
         assert rule.source.startswith("https://")
-        several = rule.id in ("general/credential_blocked", "general/other_thing")
+        several = rule.id in ("general/credential_blocked", "general/other_thing", "general/sealed_state")
         assert rule.id.endswith(f"/{rule.labels[0]}") or several
 
 

@@ -580,23 +580,23 @@ def test_who_knows_a_response_is_known_to_all(each_server: StoreServer) -> None:
     async def scene() -> None:
         one, two = Worker(pool_of(each_server.url)), Worker(pool_of(each_server.url))
         async with working(one, two):
-            one.bindings.learn(["resp_0123456789"], "a")
-            one.bindings.learn(["resp_of_the_tool"], "the tool")
-            one.bindings.learn(["resp_later"], "b")
-            await until(lambda: two.bindings.owner(["resp_later"]) == "b")
-            assert two.bindings.owner(["resp_0123456789"]) == "a"
-            assert two.bindings.owner(["resp_of_the_tool"]) == ""
+            one.ledger.learn(["resp_0123456789"], "a")
+            one.ledger.learn(["resp_of_the_tool"], "the tool")
+            one.ledger.learn(["resp_later"], "b")
+            await until(lambda: two.ledger.owner(["resp_later"]) == "b")
+            assert two.ledger.owner(["resp_0123456789"]) == "a"
+            assert two.ledger.owner(["resp_of_the_tool"]) == ""
             each_server.freeze()
-            one.bindings.learn(["resp_meanwhile"], "b")
+            one.ledger.learn(["resp_meanwhile"], "b")
             await until(lambda: one.is_alone)
             each_server.thaw()
-            await until(lambda: two.bindings.owner(["resp_meanwhile"]) == "b")
+            await until(lambda: two.ledger.owner(["resp_meanwhile"]) == "b")
         late = Worker(pool_of(each_server.url))
         async with working(late):
-            assert late.bindings.owner(["resp_0123456789"]) == "a"
+            assert late.ledger.owner(["resp_0123456789"]) == "a"
         other = Worker(pool_of(each_server.url, secrets={"b": SECRETS["b"]}))
         async with working(other):
-            assert other.bindings.owner(["resp_0123456789"]) == ""
+            assert other.ledger.owner(["resp_0123456789"]) == ""
 
     asyncio.run(scene())
     assert b"resp_" not in each_server.everything()
@@ -617,8 +617,8 @@ def test_a_user_with_the_documented_rights_can_do_everything(each_server: StoreS
         one, two = Worker(pool), Worker(pool)
         async with working(one, two):
             one.suspend("a", 30)
-            one.bindings.learn(["resp_1"], "a")
-            await until(lambda: key("a") in two.known and two.bindings.owner(["resp_1"]) == "a")
+            one.ledger.learn(["resp_1"], "a")
+            await until(lambda: key("a") in two.known and two.ledger.owner(["resp_1"]) == "a")
             one.clock.now += 31
             one.suspensions.expire()
             one.suspensions.want({key("a")})

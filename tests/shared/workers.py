@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.support.decisions import Clock, Source
-from understudy.failover.affinity import Bindings
+from understudy.failover.ledger import Ledger
 from understudy.model import (
     Candidate,
     Choice,
@@ -55,8 +55,8 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.suspensions = Suspensions(self.clock)
-        self.bindings = Bindings(self.clock)
-        self.sharing = Sharing(self.suspensions, self.bindings, interval=0.05)
+        self.ledger = Ledger(self.clock)
+        self.sharing = Sharing(self.suspensions, self.ledger, interval=0.05)
         self.sharing.use(self.pool)
 
     def candidate(self, name: str = "a", model: str = "gpt-5") -> Candidate:

@@ -10,7 +10,9 @@ from typing import Any, override
 
 from understudy.failover.affinity import Sessions
 from understudy.failover.exchange import Exchange
+from understudy.failover.ledger import Ledger
 from understudy.failover.pacing import Pacing
+from understudy.failover.sealed import Sealed
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Attempt, Refuse, Release, Request, Step, Wait
 from understudy.model.pool import Budget, Candidate, Choice, Credential, Route, Strategy, Upstream
@@ -150,6 +152,7 @@ class Stage:
         self.clock = Clock()
         self.suspensions = Suspensions(self.clock)
         self.selector = Selector(self.suspensions)
+        self.ledger = Ledger(self.clock)
         self.sessions = Sessions(self.clock, 3600.0)
         self.pacing: Pacing | None = None
         """Set it for a test in which calls wait for their turn."""
@@ -178,6 +181,12 @@ class Stage:
         random = Random(seed) if seed is not None else Steady()
         lineup = self.lineup(on, alias)
         return Exchange(request, lineup, self.selector, RULES, self.now, random, self.sessions, self.pacing)
+
+    def sealed(self, on: Route, *parts: str) -> dict[str, Any]:
+        """The facts of a request that has these sealed parts."""
+        credentials = {choice.credential.name: choice.credential for choice in on.choices}
+        found = Sealed(parts, self.ledger, credentials, lambda: parts)
+        return {"sealed": found, "prefers": found.prefers}
 
     def open(self, on: Route, alias: str = "gpt-5", *, generating: bool = True, **facts: Any) -> tuple[Exchange, Step]:
         """An exchange and its first step."""

@@ -28,6 +28,7 @@ from tests.support.saved_flows import (
 from understudy.failover.steps import Compared
 from understudy.model.pool import Budget, Pool, Strategy
 from understudy.whatif import simulation as module
+from understudy.whatif.narrative import story
 from understudy.whatif.ordering import Arrangement
 from understudy.whatif.result import End, Played
 from understudy.whatif.simulation import WhatIf
@@ -195,6 +196,37 @@ def test_what_lives_in_one_account_is_asked_of_that_account(answer: object) -> N
         [("home", "ok")],
         [("work", "ok")],
     ]
+
+
+@pytest.mark.parametrize("exchange", ["def", ""], ids=["noted", "by the replies before it"])
+def test_p04_explain_says_what_binds_a_call(exchange: str) -> None:
+    """P04: nobody else is asked, and the reason names what binds the call; also where only the notes know it."""
+    stored: dict[str, Any] = {"path": "/v1/responses"}
+    notes: dict[str, Any] = {"endpoint": "responses"}
+    bound: dict[str, Any] = {"bound": {"to": "work", "by": f"previous_response_id {STORED[:16]}…"}} if exchange else {}
+    first = flow(200, {"id": STORED, "output": [{"type": "message"}]}, facts=noted(("work", "ok"), **notes), **stored)
+    facts = noted(("work", "rate_limited"), exchange="def", **notes, **bound)
+    second = flow(429, LIMITED, at=NOW + 60, facts=facts, headers={"retry-after": "600"}, **stored)
+    second.request.text = json.dumps({"model": "gpt-5", "previous_response_id": STORED})
+    played = play([second] if exchange else [first, second])[-1]
+    assert labels(played) == [("work", "rate_limited")]
+    assert played.end is End.FAILED
+    why = f"not asked: previous_response_id {STORED[:16]}… belongs to work"
+    assert [(skip.candidate, skip.why) for skip in played.skipped] == [("home m1", why)]
+
+
+def test_e01_explain_says_what_the_next_candidate_goes_without() -> None:
+    """E01: the account of the reasoning is limited; what comes next is asked without it."""
+    stored: dict[str, Any] = {"path": "/v1/responses"}
+    notes: dict[str, Any] = {"endpoint": "responses"}
+    reasoning = {"type": "reasoning", "id": "rs_0123456789", "encrypted_content": "gAAAAAB" + "x" * 60}
+    first = flow(200, {"id": STORED, "output": [reasoning]}, facts=noted(("work", "ok"), **notes), **stored)
+    second = flow(429, LIMITED, at=NOW + 60, facts=noted(("work", "rate_limited"), exchange="def", **notes), **stored)
+    second.request.text = json.dumps({"model": "gpt-5", "input": [reasoning]})
+    played = play([first, second])[-1]
+    assert played.end is End.OPEN
+    line = "open: home m1 is asked next without 1 sealed part that it cannot read, and what"
+    assert line in "\n".join(story(played, rules(), "pool.yaml"))
 
 
 @pytest.mark.parametrize(("text", "asked"), [("hi", 1), ("something else", 2)])

@@ -16,6 +16,7 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 MOST_LEVELS = 500
 """How deep objects and arrays may be nested."""
@@ -25,6 +26,8 @@ MOST_STRINGS = 1_000_000
 """Strings of a body, names included."""
 MOST_STEPS = 30_000
 """Members, items and brackets that are looked at one by one; what nests up to six levels takes one step altogether."""
+MOST_EDIT_STEPS = 200_000
+"""The same for an edit, which looks into thousands of items of a conversation."""
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(
     rb"(?:-?(?:0|[1-9][0-9]{0,4299}+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|true|false|null|NaN|-?Infinity)(?![0-9])"
@@ -191,7 +194,8 @@ def append_json_items(body: bytes, name: str, items: Sequence[object]) -> bytes:
 class _Scan:
     """A body and where its values begin and end, in bytes. Raises ValueError for what is no JSON in UTF-8."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, most_steps: int = MOST_STEPS) -> None:
+        self._most_steps = most_steps
         if not body.isascii():
             _check_utf8(body)
         self.body = body
@@ -303,8 +307,101 @@ class _Scan:
 
     def _count_step(self) -> None:
         self._steps += 1
-        if self._steps > MOST_STEPS:
+        if self._steps > self._most_steps:
             raise ValueError("too many members, objects and arrays")
+
+
+type Span = tuple[int, int]
+"""Where a value begins and ends in a body, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of an object: its name, where the name begins, and its value."""
+
+    name: str
+    begin: int
+    value: Span
+
+
+class JsonEdit:
+    """A body and the edits that were collected on it; :meth:`result` applies them. All other bytes stay.
+
+    Raises ValueError for what is no JSON object in UTF-8, here and in every method that looks at more of it. Edits must
+    not overlap: what is taken out is not edited inside.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self._scan = _Scan(body, MOST_EDIT_STEPS)
+        self._edits: list[tuple[int, int, str]] = []
+        self.top = self._members(self._scan.begin, whole=True)
+        """The members at the top level, in order."""
+
+    def members(self, span: Span) -> list[Member]:
+        """The members of the object at a place, in order; [] for any other value."""
+        return self._members(span[0]) if self.body[span[0] : span[0] + 1] == b"{" else []
+
+    def _members(self, at: int, *, whole: bool = False) -> list[Member]:
+        found: list[Member] = []
+        begin = self._scan.space(at + 1)
+        for name, start, end in self._scan.members(at, whole=whole):
+            found.append(Member(name, begin, (start, end)))
+            begin = self._scan.space(self._scan.space(end) + 1)  # behind the comma
+        return found
+
+    def items(self, span: Span) -> list[Span]:
+        """The items of the array at a place; [] for any other value."""
+        return list(self._scan.items(span[0])) if self.body[span[0] : span[0] + 1] == b"[" else []
+
+    def text(self, span: Span | None) -> str | None:
+        """The string at a place; None for any other value, and for no place."""
+        return self._scan.string(*span) if span is not None else None
+
+    def holds(self, span: Span, words: bytes) -> bool:
+        """Whether these bytes stand at a place. In quotes they are a whole string: inside of one, quotes are escaped.
+
+        That is how a value is passed over without a look at its members.
+        """
+        return self.body.find(words, *span) >= 0
+
+    def replace(self, span: Span, value: object) -> None:
+        """Put another value at a place."""
+        self._edits.append((*span, json.dumps(value)))
+
+    def take_out(self, parts: Sequence[Span], which: Collection[int]) -> None:
+        """Take some of all items or members of a value out, each with one comma.
+
+        ``parts``: where they begin and end, for members with their names; ``which``: the places among them.
+        """
+        first = 0
+        while first < len(parts):
+            if first not in which:
+                first += 1
+                continue
+            last = first
+            while last + 1 < len(parts) and last + 1 in which:
+                last += 1
+            if first > 0:
+                self._edits.append((parts[first - 1][1], parts[last][1], ""))
+            elif last + 1 < len(parts):
+                self._edits.append((parts[first][0], parts[last + 1][0], ""))
+            else:
+                self._edits.append((parts[first][0], parts[last][1], ""))
+            first = last + 1
+
+    def take_members_out(self, members: Sequence[Member], which: Collection[int]) -> None:
+        """The same for the members of an object."""
+        self.take_out([(each.begin, each.value[1]) for each in members], which)
+
+    def result(self) -> bytes:
+        """The body with all edits; the body itself without any."""
+        return _splice(self.body, sorted(self._edits)) if self._edits else self.body
+
+
+def member_of(members: Sequence[Member], name: str) -> Span | None:
+    """The value of the last member of this name, which is the one that counts; None without one."""
+    return next((each.value for each in reversed(members) if each.name == name), None)
 
 
 def _without_escapes(body: bytes) -> bytes:

@@ -44,6 +44,7 @@ from understudy.model import (
     Strategy,
     Upstream,
     WebSocket,
+    WhenSealed,
     is_glob,
     specificity,
 )
@@ -382,7 +383,7 @@ class PoolReader(SecretReader):
         if isinstance(value, Table):
             keys = (
                 *("candidates", "strategy", "budget", "hold", "affinity", "actions", "restore_alias"),
-                *("mode", "relatives", "second_opinion", "reserve", "until_reset", "who"),
+                *("mode", "relatives", "second_opinion", "sealed", "reserve", "until_reset", "who"),
             )
             table = self._table(value, keys, _CANDIDATES, ("candidates",))
         else:
@@ -409,6 +410,7 @@ class PoolReader(SecretReader):
             self._field(table, "mode", lambda value: self._word(value, "mode", Mode), Mode.ENFORCE),
             self._field(table, "relatives", lambda value: self._word(value, "place", Relatives), Relatives.LAST),
             self._field(table, "second_opinion", fields.boolean, True),
+            self._field(table, "sealed", lambda value: self._word(value, "word", WhenSealed), WhenSealed.DROP),
             self._field(table, "reserve", _share, self._reserve),
             self._field(table, "until_reset", _hold_for, 0.0),
             self._who(table),

@@ -330,6 +330,8 @@ def _counted(tally: Tally, now: float) -> str:
     """``answered 12 (last 14:03:20), failed 3 (rate_limited 2, overloaded 1)``."""
     last = f" (last {clock_time(tally.last_answered, now)})" if tally.last_answered is not None else ""
     text = f"answered {tally.answered}{last}"
+    if tally.moves:
+        text += f", {counted(tally.moves, 'conversation')} moved here"
     if not tally.failed:
         return text
     labels = ", ".join(f"{label} {count}" for label, count in tally.failed.items())

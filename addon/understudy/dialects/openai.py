@@ -106,7 +106,7 @@ class OpenAI(BodyModelDialect):
     )
     identity_headers = frozenset(
         {"openai-organization", "openai-project"}
-        | {"chatgpt-account-id", "x-openai-account-routing-override", "x-openai-fedramp"}
+        | {"chatgpt-account-id", "x-openai-account-routing-override", "x-openai-fedramp", "x-oai-attestation"}
         | {"copilot-integration-id"}
     )
     reply_models = (("model",), ("response", "model"))
@@ -181,10 +181,12 @@ class OpenAI(BodyModelDialect):
         return _tokens(read_json(event.data))
 
     def usage(self, document: object) -> Usage | None:
-        for path in (("usage",), ("response", "usage"), ("x_groq", "usage")):
-            if isinstance(counted := member_of(document, *path), dict):
-                return _usage(counted)
-        return None
+        if not isinstance(document, dict):
+            return None
+        counted = document.get("usage")
+        if not isinstance(counted, dict):
+            counted = member_of(document, "response", "usage") or member_of(document, "x_groq", "usage")
+        return _usage(counted) if isinstance(counted, dict) else None
 
     def lack(self, endpoint: str, document: object) -> str:
         if not isinstance(document, dict):
@@ -218,21 +220,17 @@ def _tokens(document: object) -> int:
 def _usage(counted: dict[str, Any]) -> Usage | None:
     """Sources beside OpenAI's: DeepSeek ``prompt_cache_hit_tokens``, Moonshot ``cached_tokens``; xAI and others count
     reasoning beside the completion, which the total tells."""
-    read = count_at(counted, "prompt_tokens") or count_at(counted, "input_tokens")
-    made = count_at(counted, "completion_tokens") or count_at(counted, "output_tokens")
+    get = counted.get  # plain look-ups: every call is counted
+    read, made = get("prompt_tokens") or get("input_tokens") or 0, get("completion_tokens") or get("output_tokens") or 0
+    inside = get("prompt_tokens_details") or get("input_tokens_details")
+    cached = (inside.get("cached_tokens") if isinstance(inside, dict) else 0) or 0
+    cached = cached or get("prompt_cache_hit_tokens") or get("cached_tokens") or 0
+    inside = get("completion_tokens_details") or get("output_tokens_details")
+    thought = (inside.get("reasoning_tokens") if isinstance(inside, dict) else 0) or get("reasoning_tokens") or 0
+    if not type(read) is type(made) is type(cached) is type(thought) is int or min(read, made, cached, thought) < 0:
+        return None
     if not (read or made):
         return None
-    cached = (
-        count_at(counted, "prompt_tokens_details", "cached_tokens")
-        or count_at(counted, "input_tokens_details", "cached_tokens")
-        or count_at(counted, "prompt_cache_hit_tokens")
-        or count_at(counted, "cached_tokens")
-    )
-    thought = (
-        count_at(counted, "completion_tokens_details", "reasoning_tokens")
-        or count_at(counted, "output_tokens_details", "reasoning_tokens")
-        or count_at(counted, "reasoning_tokens")
-    )
     if thought and (thought > made or count_at(counted, "total_tokens") == read + made + thought):
         made += thought
     return Usage(read, made, min(cached, read), 0, thought)

@@ -3,7 +3,8 @@
 ``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``default_actions`` and
 ``penalties`` say what a label costs; ``comparison`` and ``signatures`` whose fault a reply is that no words explain;
 ``selection``, ``foresight`` and ``candidates`` who is asked, ``pacing`` when; ``users`` what of a route is for whom;
-``refusal`` writes our own answer.
+``ledger`` and ``sealed`` which account knows what in a request, and what another one has to go without; ``refusal``
+writes our own answer.
 The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
@@ -63,6 +64,8 @@ __all__ = [
     "clock_time",
     "duration",
     "foresight",
+    "ledger",
     "memory",
     "own_name",
+    "sealed",
 ]

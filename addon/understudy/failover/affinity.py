@@ -1,4 +1,4 @@
-"""What belongs together over several requests: sessions of a tool, things that only one account knows, and retries.
+"""What belongs together over several requests: sessions of a tool, and its retries.
 
 All of it is remembered for a bounded time and in bounded numbers, and none of it is needed for a request to be served.
 The clock is injected, in seconds.
@@ -6,9 +6,8 @@ The clock is injected, in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
 from cachetools import TLRUCache, TTLCache
 
@@ -16,9 +15,6 @@ from understudy.failover.selection import Lineup
 from understudy.model import Affinity, Budget, Candidate
 
 SESSIONS = 10_000
-BOUND = 50_000
-BOUND_SECONDS = 24 * 3600.0
-"""How long an id of a response or a file is remembered. Vendors keep them for days; a day's work is what it is for."""
 ROUNDS = 1_000
 RETRY_SECONDS = 30.0
 """The same body again within this time is the tool's own retry."""
@@ -43,39 +39,6 @@ class Sessions:
         """This candidate has answered: the session stays with it from now on."""
         if session and lineup.route.affinity is not Affinity.NONE:
             self._seats[lineup.route.pattern, lineup.dialect, lineup.alias, session] = candidate
-
-
-class Bindings:
-    """Which credential knows a response, a file or an encrypted piece of reasoning (P04). Only hashes are kept.
-
-    ``learnt(mark, credential)`` is told of what this process learns, each mark as its hash.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._owners: TTLCache[str, str] = TTLCache(BOUND, BOUND_SECONDS, timer=clock)
-        self.learnt: Callable[[str, str], None] | None = None
-
-    def __bool__(self) -> bool:
-        return len(self._owners) > 0
-
-    def learn(self, marks: Iterable[str], credential: str) -> None:
-        """These came from this credential."""
-        for mark in map(_hashed, marks):
-            if self.learnt is not None and self._owners.get(mark) != credential:
-                self.learnt(mark, credential)
-            self._owners[mark] = credential
-
-    def take(self, mark: str, credential: str) -> None:
-        """Another process has learnt this. ``mark``: as its hash."""
-        self._owners[mark] = credential
-
-    def owner(self, marks: Iterable[str]) -> str:
-        """The credential that the first known of these came from, "" when none is known."""
-        return next((owner for mark in marks if (owner := self._owners.get(_hashed(mark)))), "")
-
-
-def _hashed(mark: str) -> str:
-    return blake2b(mark.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class Chooser:
                 if request.why_not(member):
                     self.out |= 1 << position
         self._unusable = self.out
+        self.home = lineup.mask(Key(Scope.CREDENTIAL, request.prefers)) if request.prefers else 0
+        """Who can read the sealed parts of the conversation, as bits: they go first while they are free."""
         self._twice = 0
         fit = lineup.members_of(lineup.everyone & ~self.out) if lineup.is_single or request.bound_to else []
         self.only = fit[0] if len(fit) == 1 else None
@@ -72,6 +74,9 @@ class Chooser:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
         seat = self.seat()
+        at_home = self.home and self.home & self.lineup.available() & ~(excluded | self.behind)
+        if at_home and (seat is None or not self.lineup.bit(seat) & at_home):
+            return self.lineup.pick(self.lineup.everyone & ~at_home, advance=False)
         is_plain = not (self.lineup.is_by_reset or self.selector.suspensions.limits.watched)
         if seat is not None and self.lineup.bit(seat) & self.lineup.available() & ~(excluded | self.behind):
             return seat if is_plain else self._before(seat, excluded | self.behind) or seat
@@ -259,6 +264,8 @@ class Chooser:
     def seat_back_in(self, now: float, patience: float) -> tuple[Candidate, float] | None:
         """A session waits out a limit that ends in a moment rather than lose its prompt cache: for whom, how long."""
         seat = self.seat()
+        if self.home and (seat is None or not self.lineup.bit(seat) & self.home):
+            seat = self.lineup.members_of(self.home)[0]
         if seat is None or self.lineup.bit(seat) & self.out:
             return None
         limit = self.selector.suspension_of(seat)

@@ -9,7 +9,7 @@ from random import Random
 from typing import override
 
 from understudy.failover.affinity import Sessions
-from understudy.failover.exchange import Exchange
+from understudy.failover.exchange import NOTHING, Exchange
 from understudy.failover.pacing import Pacing
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Attempt, Drilling, Request, Struck
@@ -65,5 +65,6 @@ class DrilledExchange(Exchange):
         if self.request.generating:
             self.suspensions.begin_probe(candidate, ticket, drill=True)
         number = len(self.outcomes) + (1 if self._beside is None else 2)
-        self.attempt = Struck(number, candidate, repeat, refresh, early, ticket, now, opinion)
+        without = self.request.sealed.without(candidate) if self.request.sealed is not None else NOTHING
+        self.attempt = Struck(number, candidate, repeat, refresh, early, ticket, now, opinion, without)
         return self.attempt

@@ -28,6 +28,7 @@ from understudy.replies import Fault, FaultKind, Reply, read_hint
 from understudy.rules import Ruleset
 from understudy.suspensions import Cause, Learned
 
+NOTHING: frozenset[str] = frozenset()
 A_POLICY = "builtin/policy"
 """The rule id of an open verdict on words that read like a filter's."""
 HELD = "every candidate is out until a reset that is known, and the route holds its calls until then"
@@ -345,6 +346,8 @@ class Exchange:
             self._held(self._penalties.hear(replace(failure, attempt=attempt)))
         self.outcomes[-1] = replace(outcome, suspension=self._penalties.learn(replace(failure, attempt=attempt)))
         self.suspensions.end_probe(attempt.ticket)
+        if failure.unsealed and self.request.sealed is not None:
+            self.request.sealed.refused(attempt.candidate)
         self._leave(attempt.candidate)
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return Continue()
@@ -375,6 +378,8 @@ class Exchange:
                 return self._release(attempt.number)
             self._chooser.exclude_all()
             return self._final(now)
+        if failure.unsealed and self.request.sealed is not None:
+            self.request.sealed.refused(attempt.candidate)
         once = not self._chooser.was_repeated(attempt.candidate) and self._covers_the_untried(attempt.candidate)
         repeat = repeat_of(failure, self.budget.patience, self.random) if once else None
         if repeat is not None and self.may_begin(now + repeat.seconds):
@@ -605,7 +610,8 @@ class Exchange:
         if self.request.generating:
             self.suspensions.begin_probe(candidate, ticket)
         number = len(self.outcomes) + (1 if self._beside is None else 2)
-        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion)
+        without = self.request.sealed.without(candidate) if self.request.sealed is not None else NOTHING
+        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion, without)
         return self.attempt
 
     def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:
@@ -622,7 +628,16 @@ class Exchange:
         whole = default.scope is Scope.CREDENTIAL
         if whole and not self._is_whole(attempt, now):
             default = replace(default, scope=Scope.CANDIDATE)
-        return Failure(attempt, verdict, default, hint, reply.fault, now, whole)
+        unsealed = verdict.then.without_sealed and self._refuses_sealed(attempt)
+        if unsealed:
+            # Nothing is wrong with the candidate, and the request can do without (E03).
+            default = replace(default, next=Next.ANYONE)
+        return Failure(attempt, verdict, default, hint, reply.fault, now, whole, unsealed)
+
+    def _refuses_sealed(self, attempt: Attempt) -> bool:
+        """Whether a candidate refuses sealed parts that it was sent, and that the request can go without."""
+        sealed = self.request.sealed
+        return sealed is not None and bool(set(sealed.parts) - attempt.without)
 
     def _is_whole(self, attempt: Attempt, now: float) -> bool:
         """Whether a reply that speaks of the whole credential is to be believed (J05)."""
@@ -738,8 +753,10 @@ class Exchange:
             self.suspensions.answers.answered(owner, candidate.model, now)
         compared = self._comparison
         if compared is not None and compared.failure.attempt.candidate != candidate:
-            suspension = self._penalties.learn(compared.blame(now), final=True)
-            if not compared.known:
+            # Without its sealed parts it is not quite the same request: that proves nothing about the first one.
+            blamed = attempt.without == compared.failure.attempt.without
+            suspension = self._penalties.learn(compared.blame(now), final=True) if blamed else None
+            if not compared.known and blamed:
                 compared.learn(self._learned, Cause.CANDIDATE, candidate.credential.name)
                 self._note(compared, Compared.CANDIDATE)
             at = compared.number - 1

@@ -6,18 +6,22 @@ for sessions, the engine for the rest; the layer tells how calls ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from cachetools import LRUCache
 
 from understudy.dialects import Call
-from understudy.failover.affinity import NOTHING_SPENT, Bindings, Rounds, Sessions, Spent
+from understudy.failover.affinity import NOTHING_SPENT, Rounds, Sessions, Spent
 from understudy.failover.default_actions import DEFAULTS, Next
 from understudy.failover.exchange import Exchange
+from understudy.failover.generations import own_name
+from understudy.failover.ledger import Ledger
 from understudy.model import Affinity, Candidate, Label, Pool, Route
-from understudy.requests import Conversation, Recognised, marks_in
+from understudy.requests import Conversation, Recognised, sealed
+from understudy.requests.conversation import STATE_HEADERS
+from understudy.requests.sealed import state_name
 
 TOOL = "the tool"
 """Who owns what the tool has uploaded with its own credential; no credential can have this name."""
@@ -51,6 +55,10 @@ class Plan:
     """The credential that alone knows what the call refers to, "" when any may serve it; TOOL: the tool's own (P04)."""
     user: str = ""
     """The user of the proxy that the call is from, "" where no name was checked. The route is as it is for that one."""
+    bond: str = ""
+    """What binds the call to its owner, in words; "" without one."""
+    shape: sealed.Shape | None = None
+    """The shape of a body that may have sealed parts; None: it has none."""
 
     @property
     def session(self) -> str:
@@ -67,7 +75,7 @@ class Memory:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.sessions = Sessions(clock, Pool.affinity)
-        self.bindings = Bindings(clock)
+        self.ledger = Ledger(clock)
         self.rounds = Rounds(clock)
         self.refusals: LRUCache[tuple[str, str, str], Refusal] = LRUCache(maxsize=REFUSALS)
         self._affinity = Pool.affinity
@@ -86,11 +94,31 @@ class Memory:
 
     def learn(self, candidate: Candidate, marks: Iterable[str]) -> None:
         """Remember that only this candidate's account will know these later (P04); see :func:`marks_of`."""
-        self.bindings.learn(marks, candidate.credential.name)
+        self.ledger.learn(marks, candidate.credential.name)
+
+    def is_state_of(self, state: str, candidate: Candidate) -> bool:
+        """Whether a candidate may get this state of a header: its own account has given it to the tool (E04).
+
+        One of unknown origin is the tool's own, if anybody's: the tool has it from its own account.
+        """
+        owner = self.ledger.owner_of(state)
+        if not owner:
+            return candidate.credential.secret.is_client
+        return own_name(owner) == own_name(candidate.credential.name)
+
+    def answered(self, exchange: Exchange, marks: Sequence[str]) -> None:
+        """A released reply was proven complete: what it has left in its account, and what its candidate can read."""
+        if (exchange.request.sealed is None and not marks) or not exchange.is_released:
+            return
+        attempt = exchange.outcomes[exchange.best - 1].attempt
+        if marks:
+            self.learn(attempt.candidate, marks)
+        if exchange.request.sealed is not None:
+            exchange.request.sealed.answered(attempt.candidate, attempt.without)
 
     def learn_upload(self, reply: bytes) -> None:
         """The tool has uploaded a file with its own credential, with this reply: only this knows the file (P04)."""
-        self.bindings.learn(marks_in(reply[:UPLOAD_REPLY]), TOOL)
+        self.ledger.learn(sealed.bonds_in(None, reply[:UPLOAD_REPLY]), TOOL)
 
     def ended(self, exchange: Exchange, plan: Plan, body: bytes, label: Label | None) -> None:
         """The tool has a reply with this label, None: an answer of our own.
@@ -122,8 +150,18 @@ class Memory:
 
 
 def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
-    """What only the account of a good reply will know later. ``reply``: its decoded body, or its last event."""
-    return marks_in(reply) if recognised.endpoint.name.startswith("responses") else ()
+    """What only the account of a good reply will know later. ``reply``: its decoded body, or the end of its stream."""
+    return sealed.names_in_reply(shape_of(recognised), reply)
+
+
+def states_of(fields: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
+    """The states in the headers of a reply that only its account may get back (E04)."""
+    return tuple(state_name(value) for name, value in fields if name.lower() in STATE_HEADERS)
+
+
+def shape_of(recognised: Recognised) -> sealed.Shape | None:
+    """The shape of a call's body, as far as it may have sealed parts."""
+    return sealed.shape_of(recognised.dialect.name, recognised.endpoint.name)
 
 
 def _asked_for(exchange: Exchange) -> tuple[str, str, str]:

@@ -29,7 +29,8 @@ SHORT_STEP = 30.0
 class Failure:
     """An attempt that failed: what was said, what that means, the time that the reply itself named, and when it was.
 
-    ``whole``: the reply spoke of the whole credential; the scope in ``default`` may be narrower (J05).
+    ``whole``: the reply spoke of the whole credential; the scope in ``default`` may be narrower (J05). ``unsealed``: it
+    refused sealed parts, without which the candidate is asked once more (E03).
     """
 
     attempt: Attempt
@@ -39,6 +40,7 @@ class Failure:
     fault: Fault | None
     at: float
     whole: bool = False
+    unsealed: bool = False
 
     @property
     def is_refusal(self) -> bool:
@@ -260,6 +262,7 @@ class Reason(Enum):
     PATIENCE = auto()  # a limit ends in a moment: a switch would cost the prompt cache
     REFRESH = auto()  # the secret may be another one by now
     LUCK = auto()  # it may work a moment later
+    UNSEALED = auto()  # the sealed parts that it refused are left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +276,8 @@ class Repeat:
 def repeat_of(failure: Failure, patience: float, random: Random) -> Repeat | None:
     """The repeat that a failure is worth, None when it is worth none. ``patience``: that of the budget, in seconds."""
     verdict, hint = failure.verdict, failure.hint
+    if failure.unsealed:
+        return Repeat(0.0, Reason.UNSEALED)
     if verdict.label is Label.RATE_LIMITED and hint is not None and hint.seconds <= patience:
         return Repeat(hint.seconds, Reason.PATIENCE)
     if verdict.label is Label.CREDENTIAL_REJECTED and failure.attempt.candidate.credential.secret.refreshable:

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 from understudy.failover.affinity import NOTHING_SPENT, Spent
+from understudy.failover.generations import own_name
+from understudy.failover.sealed import Sealed, counted_parts
 from understudy.model import Candidate, Label, Suspension, Verdict, printable
 from understudy.replies import Fault, FaultKind
 from understudy.suspensions import Answers, Learned
@@ -33,6 +35,7 @@ class Attempt:
     all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
     ``begun``: the reading of the clock when it was decided. ``opinion``: it is made for nothing but to settle whose
     fault another candidate's reply is (J01). ``drilled``: see :class:`Struck`.
+    ``without``: the sealed parts that the candidate does not get, by name.
     """
 
     number: int
@@ -43,9 +46,15 @@ class Attempt:
     ticket: int = field(default=0, compare=False)
     begun: float = field(default=0.0, compare=False)
     opinion: bool = False
+    without: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     drilled: ClassVar[bool] = False
     """No field: every call makes an attempt, and none pays for a drill."""
+
+    @property
+    def left_out(self) -> int:
+        """How many sealed parts the candidate does not get."""
+        return counted_parts(self.without) if self.without else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +189,12 @@ class Request:
     ``blocked``: upstreams that may not be used, by name, each with the reason; ``barred``: the same for credentials.
     ``replay_after_sent``: whether a fault after the request was sent is replayed. ``session``: what tells the tool's
     conversation from others, "" when nothing does. ``bound_to``: the only credential that knows what the request speaks
-    of, "" when any may serve it (P04). ``spent``: what earlier rounds of the same request have used up. ``asked`` gives
-    the decoded body, so that nothing of it gets into what is remembered; None: it is not known. ``ahead``: seconds by
-    which the wall clock, in which vendors state dates, is ahead of the exchange's clock. ``user``: the user of the
-    proxy that it is from, "" where no name was checked.
+    of, "" when any may serve it (P04), and ``bound_by`` what that is, in words. ``sealed``: the parts of it that only
+    some accounts can read, None without any; ``prefers``: the credential that they bind it to while it is free.
+    ``spent``: what earlier rounds of the same request have used up. ``asked`` gives the decoded body, so that nothing
+    of it gets into what is remembered; None: it is not known. ``ahead``: seconds by which the wall clock, in which
+    vendors state dates, is ahead of the exchange's clock. ``user``: the user of the proxy that it is from, "" where no
+    name was checked.
     """
 
     alias: str
@@ -194,14 +205,25 @@ class Request:
     barred: Mapping[str, str] = field(default_factory=dict)
     session: str = ""
     bound_to: str = ""
+    bound_by: str = ""
+    prefers: str = ""
+    sealed: Sealed | None = field(default=None, repr=False, compare=False)
     spent: Spent = NOTHING_SPENT
     ahead: float = 0.0
     user: str = ""
     asked: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
 
+    def moved_from(self, attempt: Attempt) -> str:
+        """The credential that has the conversation, where an attempt takes it elsewhere without its parts; else ""."""
+        if not attempt.without or not self.prefers or not attempt.left_out:
+            return ""
+        return self.prefers if own_name(self.prefers) != own_name(attempt.candidate.credential.name) else ""
+
     def why_not(self, candidate: Candidate) -> str:
         """Why this candidate may not be used for this request, "" when it may."""
         if self.bound_to and candidate.credential.name != self.bound_to:
+            if self.bound_by:
+                return f"not asked: {self.bound_by} belongs to {self.bound_to}"
             return f"not asked: only {self.bound_to} knows what this request refers to"
         credential = candidate.credential
         reason = self.blocked.get(candidate.upstream.name) or self.barred.get(credential.name, "")

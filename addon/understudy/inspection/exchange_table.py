@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.failover import duration
-from understudy.model import OPEN_MARK
+from understudy.model import OPEN_MARK, counted
 from understudy.proxy.exchange_facts import Facts
 
 COMPARED = {
@@ -104,6 +104,10 @@ def _row(entry: Facts) -> tuple[str, str, str]:
         said += f", {why}"
     if evidence := _text(entry, "evidence"):
         said += f": {evidence}"
+    if left_out := _number(entry, "left_out"):
+        said += f", without {counted(round(left_out), 'sealed part')}"
+        if moved_from := _text(entry, "moved_from"):
+            said += f", moved from {moved_from}"
     again = " (again)" if entry.get("again") is True else ""
     if entry.get("second_opinion") is True:
         again = " (second opinion)"
@@ -125,6 +129,8 @@ def _ending(facts: Facts) -> list[str]:
         lines = ["the tool got no reply"]
     else:
         lines = ["under way"]
+    if isinstance(bound := facts.get("bound"), dict):
+        lines.append(f"only {_text(bound, 'to')} could be asked: {_text(bound, 'by')} belongs to it")
     if isinstance(ended := facts.get("ended"), dict):
         lines.append(f"after that the stream ended in an error: {_row(ended)[2]}")
     return lines

@@ -17,7 +17,7 @@ from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.failover import SHORT_STEP, Attempt, Compared, Exchange, Outcome, duration
 from understudy.failover.memory import Plan
 from understudy.inspection.exchange_table import advised
-from understudy.model import OPEN_MARK, Candidate, Label, printable
+from understudy.model import OPEN_MARK, Candidate, Label, counted, printable
 from understudy.proxy import exchange_facts as known
 from understudy.proxy.exchange_facts import Facts, counts_of
 from understudy.proxy.listener import Abandoned, Measured
@@ -145,7 +145,11 @@ class FlowJournal:
             facts["credential"], facts["model"] = candidate.credential.name, facts["tried"][number - 1]["model"]
             if outcome.verdict.label is Label.OK:
                 line = f"{_place(exchange, outcome)} {candidate}: answered{_passed_over(facts, number)}"
-                if attempts > 1 or not line.startswith("1/"):
+                if outcome.attempt.without:
+                    line += _without_sealed(exchange, outcome)
+                if moved_from := exchange.request.moved_from(outcome.attempt):
+                    facts["moved"] = {"from": moved_from, "to": candidate.credential.name}
+                if attempts > 1 or not line.startswith("1/") or "moved" in facts:
                     # Most calls are answered by the first candidate. mitmproxy's handlers take every level, and then a
                     # line at debug level costs more than all else that is done here.
                     logger.info(line)
@@ -190,15 +194,18 @@ class FlowJournal:
 
     def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
         """What a reply took (Q03)."""
-        facts = self._facts_of(exchange)
+        facts = self._facts.get(exchange)
+        if facts is None:
+            facts = self._facts_of(exchange)
         if measured.lost:
             self._lost.setdefault(exchange, []).append(measured)
             return
         if measured.served and "served_model" not in facts and exchange.is_released:
             self.served_by(flow, exchange, measured.attempt.number, measured.served)
+        counts = None
         if measured.usage is not None:
-            facts["usage"] = counts_of(measured.usage)
-        known.measure(facts, measured.attempt.number, measured.usage, measured.served, lost=False)
+            facts["usage"] = counts = counts_of(measured.usage)
+        known.measure(facts, measured.attempt.number, counts, measured.served, lost=False)
 
     def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The exchange is over. May be told twice."""
@@ -208,7 +215,8 @@ class FlowJournal:
         self._publish(exchange, flow)
         known.catch_up(facts, exchange)
         for lost in self._lost.pop(exchange, ()):
-            known.measure(facts, lost.attempt.number, lost.usage, lost.served, lost=True)
+            counts = counts_of(lost.usage) if lost.usage is not None else None
+            known.measure(facts, lost.attempt.number, counts, lost.served, lost=True)
         facts["seconds"] = self._since_begun(exchange)
         facts.setdefault("answer", None)
         self._tell(flow, facts)
@@ -327,6 +335,17 @@ def _passed_over(facts: Facts, number: int) -> str:
     ]
     more = [f"and {len(passed) - NAMED} more"] if len(passed) > NAMED else []
     return f" ({'; '.join([*told, *more])})"
+
+
+def _without_sealed(exchange: Exchange, outcome: Outcome) -> str:
+    """What an answer was made without: ``, moved from work without 3 sealed parts: their reasoning is lost, ...``."""
+    attempt = outcome.attempt
+    if not attempt.left_out:
+        return ""
+    without = f"without {counted(attempt.left_out, 'sealed part')}"
+    if moved_from := exchange.request.moved_from(attempt):
+        return f", the conversation moves from {moved_from} {without}: their reasoning and the prompt cache are lost"
+    return f", {without} that it cannot read"
 
 
 def compared(exchange: Exchange) -> list[str]:

@@ -69,6 +69,9 @@ class Metrics:
         self._opinions = counter(
             "second_opinions", "Second opinions, by what they came to (candidate, request, undecided).", "compared"
         )
+        self._moves = counter(
+            "moves", "Conversations that another account went on with, without sealed parts.", "route"
+        )
         self._replays = counter("replays", "Attempts after the first one of a call.", "route")
         self._suspensions = counter("suspensions", "Suspensions that attempts have earned.", "credential", "label")
         self._first_event = histogram(
@@ -102,6 +105,8 @@ class Metrics:
         for entry in (*tried, *([facts["ended"]] if "ended" in facts else ())):
             if "suspended" in entry:
                 self._suspensions.labels(own_name(entry["credential"]), entry["label"], drill).inc()
+        if "moved" in facts:
+            self._moves.labels(route, drill).inc()
         if "observed" in facts:
             self._verdicts.labels(mode, facts["observed"]["label"], drill).inc()
         if len(tried) > 1:

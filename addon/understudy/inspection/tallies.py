@@ -44,7 +44,8 @@ class Tally:
 
     ``answered``: replies that were released as good, and did not break off later. ``failed``: all others, by label.
     ``last_answered``: when the last one was released. ``opinions``: how many of them were second opinions on another
-    candidate's reply, asked for nothing else.
+    candidate's reply, asked for nothing else. ``moves``: conversations that came from another account to this one
+    without their sealed parts.
     """
 
     answered: int = 0
@@ -52,6 +53,7 @@ class Tally:
     last_answered: float | None = None
     last_failed: float | None = None
     opinions: int = 0
+    moves: int = 0
 
 
 UNTRIED = Tally()
@@ -112,6 +114,7 @@ class Tried:
     """An attempt of an exchange. ``after``: seconds from the start of the exchange; ``seconds``: until its verdict.
 
     ``opinion``: a second opinion on another attempt's reply; ``compared``: what became of its own, see ``Compared``.
+    ``left_out``: how many sealed parts it went without; ``moved_from``: the account that the conversation came from.
     ``drill``: a drill made up, or spoilt, what came back.
     """
 
@@ -129,6 +132,8 @@ class Tried:
     seconds: float
     opinion: bool = False
     compared: str = ""
+    left_out: int = 0
+    moved_from: str = ""
     drill: bool = False
 
 
@@ -220,6 +225,8 @@ class _Noted:
             _span(attempt.begun, at),
             attempt.opinion,
             outcome.compared.value if outcome.compared is not None else "",
+            attempt.left_out,
+            self.request.moved_from(attempt),
             attempt.drilled,
         )
 
@@ -286,7 +293,7 @@ class Tallies:
             tally = self._tallies.get(key, UNTRIED)
             self._tallies[key] = replace(tally, answered=max(0, tally.answered - 1))
             self._late(key).take_back()
-            self._count(outcome)
+            self._count(outcome, exchange.request)
 
     def measured(self, exchange: Exchange, measured: Measured) -> None:
         """What a reply took (Q03), who made it (Q04), and how fast (Q05)."""
@@ -298,7 +305,8 @@ class Tallies:
         place = Place(own_name(name), model, candidate.upstream.name)
         session, another = exchange.request.session, bool(measured.served)
         self.usage.add(place, session, usage, another=another, lost=measured.lost)
-        lately = self._late((name, candidate.model))
+        lately = self._lately.get((name, candidate.model)) or self._late((name, candidate.model))
+        lately.changes += 1
         if measured.seconds is not None and usage is not None and usage.output:
             lately.add_speed(usage.output, measured.seconds)
         if another:
@@ -321,7 +329,7 @@ class Tallies:
         judged = min(now, exchange.attempt.begun) if exchange.attempt is not None else now
         for outcome in outcomes[len(noted.judged) + noted.more :]:
             if exchange.request.generating and not outcome.attempt.drilled:
-                self._count(outcome)
+                self._count(outcome, exchange.request)
             if len(noted.judged) < MOST_ATTEMPTS:
                 # Only the latest one has just been judged; what came before it was never sent.
                 noted.judged.append((outcome, judged if outcome is outcomes[-1] else outcome.attempt.begun))
@@ -329,13 +337,14 @@ class Tallies:
                 noted.more += 1
         return noted
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome, request: Request) -> None:
         now = self.clock() + ahead_of(self.clock)
         candidate, label = outcome.attempt.candidate, outcome.verdict.label
         key = (candidate.credential.name, candidate.model)
         tally = self._tallies.pop(key, UNTRIED)
         if label is Label.OK:
-            tally = replace(tally, answered=tally.answered + 1, last_answered=now)
+            moves = tally.moves + bool(request.moved_from(outcome.attempt))
+            tally = replace(tally, answered=tally.answered + 1, last_answered=now, moves=moves)
         else:
             failed = {**tally.failed, outcome.word: tally.failed.get(outcome.word, 0) + 1}
             tally = replace(tally, failed=failed, last_failed=now)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.model import NO_TOKENS, Usage, printable
@@ -74,9 +74,8 @@ class Row:
         self.lost_usage += other.lost_usage
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Whose row it is: a candidate by credential and upstream model, and its upstream."""
+class Place(NamedTuple):
+    """Whose row it is: a candidate by credential and upstream model, and its upstream. Each call looks one up."""
 
     credential: str
     model: str

@@ -66,6 +66,13 @@ class HoldUntil(StrEnum):
     COMPLETE = "complete"  # its end: what breaks off in the middle is replayed
 
 
+class WhenSealed(StrEnum):
+    """What becomes of a call with sealed parts whose account cannot answer."""
+
+    DROP = "drop"  # another candidate gets it without the parts that it cannot read
+    BIND = "bind"  # it stays with its account
+
+
 class Affinity(StrEnum):
     """What stays with the candidate that answered it last."""
 
@@ -269,7 +276,8 @@ class Route:
     ``affinity``: what stays with the candidate that answered it last. ``actions``: what the
     labels mean here, other than by default. ``restore_alias``: replies name the alias as their model, not the upstream
     model. ``relatives``: where candidates of a relative of the tool's dialect stand within a priority.
-    ``second_opinion``: whether a reply that no words explain is compared with another candidate's. ``reserve``: the
+    ``second_opinion``: whether a reply that no words explain is compared with another candidate's. ``sealed``: what
+    becomes of a call whose sealed parts only another account can read. ``reserve``: the
     share of a limit below which a candidate goes behind its equals. ``until_reset``: seconds for which a call is held
     when every candidate is out until a reset that is known; 0: none is. ``who``: as for a credential. ``closed``: the
     choices that :meth:`for_user` has left out; ``variant`` tells what it made of the route from what it made for
@@ -287,6 +295,7 @@ class Route:
     mode: Mode = Mode.ENFORCE
     relatives: Relatives = Relatives.LAST
     second_opinion: bool = True
+    sealed: WhenSealed = WhenSealed.DROP
     reserve: float = 0.02
     until_reset: float = 0.0
     who: tuple[str, ...] = ()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 PER = 1_000_000
 """Tokens that a price is for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens, each kind counted as all vendors can be compared.
+class Usage(NamedTuple):
+    """Tokens, each kind counted as all vendors can be compared. A tuple, because every call adds some up.
 
     ``input``: all that were read, with those that came from a prompt cache or went into one. ``output``: all that were
     made, with those of reasoning. ``cached``: the part of ``input`` that came from a cache. ``written``: the part of it
@@ -23,24 +24,12 @@ class Usage:
     written: int = 0
     reasoning: int = 0
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.input + other.input,
-            self.output + other.output,
-            self.cached + other.cached,
-            self.written + other.written,
-            self.reasoning + other.reasoning,
-        )
+    def __add__(self, other: Usage) -> Usage:  # type: ignore[override] # of tuples that would be a longer one
+        return Usage._make(map(operator.add, self, other))
 
     def at_least(self, other: Usage) -> Usage:
         """The larger of each: events of one stream count upwards, and each states only a part."""
-        return Usage(
-            max(self.input, other.input),
-            max(self.output, other.output),
-            max(self.cached, other.cached),
-            max(self.written, other.written),
-            max(self.reasoning, other.reasoning),
-        )
+        return Usage._make(map(max, self, other))
 
 
 NO_TOKENS = Usage()

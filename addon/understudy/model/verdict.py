@@ -39,6 +39,7 @@ class Then:
     scope: Scope | None = None
     seconds: float | None = None  # how long to suspend when the reply does not say
     hope: int | None = None  # how likely a later try cures it; not for rule files to say
+    without_sealed: bool = False  # whether the same candidate is sent the request again without its sealed parts
 
 
 AS_USUAL = Then()

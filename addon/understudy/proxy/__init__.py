@@ -13,6 +13,7 @@ __all__ = [
     "engine",
     "exchange_facts",
     "garbage",
+    "header_lookup",
     "hook_table",
     "install",
     "listener",

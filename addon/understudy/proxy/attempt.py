@@ -134,6 +134,8 @@ class AttemptLayer(Layer):
         self.reused = False
         """Whether the connection had served a request before."""
         self.sent_at = 0.0
+        self.taken_out = 0
+        """How many sealed parts it goes without."""
         self.spoke_at = 0.0
         """When the first event of its reply came, 0 before."""
         self.is_on_the_wire = False
@@ -143,6 +145,8 @@ class AttemptLayer(Layer):
         self.hold: Hold | None = None
         self.statement: Statement | None = None
         """What a plain reply said of itself when it was judged."""
+        self.another: str | None = None
+        """The other model that a plain reply names, "" where that is none; None before it is released."""
         self._held: list[events.Event] = []
         self._pieces = bytearray()  # what came last of the body
         self.timeout = Timeout(parent, self, call.engine.clock)
@@ -306,9 +310,22 @@ class AttemptLayer(Layer):
         call, candidate = self.call, self.step.candidate
         own = call.intake.stash if candidate.credential.secret.is_client else None
         readable, recognised = call.plan.route.restore_alias, call.plan.recognised
-        return rewrite.build(
-            call.flow.request, recognised, call.plan.call, candidate, secret.value, own, readable=readable
-        )
+        states, without = call.plan.conversation.states, self.step.without
+        request = self.unsealed_request() if states or without else call.flow.request
+        return rewrite.build(request, recognised, call.plan.call, candidate, secret.value, own, readable=readable)
+
+    def unsealed_request(self) -> http.Request:
+        """The tool's request without what the candidate cannot read, or may not get (E01, E04). Raises ValueError."""
+        call, candidate, without = self.call, self.step.candidate, self.step.without
+        request = call.flow.request
+        if call.plan.conversation.states:
+            owned = call.engine.memory.is_state_of
+            leaving = [name for name in call.plan.conversation.states if not owned(name, candidate)]
+            request = rewrite.without_states(request, leaving) if leaving else request
+            without = without.union(leaving)
+        if without and call.plan.shape is not None:
+            request, self.taken_out = rewrite.unsealed(request, call.plan.shape, without.__contains__)
+        return request
 
     def transmit(self, request: http.Request, server: Server) -> CommandGenerator[None]:
         """Put a request on the wire, secret included: the last moment (law 8)."""

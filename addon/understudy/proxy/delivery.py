@@ -29,9 +29,9 @@ from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResp
 
 from understudy.codec.event_stream import StreamKind
 from understudy.codec.masking import StreamMask
-from understudy.dialects import Dialect, Progress
+from understudy.dialects import Dialect, Progress, StreamEvent
 from understudy.failover import Refuse, Release
-from understudy.failover.memory import Refusal, marks_of
+from understudy.failover.memory import Refusal, marks_of, shape_of, states_of
 from understudy.model import Label
 from understudy.proxy import reply_edit, splice, tool_reply
 from understudy.proxy.attempt import AttemptLayer
@@ -40,6 +40,7 @@ from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.reply_edit import FramesToEvents, ReplyEdit
 from understudy.proxy.upstream_connection import cause_of
 from understudy.replies import Fault, FaultKind, Hold, Reply, Tail
+from understudy.requests.sealed import Shape
 
 COMMENT_EVERY = 15.0
 """Seconds between two comments to the tool of a call that is held."""
@@ -172,8 +173,11 @@ class Delivery:
             held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *others]
         if call.journal is not None:
             call.journal.released(call.flow, call.exchange, step.attempt)
-            named = attempt.statement.model if attempt.statement is not None else hold.opening_model()
-            if another := hold.another(named):
+            if attempt.statement is not None:
+                attempt.another = another = hold.another(attempt.statement.model)
+            else:
+                another = hold.another(hold.opening_model())
+            if another:
                 call.journal.served_by(call.flow, call.exchange, step.attempt, another)
         self.note(call, step, hold, head.response, edited)
         head.response.stream = live or hold.live
@@ -184,6 +188,9 @@ class Delivery:
             self.tail = Tail()
             self.untouched = stream.flow.response.stream is True and not stream.context.options.store_streamed_bodies
             stream.server_state = self.state_released
+        if self.mask is not None and not call.engine.mask_streams:
+            begun = 2 if len(held) > 1 and isinstance(held[1], ResponseData) else 1
+            held = [*held[:begun], *self.unmasked_rest(edit), *held[begun:]]
         rest = [
             each for event in held[1:] for each in ([event] if isinstance(event, ResponseData) else self.masked(event))
         ]
@@ -201,12 +208,26 @@ class Delivery:
                 splice.begin(attempt.parent, attempt.server, stream, attempt.stream_id, self.tail, self.mask)
         return True
 
+    def unmasked_rest(self, edit: ReplyEdit | None) -> list[ResponseData]:
+        """Mask no more, where the owner does not want that and only the tool sees the stream; what was kept back."""
+        assert self.call is not None
+        engine = self.call.engine
+        if engine.keep_stream or edit is not None or self.mask is None:
+            return []
+        if self.stream.server_state != self.state_released or not self.untouched:
+            return []
+        kept, self.mask = self.mask.finish(), None
+        return [ResponseData(self.stream.stream_id, kept)] if kept else []
+
     def note(self, call: PooledCall, step: Release, hold: Hold, response: http.Response, body: bytes) -> None:
         """What later requests should know of this reply; ``body``: what there is of it, fit for the tool."""
         outcome = call.exchange.outcomes[step.attempt - 1]
         label, memory = outcome.verdict.label, call.engine.memory
         if label is Label.OK:
-            memory.learn(outcome.attempt.candidate, marks_of(call.plan.recognised, bytes(hold.body)))
+            learnt = marks_of(call.plan.recognised, bytes(hold.body))
+            if is_response(call):
+                learnt += states_of(response.headers.fields)
+            memory.learn(outcome.attempt.candidate, learnt)
         memory.ended(call.exchange, call.plan, call.asked, label)
         if label is Label.MODEL_UNSUPPORTED:
             kind = response.headers.get("content-type", "application/json")
@@ -381,18 +402,28 @@ class Delivery:
         progress, event = tail.last(hold) if hold.live else (Progress.LIFECYCLE, None)
         if progress is Progress.LIFECYCLE and hold.live and hold.is_held_whole and hold.is_done:
             self.call.exchange.succeeded()  # it was released at its terminal event, of which the tail has nothing
+            self.call.engine.memory.answered(self.call.exchange, ())
         if progress is Progress.DONE:
             self.call.exchange.succeeded()
-            said = event.data if event is not None else tail.content()
-            self.call.engine.memory.learn(hold.candidate, marks_of(self.call.plan.recognised, said))
+            self.call.engine.memory.answered(self.call.exchange, self.left_by(self.call, tail, event))
         elif progress is Progress.ERROR and event is not None:
             self.remember(hold.ending(event))
+
+    @staticmethod
+    def left_by(call: PooledCall, tail: Tail, event: StreamEvent | None) -> tuple[str, ...]:
+        """What only the account of a stream will know later, as far as its end shows it."""
+        if event is not None and is_response(call):
+            return marks_of(call.plan.recognised, event.data)  # it repeats the whole answer
+        if call.plan.shape is None and shape_of(call.plan.recognised) is Shape.CHAT:
+            return ()  # few vendors seal anything there: what the next turn brings along is learnt from that
+        return marks_of(call.plan.recognised, tail.content())
 
     def proven(self) -> None:
         """A reply that is no stream of events has come to its end: all of it was there (law 4)."""
         hold = self.released.hold if self.released is not None else None
         if self.call is not None and hold is not None and hold.success and not hold.live:
             self.call.exchange.succeeded()
+            self.call.engine.memory.answered(self.call.exchange, ())
 
     def cut(self, message: str) -> None:
         """The released reply was cut by its upstream."""
@@ -437,3 +468,8 @@ class Delivery:
         yield HttpResponseHeadersHook(self.stream.flow)
         if not (yield from self.stream.check_killed(True)):
             yield from self.stream.send_response()
+
+
+def is_response(call: PooledCall) -> bool:
+    """Whether a call is one of the Responses API."""
+    return call.plan.recognised.endpoint.name.startswith("responses")

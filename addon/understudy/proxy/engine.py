@@ -33,13 +33,15 @@ from understudy.failover import (
     UserRoutes,
     own_name,
 )
-from understudy.failover.memory import TOOL, Memory, Plan
+from understudy.failover.memory import TOOL, Memory, Plan, shape_of
+from understudy.failover.sealed import Sealed
 from understudy.limits import RESERVE, LimitTable
-from understudy.model import Credential, Pool, Route, SecretError, SigningSource
+from understudy.model import Credential, Pool, Route, SecretError, SigningSource, WhenSealed
 from understudy.proxy.masking_gate import MaskingGate
 from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
+from understudy.requests.sealed import KINDS, Shape, in_words, kind_of, may_hold, parts_in
 from understudy.rules import Ruleset
 from understudy.sockets import Transcripts
 from understudy.suspensions import Suspensions
@@ -137,16 +139,12 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the body of a call says. ``body``: decoded, None when it cannot be; ``said``: None when it was not read."""
+    """What the body of a call says. ``decoded``: whether it can be read at all. ``shape``: see :class:`Plan`."""
 
-    body: bytes | None = field(repr=False)
+    decoded: bool
     call: Call | None
-    said: Conversation | None = None
-
-    @property
-    def parts(self) -> tuple[bytes | None, Call | None, Conversation | None]:
-        """All of it."""
-        return self.body, self.call, self.said
+    said: Conversation
+    shape: Shape | None = None
 
 
 def is_large(request: http.Request) -> bool:
@@ -171,6 +169,8 @@ class Engine:
     """Ids of server connections whose certificate was not checked."""
     keep_stream: int = 0
     """Bytes of a live stream that are kept for the content view."""
+    mask_streams: bool = True
+    """Whether a live stream is masked on its way to the tool also where nothing of it is kept."""
     attempt_flows: bool = True
     """Whether attempts that the tool did not get are made into flows."""
     connect_limit: float = CONNECT_LIMIT
@@ -259,16 +259,20 @@ class Engine:
             return None
         return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
 
-    def read(self, recognised: Recognised, request: http.Request) -> Reading:
-        """Read the body of a call when it is in."""
+    def read(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
+        """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there."""
         body = rewrite.decoded_body(request, self.request_limit)
-        return Reading(body, rewrite.read_call(request, recognised, body))
+        said, shape = self._said(recognised, request, body or b"", marks=marks)
+        return Reading(body is not None, rewrite.read_call(request, recognised, body), said, shape)
 
-    def read_all(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
-        """As :meth:`read`, with all that :meth:`plan` may want to know, so that it can be done in a thread."""
-        reading = self.read(recognised, request)
-        said = conversation.read(request.headers.fields, reading.body or b"", marks=marks)
-        return Reading(reading.body and b"", reading.call, said)
+    @staticmethod
+    def _said(
+        recognised: Recognised, request: http.Request, body: bytes, *, marks: bool
+    ) -> tuple[Conversation, Shape | None]:
+        """What a request says of its conversation, and its shape, if it may have sealed parts."""
+        shape = shape_of(recognised)
+        said = conversation.read(request.headers.fields, body, shape, marks=marks)
+        return said, shape if shape is not None and (said.states or may_hold(shape, body)) else None
 
     def plan(
         self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
@@ -280,7 +284,15 @@ class Engine:
         """
         if intake.recognised is None:
             return None
-        body, call, said = (reading or self.read(intake.recognised, request)).parts
+        body: bytes | None
+        said: Conversation | None
+        shape: Shape | None = None
+        if reading is None:
+            body, said = rewrite.decoded_body(request, self.request_limit), None
+            call = rewrite.read_call(request, intake.recognised, body) if body is not None else None
+        else:
+            body, call, said = b"" if reading.decoded else None, reading.call, reading.said
+            shape = reading.shape
         if body is None:
             logger.warning(UNDECODED)
             return None
@@ -290,15 +302,15 @@ class Engine:
         if route is None:
             return None
         if said is None:
-            said = conversation.read(request.headers.fields, body, marks=bool(self.memory.bindings))
-        owner = self.memory.bindings.owner(said.marks)
+            said, shape = self._said(intake.recognised, request, body, marks=bool(self.memory.ledger))
+        bond, owner = self.memory.ledger.first_owned(said.bonds) if said.bonds else ("", "")
         if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
         if owner != TOOL and own_name(owner) not in intake.snapshot.pool.credentials:
             owner = ""
         if intake.snapshot.users is not None:
             route = intake.snapshot.users.route_for(route, user)
-        return Plan(intake.recognised, call, route, said, owner, user)
+        return Plan(intake.recognised, call, route, said, owner, user, in_words(bond) if owner else "", shape)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -377,7 +389,7 @@ class Engine:
         selector = Selector(suspensions)
         lineup = selector.lineup(*where)
         lineup.take_turns_of(snapshot.selector.lineup(*where))
-        asked = self._request(intake, plan, request, {}, client, owner)
+        asked = self._request(intake, plan, request, {}, client, owner, remembers=False)
         return Exchange(asked, lineup, selector, snapshot.ruleset, self.clock(), self.random)
 
     def _own(self, intake: Intake, plan: Plan, request: http.Request) -> tuple[Client, str]:
@@ -389,12 +401,16 @@ class Engine:
             base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
             meant = Place(request.scheme, intake.host, intake.port, base_path)
             client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
-        if owner == TOOL:
-            owner = client.name
-        elif own_name(owner) in {each.name for each in own}:
-            # The tool's login may have been renewed since, which makes its credential another one, but not its account.
-            owner = own_name(owner) + client.suffix
-        return client, owner
+        return client, client.name if owner == TOOL else self._as_now(intake, plan, client, owner)
+
+    @staticmethod
+    def _as_now(intake: Intake, plan: Plan, client: Client, owner: str) -> str:
+        """The name that an owner has in the lineup.
+
+        The tool's login may have been renewed since, which makes its credential another one, but not its account.
+        """
+        own = intake.snapshot.own.get(plan.route.pattern, ()) if owner else ()
+        return own_name(owner) + client.suffix if own_name(owner) in {each.name for each in own} else owner
 
     def _request(
         self,
@@ -404,7 +420,15 @@ class Engine:
         blocked: Mapping[str, str],
         client: Client,
         owner: str,
+        *,
+        remembers: bool = True,
     ) -> Request:
+        found, prefers, bond = None, "", plan.bond if owner else ""
+        if plan.shape is not None:
+            found = self._sealed(intake, plan, request, plan.shape, remembers=remembers)
+            prefers = self._as_now(intake, plan, client, found.prefers)
+        if prefers and found is not None and not owner and plan.route.sealed is WhenSealed.BIND:
+            owner, bond = prefers, f"{KINDS[kind_of(found.latest)]} of this conversation"
         return Request(
             alias=plan.call.alias,
             generating=plan.recognised.endpoint.kind is Kind.GENERATING,
@@ -413,11 +437,28 @@ class Engine:
             replay_after_sent=intake.snapshot.pool.replay_after_sent,
             session=plan.session if plan.user else plan.conversation.session,
             bound_to=owner,
+            bound_by=bond,
+            prefers=prefers,
+            sealed=found,
             barred=client.barred,
             spent=self.memory.spent(plan, request.data.content or b""),
             ahead=ahead_of(self.clock),
             user=plan.user,
             asked=lambda: rewrite.decoded_body(request) or b"",
+        )
+
+    def _sealed(self, intake: Intake, plan: Plan, request: http.Request, shape: Shape, *, remembers: bool) -> Sealed:
+        """The sealed parts of a call."""
+
+        def all_parts() -> tuple[str, ...]:
+            return parts_in(shape, rewrite.decoded_body(request) or b"")
+
+        return Sealed(
+            plan.conversation.parts,
+            self.memory.ledger,
+            intake.snapshot.pool.credentials,
+            all_parts,
+            remembers=remembers,
         )
 
     def blocked(self, pool: Pool, *, via: bool, insecure: bool) -> dict[str, str]:

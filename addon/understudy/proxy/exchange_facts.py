@@ -39,6 +39,8 @@ def begin(exchange: Exchange, plan: Plan, now: float) -> Facts:
     }
     if found := skipped(exchange):
         facts["skipped"] = found
+    if exchange.request.bound_by:
+        facts["bound"] = {"to": exchange.request.bound_to, "by": exchange.request.bound_by}
     return facts
 
 
@@ -127,6 +129,10 @@ def tried(exchange: Exchange, outcome: Outcome) -> Facts:
     }
     if attempt.repeat:
         found["again"] = True
+    if attempt.without and attempt.left_out:
+        found["left_out"] = attempt.left_out
+        if moved_from := exchange.request.moved_from(attempt):
+            found["moved_from"] = moved_from
     if verdict.is_open:
         found["open"] = True
     if attempt.opinion:
@@ -159,17 +165,26 @@ def catch_up(facts: Facts, exchange: Exchange) -> None:
 
 def counts_of(usage: Usage) -> Facts:
     """The tokens by kind, without those of which there are none."""
-    return {kind: count for kind in USAGE_KINDS if (count := getattr(usage, kind))}
+    found: Facts = {"input": usage.input} if usage.input else {}  # no loop: every call is counted
+    if usage.output:
+        found["output"] = usage.output
+    if usage.cached:
+        found["cached"] = usage.cached
+    if usage.written:
+        found["written"] = usage.written
+    if usage.reasoning:
+        found["reasoning"] = usage.reasoning
+    return found
 
 
-def measure(facts: Facts, number: int, usage: Usage | None, served: str, *, lost: bool) -> None:
-    """Add what the reply to an attempt took to what is known of it; see :class:`Measured`."""
+def measure(facts: Facts, number: int, counts: Facts | None, served: str, *, lost: bool) -> None:
+    """Add what the reply to an attempt took to what is known of it. ``counts``: its tokens, None where it has none."""
     tried = facts["tried"]
     if number > len(tried):
         return  # the tool went away before it had a verdict
     entry = tried[number - 1]
-    if usage is not None:
-        entry["usage"] = counts_of(usage)
+    if counts is not None:
+        entry["usage"] = counts
     if served:
         entry["served_model"] = served
     if lost:

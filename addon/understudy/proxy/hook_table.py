@@ -8,7 +8,8 @@ asynchronous handlers.
 
 What makes the table stale is looked at before each hook: the addons that were added or removed (also nested ones, and
 so scripts), and a handler, or nested addons, set on an instance or in a script's module. A handler that is put on a
-*class* is found within :data:`LONGEST` seconds. A handler is looked up on its addon at each call, never kept.
+*class*, or on an instance that loses another attribute before the next hook, is found within :data:`LONGEST` seconds.
+A handler is looked up on its addon at each call, never kept.
 
 A hook of a client connection whose handlers are all plain functions, and whose flow is not intercepted, is completed
 where the layer asked for it; the rest of one that has to wait goes to a task, as mitmproxy does with all of them.
@@ -33,7 +34,7 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.utils import asyncio_utils
 
-LONGEST = 1.0
+LONGEST = 10.0
 """Seconds until the table is made anew in any case: nothing tells that a class was changed."""
 
 LARGEST_JOINED = 65_536
@@ -61,6 +62,12 @@ class HookTable:
         """Whether one of them says itself what it equals, so that lists of them have to be compared by identity."""
         self._plain: list[Mapping[str, Any]] = []
         """The attributes of those that have none."""
+        self._attributes: list[Mapping[str, Any]] = []
+        """The attributes of all of them."""
+        self._sizes: list[int] = []
+        """How many attributes each had when they were looked at: one that was set has made them more."""
+        self._checked: set[str] = set()
+        """Hooks whose row has been compared with these attributes."""
         self._rows: dict[str, tuple[list[tuple[int, Any]], list[Mapping[str, Any]]]] = {}
         """By hook, the addons that could have a handler, and the attributes of those that have none."""
         self._made = -LONGEST
@@ -132,18 +139,27 @@ class HookTable:
             self._make()
         if (found := self._rows.get(name)) is not None:
             row, without = found
+            if name in self._checked:
+                return row
             if not [each for each in without if name in each]:
+                self._checked.add(name)
                 return row
         return self._make_row(name)
 
     def _is_stale(self) -> bool:
-        return bool(
+        if (
             self._manager.chain != self._chain
             or (self._compared and not all(map(is_, self._manager.chain, self._chain)))
             or self._clock() - self._made >= LONGEST
-            or [each for each in self._plain if "addons" in each]
             or [addon for addon, listed in self._nested if not _has_still(addon, listed)]
-        )
+        ):
+            return True
+        sizes = list(map(len, self._attributes))
+        if sizes == self._sizes:
+            return False
+        self._sizes = sizes
+        self._checked.clear()
+        return bool([each for each in self._plain if "addons" in each])
 
     def _make(self) -> None:
         self._chain = list(self._manager.chain)
@@ -162,6 +178,9 @@ class HookTable:
         parents = {id(addon) for addon, _ in self._nested}
         self._plain = [_attributes(addon) for number, addon in self._nodes
                        if id(addon) not in parents and number not in self._opaque]  # fmt: skip
+        self._attributes = [_attributes(addon) for _, addon in self._nodes]
+        self._sizes = list(map(len, self._attributes))
+        self._checked.clear()
 
     def _list(self, number: int, addon: Any) -> None:
         """Raises an error when the addon or one below it does not tell its own addons in a way that can be checked."""
@@ -185,6 +204,7 @@ class HookTable:
             else:
                 without.append(_attributes(addon))
         self._rows[name] = row, without
+        self._checked.add(name)
         return row
 
 

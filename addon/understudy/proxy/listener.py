@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from mitmproxy import http
 from mitmproxy.proxy import commands
@@ -23,8 +23,7 @@ SERVED = "understudy_served"
 """Stands in the ``metadata`` of a flow that opened a WebSocket, whose calls are made over HTTP."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """What a reply that succeeded took. ``usage`` None: it counted no tokens.
 
     ``served``: the model that it names, where that is another one than was sent, else "". ``seconds``: of a stream that

@@ -58,7 +58,7 @@ from understudy.proxy.attempt import (
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.drilled_attempt import DrilledAttempt
-from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, Reading, is_large
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, is_large
 from understudy.proxy.listener import Abandoned, Aside, Journal, Measured, UnderstudyAsideHook, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
@@ -285,21 +285,18 @@ class ReplayStream(HttpStream):
             return
         request = self.flow.request
         request.data.content = bytes(self.request_body_buf)
-        too_many = len(request.headers.fields) > FIELD_LIMIT  # over HTTP/3; of the others the connection sees it
-        refused = (
-            HEAD_TOO_LARGE
-            if too_many
-            else engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed)
-        )
+        refused, status = engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed), 400
+        if len(request.headers.fields) > FIELD_LIMIT:  # over HTTP/3; of the others the connection sees it
+            refused, status = HEAD_TOO_LARGE, 431
         if refused:
             self.request_body_buf.clear()
             self.client_state = self.state_done
-            yield from self.refuse(Refuse(431 if too_many else 400, refused))
+            yield from self.refuse(Refuse(status, refused))
             return
-        reading: Reading | None = None
-        if (recognised := intake.recognised) is not None and not intake.upgrade and is_large(request):
-            marks = bool(engine.memory.bindings)
-            aside = Aside(lambda: engine.read_all(recognised, request, marks=marks))
+        reading, recognised = None, intake.recognised
+        if is_large(request) and recognised is not None and not intake.upgrade:
+            marks = bool(engine.memory.ledger)
+            aside = Aside(lambda: engine.read(recognised, request, marks=marks))
             yield UnderstudyAsideHook(aside)
             reading = aside.result()
         plan = None if intake.upgrade else engine.plan(intake, request, self.user, reading)
@@ -548,7 +545,8 @@ class ReplayStream(HttpStream):
             seconds = None
             if is_released and hold.live and attempt.spoke_at:
                 seconds = max(0.0, call.now() - attempt.spoke_at)
-            measured = Measured(attempt.step, stated.usage, hold.another(stated.model), seconds, lost)
+            another = attempt.another if attempt.another is not None else hold.another(stated.model)
+            measured = Measured(attempt.step, stated.usage, another, seconds, lost)
             call.journal.measured(self.flow, call.exchange, measured)
         except Exception as error:
             logger.error(f"understudy: a reply cannot be measured: {self.trace(error)}")

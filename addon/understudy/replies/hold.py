@@ -423,7 +423,9 @@ class Tail:
 
     def content(self) -> bytes:
         """The last bytes as they came."""
-        return b"".join(self._chunks)[-TAIL_LIMIT:]
+        if len(self._chunks) > 1:
+            self._chunks = deque((b"".join(self._chunks),))  # it is asked for more than once
+        return self._chunks[0][-TAIL_LIMIT:] if self._chunks else b""
 
     def events(self, hold: Hold) -> list[StreamEvent]:
         """The last events. An ended stream is read once, whoever asks; nothing may be appended in between."""

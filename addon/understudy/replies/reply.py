@@ -165,9 +165,10 @@ class Reply:
         dialect = DIALECTS.get(self.dialect)
         if not self.succeeded or self.kind != Kind.GENERATING or dialect is None:
             return NOTHING_STATED
-        content_type = self.header("content-type").partition(";")[0].strip().lower()
-        if (framing := self._framing(content_type)) and (events := self._events(framing)) is not None:
-            return of_events(dialect, events)
+        if "_document" not in self.__dict__:  # it was judged as a whole document, as most are
+            content_type = self.header("content-type").partition(";")[0].strip().lower()
+            if (framing := self._framing(content_type)) and (events := self._events(framing)) is not None:
+                return of_events(dialect, events)
         try:
             found = of_document(dialect, self._document)
         except (ValueError, RecursionError):

@@ -46,7 +46,8 @@ NOTHING_STATED = Statement()
 
 def of_document(dialect: Dialect, document: object) -> Statement:
     """What a whole JSON reply says."""
-    return Statement(_believed(dialect.usage(document)), dialect.served_model(document))
+    usage = dialect.usage(document)
+    return Statement(usage if usage is None else _believed(usage), dialect.served_model(document))
 
 
 def of_events(dialect: Dialect, events: Iterable[StreamEvent], rest: bytes = b"") -> Statement:

@@ -2,10 +2,11 @@
 
 ``sites`` recognises a call by host, port, method and path; ``rewrite`` takes the tool's credential out and puts the
 candidate's credential and model in; ``conversation`` reads what a body says about its session, ``size`` how large it
-is. The package never chooses a candidate and never sends anything. Start with ``sites``.
+is; ``sealed`` knows what in it is sealed for one account, and takes it out. The package never chooses a candidate and
+never sends anything. Start with ``sites``.
 """
 
-from understudy.requests.conversation import Conversation, marks_in, short_session
+from understudy.requests.conversation import Conversation, short_session
 from understudy.requests.sites import Recognised, Sites, normal_host
 from understudy.requests.size import tokens_in
 
@@ -14,10 +15,10 @@ __all__ = [
     "Recognised",
     "Sites",
     "conversation",
-    "marks_in",
     "model_list",
     "normal_host",
     "rewrite",
+    "sealed",
     "short_session",
     "tokens_in",
 ]

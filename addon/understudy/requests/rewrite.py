@@ -23,6 +23,8 @@ from understudy.codec.content_encoding import REQUEST_LIMIT, decode_request
 from understudy.codec.masking import has_placeholder, placeholder
 from understudy.dialects import DIALECTS, Asked, Call, Dialect, Written
 from understudy.model import Candidate, SigningSource
+from understudy.requests.conversation import STATE_HEADERS
+from understudy.requests.sealed import Goes, Shape, state_name, take_out
 from understudy.requests.sites import Recognised, strip_auth_query, upstream_path
 
 CLIENT = placeholder("client")
@@ -129,6 +131,36 @@ def decoded_body(request: http.Request, limit: int = REQUEST_LIMIT) -> bytes | N
     """The request body without its content encoding; None when that cannot be undone within ``limit`` bytes."""
     encoding = request.headers.get("content-encoding", "")
     return decode_request(request.data.content or b"", encoding, limit)
+
+
+def without_states(request: http.Request, states: Iterable[str]) -> http.Request:
+    """A copy of a request without the headers that carry these states, see :func:`sealed.state_name`."""
+    leaving, copied = set(states), request.copy()
+    copied.headers.fields = tuple(
+        (name, value)
+        for name, value in request.headers.fields
+        if name.lower() not in STATE_HEADERS or state_name(value) not in leaving
+    )
+    return copied
+
+
+def unsealed(request: http.Request, shape: Shape, goes: Goes) -> tuple[http.Request, int]:
+    """A copy of a request without the sealed parts that are to go, uncompressed, and how many went.
+
+    The request itself where there are none. Raises ValueError when its body cannot be read.
+    """
+    body = decoded_body(request, sys.maxsize - 1)
+    if body is None:
+        raise ValueError("the request body cannot be decoded")
+    made, count = take_out(shape, body, goes)
+    if not count:
+        return request, 0
+    copied = request.copy()
+    copied.headers.pop("content-encoding", None)
+    if "content-length" in copied.headers:
+        copied.headers["content-length"] = str(len(made))
+    copied.data.content = made
+    return copied, count
 
 
 def build(

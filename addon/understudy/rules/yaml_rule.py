@@ -166,12 +166,13 @@ class _Reader:
         return AppliesTo(found.get("dialect", ()), found.get("host", ()), found.get("kind", ()))
 
     def then(self, value: Value) -> Then:
-        fields = self.table(value, ("replay", "retry_same", "scope", "seconds"))
+        fields = self.table(value, ("replay", "retry_same", "scope", "seconds", "without_sealed"))
         return Then(
             replay=self.flag(fields["replay"]) if "replay" in fields else None,
             retry_same=int(self.number(fields["retry_same"], 0, 1)) if "retry_same" in fields else None,
             scope=self.choice(fields["scope"], Scope) if "scope" in fields else None,
             seconds=self.number(fields["seconds"], 0, 86400) if "seconds" in fields else None,
+            without_sealed=self.flag(fields["without_sealed"]) if "without_sealed" in fields else False,
         )
 
     def alternatives(self, value: Value) -> tuple[Value, ...]:

@@ -22,7 +22,7 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from understudy.failover.affinity import Bindings
+from understudy.failover.ledger import Ledger
 from understudy.model import Key, Pool, Scope, Store, Suspension
 from understudy.shared.members import LONGEST, Members, RecordError, decode, encode
 from understudy.shared.store import KEPT, LEASE, LIMIT, Entry, Link, Meta, News, StoreError
@@ -80,13 +80,13 @@ class Sharing:
     def __init__(
         self,
         suspensions: Suspensions,
-        bindings: Bindings | None = None,
+        ledger: Ledger | None = None,
         *,
         interval: float = INTERVAL,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.suspensions = suspensions
-        self.bindings = bindings
+        self.ledger = ledger
         self.interval = interval
         self.monotonic = monotonic
         self.worker = secrets.token_hex(8)
@@ -125,8 +125,8 @@ class Sharing:
         before, self._store = self._store, pool.store
         self._members = Members(pool)
         self.suspensions.peers = self if self._store is not None else None
-        if self.bindings is not None:
-            self.bindings.learnt = self.bound if self._store is not None else None
+        if self.ledger is not None:
+            self.ledger.learnt = self.bound if self._store is not None else None
         if self._store == before:
             # A name may stand for something else by now: what the server has of it is read again.
             self._forget_revisions()
@@ -154,8 +154,8 @@ class Sharing:
         self._end()
         self._loop = None
         self.suspensions.peers = None
-        if self.bindings is not None:
-            self.bindings.learnt = None
+        if self.ledger is not None:
+            self.ledger.learnt = None
 
     def _begin(self) -> None:
         if self._loop is not None and self._store is not None and self._task is None:
@@ -254,8 +254,8 @@ class Sharing:
 
     def _bound_there(self, mark: str, name: str) -> None:
         key = self._members.key_of(name)
-        if self.bindings is not None and key is not None and len(mark) <= LONGEST_MARK:
-            self.bindings.take(mark, key.name)
+        if self.ledger is not None and key is not None and len(mark) <= LONGEST_MARK:
+            self.ledger.take(mark, key.name)
 
     def _met(self) -> None:
         assert self._store is not None

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from understudy.failover.affinity import BOUND, BOUND_SECONDS
+from understudy.failover.ledger import ENTRIES, SECONDS
 from understudy.model import SecretError, Store, printable
 
 CONNECT = 1.0
@@ -137,7 +137,7 @@ redis.call('EXPIRE', owners, BOUND_SECONDS)
 redis.call('EXPIRE', recent, BOUND_SECONDS)
 redis.call('PUBLISH', channel, cjson.encode({o = 'b', w = worker, m = mark, r = owner}))
 return 1
-""".replace("BOUND_SECONDS", str(int(BOUND_SECONDS))).replace("BOUND_MOST", str(BOUND))
+""".replace("BOUND_SECONDS", str(int(SECONDS))).replace("BOUND_MOST", str(ENTRIES))
 _RENEW = """
 if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[3])

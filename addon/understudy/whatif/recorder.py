@@ -199,7 +199,8 @@ class Recorder:
         progress, event = tail.last(hold)
         if progress is Progress.ERROR and event is not None:
             return _Read(None, broke=hold.ending(event))
-        said = event.data if event is not None else tail.content()
+        # The last event of the Responses API repeats the whole answer.
+        said = event.data if event is not None and hold.endpoint.name.startswith("responses") else tail.content()
         return _Read(None, True, content=said) if progress is Progress.DONE else _Read(None)
 
     def _candidate(self, flow: SavedFlow, recognised: Recognised, credential: str, model: str) -> Candidate:

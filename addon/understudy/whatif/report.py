@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from understudy.failover import Outcome, Wait, duration
-from understudy.model import Label, printable
+from understudy.model import Label, counted, printable
 from understudy.whatif.recorded_outcome import differs, failed_then, got, noted_attempts, then
 from understudy.whatif.recorder import RecordedCall
 from understudy.whatif.result import End, Played, Tried
@@ -78,6 +78,8 @@ def now(played: Played) -> str:
             again = "once more" if played.asked.repeat else "next" if played.tried else "first"
             if played.asked.opinion:
                 again = "for a second opinion"
+            if played.asked.left_out:
+                again += f" without {counted(played.asked.left_out, 'sealed part')} that it cannot read"
             line = f"open: {played.asked.candidate} is asked {again}, and what it would say is not recorded"
             line += f" ({played.witness})" if played.witness else ""
             if played.asked.opinion:

@@ -89,6 +89,9 @@ class Notes:
         if self.exchange.attempt is not None:
             asked.add(self.exchange.attempt.candidate)
         for member in self.exchange.lineup.members[:LISTED]:
+            if self.exchange.request.bound_to and (why := self.exchange.request.why_not(member)):
+                self.skipped.setdefault(str(member), Skip(str(member), why))
+                continue
             running = self.snapshot.selector.suspension_of(member)
             if running is not None and member not in asked:
                 self.skipped.setdefault(str(member), Skip(str(member), why_suspended(running, now)))

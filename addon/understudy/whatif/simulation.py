@@ -16,12 +16,12 @@ import heapq
 import math
 from bisect import insort
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import override
 
 from understudy.drill import USUAL, Behaviour, Call, Drill
-from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait, duration
+from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait, duration, own_name
 from understudy.failover.memory import Plan
 from understudy.flows.traits import text_of
 from understudy.model import Candidate, Key, Label, Pool, printable
@@ -155,6 +155,7 @@ class WhatIf:
         plan = self.engine.plan(intake, call.request, text_of(call.facts, "user"))
         if plan is None:
             return None, Played(call, End.UNROUTED)
+        plan = self._bound_as_noted(plan, call)
         exchange = self.engine.drilled(self.engine.exchange(intake, plan, call.request, {}))
         notes = Notes(exchange, snapshot, self.clock)
         if not call.attempts:
@@ -240,13 +241,21 @@ class WhatIf:
         notes.trail.append((said, stands_in))
         return following
 
+    def _bound_as_noted(self, plan: Plan, call: RecordedCall) -> Plan:
+        """What a call is bound by is known from the replies before it; or understudy has noted it then."""
+        bound = call.facts.get("bound")
+        to, bond = (text_of(bound, "to"), text_of(bound, "by")) if isinstance(bound, dict) else ("", "")
+        if plan.owner or not to or own_name(to) not in self.pool.credentials:
+            return plan
+        return replace(plan, owner=to, bond=printable(bond))
+
     def _remembered(self, exchange: Exchange, plan: Plan, played: Played) -> Played:
         """Take note of what later calls should know of this one, as on the wire."""
         memory, answer, label = self.engine.memory, played.answer, None
         if answer is not None:
             label = answer.verdict.label
             if label is Label.OK:
-                memory.learn(answer.attempt.candidate, played.tried[answer.attempt.number - 1].recorded.marks)
+                memory.answered(exchange, played.tried[answer.attempt.number - 1].recorded.marks)
         if played.call.request.data.content:  # without it, one request cannot be told from another
             memory.ended(exchange, plan, played.call.request.data.content or b"", label)
         return played

@@ -180,7 +180,7 @@ def test_where_there_is_none_the_pool_is_left(headers: Mapping[str, str], reason
 def test_what_the_tools_own_account_knows_stays_with_it() -> None:
     """P04: a file that the tool uploaded itself is known to no account of the pool."""
     by = engine()
-    by.memory.bindings.learn(["file-0123456789abcdefghijkl"], TOOL)
+    by.memory.ledger.learn(["file-0123456789abcdefghijkl"], TOOL)
     own = {"authorization": f"Bearer {OWN}"}
     assert names(opened(by, own, more=',"file":"file-0123456789abcdefghijkl"')) == ["own"]
     assert names(opened(by, own, more=',"file":"file-zyxwvutsrqponmlkjihgfe"')) == ["own", "work"]
@@ -196,7 +196,7 @@ def test_what_came_from_a_tools_own_stays_with_it_when_its_login_is_renewed() ->
     """P04: another token of the same tool is another credential to us, and still the account that knows."""
     by = engine()
     opened(by, {"authorization": "Bearer the-first-token-0123"})
-    by.memory.bindings.learn(["resp_0123456789abcdefghij"], "own")
+    by.memory.ledger.learn(["resp_0123456789abcdefghij"], "own")
     more = ',"previous_response_id":"resp_0123456789abcdefghij"'
     assert names(opened(by, {"authorization": "Bearer the-next-token-0123"}, more=more)) == ["own~2"]
 

@@ -195,6 +195,8 @@ function drawCounts(tally) {
       ? make("small", {}, "no answer yet")
       : make("small", {}, "answered ", ticking(tally.last_answered, "ago")),
     tally.opinions ? make("small", {}, `${tally.opinions} second opinions`) : "",
+    tally.moves ? make("small", { title: "Conversations that came from another account, without their sealed parts" },
+      `${tally.moves} moved here`) : "",
     labels ? make("small", { className: "labels" }, labels) : "");
 }
 
@@ -411,7 +413,14 @@ function drawTried(tried) {
     make("td", { className: "brief" }, make("code", {}, tried.rule)),
     make("td", { className: "brief" }, tried.status ? `HTTP ${tried.status}` : "no reply"),
     make("td", { className: "brief seconds" }, span(tried.seconds)),
-    make("td", { className: "evidence" }, tried.evidence));
+    make("td", { className: "evidence" }, [tried.evidence, withoutSealed(tried)].filter(Boolean).join(" · ")));
+}
+
+/** What an attempt went without, because another account has sealed it. */
+function withoutSealed(tried) {
+  if (!tried.left_out) return "";
+  const moved = tried.moved_from ? `, moved from ${tried.moved_from}` : "";
+  return `without ${tried.left_out} sealed part${tried.left_out === 1 ? "" : "s"}${moved}`;
 }
 
 function drawSkipped(skipped) {
