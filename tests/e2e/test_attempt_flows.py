@@ -417,13 +417,13 @@ def test_o05_mitmweb_and_har_show_attempts(
     listed = json.loads(request(None, f"{web}/flows", "GET", headers).body)
     comments = sorted(each["comment"].partition(":")[0] for each in listed)
     assert comments == [f"1/2 gemini-a {alias}"] * 2
-    assert sorted(each["marked"] for each in listed) == ["⛔", "🎭"]
+    assert sorted(each["marked"] for each in listed) == ["M", "↪"]
     # The reply as text, below the story.
     alias = stage.alias("pair")
     stage.play(alias, {"a": refusal(CHAT, alias), "b": CHAT.streams()})
     assert stage.call(CHAT, alias, stream=True, anew=True).status == 200
     listed = json.loads(request(None, f"{web}/flows", "GET", headers).body)
-    (tool,) = [each for each in listed if each["marked"] == "🎭" and alias in each["comment"]]
+    (tool,) = [each for each in listed if each["marked"] == "↪" and alias in each["comment"]]
     shown = json.loads(request(None, f"{web}/flows/{tool['id']}/response/content/auto.json", "GET", headers).body)
     assert shown["view_name"] == "understudy"
     lines = shown["text"].splitlines()

@@ -34,8 +34,8 @@ class Attempt:
     anew first; where that yields no other one, say :meth:`Exchange.unsendable`. ``early``: it is suspended, and asked
     all the same because everybody is (F17). ``ticket``: its order among everything that happens to the suspensions.
     ``begun``: the reading of the clock when it was decided. ``opinion``: it is made for nothing but to settle whose
-    fault another candidate's reply is (J01). ``drilled``: see :class:`Struck`.
-    ``without``: the sealed parts that the candidate does not get, by name.
+    fault another candidate's reply is (J01). ``drilled``: see :class:`Struck`. ``without``: the sealed
+    parts that the candidate does not get, by name.
     """
 
     number: int

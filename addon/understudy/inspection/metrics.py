@@ -99,7 +99,7 @@ class Metrics:
             if entry.get("compared") in ("candidate", "request", "undecided"):
                 self._opinions.labels(entry["compared"], drill).inc()
             if "usage" in entry:
-                self._count_tokens(facts, entry)
+                self._count_tokens(facts, entry, drill)
             if "served_model" in entry:
                 self._another.labels(own_name(entry["credential"]), drill).inc()
         for entry in (*tried, *([facts["ended"]] if "ended" in facts else ())):
@@ -117,7 +117,7 @@ class Metrics:
             if "failing" in facts and tried[facts["answer"] - 1]["label"] == "ok":
                 self._failover.labels(route, drill).observe(facts["released"] - facts["failing"])
 
-    def _count_tokens(self, facts: Facts, entry: Facts) -> None:
+    def _count_tokens(self, facts: Facts, entry: Facts, drill: str) -> None:
         """The tokens of a reply. A model that only the tool has named is ``*``: tools may name what they like."""
         credential, model = own_name(entry["credential"]), entry["model"]
         if model == facts.get("alias") != facts.get("route"):
