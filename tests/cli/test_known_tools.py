@@ -119,3 +119,12 @@ def test_a_key_for_claude_code_without_a_login(tmp_path: Path) -> None:
     assert known_tools.made_up_key(claude, ["anthropic"], environ) == {}
     elsewhere = environ | {"CLAUDE_CONFIG_DIR": str(tmp_path / "elsewhere")}
     assert known_tools.made_up_key(claude, ["anthropic"], elsewhere) == {"ANTHROPIC_API_KEY": "<understudy:none>"}
+
+
+def test_claude_codes_own_timeout_is_raised_where_a_call_may_be_held() -> None:
+    """``until_reset``: the hours of the route and ten minutes; never where its user has said otherwise."""
+    claude = Path("/usr/bin/claude")
+    assert known_tools.own_timeouts(claude, 3600.0, {}) == {"API_TIMEOUT_MS": "4200000"}
+    assert known_tools.own_timeouts(claude, 3600.0, {"API_TIMEOUT_MS": "1000"}) == {}
+    assert known_tools.own_timeouts(claude, 0.0, {}) == {}
+    assert known_tools.own_timeouts(Path("/usr/bin/codex"), 3600.0, {}) == {}

@@ -1121,3 +1121,23 @@ def test_p05_who_may_use_what() -> None:
         HEAD.replace("secret: {env: WORK}", "secret: {env: WORK}, who: alice", 1) + "routes: {default: [work]}"
     )
     assert limited.credentials["work"].who == ("alice",)
+
+
+def test_q01_q02_what_is_said_of_limits_and_turns() -> None:
+    """Q01, Q02: reserve, ramp, concurrency and until_reset; a route goes before the top level."""
+    text = routes("{m: {candidates: [work], reserve: 10, strategy: soonest_reset, until_reset: true}, n: [work]}")
+    text = text.replace("routes:\n  {", "reserve: 5\nramp: 0\nroutes: {")
+    pool = read(text.replace("work: {upstream", "work: {concurrency: 3, upstream"))
+    assert (pool.routes["m"].reserve, pool.routes["n"].reserve) == (0.1, 0.05)
+    assert (pool.routes["m"].until_reset, pool.routes["n"].until_reset) == (6 * 3600, 0)
+    assert (pool.ramp, pool.concurrency) == (0, {"work": 3})
+    assert pool.routes["m"].strategy == "soonest_reset"
+    plain = read(routes("m: [work]"))
+    assert (plain.routes["m"].reserve, plain.ramp, plain.concurrency) == (0.02, 30, {})
+    assert read(routes("m: {candidates: [work], until_reset: 1.5}")).routes["m"].until_reset == 5400
+    assert read(routes("m: {candidates: [work], until_reset: false}")).routes["m"].until_reset == 0
+
+
+@pytest.mark.parametrize("wrong", ["until_reset: soon", "until_reset: 200", "reserve: 60", "reserve: 2%"])
+def test_what_is_wrong_about_limits(wrong: str) -> None:
+    assert only_problem(routes(f"m: {{candidates: [work], {wrong}}}")).line

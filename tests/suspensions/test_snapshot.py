@@ -289,3 +289,24 @@ def test_h12_nothing_of_a_drill_comes_back() -> None:
     after = memory()
     restore(decode(text), pool(), after)
     assert after.known() == [CANDIDATE]
+
+
+def test_q01_windows_come_back_with_their_account_and_with_no_other() -> None:
+    """Q01: what replies said of limits outlives the proxy, until it begins anew; another upstream has its own."""
+    before = memory()
+    names = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
+    before.limits.hear(A, list(zip(names, ("1000", "5", "6m0s"), strict=True)), 0.0)
+    text = encode((), (), urls_of(pool()), NOW, limits=before.limits.stored())
+    after = memory()
+    restore(decode(text), pool(), after)
+    assert after.limits.of(A) == before.limits.of(A)
+    assert after.limits.watched == {"a"}
+    elsewhere = memory()
+    restore(decode(text), pool(credential("a", OTHER)), elsewhere)
+    assert elsewhere.limits.of(A) == []
+    # A file of an earlier release has none; a damaged entry is a damaged file.
+    document = json.loads(text)
+    assert decode(json.dumps({**document, "limits": []}).encode()).limits == ()
+    document["limits"][0]["left"] = "much"
+    with pytest.raises(StateError):
+        decode(json.dumps(document).encode())

@@ -48,13 +48,13 @@ class Attempt:
     opinion: bool = False
     without: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
+    drilled: ClassVar[bool] = False
+    """No field: every call makes an attempt, and none pays for a drill."""
+
     @property
     def left_out(self) -> int:
         """How many sealed parts the candidate does not get."""
         return counted_parts(self.without) if self.without else 0
-
-    drilled: ClassVar[bool] = False
-    """No field: every call makes an attempt, and none pays for a drill."""
 
 
 @dataclass(frozen=True, slots=True)

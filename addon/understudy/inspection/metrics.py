@@ -127,6 +127,7 @@ class Metrics:
                 model = "*"
             self._models.add((credential, model))
         counter = self._lost if entry.get("lost") is True else self._tokens
+        drill = "true" if facts.get("drill") is True else ""
         for kind, count in entry["usage"].items():
             counter.labels(credential, model, kind, drill).inc(count)
 

@@ -298,6 +298,8 @@ class Tallies:
     def measured(self, exchange: Exchange, measured: Measured) -> None:
         """What a reply took (Q03), who made it (Q04), and how fast (Q05)."""
         self.version += 1
+        if measured.attempt.drilled:
+            return  # H12: what a drill has made up, or spoilt, is no use of the candidate
         candidate, usage = measured.attempt.candidate, measured.usage
         name, model = candidate.credential.name, printable(candidate.model)
         place = Place(own_name(name), model, candidate.upstream.name)

@@ -542,6 +542,8 @@ class ReplayStream(HttpStream):
         is_released = attempt is self.delivery.released
         try:
             stated = attempt.statement or hold.statement(self.delivery.tail if is_released else None)
+            if lost and stated.usage is None and (not hold.has_output if hold.live else not stated.model):
+                return  # nothing says that it took anything
             seconds = None
             if is_released and hold.live and attempt.spoke_at:
                 seconds = max(0.0, call.now() - attempt.spoke_at)

@@ -256,7 +256,7 @@ function drawTokens(standing) {
       + `${spent.output} out, ${spent.reasoning} of them reasoning` },
     `today ${brief(spent.input)} in${share}, ${brief(spent.output)} out${cost}`));
   }
-  if (spent?.lost) {
+  if (spent?.lost_input || spent?.lost_output) {
     parts.push(make("span", { title: "replays and hedges" },
       `${spent.lost} paid for and not used: ${brief(spent.lost_input)} in, ${brief(spent.lost_output)} out`));
   }
