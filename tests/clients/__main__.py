@@ -105,7 +105,9 @@ class Table:
             second.on(lambda seen: True, two.behave)
             cell = self.run_with(program, path, first, second, BOUND, two.word)
         wrong = judged(one, two, cell.output)
-        text = f"{cell.text}{f': {wrong}' if wrong else f', {one.turns} + {two.turns} turns'}"
+        refused = len(one.refused) + len(two.refused)
+        unread = f", {refused} refused" if refused else ""
+        text = f"{cell.text}{f': {wrong}' if wrong else f', {one.turns} + {two.turns} turns'}{unread}"
         return Cell(cell.good and not wrong, cell.seconds, text, cell.output)
 
     @contextmanager
@@ -253,7 +255,8 @@ def main() -> int:
     """Run the matrix, print both tables, and return 1 when a cell with understudy is not as promised."""
     parser = argparse.ArgumentParser(prog="scripts/test --clients", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="programs with this in their name")
-    parser.add_argument("--failure", action="append", choices=(*FAILURES, *DRILLS), help="these failures only")
+    every = (*FAILURES, *DRILLS, *faults(FAILURES))
+    parser.add_argument("--failure", action="append", choices=tuple(dict.fromkeys(every)), help="these failures only")
     parser.add_argument("--drill", action="store_true", help="let a drill make the first candidate fail")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time")
     parser.add_argument("--no-install", action="store_true", help="take what is installed")
@@ -265,11 +268,14 @@ def main() -> int:
     missing = [] if arguments.no_install else install()
     programs = [each for each in PROGRAMS if not arguments.only or any(text in each.name for text in arguments.only)]
     failures = arguments.failure or ([NONE, *DRILLS] if arguments.drill else list(FAILURES))
-    if wrong := [each for each in failures if each not in ((NONE, *DRILLS) if arguments.drill else FAILURES)]:
+    known = faults(FAILURES) if arguments.conversation else (NONE, *DRILLS) if arguments.drill else FAILURES
+    if arguments.conversation and not arguments.failure:
+        failures = list(known)
+    if wrong := [each for each in failures if each not in known]:
         parser.error(f"not among these failures: {', '.join(wrong)}")
     bad: list[tuple[str, str]] = []
     if arguments.conversation:
-        bad = converse(arguments)
+        bad = converse(arguments, failures)
         programs = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         table = Table(Path(folder), arguments.record)
@@ -299,13 +305,13 @@ def main() -> int:
     return 1 if bad or missing else 0
 
 
-def converse(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+def converse(arguments: argparse.Namespace, names: Sequence[str]) -> list[tuple[str, str]]:
     """Print the table of conversations; returns the cells that are not as promised (E01 to E03)."""
-    names, bad = list(faults(FAILURES)), list[tuple[str, str]]()
+    bad = list[tuple[str, str]]()
     wanted = [each for each in CONVERSATIONS if not arguments.only or any(text in each.name for text in arguments.only)]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         table = Table(Path(folder), None)
-        print("\nconversations: result, seconds, calls and turns of both accounts\n", flush=True)
+        print("\nconversations: result, seconds, calls of the first account, answered turns of both\n", flush=True)
         print(f"| program | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}", flush=True)
         for program in wanted:
             if not program.installed:

@@ -30,6 +30,8 @@ TOOLS: dict[str, Json] = {
 """The tools that programs offer, each with arguments that do no harm; the first one that is there is called."""
 ROUNDS = 2
 """How often the tool is called."""
+SCHEMAS = ("parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema")
+"""Where a tool says what it takes; the last one is Google's SDK for Python."""
 RESULTS = ("function_call_output", "custom_tool_call_output", "tool_result", "functionResponse")
 
 
@@ -75,7 +77,7 @@ def tool_of(body: Json) -> tuple[str, Json, str] | None:
             offered.setdefault(str(each.get("name")), "")
     for each in dicts_in([body.get("tools"), body.get("input")]):
         name = (each.get("function") or each).get("name")
-        if isinstance(name, str) and ("parameters" in each or "input_schema" in each or "parametersJsonSchema" in each):
+        if isinstance(name, str) and any(schema in each for schema in SCHEMAS):
             offered.setdefault(name, "")
     return next(((name, TOOLS[name], offered[name]) for name in TOOLS if name in offered), None)
 

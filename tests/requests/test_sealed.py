@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -323,6 +324,20 @@ def test_a_part_has_one_name_however_its_json_is_written() -> None:
     escaped = json.dumps({"thoughtSignature": seal("a")}).replace("=", r"\u003d").replace("AAAA", r"AA\/AA").encode()
     plain = json.dumps({"thoughtSignature": seal("a")}).encode()
     assert parts_in(Shape.GEMINI, escaped) == parts_in(Shape.GEMINI, plain) == (name("thought", "a"),)
+
+
+def test_e01_e02_a_thought_signature_has_one_name_in_both_alphabets_of_base64() -> None:
+    """E01, E02: Google's servers write the standard alphabet, and Google's SDK for Python sends back the other one."""
+    raw = bytes(range(190, 256)) * 2
+    standard, other = base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()
+    assert standard[-32:] != other[-32:]
+    reply = dumped({"candidates": [{"content": {"parts": [{"text": "x", "thoughtSignature": standard}]}}]})
+    (learnt,) = names_in_reply(Shape.GEMINI, reply)
+    call = {"functionCall": {"name": "ls", "args": {}}, "thoughtSignature": other}
+    body = dumped({"contents": [{"role": "model", "parts": [call]}]})
+    assert parts_in(Shape.GEMINI, body) == (learnt,)
+    made, count = take_out(Shape.GEMINI, body, only(learnt))
+    assert (count, made) == (1, body.replace(other.encode(), NO_SIGNATURE.encode()))
 
 
 def test_e06_names_of_the_bytes_are_names_of_the_structure() -> None:

@@ -5,6 +5,7 @@ real programs.
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import re
@@ -15,7 +16,19 @@ from typing import Any
 SEAL = re.compile(r"sealed-by-([a-z0-9]+)-(\d{4})-end")
 """How a sealed part ends."""
 
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{60,}")
+_STANDARD = str.maketrans("-_", "+/")
+
 type Json = dict[str, Any]
+
+
+def sealed_by(text: str) -> list[str]:
+    """Who has sealed the parts in a text, one name a part. What is sealed may be base64, of either alphabet."""
+    found = [each[1] for each in SEAL.finditer(text)]
+    for each in _BASE64.finditer(text):
+        word = each[0][: len(each[0]) // 4 * 4].translate(_STANDARD)
+        found += [each[1] for each in SEAL.finditer(base64.b64decode(word).decode("latin-1"))]
+    return found
 
 
 def event(value: Json, name: str = "") -> bytes:
@@ -47,11 +60,11 @@ class Account(ABC):
 
     def take(self, body: Json) -> None:
         """Read a request. Raises RefusedError."""
-        sealed = [found[1] for found in SEAL.finditer(json.dumps(body))]
-        if set(sealed) - {self.name}:
+        sealed = set(sealed_by(json.dumps(body)))
+        if sealed - {self.name}:
             raise RefusedError(self.cannot_read())
         self.check(body)
-        self.read.append(set(sealed))
+        self.read.append(sealed)
 
     @abstractmethod
     def cannot_read(self) -> Json:
@@ -228,7 +241,11 @@ class Messages(Account):
 
 
 class Gemini(Account):
-    """Gemini's generateContent, with thought signatures."""
+    """Gemini's generateContent, with thought signatures: bytes, which JSON has as base64 of the standard alphabet."""
+
+    def seal(self) -> str:
+        text = super().seal()
+        return base64.b64encode(b"\xfb\xff\xbf" * 20 + text.encode() + b"\xfb\xff\xbf" * 2).decode()
 
     def cannot_read(self) -> Json:
         return {"error": {"code": 400, "message": "Corrupted thought signature.", "status": "INVALID_ARGUMENT"}}

@@ -108,6 +108,8 @@ _NEEDED = {
 _VALUE = re.compile(rb'\s*:\s*"')
 _PLAIN = re.compile(rb"\\u00(3d|2b|2f)|\\(/)", re.IGNORECASE)
 """How some servers write the ``=``, ``+`` and ``/`` of base64, which their clients then send back as they are."""
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+"""Google's SDK for Python reads a signature into bytes and sends it back in the other alphabet of base64."""
 
 TURN_STATE = b'"x-codex-turn-state"'
 """A member of ``client_metadata``, beside the header of the same name: the state of a turn (E04)."""
@@ -192,6 +194,8 @@ def _name(value: bytes | str | None, kind: str) -> str | None:
         piece = _PLAIN.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else b"/", piece)
     if len(piece) < _SHORTEST or piece == NO_SIGNATURE.encode():
         return None
+    if kind == THOUGHT:
+        piece = piece.translate(_STANDARD)
     return f"{kind} {piece[-END:].decode('latin-1')}"
 
 
