@@ -116,6 +116,30 @@ def test_reload(here: taddons.context, addon: Understudy, pool_file: Path) -> No
     assert SECRET not in line
 
 
+def test_pool_wait_is_until_reset_of_the_routes_that_do_not_say_it(
+    here: taddons.context, addon: Understudy, pool_file: Path
+) -> None:
+    """Section 5e, `until_reset`: off by default; a change is in use at once; nonsense changes nothing."""
+
+    def hours() -> float:
+        assert addon.engine.snapshot is not None
+        return addon.engine.snapshot.pool.routes["default"].until_reset / 3600
+
+    here.options.update(pool_file=str(pool_file))
+    assert hours() == 0
+    for written_as, expected in (("true", 6), ("1.5", 1.5), ("FALSE", 0), ("168", 168)):
+        here.options.update(pool_wait=written_as)
+        assert hours() == expected
+    for nonsense in ("soon", "169", "-1", "nan", ""):
+        with pytest.raises(exceptions.OptionsError, match="write true, false, or hours up to 168"):
+            here.options.update(pool_wait=nonsense)
+        assert here.options.pool_wait == "168"
+        assert hours() == 168
+    pool_file.write_text(POOL.replace("{default: [a, b]}", "{default: {candidates: [a, b], until_reset: false}}"))
+    here.options.update(pool_wait="12")
+    assert hours() == 0
+
+
 def test_o03_the_state_file_of_the_pool_is_read_and_written(here: taddons.context, pool_file: Path) -> None:
     """O03: from one addon to the next, as over a restart; also after a reload that names another file."""
     pool_file.write_text(f"{POOL}state: {{file: one.json}}\n")

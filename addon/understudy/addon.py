@@ -106,6 +106,8 @@ class Understudy:
         self.leave_web: Callable[[], None] = lambda: None
         self.watched = WatchedFile()
         self._pool_rules: tuple[str, ...] = ()
+        self._until_reset = 0.0
+        """Seconds, of the routes whose pool file does not say it."""
         self.descriptors = Descriptors(self.engine.clock)
         self.drain: Drain | None = None
         self._stopped = False
@@ -159,6 +161,10 @@ class Understudy:
                 raise exceptions.OptionsError(f"pool_users: {problem}") from None
         if "pool_rules" in updated and (ctx.options.pool_rules or self.library.folders):
             self.read_rules(self._pool_rules)
+        if "pool_wait" in updated:
+            wait, self._until_reset = self._until_reset, options.hold("pool_wait", ctx.options.pool_wait)
+            if wait != self._until_reset and self.engine.snapshot is not None and "pool_file" not in updated:
+                self.read_pool()
         if "pool_file" in updated:
             self.read_pool()
         if "pool_control" in updated and self._tasks:
@@ -242,7 +248,7 @@ class Understudy:
                 )
                 return
             warnings: list[pool_file.Problem] = []
-            pool = pool_file.load(path, os.environ, DIALECTS, warnings)
+            pool = pool_file.load(path, os.environ, DIALECTS, warnings, self._until_reset)
         except pool_file.ConfigError as error:
             raise exceptions.OptionsError(f"understudy: the pool file cannot be used\n{error}") from None
         if pool.rules != self._pool_rules:

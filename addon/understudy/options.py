@@ -9,6 +9,7 @@ from mitmproxy import exceptions
 from mitmproxy.addonmanager import Loader
 from mitmproxy.utils import human
 
+from understudy.config import HOLD_FOR, MOST_HOURS
 from understudy.proxy.engine import CONNECT_LIMIT
 
 DECRYPT = ("pooled", "all")
@@ -56,6 +57,13 @@ def add(loader: Loader) -> None:
         [],
         "More local users (names or ids) that may spend pool credentials; yours and root always may (Linux only).",
     )
+    loader.add_option(
+        "pool_wait",
+        str,
+        "false",
+        "How long calls are held until a known reset when every candidate is out: false, true (6 hours) or hours. "
+        "For routes without `until_reset`.",
+    )
     loader.add_option("pool_control", bool, True, "Let `understudy status` and the like ask this proxy.")
     loader.add_option(
         "pool_attempt_flows", bool, True, "Show and save attempts that the tool did not get as flows of their own."
@@ -86,6 +94,22 @@ def seconds(option: str, written: str) -> float:
     if not 0 < found < math.inf:
         raise exceptions.OptionsError(f"{option} is {written!r}, which is no number of seconds: write one such as 10")
     return found
+
+
+def hold(option: str, written: str) -> float:
+    """Seconds for which calls are held until a reset, written as ``until_reset`` of a route is. Raises OptionsError."""
+    word = written.strip().lower()
+    if word in ("true", "false"):
+        return HOLD_FOR if word == "true" else 0.0
+    try:
+        hours = float(word)
+    except ValueError:
+        hours = math.nan
+    if not 0 <= hours <= MOST_HOURS:
+        raise exceptions.OptionsError(
+            f"{option} is {written!r}, which is no time to hold calls: write true, false, or hours up to {MOST_HOURS}"
+        )
+    return hours * 3600
 
 
 def size(option: str, written: str) -> int:

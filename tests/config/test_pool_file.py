@@ -1138,6 +1138,14 @@ def test_q01_q02_what_is_said_of_limits_and_turns() -> None:
     assert read(routes("m: {candidates: [work], until_reset: false}")).routes["m"].until_reset == 0
 
 
+def test_until_reset_of_the_routes_that_do_not_say_it() -> None:
+    """What ``pool_wait`` says; a route's own word goes first, also where it is ``false``."""
+    text = routes("{m: {candidates: [work], until_reset: 2}, n: [work], o: {candidates: [work], until_reset: false}}")
+    text = text.replace("routes:\n  {", "routes: {")
+    pool = parse(text, Path("/pools/pool.yaml"), ENVIRON, DIALECTS, until_reset=3600.0)
+    assert [pool.routes[name].until_reset for name in "mno"] == [7200, 3600, 0]
+
+
 @pytest.mark.parametrize("wrong", ["until_reset: soon", "until_reset: 200", "reserve: 60", "reserve: 2%"])
 def test_what_is_wrong_about_limits(wrong: str) -> None:
     assert only_problem(routes(f"m: {{candidates: [work], {wrong}}}")).line

@@ -102,7 +102,9 @@ class Desk:
         assert route is not None
         lineup = snapshot.selector.lineup(route, alias, "openai")
         request = Request(alias, generating, False, {})
-        exchange = Exchange(request, lineup, snapshot.selector, RULES, self.clock.now, Steady())
+        exchange = Exchange(
+            request, lineup, snapshot.selector, RULES, self.clock.now, Steady(), pacing=self.engine.pacing
+        )
         step = exchange.begin(self.clock.now)
         assert isinstance(step, Attempt | Wait | Refuse)
         return exchange, step

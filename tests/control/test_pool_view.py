@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -11,8 +12,10 @@ from tests.control.test_control import POOL, Desk
 from tests.support.decisions import NOW, credential, upstream
 from understudy.control import pool_view
 from understudy.control.pool_view import MOST_ALIASES, Overview
-from understudy.control.result_text import as_lines
+from understudy.control.result_text import as_json, as_lines
 from understudy.control.status import State
+from understudy.failover import Exchange, Wait
+from understudy.model import Label
 from understudy.model.pool import Choice, Pool, Route
 from understudy.shared import SharingState
 
@@ -46,6 +49,47 @@ def told(desk: Desk) -> dict[str, list[tuple[str, str, list[str]]]]:
         ]
         for route in overview.routes
     }
+
+
+def held(desk: Desk, alias: str, *names: str) -> Exchange:
+    """A call that is held until the reset of the first of these, which are out for an hour and more."""
+    for number, name in enumerate(names, 1):
+        desk.suspend(name, alias, 3600.0 * number, label=Label.QUOTA_EXHAUSTED, hint="retry-after")
+    exchange, step = desk.begin(alias)
+    assert isinstance(step, Wait)
+    assert step.held
+    return exchange
+
+
+def test_the_calls_that_are_held_until_a_reset_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Section 5e, `until_reset`: how many, since when, until when, for whose reset; bounded, and without a secret."""
+    routes = {"gpt-*": replace(GLOBS.routes["gpt-*"], until_reset=6 * 3600.0, choices=(Choice(WORK), Choice(HOME)))}
+    desk = Desk(replace(GLOBS, routes=routes))
+    quiet = desk.run("status")
+    assert (quiet.held, quiet.more_held) == ((), 0)
+    assert "held" not in desk.text("status")
+    calls = [held(desk, "gpt-5", "work", "home")]
+    desk.clock.now += 60
+    calls += [held(desk, "gpt-5"), held(desk, "gpt-6\n", "home", "work")]
+    status = desk.run("status")
+    assert status.version != quiet.version
+    first, second = json.loads(as_json(status))["held"]
+    assert first == {
+        **{"route": "gpt-*", "alias": "gpt-5", "dialect": "openai", "calls": 2, "credential": "work", "model": "gpt-5"},
+        **{"since": NOW, "until": NOW + 3600, "seconds": 3540},
+    }
+    assert (second["calls"], second["credential"], second["since"]) == (1, "home", NOW + 60)
+    assert "\n" not in second["alias"] + second["model"]
+    line = next(line for line in desk.text("status").splitlines() if "gpt-5 (openai)" in line)
+    assert line.startswith(
+        "2 calls for gpt-5 (openai) are held until a limit of work gpt-5 begins anew: for another 59m"
+    )
+    monkeypatch.setattr("understudy.control.status.MOST_HELD", 1)
+    assert "and 1 more call held until a reset" in desk.text("status").splitlines()
+    assert "sk-" not in as_json(desk.run("status")) + desk.text("status")
+    for each in calls:
+        each.cancelled()
+    assert desk.run("status").held == ()
 
 
 def call(desk: Desk, alias: str) -> None:

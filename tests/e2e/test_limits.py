@@ -192,13 +192,29 @@ def test_what_fails_after_the_reset_is_told_in_the_stream(perform: Perform) -> N
     assert stage.order(alias) == ["claude-a", "claude-a"]
 
 
-def test_a_tool_that_goes_away_while_its_call_is_held_leaves_nothing(perform: Perform) -> None:
-    """L12, with ``until_reset``."""
-    stage = perform(routes="  pair-*: {candidates: [a, b], until_reset: 1, budget: {wait: 0, patience: 0}}")
+def test_a_tool_that_goes_away_while_its_call_is_held_leaves_nothing(perform: Perform, tmp_path: Path) -> None:
+    """L12, with ``until_reset`` from ``pool_wait``: `status` shows the call while it is held; law 8: and no secret."""
+    script = tmp_path / "control.py"
+    script.write_text(REMOTE_CONTROL)
+    routes = "  pair-*: {candidates: [a, b], budget: {wait: 0, patience: 0}}"
+    stage = perform(routes=routes, settings={"pool_wait": "1"}, extra_args=["-s", str(script)])
     alias = stage.alias("pair")
     stage.play(alias, {name: json_reply(429, LATER, [("retry-after", "600")]) for name in ("a", "b")})
     with stage.connect(CHAT) as tool:
         stage.send(tool, CHAT, alias, stream=True).read_until(b": understudy holds this call")
+        lines = "pool.status\npool.json status\n"
+        (stage.proxy.directory / "commands").write_text(lines)
+        held = (
+            rf"1 call for {alias} \(openai\) is held until a limit of a {alias} begins anew: for another (10m|9m\d+s)"
+        )
+        stage.proxy.wait_for_log(held)
+        stage.proxy.wait_for_log(
+            rf'"held": \[{{"route": "pair-\*", "alias": "{alias}", "dialect": "openai", "calls": 1, '
+        )
     stage.proxy.wait_for_log("client disconnect|the tool went away|disconnected")
+    (stage.proxy.directory / "commands").write_text(f"{lines}pool.json status\n")
+    stage.proxy.wait_for_log(r'done 2: .*"held": \[\], "more_held": 0')
+    for secret in SECRETS.values():
+        assert secret not in stage.proxy.log_text()
     assert stage.order(alias) == ["a", "b"]
     assert crashes(stage.proxy) == []

@@ -18,10 +18,15 @@ from .client import Response, request
 from .proxy import Proxy
 from .stage import CHAT, ENVIRONMENT, ROUTES, SECRETS, TOOL, Stage, crashes, data, pool_yaml, refusal
 from .test_commands import free_port
+from .test_limits import LATER
 from .test_secrets import leaks
 from .upstream import Upstream
 
 EVIL = "<img src=x onerror=window.hacked=1>"
+MORE_ROUTES = """\
+  hedge-*: {candidates: [a, x], budget: {hedge_after: 0.3}}
+  held-*: {candidates: [a, b], until_reset: 1, budget: {wait: 0, patience: 0}}
+"""
 EVERYTHING = {**SECRETS, "tool": TOOL}
 
 needs_browser = pytest.mark.skipif(
@@ -70,7 +75,7 @@ def web(tmp_path_factory: pytest.TempPathFactory, confdir: Any, authority: Autho
             confdir,
             trusted=authority.path,
             env=ENVIRONMENT,
-            pool_yaml=pool_yaml(main, other, ROUTES + "  hedge-*: {candidates: [a, x], budget: {hedge_after: 0.3}}\n"),
+            pool_yaml=pool_yaml(main, other, ROUTES + MORE_ROUTES),
             program="mitmweb",
             verbosity="debug",
             settings={"web_password": "open", "web_port": str(free_port())},
@@ -368,6 +373,11 @@ def test_q03_q04_q05_what_a_candidate_has_given_is_on_the_page(web: Web, page: B
     assert f"a {alias}: the reply names m1-mini, another model than was sent" in told["comment"]
 
 
+COLOURS = ("color", "backgroundColor")
+HELD_COLOURS = {
+    "light": ("rgb(40, 96, 125)", "rgb(217, 237, 247)"),
+    "dark": ("rgb(172, 224, 240)", "rgb(30, 74, 90)"),
+}
 LIMITS = [
     {"name": "5h", "of": "plan", "whose": "credential", "family": "", "used": 0.37, "left": 0.63, "limit": None,
      "remaining": None, "reset": 0, "seconds": 7500.0, "read": 0, "low": False, "empty_in": 720.0,
@@ -387,12 +397,32 @@ WITH_LIMITS = """(() => {
 
 @needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_q01_a_bar_for_each_limit_fits_a_small_phone(web: Web, page: Browser, scheme: str) -> None:
-    """Q01: how much is used, by number and length, and when it begins anew; 360 pixels wide, in both schemes."""
+def test_q01_limits_and_held_calls_fit_a_small_phone(web: Web, page: Browser, scheme: str) -> None:
+    """Q01: how much is used, by number and length, and when it begins anew; 360 pixels wide, in both schemes.
+
+    A call that is held until a reset is told while it is: since when, until when, and whose reset it is.
+    """
     alias = web.refused()
     page.wait(f"{row(alias)} !== undefined")
     page.scheme(scheme)
     page.size(360, 780, phone=True)
+    assert page.run("document.querySelector('#held').hidden")
+    waiting = web.stage.alias("held")
+    web.stage.play(waiting, {name: json_reply(429, LATER, [("retry-after", "600")]) for name in ("a", "b")})
+    with web.stage.connect(CHAT) as tool:
+        web.stage.send(tool, CHAT, waiting, stream=True).read_until(b": understudy holds this call")
+        page.wait("!document.querySelector('#held').hidden")
+        text = " ".join(page.run("document.querySelector('#held').innerText").split())
+        assert re.fullmatch(
+            rf"1 call held for {waiting} until a limit of a {waiting} begins anew: (10m|9m \d+s|9m) left "
+            r"until [\d:]{8} · since [\d:]{8}",
+            text,
+        )
+        assert page.run("document.querySelector('#held').getAttribute('aria-label')").startswith("Calls that are held")
+        ink, ground = (page.run(f"getComputedStyle(document.querySelector('#held p')).{each}") for each in COLOURS)
+        assert (ink, ground) == HELD_COLOURS[scheme]
+        assert page.run("document.documentElement.scrollWidth") == 360
+    page.wait("document.querySelector('#held').hidden")
     page.run(WITH_LIMITS.replace("ALIAS", json.dumps(alias)).replace("LIMITS", json.dumps(LIMITS)))
     bars = f"[...{row(alias)}.querySelectorAll('[role=meter]')]"
     assert page.run(f"{bars}.map((bar) => bar.getAttribute('aria-valuenow'))") == ["37", "99"]

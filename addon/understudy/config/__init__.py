@@ -12,11 +12,14 @@ from understudy.config.pool_file import (
     load,
     no_pool_file,
 )
+from understudy.config.pool_reader import HOLD_FOR, MOST_HOURS
 from understudy.config.unreachable_routes import dialects, spoken
 from understudy.config.vendors import dialects_named
 from understudy.config.watched_file import FileChange, WatchedFile
 
 __all__ = [
+    "HOLD_FOR",
+    "MOST_HOURS",
     "FileChange",
     "WatchedFile",
     "default_pool_path",

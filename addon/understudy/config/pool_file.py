@@ -57,12 +57,17 @@ def default_pool_path(environ: Mapping[str, str]) -> Path:
 
 
 def load(
-    path: Path, environ: Mapping[str, str], dialects: Mapping[str, Dialect], warnings: list[Problem] | None = None
+    path: Path,
+    environ: Mapping[str, str],
+    dialects: Mapping[str, Dialect],
+    warnings: list[Problem] | None = None,
+    until_reset: float = 0.0,
 ) -> Pool:
     """Read the pool file at ``path`` after checking that it is private.
 
     ``environ`` is where ``secret: {env: ...}`` looks; ``dialects`` are those that upstreams may name. What is
-    doubtful but usable is added to ``warnings``. Raises ConfigError with all problems.
+    doubtful but usable is added to ``warnings``. ``until_reset``: the seconds for which the routes that do not say it
+    hold a call until a reset. Raises ConfigError with all problems.
     """
     check_file_is_private(path)
     try:
@@ -77,7 +82,7 @@ def load(
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem(str(path), line, "this is not UTF-8", "save the file as UTF-8")]) from None
-    pool = parse(text, path, environ, dialects, warnings)
+    pool = parse(text, path, environ, dialects, warnings, until_reset)
     if pool.state:
         check_state_is_private(Path(pool.state))
     return pool
@@ -89,12 +94,13 @@ def parse(
     environ: Mapping[str, str],
     dialects: Mapping[str, Dialect],
     warnings: list[Problem] | None = None,
+    until_reset: float = 0.0,
 ) -> Pool:
     """Read the text of a pool file; ``path`` is where problems are shown and what secret files are relative to.
 
     Raises ConfigError with all problems, whatever the text is.
     """
-    reader = PoolReader(path, environ, dialects)
+    reader = PoolReader(path, environ, dialects, until_reset)
     pool = reader.read(read(text, str(path), reader.problems))
     if reader.problems:
         raise ConfigError(reader.problems)

@@ -56,6 +56,8 @@ RESERVE = 0.02
 """The share of a limit below which a candidate goes behind its equals, where nothing is said."""
 HOLD_FOR = 6 * 3600.0
 """Seconds that ``until_reset: true`` stands for: a little more than the window of five hours that most plans have."""
+MOST_HOURS = 168
+"""The most that ``until_reset`` can be."""
 _STATE_KEYS = ("file", "url", *_STORE_KEYS)
 _STATE = "write `{file: PATH}`, or `{url: redis://HOST:6379, prefix: NAME}`"
 _PRICE_KEYS = ("input", "output", "cached", "written")
@@ -77,10 +79,16 @@ class _NoSecret(Source):
 
 
 class PoolReader(SecretReader):
-    """Reads one pool file; ``problems`` and ``warnings`` grow while it does."""
+    """Reads one pool file; ``problems`` and ``warnings`` grow while it does.
 
-    def __init__(self, path: Path, environ: Mapping[str, str], dialects: Mapping[str, Dialect]) -> None:
+    ``until_reset``: the seconds of the routes that do not say it themselves.
+    """
+
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], dialects: Mapping[str, Dialect], until_reset: float = 0.0
+    ) -> None:
         super().__init__(path, environ)
+        self.until_reset = until_reset
         self.dialects = dialects
         self.upstreams: dict[str, Upstream | None] = {}
         self.credentials: dict[str, Credential | None] = {}
@@ -412,7 +420,7 @@ class PoolReader(SecretReader):
             self._field(table, "second_opinion", fields.boolean, True),
             self._field(table, "sealed", lambda value: self._word(value, "word", WhenSealed), WhenSealed.DROP),
             self._field(table, "reserve", _share, self._reserve),
-            self._field(table, "until_reset", _hold_for, 0.0),
+            self._field(table, "until_reset", _hold_for, self.until_reset),
             self._who(table),
         )
 
@@ -525,7 +533,7 @@ def _hold_for(value: Value) -> float:
     """Seconds for which calls are held until a reset; written as true, false, or hours."""
     if isinstance(value, Scalar) and value.kind is Kind.BOOLEAN:
         return HOLD_FOR if fields.boolean(value) else 0.0
-    return fields.number(value, 0, 168, "hours") * 3600
+    return fields.number(value, 0, MOST_HOURS, "hours") * 3600
 
 
 def _misplaced(dialect: Dialect, host: str, base_path: str) -> tuple[str, str] | None:

@@ -14,7 +14,7 @@ from understudy.config import dialects as dialects_of
 from understudy.config import spoken
 from understudy.control.drills import Drills, DrillView
 from understudy.control.learned import LearnedList, listed
-from understudy.control.status import Entry, Explanation, Standings, explain, held
+from understudy.control.status import Entry, Explanation, HeldView, Standings, explain, held, held_calls
 from understudy.failover import Lineup, Request
 from understudy.inspection import Tallies, Told
 from understudy.model import Pool, Route, Scope, Strategy, is_glob, printable
@@ -63,7 +63,8 @@ class Overview:
     ``version`` differs when something has changed. ``more``, ``more_routes``: how many are left out. ``out_of_use``:
     the credentials whose secret is missing. ``learned``: what comparing candidates has taught. ``shared``: how the
     proxy stands with those that it shares with. ``intercept``: the further hosts that are looked into, in words.
-    ``drill``: the one that runs.
+    ``drill``: the one that runs. ``held``: the calls that are held until a reset, ``more_held``: how many of them are
+    left out.
     """
 
     pool: str
@@ -80,6 +81,8 @@ class Overview:
     shared: SharingState | None = None
     intercept: tuple[str, ...] = ()
     drill: DrillView | None = None
+    held: tuple[HeldView, ...] = ()
+    more_held: int = 0
 
 
 class PoolView:
@@ -116,7 +119,9 @@ class PoolView:
         changes = f"{suspensions.version}-{suspensions.learned.version}-{suspensions.limits.version}"
         shared = self._standing()
         alone = f"-{shared.connected}-{shared.since:.0f}" if shared else ""
-        return f"{self._started:.3f}-{self._reloads}-{changes}-{news}-{under_way}-{closed}{alone}{self._drills.version}"
+        held = self.engine.pacing.held.version
+        own = f"{closed}{alone}{self._drills.version}"
+        return f"{self._started:.3f}-{self._reloads}-{changes}-{news}-{under_way}-{held}-{own}"
 
     def overview(self) -> Overview:
         """All of it."""
@@ -127,12 +132,15 @@ class PoolView:
         routes, more_routes = self.routes()
         told = self.tallies.exchanges()
         lost = out_of_use(pool)
+        waiting, more_waiting = held_calls(self.engine.pacing.held, self.engine.clock(), ahead)
         known, standing = listed(self.engine.suspensions.learned), self._standing()
         return Overview(
             *(pool.path, pool.state, now, version, entries, more, routes, more_routes, told, lost, known),
             shared=replace(standing, since=standing.since + ahead) if standing is not None else None,
             intercept=tuple(map(str, pool.intercept)),
             drill=self._drills.running,
+            held=waiting,
+            more_held=more_waiting,
         )
 
     def routes(self) -> tuple[tuple[RouteView, ...], int]:

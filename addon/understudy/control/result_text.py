@@ -18,7 +18,7 @@ from understudy.control.learned import (
 )
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
-from understudy.control.status import Entry, Explanation, Standing, Standings, State
+from understudy.control.status import Entry, Explanation, HeldView, Standing, Standings, State
 from understudy.control.usage import Spent, UsageReport, UsageRow
 from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
@@ -102,6 +102,10 @@ def _one(result: Explanation | Pick, prefix: str) -> Sequence[str]:
 def _overview(result: Overview, prefix: str) -> Iterator[str]:
     if result.drill is not None:
         yield from _drill(result.drill, result.now, prefix)
+    for call in result.held:
+        yield _held_calls(call, result.now)
+    if result.more_held:
+        yield f"and {counted(result.more_held, 'more call')} held until a reset"
     for entry in result.entries:
         yield f"{_name(entry)}: {_held(entry, result.now)}"
     if result.more:
@@ -113,6 +117,14 @@ def _overview(result: Overview, prefix: str) -> Iterator[str]:
         yield _opinions(result.learned.opinions)
     if result.shared is not None:
         yield _shared(result.shared, result.now)
+
+
+def _held_calls(held: HeldView, now: float) -> str:
+    """``2 calls for gpt-5 (openai) are held until a limit of work gpt-5 begins anew: for another 59m, until …``."""
+    calls = f"{counted(held.calls, 'call')} for {held.alias} ({held.dialect}) {'is' if held.calls == 1 else 'are'} held"
+    due = f"for another {duration(held.seconds)}, until {clock_time(held.until, now)}"
+    since = f"since {clock_time(held.since, now)}"
+    return f"{calls} until a limit of {held.credential} {held.model} begins anew: {due}, {since}"
 
 
 def _drill(drill: DrillView, now: float, prefix: str) -> Iterator[str]:

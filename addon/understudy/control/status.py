@@ -13,7 +13,18 @@ from functools import partial
 
 from understudy.codec.steady_clock import ahead_of
 from understudy.control.usage import Spent, spent_of
-from understudy.failover import DEFAULTS, Lineup, Pacing, Request, Selector, duration, foresight, own_name
+from understudy.failover import (
+    DEFAULTS,
+    HeldCall,
+    HeldCalls,
+    Lineup,
+    Pacing,
+    Request,
+    Selector,
+    duration,
+    foresight,
+    own_name,
+)
 from understudy.inspection import STEP, UNTRIED, Tallies, Tally
 from understudy.inspection.usage import Place, Row
 from understudy.limits import NO_NEED, Limits, LimitView, Whose, Window
@@ -27,6 +38,8 @@ MOST_KEPT = 4000
 FORECAST = 10.0
 """Seconds for which a forecast is told as it was."""
 NEARLY_USED_UP = "asked after its equals: its limit is nearly used up"
+MOST_HELD = 100
+"""How many lines of held calls are told; of more, the number of the calls."""
 MOST_CANDIDATES = 200
 """How many candidates of a route are told; of more, their number."""
 
@@ -110,6 +123,25 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldView:
+    """Calls for one alias that are held until the reset of one candidate (``until_reset``).
+
+    ``calls``: how many. ``since``: when the first of them began to wait. ``until``: when the candidate is asked again,
+    ``seconds`` from now.
+    """
+
+    route: str
+    alias: str
+    dialect: str
+    calls: int
+    since: float
+    until: float
+    seconds: float
+    credential: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Who can answer for an alias, in the order of asking. ``more``: how many are left out."""
 
@@ -175,6 +207,34 @@ def held(suspensions: Suspensions) -> tuple[tuple[Entry, ...], int]:
     entries = (entry_of(suspensions, each.key, now) for each in found[:MOST_ENTRIES])
     told = tuple(entry for entry in entries if entry is not None)
     return told, max(0, len(found) - MOST_ENTRIES)
+
+
+def held_calls(calls: HeldCalls, now: float, ahead: float) -> tuple[tuple[HeldView, ...], int]:
+    """The calls that are held until a reset, the earliest reset first, and how many calls are left out.
+
+    ``now``: a reading of the clock; ``ahead``: the seconds by which the wall clock is ahead of it.
+    """
+    found: dict[tuple[object, ...], list[HeldCall]] = {}
+    for call in calls.now():
+        found.setdefault((call.route, call.dialect, call.alias, call.candidate), []).append(call)
+    ranked = sorted(found.values(), key=lambda group: min(call.until for call in group))
+    told = tuple(_held_view(group, now, ahead) for group in ranked[:MOST_HELD])
+    return told, sum(len(group) for group in ranked[MOST_HELD:])
+
+
+def _held_view(group: Sequence[HeldCall], now: float, ahead: float) -> HeldView:
+    first, until = group[0], min(call.until for call in group)
+    return HeldView(
+        route=first.route,
+        alias=printable(first.alias),
+        dialect=first.dialect,
+        calls=len(group),
+        since=first.since + ahead,
+        until=until + ahead,
+        seconds=max(0.0, until - now),
+        credential=first.candidate.credential.name,
+        model=printable(first.candidate.model),
+    )
 
 
 class Standings:

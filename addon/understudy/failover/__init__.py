@@ -2,9 +2,9 @@
 
 ``exchange`` takes a request's lineup and each reply, and returns the next step as a value; ``default_actions`` and
 ``penalties`` say what a label costs; ``comparison`` and ``signatures`` whose fault a reply is that no words explain;
-``selection``, ``foresight`` and ``candidates`` who is asked, ``pacing`` when; ``users`` what of a route is for whom;
-``ledger`` and ``sealed`` which account knows what in a request, and what another one has to go without; ``refusal``
-writes our own answer.
+``selection``, ``foresight`` and ``candidates`` who is asked, ``pacing`` when; ``held_calls`` which calls wait for a
+reset; ``users`` what of a route is for whom; ``ledger`` and ``sealed`` which account knows what in a request, and what
+another one has to go without; ``refusal`` writes our own answer.
 The package never does I/O and never reads a clock. Start with ``exchange``.
 """
 
@@ -12,6 +12,7 @@ from understudy.failover.default_actions import DEFAULTS, Next, action
 from understudy.failover.drilled_exchange import DrilledExchange
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import Identities, own_name
+from understudy.failover.held_calls import HeldCall, HeldCalls
 from understudy.failover.pacing import Pacing, Place
 from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.refusal import LISTED, RETRY_HORIZON, clock_time, duration
@@ -45,6 +46,8 @@ __all__ = [
     "DrilledLineup",
     "Drilling",
     "Exchange",
+    "HeldCall",
+    "HeldCalls",
     "Identities",
     "Lineup",
     "Next",

@@ -243,15 +243,15 @@ class Chooser:
                 found = min(found, limit)
         return found if now < found <= limit else None
 
-    def known_reset(self) -> float | None:
+    def known_reset(self) -> tuple[float, Candidate] | None:
         """When the first comes back, where everybody is out until a time that a reply stated; None: somebody is not."""
-        found: list[float] = []
+        found: list[tuple[float, Candidate]] = []
         for member in self.lineup.members_of(self.lineup.everyone & ~self._unusable):
             suspension = self.selector.suspension_of(member, stated=True)
             if suspension is None or suspension.by_hand:
                 return None
-            found.append(suspension.until)
-        return min(found, default=None)
+            found.append((suspension.until, member))
+        return min(found, key=lambda each: each[0], default=None)
 
     def start_anew(self) -> None:
         """A reset has come: whoever was not asked twice may be asked again (law 2)."""

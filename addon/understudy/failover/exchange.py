@@ -17,6 +17,7 @@ from understudy.failover.affinity import Sessions, Spent
 from understudy.failover.candidates import Chooser
 from understudy.failover.comparison import COMPARED_WITHIN, ENDS, REFUSALS, Comparison, may_be_compared
 from understudy.failover.default_actions import DEFAULTS, Default, Next, action
+from understudy.failover.held_calls import HeldCall
 from understudy.failover.pacing import RAMP, Pacing, Place
 from understudy.failover.penalties import Changes, Failure, Penalties, Reason, Repeat, repeat_of
 from understudy.failover.refusal import RETRY_HORIZON, chances, earliest, refuse
@@ -66,7 +67,8 @@ class Exchange:
         """The attempt under way; of two the newer one."""
         self._beside: Attempt | None = None
         self._was_hedged = False
-        self._is_held = False  # whether the wait is for a reset, see Route.until_reset
+        self._hold: HeldCall | None = None
+        """What is told of it while the wait is for a reset, see Route.until_reset."""
         self._heard: set[Candidate] = set()
         """Who has shown a first event."""
         self.waited = 0.0
@@ -276,8 +278,8 @@ class Exchange:
         if self._queued is not None:
             self.waited += max(0.0, now - since)
             return self._take_turn(*self._queued, now)
-        if self._is_held:
-            self._is_held = False
+        if self._hold is not None:
+            self._end_hold(self._hold)
             self.held += max(0.0, now - since)
             self._chooser.start_anew()
             return self._next(now, anew=True)
@@ -478,6 +480,8 @@ class Exchange:
         if self._queued is not None:
             self._queued[1].leave()
             self._queued = None
+        if self._hold is not None:
+            self._end_hold(self._hold)
 
     def cancelled(self) -> None:
         """The tool went away: nothing is learnt, no candidate is suspended, and no probe is held any longer."""
@@ -512,9 +516,11 @@ class Exchange:
             if waits and (due := self._chooser.due(now, limit, self._penalties.is_cut)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")
-            if (until := self._held_until(now)) is not None:
-                self._is_held = True
-                return self._pause(now, until - now, HELD, held=True)
+            if (hold := self._held_until(now)) is not None:
+                self._hold = hold
+                if self._pacing is not None:
+                    self._pacing.held.begin(hold)
+                return self._pause(now, hold.until - now, HELD, held=True)
             if (withheld := self._chooser.withheld()) is not None and self._begins(withheld, at_once=True):
                 return self._send(withheld, now)
             if (early := self._chooser.early_probe()) is not None and self._begins(early, at_once=True):
@@ -586,13 +592,22 @@ class Exchange:
         if self._places and (place := self._places.pop(candidate, None)) is not None:
             place.leave()
 
-    def _held_until(self, now: float) -> float | None:
-        """Until when the call is held because every candidate is out until a reset that is known; None: it is not."""
-        route = self.lineup.route
+    def _end_hold(self, hold: HeldCall) -> None:
+        self._hold = None
+        if self._pacing is not None:
+            self._pacing.held.end(hold)
+
+    def _held_until(self, now: float) -> HeldCall | None:
+        """How the call is held because every candidate is out until a reset that is known; None: it is not."""
+        lineup, route = self.lineup, self.lineup.route
         if not route.until_reset or not self.request.generating:
             return None
-        reset = self._chooser.known_reset()
-        return reset if reset is not None and now < reset <= self.started + route.until_reset else None
+        if (known := self._chooser.known_reset()) is None:
+            return None
+        reset, candidate = known
+        if not now < reset <= self.started + route.until_reset:
+            return None
+        return HeldCall(route.pattern, lineup.alias, lineup.dialect, now, reset, candidate)
 
     def _send(
         self,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from weakref import WeakSet, ref
 
 from understudy.failover.generations import own_name
+from understudy.failover.held_calls import HeldCalls
 
 STEP = 0.25
 """Seconds between two beginnings after a switch."""
@@ -140,6 +141,8 @@ class Pacing:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
+        self.held = HeldCalls()
+        """Those that wait for no turn, but for a reset."""
         self.ramp_seconds = RAMP
         self.is_idle = True
         """Whether no call anywhere is counted: mostly, and every call asks."""

@@ -507,6 +507,21 @@ function drawDrill() {
     make("button", { type: "button", onclick: () => change("drill", ["stop"]) }, "Stop the drill")))]);
 }
 
+/** The calls that are held until a limit begins anew: how many, since when, and whose limit it is. */
+function drawHeld() {
+  const lines = pool.held.map((held) => keep(`held ${held.route} ${held.dialect} ${held.alias} ${held.credential} ${held.model}`,
+    { ...held, seconds: 0 }, () => make("p", {},
+      make("b", {}, `${held.calls} ${held.calls === 1 ? "call" : "calls"} held`), " for ", make("code", {}, held.alias),
+      ` until a limit of ${held.credential} `, make("code", {}, held.model), " begins anew: ",
+      make("span", { className: "when" }, ticking(held.until, "until"), " left"),
+      make("small", {}, ` until ${clock(held.until)} · since ${clock(held.since)}`))));
+  if (pool.more_held) {
+    lines.push(keep("held (more)", pool.more_held, () => make("p", {}, `and ${pool.more_held} more calls`)));
+  }
+  find("#held").hidden = lines.length === 0;
+  arrange(find("#held"), lines);
+}
+
 function drawOthers() {
   const covered = new Set();
   for (const route of pool.routes) {
@@ -587,6 +602,7 @@ function draw() {
   for (const drawn of kept.values()) drawn.used = false;
   drawHead();
   drawDrill();
+  drawHeld();
   const routes = pool.routes.map(drawRoute);
   if (pool.more_routes) {
     routes.push(keep("routes (more)", pool.more_routes, () =>
