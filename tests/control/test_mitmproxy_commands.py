@@ -35,6 +35,7 @@ def test_o04_the_commands_with_their_arguments(here: taddons.context) -> None:
         "pool.explain": "pool.explain *alias -> str[]",
         "pool.pick": "pool.pick *alias -> str[]",
         "pool.learned": "pool.learned *what -> str[]",
+        "pool.drill": "pool.drill *what -> str[]",
         "pool.usage": "pool.usage *what -> str[]",
         "pool.suspend": "pool.suspend *what -> str[]",
         "pool.resume": "pool.resume *what -> str[]",

@@ -237,6 +237,7 @@ def test_identity_headers_leave_with_the_credential() -> None:
         "chatgpt-account-id",
         "x-openai-account-routing-override",
         "x-openai-fedramp",
+        "x-oai-attestation",
         "copilot-integration-id",
     }
     assert GEMINI.identity_headers == {"x-goog-user-project"}

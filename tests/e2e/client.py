@@ -27,7 +27,7 @@ import h11
 
 Headers = Sequence[tuple[str, str]]
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 CUT = (ConnectionError, ssl.SSLError, h11.RemoteProtocolError, h2.exceptions.ProtocolError)
 
 

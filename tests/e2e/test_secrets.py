@@ -195,7 +195,7 @@ def test_r06_a_rejected_credential_is_not_shown(mitmdump: StartProxy, upstream: 
     upstream.on(SECRET, echo_credential(status))
     response = call(proxy)
     assert response.status == 400
-    assert b"its upstream does not take the secret" in response.body
+    assert b"its upstream rejects the secret" in response.body
     assert "Incorrect API key provided: <understudy:a>" in proxy.log_text()
     assert leaks(f"{response.headers}{response.body!r}{proxy.log_text()}", SECRETS) == []
 

@@ -85,7 +85,7 @@ def test_no_line_of_the_shipped_rules_is_long() -> None:
         ("seat:\n", "a-name:\n", 1, "<a-name> has its meaning already"),
         ('the seat, "', 'the (seat, "', 1, "<seat>: a `)` is missing"),
         ('the seat, "', '<chair>, "', 1, "<seat>: the vocabulary has no <chair>"),
-        ('the seat, "', 'x <seat>, "', 1, "<seat>: <seat> stands for itself"),
+        ('the seat, "', 'x <seat>, "', 1, "<seat>: <seat> is defined by itself"),
         ("about:", "abut:", 2, "the key `abut` is not known"),
         ("[a seat, armchair]", "[{a: b}]", 5, "a text is expected here"),
         ("seat:\n  about", "- about", 1, "a mapping is expected here"),

@@ -204,7 +204,9 @@ def test_p04_explain_says_what_binds_a_call(exchange: str) -> None:
     stored: dict[str, Any] = {"path": "/v1/responses"}
     notes: dict[str, Any] = {"endpoint": "responses"}
     bound: dict[str, Any] = {"bound": {"to": "work", "by": f"previous_response_id {STORED[:16]}…"}} if exchange else {}
-    first = flow(200, {"id": STORED, "output": [{"type": "message"}]}, facts=noted(("work", "ok"), **notes), **stored)
+    said = [{"type": "message", "content": [{"type": "output_text", "text": "hi"}]}]
+    answer = {"id": STORED, "status": "completed", "output": said}
+    first = flow(200, answer, facts=noted(("work", "ok"), **notes), **stored)
     facts = noted(("work", "rate_limited"), exchange="def", **notes, **bound)
     second = flow(429, LIMITED, at=NOW + 60, facts=facts, headers={"retry-after": "600"}, **stored)
     second.request.text = json.dumps({"model": "gpt-5", "previous_response_id": STORED})
