@@ -113,6 +113,11 @@ GO = "Say hello with a tool, then say that you are done."
 CONVERSATIONS = (
     _cli("claude", "-p", "--allowedTools", "Bash", "--", GO),
     _cli("codex", "exec", "--skip-git-repo-check", GO),
+    Program(
+        "codex, WebSocket",
+        (str(NODE_MODULES / ".bin" / "codex"), "exec", "--skip-git-repo-check", GO),
+        pool="websocket: serve",
+    ),
     _cli("gemini", "-p", GO, env={"GEMINI_CLI_TRUST_WORKSPACE": "true"}),
     _cli("opencode", "run", "-m", "openai/gpt-5", GO),
     _cli("pi", "-p", "--provider", "openai", "--model", "gpt-5", GO),

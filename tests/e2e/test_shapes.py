@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.catalogue import PROGRAMS
+from tests.clients.catalogue import CONVERSATIONS, PROGRAMS
 from tests.clients.vendors import FAILURES, SECOND, fails, speaks
 
 from .client import End
@@ -93,7 +93,8 @@ def test_o07_the_recorded_handshake_of_codex(stage: Stage) -> None:
 
 def test_the_programs_of_the_matrix_are_here() -> None:
     """A program that is added to the matrix is recorded too; no record holds what could tell a person."""
-    recorded = {program.name for program in PROGRAMS if program.login and not program.pool}
+    matrix = (*PROGRAMS, *CONVERSATIONS)
+    recorded = {program.name for program in matrix if program.login and not program.pool}
     assert {shape["program"] for shape in SHAPES.values()} == recorded
     for name, shape in SHAPES.items():
         text = json.dumps(shape)
