@@ -27,7 +27,7 @@ class Effort:
 
 
 FULL = Effort(7, 2, 6, 0.8, 12_000, 40, 3, 5, 2, 10_000, 2_000)
-QUICK = Effort(2, 1, 1, 0.3, 4_000, 10, 2, 3, 1, 600, 300)
+QUICK = Effort(2, 1, 1, 0.3, 4_000, 10, 3, 3, 1, 600, 300)
 SETTLE = 0.2
 """Seconds until a proxy has let go of the connections of a round, so that this is not charged to the other one."""
 

@@ -126,6 +126,8 @@ def _litellm(stage: Stage, port: int) -> Peer:
             }
         ],
         "litellm_settings": {"telemetry": False},
+        # Its clients need no key here either: the listener is on loopback.
+        "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
     }
     file = stage.folder / "litellm.yaml"
     file.write_text(json.dumps(config), "utf-8")
