@@ -18,10 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from tests.e2e.authority import Authority
 from tests.e2e.behaviours import verbatim
 from tests.e2e.client import CUT, Connection
-from tests.e2e.proxy import Proxy, make_confdir
+from tests.e2e.proxy import Proxy, make_place
 from tests.e2e.stage import CHAT, ENVIRONMENT, HOSTS, SECRETS, TOOL, pool_yaml
 from tests.e2e.upstream import Upstream
 from tests.support.bounds import no_hang
@@ -257,9 +256,7 @@ def live(seconds: float, seed: int) -> tuple[int, list[str]]:
     rounds = 0
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-")))
-        for name in ("authority", "confdir", "proxy"):
-            (folder / name).mkdir()
-        authority, confdir = Authority(folder / "authority"), make_confdir(folder / "confdir")
+        authority, confdir = make_place(folder)
         hostile = stack.enter_context(Upstream(authority, alpn=["http/1.1"]))
         sound = stack.enter_context(Upstream(authority))
         sound.on(SECRETS["x"], CHAT.answers())

@@ -19,10 +19,9 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from tests.e2e.authority import Authority
 from tests.e2e.behaviours import Behaviour, Break, Channel, Seen, drop_before_headers, json_reply
 from tests.e2e.client import CUT, Connection, End
-from tests.e2e.proxy import Proxy, make_confdir
+from tests.e2e.proxy import Proxy, make_place
 from tests.e2e.stage import ENVIRONMENT, HOSTS, SECRETS, TOOL, pool_yaml
 from tests.e2e.upstream import Upstream
 
@@ -169,9 +168,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as made:
         folder = Path(made)
-        for name in ("authority", "confdir", "proxy"):
-            (folder / name).mkdir()
-        authority, confdir = Authority(folder / "authority"), make_confdir(folder / "confdir")
+        authority, confdir = make_place(folder)
         with Upstream(authority) as main_, Upstream(authority, alpn=["http/1.1"]) as other:
             for upstream in (main_, other):
                 upstream.on(lambda seen: True, Vendor(Random(arguments.seed)))

@@ -17,10 +17,9 @@ import time
 from collections import Counter, deque
 from pathlib import Path
 
-from tests.e2e.authority import Authority
 from tests.e2e.behaviours import Channel, Seen, json_reply, sse
 from tests.e2e.client import Connection
-from tests.e2e.proxy import Proxy, make_confdir
+from tests.e2e.proxy import Proxy, make_place
 from tests.e2e.stage import CHAT, ENVIRONMENT, HOSTS, SECRETS, TOOL, pool_yaml
 from tests.e2e.upstream import Upstream
 
@@ -84,9 +83,7 @@ def storm(ramp: str, agents: int, seconds: float) -> dict[str, object]:
     stop = threading.Event()
     with tempfile.TemporaryDirectory(prefix="storm-") as made:
         folder = Path(made)
-        for name in ("authority", "confdir", "proxy"):
-            (folder / name).mkdir()
-        authority, confdir = Authority(folder / "authority"), make_confdir(folder / "confdir")
+        authority, confdir = make_place(folder)
         with Upstream(authority) as main_, Upstream(authority, alpn=["http/1.1"]) as other:
             main_.on(lambda seen: True, vendor)
             pool = pool_yaml(main_, other, "  storm: [a, b, c]", extra=ramp)

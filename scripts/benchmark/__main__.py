@@ -73,7 +73,7 @@ def main() -> int:
             print("scripts/bench: ended early", file=sys.stderr)
             return 130
     print()
-    print(gateways.table(rows) if options.peers else markdown(rows))
+    print(markdown(rows, gateways.COLUMNS) if options.peers else markdown(rows))
     print(f"\n{time.monotonic() - begun:.0f} s in all.")
     if options.json:
         document = {"conditions": lines, "rows": [asdict(row) for row in rows]}

@@ -129,15 +129,7 @@ def wrk(stage: Stage, proxy: Proxy, point: Point, headers: Mapping[str, str] | N
     script.write_text(text, "utf-8")
     address = f"{'https' if point.tls else 'http'}://127.0.0.1:{proxy.calls}"
     settings = [f"-c{point.connections}", f"-d{point.seconds}s", "--timeout", "20s"]
-    load = stage.processes.start(["wrk", "-t1", *settings, "-s", str(script), address], log="wrk.log", talks=True)
-    try:
-        output, _ = load.communicate(timeout=point.seconds + 40)
-    except subprocess.TimeoutExpired:
-        raise BenchmarkError("wrk did not end") from None
-    finally:
-        stage.processes.stop(load)
-    if load.returncode != 0:
-        raise BenchmarkError(f"wrk failed: {(stage.folder / 'wrk.log').read_text('utf-8')}")
+    output = _output(stage, ["wrk", "-t1", *settings, "-s", str(script), address], point)
     result = json.loads(output.splitlines()[-1])
     if result["errors"] or not result["requests"]:
         raise BenchmarkError(f"{result['errors']} of {result['requests']} calls of {proxy.name} failed:\n{output}")
@@ -153,22 +145,31 @@ def h2load(stage: Stage, proxy: Proxy, point: Point) -> dict[str, float]:
     headers = ("content-type: application/json", f"authorization: Bearer {messages.TOOL_SECRET}")
     settings = [f"-c{point.connections}", "-m1", "-t1", f"-D{point.seconds}", "-d", str(body)]
     command = ["h2load", *settings, *(word for header in headers for word in ("-H", header)), address]
-    load = stage.processes.start(command, log="h2load.log", talks=True)
-    try:
-        output, _ = load.communicate(timeout=point.seconds + 40)
-    except subprocess.TimeoutExpired:
-        raise BenchmarkError("h2load did not end") from None
-    finally:
-        stage.processes.stop(load)
+    output = _output(stage, command, point)
     rate = re.search(r"^finished in .*, ([0-9.]+) req/s", output, re.MULTILINE)
     done = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
     took = re.search(r"^time for request: +\S+ +(\S+) +(\S+)", output, re.MULTILINE)
-    if load.returncode != 0 or rate is None or done is None or took is None:
+    if rate is None or done is None or took is None:
         raise BenchmarkError(f"h2load failed: {output[-2000:]}")
     if int(done[1]) == 0 or any(int(done[number]) for number in (2, 3, 4)):
         raise BenchmarkError(f"calls of {proxy.name} failed over HTTP/2:\n{output[-2000:]}")
     mean, slowest = _microseconds(took[2]), _microseconds(took[1])
     return {"count": int(done[1]), "rate": float(rate[1]), "p50": mean, "p99": slowest}
+
+
+def _output(stage: Stage, command: Sequence[str], point: Point) -> str:
+    """What a load generator prints. Raises BenchmarkError when it fails or does not end."""
+    name = command[0]
+    load = stage.processes.start(command, log=f"{name}.log", talks=True)
+    try:
+        output, _ = load.communicate(timeout=point.seconds + 40)
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"{name} did not end") from None
+    finally:
+        stage.processes.stop(load)
+    if load.returncode != 0:
+        raise BenchmarkError(f"{name} failed: {stage.processes.log_text(f'{name}.log')}\n{output[-2000:]}")
+    return output
 
 
 def _microseconds(text: str) -> float:

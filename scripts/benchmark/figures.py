@@ -119,10 +119,10 @@ def alone(name: str, unit: Unit, ours: Sequence[float], bar: Bar | None = None) 
 HEADINGS = ["measurement", "bare", "understudy", "ratio (min..max)", "bar", "ok?"]
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The table."""
-    table = [HEADINGS, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
+def markdown(rows: Sequence[Row], headings: Sequence[str] = HEADINGS) -> str:
+    """The table; with fewer headings, its first columns."""
+    table = [headings, *(row.cells()[: len(headings)] for row in rows)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(headings))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
     lines = [f"| {line} |" for line in lines]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from benchmark import messages
 from benchmark.calls import Point, wrk
-from benchmark.figures import HEADINGS, Row, Unit, compare
+from benchmark.figures import Row, Unit, compare
 from benchmark.processes import ROOT, BenchmarkError, free_ports
 from benchmark.stage import Pair, Proxy, Stage
 
@@ -27,6 +27,7 @@ PORTKEY = "@portkey-ai/gateway@1.15.2"
 POINT = Point("1 KB, 8 connections", 1_000, 8, 3)
 ROUNDS = 4
 START_SECONDS = 90.0
+COLUMNS = ("measurement", "bare", "peer", "ratio to bare")
 SECRET = "sk-benchmark-1-0123456789abcdef"
 
 
@@ -89,13 +90,6 @@ def peers(stage: Stage, pair: Pair) -> Iterator[Row]:
         for peer in found:
             figures = [each[figure] for each in rounds[peer.name]]
             yield compare(f"{peer.name} ({peer.settings}): {label}", unit, base, figures)
-
-
-def table(rows: list[Row]) -> str:
-    """The rows as Markdown: the third column is the peer's."""
-    heads = [*HEADINGS[:2], "peer", "ratio to bare"]
-    lines = [heads, ["---"] * len(heads), *(row.cells()[: len(heads)] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _start(stage: Stage, name: str, begin: Callable[[Stage, int], Peer]) -> Peer:

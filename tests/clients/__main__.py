@@ -134,11 +134,7 @@ class Table:
         home = Home(path, self.confdir, {"POOL_1": "sk-pool-1-0123456789", "POOL_2": "sk-pool-2-0123456789"})
         home.write_pool(pool_yaml(first, second, program.pool))
         try:
-            with home.begin(["run", "--", "cat"]) as holder:
-                assert holder.stdin is not None and holder.stdout is not None
-                holder.stdin.write(b"up\n")
-                holder.stdin.flush()
-                holder.stdout.readline()
+            with proxy_of(home):
                 command = [*UNDERSTUDY, "run", "--", *program.command]
                 environ = {**home.environ, **environment(program, path)}
                 return run(command, environ, path, bound, first, answer)
@@ -151,11 +147,7 @@ class Table:
             home = Home(path, self.confdir, {"POOL_1": "sk-pool-1-0123456789", "POOL_2": "sk-pool-2-0123456789"})
             home.write_pool(drilled_pool_yaml(first, second))
             try:
-                with home.begin(["run", "--", "cat"]) as holder:
-                    assert holder.stdin is not None and holder.stdout is not None
-                    holder.stdin.write(b"up\n")
-                    holder.stdin.flush()
-                    holder.stdout.readline()
+                with proxy_of(home):
                     if kind != NONE:
                         written = f"{kind}:1" if kind == Kind.SLOW else kind
                         begun = home.understudy("drill", "upstream", "first", written)
@@ -186,6 +178,17 @@ class Table:
             if self.record is not None:
                 write_down(self.record / f"{program.name.replace('/', '-')}.json", first.seen)
             return cell
+
+
+@contextmanager
+def proxy_of(home: Home) -> Iterator[None]:
+    """With a proxy of `understudy run` that stays, so that the seconds of a program are its own."""
+    with home.begin(["run", "--", "cat"]) as holder:
+        assert holder.stdin is not None and holder.stdout is not None
+        holder.stdin.write(b"up\n")
+        holder.stdin.flush()
+        holder.stdout.readline()
+        yield
 
 
 def write_down(path: Path, requests: Sequence[Seen]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from mitmproxy import certs, flow
 from mitmproxy.io import FlowReader
 
+from .authority import Authority
 from .launch import BARE, launcher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +38,15 @@ def make_confdir(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     certs.CertStore.create_store(directory, "mitmproxy", 2048)
     return directory
+
+
+def make_place(folder: Path) -> tuple[Authority, Path]:
+    """What a run of one proxy needs outside of pytest: a CA for its upstreams, its configuration folder, and an empty
+    ``folder / "proxy"`` for the rest.
+    """
+    for name in ("authority", "proxy"):
+        (folder / name).mkdir()
+    return Authority(folder / "authority"), make_confdir(folder / "confdir")
 
 
 class Proxy:

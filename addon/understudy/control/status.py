@@ -321,9 +321,9 @@ def explain(
             told = (*told, now // FORECAST, *windows)
         candidates.append(standings.of(lineup, member, (*told, *state), make))
     left_out = len(lineup.members) - len(candidates)
-    route, shown = lineup.route, now + ahead_of(selector.suspensions.clock)
+    route = lineup.route
     return Explanation(
-        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, shown, tuple(candidates), left_out
+        printable(lineup.alias), lineup.dialect, route.pattern, route.strategy, wall, tuple(candidates), left_out
     )
 
 

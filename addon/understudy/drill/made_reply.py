@@ -94,6 +94,16 @@ _TEXTS: Mapping[Kind, str] = {
 """What most vendors say."""
 
 
+_STATUSES: Mapping[Kind, int] = {
+    Kind.LIMITED: 429,
+    Kind.QUOTA: 402,
+    Kind.UNSUPPORTED: 404,
+    Kind.REJECTED: 401,
+    Kind.OVERLOADED: 503,
+}
+"""What says most where the body has no code of its own."""
+
+
 def _text(kind: Kind, model: str, **other: str) -> str:
     return f"{other.get(kind.name, _TEXTS[kind]).format(model=model)} {SAID}"
 
@@ -180,28 +190,14 @@ def _bedrock(kind: Kind, model: str) -> _Error:
 
 def _cohere(kind: Kind, model: str) -> _Error:
     """Cohere, "Errors"."""
-    status = {
-        Kind.LIMITED: 429,
-        Kind.QUOTA: 402,
-        Kind.UNSUPPORTED: 404,
-        Kind.REJECTED: 401,
-        Kind.OVERLOADED: 503,
-    }[kind]
     text = _text(kind, model, UNSUPPORTED="model '{model}' not found", REJECTED="invalid api token")
-    return _Error(status, {"message": text})
+    return _Error(_STATUSES[kind], {"message": text})
 
 
 def _ollama(kind: Kind, model: str) -> _Error:
     """Ollama, "Errors"."""
-    status = {
-        Kind.LIMITED: 429,
-        Kind.QUOTA: 402,
-        Kind.UNSUPPORTED: 404,
-        Kind.REJECTED: 401,
-        Kind.OVERLOADED: 503,
-    }[kind]
     text = _text(kind, model, UNSUPPORTED="model '{model}' not found", REJECTED="unauthorized: invalid api key")
-    return _Error(status, {"error": text})
+    return _Error(_STATUSES[kind], {"error": text})
 
 
 _ERRORS: Mapping[str, Callable[[Kind, str], _Error]] = {

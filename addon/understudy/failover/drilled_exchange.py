@@ -9,7 +9,7 @@ from random import Random
 from typing import override
 
 from understudy.failover.affinity import Sessions
-from understudy.failover.exchange import NOTHING, Exchange
+from understudy.failover.exchange import Exchange
 from understudy.failover.pacing import Pacing
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Attempt, Drilling, Request, Struck
@@ -54,17 +54,10 @@ class DrilledExchange(Exchange):
         early: bool = False,
         ticket: int = 0,
         opinion: bool = False,
+        kind: type[Attempt] = Attempt,
     ) -> Attempt:
-        if not self.drill.strikes(candidate, generating=self.request.generating):
-            return super()._send(candidate, now, refresh=refresh, early=early, ticket=ticket, opinion=opinion)
-        repeat = self._chooser.send(candidate)
-        self._sent += 1
-        self._ticket = ticket = ticket or self.suspensions.ticket()
-        if not self.drill.asks:
-            self._leave(candidate)  # nothing is under way there
-        if self.request.generating:
-            self.suspensions.begin_probe(candidate, ticket, drill=True)
-        number = len(self.outcomes) + (1 if self._beside is None else 2)
-        without = self.request.sealed.without(candidate) if self.request.sealed is not None else NOTHING
-        self.attempt = Struck(number, candidate, repeat, refresh, early, ticket, now, opinion, without)
-        return self.attempt
+        if self.drill.strikes(candidate, generating=self.request.generating):
+            kind = Struck
+            if not self.drill.asks:
+                self._leave(candidate)  # nothing is under way there
+        return super()._send(candidate, now, refresh=refresh, early=early, ticket=ticket, opinion=opinion, kind=kind)

@@ -618,15 +618,16 @@ class Exchange:
         early: bool = False,
         ticket: int = 0,
         opinion: bool = False,
+        kind: type[Attempt] = Attempt,
     ) -> Attempt:
         repeat = self._chooser.send(candidate)
         self._sent += 1
         self._ticket = ticket = ticket or self.suspensions.ticket()
         if self.request.generating:
-            self.suspensions.begin_probe(candidate, ticket)
+            self.suspensions.begin_probe(candidate, ticket, kind.drilled)
         number = len(self.outcomes) + (1 if self._beside is None else 2)
         without = self.request.sealed.without(candidate) if self.request.sealed is not None else NOTHING
-        self.attempt = Attempt(number, candidate, repeat, refresh, early, ticket, now, opinion, without)
+        self.attempt = kind(number, candidate, repeat, refresh, early, ticket, now, opinion, without)
         return self.attempt
 
     def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:

@@ -113,19 +113,11 @@ class FlowJournal:
 
     def sent_to_http(self, flow: http.HTTPFlow) -> None:
         """A WebSocket was refused, so that the tool makes its calls over plain HTTP."""
-        where = printable(f"{flow.request.pretty_host}{flow.request.path.partition('?')[0]}")
-        line = f"{where}: WebSocket answered with 426, the tool goes on over HTTP"
-        logger.info(line)
-        _note(flow, line)
-        flow.metadata["understudy"] = {"upgrade": "refused"}
+        _upgraded(flow, "answered with 426, the tool goes on over HTTP", "refused")
 
     def served(self, flow: http.HTTPFlow) -> None:
         """A WebSocket was accepted: its calls are made over HTTP."""
-        where = printable(f"{flow.request.pretty_host}{flow.request.path.partition('?')[0]}")
-        line = f"{where}: WebSocket accepted, each of its calls is a request of its own over HTTP"
-        logger.info(line)
-        _note(flow, line)
-        flow.metadata["understudy"] = {"upgrade": "served"}
+        _upgraded(flow, "accepted, each of its calls is a request of its own over HTTP", "served")
 
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
@@ -286,6 +278,15 @@ def _label(record: http.HTTPFlow, tool: http.HTTPFlow, facts: Facts, entry: Fact
     routing = {key: facts[key] for key in ("route", "alias", "dialect", "endpoint", "streamed", "of") if key in facts}
     record.metadata[known.KEY] = {**head, **routing, **entry}
     record.comment = comment
+
+
+def _upgraded(flow: http.HTTPFlow, what: str, upgrade: str) -> None:
+    """What became of the opening handshake of a WebSocket."""
+    where = printable(f"{flow.request.pretty_host}{flow.request.path.partition('?')[0]}")
+    line = f"{where}: WebSocket {what}"
+    logger.info(line)
+    _note(flow, line)
+    flow.metadata["understudy"] = {"upgrade": upgrade}
 
 
 def _note(flow: http.HTTPFlow, line: str) -> None:

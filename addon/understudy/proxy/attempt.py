@@ -134,8 +134,6 @@ class AttemptLayer(Layer):
         self.reused = False
         """Whether the connection had served a request before."""
         self.sent_at = 0.0
-        self.taken_out = 0
-        """How many sealed parts it goes without."""
         self.spoke_at = 0.0
         """When the first event of its reply came, 0 before."""
         self.is_on_the_wire = False
@@ -324,7 +322,7 @@ class AttemptLayer(Layer):
             request = rewrite.without_states(request, leaving) if leaving else request
             without = without.union(leaving)
         if without and call.plan.shape is not None:
-            request, self.taken_out = rewrite.unsealed(request, call.plan.shape, without.__contains__)
+            request, _ = rewrite.unsealed(request, call.plan.shape, without.__contains__)
         return request
 
     def transmit(self, request: http.Request, server: Server) -> CommandGenerator[None]:

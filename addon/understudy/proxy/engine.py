@@ -262,17 +262,11 @@ class Engine:
     def read(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
         """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there."""
         body = rewrite.decoded_body(request, self.request_limit)
-        said, shape = self._said(recognised, request, body or b"", marks=marks)
-        return Reading(body is not None, rewrite.read_call(request, recognised, body), said, shape)
-
-    @staticmethod
-    def _said(
-        recognised: Recognised, request: http.Request, body: bytes, *, marks: bool
-    ) -> tuple[Conversation, Shape | None]:
-        """What a request says of its conversation, and its shape, if it may have sealed parts."""
         shape = shape_of(recognised)
-        said = conversation.read(request.headers.fields, body, shape, marks=marks)
-        return said, shape if shape is not None and (said.states or may_hold(shape, body)) else None
+        said = conversation.read(request.headers.fields, body or b"", shape, marks=marks)
+        if shape is not None and not said.states and not may_hold(shape, body or b""):
+            shape = None
+        return Reading(body is not None, rewrite.read_call(request, recognised, body), said, shape)
 
     def plan(
         self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
@@ -284,16 +278,10 @@ class Engine:
         """
         if intake.recognised is None:
             return None
-        body: bytes | None
-        said: Conversation | None
-        shape: Shape | None = None
         if reading is None:
-            body, said = rewrite.decoded_body(request, self.request_limit), None
-            call = rewrite.read_call(request, intake.recognised, body) if body is not None else None
-        else:
-            body, call, said = b"" if reading.decoded else None, reading.call, reading.said
-            shape = reading.shape
-        if body is None:
+            reading = self.read(intake.recognised, request, marks=bool(self.memory.ledger))
+        call, said = reading.call, reading.said
+        if not reading.decoded:
             logger.warning(UNDECODED)
             return None
         if call is None or len(call.alias) > LONGEST_ALIAS:
@@ -301,8 +289,6 @@ class Engine:
         route = intake.snapshot.pool.route(call.alias, intake.recognised.dialect.name)
         if route is None:
             return None
-        if said is None:
-            said, shape = self._said(intake.recognised, request, body, marks=bool(self.memory.ledger))
         bond, owner = self.memory.ledger.first_owned(said.bonds) if said.bonds else ("", "")
         if owner == TOOL and not any(choice.credential.secret.is_client for choice in route.choices):
             return None  # it knows things that the tool's own account alone has: the call is the tool's own as well
@@ -310,7 +296,7 @@ class Engine:
             owner = ""
         if intake.snapshot.users is not None:
             route = intake.snapshot.users.route_for(route, user)
-        return Plan(intake.recognised, call, route, said, owner, user, in_words(bond) if owner else "", shape)
+        return Plan(intake.recognised, call, route, said, owner, user, in_words(bond) if owner else "", reading.shape)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""

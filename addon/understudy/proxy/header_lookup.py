@@ -8,13 +8,12 @@ own way, with its own error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from mitmproxy.coretypes.multidict import MultiDict
 from mitmproxy.http import Headers
 
-_MISSING = object()
 _NAMES = ("__contains__", "__getitem__", "get")
 _OWN = {name: getattr(Headers, name) for name in _NAMES}
 """What mitmproxy uses: it inherits all three."""
@@ -57,7 +56,7 @@ def get(headers: Headers, name: Any, default: Any = None) -> Any:
     """What ``headers.get(name, default)`` does."""
     found = _values(headers, name)
     if found is None:
-        return Mapping.get(headers, name, default)
+        return _OWN["get"](headers, name, default)
     return _text(found) if found else default
 
 
