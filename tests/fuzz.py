@@ -1,8 +1,9 @@
 """Hostile input for every parser, and for a live proxy between a hostile upstream and a tool.
 
 A target gets bytes: valid documents that were damaged, and pieces of its own vocabulary in any order. It must come to
-an end within a time that is far above what it takes, and raise nothing but what it promises to. The seed of a round is
-printed when it fails, so that ``scripts/fuzz --seed N TARGET`` shows it again.
+an end within a time that is far above what it takes, and raise nothing but what it promises to. The seed is printed first:
+``scripts/fuzz --seed N TARGET`` shows a failure again. With ``--inputs`` a run ends by count and not by time, so that
+the same seed means the same inputs.
 """
 
 from __future__ import annotations
@@ -105,6 +106,11 @@ WORDS = [
     b"!",
     b"|",
     b" " * 500,
+    b"\x1f",
+    b"\x85",
+    b"\xc2\xa0",
+    "٣".encode(),
+    "²".encode(),
 ]
 
 
@@ -243,7 +249,31 @@ TARGETS: dict[str, Callable[[Input], None]] = {
 }
 
 
-def live(seconds: float, seed: int) -> tuple[int, list[str]]:
+class Budget:
+    """Whether there is another round: until the time is up, or for so many inputs."""
+
+    def __init__(self, seconds: float, inputs: int | None) -> None:
+        self._ends = time.monotonic() + seconds
+        self._inputs = inputs
+
+    def allows(self, rounds: int) -> bool:
+        return rounds < self._inputs if self._inputs is not None else time.monotonic() < self._ends
+
+
+def offline(name: str, budget: Budget, seed: int) -> tuple[int, list[str]]:
+    """One parser. Returns rounds and what failed."""
+    rounds = 0
+    while budget.allows(rounds):
+        rounds += 1
+        try:
+            with no_hang(SECONDS):
+                TARGETS[name](Input(Random(f"{seed}-{name}-{rounds}")))
+        except Exception as error:
+            return rounds, [f"{name} {rounds}: {error!r}"[:2000]]
+    return rounds, []
+
+
+def live(budget: Budget, seed: int) -> tuple[int, list[str]]:
     """Damaged replies, byte for byte, through a real proxy; after each a sound call. Returns rounds and what failed."""
     body = json.dumps(ERROR).encode()
     head = b"HTTP/1.1 %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n"
@@ -264,8 +294,7 @@ def live(seconds: float, seed: int) -> tuple[int, list[str]]:
         proxy = stack.enter_context(
             Proxy(folder / "proxy", confdir, trusted=authority.path, env=ENVIRONMENT, pool_yaml=pool)
         )
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends and not failed:
+        while budget.allows(rounds) and not failed:
             rounds += 1
             given = Input(Random(f"{seed}-live-{rounds}"))
             hostile.on(SECRETS["a"], verbatim(given.damaged(*documents)))
@@ -288,26 +317,17 @@ def main() -> int:
     """Run the targets in turn until the time is up; exit status 1 when one has failed."""
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, "live", []], metavar="TARGET")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for all targets together")
+    parser.add_argument("--inputs", type=int, help="so many for each target, instead of a time")
+    parser.add_argument("--seed", type=int)
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else Random().randrange(1 << 30)
     chosen = arguments.targets or [*TARGETS, "live"]
-    share = arguments.seconds / len(chosen)
     problems = 0
     print(f"seed {seed}")
     for name in chosen:
-        if name == "live":
-            rounds, failed = live(share, seed)
-        else:
-            rounds, failed, ends = 0, [], time.monotonic() + share
-            while time.monotonic() < ends and not failed:
-                rounds += 1
-                try:
-                    with no_hang(SECONDS):
-                        TARGETS[name](Input(Random(f"{seed}-{name}-{rounds}")))
-                except Exception as error:
-                    failed.append(f"{name} {rounds}: {error!r}"[:2000])
+        budget = Budget(arguments.seconds / len(chosen), arguments.inputs)
+        rounds, failed = live(budget, seed) if name == "live" else offline(name, budget, seed)
         print(f"{name}: {rounds} inputs{''.join(f'{chr(10)}  {each}' for each in failed)}", flush=True)
         problems += len(failed)
     return int(problems > 0)

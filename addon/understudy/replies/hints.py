@@ -316,7 +316,7 @@ def _number(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) if abs(value) < 1e18 else None
     if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}(?:\.[0-9]{1,18})?\s*", value):
-        return float(value)
+        return float(value.strip())  # `float` knows fewer kinds of space than `\s` and `strip` do
     return None
 
 
