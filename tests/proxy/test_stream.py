@@ -698,7 +698,7 @@ def test_h01_the_better_of_two_replies_is_released_after_a_wait(cores: list[Core
 def test_a_tool_that_leaves_between_two_attempts_is_not_shown_the_first_as_the_second(
     cores: list[Core], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """L12, O05: the second attempt is on its way, and the hook about the first one still runs: each has its own flow."""
+    """L12, O05: the second attempt is on its way while the hook about the first one runs: each has its own flow."""
     core = Core(Budget(patience=0))
     cores.append(core)
     left: list[tuple[int, str, str]] = []

@@ -27,6 +27,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import fields
 from inspect import isawaitable
+from itertools import starmap
 from logging import LogRecord
 from operator import is_
 from types import ModuleType, TracebackType
@@ -60,7 +61,7 @@ class HookTable:
         """The addons that the table was made of, to compare with the manager's."""
         self._nodes: list[tuple[int, Any]] = []
         """All addons in mitmproxy's order, each with the number of the one in the chain that it belongs to."""
-        self._nested: list[tuple[Any, list[Any]]] = []
+        self._nested: list[tuple[Any, Sequence[Any]]] = []
         """Those that have addons of their own, with these."""
         self._opaque: set[int] = set()
         """Numbers of those whose own addons cannot be listed; mitmproxy's walk is made over them at each hook."""
@@ -166,7 +167,8 @@ class HookTable:
             self._manager.chain != self._chain
             or (self._compared and not all(map(is_, self._manager.chain, self._chain)))
             or self._clock() - self._made >= LONGEST
-            or [addon for addon, listed in self._nested if not _has_still(addon, listed)]
+            or [addon for addon, listed in self._nested if getattr(addon, "addons", None) != listed]
+            or (self._compared and not all(starmap(_has_still, self._nested)))
         ):
             return True
         sizes = list(map(len, self._attributes))
@@ -180,7 +182,6 @@ class HookTable:
         self._chain = list(self._manager.chain)
         self._nodes, self._nested, self._opaque, self._rows = [], [], set(), {}
         self._made = self._clock()
-        self._compared = any(_equality(addon) is not object.__eq__ for addon in self._chain)
         for number, addon in enumerate(self._chain):
             nodes, nested = len(self._nodes), len(self._nested)
             try:
@@ -190,6 +191,7 @@ class HookTable:
                 del self._nodes[nodes:], self._nested[nested:]
                 self._nodes.append((number, addon))
                 self._opaque.add(number)
+        self._compared = any(_equality(addon) is not object.__eq__ for _, addon in self._nodes)
         parents = {id(addon) for addon, _ in self._nested}
         self._plain = [_attributes(addon) for number, addon in self._nodes
                        if id(addon) not in parents and number not in self._opaque]  # fmt: skip
@@ -205,7 +207,7 @@ class HookTable:
         if hasattr(addon, "addons"):
             if not isinstance(addon.addons, (list, tuple)):
                 raise TypeError(f"the addons of {addon!r} are no list")
-            listed = list(addon.addons)
+            listed = addon.addons[:]
             self._nested.append((addon, listed))
             for each in listed:
                 self._list(number, each)
@@ -427,9 +429,8 @@ def _could_have(addon: Any, name: str) -> bool:
     return name in _attributes(addon) or any(name in vars(each) for each in type(addon).__mro__)
 
 
-def _has_still(addon: Any, listed: list[Any]) -> bool:
-    now = getattr(addon, "addons", None)
-    return isinstance(now, (list, tuple)) and len(now) == len(listed) and all(map(is_, now, listed))
+def _has_still(addon: Any, listed: Sequence[Any]) -> bool:
+    return all(map(is_, addon.addons, listed))
 
 
 def _log(error: Exception) -> None:
