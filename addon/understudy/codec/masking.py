@@ -66,6 +66,16 @@ def mask[T: (str, bytes)](text: T, secret: str, name: str) -> T:
     return mask_with(text, secret, lambda _: shown.encode())
 
 
+def signs_of(secret: str) -> tuple[str, ...]:
+    """Pieces of which one at least stands in every text that repeats the secret in any spelling; () if none is masked.
+
+    What has none of them need not be searched any further.
+    """
+    if len(secret) < SHORTEST_MASKED:
+        return ()
+    return (*_forms(secret), *_signs(secret))
+
+
 def mask_with[T: (str, bytes)](text: T, secret: str, shown: Callable[[T], T]) -> T:
     """As :func:`mask`; ``shown`` makes what stands for an occurrence. The same object where there is none."""
     if len(secret) < SHORTEST_MASKED:
