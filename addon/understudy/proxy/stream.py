@@ -393,9 +393,10 @@ class ReplayStream(HttpStream):
         self._beginning = True
         yield ReceiveHttp(Begin(attempt.stream_id))
         self._beginning, said, self._said = False, self._said, None
-        yield from self.tell()
-        if (yield from self.gone()):
-            return None
+        if self._untold is not None:
+            yield from self.tell()
+            if (yield from self.gone()):
+                return None
         return (yield from self.step_after(said)) if said is not None else None
 
     def wait(self, step: Wait) -> CommandGenerator[Step | None]:
