@@ -444,6 +444,33 @@ def test_j07_a_relays_own_text_is_rescued_without_a_rule(status: int, body: str)
     assert stage.suspended() == {key(A): SHORT_STEP}
 
 
+def unknown_words(status: int = 404) -> Reply:
+    """A refusal that speaks of the model in words that no rule has."""
+    said = b'{"error": {"message": "We looked behind the sofa for m1"}}'
+    return Reply(status, dialect="openai", model="m1", alias="gpt-5", body=said)
+
+
+def test_a_refusal_that_speaks_of_the_model_costs_the_short_step() -> None:
+    """`fallback/model_unsupported`: the next candidate is asked, and the first is out for the short step."""
+    stage = Stage()
+    exchange, _ = stage.open(ON)
+    exchange.ruleset = shipped()
+    step = exchange.judge(unknown_words(), stage.now)
+    assert isinstance(step, Attempt) and (step.number, step.candidate) == (2, B)
+    exchange.accept()
+    assert stage.suspended() == {key(A): SHORT_STEP}
+
+
+def test_said_by_all_it_costs_the_short_step_at_most() -> None:
+    """Law 7: said by every candidate, it is the request's, and the tool gets a real reply."""
+    stage = Stage()
+    exchange, _ = stage.open(ON)
+    exchange.ruleset = shipped()
+    exchange.judge(unknown_words(), stage.now)
+    assert isinstance(exchange.judge(unknown_words(), stage.now), Release)
+    assert all(seconds <= SHORT_STEP for seconds in stage.suspended().values())
+
+
 TEXT = "The model does not exist: quota exceeded, invalid API key."
 SOUND: dict[str, tuple[str, str, dict[str, object], dict[str, object]]] = {
     "chat": (
