@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.codec import patterns
+from understudy.codec.pattern_cost import Cost
+from understudy.replies import hints
 from understudy.replies.hints import ABSURD, Hint, read_hint, sent_at
 from understudy.replies.reply import Reply
 
@@ -46,7 +51,10 @@ def said(message: str) -> dict[str, object]:
         (reply(retry_after="0.5"), 0.5, "retry-after"),
         (reply(retry_after=formatdate(NOW + 90, usegmt=True)), 90, "retry-after"),
         (reply(retry_after_ms="1500", retry_after="2"), 1.5, "retry-after-ms"),
-        *((reply(retry_after=f"{space}20{space}"), 20, "retry-after") for space in "\t\x0b\x1c\x1f\x85\xa0\u2003\u3000"),
+        *(
+            (reply(retry_after=f"{space}20{space}"), 20, "retry-after")
+            for space in "\t\x0b\x1c\x1f\x85\xa0\u2003\u3000"
+        ),
         (
             reply({"error": {"code": 429, "details": [{"@type": "x/Help"}, {"@type": "x", "retryDelay": "38.5s"}]}}),
             38.5,
@@ -219,3 +227,14 @@ JSON = st.recursive(
 def test_hostile_replies_never_raise(headers: list[tuple[str, str]], body: object, now: float) -> None:
     hint = read_hint(Reply(status=429, headers=tuple(headers), body=json.dumps(body).encode()), now)
     assert hint is None or 0 < hint.seconds <= ABSURD
+
+
+EXPRESSIONS = {name: value.pattern for name, value in vars(hints).items() if isinstance(value, re.Pattern)}
+
+
+@pytest.mark.parametrize("name", sorted(EXPRESSIONS))
+def test_h02_what_is_looked_for_in_a_message_costs_in_proportion_to_its_length(name: str) -> None:
+    """H02: a message of digits alone took 60 ms for its square."""
+    tree: Any = patterns._tree(EXPRESSIONS[name])
+    cost = Cost(tree, tree.state.flags)
+    assert cost.steps(1 << 16) < 17 * cost.steps(1 << 12)
