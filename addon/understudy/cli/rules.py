@@ -26,8 +26,9 @@ from understudy.authoring import (
     with_masks,
     write_draft,
 )
+from understudy.codec.time_text import duration
 from understudy.codec.yaml_nodes import RuleError
-from understudy.failover import Next, action, duration
+from understudy.failover import Next, action
 from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
 from understudy.model import Label, Verdict, counted
 from understudy.replies import read_hint

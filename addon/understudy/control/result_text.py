@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from understudy.codec.time_text import clock_time, duration
 from understudy.control.drills import DrillResult, DrillView
 from understudy.control.learned import (
     LearnedDraft,
@@ -20,7 +21,6 @@ from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Entry, Explanation, HeldView, Standing, Standings, State
 from understudy.control.usage import Spent, UsageReport, UsageRow
-from understudy.failover import clock_time, duration
 from understudy.inspection import Tally
 from understudy.limits import LimitView
 from understudy.model import Scope, counted
