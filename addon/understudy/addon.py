@@ -27,11 +27,11 @@ from OpenSSL import SSL
 from understudy import options
 from understudy.codec.yaml_nodes import RuleError
 from understudy.config import FileChange, WatchedFile, pool_file
-from understudy.control import ControlError, ControlServer
 from understudy.control.control import Control
 from understudy.control.mitmproxy_commands import Commands, FlowCommands
 from understudy.control.presence import Presence
-from understudy.control.server import answers
+from understudy.control.server import ControlServer, answers
+from understudy.control.target import ControlError
 from understudy.dialects import DIALECTS
 from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection

@@ -9,9 +9,10 @@ import pytest
 
 from tests.control.test_control import POOL, Desk
 from tests.support.decisions import NOW
-from understudy.control.result_text import as_json, as_lines, usage_lines
+from understudy.control.result_text import as_json, as_lines
 from understudy.control.target import ControlError
-from understudy.control.usage import UsageReport, merged, of_json, report
+from understudy.control.usage import report
+from understudy.control.usage_report import UsageReport, merged, of_json, usage_lines
 from understudy.inspection.usage import Place, UsageLedger, session_id
 from understudy.model import Candidate, Key, Price, Scope, Usage, key_of
 

@@ -7,6 +7,7 @@ tool's process and ends after the last tool that uses it (``background_proxy``).
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -24,7 +25,8 @@ from understudy.cli.port_check import ProbeError, probe
 from understudy.cli.remote_proxy import RemoteError
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, load, no_pool_file
-from understudy.control import Running, registry
+from understudy.control import registry
+from understudy.control.registry import Running
 
 START_SECONDS = 60.0
 """How long a proxy may take to start on a slow machine."""
@@ -55,6 +57,39 @@ class RunError(Exception):
     def __init__(self, text: str, status: int = 1) -> None:
         super().__init__(text)
         self.status = status
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """``understudy run [--pool FILE] -- COMMAND ...``: become the command, with the proxy in its environment."""
+    if not arguments.tool:
+        print("understudy run: which tool? write `understudy run -- COMMAND ...`", file=sys.stderr)
+        return 2
+    try:
+        elsewhere = _elsewhere(arguments)
+    except ValueError as error:
+        print(f"understudy run: {error}", file=sys.stderr)
+        return 2
+    return run(arguments.pool, arguments.tool, elsewhere, arguments.rules)
+
+
+def env_command(arguments: argparse.Namespace) -> int:
+    """``understudy env [--pool FILE]``: the same as lines for a shell."""
+    try:
+        return env(arguments.pool, _elsewhere(arguments))
+    except ValueError as error:
+        print(f"understudy env: {error}", file=sys.stderr)
+        return 2
+
+
+def _elsewhere(arguments: argparse.Namespace) -> Elsewhere | None:
+    """The proxy on another machine that was named. Raises ValueError when the options do not go together."""
+    if arguments.proxy is None:
+        if arguments.ca is not None or arguments.fingerprint:
+            raise ValueError("--ca and --fingerprint are about a proxy on another machine: name it with --proxy URL")
+        return None
+    if arguments.pool is not None or getattr(arguments, "rules", []):
+        raise ValueError("a proxy on another machine has its own pool file and rules: leave out --pool and --rules")
+    return Elsewhere(arguments.proxy, arguments.ca, arguments.fingerprint)
 
 
 def run(

@@ -14,9 +14,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config import default_pool_path, no_pool_file
@@ -61,36 +60,13 @@ class ServiceError(Exception):
     """The service cannot be installed or asked. Says why, and what to do."""
 
 
-def add(commands: Any) -> None:
-    """Add it to the sub-commands of ``understudy``."""
-    command = commands.add_parser(
-        "service", help="have a proxy start with your session: install, status, logs, uninstall"
-    )
-    actions = command.add_subparsers(title="actions", metavar="ACTION", required=True)
-    action = actions.add_parser("install", help="write the service and start it; -- OPTIONS OF MITMDUMP")
-    action.add_argument("--pool", type=Path, metavar="FILE", help="default: the usual pool file")
-    action.add_argument("--workers", type=int, default=1, metavar="N", help="default: 1; more need a shared `state`")
-    action.add_argument("-p", "--port", type=int, default=8080, help="default: 8080")
-    action.add_argument("--no-start", action="store_true", help="write the files only, and say how to start it")
-    action.set_defaults(run=run, action=install)
-    for name, function, text in (
-        ("status", status, "whether it runs"),
-        ("uninstall", uninstall, "end it and remove it; the file with the secrets stays"),
-    ):
-        actions.add_parser(name, help=text).set_defaults(run=run, action=function)
-    action = actions.add_parser("logs", help="what it says")
-    action.add_argument("-f", "--follow", action="store_true", help="and go on with what it says next")
-    action.set_defaults(run=run, action=logs)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked; returns the exit status."""
     try:
-        found = arguments.action(arguments, os.environ)
+        found = ACTIONS[arguments.action](arguments, os.environ)
     except (ServiceError, ConfigError, OSError) as error:
         print(f"understudy service: {error}", file=sys.stderr)
         return 1
-    assert isinstance(found, int)
     return found
 
 
@@ -158,6 +134,14 @@ def uninstall(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         _run(["systemctl", "--user", "daemon-reload"])
     print(f"{place} was removed; {secrets_path(environ)} stays: it may hold secrets of yours")
     return found
+
+
+ACTIONS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str]], int]] = {
+    "install": install,
+    "status": status,
+    "uninstall": uninstall,
+    "logs": logs,
+}
 
 
 # -- the files -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from understudy.cli.trust import bundles
-from understudy.control import OWN_PROXY, Running
+from understudy.control.registry import OWN_PROXY, Running
 from understudy.model import host_regex
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

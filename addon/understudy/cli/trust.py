@@ -14,7 +14,7 @@ from pathlib import Path
 
 import certifi  # mitmproxy's own store
 
-from understudy.control import write_atomically
+from understudy.control.registry import write_atomically
 
 REPLACING = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
 """Variables whose file takes the place of the roots that a tool knows by itself. These are always set."""
