@@ -156,7 +156,7 @@ def test_q03_several_workers_are_one_report(desk: Desk) -> None:
 
 def test_q03_a_report_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Q03, law 10: the largest rows, or the latest days, and the number of the others."""
-    monkeypatch.setattr("understudy.control.usage.MOST_ROWS", 2)
+    monkeypatch.setattr("understudy.control.usage_report.MOST_ROWS", 2)
     desk = Desk()
     ledger: UsageLedger = desk.tallies.usage
     for number in range(4):

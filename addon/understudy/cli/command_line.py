@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from understudy.cli import completion, parsers
+from understudy.proxy import garbage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in parsers.PROGRAMS:
         # Everything after the command is mitmproxy's to read, options first of all.
+        garbage.rest()
         from understudy.cli.launch import launch  # here: mitmproxy takes a second to load
 
         return launch(parsers.PROGRAMS[words[0]], words[1:])

@@ -24,9 +24,6 @@ from understudy.cli import trust
 from understudy.cli.port_check import TIMEOUT, ProbeError, probe
 from understudy.control import registry
 from understudy.control.registry import OWN_PROXY, Running, write_atomically
-from understudy.dialects import DIALECTS
-from understudy.model import Pool
-from understudy.requests import Sites
 
 PORT = 8080
 """Where a proxy listens unless its address says otherwise."""
@@ -122,6 +119,10 @@ def place_of(url: str) -> str:
 
 
 def _running(host: str, port: int, userinfo: str, ca: Path) -> Running:
+    from understudy.dialects import DIALECTS  # here: a proxy on this machine tells of itself
+    from understudy.model import Pool
+    from understudy.requests import Sites
+
     # What it looks into is not known here; at least it looks into the hosts that tools call by themselves.
     hosts = Sites(Pool()).hosts
     return Running(0, port, str(ca), "", hosts, tuple(DIALECTS), host=host, userinfo=userinfo)

@@ -180,6 +180,11 @@ class Announcement:
             os.close(self._lock)
         self._lock, self._path = lock, path
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the file is there."""
+        return self._path is not None
+
     def withdraw(self) -> None:
         """Take the file away."""
         self._told = None
