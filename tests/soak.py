@@ -8,6 +8,7 @@ before the first call, and descriptors as after the first seconds; and no line a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -20,7 +21,7 @@ from pathlib import Path
 from random import Random
 
 from tests.e2e.behaviours import Behaviour, Break, Channel, Seen, drop_before_headers, json_reply
-from tests.e2e.client import CUT, Connection, End
+from tests.e2e.client import CUT, TIMEOUT, Connection, End
 from tests.e2e.proxy import Proxy, make_place
 from tests.e2e.stage import ENVIRONMENT, HOSTS, SECRETS, TOOL, pool_yaml
 from tests.e2e.upstream import Upstream
@@ -131,17 +132,19 @@ class Soak:
         while not self.ended.wait(1.0):
             command, *words = turns[at % len(turns)]
             at += 1
+            answered = self.command(f"pool.{command}", words)
             with self._lock:
-                self.counts["commands"] += self.command(f"pool.{command}", words)
+                self.counts["commands"] += 1
+                self.counts["unanswered"] += not answered
 
     def command(self, command: str, words: list[str]) -> bool:
         """Tell the proxy, as the shell does; whether it has answered."""
-        for path in self.proxy.directory.rglob("*.sock"):
-            with socket.socket(socket.AF_UNIX) as asked:
-                asked.settimeout(20)
-                asked.connect(str(path))
-                asked.sendall(json.dumps({"command": command, "words": words}).encode() + b"\n")
-                return bool(asked.makefile("rb").readline())
+        path = next(self.proxy.directory.rglob("*.sock"))
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(TIMEOUT)
+            asked.connect(str(path))
+            asked.sendall(json.dumps({"command": command, "words": words}).encode() + b"\n")
+            return bool(asked.makefile("rb").readline())
         return False
 
     def size(self) -> tuple[int, int]:
@@ -213,13 +216,16 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
     errors = log.count("internal error") + log.count("Traceback")
     counts = soak.counts
     print(f"seed {soak.seed}, {clients} clients, {seconds:g} s")
-    print(f"calls: {counts['answered']} answered, {counts['left']} left, {counts['commands']} commands answered")
-    print(f"lost {counts['lost']}, mixed {counts['mixed']}, hung {counts['hung'] + hung}, internal errors {errors}")
+    print(f"calls: {counts['answered']} answered, {counts['left']} left, {counts['commands']} commands")
+    print(
+        f"lost {counts['lost']}, mixed {counts['mixed']}, hung {counts['hung'] + hung}, "
+        f"commands without an answer {counts['unanswered']}, internal errors {errors}"
+    )
     print(
         f"descriptors {first[0] if first else '?'} -> {last[0]}, memory {first[1] if first else '?'} -> {last[1]} MiB, "
         f"tasks {rest} -> {tasks}"
     )
-    bad = counts["lost"] + counts["mixed"] + counts["hung"] + hung + errors
+    bad = counts["lost"] + counts["mixed"] + counts["hung"] + hung + counts["unanswered"] + errors
     grown = tasks > rest + TASKS or (first is not None and last[0] > first[0] + 20)
     return int(bad > 0 or not counts["answered"] or grown)
 
