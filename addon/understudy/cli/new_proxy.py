@@ -10,17 +10,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from understudy.cli import tool_environment
 from understudy.cli.port_check import ProbeError, probe
 from understudy.control import registry
 from understudy.control.registry import Running
+
+if TYPE_CHECKING:
+    import subprocess
 
 START_SECONDS = 60.0
 """How long a proxy may take to start on a slow machine."""
@@ -67,6 +70,8 @@ def start(pool: Path | None, environ: Mapping[str, str], rules: Sequence[Path] =
 @contextlib.contextmanager
 def _loading(log: Path, environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """What has started the process of a proxy, which loads; it is left to itself at the end."""
+    import subprocess  # here: most often a proxy runs already
+
     # -P: the working directory may belong to a stranger, and must not name what is imported. -u: the log is read early.
     command = [sys.executable, "-P", "-u", "-m", "understudy.cli.background_proxy", str(log), str(os.getpid())]
     with subprocess.Popen(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from understudy.codec.yaml_nodes import ConfigError
-from understudy.config import default_pool_path, load, no_pool_file
-from understudy.model import Pool
+if TYPE_CHECKING:
+    from understudy.model import Pool
 
 BACKLOG = 1024
 NO_STORE = (
@@ -28,6 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
         from understudy.cli import haproxy  # here: only what the command needs is loaded
 
         return haproxy.show(arguments, options)
+    from understudy.codec.yaml_nodes import ConfigError  # here, too
+    from understudy.config import no_pool_file
+
     try:
         path = _pool_path(arguments, options)
         if not path.exists():
@@ -51,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def serve(arguments: argparse.Namespace, path: Path, listening: Sequence[socket.socket], options: Sequence[str]) -> int:
     """Start the workers, and everything around them."""
-    from understudy.cli.status_page import StatusPage  # here: only what the command needs is loaded
+    import asyncio  # here: only what the command needs is loaded
+
+    from understudy.cli.status_page import StatusPage
     from understudy.cli.supervisor import Supervisor
 
     make_ca(options)
@@ -146,11 +150,14 @@ def _pool_path(arguments: argparse.Namespace, options: Sequence[str]) -> Path:
     for option in options:
         if option.removeprefix("--set=").startswith("pool_file="):
             return Path(option.partition("pool_file=")[2]).expanduser().absolute()
+    from understudy.config import default_pool_path  # here, too
+
     path: Path = arguments.pool or default_pool_path(os.environ)
     return path.absolute()
 
 
 def _load(path: Path) -> Pool:
-    from understudy.dialects import DIALECTS  # here: starting the command should not load what it may not need
+    from understudy.config import load  # here, too
+    from understudy.dialects import DIALECTS
 
     return load(path, os.environ, DIALECTS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import plistlib
 import re
 import shlex
 import shutil
@@ -16,9 +15,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-from understudy.codec.yaml_nodes import ConfigError
-from understudy.config import default_pool_path, no_pool_file
 
 UNIT = "understudy.service"
 LABEL = "org.understudy.proxy"
@@ -64,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what was asked; returns the exit status."""
     try:
         found = ACTIONS[arguments.action](arguments, os.environ)
-    except (ServiceError, ConfigError, OSError) as error:
+    except (ServiceError, OSError) as error:
         print(f"understudy service: {error}", file=sys.stderr)
         return 1
     return found
@@ -72,9 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def install(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Write the unit and the file for the secrets, and start the service."""
-    pool = (arguments.pool or default_pool_path(environ)).absolute()
-    if not pool.exists():
-        raise ServiceError(no_pool_file(pool, arguments.pool))
+    pool = _pool_path(arguments.pool, environ)
     secrets = secrets_path(environ)
     names = variables(pool.read_text(encoding="utf-8", errors="replace"))
     to_fill = write_secrets(secrets, names) and bool(names)
@@ -103,6 +97,20 @@ def install(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if sys.platform != "darwin":
         print("it ends when you log out, unless you run `loginctl enable-linger`")
     return 0
+
+
+def _pool_path(named: Path | None, environ: Mapping[str, str]) -> Path:
+    """The pool file, which is there. Raises ServiceError."""
+    from understudy.codec.yaml_nodes import ConfigError  # here: what is installed can be asked without a pool file
+    from understudy.config import default_pool_path, no_pool_file
+
+    try:
+        path = (named or default_pool_path(environ)).absolute()
+    except ConfigError as error:
+        raise ServiceError(str(error)) from None
+    if not path.exists():
+        raise ServiceError(no_pool_file(path, named))
+    return path
 
 
 def status(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -224,6 +232,8 @@ def _path(path: Path) -> str:
 
 def plist(words: Sequence[str], secrets: Path, log: Path) -> bytes:
     """The property list of launchd that runs this command, with the variables of the file for the secrets."""
+    import plistlib  # here: macOS only
+
     script = 'set -a; [ ! -r "$0" ] || . "$0"; set +a; exec "$@"'
     return plistlib.dumps(
         {
