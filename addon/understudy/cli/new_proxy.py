@@ -113,14 +113,17 @@ def absolute(folder: Path) -> Path:
 def _await(pid: int, log: Path, begin: int, environ: Mapping[str, str]) -> Running:
     """Wait until a proxy tells that it is there. Raises RunError when it ends instead."""
     deadline = time.monotonic() + START_SECONDS
+    told = registry.file_of(pid, environ)
     while time.monotonic() < deadline:
-        for running in registry.running_proxies(environ):
-            if running.pid == pid:
-                try:
-                    probe(running)
-                except ProbeError as error:
-                    raise RunError(f"the proxy was started, but {error}: see {log}") from None
-                return running
+        # Cheap, for it is asked many times while another process has much to do.
+        if told.exists():
+            for running in registry.running_proxies(environ):
+                if running.pid == pid:
+                    try:
+                        probe(running)
+                    except ProbeError as error:
+                        raise RunError(f"the proxy was started, but {error}: see {log}") from None
+                    return running
         if registry.has_ended(pid):
             break
         time.sleep(POLL)
