@@ -80,6 +80,8 @@ class Soak:
     def __init__(self, proxy: Proxy, seed: int) -> None:
         self.proxy, self.seed = proxy, seed
         self.counts: Counter[str] = Counter()
+        self.why: Counter[str] = Counter()
+        """What the tools saw of calls that were lost."""
         self.ended = threading.Event()
         self._lock = threading.Lock()
 
@@ -101,9 +103,10 @@ class Soak:
             except TimeoutError:
                 with self._lock:
                     self.counts["hung"] += 1
-            except CUT:
+            except CUT as cut:
                 with self._lock:
                     self.counts["lost"] += not self.ended.is_set()
+                    self.why[f"cut: {cut!r}"[:200]] += 1
 
     def call(self, own: Connection, name: str, chance: Random) -> str:
         """One call: what became of it."""
@@ -116,6 +119,8 @@ class Soak:
             return "left"
         reply = sent.finish()
         if reply.status != 200 or reply.end is not End.CLEAN:
+            with self._lock:
+                self.why[f"{reply.status}, {reply.end}: {reply.body[:160]!r}"] += 1
             return "lost"
         text = reply.body.decode()
         if stream:
@@ -198,12 +203,20 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
     for thread in threads:
         thread.start()
     first: tuple[int, int] | None = None
+    minutes = 0
     while (left := begun + seconds - time.monotonic()) > 0:
         soak.ended.wait(min(left, 1.0))
         if first is None and time.monotonic() - begun > min(WARM, seconds / 2):
             first = soak.size()
         for upstream in upstreams:
             upstream.forget()
+        if time.monotonic() - begun > (minutes + 1) * 60:
+            minutes += 1
+            descriptors, memory = soak.size()
+            print(
+                f"minute {minutes}: {soak.counts['answered']} answered, {descriptors} descriptors, {memory} MiB",
+                flush=True,
+            )
     soak.ended.set()
     for thread in threads:
         thread.join(60)
@@ -225,6 +238,8 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
         f"descriptors {first[0] if first else '?'} -> {last[0]}, memory {first[1] if first else '?'} -> {last[1]} MiB, "
         f"tasks {rest} -> {tasks}"
     )
+    for reason, number in soak.why.most_common(10):
+        print(f"  {number} times {reason}")
     bad = counts["lost"] + counts["mixed"] + counts["hung"] + hung + counts["unanswered"] + errors
     grown = tasks > rest + TASKS or (first is not None and last[0] > first[0] + 20)
     return int(bad > 0 or not counts["answered"] or grown)
