@@ -4,7 +4,7 @@ mitmproxy and the addon load some hundred thousand objects that live as long as 
 all of them whenever enough new objects have gathered, which under load is many times a second. They are frozen once the
 proxy runs, and what is young is looked at less often: a call leaves hardly anything behind that only the collector can
 take away. While a proxy loads, the collector rests: of a quarter of a million objects, 1,500 could be taken away then,
-0.3 MB, and looking for them is a tenth of the start.
+0.3 MB, and looking for them took a sixth of the start's CPU time.
 """
 
 from __future__ import annotations
