@@ -52,8 +52,9 @@ MORE_TESTS = {
 }
 """Packages whose behaviour is tested a floor higher, too."""
 SECONDS = 300
-"""For the tests of one change that wait for something; one that only computes has ``CPU_SECONDS``."""
-CPU_SECONDS = 90
+"""For the tests of one change, which may wait for something."""
+CPU_SECONDS = 10
+"""For a test that computes, beyond three times what it takes without a change: then its loop has no end."""
 MEMORY = 4 << 30
 """Bytes of address space of one change's process beyond what the tests need."""
 LEFT_BEHIND = (".git", ".venv*", ".clients", ".hypothesis", ".*_cache", "__pycache__", "node_modules", "site")
@@ -203,9 +204,12 @@ class _Trial:
             if not changed:
                 continue  # the compiler sees no difference
 
-            def tried(some: range, path: Path = path) -> list[pytest.Item]:
+            def tried(some: range, path: Path = path) -> list[tuple[float, pytest.Item]]:
                 run_by = {found for line in some for found in came_by["lines"].get(f"{path}:{line}", ())}
-                return [items[found] for found in sorted(run_by, key=lambda found: float(came_by["seconds"][found]))]
+                return [
+                    (came_by["seconds"][found], items[found])
+                    for found in sorted(run_by, key=came_by["seconds"].__getitem__)
+                ]
 
             # What fails when the same code is put in says nothing about a change.
             if not checked and self._try(path, same, tried(range(len(path.read_bytes())))):
@@ -218,8 +222,8 @@ class _Trial:
             )
         return True
 
-    def _try(self, path: Path, codes: Codes, items: list[pytest.Item]) -> bool:
-        return _in_a_fork(lambda: self._run_changed(path, codes, items), SECONDS) != "survived"
+    def _try(self, path: Path, codes: Codes, timed: list[tuple[float, pytest.Item]]) -> bool:
+        return _in_a_fork(lambda: self._run_changed(path, codes, timed), SECONDS) != "survived"
 
     def _run_unchanged(self, items: list[pytest.Item]) -> str:
         lines: dict[str, list[int]] = {}
@@ -249,16 +253,18 @@ class _Trial:
                 return ""
         return json.dumps({"lines": lines, "seconds": seconds})
 
-    def _run_changed(self, path: Path, codes: Codes, items: list[pytest.Item]) -> str:
+    def _run_changed(self, path: Path, codes: Codes, timed: list[tuple[float, pytest.Item]]) -> str:
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY + pages * resource.getpagesize(), most))
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)
         _put_in(path, codes)
-        for index in range(len(items)):
+        items = [item for _, item in timed]
+        for index, (seconds, _) in enumerate(timed):
+            resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + CPU_SECONDS + 3 * seconds), most))
             self._run(items, index)
             if self.failed:
                 return "noticed"
