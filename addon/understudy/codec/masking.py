@@ -254,7 +254,7 @@ def _for_bytes(secret: str) -> _Spellings[bytes]:
 
 def _signs(secret: str) -> list[str]:
     """What any spelling of this secret with an escaped character has in it, one of them."""
-    more = ["\\"] if set(secret) & set('"\\/') else []
+    more = [] if set('"\\/').isdisjoint(secret) else ["\\"]
     return ["\\u", "\\x", "%", "&", *more, *(["+"] if " " in secret else [])]
 
 
