@@ -324,3 +324,60 @@ def test_q03_what_tokens_cost() -> None:
     assert Price(2.0, 10.0).of(usage) == pytest.approx(2.0 + 2.0)
     assert Price(2.0, 10.0, 0.2, 2.5).of(usage) == pytest.approx(1.0 + 0.08 + 0.25 + 2.0)
     assert Price(2.0, 10.0).of(NO_TOKENS) == 0
+
+
+def test_q03_as_many_tokens_are_believed() -> None:
+    """Q03: below a billion, of what goes in and of what comes out alike."""
+    openai = DIALECTS["openai"]
+    for counts, believed in (((MOST - 1, MOST - 1), True), ((MOST, 1), False), ((1, MOST), False)):
+        usage = {"prompt_tokens": counts[0], "completion_tokens": counts[1]}
+        expected = Usage(*counts) if believed else None
+        assert of_document(openai, {"usage": usage}).usage == expected
+        assert of_fragment(openai, b'x, "usage": ' + json.dumps(usage).encode() + b"}") == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "usage"),
+    [
+        (b'"usage":{"prompt_tokens":5}', Usage(5)),
+        (b', "usage" : {"prompt_tokens":5}, "x": [', Usage(5)),
+        (b'"usage": null, "usage": {"prompt_tokens":5}', Usage(5)),
+        (b'"usage": {"prompt_tokens":5}, "usage": {"prompt_tokens":6}', Usage(6)),
+        (b'"usage": {"prompt_tokens":5', None),
+        (b'usage": {"prompt_tokens":5}', None),
+        (b'"usage": {' + b" " * 4100 + b'"prompt_tokens":5}', None),
+        (b'"usage": {' + b" " * 3000 + b'"prompt_tokens":5}', Usage(5)),
+        (b"", None),
+    ],
+)
+def test_q03_the_last_count_in_the_end_of_a_document(data: bytes, usage: Usage | None) -> None:
+    """Q03: wherever its beginning was, and up to 4 KiB of it."""
+    assert of_fragment(DIALECTS["openai"], data) == usage
+
+
+@pytest.mark.parametrize(
+    ("sent", "named", "another"),
+    [
+        ("x-1", "", False),
+        ("", "x-1", False),
+        ("x-1", "x-1", False),
+        ("x-1", "X-1", False),
+        ("x-1", "x-2", True),
+        ("x-1", "y/x-1", False),
+        ("x-1", "---", False),
+        ("auto", "x-1", False),
+        ("openrouter/auto", "x-1", False),
+        ("automatic-x", "x-1", True),
+        ("x-latest", "x-2", False),
+        ("x-latest", "y-2", True),
+        ("x", "x-2", True),
+        ("arn:aws:bedrock:x-1", "x-2", False),
+        ("1-x", "x-1", False),
+        ("x-1-mini", "x-1", True),
+        ("x-1", "x-1-mini", True),
+        ("x" * 300, "x" * 300 + "y", False),
+    ],
+)
+def test_q04_what_is_another_model(sent: str, named: str, another: bool) -> None:
+    """Q04: told by the words of the names, whatever their order, and of each up to 200 characters."""
+    assert is_another(sent, named) is another
