@@ -375,7 +375,8 @@ def test_q03_the_last_count_in_the_end_of_a_document(data: bytes, usage: Usage |
         ("1-x", "x-1", False),
         ("x-1-mini", "x-1", True),
         ("x-1", "x-1-mini", True),
-        ("x" * 300, "x" * 300 + "y", False),
+        ("x" * 199 + "-1", "x" * 199 + "-2", False),
+        ("x" * 198 + "-1", "x" * 198 + "-2", True),
     ],
 )
 def test_q04_what_is_another_model(sent: str, named: str, another: bool) -> None:
