@@ -7,7 +7,8 @@ flipped, ``+`` for ``-``, ``min`` for ``max``, a statement left out. A change is
 Per package one process loads the package's tests once, from a copy of the project, so that work may go on meanwhile.
 It runs them unchanged to see which test runs which line (``sys.monitoring``), and then forks for each change: the fork
 puts the changed code into the loaded functions and runs the tests that come by the changed statement, the quickest
-first. So most changes cost less than a second. What a module does once, while it is imported, is not changed.
+first. So most changes cost less than a second. What a module does once, while it is imported, is not changed: neither
+what stands outside of functions, nor a function that is called there and by no test.
 """
 
 from __future__ import annotations
@@ -190,14 +191,33 @@ class _Trial:
         self.chosen = chosen
         self.tell = tell
         self.failed = False
+        self.here: set[str] = set()
+        self._watch()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.failed |= report.failed
 
+    def _watch(self) -> None:
+        """From here on the lines of the core that are come by are in ``here``, each once."""
+        watch = sys.monitoring
+        watch.use_tool_id(watch.COVERAGE_ID, "tests.mutate")
+        root = str(SOURCE)
+
+        def came_by(code: CodeType, line: int) -> object:
+            if code.co_filename.startswith(root):
+                self.here.add(f"{code.co_filename}:{line}")
+            return watch.DISABLE
+
+        watch.register_callback(watch.COVERAGE_ID, watch.events.LINE, came_by)
+        watch.set_events(watch.COVERAGE_ID, watch.events.LINE)
+
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of running every test."""
+        imported = self.here.copy()
         items = [item for item in session.items if isinstance(item, pytest.Item)]
         came_by = json.loads(_in_a_fork(lambda: self._run_unchanged(items), None) or "null")
+        sys.monitoring.set_events(sys.monitoring.COVERAGE_ID, sys.monitoring.events.NO_EVENTS)
+        sys.monitoring.free_tool_id(sys.monitoring.COVERAGE_ID)
         if came_by is None:
             self.tell({"error": "the tests fail without any change"})
             return True
@@ -225,7 +245,10 @@ class _Trial:
                 self.tell({"error": "the tests fail when the code is replaced by itself"})
                 return True
             checked = True
-            noticed = self._try(path, changed, tried(lines))
+            timed = tried(lines)
+            if not timed and any(f"{path}:{line}" in imported for line in lines):
+                continue
+            noticed = self._try(path, changed, timed)
             self.tell(
                 {"path": str(path), "line": getattr(node, "lineno", lines.start), "kind": kind, "noticed": noticed}
             )
@@ -236,29 +259,17 @@ class _Trial:
 
     def _run_unchanged(self, items: list[pytest.Item]) -> str:
         lines: dict[str, list[int]] = {}
-        here: set[str] = set()
         seconds: list[float] = []
-        watch = sys.monitoring
-        watch.use_tool_id(watch.COVERAGE_ID, "tests.mutate")
-        root = str(SOURCE)
-
-        def came_by(code: CodeType, line: int) -> object:
-            if code.co_filename.startswith(root):
-                here.add(f"{code.co_filename}:{line}")
-            return watch.DISABLE
-
-        watch.register_callback(watch.COVERAGE_ID, watch.events.LINE, came_by)
-        watch.set_events(watch.COVERAGE_ID, watch.events.LINE)
         caches = _caches()
         for index, item in enumerate(items):
             for cache in caches:  # a test that finds an answer remembered does not come by the lines that give it
                 cache.cache_clear()
-            here.clear()
-            watch.restart_events()
+            self.here.clear()
+            sys.monitoring.restart_events()
             began = time.process_time()
             self._run(items, index)
             seconds.append(time.process_time() - began)
-            for line in here:
+            for line in self.here:
                 lines.setdefault(line, []).append(index)
             if self.failed:
                 print(f"{item.nodeid} fails without any change", file=sys.stderr)

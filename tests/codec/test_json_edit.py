@@ -14,6 +14,8 @@ from understudy.codec.json_edit import (
     JsonEdit,
     append_json_items,
     member_of,
+    raw_items,
+    raw_members,
     read_json_flag,
     read_json_member,
     read_json_model,
@@ -445,3 +447,50 @@ def test_strings_are_replaced_in_whole_documents_only() -> None:
     )
     with pytest.raises(ValueError, match="something follows"):
         replace_json_strings(body + b" x", [("tools", "*", "name")], lambda text: f"{text}b")
+
+
+@pytest.mark.parametrize("rest", [b"", b" \n", b" x", b"}", b",", b" {}"])
+def test_what_follows_an_object_makes_it_none(rest: bytes) -> None:
+    """Wherever a member is looked for: but for white space."""
+    body = b' {"a": true, "b": [1]}' + rest
+    if rest.strip():
+        assert (read_json_flag(body, "a"), read_json_member(body, "a")) == (None, None)
+        for look in (lambda: raw_members(body, ["a"]), lambda: append_json_items(body, "b", [2])):
+            with pytest.raises(ValueError, match="something follows"):
+                look()
+    else:
+        assert (read_json_flag(body, "a"), read_json_member(body, "a")) == (True, True)
+        assert raw_members(body, ["a", "c"]) == {"a": b"true"}
+        assert append_json_items(body, "b", [2]) == b' {"a": true, "b": [1, 2]}' + rest
+
+
+def test_members_and_items_as_they_stand() -> None:
+    """The last of a repeated one, and no byte of it is another."""
+    body = '{"a" : 1, "b": { "x" :"é"} , "a":[ 2 ]}'.encode()
+    assert raw_members(body, ["a", "b"]) == {"a": b"[ 2 ]", "b": '{ "x" :"é"}'.encode()}
+    assert raw_members(body, []) == {}
+    assert raw_items(b' [ 1 , {"a": [2]}, "x,y" ]') == [b"1", b'{"a": [2]}', b'"x,y"']
+    assert raw_items(b"[]") == []
+    for no_array in (b"{}", b"", b"1", b"[1"):
+        with pytest.raises(ValueError):
+            raw_items(no_array)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("é😀é".encode(), True),
+        ("aé".encode()[:-1], False),
+        ("😀".encode()[:-1] + b"x", False),
+        ("aaaé".encode() + b"\xff", False),
+        (b"\xed\xa0\x80", False),
+    ],
+)
+def test_utf_8_is_checked_in_pieces(monkeypatch: pytest.MonkeyPatch, size: int, text: bytes, valid: bool) -> None:
+    """Wherever a piece ends, in a character or behind it; and the last one has to end with a character."""
+    monkeypatch.setattr(json_edit, "_VALID_PIECE", size)
+    body = b'{"a": true, "b": "' + text + b'"}'
+    assert read_json_flag(body, "a") is (True if valid else None)
+    with pytest.raises(ValueError, match="expected|utf-8|end"):
+        JsonEdit(body[:-2] if valid else body)
