@@ -492,5 +492,46 @@ def test_utf_8_is_checked_in_pieces(monkeypatch: pytest.MonkeyPatch, size: int, 
     monkeypatch.setattr(json_edit, "_VALID_PIECE", size)
     body = b'{"a": true, "b": "' + text + b'"}'
     assert read_json_flag(body, "a") is (True if valid else None)
-    with pytest.raises(ValueError, match="expected|utf-8|end"):
-        JsonEdit(body[:-2] if valid else body)
+    if valid:
+        assert JsonEdit(body).result() == body
+    else:
+        with pytest.raises(UnicodeDecodeError):
+            JsonEdit(body)
+
+
+def test_strings_are_replaced_at_their_places_only() -> None:
+    """Whatever else is a string, and however it is called."""
+    body = b'{"a": "1", "b": ["2", {"a": "3"}, ["4"], 5], "c": {"a": "6", "d": {"a": "7"}}, "a": "8", "e": "9"}'
+    places = [("a",), ("b", "*"), ("b", "*", "*"), ("c", "a"), ("e", "*"), ("c", "d")]
+    edited = replace_json_strings(body, places, lambda text: text * 2)
+    assert edited == (
+        b'{"a": "11", "b": ["22", {"a": "3"}, ["44"], 5], "c": {"a": "66", "d": {"a": "7"}}, "a": "88", "e": "9"}'
+    )
+    assert replace_json_strings(body, [()], lambda text: text * 2) == body
+    assert replace_json_strings(body, [], lambda text: text * 2) == body
+
+
+def test_the_bounds_of_work_are_the_last_that_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H02: steps, levels, brackets and strings."""
+
+    def is_read(body: bytes) -> bool:
+        try:
+            return JsonEdit(body).result() == body
+        except ValueError:
+            return False
+
+    monkeypatch.setattr(json_edit, "MOST_EDIT_STEPS", 4)
+    assert is_read(b'{"a": 1, "b": 2}')
+    assert not is_read(b'{"a": 1, "b": 2, "c": 3}')
+    monkeypatch.setattr(json_edit, "MOST_EDIT_STEPS", 1000)
+    for levels, well in ((json_edit.MOST_LEVELS, True), (json_edit.MOST_LEVELS + 1, False)):
+        # What one expression runs through at once counts as one level.
+        inside = b"[" * (levels - 1) + b"[[[[[[]]]]]]" + b"]" * (levels - 1)
+        monkeypatch.setattr(json_edit, "MOST_EDIT_STEPS", 10_000)
+        assert is_read(b'{"a": ' + b"[" + inside + b"]" + b"}") is well
+    monkeypatch.setattr(json_edit, "MOST_BRACKETS", 3)
+    monkeypatch.setattr(json_edit, "MOST_STRINGS", 2)
+    assert is_read(b'{"a": [{}], "b": 1}')
+    assert not is_read(b'{"a": [[{}]]}')
+    assert is_read(b'{"a": "b"}')
+    assert not is_read(b'{"a": "b", "c": 1}')

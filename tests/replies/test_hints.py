@@ -284,6 +284,9 @@ def test_hostile_replies_never_raise(headers: list[tuple[str, str]], body: objec
         ),
         (reply({"error": {"message": "x"}, "resets_at": True}), None),
         (reply({"error": {"message": "x"}, "resets_at": [NOW + 9]}), None),
+        (reply({"error": {"message": "x"}, "resets_at": ["9s"]}), None),
+        (reply({"error": {"message": "x"}, "resets_at": "2026-05-28T22:26:49." + "0" * 14 + "+02:00"}), 9),
+        (reply({"error": {"message": "x"}, "resets_at": "2026-05-28T22:26:49." + "0" * 15 + "+02:00"}), None),
         (reply({"error": {"message": "x"}, "resets_at": NOW + ABSURD}), None),
         (reply({"error": {"message": "x"}, "resets_at": NOW + ABSURD - 1}), ABSURD - 1),
         (reply({"error": {"message": "x"}, "resets_at": 9}), None),
@@ -362,6 +365,13 @@ def test_times_that_are_close_to_others(message: str, seconds: float | None) -> 
     assert (hint and hint.seconds) == (seconds and pytest.approx(seconds))
 
 
+def test_a_time_of_day_that_is_now_is_that_of_tomorrow() -> None:
+    at_the_minute = NOW + 20
+    assert read_hint(reply(said("resets at 8:27pm")), at_the_minute) == Hint(DAY, "message")
+    assert read_hint(reply(said("resets May 28 at 8:27pm")), at_the_minute - 1) == Hint(1, "message")
+    assert read_hint(reply(said("resets May 28 at 8:27pm")), at_the_minute) is None
+
+
 @pytest.mark.parametrize("host", ["z.ai", "api.z.ai", "bigmodel.cn", "open.bigmodel.cn"])
 def test_vendors_that_write_times_of_beijing(host: str) -> None:
     body = json.dumps(said("resets at 2026-05-29 05:26:40")).encode()
@@ -420,3 +430,14 @@ def test_a_date_before_1970_is_no_date() -> None:
     assert sent_at(reply(date="Wed, 31 Dec 1969 23:59:59 GMT")) == 0
     assert sent_at(reply(date="Thu, 01 Jan 1970 00:00:01 GMT")) == 1
     assert sent_at(reply(date=" Thu, 01 Jan 1970 00:00:01 GMT" + " " * 80 + "x")) == 1
+
+
+def test_a_clock_that_is_far_off_makes_no_hint() -> None:
+    """One that stands in 1970, where a span of a year looks like a time; and one beyond all dates."""
+    year = reply({"error": {"message": "x"}, "resets_at": ABSURD})
+    assert read_hint(year, 100.0) is None
+    assert read_hint(reply({"error": {"message": "x"}, "resets_at": ABSURD + 1}), 100.0) == Hint(
+        ABSURD - 99, "resets_at"
+    )
+    assert read_hint(reply(DAILY), 1e18) == Hint(38, "retry-info")
+    assert read_hint(reply(said("resets at 8pm")), 1e18) is None
