@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 
 import pytest
@@ -497,6 +498,26 @@ def test_utf_8_is_checked_in_pieces(monkeypatch: pytest.MonkeyPatch, size: int, 
     else:
         with pytest.raises(UnicodeDecodeError):
             JsonEdit(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"a": ', "expected a value at byte 6"),
+        (b'{"a": [1, ', "does not end, at byte 10"),
+        (b'{"a": [1}', "a bracket that closes another one, or too many levels, at byte 8"),
+        (b'{"a": "x', "a string that does not end, at byte 6"),
+        (b'{"a": ["x', "a string that does not end, at byte 7"),
+        (b'{"a": x}', "expected a value at byte 6"),
+        (b'{"a": 1 "b"', "expected '}' at byte 8"),
+        (b'{"a" 1}', "expected ':' at byte 5"),
+        (b"{1: 2}", "expected a name at byte 1"),
+        (b"[]", "expected '{' at byte 0"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(body: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        JsonEdit(body)
 
 
 def test_strings_are_replaced_at_their_places_only() -> None:

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.bounds import no_hang
+from understudy.model import Usage
 from understudy.replies import unwrap
-from understudy.replies.reply import Reply
+from understudy.replies.reply import MAX_TEXT, Fault, FaultKind, Reply
+from understudy.replies.statement import NOTHING_STATED
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo
 
 
@@ -129,3 +131,168 @@ def test_the_first_value_of_a_header_counts_and_thousands_cost_one_pass(size: in
     with no_hang():
         assert all(found.header(name) == "1" for name in ["x-a", "X-A"] * 20_000)
     assert found.header("x-b") == ""
+
+
+# -- how far is looked, and at what ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("不不".encode("gbk"), "不不"),
+        ("x不".encode("gbk"), "x\ufffd\ufffd"),
+        ("模型不在".encode("gbk") + "é".encode("gb18030"), None),
+        ("模型不存在".encode("gbk") + "é".encode("gb18030"), "模型不存在é"),
+        ("模型不存在".encode() + "é".encode(), "模型不存在é"),
+        ("模型".encode("utf-16"), "模型"),
+        ("模型 ok".encode("utf-16-be"), None),
+        (b"\xff\xff\xff\xff\xff\xff", "\ufffd" * 6),
+    ],
+)
+def test_gbk_is_told_by_its_letters(body: bytes, text: str | None) -> None:
+    """More than four of five beyond ASCII are Chinese; what is cut at its end is UTF-8."""
+    assert Reply(400, body=body).text == (body.decode("utf-8", "replace") if text is None else text)
+
+
+def test_by_its_first_letters_a_text_is_told_to_be_chinese() -> None:
+    """Law 10: eight thousand are looked at."""
+    begin, rest = "模" * 8192, "é" * 8192
+    assert Reply(400, body=(begin + rest).encode("gb18030")).text == begin + rest
+    odd = ("é" + begin + rest[:8190]).encode("gb18030")
+    assert Reply(400, body=odd).text == odd.decode("gb18030")
+    assert Reply(400, body=("é" * 1639 + begin).encode("gb18030")).text.count("\ufffd") > 1000
+
+
+def test_what_is_looked_at_of_a_body_is_bounded() -> None:
+    """Law 10: a mebibyte of it; of its text folded, 64 Ki characters."""
+    found = Reply(400, body=b"A" * (MAX_TEXT + 1))
+    assert found.text == "A" * MAX_TEXT
+    assert found.folded_text == "a" * (1 << 16)
+    assert Reply(400, body=b" A\n\tB  ").folded_text == "a b"
+
+
+def test_as_many_errors_as_are_kept() -> None:
+    infos = [{"code": f"c{number}", "message": f"m{number}"} for number in range(MAX_ERRORS)]
+    found = reply({"message": "m", "errors": infos, "detail": {"message": "d"}})
+    assert len(found.errors) == MAX_ERRORS
+    assert [info.code for info in found.errors] == [f"c{number}" for number in range(MAX_ERRORS)]
+
+
+def test_what_decoding_brings_out_is_masked() -> None:
+    """R06: in every part of an error, and in the text."""
+    inner = {key: f"{key} sk-secret" for key in ("code", "type", "param", "message")}
+    body = {"error": {"message": json.dumps(inner)}}
+    found = Reply(400, body=json.dumps(body).encode(), mask=lambda text: text.replace("sk-secret", "<>"))
+    assert found.error == ErrorInfo("code <>", "type <>", "param <>", "message <>")
+    assert "sk-secret" not in found.text
+    assert Reply(400, body=b"", mask=lambda text: "masked").text == ""
+
+
+CHAT = {"dialect": "openai", "endpoint": "chat/completions"}
+NO_ANSWER = b'{"choices": []}'
+
+
+@pytest.mark.parametrize(
+    ("found", "lacks"),
+    [
+        (Reply(200, body=NO_ANSWER, **CHAT), True),
+        (Reply(400, body=NO_ANSWER, **CHAT), False),
+        (Reply(299, body=NO_ANSWER, **CHAT), True),
+        (Reply(300, body=NO_ANSWER, **CHAT), False),
+        (Reply(199, body=NO_ANSWER, **CHAT), False),
+        (Reply(200, body=NO_ANSWER, event="error", **CHAT), False),
+        (Reply(200, body=NO_ANSWER, truncated=True, **CHAT), False),
+        (Reply(200, body=NO_ANSWER, fault=Fault(FaultKind.CUT, "m", sent=True), **CHAT), False),
+        (Reply(200, body=NO_ANSWER, kind="auxiliary", **CHAT), False),
+        (Reply(200, body=NO_ANSWER, dialect="openai"), False),
+        (Reply(200, body=NO_ANSWER, dialect="no-such", endpoint="chat/completions"), False),
+        (Reply(200, body=b"x", headers=(("Content-Type", "Audio/mpeg; x"),), **CHAT), False),
+        (Reply(200, body=b"", headers=(("Content-Type", "audio/mpeg"),), **CHAT), True),
+        (Reply(200, body=b"", headers=(("content-type", "text/event-stream"),), **CHAT), True),
+        (Reply(200, body=b" \n", headers=(("content-type", "text/event-stream"),), **CHAT), True),
+        (Reply(200, body=b": x\n\n", headers=(("content-type", "text/event-stream"),), **CHAT), False),
+        (Reply(200, body=b"<html>", headers=(("content-type", "text/event-stream"),), **CHAT), True),
+        (Reply(200, body=b"data: [DONE]\n\n", **CHAT), True),
+        (Reply(200, body=b" " * 63 + b"data: [DONE]\n\n", **CHAT), True),
+        (Reply(200, body=b'[{"choices": []}]', streamed=True, **CHAT), False),
+        (Reply(200, body=b'[{"choices": []}]', **CHAT), True),
+        (Reply(200, body=b"[1]", streamed=True, **CHAT), True),
+    ],
+)
+def test_a01_where_an_answer_is_looked_for(found: Reply, lacks: bool) -> None:
+    """A01: in a whole 2xx of a call that generates, and of a dialect that is known."""
+    assert bool(found.lack) is lacks
+
+
+def counted(model: str = "x-2") -> dict[str, object]:
+    return {
+        "model": model,
+        "usage": {"prompt_tokens": 5},
+        "choices": [{"delta": {"content": "Hi"}, "message": {"content": "Hi"}}],
+    }
+
+
+@pytest.mark.parametrize("content_type", ["", "application/json", "text/event-stream"])
+@pytest.mark.parametrize("looked", [False, True])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_q03_a_reply_states_the_same_however_it_came(content_type: str, looked: bool, streamed: bool) -> None:
+    """Q03, Q04: also when it was judged before."""
+    plain = json.dumps(counted()).encode()
+    for body in (plain, b"data: " + plain + b"\n\n", *([b"[" + plain + b"]"] if streamed else [])):
+        headers = (("content-type", content_type),)
+        found = Reply(200, body=body, model="x-1", headers=headers, streamed=streamed, **CHAT)
+        if looked:
+            assert found.lack == ""
+        is_plain_stream = body is plain and content_type == "text/event-stream"
+        assert found.statement.usage == (None if is_plain_stream else Usage(5))
+        assert found.served_model == ("" if is_plain_stream else "x-2")
+
+
+def test_q04_another_model_is_named_where_it_can_be_told() -> None:
+    body = json.dumps(counted("x-1-2025-01-01")).encode()
+    assert Reply(200, body=body, model="x-1", **CHAT).served_model == ""
+    body = json.dumps(counted()).encode()
+    assert Reply(200, body=body, model="x-1", dialect="azure-openai", endpoint="chat/completions").served_model == ""
+    assert Reply(200, body=body, model="x-1", dialect="no-such").served_model == ""
+    assert Reply(200, body=b"{broken", **CHAT).statement == NOTHING_STATED
+    assert Reply(200, body=b"[" * 99_999, **CHAT).statement == NOTHING_STATED
+
+
+def test_how_codes_are_spelled_out() -> None:
+    found = reply({"error": {"code": "ModelNotFound", "type": "some_error", "message": "m"}})
+    assert found.spelled_out("modelnotfound") == "model not found"
+    assert found.spelled_out("some_error") == "some error"
+    assert found.spelled_out("other") == "other"
+
+
+@pytest.mark.parametrize(
+    ("param", "message", "names"),
+    [
+        ("x-1", "m", True),
+        ("`X-1`", "m", True),
+        ("x-2", "m", False),
+        ("", "m", False),
+        ("", "x-1 is gone", True),
+        ("auto", "m", False),
+    ],
+)
+def test_a_model_is_named_in_the_message_or_as_the_parameter(param: str, message: str, names: bool) -> None:
+    assert reply({"error": {"param": param, "message": message}}, model="x-1").names_model() is names
+    assert reply({"error": {"param": "auto", "message": "m"}}, model="auto").names_model()
+
+
+def test_the_exception_of_a_header_is_no_error_of_a_success() -> None:
+    headers = (("x-amzn-errortype", " Gone :x"),)
+    assert reply("", 200, headers=headers).errors == ()
+    assert reply("", 400, headers=headers).errors == (ErrorInfo(type="Gone"),)
+    assert reply({"message": "m", "type": "t"}, 400, headers=headers).errors == (ErrorInfo(type="t", message="m"),)
+    assert reply({"message": "m"}, 400, headers=(("x-amzn-errortype", " :x"),)).errors == (ErrorInfo(message="m"),)
+    assert reply("", 400).errors == ()
+
+
+def test_a_list_of_one_is_entered() -> None:
+    assert reply([{"a": 1}]).path("a") == 1
+    assert reply([{"a": 1}]).path("*.a") == [1]
+    assert reply([{"a": 1}, {"a": 2}]).path("a") is None
+    assert reply([{"a": 1}, {"a": 2}]).path("1.a") == 2
+    assert reply([]).path("a") is None

@@ -42,7 +42,7 @@ def _chinese(body: bytes) -> str:
         except UnicodeDecodeError:
             return ""
         odd = [char for char in text[:_TOLD_BY] if not char.isascii()]
-        return text if odd and sum("\u4e00" <= char <= "\u9fff" for char in odd) > 0.8 * len(odd) else ""
+        return text if sum("\u4e00" <= char <= "\u9fff" for char in odd) > 0.8 * len(odd) else ""
     return ""
 
 
