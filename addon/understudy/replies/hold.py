@@ -412,10 +412,11 @@ class Tail:
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
         self._size = 0
-        self._read: tuple[tuple[int, int], list[StreamEvent]] | None = None  # of how much, and its last events
+        self._read: list[StreamEvent] | None = None  # the last events, once they were asked for
 
     def append(self, chunk: bytes) -> None:
         """Keep a chunk, let go of what is no longer among the last bytes."""
+        self._read = None
         self._chunks.append(chunk)
         self._size += len(chunk)
         while self._size - len(self._chunks[0]) >= TAIL_LIMIT:
@@ -428,11 +429,10 @@ class Tail:
         return self._chunks[0][-TAIL_LIMIT:] if self._chunks else b""
 
     def events(self, hold: Hold) -> list[StreamEvent]:
-        """The last events. An ended stream is read once, whoever asks; nothing may be appended in between."""
-        much = len(self._chunks), self._size
-        if self._read is None or self._read[0] != much:
-            self._read = much, last_events(hold.framing, self.content(), LAST_EVENTS)
-        return self._read[1]
+        """The last events. An ended stream is read once, whoever asks."""
+        if self._read is None:
+            self._read = last_events(hold.framing, self.content(), LAST_EVENTS)
+        return self._read
 
     def is_done(self, hold: Hold) -> bool:
         """Whether the stream has shown its terminal event, or the last one that all servers send."""
