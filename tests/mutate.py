@@ -48,12 +48,18 @@ MORE_TESTS = {
         "tests/flows",
         "tests/proxy/test_masking_gate.py",
     ),
-    "replies": ("tests/rules",),
+    "replies": (
+        "tests/rules",
+        "tests/inspection",
+        "tests/authoring",
+        "tests/proxy/test_measuring.py",
+        "tests/proxy/test_proving.py",
+    ),
     "suspensions": ("tests/failover",),
 }
 """Packages whose behaviour is tested a floor higher, too."""
 SECONDS = 300
-"""For the tests of one change, which may wait for something."""
+"""For the tests of one change, which may wait for something, beyond thirty times what they compute."""
 CPU_SECONDS = 10
 """For a test that computes, beyond three times what it takes without a change: then its loop has no end."""
 MEMORY = 4 << 30
@@ -255,7 +261,8 @@ class _Trial:
         return True
 
     def _try(self, path: Path, codes: Codes, timed: list[tuple[float, pytest.Item]]) -> bool:
-        return _in_a_fork(lambda: self._run_changed(path, codes, timed), SECONDS) != "survived"
+        most = SECONDS + 30 * sum(seconds for seconds, _ in timed)
+        return _in_a_fork(lambda: self._run_changed(path, codes, timed), most) != "survived"
 
     def _run_unchanged(self, items: list[pytest.Item]) -> str:
         lines: dict[str, list[int]] = {}
@@ -325,9 +332,11 @@ def _in_a_fork(work: Callable[[], str], seconds: float | None) -> str:
     return said.decode()
 
 
-def try_package(package: str, chosen: list[tuple[Path, int]], tell: Callable[[dict[str, object]], None]) -> None:
-    """Try changes of one package's modules; ``tell`` gets one mapping for each."""
-    tests = [f"tests/{package}", *MORE_TESTS.get(package, ())]
+def try_package(
+    package: str, chosen: list[tuple[Path, int]], tell: Callable[[dict[str, object]], None], *, own: bool
+) -> None:
+    """Try changes of one package's modules; ``tell`` gets one mapping for each. ``own``: with its own tests only."""
+    tests = [f"tests/{package}", *(() if own else MORE_TESTS.get(package, ()))]
     options = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler"]
     status = pytest.main([*options, *tests], plugins=[_Trial(chosen, tell)])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
@@ -360,13 +369,19 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--again", type=Path, default=None, metavar="FILE", help="what an earlier run has listed")
+    parser.add_argument("--own", action="store_true", help="only the tests of the package itself, which is quicker")
     parser.add_argument("--here", default=None, metavar="PACKAGE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here is not None:
         told = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what pytest prints
         chosen = [(ROOT / path, int(index)) for path, index in json.load(sys.stdin)]
-        try_package(arguments.here, chosen, lambda result: print(json.dumps(result), file=told, flush=True))
+        try_package(
+            arguments.here,
+            chosen,
+            lambda result: print(json.dumps(result), file=told, flush=True),
+            own=arguments.own,
+        )
         return 0
     seed = arguments.seed if arguments.seed is not None else Random().randrange(1 << 30)
     print(f"seed {seed}", flush=True)
@@ -387,7 +402,7 @@ def main() -> int:
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
         for package, chosen in by_package.items():
             environment = {**os.environ, "PYTHONPATH": str(folder / "addon"), "PYTHONDONTWRITEBYTECODE": "1"}
-            command = [sys.executable, "-m", "tests.mutate", "--here", package]
+            command = [sys.executable, "-m", "tests.mutate", "--here", package, *(["--own"] if arguments.own else [])]
             with subprocess.Popen(
                 command, cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
             ) as running:
