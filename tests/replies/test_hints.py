@@ -248,11 +248,11 @@ def test_hostile_replies_never_raise(headers: list[tuple[str, str]], body: objec
         (reply(said("try again in 26.5s"), retry_after_ms="26000"), 26),
         # Headers of windows, used up and not.
         *(
-            (reply(**{f"x_ratelimit_remaining_{what}": "0", f"x_ratelimit_reset_{what}": "2s"}), 2)
+            (reply("", 429, **{f"x_ratelimit_remaining_{what}": "0", f"x_ratelimit_reset_{what}": "2s"}), 2)
             for what in ("requests", "tokens", "input_tokens", "output_tokens")
         ),
         *(
-            (reply(**{f"anthropic_ratelimit_{what}_remaining": "0", f"anthropic_ratelimit_{what}_reset": "2s"}), 2)
+            (reply("", 429, **{f"anthropic_ratelimit_{what}_remaining": "0", f"anthropic_ratelimit_{what}_reset": "2s"}), 2)
             for what in ("requests", "tokens", "input_tokens", "output_tokens")
         ),
         (reply(x_ratelimit_remaining_tokens="0", x_ratelimit_reset_requests="2s"), None),

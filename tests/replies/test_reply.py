@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -188,35 +189,41 @@ def test_what_decoding_brings_out_is_masked() -> None:
     assert Reply(400, body=b"", mask=lambda text: "masked").text == ""
 
 
-CHAT = {"dialect": "openai", "endpoint": "chat/completions"}
 NO_ANSWER = b'{"choices": []}'
+
+
+def answered(status: int = 200, body: bytes = NO_ANSWER, content_type: str = "", **fields: Any) -> Reply:
+    """A reply to a chat completion."""
+    headers = (("Content-Type", content_type),) if content_type else ()
+    named = {"dialect": "openai", "endpoint": "chat/completions", "headers": headers, **fields}
+    return Reply(status, body=body, **named)
 
 
 @pytest.mark.parametrize(
     ("found", "lacks"),
     [
-        (Reply(200, body=NO_ANSWER, **CHAT), True),
-        (Reply(400, body=NO_ANSWER, **CHAT), False),
-        (Reply(299, body=NO_ANSWER, **CHAT), True),
-        (Reply(300, body=NO_ANSWER, **CHAT), False),
-        (Reply(199, body=NO_ANSWER, **CHAT), False),
-        (Reply(200, body=NO_ANSWER, event="error", **CHAT), False),
-        (Reply(200, body=NO_ANSWER, truncated=True, **CHAT), False),
-        (Reply(200, body=NO_ANSWER, fault=Fault(FaultKind.CUT, "m", sent=True), **CHAT), False),
-        (Reply(200, body=NO_ANSWER, kind="auxiliary", **CHAT), False),
-        (Reply(200, body=NO_ANSWER, dialect="openai"), False),
-        (Reply(200, body=NO_ANSWER, dialect="no-such", endpoint="chat/completions"), False),
-        (Reply(200, body=b"x", headers=(("Content-Type", "Audio/mpeg; x"),), **CHAT), False),
-        (Reply(200, body=b"", headers=(("Content-Type", "audio/mpeg"),), **CHAT), True),
-        (Reply(200, body=b"", headers=(("content-type", "text/event-stream"),), **CHAT), True),
-        (Reply(200, body=b" \n", headers=(("content-type", "text/event-stream"),), **CHAT), True),
-        (Reply(200, body=b": x\n\n", headers=(("content-type", "text/event-stream"),), **CHAT), False),
-        (Reply(200, body=b"<html>", headers=(("content-type", "text/event-stream"),), **CHAT), True),
-        (Reply(200, body=b"data: [DONE]\n\n", **CHAT), True),
-        (Reply(200, body=b" " * 63 + b"data: [DONE]\n\n", **CHAT), True),
-        (Reply(200, body=b'[{"choices": []}]', streamed=True, **CHAT), False),
-        (Reply(200, body=b'[{"choices": []}]', **CHAT), True),
-        (Reply(200, body=b"[1]", streamed=True, **CHAT), True),
+        (answered(), True),
+        (answered(400), False),
+        (answered(299), True),
+        (answered(300), False),
+        (answered(199), False),
+        (answered(event="error"), False),
+        (answered(truncated=True), False),
+        (answered(fault=Fault(FaultKind.CUT, "m", sent=True)), False),
+        (answered(kind="auxiliary"), False),
+        (answered(endpoint=""), False),
+        (answered(dialect="no-such"), False),
+        (answered(200, b"x", "Audio/mpeg; x"), False),
+        (answered(200, b"", "audio/mpeg"), True),
+        (answered(200, b"", "text/event-stream"), True),
+        (answered(200, b" \n", "text/event-stream"), True),
+        (answered(200, b": x\n\n", "text/event-stream"), False),
+        (answered(200, b"<html>", "text/event-stream"), True),
+        (answered(200, b"data: [DONE]\n\n"), True),
+        (answered(200, b" " * 63 + b"data: [DONE]\n\n"), True),
+        (answered(200, b'[{"choices": []}]', streamed=True), False),
+        (answered(200, b'[{"choices": []}]'), True),
+        (answered(200, b"[1]", streamed=True), True),
     ],
 )
 def test_a01_where_an_answer_is_looked_for(found: Reply, lacks: bool) -> None:
@@ -239,8 +246,7 @@ def test_q03_a_reply_states_the_same_however_it_came(content_type: str, looked: 
     """Q03, Q04: also when it was judged before."""
     plain = json.dumps(counted()).encode()
     for body in (plain, b"data: " + plain + b"\n\n", *([b"[" + plain + b"]"] if streamed else [])):
-        headers = (("content-type", content_type),)
-        found = Reply(200, body=body, model="x-1", headers=headers, streamed=streamed, **CHAT)
+        found = answered(200, body, content_type, model="x-1", streamed=streamed)
         if looked:
             assert found.lack == ""
         is_plain_stream = body is plain and content_type == "text/event-stream"
@@ -250,12 +256,12 @@ def test_q03_a_reply_states_the_same_however_it_came(content_type: str, looked: 
 
 def test_q04_another_model_is_named_where_it_can_be_told() -> None:
     body = json.dumps(counted("x-1-2025-01-01")).encode()
-    assert Reply(200, body=body, model="x-1", **CHAT).served_model == ""
+    assert answered(200, body, model="x-1").served_model == ""
     body = json.dumps(counted()).encode()
-    assert Reply(200, body=body, model="x-1", dialect="azure-openai", endpoint="chat/completions").served_model == ""
+    assert answered(200, body, model="x-1", dialect="azure-openai").served_model == ""
     assert Reply(200, body=body, model="x-1", dialect="no-such").served_model == ""
-    assert Reply(200, body=b"{broken", **CHAT).statement == NOTHING_STATED
-    assert Reply(200, body=b"[" * 99_999, **CHAT).statement == NOTHING_STATED
+    assert answered(200, b"{broken").statement == NOTHING_STATED
+    assert answered(200, b"[" * 99_999).statement == NOTHING_STATED
 
 
 def test_how_codes_are_spelled_out() -> None:
