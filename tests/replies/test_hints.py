@@ -252,8 +252,9 @@ def test_hostile_replies_never_raise(headers: list[tuple[str, str]], body: objec
             for what in ("requests", "tokens", "input_tokens", "output_tokens")
         ),
         *(
-            (reply("", 429, **{f"anthropic_ratelimit_{what}_remaining": "0", f"anthropic_ratelimit_{what}_reset": "2s"}), 2)
+            (reply("", 429, **{f"{name}_remaining": "0", f"{name}_reset": "2s"}), 2)
             for what in ("requests", "tokens", "input_tokens", "output_tokens")
+            for name in [f"anthropic_ratelimit_{what}"]
         ),
         (reply(x_ratelimit_remaining_tokens="0", x_ratelimit_reset_requests="2s"), None),
         (reply(x_ratelimit_remaining_tokens="1", x_ratelimit_reset_tokens="2s"), None),
