@@ -556,6 +556,7 @@ def test_what_the_first_bytes_say(first: First) -> None:
         assert held.encoded is (first.encoding not in ("", "Identity"))
         assert not held.outgrown
         fault = held.reply().fault
+        assert fault is None or fault.sent
         if until is HoldUntil.COMPLETE:
             assert (fault.message if fault else "") == first.why
         if len(states) > 1:

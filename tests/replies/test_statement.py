@@ -382,3 +382,13 @@ def test_q03_the_last_count_in_the_end_of_a_document(data: bytes, usage: Usage |
 def test_q04_what_is_another_model(sent: str, named: str, another: bool) -> None:
     """Q04: told by the words of the names, whatever their order, and of each up to 200 characters."""
     assert is_another(sent, named) is another
+
+
+def test_q03_a_held_array_that_goes_on_as_something_else_is_read_as_it_came() -> None:
+    """Q03: what is held are the upstream's bytes, whatever the tool is sent."""
+    stream = Stream("gemini", kind="application/json")
+    stream.hold.data(b'[{"candidates": [], "usageMetadata": ' + json.dumps(GEMINI).encode() + b"}\n]")
+    assert stream.hold.live
+    stream.hold.goes_on_as(stream.hold.dialect)
+    assert stream.hold.framing is StreamKind.SSE
+    assert stream.hold.statement(None).usage == Usage(100, 30, 64, 0, 20)

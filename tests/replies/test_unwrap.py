@@ -321,6 +321,7 @@ def test_what_a_sentence_quotes_otherwise_is_no_error(message: str) -> None:
         ({"errors": [None, 0, {}, [], "m"]}, False),
         ({"errors": [None, 0, {}, "m"]}, True),
         ({"errors": {"a": 0, "b": ""}}, False),
+        ({"error": {"code": 1}}, True),
         ({"errors": [{"message": "m"}], "data": [1]}, False),
         ({"error": " "}, False),
         ({"error": ["m"]}, True),
@@ -383,6 +384,22 @@ def test_an_error_in_the_place_of_the_text_counts_as_an_object_only(holder: dict
     infos = reply({"choices": [{"finish_reason": "error", **holder}]}, 200).errors
     assert infos[-1] == ErrorInfo(type="finish_reason:error")
     assert [info.message for info in infos[:-1]] == ([expected] if expected else [])
+
+
+def test_what_stands_beside_an_error_belongs_to_it_where_it_is_a_text() -> None:
+    assert reply({"error": "m", "code": "c"}, 200).errors == (ErrorInfo("c", message="m"),)
+    assert reply({"error": {"message": "m"}, "message": "other"}, 200).errors == (ErrorInfo(message="m"),)
+    assert reply([{"error": {"message": "m"}}, {"error": {"message": "n"}}], 200).errors == (
+        ErrorInfo(message="m"),
+        ErrorInfo(message="n"),
+    )
+
+
+@pytest.mark.parametrize(("kind", "found"), [("error_type", True), ("errorType", True), ("error_types", False)])
+def test_the_arguments_of_an_exception_are_no_tools(kind: str, found: bool) -> None:
+    """They are known by its type, which stands beside them."""
+    body = {"message": "m", "args": {"message": "inner"}, kind: "Invoke"}
+    assert (ErrorInfo(message="inner") in reply(body).errors) is found
 
 
 def test_what_an_upstream_blocked_is_told() -> None:

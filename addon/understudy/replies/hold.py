@@ -424,9 +424,8 @@ class Tail:
 
     def content(self) -> bytes:
         """The last bytes as they came."""
-        if len(self._chunks) > 1:
-            self._chunks = deque((b"".join(self._chunks),))  # it is asked for more than once
-        return self._chunks[0][-TAIL_LIMIT:] if self._chunks else b""
+        self._chunks = deque((b"".join(self._chunks),))  # it is asked for more than once
+        return self._chunks[0][-TAIL_LIMIT:]
 
     def events(self, hold: Hold) -> list[StreamEvent]:
         """The last events. An ended stream is read once, whoever asks."""

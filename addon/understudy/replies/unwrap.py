@@ -221,10 +221,10 @@ def _embedded(message: str, depth: int, visits: _Visits) -> Iterator[ErrorInfo]:
 def _failures(value: object) -> Iterator[ErrorInfo]:
     """Errors that the structure of a 2xx body or of a stream event proves; the words in it prove nothing."""
     match value:
-        case list() if value:
-            yield from _failures(value[0] if not isinstance(value[0], list) else None)
-            if len(value) > 1 and isinstance(value[-1], dict):
-                yield from _failures(value[-1])
+        case list():
+            for item in value[:1] + value[1:][-1:]:
+                if isinstance(item, dict):
+                    yield from _object_failures(item)
         case dict():
             yield from _object_failures(value)
 
