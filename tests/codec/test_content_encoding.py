@@ -275,6 +275,21 @@ def test_deflate_is_told_by_its_first_two_bytes(encoded: bytes, data: bytes) -> 
     assert decode_request(encoded, "deflate") == data
 
 
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        *((name, True) for name in ("", "identity", " None ,", "gzip", "Identity, br", "X-Gzip")),
+        *((name, False) for name in ("sdch", "gzip, br", "gzip, gzip")),
+    ],
+)
+def test_which_encodings_are_known(name: str, known: bool) -> None:
+    decoder = Decoder(name, 100)
+    assert decoder.is_known is known
+    assert decoder.failed is not known
+    decoder.feed(b"no such bytes at all")
+    assert decoder.is_known is known
+
+
 def test_what_is_not_encoded_is_bounded_too() -> None:
     decoder, found = Decoder("identity", 5), bytearray(b">")
     decoder.feed_into(found, b"abc")

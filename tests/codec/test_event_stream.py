@@ -82,6 +82,8 @@ def test_an_event_is_there_with_the_byte_that_ends_it() -> None:
     assert reader.feed(b"data: 1\r\n\r") == [StreamEvent("", b"1")]
     assert reader.feed(b"\ndata: 2\r") == []
     assert reader.feed(b"\ndata: 3\r\r") == [StreamEvent("", b"2\n3")]
+    assert [reader.feed(piece) for piece in (b"data: 4\r", b"data: 5", b"\n\n")] == [[], [], [StreamEvent("", b"4\n5")]]
+    assert [reader.feed(piece) for piece in (b"data: 6\r", b"", b"\n", b"\n")] == [[], [], [], [StreamEvent("", b"6")]]
 
 
 def test_a_missing_empty_line_at_the_end_is_forgiven() -> None:

@@ -29,6 +29,7 @@ from understudy.replies.hold import (
     Tail,
 )
 from understudy.replies.reply import Fault, FaultKind
+from understudy.replies.statement import NOTHING_STATED
 from understudy.requests.sites import Recognised
 
 SECRET = "sk-secret-0123456789"
@@ -562,6 +563,33 @@ def test_what_the_first_bytes_say(first: First) -> None:
         if len(states) > 1:
             assert held.steps == first.steps
             assert held.has_begun is (held.has_output if held.live else first.steps > 0)
+
+
+@pytest.mark.parametrize("field", ["event:", " \ndata: ", "retry:"])
+def test_six_bytes_tell_a_stream(field: str) -> None:
+    for size, told in ((len(field) - 1, False), (len(field), True)):
+        held = hold()
+        held.start(200, [])
+        assert held.data(field[:size].encode()) is Held.MORE
+        assert held.live is told
+
+
+def test_before_its_headers_a_reply_is_nothing() -> None:
+    held = hold()
+    assert (held.status, held.headers, held.live, held.framing.value, held.steps) == (0, (), False, "sse", 0)
+    found = (
+        held.success,
+        held.encoded,
+        held.outgrown,
+        held.has_begun,
+        held.has_output,
+        held.is_done,
+        held.is_held_whole,
+    )
+    assert found == (False,) * 7
+    assert (held.opening, held.opening_model(), held.statement(None)) == (None, "", NOTHING_STATED)
+    assert held.reply().fault is None
+    assert not held.reply().truncated
 
 
 @pytest.mark.parametrize("status", [199, 200, 299, 300])

@@ -387,8 +387,38 @@ def test_q04_what_is_another_model(sent: str, named: str, another: bool) -> None
 def test_q03_a_held_array_that_goes_on_as_something_else_is_read_as_it_came() -> None:
     """Q03: what is held are the upstream's bytes, whatever the tool is sent."""
     stream = Stream("gemini", kind="application/json")
-    stream.hold.data(b'[{"candidates": [], "usageMetadata": ' + json.dumps(GEMINI).encode() + b"}\n]")
+    stream.hold.data(b'[{"candidates": []}\n,\n{"usageMetadata": ' + json.dumps(GEMINI).encode() + b"}\n]")
     assert stream.hold.live
     stream.hold.goes_on_as(stream.hold.dialect)
     assert stream.hold.framing is StreamKind.SSE
     assert stream.hold.statement(None).usage == Usage(100, 30, 64, 0, 20)
+
+
+@pytest.mark.parametrize(("back", "usage"), [(4, Usage(5)), (5, None)])
+def test_q03_tokens_are_looked_for_in_the_last_events(back: int, usage: Usage | None) -> None:
+    """Q03, law 10: in four of them, however many are kept of a stream that was passed on."""
+    stream = Stream("openai")
+    text = b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n'
+    counted = b'data: {"choices": [], "usage": {"prompt_tokens": 5}}\n\n'
+    assert stream.hold.data(text) is Held.OUTPUT
+    for chunk in (text * (TAIL_LIMIT // len(text) + 1), counted, text * (back - 1)):
+        stream.tail.append(chunk)
+    assert len(stream.tail.content()) == TAIL_LIMIT
+    assert stream.hold.statement(stream.tail).usage == usage
+
+
+def test_q03_what_is_no_success_of_a_call_that_generates_states_nothing() -> None:
+    """Q03: neither a refusal nor a list of models took tokens."""
+    counted = b'data: {"choices": [], "usage": {"prompt_tokens": 5}}\n\n'
+    for status, kind, usage in (
+        (200, Kind.GENERATING, Usage(5)),
+        (200, Kind.AUXILIARY, None),
+        (400, Kind.GENERATING, None),
+        (400, Kind.AUXILIARY, None),
+    ):
+        recognised = Recognised(DIALECTS["openai"], Endpoint("chat", kind), "/chat", "")
+        to = candidate("work", "m1", upstream("there", "openai"))
+        held = Hold(recognised, Call("m1", True), to, Secret("work", "sk-0123456789"))
+        held.start(status, [("content-type", "text/event-stream")])
+        held.data(counted)
+        assert held.statement(None).usage == usage

@@ -57,7 +57,6 @@ class Decoder:
         names = [name.strip().lower() for name in content_encoding.split(",")]
         names = [name for name in names if name not in ("", "identity", "none")]
         self.identity = not names
-        self.failed = False
         self.exceeded = False
         self._room = limit
         self._make: Callable[[], _Frame] | None = None
@@ -65,9 +64,14 @@ class Decoder:
         self._between = False  # whether a frame has ended, and what follows it has given nothing
         self._padding = False  # what comes now is no frame any more
         self._in_rows = names in (["gzip"], ["x-gzip"], ["zstd"])  # the formats that allow frames in a row
-        if not self.identity:
-            self._make = _FRAMES.get(names[0]) if len(names) == 1 else None
-            self.failed = self._make is None
+        if len(names) == 1:
+            self._make = _FRAMES.get(names[0])
+        self.failed = not self.is_known
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the encoding is one that can be undone."""
+        return self.identity or self._make is not None
 
     @property
     def complete(self) -> bool:

@@ -366,7 +366,7 @@ class JsonEdit:
 
         That is how a value is passed over without a look at its members.
         """
-        return self.body.find(words, *span) >= 0
+        return self.body.find(words, *span) != -1
 
     def replace(self, span: Span, value: object) -> None:
         """Put another value at a place."""
