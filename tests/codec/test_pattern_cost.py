@@ -127,6 +127,12 @@ def test_the_bound_grows_with_the_choices(expression: str, degree: int) -> None:
         ("(?:[ab]|[bc])e", {1: 2}),
         ("(?:[ab]|[cd])e", {1: 2}),
         ("(?:a|b?)e", {1: 6}),
+        ("(?:a+|b+)c", {1: 1, 2: 4}),
+        ("(?:a+|b+|[bc]+)d", {1: 3, 2: 6}),
+        ("(?:a+|b+|a+)d", {1: 3, 2: 6}),
+        ("(?:.*a|b)c", {1: 1, 2: 4}),
+        ("(?:a|b.*)c.*d", {1: 2, 2: 2, 3: 2}),
+        ("(?:ab|abc|cd)e", {1: 7 + 5 / 6}),
         # a choice without end
         ("a*", {2: 2}),
         ("a+b", {1: 1, 2: 2}),
@@ -217,6 +223,14 @@ def test_the_bound_of_each_construct(expression: str, terms: dict[int, float]) -
         places = {choices: (length + 8 * choices) ** choices / math.factorial(choices) for choices in terms}
         expected = sum(number * places[choices] for choices, number in terms.items())
         assert cost(expression).steps(length) == pytest.approx(expected, rel=1e-12)
+
+
+def test_of_forty_branches_each_two_are_compared() -> None:
+    """H02: of more it is not asked whether they exclude each other, as that takes the square of their number."""
+    few, many = (
+        cost(f"(?:{'|'.join(f'{chr(0x4E00 + at)}+' for at in range(number))})x.*y").steps(4000) for number in (40, 41)
+    )
+    assert many > 1.5 * few
 
 
 def test_a_long_word_is_found_in_an_eighth_of_the_places() -> None:
