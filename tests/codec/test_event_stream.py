@@ -265,6 +265,7 @@ def test_of_amazons_messages_the_last_kilobytes_are_looked_at() -> None:
         (StreamKind.SSE, b"data: x", True),
         (StreamKind.SSE, b"data: x\n\n", True),
         (StreamKind.SSE, b"data: x\ndata: y\n", True),
+        (StreamKind.SSE, b"data: x\na\ndata: y", True),
         (StreamKind.SSE, b"data: x\n\ndata: y", False),
         (StreamKind.SSE, b"data: x\n\ndata: y\nid: 1\n", False),
         (StreamKind.SSE, b"data: x\r\n\r\ndata: y", False),

@@ -496,6 +496,15 @@ def test_a04_a_large_body_is_proven_by_its_brackets() -> None:
     assert len(numbers) < COMPLETE_LIMIT
 
 
+@pytest.mark.parametrize(("size", "parsed"), [(MAX_TEXT, True), (MAX_TEXT + 1, False)])
+def test_a04_a_body_of_a_mebibyte_is_parsed(size: int, parsed: bool) -> None:
+    """A04: so a word that is no JSON is seen in it; in a longer one only that its brackets end."""
+    body = b'{"choices": [no json]}'
+    held = whole(streamed=False)
+    assert fed(held, [body.ljust(size)], JSON) is Held.REPLY
+    assert (held.reply().fault is not None) is parsed
+
+
 def test_a04_comments_and_pings_are_no_step() -> None:
     """A04: what `idle` runs by: comments, pings and white space say nothing."""
     held = whole()

@@ -438,6 +438,13 @@ def test_a_date_before_1970_is_no_date() -> None:
     assert sent_at(reply(date=" Thu, 01 Jan 1970 00:00:01 GMT" + " " * 80 + "x")) == 1
 
 
+def test_of_a_date_64_characters_are_read() -> None:
+    for blanks, seconds in ((64, 11 * HOUR), (65, 12 * HOUR - 600)):  # the last digit of the zone is cut
+        date = "Thu," + "01 Jan 1970 12:00:00 +0100".rjust(blanks - 4)
+        assert sent_at(reply(date=f" {date} ")) == seconds
+        assert read_hint(reply(retry_after=f" {date} "), 100.0) == Hint(seconds - 100, "retry-after")
+
+
 def test_a_clock_that_is_far_off_makes_no_hint() -> None:
     """One that stands in 1970, where a span of a year looks like a time; and one beyond all dates."""
     year = reply({"error": {"message": "x"}, "resets_at": ABSURD})

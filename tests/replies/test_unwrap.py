@@ -203,6 +203,22 @@ def test_errors_are_looked_for_six_levels_deep() -> None:
     assert reply(nested(unwrap.MAX_DEPTH + 1)).errors == ()
 
 
+def test_json_in_a_text_is_a_level_too() -> None:
+    for times, found in ((3, (ErrorInfo(message="m"),)), (4, ())):
+        body: object = {"message": "m"}
+        for _ in range(times):
+            body = [json.dumps(body)]
+        assert reply(body).errors == found
+
+
+@pytest.mark.parametrize("inner", [{"code": "c", "message": "m"}, {"type": "t", "message": "m"}])
+def test_a_message_that_is_an_error_itself_comes_before_what_is_round_it(inner: dict[str, str]) -> None:
+    first, second = reply({"error": {"message": json.dumps(inner), "code": 500}}).errors
+    assert first == ErrorInfo(**inner)
+    assert second == ErrorInfo("500", message="m")
+    assert reply({"error": {"message": '{"message": "m"}', "code": 500}}).errors == (ErrorInfo("500", message="m"),)
+
+
 def test_each_value_that_is_looked_into_is_a_visit(monkeypatch: pytest.MonkeyPatch) -> None:
     for visits, found in ((2, ()), (3, (ErrorInfo(message="m"),))):
         monkeypatch.setattr(unwrap, "MAX_VISITS", visits)

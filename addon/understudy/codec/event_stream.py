@@ -232,7 +232,7 @@ def _last_blank_line(data: bytes) -> int:
     at = data.rfind(b"\n")
     while at != -1:
         before = data.rfind(b"\n", 0, at)
-        if before != -1 and data[before + 1 : at] in (b"", b"\r"):
+        if data[before + 1 : at] in (b"", b"\r"):
             return before
         at = before
     return -1
