@@ -121,6 +121,10 @@ def test_the_words_of_a_long_message_are_evened_out_before_they_are_counted() ->
         message = "Ab   " * words + "end"
         even = "ab " * words + "end"
         assert fold(message) == f"{even[:HEAD]} {CUT} {even[-TAIL:]}"
+    wide = ("Ab" + " " * 19) * 300 + "end"
+    head, tail = " ".join(wide[:1920].lower().split()), " ".join(wide[-640:].lower().split())
+    assert (len(head), len(tail)) == (275, 93)
+    assert fold(wide) == f"{head} {CUT} {tail}", "four times as much is looked at as is kept"
     for blanks, expected in ((4 * (HEAD + TAIL) - 8, "begin end"), (4 * (HEAD + TAIL) - 7, f"begin {CUT} end")):
         assert fold("Begin" + " " * blanks + "End") == expected
 
