@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import pytest
@@ -101,6 +102,24 @@ def test_one_escaped_character_is_enough(secret: str, written: str) -> None:
     assert mask(f"<{written}>", secret, "main") == "<<understudy:main>>"
     assert mask(f"<{written}>".encode(), secret, "main") == b"<<understudy:main>>"
     assert mask(written, secret.replace("4", "5"), "main") == written
+    signs = r"\u \x % & \ + "
+    assert mask(f"{signs}<{written}>", secret, "main") == f"{signs}<<understudy:main>>"
+
+
+@pytest.mark.parametrize("before", [b"", b"u", b"u:"])
+@pytest.mark.parametrize("length", [8, 9, 10])
+def test_of_base64_all_that_tells_of_the_secret_is_masked(before: bytes, length: int) -> None:
+    """H03: at each place in a group of three; the digits that depend on what stands beside it as well may stay."""
+    secret = "sk-0123456"[:length]
+    around = before, b"end"
+    encoded, other = (
+        base64.b64encode(begin + secret.encode() + end).decode()
+        for begin, end in (around, [bytes(255 - byte for byte in part) for part in around])
+    )
+    alone = [at for at, (one, two) in enumerate(zip(encoded, other, strict=True)) if one == two]
+    assert len(alone) >= length
+    masked = mask(encoded, secret, "main")
+    assert masked == f"{encoded[: alone[0]]}<understudy:main>{encoded[alone[-1] + 1 :]}"
 
 
 def test_what_no_parser_reads_as_the_secret_is_left() -> None:

@@ -150,6 +150,11 @@ def test_as_deep_and_as_large_as_a_file_may_be(manner: yaml_nodes.Manner, monkey
     assert len(problems_of("a: {b: 1}\nc: [2]", manner)) == 1
 
 
+def test_what_is_too_deep_to_be_parsed_is_told_at_its_beginning() -> None:
+    """The parser gives up without a line."""
+    assert problems_of("a: 1\nb: " + "[" * 50_000) == ["p.yaml:1: values are nested too deeply: write a flat file"]
+
+
 def test_each_kind_of_file_has_its_error() -> None:
     for manner, error in ((POOL, ConfigError), (RULE, RuleError)):
         with pytest.raises(error, match=manner.lacks):
