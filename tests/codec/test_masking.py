@@ -116,7 +116,7 @@ def test_of_base64_all_that_tells_of_the_secret_is_masked(before: bytes, length:
         base64.b64encode(begin + secret.encode() + end).decode()
         for begin, end in (around, [bytes(255 - byte for byte in part) for part in around])
     )
-    alone = [at for at, (one, two) in enumerate(zip(encoded, other, strict=True)) if one == two]
+    alone = [at for at, (one, two) in enumerate(zip(encoded, other, strict=True)) if one == two != "="]
     assert len(alone) >= length
     masked = mask(encoded, secret, "main")
     assert masked == f"{encoded[: alone[0]]}<understudy:main>{encoded[alone[-1] + 1 :]}"
