@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.counted_search import CountedSearch
-from understudy.codec import patterns
+from understudy.codec import pattern_cost, patterns
 from understudy.codec.pattern_cost import Cost, TooManyWaysError
 
 
@@ -223,6 +223,14 @@ def test_the_bound_of_each_construct(expression: str, terms: dict[int, float]) -
         places = {choices: (length + 8 * choices) ** choices / math.factorial(choices) for choices in terms}
         expected = sum(number * places[choices] for choices, number in terms.items())
         assert cost(expression).steps(length) == pytest.approx(expected, rel=1e-12)
+
+
+def test_more_ways_than_can_be_counted_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H02: the last number that is counted is the bound itself."""
+    monkeypatch.setattr(pattern_cost, "_TOO_MANY", 4.0)
+    assert cost("a{0,3}a").steps(10) > 0
+    with pytest.raises(TooManyWaysError):
+        cost("a{0,4}a")
 
 
 def test_of_forty_branches_each_two_are_compared() -> None:
