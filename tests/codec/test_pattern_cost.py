@@ -199,6 +199,8 @@ def test_the_bound_grows_with_the_choices(expression: str, degree: int) -> None:
         (r"\d*\D", {1: 1, 2: 2}),
         ("a*A", {2: 2}),
         (r"[k]+\u212a", {2: 2}),
+        ("[\U0001f600-\U0001f64f]+[^a]x", {2: 3}),
+        ("[^a]+[\U0001f600-\U0001f64f]x", {2: 3}),
         # borders further behind
         ("a*(?=b)c", {2: 3}),
         ("a*$", {1: 1, 2: 3}),

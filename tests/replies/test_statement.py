@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -371,6 +372,7 @@ def test_q03_the_last_count_in_the_end_of_a_document(data: bytes, usage: Usage |
         ("x-latest", "x-2", False),
         ("x-latest", "y-2", True),
         ("x", "x-2", True),
+        ("x-x-latest", "x", False),
         ("arn:aws:bedrock:x-1", "x-2", False),
         ("1-x", "x-1", False),
         ("x-1-mini", "x-1", True),
@@ -422,3 +424,17 @@ def test_q03_what_is_no_success_of_a_call_that_generates_states_nothing() -> Non
         held.start(status, [("content-type", "text/event-stream")])
         held.data(counted)
         assert held.statement(None).usage == usage
+
+
+def test_q03_of_an_encoded_stream_what_was_held_is_read() -> None:
+    """Q03: its end was passed on as it came, and is not looked into."""
+    stream = Stream("openai")
+    stream.hold.start(200, [("content-type", "text/event-stream"), ("content-encoding", "gzip")])
+    role, counted, text = (
+        b'data: {"choices": [{"delta": {"role": "assistant"}}]}\n\n',
+        b'data: {"choices": [], "usage": {"prompt_tokens": 5}}\n\n',
+        b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n',
+    )
+    assert stream.hold.data(gzip.compress(role + counted + text)) is Held.OUTPUT
+    stream.tail.append(counted.replace(b"5", b"6"))
+    assert stream.hold.statement(stream.tail).usage == Usage(5)

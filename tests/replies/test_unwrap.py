@@ -222,6 +222,13 @@ def test_errors_are_looked_for_six_levels_deep() -> None:
     assert reply(nested(unwrap.MAX_DEPTH + 1)).errors == ()
 
 
+@pytest.mark.parametrize(("param", "found"), [("two words", False), ("now three words", True), ("", False)])
+def test_a_parameter_of_three_words_is_a_sentence(param: str, found: bool) -> None:
+    infos = reply({"message": "m", "param": param}).errors
+    assert (ErrorInfo(message=param) in infos) is found
+    assert infos[0] == ErrorInfo(param=param, message="m")
+
+
 def test_json_in_a_text_is_a_level_too() -> None:
     for times, found in ((3, (ErrorInfo(message="m"),)), (4, ())):
         body: object = {"message": "m"}

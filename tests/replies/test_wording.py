@@ -134,6 +134,7 @@ def test_what_an_error_quotes_of_a_request_is_left_out() -> None:
     for blanks, cut in ((80 - len("prompt"), True), (81 - len("prompt"), False)):
         message = f"x prompt{'-' * blanks}{{a: model gone}}"
         assert fold(message) == (message.partition("{")[0] + CUT if cut else message)
+    assert fold("prompt: {a: b}") == f"prompt: {CUT}"
     assert fold("{prompt}") == "{prompt}"
     assert fold("the prompt has no brace") == "the prompt has no brace"
 
