@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,45 @@ def test_a_message_beyond_the_limit() -> None:
     reader = MessageReader()
     assert reader.feed(frame({}, bytes(LARGEST))[:100]) == [] and reader.overflow
     assert reader.feed(ONE) == []
+
+
+def test_the_limit_is_the_longest_message() -> None:
+    """Law 10: one of just this length is read; a longer one is not, not even when it comes in one piece."""
+    assert len(MessageReader(len(ONE)).feed(ONE)) == 1
+    reader = MessageReader(len(ONE) - 1)
+    assert reader.feed(ONE) == [] and reader.overflow and not reader.failed
+
+
+@pytest.mark.parametrize(("total", "headers"), [(0, 0), (0, 16), (0, 100), (15, 0), (16, 1), (99, 84)])
+def test_lengths_that_cannot_be_are_known_by_the_prelude(total: int, headers: int) -> None:
+    """Bad input: with its checksum right, a message of no bytes would otherwise be read for ever."""
+    start = struct.pack(">II", total, headers)
+    reader = MessageReader()
+    assert reader.feed(start + struct.pack(">I", crc32(start))) == [] and reader.failed
+
+
+def test_the_shortest_message() -> None:
+    """Neither headers nor payload: 16 bytes."""
+    shortest = frame({}, b"")
+    assert len(shortest) == 16
+    assert MessageReader().feed(shortest) == [Message({}, b"")]
+    assert last_messages(b"x" * 20 + shortest) == [Message({}, b"")]
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [(b"", True), (ONE, True), (ONE + ONE[:5], False), (ONE[:20], False), (b"\0" * 12, False), (ONE * 2, True)],
+)
+def test_whole_is_what_was_not_cut(data: bytes, whole: bool) -> None:
+    reader = MessageReader()
+    reader.feed(data)
+    assert reader.whole is whole
+
+
+def test_whole_is_not_what_is_too_long() -> None:
+    reader = MessageReader(len(ONE))
+    reader.feed(frame({}, bytes(100)))
+    assert not reader.whole
 
 
 def test_the_end_of_a_stream() -> None:

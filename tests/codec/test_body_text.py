@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.bounds import no_hang
 from understudy.codec import body_text
-from understudy.codec.body_text import MAX_PARSED, follow, frames, parse, text_of
+from understudy.codec.body_text import MAX_MEMBERS, MAX_PARSED, follow, frames, names_utf_8, parse, text_of
 from understudy.replies.reply import Reply
 
 
@@ -29,6 +29,7 @@ from understudy.replies.reply import Reply
         ('{"a": {"b": 1}, "c": "cut of', {"a": {"b": 1}}),
         ('{"a": [1, ', None),
         ("{" * 9999, None),
+        (json.dumps(json.dumps('{"a": 1}')), '{"a": 1}'),
     ],
 )
 def test_parse(text: str, value: object) -> None:
@@ -46,12 +47,33 @@ def test_of_a_long_object_the_first_members_count() -> None:
     assert Reply(400, body=turned.encode()).errors == ()
 
 
+def test_an_object_is_parsed_whole_up_to_a_length() -> None:
+    """Beyond it a dozen members are: what is said of an error stands in front."""
+    members = {f"k{number}": number for number in range(MAX_MEMBERS + 5)}
+    text = json.dumps(members)
+    whole = text[:-1] + " " * (MAX_PARSED - len(text)) + "}"
+    assert parse(whole) == members
+    assert parse(whole[:-1] + " }") == dict(list(members.items())[:MAX_MEMBERS])
+    assert parse(text[:-1]) == dict(list(members.items())[:MAX_MEMBERS])
+
+
 def test_follow() -> None:
     value = {"a": [{"b": 1}, {"b": [2, 3]}, {"c": 4}]}
     assert follow(value, ("a", "*", "b")) == [1, 2, 3]
     assert follow(value, ("a", "2", "c")) == 4
     assert follow(value, ("a", "9")) is None
     assert follow(value, ("a", "*", "z")) is None
+    assert follow(value, ("a", "3")) is None
+    assert follow(value, ("a", "c")) is None
+    assert follow(value, ("a", "2", "c", "4")) is None
+    assert follow({"a": "text"}, ("a", "0")) is None
+
+
+def test_an_index_has_at_most_five_digits() -> None:
+    """Of more the conversion could cost more than the look."""
+    items = [0] * 100_000 + [1]
+    assert follow(items, ("99999",)) == 0
+    assert follow(items, ("100000",)) is None
 
 
 def test_frames() -> None:
@@ -92,6 +114,22 @@ def test_nothing_raises(text: str) -> None:
 )
 def test_the_text_of_a_body(content_type: str, body: bytes, text: str) -> None:
     assert text_of(body, content_type) == text
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        ("", True),
+        ("text/plain", True),
+        ("text/plain; charset=UTF-8", True),
+        ("text/plain; charset=utf8", True),
+        ("text/plain; charset=utf_8", True),
+        ("text/plain; charset=gbk", False),
+        ("text/plain; charset=latin-1", False),
+    ],
+)
+def test_what_is_called_utf_8_or_nothing(content_type: str, expected: bool) -> None:
+    assert names_utf_8(content_type) is expected
 
 
 def test_only_charsets_of_texts_are_used() -> None:

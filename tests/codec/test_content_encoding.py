@@ -154,8 +154,21 @@ def test_output_ends_at_the_limit(name: str) -> None:
 @pytest.fixture(params=["as installed", "unbounded libraries"])
 def libraries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run with what is installed, and as with Brotli before 1.2, which cannot bound its output."""
+    installed = brotli.Decompressor
+
+    class Older:
+        def __init__(self) -> None:
+            self._inner = installed()
+
+        def process(self, data: bytes) -> bytes:
+            piece: bytes = self._inner.process(data)
+            return piece
+
+        def is_finished(self) -> bool:
+            return bool(self._inner.is_finished())
+
     if request.param == "unbounded libraries":
-        monkeypatch.setattr(content_encoding, "_brotli_is_bounded", lambda decompressor: False)
+        monkeypatch.setattr(brotli, "Decompressor", Older)
 
 
 @pytest.mark.usefixtures("libraries")
@@ -208,12 +221,104 @@ def test_every_zstd_library(library: ModuleType, monkeypatch: pytest.MonkeyPatch
         assert decode_request(encoded[:-1], "zstd") is None
         decoder = Decoder("zstd", 1000)
         assert decoder.feed(bombs("zstd")) == bytes(1000)
-        # A frame that asks for a window of 128 MiB (RFC 8878, 3.1.1.1.2).
-        greedy = Decoder("zstd", 1000)
-        greedy.feed(b"\x28\xb5\x2f\xfd\x00\x88" + (1 << 3 | 1 << 1 | 1).to_bytes(3, "little") + b"x")
-        assert greedy.failed
+        # Frames that ask for a window of 8, 9, 16 and 128 MiB (RFC 8878, 3.1.1.1.2).
+        block = (1 << 3 | 1 << 1 | 1).to_bytes(3, "little") + b"x"
+        for window, well in (
+            (b"\x68", True),
+            (b"\x69", False),
+            (b"\x70", False),
+            (b"\x88", False),
+        ):  # 8, 9, 16, 128 MiB
+            greedy = Decoder("zstd", 1000)
+            assert greedy.feed(b"\x28\xb5\x2f\xfd\x00" + window + block) == (b"x" if well else b"")
+            assert greedy.failed is not well
+        monkeypatch.setattr(content_encoding, "_STEP", 1000)
+        monkeypatch.setattr(content_encoding, "_SLICE", 700)
+        mixed = MIXED * 3
+        assert decode_request(library.compress(mixed) * 2, "zstd") == mixed * 2
     finally:
         content_encoding._zstd_library.cache_clear()
+
+
+MIXED = bytes(range(256)) + zlib.compress(bytes(range(256)) * 9) * 5 + b"a" * 3000 + b"ab" * 40
+"""What is encoded in few bytes, and what is not."""
+
+
+@pytest.mark.usefixtures("libraries")
+@pytest.mark.parametrize("step", [1, 7, 300, 100_000])
+@pytest.mark.parametrize("name", ["gzip", "deflate", "Deflate", "br", "zstd"])
+def test_as_much_is_seen_as_has_come(name: str, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S08: wherever the input was cut, no output waits for more of it, however small the steps are."""
+    encoded = ENCODERS[name](MIXED)
+    cuts = range(0, len(encoded) + 1, 1 if step == 7 else 29)
+    seen = [Decoder(name, 1 << 20).feed(encoded[:cut]) for cut in cuts]
+    monkeypatch.setattr(content_encoding, "_STEP", step)
+    assert [Decoder(name, 1 << 20).feed(encoded[:cut]) for cut in cuts] == seen
+    lengths = list(map(len, seen))
+    assert lengths == sorted(lengths)
+    if name in ("gzip", "deflate", "Deflate"):
+        wbits = {"gzip": 31, "deflate": 15, "Deflate": -15}[name]
+        assert seen[2:] == [zlib.decompressobj(wbits).decompress(encoded[:cut]) for cut in cuts[2:]]
+
+
+@pytest.mark.parametrize(
+    ("encoded", "data"),
+    [
+        (b"\x08\x03\x00\xfc\xffabc\x03\x00", b"abc"),  # a stored block with a bit set in its padding
+        (b"3\xb5\x00\x00", b"58"),  # a multiple of 31
+        (zlib.compress(b"abc", 1), b"abc"),
+        (zlib.compress(b"abc", 9), b"abc"),
+    ],
+)
+def test_deflate_is_told_by_its_first_two_bytes(encoded: bytes, data: bytes) -> None:
+    """RFC 1950, 2.2: the method is 8, and both bytes together are a multiple of 31: else it is no zlib."""
+    assert decode_request(encoded, "deflate") == data
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        *((name, True) for name in ("", "identity", " None ,", "gzip", "Identity, br", "X-Gzip")),
+        *((name, False) for name in ("sdch", "gzip, br", "gzip, gzip")),
+    ],
+)
+def test_which_encodings_are_known(name: str, known: bool) -> None:
+    decoder = Decoder(name, 100)
+    assert decoder.is_known is known
+    assert decoder.failed is not known
+    decoder.feed(b"no such bytes at all")
+    assert decoder.is_known is known
+
+
+def test_what_is_not_encoded_is_bounded_too() -> None:
+    decoder, found = Decoder("identity", 5), bytearray(b">")
+    decoder.feed_into(found, b"abc")
+    assert decoder.complete and not decoder.exceeded
+    decoder.feed_into(found, b"def")
+    decoder.feed_into(found, b"ghi")
+    assert found == b">abcde"
+    assert decoder.exceeded and not decoder.complete
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_between_frames_a_body_is_whole(name: str) -> None:
+    """An empty frame is one; the beginning of another one is none until it has given something."""
+    one, empty = ENCODERS[name](b"one"), ENCODERS[name](b"")
+    states = [(one, True), (empty, True), (one[:3], True), (one[3:-1], False), (one[-1:], True)]
+    decoder = Decoder(name, 100)
+    assert not decoder.complete
+    for data, whole in states:
+        decoder.feed(data)
+        assert decoder.complete is whole
+    assert Decoder(name, 100).feed(empty) == b""
+
+
+def test_a_second_frame_that_breaks_behind_its_output_is_no_padding() -> None:
+    one = gzip.compress(b"one")
+    decoder = Decoder("gzip", 100)
+    assert decoder.feed(one + one[:-8]) == b"oneone"
+    assert decoder.feed(b"no sums!") == b""
+    assert decoder.failed and not decoder.complete
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.codec import json_edit
+from understudy.codec import abridged, json_edit
 from understudy.codec.json_edit import (
     JsonEdit,
     append_json_items,
     member_of,
+    raw_items,
+    raw_members,
     read_json_flag,
     read_json_member,
     read_json_model,
@@ -446,3 +449,111 @@ def test_strings_are_replaced_in_whole_documents_only() -> None:
     )
     with pytest.raises(ValueError, match="something follows"):
         replace_json_strings(body + b" x", [("tools", "*", "name")], lambda text: f"{text}b")
+
+
+@pytest.mark.parametrize("rest", [b"", b" \n", b" x", b"}", b",", b" {}"])
+def test_what_follows_an_object_makes_it_none(rest: bytes) -> None:
+    """Wherever a member is looked for: but for white space."""
+    body = b' {"a": true, "b": [1]}' + rest
+    if rest.strip():
+        assert (read_json_flag(body, "a"), read_json_member(body, "a")) == (None, None)
+        for look in (lambda: raw_members(body, ["a"]), lambda: append_json_items(body, "b", [2])):
+            with pytest.raises(ValueError, match="something follows"):
+                look()
+    else:
+        assert (read_json_flag(body, "a"), read_json_member(body, "a")) == (True, True)
+        assert raw_members(body, ["a", "c"]) == {"a": b"true"}
+        assert append_json_items(body, "b", [2]) == b' {"a": true, "b": [1, 2]}' + rest
+
+
+def test_members_and_items_as_they_stand() -> None:
+    """The last of a repeated one, and no byte of it is another."""
+    body = '{"a" : 1, "b": { "x" :"é"} , "a":[ 2 ]}'.encode()
+    assert raw_members(body, ["a", "b"]) == {"a": b"[ 2 ]", "b": '{ "x" :"é"}'.encode()}
+    assert raw_members(body, []) == {}
+    assert raw_items(b' [ 1 , {"a": [2]}, "x,y" ]') == [b"1", b'{"a": [2]}', b'"x,y"']
+    assert raw_items(b"[]") == []
+    for no_array in (b"{}", b"", b"1", b"[1"):
+        with pytest.raises(ValueError):
+            raw_items(no_array)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("é😀é".encode(), True),
+        ("aé".encode()[:-1], False),
+        ("😀".encode()[:-1] + b"x", False),
+        ("aaaé".encode() + b"\xff", False),
+        (b"\xed\xa0\x80", False),
+    ],
+)
+def test_utf_8_is_checked_in_pieces(monkeypatch: pytest.MonkeyPatch, size: int, text: bytes, valid: bool) -> None:
+    """Wherever a piece ends, in a character or behind it; and the last one has to end with a character."""
+    monkeypatch.setattr(abridged, "_VALID_PIECE", size)
+    body = b'{"a": true, "b": "' + text + b'"}'
+    assert read_json_flag(body, "a") is (True if valid else None)
+    if valid:
+        assert JsonEdit(body).result() == body
+    else:
+        with pytest.raises(UnicodeDecodeError):
+            JsonEdit(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"a": ', "expected a value at byte 6"),
+        (b'{"a": [1, ', "does not end, at byte 10"),
+        (b'{"a": [1}', "a bracket that closes another one, or too many levels, at byte 8"),
+        (b'{"a": "x', "a string that does not end, at byte 6"),
+        (b'{"a": ["x', "a string that does not end, at byte 7"),
+        (b'{"a": x}', "expected a value at byte 6"),
+        (b'{"a": 1 "b"', "expected '}' at byte 8"),
+        (b'{"a" 1}', "expected ':' at byte 5"),
+        (b"{1: 2}", "expected a name at byte 1"),
+        (b"[]", "expected '{' at byte 0"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(body: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        JsonEdit(body)
+
+
+def test_strings_are_replaced_at_their_places_only() -> None:
+    """Whatever else is a string, and however it is called."""
+    body = b'{"a": "1", "b": ["2", {"a": "3"}, ["4"], 5], "c": {"a": "6", "d": {"a": "7"}}, "a": "8", "e": "9"}'
+    places = [("a",), ("b", "*"), ("b", "*", "*"), ("c", "a"), ("e", "*"), ("c", "d")]
+    edited = replace_json_strings(body, places, lambda text: text * 2)
+    assert edited == (
+        b'{"a": "11", "b": ["22", {"a": "3"}, ["44"], 5], "c": {"a": "66", "d": {"a": "7"}}, "a": "88", "e": "9"}'
+    )
+    assert replace_json_strings(body, [()], lambda text: text * 2) == body
+    assert replace_json_strings(body, [], lambda text: text * 2) == body
+
+
+def test_the_bounds_of_work_are_the_last_that_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H02: steps, levels, brackets and strings."""
+
+    def is_read(body: bytes) -> bool:
+        try:
+            return JsonEdit(body).result() == body
+        except ValueError:
+            return False
+
+    monkeypatch.setattr(json_edit, "MOST_EDIT_STEPS", 4)
+    assert is_read(b'{"a": 1, "b": 2}')
+    assert not is_read(b'{"a": 1, "b": 2, "c": 3}')
+    monkeypatch.setattr(json_edit, "MOST_EDIT_STEPS", 1000)
+    for levels, well in ((json_edit.MOST_LEVELS, True), (json_edit.MOST_LEVELS + 1, False)):
+        # What one expression runs through at once counts as one level.
+        inside = b"[" * (levels - 1) + b"[[[[[[]]]]]]" + b"]" * (levels - 1)
+        monkeypatch.setattr(json_edit, "MOST_EDIT_STEPS", 10_000)
+        assert is_read(b'{"a": ' + b"[" + inside + b"]" + b"}") is well
+    monkeypatch.setattr(json_edit, "MOST_BRACKETS", 3)
+    monkeypatch.setattr(json_edit, "MOST_STRINGS", 2)
+    assert is_read(b'{"a": [{}], "b": 1}')
+    assert not is_read(b'{"a": [[{}]]}')
+    assert is_read(b'{"a": "b"}')
+    assert not is_read(b'{"a": "b", "c": 1}')

@@ -30,6 +30,7 @@ SPELLINGS = {
     "html decimal": "".join(f"&#{ord(char)};" for char in SECRET),
     "html hex": "".join(f"&#X{ord(char):x};" for char in SECRET),
     "html in html": html.escape("".join(f"&#{ord(char)};" for char in SECRET)),
+    "one character each": f"\\u0073%6B&#45;{SECRET[3:]}",
     "hex": SECRET.encode().hex(),
     "HEX": SECRET.encode().hex().upper(),
     "base64": base64.b64encode(SECRET.encode()).decode(),
@@ -106,6 +107,22 @@ def test_a_stream_without_the_secret_loses_nothing(pieces: list[bytes], secret: 
     assert found == body or mask(body, secret, "work") != body
 
 
+@given(
+    around=st.tuples(st.text("ab-", max_size=9), st.text("ab-", max_size=9)),
+    secret=st.text("ab-", min_size=SHORTEST_MASKED, max_size=12),
+    at=st.integers(0, 30),
+)
+def test_h03_a_secret_that_begins_like_what_stands_before_it_is_masked(
+    around: tuple[str, str], secret: str, at: int
+) -> None:
+    """H03: its beginning may be found at several places near the end of a piece."""
+    body = secret.join(around).encode()
+    matcher = StreamMask([(secret, "work"), ("another-secret", "home")])
+    found = matcher.feed(body[:at]) + matcher.feed(body[at:]) + matcher.finish()
+    assert secret.encode() not in found
+    assert len(found) == len(body)
+
+
 def test_a_piece_that_ends_in_a_line_break_goes_on_at_once_and_uncopied() -> None:
     """What an event stream is made of is never kept back."""
     piece = b'data: {"delta": "sk-"}\n\n'
@@ -119,6 +136,7 @@ def test_what_passes_need_not_be_fed() -> None:
     assert matcher.passes(b'data: {"delta": "sk-"}\n\n')
     assert matcher.passes(b"")
     assert matcher.passes(b"no line break")
+    assert matcher.passes(b"100% & sk-x, \\no s, but more")
     assert not matcher.passes(f"a {SECRET}\n".encode())
     assert not matcher.passes(b"a sk-proj")
     assert matcher.feed(b"a sk-proj") == b"a "

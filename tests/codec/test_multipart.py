@@ -72,17 +72,23 @@ def test_a_repeated_field_is_replaced_everywhere_and_read_last() -> None:
         (FORM, form(("form-data; name=\"model\"; filename*=UTF-8''m", b"a"))),
         (FORM, form(('form-data; name="model"', b"\xff"))),
         (FORM, form(('form-data; name="models"', b"a"))),
+        (FORM, b'--b-1\r\nContent-Disposition: form-data; name="model"\r\n\r\n--b-1--\r\n'),
+        (FORM, form(('form-data; name="stream"', b"true"), ('form-data; name="model"', b"\xff"))),
+        (FORM, form(('form-data; name="model"', b"a"), ('form-data; name="stream"', b"\xff"))),
     ],
 )
 def test_what_is_no_form_with_a_model(content_type: str, body: bytes) -> None:
-    assert read_multipart_model(content_type, body)[0] is None
+    assert read_multipart_model(content_type, body) == (None, False)
     with pytest.raises(ValueError):
         write_multipart_model(content_type, body, "new")
 
 
-def test_a_model_name_cannot_break_the_form() -> None:
+@pytest.mark.parametrize("name", ["x\r\n--b-1--", "x\r", "\ny"])
+def test_a_model_name_cannot_break_the_form(name: str) -> None:
     with pytest.raises(ValueError, match="line breaks"):
-        write_multipart_model(FORM, form(('form-data; name="model"', b"a")), "x\r\n--b-1--")
+        write_multipart_model(FORM, form(('form-data; name="model"', b"a")), name)
+    with pytest.raises(ValueError, match="line breaks"):
+        set_multipart_model(FORM, form(('form-data; name="prompt"', b"a")), name)
 
 
 @given(body=st.binary(max_size=20).map(lambda middle: b"--b-1\r\nContent-Disposition: form-data; name=" + middle))
@@ -119,6 +125,37 @@ def test_a_form_without_a_model_gets_one() -> None:
     ]:
         with pytest.raises(ValueError):
             set_multipart_model(content_type, body, model)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"--b-12", b"x--b-1", b"x\r\n--b-12", b"x --b-1\r\ny", b"--b-1 x", b"x\r\n--b-1" + b"y" * 300, b"--b-1" * 90],
+    ids=repr,
+)
+def test_what_only_begins_like_the_boundary_is_content(content: bytes) -> None:
+    """One boundary may be the beginning of another, and a line of its own is what makes it one."""
+    body = form(('form-data; name="prompt"', b"p"), ('form-data; name="model"', content), ("form-data; name=x", b""))
+    assert read_multipart_model(FORM, body) == (content.decode(), False)
+
+
+@pytest.mark.parametrize("end", [b"--b-1--\r\n", b"--b-1--", b"--b-1-- \t", b"--b-1"])
+def test_a_form_ends_with_its_last_boundary(end: bytes) -> None:
+    """What follows is no part of it (RFC 2046, 5.1.1: an epilogue), however much it looks like one."""
+    body = form(('form-data; name="model"', b"a")).removesuffix(b"--b-1--\r\n")
+    assert read_multipart_model(FORM, body + end) == ("a", False)
+    if b"\n" in end:
+        more = form(('form-data; name="model"', b"b"))
+        assert read_multipart_model(FORM, body + end + more) == ("a", False)
+
+
+def test_as_many_parts_as_may_be_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H02: the last one of them, too; with one more it is no form for us."""
+    parts = [('form-data; name="x"', b"1")] * 5
+    body = form(*parts, ('form-data; name="model"', b"a"))
+    monkeypatch.setattr(multipart, "_MOST_MARKS", 7)
+    assert read_multipart_model(FORM, body) == ("a", False)
+    monkeypatch.setattr(multipart, "_MOST_MARKS", 6)
+    assert read_multipart_model(FORM, body) == (None, False)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.counted_search import CountedSearch
-from understudy.codec import patterns
+from understudy.codec import pattern_cost, patterns
 from understudy.codec.pattern_cost import Cost, TooManyWaysError
 
 
@@ -101,6 +102,156 @@ def test_the_bound_grows_with_the_choices(expression: str, degree: int) -> None:
     """Twice the text, 2^degree times the steps."""
     growth = cost(expression).steps(80_000) / cost(expression).steps(40_000)
     assert 2**degree * 0.98 < growth < 2**degree * 1.02
+
+
+@pytest.mark.parametrize(
+    ("expression", "terms"),
+    [
+        # letters: a word is found in as few places as its letters allow
+        ("a", {1: 1}),
+        ("aa", {1: 2}),
+        ("abc", {1: 2.5}),
+        ("aaab", {1: 4}),
+        (".", {1: 1}),
+        ("[ab]c", {1: 2}),
+        ("a.b", {1: 3}),
+        (r"a\b", {1: 2}),
+        # branches: they exclude each other where their first characters, or words, do
+        ("a|b", {1: 1}),
+        ("ab|cd", {1: 4}),
+        ("ab|ac", {1: 2}),
+        ("a|ab", {1: 2}),
+        ("ab|a", {1: 2}),
+        ("(?:ab|cd)e", {1: 4.5}),
+        ("(?:ab|a)e", {1: 3.5}),
+        ("(?:[ab]|[bc])e", {1: 2}),
+        ("(?:[ab]|[cd])e", {1: 2}),
+        ("(?:a|b?)e", {1: 6}),
+        ("(?:a+|b+)c", {1: 1, 2: 4}),
+        ("(?:a+|b+|[bc]+)d", {1: 3, 2: 6}),
+        ("(?:a+|b+|a+)d", {1: 3, 2: 6}),
+        ("(?:.*a|b)c", {1: 1, 2: 4}),
+        ("(?:a|b.*)c.*d", {1: 2, 2: 2, 3: 2}),
+        ("(?:ab|abc|cd)e", {1: 7 + 5 / 6}),
+        # a choice without end
+        ("a*", {2: 2}),
+        ("a+b", {1: 1, 2: 2}),
+        ("a*a", {2: 2}),
+        (".*x", {2: 2}),
+        (".*ab", {2: 3}),
+        (".*aa", {2: 3}),
+        ("x.*ab.*c", {1: 1, 2: 3, 3: 1}),
+        ("(?:ab)*c", {1: 1, 2: 3}),
+        ("(?:ab)*ab", {2: 4}),
+        ("(?:(?:a|b)*c)*d", {1: 1, 2: 2, 3: 2}),
+        # a choice with an end: up to 4,096 characters
+        ("a{2}b", {1: 3}),
+        ("a{1,3}b", {1: 7}),
+        ("a{1,3}ab", {1: 9}),
+        ("[ab]{0,5}abc", {1: 20}),
+        (".{0,4096}x", {1: 8193}),
+        (".{0,4097}x", {2: 2}),
+        (".{3,4098}x", {2: 2}),
+        ("(?:ab){0,4096}c", {1: 12290}),
+        ("(?:ab){0,4097}c", {1: 1, 2: 3}),
+        ("(?:ab){2}c", {1: 5}),
+        ("(?:ab){1,3}c", {1: 10}),
+        ("(?:a|ab){2}c", {1: 8}),
+        ("(?:a|ab){0,2}c", {1: 10.5}),
+        ("(?:x|y|){2}z", {1: 17}),
+        # what can be left out
+        ("(?:a?b?)c", {1: 11}),
+        ("a?b?c", {1: 11}),
+        ("a*b*c", {1: 1, 2: 6}),
+        ("a*b?c", {1: 4, 2: 4}),
+        ("a*(?:b?)(?:c?)d", {1: 11, 2: 6}),
+        ("a*(?:b?)a", {2: 5}),
+        # groups that are referred to
+        (r"(a)\1b", {1: 2, 2: 1}),
+        (r"(a)\1.*b", {1: 1, 2: 3}),
+        ("(a)?(?(1)b|c)d", {1: 7}),
+        ("(a)?(?(1)b)c", {1: 7}),
+        # what looks ahead, and what is not come back to
+        ("(?=ab)c", {1: 3}),
+        ("(?!a.*)b", {1: 2, 2: 2}),
+        ("(?>a*)b", {1: 1, 2: 2}),
+        ("(?>a*b)b", {1: 2, 2: 2}),
+        ("a*+b", {1: 1, 2: 2}),
+        ("a{1,3}+b", {1: 7}),
+        # anchors
+        ("^a.*b", {0: 1, 1: 3}),
+        (r"\Aa.*b", {0: 1, 1: 3}),
+        ("a^.*b", {1: 2, 2: 2}),
+        ("(?m)^a", {1: 2}),
+        ("$", {1: 1}),
+        # borders: sets of characters that have none in common
+        ("[a-c]*[d-f]", {1: 1, 2: 2}),
+        ("[a-c]*[c-f]", {2: 2}),
+        ("[^a]*a", {1: 1, 2: 2}),
+        ("[^a]*[^b]", {2: 2}),
+        (r"\w+ ", {1: 1, 2: 2}),
+        (r"\w+\W", {1: 1, 2: 2}),
+        (r"\w+\d", {2: 2}),
+        (r"\s*\S", {1: 1, 2: 2}),
+        (r"[\d.]*[\s,]", {1: 1, 2: 2}),
+        (r"[\d.]*[\w,]", {2: 2}),
+        (r"[\d-]*-", {2: 2}),
+        (r"\d*\D", {1: 1, 2: 2}),
+        ("a*A", {2: 2}),
+        (r"[k]+\u212a", {2: 2}),
+        ("[\U0001f600-\U0001f64f]+[^a]x", {2: 3}),
+        ("[^a]+[\U0001f600-\U0001f64f]x", {2: 3}),
+        # borders further behind
+        ("a*(?=b)c", {2: 3}),
+        ("a*$", {1: 1, 2: 3}),
+        ("a*(?:b|c)d", {1: 2, 2: 2}),
+        ("a*(?>b)c", {1: 2, 2: 2}),
+        ("a*(?:b{1,2})c", {1: 5, 2: 3}),
+        ("a*(b)c", {1: 2, 2: 2}),
+        # no borders where a flag gives characters another meaning
+        ("(?a:[a-c])*d", {2: 2}),
+        ("(?:(?a:b)|c)a*d", {1: 2, 2: 4}),
+        ("(?s:.)*a", {2: 2}),
+        ("(?s)a*b", {2: 2}),
+        ("(?-i:a)*b", {1: 1, 2: 2}),
+    ],
+)
+def test_the_bound_of_each_construct(expression: str, terms: dict[int, float]) -> None:
+    """H02: by it an expression is refused, or searched in less of a text: so it is no higher than it has to be either.
+
+    ``terms``: by number of choices, how often each place in the text is paid for.
+    """
+    for length in (0, 7, 500):
+        places = {choices: (length + 8 * choices) ** choices / math.factorial(choices) for choices in terms}
+        expected = sum(number * places[choices] for choices, number in terms.items())
+        assert cost(expression).steps(length) == pytest.approx(expected, rel=1e-12)
+
+
+def test_more_ways_than_can_be_counted_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H02: the last number that is counted is the bound itself."""
+    monkeypatch.setattr(pattern_cost, "_TOO_MANY", 4.0)
+    assert cost("a{0,3}a").steps(10) > 0
+    with pytest.raises(TooManyWaysError):
+        cost("a{0,4}a")
+
+
+def test_of_forty_branches_each_two_are_compared() -> None:
+    """H02: of more it is not asked whether they exclude each other, as that takes the square of their number."""
+    few, many = (
+        cost(f"(?:{'|'.join(f'{chr(0x4E00 + at)}+' for at in range(number))})x.*y").steps(4000) for number in (40, 41)
+    )
+    assert many > 1.5 * few
+
+
+def test_a_long_word_is_found_in_an_eighth_of_the_places() -> None:
+    """Each further letter counts for as much as the word before it can repeat, and never for less than that."""
+    for letters in range(1, 12):
+        word = "abcdefghijkl"[:letters]
+        thinned = 1 + sum(1 / min(8, length) for length in range(1, letters))
+        assert cost(word).steps(100) == pytest.approx(108 * thinned)
+    repeated = {"aba": 2, "abab": 2, "abcab": 3, "aabaab": 3, "abacabad": 8}
+    for word, apart in repeated.items():
+        assert cost(f"{word}x").steps(100) - cost(word).steps(100) == pytest.approx(108 / apart)
 
 
 def test_words_thin_out_what_is_tried() -> None:

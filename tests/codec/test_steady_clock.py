@@ -57,6 +57,13 @@ def test_it_begins_as_unix_time(times: Times) -> None:
     assert (times.clock(), times.clock.ahead()) == (times.wall, 0.0)
 
 
+@pytest.mark.parametrize(("step", "ahead"), [(0.5, 0.0), (-0.5, 0.0), (0.75, 0.75), (-0.75, -0.75)])
+def test_half_a_second_is_no_step(times: Times, step: float, ahead: float) -> None:
+    """Two clocks drift, and some time passes between two readings."""
+    times.wall += step
+    assert times.clock.ahead() == ahead_of(times.clock) == ahead
+
+
 @pytest.mark.parametrize("step", [-HOUR, HOUR, -1e9])
 def test_setting_the_wall_clock_moves_no_duration(times: Times, step: float) -> None:
     """H06: forward and back."""

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
-from types import SimpleNamespace
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.codec.file_permissions import check_file_is_private, check_folder_is_private
 from understudy.codec.masking import shown
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config.fields import AUTH_HEADERS
@@ -608,112 +605,6 @@ def test_a_file_that_others_can_write_is_refused(private: Path, mode: int) -> No
     with pytest.raises(ConfigError) as caught:
         load(private, ENVIRON, DIALECTS)
     assert str(caught.value) == f"{private}:1: this file can be written by others: run `chmod go-w {private}`"
-
-
-def test_a_folder_that_others_can_write_is_refused_unless_it_is_sticky(private: Path) -> None:
-    """O09: who can write the folder can put another file in its place."""
-    private.parent.chmod(0o777)
-    with pytest.raises(ConfigError, match=re.escape(f"run `chmod go-w {private.parent}`")):
-        check_file_is_private(private)
-    private.parent.chmod(0o777 | stat.S_ISVTX)
-    check_file_is_private(private)
-
-
-def test_a_link_is_as_private_as_its_folder_and_its_target(private: Path, tmp_path: Path) -> None:
-    """O09: a symbolic link in a folder of others could be pointed elsewhere."""
-    public = tmp_path / "public folder"
-    public.mkdir()
-    link = public / "link.yaml"
-    link.symlink_to(private)
-    check_file_is_private(link)
-    public.chmod(0o777)
-    with pytest.raises(ConfigError, match=r"its folder can be written by others: run `chmod go-w '.*public folder'`"):
-        check_file_is_private(link)
-    public.chmod(0o700)
-    private.chmod(0o666)
-    with pytest.raises(ConfigError, match="this file can be written by others"):
-        check_file_is_private(link)
-
-
-def test_a_sticky_file_is_no_sticky_folder(private: Path) -> None:
-    """O09: the sticky bit protects what is in a folder, and means nothing on a file."""
-    private.chmod(0o666 | stat.S_ISVTX)
-    with pytest.raises(ConfigError, match="this file can be written by others"):
-        check_file_is_private(private)
-
-
-def test_a_folder_further_up_that_others_can_write_is_refused(private: Path) -> None:
-    """O09, law 12: who can write the grandparent can put another folder in the place of the parent."""
-    above = private.parent.parent
-    for place in (above, above.parent):
-        before = place.stat().st_mode
-        place.chmod(0o777)
-        with pytest.raises(
-            ConfigError, match=rf"a folder above it \({place}\) can be written by others: run `chmod go-w {place}`"
-        ):
-            check_file_is_private(private)
-        place.chmod(0o777 | stat.S_ISVTX)
-        check_file_is_private(private)
-        place.chmod(before)
-
-
-@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can make another user's link")
-def test_a_link_of_another_user_is_refused(private: Path, tmp_path: Path) -> None:
-    """O09, law 12: in a sticky folder anybody can make a link, and point it at another file of ours later."""
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    shared.chmod(0o777 | stat.S_ISVTX)
-    link, inside = shared / "pool.yaml", shared / "folder"
-    link.symlink_to(private)
-    inside.symlink_to(private.parent)
-    for path in (link, inside / private.name):
-        check_file_is_private(path)
-    os.lchown(link, 65534, 65534)
-    os.lchown(inside, 65534, 65534)
-    for path in (link, inside / private.name):
-        with pytest.raises(ConfigError, match=r"a link to it \(.*\) belongs to another user: run `sudo chown -h"):
-            check_file_is_private(path)
-
-
-def test_links_in_a_circle_are_no_file(tmp_path: Path) -> None:
-    (tmp_path / "a").symlink_to(tmp_path / "b")
-    (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        check_file_is_private(tmp_path / "a")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        check_folder_is_private(tmp_path / "a")
-
-
-def test_every_link_on_the_way_is_followed(private: Path, tmp_path: Path) -> None:
-    """O09: also a relative one, one with dots in it, and one behind another."""
-    place = tmp_path / "x" / "y"
-    place.mkdir(parents=True)
-    (place / "up").symlink_to(Path("..") / ".." / private.parent.relative_to(tmp_path))
-    (place / "again").symlink_to("up")
-    check_file_is_private(place / "again" / ".." / private.parent.name / private.name)
-    private.parent.chmod(0o777)
-    with pytest.raises(ConfigError, match="its folder can be written by others"):
-        check_file_is_private(place / "again" / private.name)
-
-
-@pytest.mark.parametrize(("owner", "refused"), [(0, False), (1000, False), (1001, True)])
-def test_a_file_of_another_user_is_refused(
-    private: Path, monkeypatch: pytest.MonkeyPatch, owner: int, refused: bool
-) -> None:
-    """O09: the file must belong to the user or to root."""
-
-    def status(path: Path, **_: object) -> SimpleNamespace:
-        real = os.stat(path)
-        return SimpleNamespace(st_mode=real.st_mode, st_uid=1000 if path.suffix != ".yaml" else owner)
-
-    monkeypatch.setattr(os, "getuid", lambda: 1000)
-    monkeypatch.setattr(Path, "stat", status)
-    monkeypatch.setattr(Path, "resolve", lambda path, strict=False: path)
-    if refused:
-        with pytest.raises(ConfigError, match=f"belongs to another user: run `sudo chown 1000 {private}`"):
-            check_file_is_private(private)
-    else:
-        check_file_is_private(private)
 
 
 def test_what_is_no_readable_file_is_refused(private: Path, tmp_path: Path) -> None:

@@ -715,7 +715,9 @@ def test_a_tool_that_leaves_between_two_attempts_is_not_shown_the_first_as_the_s
     assert second.connection.address == ("u1.test", 80)
     core.feed(events.ConnectionClosed(core.client))
     [hook] = [each for each in core.held if isinstance(each, UnderstudyAttemptHook)]
-    assert (hook.abandoned.outcome.attempt.number, hook.abandoned.record.request.host) == (1, "u0.test")
+    first = hook.abandoned.record
+    assert first is not None
+    assert (hook.abandoned.outcome.attempt.number, first.request.host) == (1, "u0.test")
     core.held.remove(hook)
     core.feed(events.HookCompleted(hook, None))
     assert left == [(2, "c1", "u1.test")]

@@ -14,9 +14,19 @@ from tests.replies.test_hold import JSON, SSE, chat, event, fed
 from tests.support.amazon_frames import frame
 from tests.support.decisions import candidate, upstream
 from understudy.codec import amazon_frames
-from understudy.dialects import DIALECTS, Call
+from understudy.dialects import DIALECTS, Call, Progress, StreamEvent
 from understudy.model import HoldUntil, Label
-from understudy.replies.answer import lack_of_body
+from understudy.replies.answer import (
+    BROKEN,
+    EMPTY,
+    NO_OUTPUT,
+    OTHER,
+    PAGE,
+    Course,
+    is_media,
+    lack_of_body,
+    lack_of_stream,
+)
 from understudy.replies.hold import COMPLETE_LIMIT, Held, Hold, Secret
 from understudy.replies.reply import MAX_TEXT, FaultKind, Reply
 from understudy.requests.sites import Recognised
@@ -486,6 +496,15 @@ def test_a04_a_large_body_is_proven_by_its_brackets() -> None:
     assert len(numbers) < COMPLETE_LIMIT
 
 
+@pytest.mark.parametrize(("size", "parsed"), [(MAX_TEXT, True), (MAX_TEXT + 1, False)])
+def test_a04_a_body_of_a_mebibyte_is_parsed(size: int, parsed: bool) -> None:
+    """A04: so a word that is no JSON is seen in it; in a longer one only that its brackets end."""
+    body = b'{"choices": [no json]}'
+    held = whole(streamed=False)
+    assert fed(held, [body.ljust(size)], JSON) is Held.REPLY
+    assert (held.reply().fault is not None) is parsed
+
+
 def test_a04_comments_and_pings_are_no_step() -> None:
     """A04: what `idle` runs by: comments, pings and white space say nothing."""
     held = whole()
@@ -504,3 +523,102 @@ def test_a04_comments_and_pings_are_no_step() -> None:
     assert (plain.steps, plain.has_begun) == (0, False)
     plain.data(b"{")
     assert (plain.steps, plain.has_begun) == (1, True)
+
+
+# -- the parts, one by one ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "text", "lack"),
+    [
+        ("chat/completions", "", EMPTY),
+        ("chat/completions", " \n" * 300, EMPTY),
+        ("chat/completions", "<html>", PAGE),
+        ("chat/completions", "\n <?xml", PAGE),
+        ("chat/completions", "words", OTHER),
+        ("chat/completions", '"words"', OTHER),
+        ("chat/completions", " null\n", "null"),
+        ("chat/completions", "nul", OTHER),
+        ("chat/completions", '{"choices": [', BROKEN),
+        ("chat/completions", "[" * 100_000, BROKEN),
+        ("chat/completions", " " * 300 + '{"choices": [{"message": {"content": "Hi"}}]}', ""),
+        ("audio/transcriptions", "", ""),
+        ("audio/transcriptions", " \n", ""),
+        ("audio/transcriptions", "words", ""),
+        ("audio/transcriptions", "[words", ""),
+        ("audio/transcriptions", "<html>", PAGE),
+        ("audio/transcriptions", "{words", BROKEN),
+        ("audio/translations", '{"text": "x"}', ""),
+    ],
+)
+def test_a01_what_a_body_lacks(endpoint: str, text: str, lack: str) -> None:
+    """A01: plain text is an answer where the request can ask for it, and a page never is."""
+    assert lack_of_body(DIALECTS["openai"], endpoint, text) == lack
+
+
+@pytest.mark.parametrize(
+    ("content_type", "endpoint", "expected"),
+    [
+        ("audio/mpeg", "audio/speech", True),
+        ("image/png", "images/generations", True),
+        ("video/mp4", "chat/completions", True),
+        ("text/plain", "audio/transcriptions", True),
+        ("text/vtt", "audio/translations", True),
+        ("text/html", "audio/transcriptions", False),
+        ("text/plain", "chat/completions", False),
+        ("application/json", "audio/transcriptions", False),
+        ("", "audio/transcriptions", False),
+    ],
+)
+def test_a01_what_is_an_answer_without_a_look(content_type: str, endpoint: str, expected: bool) -> None:
+    assert is_media(content_type, endpoint) is expected
+
+
+def stream(*documents: object) -> list[StreamEvent]:
+    return [StreamEvent("", each if isinstance(each, bytes) else json.dumps(each).encode()) for each in documents]
+
+
+ROLE = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
+TEXT = {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+FAILED = {"error": {"message": "overloaded"}}
+
+
+@pytest.mark.parametrize(
+    ("documents", "lack"),
+    [
+        ([], ""),
+        ([ROLE], ""),
+        ([ROLE, TEXT], ""),
+        ([ROLE, TEXT, STOP, b"[DONE]"], ""),
+        ([ROLE, STOP], NO_OUTPUT),
+        ([ROLE, STOP, b"[DONE]"], NO_OUTPUT),
+        ([ROLE, FAILED, STOP, b"[DONE]"], ""),
+        ([ROLE, STOP, {"choices": [], "usage": {"completion_tokens": 1}}, b"[DONE]"], ""),
+    ],
+)
+def test_a01_what_a_stream_lacks(documents: list[object], lack: str) -> None:
+    """A01: what has not ended lacks nothing yet, and what says that it failed is judged by that."""
+    assert lack_of_stream(DIALECTS["openai"], stream(*documents)) == lack
+
+
+def test_where_a_stream_stands() -> None:
+    """It is empty once nothing that can still come makes an answer of it, and not before."""
+    course = Course(DIALECTS["anthropic"])
+    assert (course.steps, course.has_output, course.has_ended, course.is_done, course.is_empty) == (
+        0, False, False, False, False,
+    )  # fmt: skip
+    ping, start = {"type": "ping"}, {"type": "message_start", "message": {"content": []}}
+    delta = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 0}}
+    standing = []
+    for each in stream(ping, start, delta, {"type": "message_stop"}):
+        course.add(each)
+        standing.append((course.steps, course.has_ended, course.is_done, course.is_empty))
+    assert standing == [
+        (0, False, False, False),
+        (1, False, False, False),
+        (2, True, False, False),
+        (3, True, True, True),
+    ]
+    assert course.add(stream({"type": "content_block_delta", "delta": {"text": "Hi"}})[0]) is Progress.OUTPUT
+    assert course.has_output and not course.is_empty

@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -13,10 +14,22 @@ from hypothesis import strategies as st
 
 from tests.support.bounds import no_hang
 from tests.support.decisions import candidate, upstream
-from understudy.dialects import DIALECTS, Call, Progress
+from understudy.dialects import DIALECTS, Call, Kind, Progress
+from understudy.dialects.base import Endpoint
 from understudy.model import HoldUntil
-from understudy.replies.hold import BODY_LIMIT, EVENT_LIMIT, STREAM_LIMIT, TAIL_LIMIT, Held, Hold, Secret, Tail
+from understudy.replies.hold import (
+    BODY_LIMIT,
+    COMPLETE_LIMIT,
+    EVENT_LIMIT,
+    STREAM_LIMIT,
+    TAIL_LIMIT,
+    Held,
+    Hold,
+    Secret,
+    Tail,
+)
 from understudy.replies.reply import Fault, FaultKind
+from understudy.replies.statement import NOTHING_STATED
 from understudy.requests.sites import Recognised
 
 SECRET = "sk-secret-0123456789"
@@ -456,3 +469,230 @@ def whole_hold() -> Hold:
     usual = hold(streamed=False)
     recognised = Recognised(usual.dialect, usual.endpoint, "", "")
     return Hold(recognised, usual.call, usual.candidate, usual.secret, HoldUntil.COMPLETE)
+
+
+# -- what the first bytes say, and what a hold makes of them -----------------------------------------------------
+
+HI = chat(content="Hi")
+FAILED = b'{"error": {"message": "m"}}'
+PACKED = gzip.compress(b"{}", mtime=0)
+MORE, OUTPUT, REPLY, BOUND = Held.MORE, Held.OUTPUT, Held.REPLY, Held.BOUND
+NO_END, NO_OUTPUT = "the stream ended before its terminal event", "the stream ended before any output"
+
+
+@dataclass
+class First:
+    """A success, and the states after its headers, its chunks and its end: held to its output, and to its end."""
+
+    content_type: str
+    chunks: list[bytes]
+    states: list[Held]
+    whole: list[Held]
+    steps: int
+    why: str = ""
+    """Why the one that is held to its end is a fault."""
+    framing: str = ""
+    """How it is read as a stream, "" when it is none."""
+    encoding: str = ""
+    streamed: bool = True
+    kind: Kind = Kind.GENERATING
+
+
+FIRST = [
+    First("", [b"data:", b" ", HI[6:]], [MORE, MORE, MORE, OUTPUT], [MORE] * 4 + [REPLY], 1, NO_END, "sse"),
+    First("", [b"\xef\xbb\xbfdata: ", HI[6:]], [MORE, MORE, OUTPUT], [MORE] * 3 + [REPLY], 1, NO_END, "sse"),
+    First("", [b" \n", b"dat", HI[3:]], [MORE, MORE, MORE, OUTPUT], [MORE] * 4 + [REPLY], 1, NO_END, "sse"),
+    First("text/plain", [b"{", FAILED[1:]], [MORE, MORE, MORE, REPLY], [MORE, MORE, MORE, REPLY], 2),
+    First("text/plain", [b"<", b"html>"], [MORE, MORE, MORE, REPLY], [MORE, MORE, MORE, REPLY], 2),
+    First("application/octet-stream", [b"x"], [MORE, OUTPUT], [MORE, MORE, OUTPUT], 1),
+    First("application/octet-stream", [b" "], [MORE, OUTPUT], [MORE, MORE, OUTPUT], 0),
+    First("application/octet-stream", [b"data: ", b"x\n\n"], [MORE, MORE, REPLY], [MORE, MORE, REPLY], 1, "", "sse"),
+    First("application/octet-stream", [b"{", b"}"], [MORE, MORE, MORE, REPLY], [MORE, MORE, MORE, REPLY], 2),
+    First("application/octet-stream", [b"<html>"], [MORE, MORE, REPLY], [MORE, MORE, REPLY], 1),
+    First("application/json", [b"[", FAILED + b"]"], [MORE, MORE, MORE, REPLY], [MORE, MORE, MORE, REPLY], 2,
+          streamed=False),
+    First("application/json", [b"[", FAILED + b"]"], [MORE, MORE, REPLY], [MORE, MORE, REPLY], 1, "", "json"),
+    First("application/json", [chat(role="x"), HI], [MORE, MORE, OUTPUT], [MORE] * 3 + [REPLY], 2, NO_END, "sse"),
+    First("text/event-stream", [FAILED[:9], FAILED[9:]], [MORE, MORE, REPLY], [MORE, MORE, REPLY], 1, "", "json"),
+    First("text/event-stream", [b"[" + FAILED + b"]"], [MORE, REPLY], [MORE, REPLY], 1, "", "json"),
+    First("text/event-stream", [b"\n<!doctype>", b"x"], [MORE, MORE, MORE, REPLY], [MORE, MORE, MORE, REPLY], 2),
+    First("text/event-stream", [b"dat", b"x"], [MORE, MORE, MORE, REPLY], [MORE] * 3 + [REPLY], 0, NO_OUTPUT, "sse"),
+    First("application/x-ndjson", [b"<", b"x"], [MORE, MORE, MORE, REPLY], [MORE, MORE, MORE, REPLY], 2),
+    First("application/x-ndjson", [HI[6:]], [MORE, OUTPUT], [MORE, MORE, REPLY], 1, NO_END, "json"),
+    First("application/vnd.amazon.eventstream", [bytes(16)], [MORE, BOUND], [MORE, REPLY], 0,
+          "what follows is no event", "amazon"),
+    First("application/problem+json", [b"", b"{}"], [MORE, MORE, MORE, REPLY], [MORE, MORE, MORE, REPLY], 1),
+    First("Application/JSON; x", [b""], [MORE, MORE, REPLY], [MORE, MORE, REPLY], 0, NO_OUTPUT),
+    First("application/json", [b" \n"], [MORE, MORE, REPLY], [MORE, MORE, REPLY], 0, streamed=False),
+    First("audio/mpeg", [b"", b"\xff"], [MORE, MORE, OUTPUT], [MORE, MORE, MORE, OUTPUT], 1),
+    First("text/event-stream", [b"x"], [MORE, BOUND], [MORE, BOUND], 0, "", "sse", " SDCH "),
+    First("application/json", [b"x", b" ", b"y"], [MORE] * 4 + [REPLY], [MORE] * 4 + [REPLY], 3, encoding="sdch"),
+    First("application/json", [b"x", b" ", b"y"], [MORE] * 4 + [REPLY], [MORE] * 4 + [REPLY], 2, encoding="Identity"),
+    First("application/json", [PACKED[:5], PACKED[5:]], [MORE, MORE, MORE, REPLY], [MORE, MORE, MORE, REPLY], 1,
+          encoding="gzip"),
+    First("application/json", [b"{}"], [MORE, MORE, REPLY], [MORE, MORE, REPLY], 1, kind=Kind.AUXILIARY),
+    First("text/plain", [b"x"], [OUTPUT], [MORE, MORE, OUTPUT], 1, kind=Kind.AUXILIARY),
+    First("", [], [OUTPUT], [MORE, REPLY], 0, kind=Kind.AUXILIARY),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("first", FIRST, ids=lambda first: f"{first.content_type} {b''.join(first.chunks)[:12]!r}")
+def test_what_the_first_bytes_say(first: First) -> None:
+    """S02, A01: they tell more than the type that a server wrote."""
+    headers = [("content-type", first.content_type)] if first.content_type else []
+    headers += [("Content-Encoding", first.encoding)] if first.encoding else []
+    usual = hold(streamed=first.streamed)
+    recognised = Recognised(usual.dialect, Endpoint("chat/completions", first.kind), "", "")
+    for until, states in ((HoldUntil.OUTPUT, first.states), (HoldUntil.COMPLETE, first.whole)):
+        held = Hold(recognised, usual.call, usual.candidate, usual.secret, until)
+        found = [held.start(200, headers)]
+        for chunk in first.chunks if found[-1] is Held.MORE else []:
+            found.append(held.data(chunk))
+            if found[-1] is not Held.MORE:
+                break
+        if found[-1] is Held.MORE:
+            found.append(held.end())
+        assert found == states
+        assert (held.framing.value if held.live else "") == first.framing
+        assert held.encoded is (first.encoding not in ("", "Identity"))
+        assert not held.outgrown
+        fault = held.reply().fault
+        assert fault is None or fault.sent
+        if until is HoldUntil.COMPLETE:
+            assert (fault.message if fault else "") == first.why
+        if len(states) > 1:
+            assert held.steps == first.steps
+            assert held.has_begun is (held.has_output if held.live else first.steps > 0)
+
+
+@pytest.mark.parametrize("field", ["event:", " \ndata: ", "retry:"])
+def test_six_bytes_tell_a_stream(field: str) -> None:
+    for size, told in ((len(field) - 1, False), (len(field), True)):
+        held = hold()
+        held.start(200, [])
+        assert held.data(field[:size].encode()) is Held.MORE
+        assert held.live is told
+
+
+def test_before_its_headers_a_reply_is_nothing() -> None:
+    held = hold()
+    assert (held.status, held.headers, held.live, held.framing.value, held.steps) == (0, (), False, "sse", 0)
+    found = (
+        held.success,
+        held.encoded,
+        held.outgrown,
+        held.has_begun,
+        held.has_output,
+        held.is_done,
+        held.is_held_whole,
+    )
+    assert found == (False,) * 7
+    assert (held.opening, held.opening_model(), held.statement(None)) == (None, "", NOTHING_STATED)
+    assert held.reply().fault is None
+    assert not held.reply().truncated
+
+
+@pytest.mark.parametrize("status", [199, 200, 299, 300])
+def test_a_success_is_2xx(status: int) -> None:
+    held = whole_hold()
+    held.start(status, SSE)
+    assert held.success is held.live is held.is_held_whole is (status in (200, 299))
+
+
+def test_what_a_hold_is_bounded_by() -> None:
+    """Law 10: by what it is, and a stream by its events as well, unless it is held to its end."""
+    for held, headers, most in (
+        (hold(), SSE, STREAM_LIMIT),
+        (hold(), JSON, BODY_LIMIT),
+        (whole_hold(), SSE, COMPLETE_LIMIT),
+        (whole_hold(), JSON, COMPLETE_LIMIT),
+    ):
+        held.start(200, headers)
+        assert held.data(b"x" * (most - 1)) is Held.MORE
+        assert not held.outgrown
+        assert held.data(b"x") is Held.BOUND
+        assert held.outgrown
+        assert held.reply().truncated
+    held = whole_hold()
+    held.start(200, SSE)
+    assert [held.data(chat(role="assistant")) for _ in range(EVENT_LIMIT + 1)] == [Held.MORE] * (EVENT_LIMIT + 1)
+
+
+def test_the_first_event_of_a_stream_may_name_the_model() -> None:
+    """Q04: the first that is more than a sign of life."""
+    held = hold()
+    assert held.opening_model() == ""
+    named = json.dumps({"model": "m-9", "choices": [{"delta": {"role": "assistant"}}]})
+    fed(held, [b": ping\n\n", event({"type": "ping"}), event(named), event(named.replace("m-9", "m-8")), HI])
+    assert held.opening is not None
+    assert held.opening_model() == "m-9"
+    assert (held.another("m-9"), held.another("m1"), held.another("")) == ("m-9", "", "")
+
+
+def test_a_secret_in_the_name_of_a_header_is_seen_in_any_case() -> None:
+    """H03: of eight characters or more; and each of several."""
+    secret = Secret("a", "Sk-12345", ("Other-6789", "short-7"))
+    for name, found in {
+        b"x-sk-12345": True, b"X-SK-12345": True, b"other-6789": True, b"short-7": False, b"sk-1234": False, b"": False,
+    }.items():  # fmt: skip
+        assert secret.is_in_lower_case(name) is found
+    assert secret.named == [("Sk-12345", "a"), ("Other-6789", "a"), ("short-7", "a")]
+
+
+def test_headers_are_masked_and_else_the_same_object() -> None:
+    """R06"""
+    held = hold()
+    held.start(401, [*JSON, ("X-Echo", f"a {SECRET}")])
+    assert held.reply().headers == (*JSON, ("X-Echo", "a <understudy:a>"))
+    held = hold()
+    held.start(401, JSON)
+    assert held.reply().headers is held.headers
+
+
+# -- the tail, chunk by chunk ------------------------------------------------------------------------------------
+
+
+def test_a_tail_keeps_just_what_it_has_to() -> None:
+    """Law 10: a chunk goes when those behind it are enough."""
+    kept = Tail()
+    assert kept.content() == b""
+    for size, chunks in ((TAIL_LIMIT, 1), (1, 2), (TAIL_LIMIT - 1, 2), (5, 2), (TAIL_LIMIT, 1)):
+        kept.append(bytes([48 + chunks]) * size)
+        assert len(kept._chunks) == chunks
+    assert kept.content() == b"1" * TAIL_LIMIT
+    kept = tail(b"a" * TAIL_LIMIT, b"b" * 3)
+    assert kept.content() == b"a" * (TAIL_LIMIT - 3) + b"bbb"
+    assert kept.content() == b"a" * (TAIL_LIMIT - 3) + b"bbb"
+    kept.append(b"c")
+    assert kept.content() == b"a" * (TAIL_LIMIT - 4) + b"bbbc"
+
+
+def test_the_last_four_events_of_a_tail_are_read_once() -> None:
+    held = live()
+    kept = tail(*(event({"n": number}) for number in range(9)))
+    read = kept.events(held)
+    assert [json.loads(each.data)["n"] for each in read] == [5, 6, 7, 8]
+    assert kept.events(held) is read
+    kept.append(event({"n": 9}))
+    assert [json.loads(each.data)["n"] for each in kept.events(held)] == [6, 7, 8, 9]
+
+
+def test_an_end_is_seen_by_its_terminal_event_or_by_what_all_servers_send() -> None:
+    """F14: and an error before it is an error."""
+    done, finish = event("[DONE]"), event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    error = event({"error": {"message": "m"}})
+    for chunks, is_done, progress in (
+        ([HI, finish, done], True, Progress.DONE),
+        ([HI, done, HI], True, Progress.DONE),
+        ([HI, finish], True, Progress.LIFECYCLE),
+        ([HI, finish, event({"choices": [], "usage": {}})], True, Progress.LIFECYCLE),
+        ([HI], False, Progress.LIFECYCLE),
+        ([], False, Progress.LIFECYCLE),
+        ([HI, error], False, Progress.ERROR),
+        ([HI, error, done], False, Progress.ERROR),
+    ):
+        kept = tail(*chunks)
+        assert (kept.is_done(live()), kept.last(live())[0]) == (is_done, progress)
+    one = b"data: " + b"x" * (TAIL_LIMIT - 6)
+    assert tail(one[:-1]).last(live())[0] is not Progress.DONE
+    assert tail(one).last(live()) == (Progress.DONE, None)

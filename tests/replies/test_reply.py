@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.bounds import no_hang
+from understudy.model import Usage
 from understudy.replies import unwrap
-from understudy.replies.reply import Reply
+from understudy.replies.reply import MAX_TEXT, Fault, FaultKind, Reply
+from understudy.replies.statement import NOTHING_STATED
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo
 
 
@@ -129,3 +132,176 @@ def test_the_first_value_of_a_header_counts_and_thousands_cost_one_pass(size: in
     with no_hang():
         assert all(found.header(name) == "1" for name in ["x-a", "X-A"] * 20_000)
     assert found.header("x-b") == ""
+
+
+# -- how far is looked, and at what ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("不不".encode("gbk"), "不不"),
+        ("x不".encode("gbk"), "x\ufffd\ufffd"),
+        ("模型不在".encode("gbk") + "é".encode("gb18030"), None),
+        ("模型不存在".encode("gbk") + "é".encode("gb18030"), "模型不存在é"),
+        ("模型不存在".encode() + "é".encode(), "模型不存在é"),
+        ("模型".encode("utf-16"), "模型"),
+        ("模型 ok".encode("utf-16-be"), None),
+        (b"\xff\xff\xff\xff\xff\xff", "\ufffd" * 6),
+    ],
+)
+def test_gbk_is_told_by_its_letters(body: bytes, text: str | None) -> None:
+    """More than four of five beyond ASCII are Chinese; what is cut at its end is UTF-8."""
+    assert Reply(400, body=body).text == (body.decode("utf-8", "replace") if text is None else text)
+
+
+def test_by_its_first_letters_a_text_is_told_to_be_chinese() -> None:
+    """Law 10: eight thousand are looked at."""
+    begin, rest = "模" * 8192, "é" * 8192
+    assert Reply(400, body=(begin + rest).encode("gb18030")).text == begin + rest
+    odd = ("é" + begin + rest[:8190]).encode("gb18030")
+    assert Reply(400, body=odd).text == odd.decode("gb18030")
+    assert Reply(400, body=("é" * 1639 + begin).encode("gb18030")).text.count("\ufffd") > 1000
+
+
+def test_what_is_looked_at_of_a_body_is_bounded() -> None:
+    """Law 10: a mebibyte of it; of its text folded, 64 Ki characters."""
+    found = Reply(400, body=b"A" * (MAX_TEXT + 1))
+    assert found.text == "A" * MAX_TEXT
+    assert found.folded_text == "a" * (1 << 16)
+    assert Reply(400, body=b" A\n\tB  ").folded_text == "a b"
+
+
+def test_as_many_errors_as_are_kept() -> None:
+    infos = [{"code": f"c{number}", "message": f"m{number}"} for number in range(MAX_ERRORS)]
+    found = reply({"message": "m", "errors": infos, "detail": {"message": "d"}})
+    assert len(found.errors) == MAX_ERRORS
+    assert [info.code for info in found.errors] == [f"c{number}" for number in range(MAX_ERRORS)]
+
+
+def test_what_decoding_brings_out_is_masked() -> None:
+    """R06: in every part of an error, and in the text."""
+    inner = {key: f"{key} sk-secret" for key in ("code", "type", "param", "message")}
+    body = {"error": {"message": json.dumps(inner).replace("sk-", "\\u0073k-")}}
+    found = Reply(400, body=json.dumps(body).encode(), mask=lambda text: text.replace("sk-secret", "<>"))
+    assert found.error == ErrorInfo("code <>", "type <>", "param <>", "message <>")
+    assert Reply(400, body=b"a sk-secret", mask=lambda text: text.replace("sk-secret", "<>")).text == "a <>"
+    assert Reply(400, body=b"", mask=lambda text: "masked").text == ""
+
+
+NO_ANSWER = b'{"choices": []}'
+
+
+def answered(status: int = 200, body: bytes = NO_ANSWER, content_type: str = "", **fields: Any) -> Reply:
+    """A reply to a chat completion."""
+    headers = (("Content-Type", content_type),) if content_type else ()
+    named = {"dialect": "openai", "endpoint": "chat/completions", "headers": headers, **fields}
+    return Reply(status, body=body, **named)
+
+
+@pytest.mark.parametrize(
+    ("found", "lacks"),
+    [
+        (answered(), True),
+        (answered(400), False),
+        (answered(299), True),
+        (answered(300), False),
+        (answered(199), False),
+        (answered(event="error"), False),
+        (answered(truncated=True), False),
+        (answered(fault=Fault(FaultKind.CUT, "m", sent=True)), False),
+        (answered(kind="auxiliary"), False),
+        (answered(endpoint=""), False),
+        (answered(dialect="no-such"), False),
+        (answered(200, b"x", "Audio/mpeg; x"), False),
+        (answered(200, b"", "audio/mpeg"), True),
+        (answered(200, b"", "text/event-stream"), True),
+        (answered(200, b" \n", "text/event-stream"), True),
+        (answered(200, b": x\n\n", "text/event-stream"), False),
+        (answered(200, b"<html>", "text/event-stream"), True),
+        (answered(200, b"data: [DONE]\n\n"), True),
+        (answered(200, b" " * 63 + b"data: [DONE]\n\n"), True),
+        (answered(200, b'[{"choices": []}]', streamed=True), False),
+        (answered(200, b'[{"choices": []}]'), True),
+        (answered(200, b" " * 63 + b'[{"choices": []}]', streamed=True), False),
+        (answered(200, b" " * 64 + b'[{"choices": []}]', streamed=True), True),
+        (answered(200, b"[1]", streamed=True), True),
+    ],
+)
+def test_a01_where_an_answer_is_looked_for(found: Reply, lacks: bool) -> None:
+    """A01: in a whole 2xx of a call that generates, and of a dialect that is known."""
+    assert bool(found.lack) is lacks
+
+
+def counted(model: str = "x-2") -> dict[str, object]:
+    return {
+        "model": model,
+        "usage": {"prompt_tokens": 5},
+        "choices": [{"delta": {"content": "Hi"}, "message": {"content": "Hi"}}],
+    }
+
+
+@pytest.mark.parametrize("content_type", ["", "application/json", "text/event-stream"])
+@pytest.mark.parametrize("looked", [False, True])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_q03_a_reply_states_the_same_however_it_came(content_type: str, looked: bool, streamed: bool) -> None:
+    """Q03, Q04: also when it was judged before."""
+    plain = json.dumps(counted()).encode()
+    for body in (plain, b"data: " + plain + b"\n\n", *([b"[" + plain + b"]"] if streamed else [])):
+        found = answered(200, body, content_type, model="x-1", streamed=streamed)
+        if looked:
+            assert found.lack == ""
+        is_plain_stream = body is plain and content_type == "text/event-stream"
+        assert found.statement.usage == (None if is_plain_stream else Usage(5))
+        assert found.served_model == ("" if is_plain_stream else "x-2")
+
+
+def test_q04_another_model_is_named_where_it_can_be_told() -> None:
+    body = json.dumps(counted("x-1-2025-01-01")).encode()
+    assert answered(200, body, model="x-1").served_model == ""
+    body = json.dumps(counted()).encode()
+    assert answered(200, body, model="x-1", dialect="azure-openai").served_model == ""
+    assert Reply(200, body=body, model="x-1", dialect="no-such").served_model == ""
+    assert answered(200, b"{broken").statement == NOTHING_STATED
+    assert answered(200, b"[" * 99_999).statement == NOTHING_STATED
+
+
+def test_how_codes_are_spelled_out() -> None:
+    found = reply({"error": {"code": "ModelNotFound", "type": "some_error", "message": "m"}})
+    assert found.spelled_out("modelnotfound") == "model not found"
+    assert found.spelled_out("some_error") == "some error"
+    assert found.spelled_out("other") == "other"
+
+
+@pytest.mark.parametrize(
+    ("param", "message", "names"),
+    [
+        ("x-1", "m", True),
+        ("`X-1`", "m", True),
+        ("x-2", "m", False),
+        ("", "m", False),
+        ("", "x-1 is gone", True),
+        ("auto", "m", False),
+    ],
+)
+def test_a_model_is_named_in_the_message_or_as_the_parameter(param: str, message: str, names: bool) -> None:
+    assert reply({"error": {"param": param, "message": message}}, model="x-1").names_model() is names
+    assert reply({"error": {"param": "auto", "message": "m"}}, model="auto").names_model()
+    assert reply({"message": "m", "errors": [{"message": message, "param": param}]}, model="x-1").names_model() is names
+
+
+def test_the_exception_of_a_header_is_no_error_of_a_success() -> None:
+    headers = (("x-amzn-errortype", " Gone :x"),)
+    assert reply("", 200, headers=headers).errors == ()
+    assert reply("", 400, headers=headers).errors == (ErrorInfo(type="Gone"),)
+    assert reply({"message": "m", "type": "t"}, 400, headers=headers).errors == (ErrorInfo(type="t", message="m"),)
+    assert reply({"message": "m"}, 400, headers=(("x-amzn-errortype", " :x"),)).errors == (ErrorInfo(message="m"),)
+    assert reply("", 400).errors == ()
+
+
+def test_a_list_of_one_is_entered() -> None:
+    assert reply([{"a": 1}]).path("a") == 1
+    assert reply([{"a": 1}]).path("*.a") == [1]
+    assert reply([{"a": 1}, {"a": 2}]).path("a") is None
+    assert reply([{"a": 1}, {"a": 2}]).path("1.a") == 2
+    assert reply([]).path("a") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -324,3 +325,116 @@ def test_q03_what_tokens_cost() -> None:
     assert Price(2.0, 10.0).of(usage) == pytest.approx(2.0 + 2.0)
     assert Price(2.0, 10.0, 0.2, 2.5).of(usage) == pytest.approx(1.0 + 0.08 + 0.25 + 2.0)
     assert Price(2.0, 10.0).of(NO_TOKENS) == 0
+
+
+def test_q03_as_many_tokens_are_believed() -> None:
+    """Q03: below a billion, of what goes in and of what comes out alike."""
+    openai = DIALECTS["openai"]
+    for counts, believed in (((MOST - 1, MOST - 1), True), ((MOST, 1), False), ((1, MOST), False)):
+        usage = {"prompt_tokens": counts[0], "completion_tokens": counts[1]}
+        expected = Usage(*counts) if believed else None
+        assert of_document(openai, {"usage": usage}).usage == expected
+        assert of_fragment(openai, b'x, "usage": ' + json.dumps(usage).encode() + b"}") == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "usage"),
+    [
+        (b'"usage":{"prompt_tokens":5}', Usage(5)),
+        (b', "usage" : {"prompt_tokens":5}, "x": [', Usage(5)),
+        (b'"usage": null, "usage": {"prompt_tokens":5}', Usage(5)),
+        (b'"usage": {"prompt_tokens":5}, "usage": {"prompt_tokens":6}', Usage(6)),
+        (b'"usage": {"prompt_tokens":5', None),
+        (b'usage": {"prompt_tokens":5}', None),
+        (b'"usage": {' + b" " * 4100 + b'"prompt_tokens":5}', None),
+        (b'"usage": {' + b" " * 3000 + b'"prompt_tokens":5}', Usage(5)),
+        (b"", None),
+    ],
+)
+def test_q03_the_last_count_in_the_end_of_a_document(data: bytes, usage: Usage | None) -> None:
+    """Q03: wherever its beginning was, and up to 4 KiB of it."""
+    assert of_fragment(DIALECTS["openai"], data) == usage
+
+
+@pytest.mark.parametrize(
+    ("sent", "named", "another"),
+    [
+        ("x-1", "", False),
+        ("", "x-1", False),
+        ("x-1", "x-1", False),
+        ("x-1", "X-1", False),
+        ("x-1", "x-2", True),
+        ("x-1", "y/x-1", False),
+        ("x-1", "---", False),
+        ("auto", "x-1", False),
+        ("openrouter/auto", "x-1", False),
+        ("automatic-x", "x-1", True),
+        ("x-latest", "x-2", False),
+        ("x-latest", "y-2", True),
+        ("x", "x-2", True),
+        ("x-x-latest", "x", False),
+        ("arn:aws:bedrock:x-1", "x-2", False),
+        ("1-x", "x-1", False),
+        ("x-1-mini", "x-1", True),
+        ("x-1", "x-1-mini", True),
+        ("x" * 199 + "-1", "x" * 199 + "-2", False),
+        ("x" * 198 + "-1", "x" * 198 + "-2", True),
+    ],
+)
+def test_q04_what_is_another_model(sent: str, named: str, another: bool) -> None:
+    """Q04: told by the words of the names, whatever their order, and of each up to 200 characters."""
+    assert is_another(sent, named) is another
+
+
+def test_q03_a_held_array_that_goes_on_as_something_else_is_read_as_it_came() -> None:
+    """Q03: what is held are the upstream's bytes, whatever the tool is sent."""
+    stream = Stream("gemini", kind="application/json")
+    stream.hold.data(b'[{"candidates": []}\n,\n{"usageMetadata": ' + json.dumps(GEMINI).encode() + b"}\n]")
+    assert stream.hold.live
+    stream.hold.goes_on_as(stream.hold.dialect)
+    assert stream.hold.framing is StreamKind.SSE
+    assert stream.hold.statement(None).usage == Usage(100, 30, 64, 0, 20)
+
+
+@pytest.mark.parametrize(("back", "usage"), [(4, Usage(5)), (5, None)])
+def test_q03_tokens_are_looked_for_in_the_last_events(back: int, usage: Usage | None) -> None:
+    """Q03, law 10: in four of them, however many are kept of a stream that was passed on."""
+    stream = Stream("openai")
+    text = b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n'
+    counted = b'data: {"choices": [], "usage": {"prompt_tokens": 5}}\n\n'
+    assert stream.hold.data(text) is Held.OUTPUT
+    for chunk in (text * (TAIL_LIMIT // len(text) + 1), counted, text * (back - 1)):
+        stream.tail.append(chunk)
+    assert len(stream.tail.content()) == TAIL_LIMIT
+    assert stream.hold.statement(stream.tail).usage == usage
+
+
+def test_q03_what_is_no_success_of_a_call_that_generates_states_nothing() -> None:
+    """Q03: neither a refusal nor a list of models took tokens."""
+    counted = b'data: {"choices": [], "usage": {"prompt_tokens": 5}}\n\n'
+    for status, kind, usage in (
+        (200, Kind.GENERATING, Usage(5)),
+        (200, Kind.AUXILIARY, None),
+        (400, Kind.GENERATING, None),
+        (400, Kind.AUXILIARY, None),
+    ):
+        recognised = Recognised(DIALECTS["openai"], Endpoint("chat", kind), "/chat", "")
+        to = candidate("work", "m1", upstream("there", "openai"))
+        held = Hold(recognised, Call("m1", True), to, Secret("work", "sk-0123456789"))
+        held.start(status, [("content-type", "text/event-stream")])
+        held.data(counted)
+        assert held.statement(None).usage == usage
+
+
+def test_q03_of_an_encoded_stream_what_was_held_is_read() -> None:
+    """Q03: its end was passed on as it came, and is not looked into."""
+    stream = Stream("openai")
+    stream.hold.start(200, [("content-type", "text/event-stream"), ("content-encoding", "gzip")])
+    role, counted, text = (
+        b'data: {"choices": [{"delta": {"role": "assistant"}}]}\n\n',
+        b'data: {"choices": [], "usage": {"prompt_tokens": 5}}\n\n',
+        b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n',
+    )
+    assert stream.hold.data(gzip.compress(role + counted + text)) is Held.OUTPUT
+    stream.tail.append(counted.replace(b"5", b"6"))
+    assert stream.hold.statement(stream.tail).usage == Usage(5)

@@ -169,3 +169,106 @@ def test_hostile_streams(documents: list[Any], content_type: str) -> None:
 def test_hostile_bytes(data: bytes, content_type: str) -> None:
     """Nor on bytes that are nothing."""
     assert isinstance(str(transcript.read(data, content_type)), str)
+
+
+def several(*choices: dict[str, Any]) -> bytes:
+    return events({"choices": list(choices)})
+
+
+@pytest.mark.parametrize(
+    ("data", "blocks"),
+    [
+        # Chat completions: which choice, which call, and what there is beside text.
+        (several({"delta": {"content": "a"}}, {"index": 0, "text": "b"}), ["ab"]),
+        (
+            several({"delta": {"content": "a", "reasoning": "t"}},
+                    {"index": 1, "delta": {"content": "b", "reasoning": "u"}}),
+            ["[thinking]\nt", "a", "[thinking 1]\nu", "[choice 1]\nb"],
+        ),
+        (several({"index": 1, "delta": {"refusal": "no"}}, {"delta": {"refusal": "never"}}),
+         ["[choice 1]\n", "[refusal 1]\nno", "[refusal]\nnever"]),
+        (
+            several({"delta": {"tool_calls": [
+                {"index": 0, "function": {"name": "f", "arguments": "1"}}, {"index": 1, "function": {"name": "g"}},
+                {"function": {"arguments": "2"}}, {"index": 1, "function": {"arguments": "3"}}, {"index": 2}, "x",
+            ]}}),
+            ["[tool call f]\n12", "[tool call g]\n3", "[tool call]\n"],
+        ),
+        (several({"delta": None, "text": "a"}, {"delta": "x", "text": "b"}), ["ab"]),
+        (several({"delta": {"content": ["x"]}, "text": 5}), []),
+        (several({"delta": {"reasoning_content": "", "reasoning": 5}}), []),
+        (several({"finish_reason": "stop"}, {"finish_reason": "length"}), ["ended: length"]),
+        (events({"choices": [], "usage": None}, {"choices": [], "usage": {}}), []),
+        # Responses: by item, and what an item is called.
+        (
+            events({"type": "response.output_text.delta", "item_id": "a", "content_index": 0, "delta": "1"},
+                   {"type": "response.output_text.delta", "item_id": "b", "content_index": 0, "delta": "2"},
+                   {"type": "response.output_text.delta", "item_id": "a", "content_index": 1, "delta": "3"},
+                   {"type": "response.output_text.delta", "item_id": "a", "content_index": 0, "delta": "4"},
+                   {"type": "response.output_text.delta", "output_index": 7, "delta": "5"}),
+            ["14", "2", "3", "5"],
+        ),
+        (events({"type": "response.refusal.delta", "item_id": "a", "delta": "no"}), ["[refusal]\nno"]),
+        (events({"type": "response.reasoning_text.delta", "item_id": "a", "delta": "hm"}), ["[thinking]\nhm"]),
+        (events({"type": "response.custom_tool_call_input.delta", "item_id": "a", "delta": "x"}), ["[tool call]\nx"]),
+        (
+            events({"type": "response.output_item.added", "item": {"id": "a", "type": "web_search_call"}},
+                   {"type": "response.output_item.added", "output_index": 3, "item": {"type": "x_call", "name": "n"}},
+                   {"type": "response.output_item.added", "item": {"id": "b", "type": "message"}},
+                   {"type": "response.output_item.added", "item": "x"},
+                   {"type": "response.function_call_arguments.delta", "output_index": 3, "delta": "y"}),
+            ["[tool call web_search_call]\n", "[tool call n]\ny"],
+        ),
+        (
+            events({"type": "response.incomplete", "response": {"status": "x", "incomplete_details": {"a": 1}}}),
+            ['ended: x\nbecause: {"a": 1}'],
+        ),
+        (events({"type": "response.completed", "response": {"usage": [1]}}), ["ended: completed\nusage: [1]"]),
+        (events({"type": "response.done", "response": None}), ["ended: done"]),
+        # Messages: by block.
+        (
+            events({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "a"}},
+                   {"type": "content_block_start", "index": 1, "content_block": {"type": "redacted_thinking"}},
+                   {"type": "content_block_start", "index": 2, "content_block": "x"},
+                   {"type": "content_block_delta", "index": 0, "delta": {"text": "b"}},
+                   {"type": "content_block_delta", "index": 3, "delta": {"thinking": "c"}},
+                   {"type": "content_block_delta", "index": 4, "delta": "x"},
+                   {"type": "message_delta", "delta": None, "usage": {"a": 1}}),
+            ["ab", "[redacted_thinking]\n", "c", 'usage: {"a": 1}'],
+        ),
+        # Gemini: by candidate, and each call by itself.
+        (
+            events({"candidates": [{"content": {"parts": [{"text": "a"}]}},
+                                   {"index": 1, "content": {"parts": [{"text": "b"}, {"thought": 1, "text": "t"}, {}]}},
+                                   {"index": 2, "content": None, "finishReason": "STOP"}, "x"]},
+                   {"candidates": [{"content": {"parts": [{"functionCall": {"args": "é"}}, {"functionCall": {}}]}}]},
+                   {"candidates": [{"index": 1, "content": {"parts": [{"text": "c"}, {"functionCall": "x"}]}}]}),
+            ["a", "[candidate 1]\nbc", "[thinking]\nt", "[empty part]\n", '[tool call]\n"é"', "[tool call]\nnull",
+             "[functionCall]\n", "ended: STOP"],
+        ),
+        (events({"usageMetadata": {"a": 1}}), ['usage: {"a": 1}']),
+        # Errors, by whatever says so.
+        (events({"type": "error", "message": "m"}), ['error: {"type": "error", "message": "m"}']),
+        (b'event: error\ndata: {"message": "m"}\n\n', ['error: {"message": "m"}']),
+        (b'event: error\ndata: {"type": "", "message": "m"}\n\n', ['error: {"type": "", "message": "m"}']),
+        (events({"choices": [], "error": "e"}, {"error": "f"}), ["error: f"]),
+        # What is known to say nothing, and what is not known.
+        (b'event: ping\ndata: {}\n\n' + events({"type": "ping"}, {"type": "response.queued"}, {"type": 5}),
+         ["other events:\n{\"type\": 5}"]),
+        (events("5", "[5, []]"), ["other events:\n5\n[5, []]\n[5, []]"]),
+    ],
+)  # fmt: skip
+def test_what_each_event_adds(data: bytes, blocks: list[str]) -> None:
+    """Parts in the order in which they began, each with all that was added to it; then notes, then the rest."""
+    assert str(transcript.read(data, SSE)) == "\n\n".join(blocks)
+
+
+@pytest.mark.parametrize(("count", "more"), [(20, ""), (21, "\nand 1 more"), (19, "")])
+def test_twenty_unknown_events_are_shown(count: int, more: str) -> None:
+    found = str(transcript.read(b"data: 5\n\n" * count, SSE))
+    assert found == "other events:" + "\n5" * min(count, 20) + more
+
+
+@pytest.mark.parametrize(("length", "shown"), [(300, "7" * 300), (301, "7" * 300 + "…")])
+def test_of_an_unknown_event_300_characters_are_shown(length: int, shown: str) -> None:
+    assert str(transcript.read(b"data: x" + b"7" * (length - 1) + b"\n\n", SSE)) == f"other events:\nx{shown[1:]}"

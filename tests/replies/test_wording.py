@@ -8,7 +8,7 @@ import pytest
 
 from understudy.replies.reply import Reply
 from understudy.replies.unwrap import ErrorInfo
-from understudy.replies.wording import fold
+from understudy.replies.wording import CUT, HEAD, TAIL, fold, repaired, spell, spell_out
 
 
 def reply(body: object, status: int = 400, **fields: object) -> Reply:
@@ -109,3 +109,136 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
     assert text.startswith("begin word word")
     assert text.endswith("word wo")  # of what is looked at, which ends before the message does
     assert len(text) < 700
+
+
+def test_the_words_of_a_long_message_are_evened_out_before_they_are_counted() -> None:
+    """480 characters of its beginning and 160 of its end: what stands between them is the request's, mostly."""
+    whole = ("ab " * 300)[: HEAD + TAIL - 1] + "e"
+    assert fold(whole) == whole
+    cut = f"{whole[:HEAD]} {CUT} {(whole + 'f')[-TAIL:]}"
+    assert fold(whole + "f") == cut
+    for words in (300, 600, 1600):
+        message = "Ab   " * words + "end"
+        even = "ab " * words + "end"
+        assert fold(message) == f"{even[:HEAD]} {CUT} {even[-TAIL:]}"
+    wide = ("Ab" + " " * 19) * 300 + "end"
+    head, tail = " ".join(wide[:1920].lower().split()), " ".join(wide[-640:].lower().split())
+    assert (len(head), len(tail)) == (275, 93)
+    assert fold(wide) == f"{head} {CUT} {tail}", "four times as much is looked at as is kept"
+    for blanks, expected in ((4 * (HEAD + TAIL) - 8, "begin end"), (4 * (HEAD + TAIL) - 7, f"begin {CUT} end")):
+        assert fold("Begin" + " " * blanks + "End") == expected
+
+
+def test_what_an_error_quotes_of_a_request_is_left_out() -> None:
+    """From a brace on, where one of 80 characters before it says what stands there."""
+    for blanks, cut in ((80 - len("prompt"), True), (81 - len("prompt"), False)):
+        message = f"x prompt{'-' * blanks}{{a: model gone}}"
+        assert fold(message) == (message.partition("{")[0] + CUT if cut else message)
+    assert fold("prompt: {a: b}") == f"prompt: {CUT}"
+    assert fold("{prompt}") == "{prompt}"
+    assert fold("the prompt has no brace") == "the prompt has no brace"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ('said "a b" there', 'said "a b" there'),
+        ('x "a b c" there', f"x {CUT} there"),
+        ('"a b c" there', '"a b c" there'),
+        ("it failed: 'a b c'", "it failed: 'a b c'"),
+        ("x \u201ca b c\u201d y", f"x {CUT} y"),
+        ("""x "a b c" `a b c` 'a b c' \u201ca b c\u201d y""", f"x {CUT} {CUT} {CUT} {CUT} y"),
+        ("""x "a b `c` \u201c" isn't y""", f"x {CUT} isn't y"),
+    ],
+)
+def test_a_quoted_passage_of_three_words_is_an_echo(message: str, expected: str) -> None:
+    """Unless it is the message itself, or what a vendor is said to have said."""
+    assert fold(message) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("caf\u00c3\u00a9", "caf\u00c3\u00a9"),
+        ("\u00c3\u00a9t\u00c3\u00a9", "\u00e9t\u00e9"),
+        ("x" * 396 + "\u00c3\u00a9" * 2, "x" * 396 + "\u00e9" * 2),
+        ("x" * 397 + "\u00c3\u00a9" * 2, "x" * 397 + "\u00c3\u00a9" * 2),
+        ("\u00c3\u00a9\u00c3\u00a9 \u0100", "\u00c3\u00a9\u00c3\u00a9 \u0100"),
+        ("\u00c3\u00a9\u00c3\u00a9 \u00e9", "\u00c3\u00a9\u00c3\u00a9 \u00e9"),
+    ],
+)
+def test_what_may_have_been_meant_stays(text: str, expected: str) -> None:
+    """Two letters may be a misread one once; twice in the first 400 characters, and nothing else, they are."""
+    assert repaired(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "count"),
+    [
+        ("x-1 is gone", "{model} is gone", 1),
+        ("no x-1", "no {model}", 1),
+        ("`x-1`x-1", "{model}{model}", 2),
+        ("x-1, 'x-1' and a/b/x-1.", "{model}, {model} and {model}.", 3),
+        ("x-1 is not /", "{model} is not /", 1),
+        ("x-1 is 'gone'", "{model} is 'gone'", 1),
+        ("no `x-1", "no {model}", 1),
+        ("no x-1`", "no {model}`", 1),
+        ("model:x-1", "model:{model}", 1),
+        ("at /v1/x-1", "at {model}", 1),
+        ("x-1-20250514 and x-1@20250514, x-1-2025-05-14 or x-1-latest", "{model} and {model}, {model} or {model}", 4),
+        ("x-1x and ax-1, x-1.5, x-1-mini, _x-1", "x-1x and ax-1, x-1.5, x-1-mini, _x-1", 0),
+        ("nothing", "nothing", 0),
+        ("", "", 0),
+    ],
+)
+def test_every_mention_of_a_model_is_replaced(text: str, expected: str, count: int) -> None:
+    """With its folders and its quotes, and with nothing that stands beside it."""
+    assert spell("acme/x-1", "").put_placeholder(text) == (expected, count)
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("model auto", True),
+        ("the model: auto is gone", True),
+        ("model=auto", True),
+        ("a model called auto", False),
+        ("`auto` is gone", True),
+        ("'auto', \"auto\"", True),
+        ("\u201cauto\u201d", True),
+        ("`auto is", False),
+        ("auto` is", False),
+        ("auto", False),
+        ("openrouter/auto", False),
+        ("x/auto`", True),
+    ],
+)
+def test_an_ordinary_word_is_a_model_where_it_is_told(text: str, counts: bool) -> None:
+    """In quotes, or right behind the word."""
+    assert bool(spell("auto", "").put_placeholder(text)[1]) is counts
+
+
+@pytest.mark.parametrize(
+    ("model", "alias", "text", "counts"),
+    [
+        ("o-1", "", "o-1 is gone", True),
+        ("o1", "", "o1 is gone", False),
+        ("", "o-1", "o-1 is gone", True),
+        ("x1" * 150, "", "x1" * 100, True),
+        ("", "x1" * 150, "x1" * 100, True),
+        ("acme/x-1[1m]", "", "x-1 is gone", True),
+        ("acme/x-1:free", "", "x-1 is gone", True),
+        ("models/x-1", "", "x-1 is gone", True),
+        ("eu.x-1", "", "x-1 is gone", True),
+    ],
+)
+def test_how_vendors_write_a_name(model: str, alias: str, text: str, counts: bool) -> None:
+    """Without folders, tags or a region; of a name 200 characters, and none of two."""
+    assert bool(spell(model, alias).put_placeholder(text)[1]) is counts
+
+
+def test_a_code_is_spelled_out() -> None:
+    for code in ("ModelNotFound", "model_not_found", "MODEL-NOT FOUND", "model.not/found"):
+        assert spell_out(code) == "model not found"
+    assert spell_out("HTTPError") == "http error"
+    assert spell_out("x" * 300) == "x" * 200

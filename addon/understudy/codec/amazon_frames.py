@@ -82,7 +82,6 @@ class MessageReader:
             sound = crc32(self._buffer[:8]) == check and _SHORTEST + size <= total
             self.failed, self.overflow = not sound, sound and total > self.limit
             if self.failed or self.overflow:
-                self._buffer.clear()
                 return
             if len(self._buffer) < total:
                 return
@@ -91,14 +90,13 @@ class MessageReader:
             headers = _headers(message[_PRELUDE : _PRELUDE + size])
             if crc32(message[:-4]) != int.from_bytes(message[-4:]) or headers is None:
                 self.failed = True
-                self._buffer.clear()
                 return
             yield Message(headers, message[_PRELUDE + size : -4])
 
 
 def last_messages(data: bytes) -> list[Message]:
     """The messages at the end of a stream, of which only the last bytes are left."""
-    for at in range(len(data) - _SHORTEST + 1):
+    for at in range(len(data)):
         if crc32(data[at : at + 8]) == int.from_bytes(data[at + 8 : at + _PRELUDE]):
             reader = MessageReader()
             if messages := reader.feed(data[at:]):

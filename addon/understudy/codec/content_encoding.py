@@ -34,11 +34,11 @@ _BROTLI_SLICE = 16
 class _Frame(Protocol):
     """One compressed frame (gzip member, zstd frame). ``write`` raises one of many errors on broken input."""
 
-    ended: bool
-    rest: bytes
+    ended: bool = False
+    rest: bytes = b""
     """What follows the end of the frame."""
-    more: bool
-    """Whether there is more output to be had, by writing b"", before any further input."""
+    more: bool = False
+    """Whether there is more output to be had, by writing b"", before any further input. Of no account at its end."""
 
     def write(self, data: bytes, most: int) -> bytes:
         """Take all of ``data``; decode as much as gives about ``most`` bytes."""
@@ -57,24 +57,26 @@ class Decoder:
         names = [name.strip().lower() for name in content_encoding.split(",")]
         names = [name for name in names if name not in ("", "identity", "none")]
         self.identity = not names
-        self.failed = False
         self.exceeded = False
         self._room = limit
         self._make: Callable[[], _Frame] | None = None
         self._frame: _Frame | None = None
-        self._frames = 0  # frames that have ended
-        self._silent = True  # whether the current frame has given nothing yet
+        self._between = False  # whether a frame has ended, and what follows it has given nothing
         self._padding = False  # what comes now is no frame any more
-        self._in_rows = names[:1] in (["gzip"], ["x-gzip"], ["zstd"])  # the formats that allow frames in a row
-        if not self.identity:
-            self._make = _FRAMES.get(names[0]) if len(names) == 1 else None
-            self.failed = self._make is None
+        self._in_rows = names in (["gzip"], ["x-gzip"], ["zstd"])  # the formats that allow frames in a row
+        if len(names) == 1:
+            self._make = _FRAMES.get(names[0])
+        self.failed = not self.is_known
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the encoding is one that can be undone."""
+        return self.identity or self._make is not None
 
     @property
     def complete(self) -> bool:
         """Whether the bytes so far are a whole body: not cut in the middle of a frame, and nothing went wrong."""
-        between_frames = self._frames > 0 and (self._frame is None or self._silent)
-        return not self.failed and not self.exceeded and (self.identity or between_frames)
+        return not self.failed and not self.exceeded and (self.identity or self._between)
 
     def feed(self, data: bytes) -> bytes:
         """Decode the next bytes. Never raises."""
@@ -104,19 +106,18 @@ class Decoder:
         try:
             if self._frame is None:
                 assert self._make is not None
-                self._frame, self._silent = self._make(), True
+                self._frame = self._make()
             piece = self._frame.write(data, min(self._room + 1, _STEP))
             ended, rest = self._frame.ended, self._frame.rest
         except Exception:  # zlib, brotli and three zstd libraries have an error class each, and MemoryError is possible
             # Bytes behind the last frame that are no frame themselves are padding, which every client ignores.
-            self._padding = self._frames > 0 and self._silent
-            self.failed = not self._padding
+            self._padding = self._between
+            self.failed = not self._between
             return b"", b""
-        self._silent = self._silent and not piece
+        self._between = ended or (self._between and not piece)
         if not ended:
             return piece, b""
         self._frame = None
-        self._frames += 1
         self._padding = not self._in_rows
         return piece, rest
 
@@ -156,11 +157,8 @@ def decode_reply(body: bytes, content_encoding: str, limit: int) -> bytes | None
     return decode_request(body, content_encoding, limit)
 
 
-class _Zlib:
+class _Zlib(_Frame):
     def __init__(self, window_bits: int) -> None:
-        self.ended = False
-        self.rest = b""
-        self.more = False
         self._decompressor = zlib.decompressobj(window_bits)
 
     def write(self, data: bytes, most: int) -> bytes:
@@ -168,17 +166,14 @@ class _Zlib:
         piece = self._decompressor.decompress(left + data if left else data, most)
         self.ended, self.rest = self._decompressor.eof, self._decompressor.unused_data
         # Output that did not fit may also be inside the decompressor, with all of the input taken.
-        self.more = not self.ended and (bool(self._decompressor.unconsumed_tail) or len(piece) >= most)
+        self.more = bool(self._decompressor.unconsumed_tail) or len(piece) >= most
         return piece
 
 
-class _Deflate:
+class _Deflate(_Frame):
     """``deflate`` is zlib by RFC 9110 and raw DEFLATE by the practice of some servers; the first two bytes tell."""
 
     def __init__(self) -> None:
-        self.ended = False
-        self.rest = b""
-        self.more = False
         self._head = b""
         self._inner: _Zlib | None = None
 
@@ -195,11 +190,10 @@ class _Deflate:
         return piece
 
 
-class _Brotli:
+class _Brotli(_Frame):
+    """Brotli has one frame only and does not say where it ended."""
+
     def __init__(self) -> None:
-        self.ended = False
-        self.rest = b""  # Brotli has one frame only and does not say where it ended
-        self.more = False
         self._left = b""
         self._decompressor: Any = import_module("brotli").Decompressor()
 
@@ -214,50 +208,42 @@ class _Brotli:
             )
             self.more = bool(self._left)
         self.ended = self._is_finished()
-        self.more = self.more and not self.ended
         return piece
 
     def _is_finished(self) -> bool:
         return bool(self._decompressor.is_finished())
 
 
-class _ZstdStandardLibrary:
+class _ZstdStandardLibrary(_Frame):
     """``compression.zstd`` and its backport."""
 
     def __init__(self, module: Any) -> None:
-        self.ended = False
-        self.rest = b""
         options = {module.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
         self._decompressor: Any = module.ZstdDecompressor(options=options)
-        self.more = False
 
     def write(self, data: bytes, most: int) -> bytes:
         piece: bytes = self._decompressor.decompress(data, most)
         self.ended = bool(self._decompressor.eof)
-        self.more = not self.ended and not self._decompressor.needs_input
+        self.more = not self._decompressor.needs_input
         self.rest = bytes(self._decompressor.unused_data) if self.ended else b""
         return piece
 
 
-class _Zstandard:
+class _Zstandard(_Frame):
     """The ``zstandard`` package, whose incremental decoder has no bound on its output."""
 
     def __init__(self, module: Any) -> None:
-        self.ended = False
-        self.rest = b""
         decompressor = module.ZstdDecompressor(max_window_size=1 << _ZSTD_WINDOW_LOG)
         self._decompressor: Any = decompressor.decompressobj()
-        self.more = False
         self._left = b""
 
     def write(self, data: bytes, most: int) -> bytes:
         def step(piece: bytes) -> bytes:
             return bytes(self._decompressor.decompress(piece))
 
-        decoded, left = _in_slices(step, self._left + data, most, _ZSTD_SLICE, self._is_finished)
-        self.ended = self._is_finished()
-        self.rest = bytes(self._decompressor.unused_data) + left if self.ended else b""
-        self._left, self.more = (b"", False) if self.ended else (left, bool(left))
+        decoded, self._left = _in_slices(step, self._left + data, most, _ZSTD_SLICE, self._is_finished)
+        self.ended, self.more = self._is_finished(), bool(self._left)
+        self.rest = bytes(self._decompressor.unused_data) + self._left if self.ended else b""
         return decoded
 
     def _is_finished(self) -> bool:

@@ -87,11 +87,11 @@ class EventReader:
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         """Take the next bytes; return the events that they complete. Never raises."""
-        return [] if self.overflow or self.failed else self._reader.feed(data)
+        return self._reader.feed(data)
 
     def finish(self) -> list[StreamEvent]:
         """The stream has ended: return the last event if only its empty line is missing, as some servers leave it."""
-        return [] if self.overflow or self.failed else self._reader.finish()
+        return self._reader.finish()
 
 
 class _SseReader:
@@ -203,7 +203,7 @@ def last_events(kind: StreamKind, data: bytes, most: int) -> list[StreamEvent]:
         return [StreamEvent("", line) for line in data.rsplit(b"\n", most)[-most:]]
     # Reading all of the blocks would cost more than passing them on did.
     data, blocks = _with_line_feeds(data), list[bytes]()
-    while len(blocks) < most and (at := _last_blank_line(data)) >= 0:
+    while len(blocks) < most and (at := _last_blank_line(data)) != -1:
         blocks.insert(0, data[at:].lstrip(b"\r\n"))
         data = data[:at]
     if len(blocks) < most:
@@ -216,7 +216,7 @@ def is_one_piece(kind: StreamKind, data: bytes) -> bool:
     data = data.rstrip()
     match kind:
         case StreamKind.SSE:
-            return _last_blank_line(_with_line_feeds(data)) < 0
+            return _last_blank_line(_with_line_feeds(data)) == -1
         case StreamKind.JSON:
             return not data.endswith(b"]") and b"\n" not in data
         case StreamKind.AMAZON:
@@ -230,9 +230,9 @@ def _with_line_feeds(data: bytes) -> bytes:
 def _last_blank_line(data: bytes) -> int:
     """Where the line before the last empty one ends, -1 without any. Lines are long: from one end to the one before."""
     at = data.rfind(b"\n")
-    while at >= 0:
+    while at != -1:
         before = data.rfind(b"\n", 0, at)
-        if before >= 0 and data[before + 1 : at] in (b"", b"\r"):
+        if data[before + 1 : at] in (b"", b"\r"):
             return before
         at = before
     return -1

@@ -264,10 +264,11 @@ class _Scan:
         """Where the value that begins here ends."""
         self._count_step()
         marks = self._marks
-        first = marks[at] if at < len(marks) else 0
-        if first in _CLOSING:
+        if at >= len(marks):
+            raise ValueError(f"expected a value at byte {at}")
+        if marks[at] in _CLOSING:
             return self._end_of_nested(at)
-        if first == ord('"'):
+        if marks[at] == ord('"'):
             return self._end_of_string(at)
         match = _SCALAR.match(marks, at)
         if match is None:
@@ -276,7 +277,7 @@ class _Scan:
 
     def _end_of_string(self, at: int) -> int:
         end = self._marks.find(b'"', at + 1)
-        if end < 0:
+        if end == -1:
             raise ValueError(f"a string that does not end, at byte {at}")
         return end + 1
 
@@ -289,7 +290,9 @@ class _Scan:
             # In pieces: a thread that reads a large body has to let others go on now and then.
             match = run(marks, at, at + PIECE)
             begun, at = at, match.end() if match else at
-            mark = marks[at] if at < len(marks) else 0
+            if at >= len(marks):
+                raise ValueError(f"a value that does not end, at byte {at}")
+            mark = marks[at]
             if mark == open_ones[-1]:
                 open_ones.pop()
                 at += 1
@@ -301,7 +304,7 @@ class _Scan:
             elif mark == ord('"'):  # a string that goes on beyond the piece
                 at = self._end_of_string(at)
             elif at < begun + PIECE:
-                raise ValueError(f"a value that does not end, or too many levels, at byte {at}")
+                raise ValueError(f"a bracket that closes another one, or too many levels, at byte {at}")
 
     def _count_step(self) -> None:
         self._steps += 1
@@ -361,7 +364,7 @@ class JsonEdit:
 
         That is how a value is passed over without a look at its members.
         """
-        return self.body.find(words, *span) >= 0
+        return self.body.find(words, *span) != -1
 
     def replace(self, span: Span, value: object) -> None:
         """Put another value at a place."""

@@ -58,8 +58,8 @@ class JsonReader:
             at = end
             if not self._depth:
                 found.append((True, self.rest()))
-        if at < len(data):
-            found.append((False, data[at:]))
+        if left := data[at:]:
+            found.append((False, left))
         return found
 
     def rest(self) -> bytes:

@@ -218,17 +218,16 @@ class _Cut:
         """Where the first one begins; the length of the bytes when none does."""
         found = len(tail)
         for literal in self._literals:
-            at = tail.find(literal[0], max(0, len(tail) - len(literal) + 1))
+            at = tail.find(literal[0], max(0, len(tail) - len(literal)))
             while 0 <= at < found:
                 if literal.startswith(tail[at:]):
                     found = at
                 at = tail.find(literal[0], at + 1)
         if any(sign in tail for sign in _CUT_SIGNS):
             for match in self._chars[0].finditer(tail):
-                if match.start() >= found:
-                    break
                 if self._is_cut(tail, match.end()):
-                    return match.start()
+                    found = min(found, match.start())
+                    break
             if (begun := _CUT.search(tail)) is not None:
                 found = min(found, begun.start())
         return found
@@ -240,7 +239,7 @@ class _Cut:
                 return True
             match = char.match(tail, at)
             if match is None:
-                return False
+                break
             at = match.end()
         return False
 
@@ -271,7 +270,7 @@ def _for_bytes(secret: str) -> _Spellings[bytes]:
 
 def _signs(secret: str) -> list[str]:
     """What any spelling of this secret with an escaped character has in it, one of them."""
-    more = ["\\"] if set(secret) & set('"\\/') else []
+    more = [] if set('"\\/').isdisjoint(secret) else ["\\"]
     return ["\\u", "\\x", "%", "&", *more, *(["+"] if " " in secret else [])]
 
 

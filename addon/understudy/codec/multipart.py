@@ -90,8 +90,8 @@ def _fields(content_type: str, body: bytes) -> Iterator[tuple[str, int, int]]:
     at = 0
     while (at := body.find(mark, at)) >= 0:
         after = at + len(mark)
-        line_end = body.find(b"\r\n", after, after + _LONGEST_PADDING)
-        rest = (body[after : after + _LONGEST_PADDING] if line_end < 0 else body[after:line_end]).strip(b" \t")
+        padded, line_break, _ = body[after : after + _LONGEST_PADDING].partition(b"\r\n")
+        rest = padded.strip(b" \t")
         # The mark counts only as a line of its own: one boundary may be the beginning of another.
         if (at and body[at - 2 : at] != b"\r\n") or rest not in (b"", b"--"):
             at = after
@@ -99,11 +99,12 @@ def _fields(content_type: str, body: bytes) -> Iterator[tuple[str, int, int]]:
         # An empty part's line break is the one that ends its headers, not a content of -2 bytes.
         if name and content_start is not None and at - 2 >= content_start:
             yield name, content_start, at - 2
-        if rest == b"--" or line_end < 0:
+        if rest == b"--" or not line_break:
             return
         name, content_start = "", None
+        line_end = after + len(padded)
         head_end = body.find(b"\r\n\r\n", line_end, line_end + _LONGEST_HEAD)
-        if head_end < 0:
+        if head_end == -1:
             return
         name, content_start = _field_name(body[line_end:head_end]), head_end + 4
         at = content_start

@@ -142,9 +142,7 @@ class Cost:
     def _repetition(self, least: int, most: int, body: Tree, ways: _Ways, follow: _First) -> _Ways:
         lengths = math.inf if most > ENDLESS else most - least + 1
         again = _first(body)
-        if len(body) == 1 and str(body[0][0]) in _CHARACTERS:
-            self._pay_for(ways, math.inf if most > ENDLESS else most)
-        elif self._comes_back_once(body, again.then(again) | follow):
+        if self._comes_back_once(body, again.then(again) | follow):
             inside = ways.after_choice(math.inf if most > ENDLESS else max(1, most)).after_reading()
             self._walk(body, inside, again.then(again) | follow)
         elif most > ENDLESS:
@@ -322,7 +320,6 @@ _CATEGORIES = {
 }  # fmt: skip
 _ALPHABET = "".join(map(chr, range(1 << 16)))
 _BEYOND = re.compile(r"\\U(?!0000)")
-_LETTER = len("[\\U00000000]")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -330,8 +327,6 @@ def _meet(one: str, two: str) -> bool:
     """Whether two sets have a character in common, in whatever case; beyond the basic plane it is taken for granted."""
     if one == two or _BEYOND.search(one) or _BEYOND.search(two):
         return True
-    if len(two) == _LETTER:
-        one, two = two, one
     return re.search(two, _members(one), re.IGNORECASE) is not None
 
 

@@ -184,10 +184,13 @@ def _syntax(path: str, line: int, what: str, opened: int = 0) -> Problem:
             if sign in what:
                 return Problem(path, opened if began and opened else line, f"not valid YAML ({said})", write)
     # What PyYAML quotes may be a piece of a secret; short quotes and names of its own such as '<block end>' are not.
-    what = re.sub(r"'(?!<)[^']{4,}'", "this", what.replace("\n", " "))
+    what = re.sub(r"'[^']*'", lambda found: found[0] if _NO_SECRET.match(found[0]) else "this", what.replace("\n", " "))
     if "\\t" in what:
         return Problem(path, line, "not valid YAML (a tab)", "indent with spaces")
     return Problem(path, line, f"not valid YAML ({what})", "correct this line or the one before it")
+
+
+_NO_SECRET = re.compile("'(?:<.*|.{0,3})'$")
 
 
 class _Reader:

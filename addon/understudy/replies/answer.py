@@ -69,15 +69,15 @@ def lack_of_body(dialect: Dialect, endpoint: str, text: str, read: Callable[[str
 
     ``read``: parses the text as JSON, or raises as ``json.loads`` does.
     """
-    begin = text[:256].lstrip()
-    if not begin and not text.strip():
+    begin = text.lstrip()
+    if not begin:
         return "" if endpoint in PLAIN_TEXT else EMPTY
     if begin.startswith("<"):
         return PAGE
     if endpoint in PLAIN_TEXT and begin[:1] != "{":
         return ""
     if begin[:1] not in ("{", "["):
-        return "null" if text.strip() == "null" else OTHER
+        return "null" if begin.rstrip() == "null" else OTHER
     try:
         document = read(text)
     except (ValueError, RecursionError):

@@ -120,9 +120,7 @@ def _body_fields(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]
             if value is not None:
                 yield _reset_at(value, now), name
     # OpenRouter puts the headers of its upstream into the body; the reset is Unix time in milliseconds.
-    moment = _number(reply.path("error.metadata.headers.X-RateLimit-Reset"))
-    if moment is not None:
-        yield moment / (1000 if moment > 1e11 else 1) - now, "x-ratelimit-reset"
+    yield _reset_at(reply.path("error.metadata.headers.X-RateLimit-Reset"), now), "x-ratelimit-reset"
 
 
 _FIGURE = r"\d{1,15}(?:\.\d{1,15})?"  # bounded: a message may be all digits

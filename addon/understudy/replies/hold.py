@@ -118,7 +118,6 @@ class Hold:
         self._course = Course(self.dialect)
         self._decoder = Decoder("", BODY_LIMIT)
         self._encoding = ""
-        self._is_known = True  # whether the encoding is one that can be undone
         self._received = 0
         self._pieces = 0  # of a body that is no stream: how often more of it came than white space
         self._events = 0
@@ -131,9 +130,18 @@ class Hold:
         self._fault: Fault | None = None
         self._is_unseen = True  # whether too little has come to know what it is
         self._begin = b""  # the first bytes that are no white space
-        self._may_be_bytes = False  # whether the type says nothing at all
-        self._is_json = False  # whether the type says that it is JSON
+        self._type = ""  # the Content-Type, in lower case and without parameters
         self._is_opaque = False  # whether there is nothing to judge in it but that it is there
+
+    @property
+    def _is_json(self) -> bool:
+        """Whether the type says that it is JSON."""
+        return self._type == "application/json" or self._type.endswith("+json")
+
+    @property
+    def _may_be_bytes(self) -> bool:
+        """Whether the type says nothing at all."""
+        return self._type == "application/octet-stream"
 
     @property
     def encoded(self) -> bool:
@@ -185,21 +193,18 @@ class Hold:
         """The status line and the headers have come; names of headers in any case."""
         self.status = status
         self.headers = tuple(headers)
-        content_type = self._header("content-type").partition(";")[0].strip().lower()
+        self._type = self._header("content-type").partition(";")[0].strip().lower()
         self._encoding = self._header("content-encoding").strip().lower()
-        self._is_json = content_type == "application/json" or content_type.endswith("+json")
-        framing = kind_of(content_type)
+        framing = kind_of(self._type)
         self.live, self.framing = self.success and framing is not None, framing or StreamKind.SSE
         if self.success and not self.live and not self._is_json:
             generating = self.endpoint.kind is Kind.GENERATING
             if not generating and not self.is_held_whole:
                 return Held.OUTPUT
-            self._is_opaque = not generating or is_media(content_type, self.endpoint.name)
+            self._is_opaque = not generating or is_media(self._type, self.endpoint.name)
         self._decoder = Decoder(self._encoding, self._limit)
-        self._is_known = not self._decoder.failed
-        self._may_be_bytes = content_type == "application/octet-stream"
         if self.live:
-            self._reader = EventReader(content_type, self._limit)
+            self._reader = EventReader(self._type, self._limit)
         return Held.MORE
 
     def data(self, data: bytes) -> Held:
@@ -207,12 +212,12 @@ class Hold:
         self._received += len(data)
         decoded = self._decoder.feed(data)
         self.body += decoded
-        self._pieces += not decoded.isspace() and bool(decoded or not self._is_known)
+        self._pieces += not decoded.isspace() and bool(decoded or not self._decoder.is_known)
         if self._is_unseen and self.success and not self._is_opaque:
             decoded = self._look(decoded)
         if self._is_opaque and self._received and not self.is_held_whole:
             return Held.OUTPUT
-        if self.is_held_whole and self._is_known and self._decoder.failed:
+        if self.is_held_whole and self._decoder.is_known and self._decoder.failed:
             return self._breaks("its content encoding is corrupt")
         if self._reader is None:
             if self._rows is not None:
@@ -232,7 +237,7 @@ class Hold:
 
     def end(self) -> Held:
         """The reply is complete. A stream that ends here has said nothing: a fault."""
-        if self.is_held_whole and self._received and self._is_known and not self._decoder.complete:
+        if self.is_held_whole and self._received and self._decoder.is_known and not self._decoder.complete:
             return self._breaks("its content encoding ends early")
         if self._reader and (decided := self._read(self._reader.finish())) is not Held.MORE:
             return decided
@@ -245,7 +250,7 @@ class Hold:
                 self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
         elif self._is_opaque:
             return Held.OUTPUT if self._received else Held.REPLY
-        elif not self._begin and self._is_json and self.success and self.call.streamed and self._is_known:
+        elif not self._begin and self._is_json and self.success and self.call.streamed and self._decoder.is_known:
             self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
         return Held.REPLY
 
@@ -412,10 +417,11 @@ class Tail:
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
         self._size = 0
-        self._read: tuple[tuple[int, int], list[StreamEvent]] | None = None  # of how much, and its last events
+        self._read: list[StreamEvent] | None = None  # the last events, once they were asked for
 
     def append(self, chunk: bytes) -> None:
         """Keep a chunk, let go of what is no longer among the last bytes."""
+        self._read = None
         self._chunks.append(chunk)
         self._size += len(chunk)
         while self._size - len(self._chunks[0]) >= TAIL_LIMIT:
@@ -423,16 +429,14 @@ class Tail:
 
     def content(self) -> bytes:
         """The last bytes as they came."""
-        if len(self._chunks) > 1:
-            self._chunks = deque((b"".join(self._chunks),))  # it is asked for more than once
-        return self._chunks[0][-TAIL_LIMIT:] if self._chunks else b""
+        self._chunks = deque((b"".join(self._chunks),))  # it is asked for more than once
+        return self._chunks[0][-TAIL_LIMIT:]
 
     def events(self, hold: Hold) -> list[StreamEvent]:
-        """The last events. An ended stream is read once, whoever asks; nothing may be appended in between."""
-        much = len(self._chunks), self._size
-        if self._read is None or self._read[0] != much:
-            self._read = much, last_events(hold.framing, self.content(), LAST_EVENTS)
-        return self._read[1]
+        """The last events. An ended stream is read once, whoever asks."""
+        if self._read is None:
+            self._read = last_events(hold.framing, self.content(), LAST_EVENTS)
+        return self._read
 
     def is_done(self, hold: Hold) -> bool:
         """Whether the stream has shown its terminal event, or the last one that all servers send."""

@@ -25,12 +25,11 @@ __all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Rep
 
 MAX_TEXT = 1 << 20  # bytes of a body that are looked at
 _TOLD_BY = 8192  # characters by which a text is told to be Chinese
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 
 
 def _chinese(body: bytes) -> str:
     """A body that is called UTF-8, or nothing, and is GBK, as some Chinese gateways send it; else ""."""
-    if body.isascii() or body.startswith(_UTF_16):
+    if body.isascii():
         return ""
     try:
         body.decode("utf-8")
@@ -42,7 +41,7 @@ def _chinese(body: bytes) -> str:
         except UnicodeDecodeError:
             return ""
         odd = [char for char in text[:_TOLD_BY] if not char.isascii()]
-        return text if odd and sum("\u4e00" <= char <= "\u9fff" for char in odd) > 0.8 * len(odd) else ""
+        return text if sum("\u4e00" <= char <= "\u9fff" for char in odd) > 0.8 * len(odd) else ""
     return ""
 
 

@@ -76,12 +76,12 @@ def find_errors(text: str, parsed: object | None, *, succeeded: bool, event: str
         yield from _unwrap(parsed) if lenient else _failures(parsed)
         if lenient and (isinstance(parsed, list) or (isinstance(parsed, dict) and not _FAILING.isdisjoint(parsed))):
             yield from _failures(parsed)
-    elif _looks_like_stream(text):
+    elif _STREAM.match(text):
         for name, data in frames(text):
             yield from _unwrap(data) if name in ERROR_EVENTS or not succeeded else _failures(data)
         if (told := _TOLD_IN_TEXT.match(text)) is not None:
             yield from _unwrap(told[1][:MAX_PLAIN])
-    elif lenient and not _looks_like_page(text) and text[:1] not in ("{", "["):
+    elif lenient and not _PAGE.match(text) and text[:1] not in ("{", "["):
         yield from _unwrap(text[:MAX_PLAIN])
 
 
@@ -121,7 +121,7 @@ def _unwrap_text(text: str, depth: int, visits: _Visits) -> Iterator[ErrorInfo]:
         yield from _unwrap(parsed, depth + 1, visits)
         return
     message = (parsed if isinstance(parsed, str) else text).strip()[:MAX_MESSAGE]
-    if message and not _looks_like_page(message):
+    if message and not _PAGE.match(message):
         yield from _embedded(message, depth, visits)
         yield ErrorInfo(message=message)
 
@@ -225,10 +225,10 @@ def _embedded(message: str, depth: int, visits: _Visits) -> Iterator[ErrorInfo]:
 def _failures(value: object) -> Iterator[ErrorInfo]:
     """Errors that the structure of a 2xx body or of a stream event proves; the words in it prove nothing."""
     match value:
-        case list() if value:
-            yield from _failures(value[0] if not isinstance(value[0], list) else None)
-            if len(value) > 1 and isinstance(value[-1], dict):
-                yield from _failures(value[-1])
+        case list():
+            for item in value[:1] + value[1:][-1:]:
+                if isinstance(item, dict):
+                    yield from _object_failures(item)
         case dict():
             yield from _object_failures(value)
 
@@ -299,10 +299,5 @@ def _failed_choice(choice: dict[Any, Any]) -> Iterator[ErrorInfo]:
         yield ErrorInfo(type="finish_reason:error")
 
 
-def _looks_like_stream(text: str) -> bool:
-    return text.lstrip()[:6].startswith(("data:", "event:", ":", "id:", "retry:"))
-
-
-def _looks_like_page(text: str) -> bool:
-    start = text.lstrip()[:200].lower()
-    return start.startswith(("<!doctype", "<html", "<?xml", "<head", "<body", "<title", "<center"))
+_STREAM = re.compile(r"\s*+(?:data:|event:|:|id:|retry:)")
+_PAGE = re.compile(r"\s*+<(?:!doctype|html|\?xml|head|body|title|center)", re.IGNORECASE)

@@ -37,7 +37,7 @@ def fold(message: str) -> str:
         if len(text) > HEAD + TAIL:
             text = f"{text[:HEAD]} {CUT} {text[-TAIL:]}"
     brace = text.find("{")
-    if brace >= 0 and ECHO_BEFORE.search(text, max(0, brace - 80), brace):
+    if brace != -1 and ECHO_BEFORE.search(text, max(0, brace - 80), brace):
         text = f"{text[:brace]}{CUT}"  # arguments of a tool, a schema, a prompt
 
     def drop(found: re.Match[str]) -> str:
@@ -72,7 +72,7 @@ def repaired(text: str) -> str:
     # Windows-1252 leaves five bytes undefined; some decoders let them through as control characters.
     mixed = b"".join(_byte(char) for char in text)
     try:
-        return mixed.decode("utf-8") if mixed else text
+        return mixed.decode("utf-8")
     except UnicodeDecodeError:
         return text
 
@@ -95,7 +95,7 @@ _BEHIND = re.compile(r"(?:[-@]\d{8}|-\d{4}-\d{2}-\d{2}|-latest)?(?![a-z0-9_]|[-.
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The spellings of one model name, the longest first."""
+    """The spellings of one model name."""
 
     strong: tuple[str, ...]
     weak: tuple[str, ...]
@@ -152,7 +152,7 @@ def spell(model: str, alias: str) -> Names:
         for spelling in spellings:
             if len(spelling) > 2:
                 (strong if _TELLING.search(spelling) else weak).add(spelling)
-    return Names(tuple(sorted(strong, key=len, reverse=True)), tuple(sorted(weak - strong, key=len, reverse=True)))
+    return Names(tuple(sorted(strong)), tuple(sorted(weak - strong)))
 
 
 _PARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9\u3400-\u9fff]+")
