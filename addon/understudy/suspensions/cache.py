@@ -418,7 +418,7 @@ class Suspensions:
             running = self._cache.pop(key, None)
             if running is None:
                 return None
-            due = replace(running, until=min(running.until, now))
+            due = replace(running, until=now)
             self._half_open[key] = due
             # Suspended again, it has failed twice: it is in no doubt any more.
             self._asked[key] = (replace(running, doubt=0), next(self._orders))
