@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import pytest
@@ -816,3 +817,57 @@ def test_j04_doubts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for who, _ in pairs:
         kept.prove(who, kept.ticket())
     assert kept.known() == [pairs[0][1]]
+
+
+OPERATIONS: dict[str, Callable[[Suspensions], object]] = {
+    "prove": lambda kept: kept.prove(A, kept.ticket()),
+    "resume": lambda kept: kept.resume(KEY),
+    "resume all": lambda kept: kept.resume_all(),
+    "renew": lambda kept: kept.renew("a"),
+    "retain": lambda kept: kept.retain(lambda key: key.drill),
+    "suspend": lambda kept: kept.suspend(suspension(100)),
+    "suspend another": lambda kept: kept.suspend(suspension(100, key=KEY_B)),
+    "recall": lambda kept: kept.recall(suspension(-1, label=Label.OVERLOADED)),
+    "make due": lambda kept: kept.make_due(KEY),
+    "put in doubt": lambda kept: kept.put_in_doubt([suspension(100)]),
+    "end a drill": lambda kept: kept.end_drill(),
+    "count": len,
+    "list": list,
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_is_due_is_half_open_for_whoever_comes_first(operation: str) -> None:
+    """F14: whatever is done next, it makes no difference whether anybody has looked at the clock before."""
+
+    def after(looked: bool) -> tuple[object, ...]:
+        kept, clock, others, ear = shared()
+        kept.suspend(suspension(10))
+        clock.now += 10
+        if looked:
+            kept.expire()
+        result = OPERATIONS[operation](kept)
+        told = [each for each in others.told if each[0] != "grant"]
+        return result, kept.half_open(KEY), kept.is_blocked(KEY), ear.heard, told, kept.known()
+
+    assert after(looked=False) == after(looked=True)
+
+
+@pytest.mark.parametrize("what", ["suspended", "half-open", "made due", "withheld", "being probed"])
+def test_j04_what_is_freed_of_a_doubt_is_free_whatever_had_become_of_it(what: str) -> None:
+    """J04: nothing of it is left behind."""
+    kept, clock = doubted(KEY, KEY_B, label=Label.RATE_LIMITED)
+    ear = Ear()
+    kept.listeners.add(ear)
+    if what == "made due":
+        kept.make_due(KEY)
+    elif what != "suspended":
+        kept.peers = Others(grants=what != "withheld")
+        clock.now += 30
+        kept.expire()
+    if what == "being probed":
+        kept.begin_probe(A, kept.ticket())
+    kept.prove(B, kept.ticket())
+    assert kept.known() == [] and not kept.withheld and not kept.is_probed(KEY)
+    assert kept.asked_early(KEY) is None
+    assert [heard for heard in ear.heard if heard[0] == KEY][-1:] == [(KEY, False)]

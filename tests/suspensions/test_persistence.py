@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
+import os
 import stat
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,8 @@ from understudy.dialects import DIALECTS
 from understudy.suspensions import persistence, state_file
 from understudy.suspensions.cache import Suspensions
 from understudy.suspensions.persistence import StateKeeper
+from understudy.suspensions.snapshot import StateError
+from understudy.suspensions.state_file import StateFile
 
 
 class Proxy:
@@ -330,3 +335,151 @@ def test_h09_a_damaged_section_sets_the_file_aside(path: Path, caplog: pytest.Lo
     keeping(path, Rows()).close()
     assert "an entry of `numbers` is damaged" in caplog.text
     assert len(list(path.parent.glob("state.json.damaged-*"))) == 1
+
+
+def test_it_goes_on_once_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as the proxy runs."""
+    monkeypatch.setattr(persistence, "INTERVAL", 0.0)
+    proxy, rounds = Proxy(path), 0
+
+    class Over(Exception):
+        pass
+
+    async def counted() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            raise Over
+
+    monkeypatch.setattr(proxy.keeper, "write_changes", counted)
+    with pytest.raises(Over):
+        asyncio.run(proxy.keeper.keep())
+    assert rounds == 3
+    proxy.keeper.close()
+
+
+def test_nothing_is_left_of_a_keeper_that_was_closed(path: Path) -> None:
+    """Its thread has ended, and another proxy may have the file."""
+    before = set(threading.enumerate())
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    proxy.changes()
+    assert set(threading.enumerate()) > before
+    proxy.keeper.close()
+    assert set(threading.enumerate()) == before
+    other = StateFile(path)
+    assert other.is_ours()
+    other.let_go()
+
+
+def test_a_file_that_cannot_be_locked_is_not_written(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Told once, with what to do; the proxy serves all the same."""
+    path.with_name("state.json.lock").mkdir()
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    proxy.changes()
+    proxy.changes()
+    assert caplog.text.count("state.json cannot be locked (Is a directory), so it is not written") == 1
+    assert not path.exists()
+    proxy.keeper.close()
+
+
+def test_a_file_that_cannot_be_read_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.mkdir()
+    proxy = Proxy(path)
+    assert "state.json cannot be read (Is a directory): suspensions start empty" in caplog.text
+    path.rmdir()
+    proxy.keeper.close()
+
+
+def test_trouble_that_comes_back_is_told_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It was over in between."""
+    proxy = Proxy(path)
+    for number in range(2):
+        path.unlink(missing_ok=True)
+        path.mkdir()
+        proxy.suspensions.suspend(suspension(CANDIDATE, 10 + number))
+        proxy.changes()
+        path.rmdir()
+        proxy.changes()
+    assert caplog.text.count("suspensions will not outlive this proxy") == 2
+    assert written(path) == ["gpt-5"]
+    proxy.keeper.close()
+
+
+def test_what_was_read_is_counted(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And nothing is said where nothing came back."""
+    caplog.set_level(logging.INFO)
+    first = Proxy(path)
+    first.keeper.close()
+    assert Proxy(path).known == []
+    assert "read from" not in caplog.text
+    path.with_name("state.json.lock").unlink()
+    first = Proxy(path)
+    first.suspensions.suspend(suspension(CANDIDATE))
+    first.suspensions.suspend(suspension(CREDENTIAL))
+    first.keeper.close()
+    Proxy(path).keeper.close()
+    assert f"2 suspensions read from {path}" in caplog.text
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(path: Path, collects: bool) -> None:
+    """Reading a large file keeps it from running, and no longer than that."""
+    first = Proxy(path)
+    first.suspensions.suspend(suspension(CANDIDATE))
+    first.keeper.close()
+    was_on = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        Proxy(path).keeper.close()
+        assert gc.isenabled() is collects
+    finally:
+        (gc.enable if was_on else gc.disable)()
+
+
+def test_what_takes_the_place_of_the_old_file_is_whole_and_on_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O03: a machine that loses its power has the old state or the new one."""
+    told: list[tuple[str, object]] = []
+    sync, replace_file = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        sync(descriptor)
+        told.append(("synced", os.fstat(descriptor).st_size))
+
+    def replaced(source: str, target: Path) -> None:
+        told.append(("replaced", Path(source).stat().st_size))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    StateFile(path).write(b"x" * 10)
+    assert told == [("synced", 10), ("replaced", 10)]
+
+
+def test_the_lock_is_the_owners_alone(path: Path) -> None:
+    """Law 12."""
+    file = StateFile(path)
+    assert file.is_ours() and file.is_ours()
+    assert repr(file) == f"StateFile({path})"
+    assert stat.S_IMODE(path.with_name("state.json.lock").stat().st_mode) == 0o600
+    second = StateFile(path)
+    assert not second.is_ours()
+    assert repr(second) == f"StateFile({path}, not ours)"
+    second.let_go()
+    file.let_go()
+    assert second.is_ours()
+    second.let_go()
+
+
+def test_what_is_too_large_is_told_with_the_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H09: one byte more than may be."""
+    monkeypatch.setattr(state_file, "LARGEST", 3 * 1024 * 1024)
+    path.touch()
+    os.truncate(path, 3 * 1024 * 1024)
+    assert len(StateFile(path).read()) == 3 * 1024 * 1024
+    os.truncate(path, 3 * 1024 * 1024 + 1)
+    with pytest.raises(StateError, match="^this is larger than 3 MiB$"):
+        StateFile(path).read()

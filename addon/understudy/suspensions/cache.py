@@ -326,8 +326,8 @@ class Suspensions:
                         self.peers.cleared(key)
                 else:
                     self.ladders.forget(key)
-        if self._doubts:
-            self._end_doubts(candidate, ticket)
+            if self._doubts:
+                self._end_doubts(candidate, ticket)
         return lifted
 
     def closed(self, upstream: str, credential: str, begun: float, now: float) -> str:
@@ -353,22 +353,20 @@ class Suspensions:
 
     def _end_doubts(self, candidate: Candidate, ticket: int) -> None:
         """Another request succeeds at one that was in doubt: it was the request, so all of them are free (J04)."""
-        with self._cache.timer:
-            self.expire()
-            for doubt, keys in list(self._doubts.items()):
-                if not any((known := self._known(key)) is not None and known.doubt == doubt for key in keys):
-                    del self._doubts[doubt]  # over by itself
-                elif doubt < ticket and not set(keys).isdisjoint(keys_of(candidate)):
-                    del self._doubts[doubt]
-                    for key in keys:
-                        if (known := self._known(key)) is not None and known.doubt == doubt:
-                            # Nothing else is voided: what is learnt of them for another reason still counts.
-                            self._cache.pop(key, None)
-                            self._half_open.pop(key, None)
-                            self._asked.pop(key, None)
-                            self._probes.pop(key, None)
-                            self.withheld.discard(key)
-                            self._tell(key, False)
+        for doubt, keys in list(self._doubts.items()):
+            if not any((known := self._known(key)) is not None and known.doubt == doubt for key in keys):
+                del self._doubts[doubt]  # over by itself
+            elif doubt < ticket and not set(keys).isdisjoint(keys_of(candidate)):
+                del self._doubts[doubt]
+                for key in keys:
+                    if (known := self._known(key)) is not None and known.doubt == doubt:
+                        # Nothing else is voided: what is learnt of them for another reason still counts.
+                        self._cache.pop(key, None)
+                        self._half_open.pop(key, None)
+                        self._asked.pop(key, None)
+                        self._probes.pop(key, None)
+                        self.withheld.discard(key)
+                        self._tell(key, False)
 
     def _known(self, key: Key) -> Suspension | None:
         return self._cache.get(key) or self._half_open.get(key)
