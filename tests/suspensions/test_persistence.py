@@ -481,5 +481,5 @@ def test_what_is_too_large_is_told_with_the_limit(path: Path, monkeypatch: pytes
     os.truncate(path, 3 * 1024 * 1024)
     assert len(StateFile(path).read()) == 3 * 1024 * 1024
     os.truncate(path, 3 * 1024 * 1024 + 1)
-    with pytest.raises(StateError, match="^this is larger than 3 MiB$"):
+    with pytest.raises(StateError, match=r"^this is larger than 3 MiB$"):
         StateFile(path).read()
