@@ -188,9 +188,12 @@ def test_a_retry_is_known_by_its_body_for_a_while_and_by_its_count_for_longer() 
     rounds = Rounds(clock)
     assert not rounds
     rounds.failed(b"one", Spent(3, 1.0))
+    assert rounds
     assert rounds.spent(b"one", counted=False) == Spent(3, 1.0)
     assert rounds.spent(b"two", counted=True) == Spent()
-    clock.now += RETRY_SECONDS + 1
+    clock.now += RETRY_SECONDS
+    assert rounds.spent(b"one", counted=False) == Spent(3, 1.0)
+    clock.now += 1
     assert rounds.spent(b"one", counted=False) == Spent()
     assert rounds.spent(b"one", counted=True) == Spent(3, 1.0)
     clock.now += COUNTED_RETRY_SECONDS

@@ -848,9 +848,32 @@ def test_what_is_due_is_half_open_for_whoever_comes_first(operation: str) -> Non
             kept.expire()
         result = OPERATIONS[operation](kept)
         told = [each for each in others.told if each[0] != "grant"]
-        return result, kept.half_open(KEY), kept.is_blocked(KEY), ear.heard, told, kept.known()
+        return result, kept.half_open(KEY), kept.is_blocked(KEY), [*ear.heard], told, kept.known()
 
     assert after(looked=False) == after(looked=True)
+
+
+def test_j04_what_fails_again_is_in_doubt_no_more_and_what_is_handed_over_stays_in_it() -> None:
+    """J04: a shorter failure keeps the end, not the doubt; a copy of the suspensions has the same doubts."""
+    kept, clock = doubted(KEY)
+    held = kept.get(KEY)
+    assert held is not None and held.doubt
+    copied = Suspensions(clock).suspend(held)
+    assert copied is not None and copied.doubt == held.doubt
+    again = kept.suspend(suspension(5))
+    assert again is not None and (again.until, again.doubt) == (NOW + 30, 0)
+    assert not kept.is_in_doubt([KEY])
+
+
+@pytest.mark.parametrize("rejected_only", [False, True])
+def test_q01_what_is_left_of_limits_is_the_accounts(rejected_only: bool) -> None:
+    """F16: another token of the same account has the same limits, another account has its own."""
+    kept = Suspensions(Clock())
+    for who in (A, B):
+        kept.limits.hear(who, [("x-ratelimit-limit-tokens", "1000"), ("x-ratelimit-remaining-tokens", "5")], 0.0)
+    kept.renew("a", rejected_only=rejected_only)
+    assert bool(kept.limits.of(A)) is rejected_only
+    assert kept.limits.of(B)
 
 
 @pytest.mark.parametrize("what", ["suspended", "half-open", "made due", "withheld", "being probed"])

@@ -467,6 +467,12 @@ def test_the_lock_is_the_owners_alone(path: Path) -> None:
     assert stat.S_IMODE(path.with_name("state.json.lock").stat().st_mode) == 0o600
     second = StateFile(path)
     assert not second.is_ours()
+    free = os.dup(0)
+    os.close(free)
+    assert not second.is_ours()
+    again = os.dup(0)
+    os.close(again)
+    assert again == free, "a lock that another proxy has costs no descriptor"
     assert repr(second) == f"StateFile({path}, not ours)"
     second.let_go()
     file.let_go()

@@ -433,14 +433,14 @@ class Suspensions:
         if not self._asked:
             return
         for key in keys_of(candidate):
-            before, asked = self._asked.get(key, (None, 0))
-            if before is not None and asked < ticket and not self.is_stale(candidate, key, ticket):
-                self.suspend(before)
+            known = self._asked.get(key)
+            if known is not None and known[1] < ticket and not self.is_stale(candidate, key, ticket):
+                self.suspend(known[0])
 
     def asked_early(self, key: Key) -> float | None:
         """Until when a key that a hand made due was suspended: a failed probe suspends it again until then."""
-        before, _ = self._asked.get(key, (None, 0))
-        return before.until if before is not None and before.until > self.clock() else None
+        known = self._asked.get(key)
+        return known[0].until if known is not None and known[0].until > self.clock() else None
 
     def renew(self, credential: str, *, rejected_only: bool = False) -> None:
         """The credential has changed: what was learnt with the old one is void, and late results of it count no more.
