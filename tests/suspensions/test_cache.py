@@ -574,6 +574,17 @@ def test_what_a_hand_made_due_is_told_until_its_old_end() -> None:
     assert kept.asked_early(KEY) is None
 
 
+def test_o04_what_was_cleared_after_a_hand_had_made_it_due_does_not_come_back() -> None:
+    """O04: a failure of an attempt that began after that is a first one."""
+    kept = Suspensions(Clock())
+    kept.suspend(suspension(600))
+    kept.make_due(KEY)
+    kept.prove(A, kept.ticket())
+    assert kept.asked_early(KEY) is None
+    kept.end_early(A, kept.ticket())
+    assert kept.get(KEY) is None
+
+
 @pytest.mark.parametrize("cleared", [False, True])
 def test_o04_a_failure_brings_back_what_a_hand_had_made_due_before_it_began(cleared: bool) -> None:
     """O04: an attempt that had begun before the hand says nothing, nor does one from before a success."""

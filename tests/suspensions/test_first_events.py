@@ -66,7 +66,7 @@ def test_law_10_how_many_are_remembered_is_bounded(monkeypatch: pytest.MonkeyPat
     for number in range(9):
         times.spoke(number, 1.0)
         assert times.pace(number) is not None
-        assert len(times._paces) <= 4
+        assert len(times._paces) <= 2
     assert [number for number in range(9) if times.own_limit(number) or number in times._times] == [7, 8]
 
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.decisions import NOW, Clock
-from tests.suspensions.test_snapshot import CANDIDATE, CREDENTIAL, pool, suspension
+from tests.support.decisions import NOW, Clock, candidate
+from tests.suspensions.test_snapshot import CANDIDATE, CREDENTIAL, lesson, pool, set_clock, suspension
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config.pool_file import load
 from understudy.dialects import DIALECTS
+from understudy.model import Key, Scope
 from understudy.suspensions import persistence, state_file
 from understudy.suspensions.cache import Suspensions
 from understudy.suspensions.persistence import StateKeeper
@@ -335,6 +336,47 @@ def test_h09_a_damaged_section_sets_the_file_aside(path: Path, caplog: pytest.Lo
     keeping(path, Rows()).close()
     assert "an entry of `numbers` is damaged" in caplog.text
     assert len(list(path.parent.glob("state.json.damaged-*"))) == 1
+
+
+def test_h06_a_damaged_file_is_called_after_the_wall_clock(path: Path) -> None:
+    """H06: as people read it, also where the clock was set since the proxy started."""
+    path.write_bytes(b"{")
+    keeper = StateKeeper(Suspensions(set_clock(1000.0)))
+    keeper.use(replace(pool(), state=str(path)))
+    assert path.with_name(f"state.json.damaged-{NOW + 1000:.0f}").read_bytes() == b"{"
+    keeper.close()
+
+
+def test_a_file_that_a_reload_has_left_is_anothers_to_have(path: Path) -> None:
+    proxy = Proxy(path)
+    proxy.keeper.use(replace(proxy.pool, state=str(path.with_name("other.json"))))
+    left = StateFile(path)
+    assert left.is_ours()
+    left.let_go()
+    proxy.keeper.close()
+
+
+@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("member", ["learned", "limits", "numbers"])
+def test_whatever_changes_in_one_second_is_written(path: Path, member: str, together: int) -> None:
+    """O03: also where suspensions come in the same second, however many."""
+    section = Rows()
+    keeper = keeping(path, section)
+    asyncio.run(keeper.write_changes())
+    assert json.loads(path.read_bytes())[member] == []
+    for number in range(together):
+        keeper.suspensions.suspend(suspension(Key(Scope.CANDIDATE, "a", f"m{number}")))
+    if member == "learned":
+        keeper.suspensions.learned.put(lesson())
+    elif member == "limits":
+        names = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens")
+        keeper.suspensions.limits.hear(candidate("a"), zip(names, ("1000", "5"), strict=True), 0.0)
+    else:
+        section.kept, section.version = [{"n": 1}], 1
+    asyncio.run(keeper.write_changes())
+    written = json.loads(path.read_bytes())
+    assert (len(written["suspensions"]), len(written[member])) == (together, 1)
+    keeper.close()
 
 
 def test_it_goes_on_once_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ OWNER = ("a", 0)
         ([("m2", True, -10), ("m3", False, -5)], True),  # a second model is refused
         ([("m2", True, -10), ("m3", False, -5), ("m2", True, -1)], False),  # an answer since then speaks against it
         ([("m2", False, -5)], True),
+        ([("m2", True, -10), ("m3", False, -15), ("m4", False, -5)], True),  # the newest of each counts
+        ([("m2", True, -15), ("m3", False, -10), ("m4", True, -5)], False),
         ([("m2", True, 30)], False),  # a clock that was set back
     ],
 )
