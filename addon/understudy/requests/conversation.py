@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from understudy.requests.sealed import TURN_STATE, Shape, bonds_in, may_hold, parts_in, state_name, states_in
+from understudy.requests.sealed import Shape, bonds_in, may_hold, parts_in, state_name, states_in
 
 SESSION_HEADERS = frozenset(
     {
@@ -71,7 +71,7 @@ def read(
             is_retry = value.strip() not in (b"", b"0")
         elif lower in STATE_HEADERS:
             states += (state_name(value),)
-    if shape is Shape.RESPONSES and TURN_STATE in body:
+    if shape is Shape.RESPONSES:
         states += states_in(body)
     if not marks:
         return Conversation(_short(session or _session_in(body)), (), (), states, is_retry)

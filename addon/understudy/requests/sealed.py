@@ -206,14 +206,12 @@ def state_name(value: bytes) -> str:
 
 def states_in(body: bytes) -> tuple[str, ...]:
     """The states of a turn that a request of the Responses API has in its body."""
-    if TURN_STATE not in body:
-        return ()
     found: list[str] = []
     at = body.find(TURN_STATE)
     while at >= 0 and len(found) < _MOST:
         if (match := _VALUE.match(body, at + len(TURN_STATE))) and (end := body.find(b'"', match.end())) >= 0:
             found.append(state_name(body[match.end() : end]))
-        at = body.find(TURN_STATE, at + 1)
+        at = body.find(TURN_STATE, at + len(TURN_STATE))
     return tuple(found)
 
 
