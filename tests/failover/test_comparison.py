@@ -652,3 +652,17 @@ def test_j05_another_secret_is_another_credential() -> None:
     stage.answer(route(A2), [OK], generating=False)
     stage.answer(ON, [EMPTY, OK])
     assert set(stage.suspended()) == {key(A, Scope.CREDENTIAL)}
+
+
+@pytest.mark.parametrize(("length", "kept"), [(200, 200), (201, 200), (400, 200)])
+def test_j01_what_is_said_of_who_was_blamed_is_short(length: int, kept: int) -> None:
+    """J01: as long as any evidence; what is cut off is marked."""
+    evidence = "x" * (length - len(ANSWERED) - 2)
+    stage = Stage()
+    stage.answer(ON, [reply(Label.UNKNOWN, status=400, certain=False, evidence=evidence), OK])
+    [suspension] = stage.suspensions
+    assert len(suspension.evidence) == kept
+    assert suspension.evidence.endswith("x" if length == kept else "x…")
+    bare = Stage()
+    bare.answer(ON, [reply(Label.UNKNOWN, status=400, certain=False, evidence=""), OK])
+    assert [each.evidence for each in bare.suspensions] == [ANSWERED]

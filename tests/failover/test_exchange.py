@@ -1239,3 +1239,48 @@ def test_w08_no_comparison_begins_after_the_deadline() -> None:
     exchange, _ = stage.open(route(A, B))
     assert exchange.judge(odd, stage.now + 55) == Release(1)
     assert stage.suspensions.learned.asked == 0
+
+
+@pytest.mark.parametrize("after", [0.5, -5.0])
+def test_a05_what_was_given_up_says_for_how_long_it_was_waited_for(after: float) -> None:
+    """A05: to a tenth of a second, and never less than none. It counts as slow, unless it had spoken."""
+    for heard in (False, True):
+        stage = Stage()
+        exchange, _ = stage.open(route(A, B), streamed=True)
+        exchange.hedge(A, stage.now)
+        if heard:
+            exchange.spoke(A, 0.25)
+        stage.clock.now += after
+        exchange.accept(B)
+        waited = max(0.0, after)
+        assert exchange.outcomes[0].verdict.evidence == f"given up after {waited} s: b m1 was faster"
+        times = stage.suspensions.first_events
+        assert times.pace((key(A), True)) == (Pace(0.25, 0.25, 1) if heard else Pace(2 * waited, 2 * waited, 1))
+        assert times.pace((key(B), True)) is None
+
+
+def test_a05_a_fault_of_one_of_two_that_suspends_nobody_frees_its_probe() -> None:
+    """F14: the next call may find out."""
+    stage = Stage()
+    stage.suspend(A, 5)
+    stage.clock.now += 5
+    exchange, step = stage.open(route(A, candidate("b", "m2")), streamed=True)
+    assert step == Attempt(1, A)
+    assert exchange.hedge(A, stage.now) is not None
+    assert exchange.judge(reply(Label.CAPABILITY_UNSUPPORTED), stage.now, A) == Continue()
+    assert not stage.suspended()
+    assert stage.open(route(A))[1] == Attempt(1, A)
+    assert stage.open(route(A, B))[1] == Attempt(1, B)
+
+
+def test_q02_of_two_attempts_each_has_its_own_place() -> None:
+    """Q02: one that is not counted leaves none, and the other one keeps its own."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({"b": 1})
+    exchange, _ = stage.open(route(A, B), streamed=True)
+    assert exchange.hedge(A, stage.now) == Attempt(2, B)
+    assert exchange.judge(REFUSAL, stage.now, A) == Continue()
+    assert stage.pacing.of("b") == (1, 0, 1)
+    exchange.finished()
+    assert stage.pacing.of("b") == (0, 0, 1)
