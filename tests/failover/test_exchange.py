@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
+from tests.support.decisions import NOW, OTHER, Scripted, Stage, candidate, fault, reply, route
 from tests.suspensions.test_cache import Others
 from understudy.failover.affinity import Spent
 from understudy.failover.default_actions import DEFAULTS, action
@@ -22,6 +22,7 @@ from understudy.model.pool import Budget, Candidate, HoldUntil, Override, Strate
 from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope, Then, Verdict
 from understudy.replies.reply import Fault, FaultKind, Reply
+from understudy.rules import NO_ANSWER
 from understudy.suspensions import Pace
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
@@ -1284,3 +1285,79 @@ def test_q02_of_two_attempts_each_has_its_own_place() -> None:
     assert stage.pacing.of("b") == (1, 0, 1)
     exchange.finished()
     assert stage.pacing.of("b") == (0, 0, 1)
+
+
+def test_a08_another_upstreams_candidate_is_nobody_to_be_asked_first_there() -> None:
+    """A08: twice the only credential of an upstream: the upstream is out, whoever else the route has."""
+    stage = Stage()
+    assert stage.answer(route(A, C), [fault(FaultKind.CLOSED)] * 2 + [OK]).sent == [A, A, C]
+    assert stage.suspended() == {key(A, Scope.UPSTREAM): 3.0}
+    two = Stage()
+    assert two.answer(route(M1, M2, C), [fault(FaultKind.CLOSED)] * 2 + [OK]).sent == [M1, M1, C]
+    assert two.suspended() == {key(M1, Scope.UPSTREAM): 3.0}, "another model of it is no other credential"
+    three = Stage()
+    three.suspend(B, 60)
+    assert three.answer(route(A, B, C), [fault(FaultKind.CLOSED)] * 2 + [OK]).sent == [A, A, C]
+    assert key(A, Scope.UPSTREAM) in three.suspended(), "one that is out cannot be asked first"
+
+
+def test_q02_a_turn_that_has_come_is_not_taken_by_who_cannot_use_it() -> None:
+    """Q02: its candidate is out meanwhile, or the deadline has passed."""
+    for what in ("suspended", "late"):
+        stage = Stage()
+        stage.pacing = Pacing(stage.clock)
+        stage.pacing.use({"a": 1})
+        holder, _ = stage.open(route(A))
+        waiting, step = stage.open(route(A, C, budget=Budget(seconds=30)))
+        assert isinstance(step, Wait)
+        stage.clock.now += 2
+        holder.finished()
+        assert waiting.is_ready()
+        if what == "suspended":
+            stage.suspend(A)
+            assert waiting.resume(stage.now) == Attempt(1, C)
+            assert waiting.waited == 2.0
+        else:
+            stage.clock.now += 28
+            assert isinstance(waiting.resume(stage.now), Refuse)
+        assert stage.pacing.of("a") == (0, 0, 1)
+
+
+def test_q02_a_turn_that_is_taken_is_counted_as_a_wait() -> None:
+    """Q02, W02."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({"a": 1})
+    holder, _ = stage.open(route(A))
+    waiting, _ = stage.open(route(A))
+    stage.clock.now += 2
+    holder.finished()
+    assert waiting.resume(stage.now) == Attempt(1, A)
+    assert waiting.waited == 2.0
+    assert stage.pacing.of("a") == (1, 0, 1)
+
+
+NOTHING_SAID = Scripted(200, verdict=Verdict(Label.UNKNOWN, NO_ANSWER, "no choices", certain=False))
+"""A reply that claims a success and is none."""
+
+
+def test_j01_what_is_no_answer_is_put_to_one_after_the_other() -> None:
+    """J01: until one answers or refuses; what the others have of their own is their own trouble."""
+    stage = Stage()
+    third, fourth = candidate("c", "m2", at=OTHER), candidate("d")
+    exchange, _ = stage.open(route(A, C, third, fourth))
+    assert exchange.judge(NOTHING_SAID, stage.now) == Attempt(2, C, opinion=True)
+    rejected = reply(Label.CREDENTIAL_REJECTED, status=403)
+    assert exchange.judge(rejected, stage.now) == Attempt(3, fourth, opinion=True), "not to the same login"
+    assert exchange.outcomes[1].attempt.candidate == C
+    assert exchange.outcomes[1].status == 403 and exchange.outcomes[1].suspension is not None
+    assert exchange.judge(OK, stage.now) == Release(3)
+    assert stage.suspended() == {key(A): IN_DOUBT, key(C, Scope.CREDENTIAL): 1800.0}
+
+
+def test_j01_of_what_is_no_answer_the_tool_gets_the_first_where_nobody_answers() -> None:
+    """J02: the other one refuses the request, or nobody else is left."""
+    bad = reply(Label.REQUEST_INVALID, certain=False, message="odd")
+    for replies, sent in (([NOTHING_SAID, bad], [A, B]), ([NOTHING_SAID, reply(Label.QUOTA_EXHAUSTED)], [A, B])):
+        played = Stage().answer(route(A, B), replies)
+        assert (played.sent, played.end) == (sent, Release(1))

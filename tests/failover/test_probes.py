@@ -644,3 +644,36 @@ def test_a_candidate_that_a_reload_took_out_comes_back_without_its_ladder() -> N
     stage.suspensions.retain(lambda held: held != key(A))
     stage.answer(ON, [REFUSAL, OK])
     assert stage.suspended() == {key(A): SHORT}
+
+
+def test_f17_an_early_probe_of_a_higher_step_stays_on_it() -> None:
+    """F17: the step that it stood on, neither the next one nor the first."""
+    stage = Stage()
+    stage.answer(ON, [REFUSAL, OK])
+    stage.clock.now += SHORT
+    stage.answer(ON, [REFUSAL, OK])
+    assert stage.suspended() == {key(A): LONG}
+    stage.suspend(B, seconds=2 * LONG, label=Label.MODEL_UNSUPPORTED)
+    stage.clock.now += LONG - 5
+    early, step = stage.open(route(A, B, budget=Budget(wait=0)))
+    assert isinstance(step, Attempt) and step.early
+    stage.clock.now += 5
+    stage.suspensions.resume(key(B))
+    assert early.judge(REFUSAL, stage.now) == Attempt(2, B)
+    early.accept()
+    assert stage.suspended() == {key(A): LONG}
+    assert stage.suspensions.ladders.standing(key(A))[Label.MODEL_UNSUPPORTED].step == 1
+
+
+def test_f14_an_attempt_that_goes_out_with_another_secret_holds_no_probe_of_the_old_one() -> None:
+    """F14: when it is given up, the next one may find out."""
+    stage = Stage()
+    half_open(stage)
+    probe, step = stage.open(ON)
+    assert step == Attempt(1, A)
+    probe.renewed()
+    probe.cancelled()
+    assert stage.open(ON)[1] == Attempt(1, A)
+    count, step = stage.open(ON, generating=False)
+    count.renewed()
+    assert not stage.suspensions.is_probed(key(B))

@@ -19,6 +19,7 @@ from understudy.requests.sealed import (
     bonds_in,
     in_words,
     kind_of,
+    may_hold,
     names_in_reply,
     parts_in,
     shape_of,
@@ -453,6 +454,7 @@ def test_law_10_the_latest_names_of_a_kind_are_looked_at(shape: Shape, beginning
     text = ",".join(f'"{name}"' for name in names).encode()
     assert set(bonds_in(shape, text)) == set(names[9:])
     assert set(bonds_in(shape, text[: text.index(b",")])) == {names[0]}
+    assert set(bonds_in(shape, ",".join(f'"{name}"' for name in names[:2]).encode())) == set(names[:2])
     if beginning.endswith("/"):
         assert set(bonds_in(shape, text[1 : text.index(b",")])) == {names[0]}
     reasoning_ids = [f"rs_{number:08}" for number in range(MOST + 9)]
@@ -617,6 +619,23 @@ def test_e02_chat_takes_out_the_parts_that_go_and_no_others() -> None:
     assert take_out(Shape.CHAT, empty, everything) == (empty, 0)
     short = dumped({"messages": [{"role": "assistant", "reasoning_opaque": "", "content": "so"}]})
     assert take_out(Shape.CHAT, short, everything)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "body", "parts"),
+    [
+        (Shape.RESPONSES, {"encrypted_content": seal("a"), "id": "rs_0123456789", "x-codex-turn-state": "s"}, 2),
+        (Shape.MESSAGES, {"type": "thinking", "signature": seal("a")}, 1),
+        (Shape.GEMINI, {"thoughtSignature": seal("a"), "thought_signature": seal("b")}, 2),
+        (Shape.CHAT, {"reasoning_opaque": seal("a"), "thought_signature": seal("b")}, 2),
+    ],
+)
+def test_a_request_is_searched_where_any_sign_of_a_part_is_in_it(
+    shape: Shape, body: dict[str, str], parts: int
+) -> None:
+    """Nearly all have none, and pay for no more than that."""
+    assert may_hold(shape, dumped(body)) and len(read([], dumped(body), shape).parts) == parts
+    assert not may_hold(shape, dumped({"model": "m"}))
 
 
 def test_what_binds_is_told_in_a_few_words() -> None:
