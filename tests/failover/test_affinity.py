@@ -230,3 +230,15 @@ def test_w04_what_earlier_rounds_leave_of_a_budget(spent: Spent, attempts: int, 
     """W04: what they used is taken off, one attempt is always possible, and no wait is negative."""
     left = spent.left_of(Budget(attempts=6, wait=30.0))
     assert (left.attempts, left.wait) == (attempts, wait)
+
+
+def test_p02_a_route_that_does_without_from_now_on_has_no_seats() -> None:
+    """P02: after a reload; what was remembered before does not count."""
+    stage = Stage()
+    on = route(A, B)
+    stage.answer(on, [BUSY, OK], session="s")
+    stage.clock.now += 60
+    without = Route(on.pattern, on.choices, affinity=Affinity.NONE)
+    assert stage.sessions.seat(stage.lineup(without), "s") is None
+    assert stage.answer(without, [OK], session="s").sent == [A]
+    assert stage.sessions.seat(stage.lineup(on), "s") == B

@@ -1051,6 +1051,7 @@ def test_a_reply_that_is_withdrawn_is_none() -> None:
     assert exchange.best == 2
     exchange.withdraw(2)
     assert exchange.best == 1
+    assert [outcome.attempt.candidate for outcome in exchange.outcomes] == [A, B]
     exchange.withdraw(1)
     assert exchange.best == 0
 
@@ -1361,3 +1362,57 @@ def test_j01_of_what_is_no_answer_the_tool_gets_the_first_where_nobody_answers()
     for replies, sent in (([NOTHING_SAID, bad], [A, B]), ([NOTHING_SAID, reply(Label.QUOTA_EXHAUSTED)], [A, B])):
         played = Stage().answer(route(A, B), replies)
         assert (played.sent, played.end) == (sent, Release(1))
+
+
+def test_a05_what_one_of_two_has_said_holds_for_the_rest_of_the_call() -> None:
+    """F10: the same model elsewhere is not asked what is too long for it."""
+    stage = Stage()
+    small, large, same = candidate("a"), candidate("b", "m2"), candidate("c", "m1")
+    too_long = reply(Label.CONTEXT_EXCEEDED)
+    exchange, _ = stage.open(route(small, large, same), streamed=True)
+    assert exchange.hedge(small, stage.now) == Attempt(2, large)
+    assert exchange.judge(too_long, stage.now, small) == Continue()
+    assert exchange.judge(too_long, stage.now) == Release(1, final=True, retry=False)
+
+
+def test_whoever_is_due_at_this_moment_can_be_asked() -> None:
+    """F14: nobody else has looked at the clock since."""
+    stage = Stage()
+    stage.suspend(B, 5)
+    exchange, step = stage.open(route(A, B), streamed=True)
+    assert step == Attempt(1, A)
+    assert not exchange.has_another(stage.now)
+    stage.clock.now += 5
+    assert exchange.has_another(stage.now)
+    hedging = Stage()
+    hedging.suspend(B, 5)
+    exchange, _ = hedging.open(route(A, B), streamed=True)
+    hedging.clock.now += 5
+    assert exchange.hedge(A, hedging.now) == Attempt(2, B)
+    comparing = Stage()
+    comparing.suspend(B, 5)
+    exchange, _ = comparing.open(route(A, B))
+    comparing.clock.now += 5
+    odd = reply(Label.UNKNOWN, status=400, certain=False, message="odd")
+    assert exchange.judge(odd, comparing.now) == Attempt(2, B, opinion=True)
+    failing = Stage()
+    failing.suspend(B, 5)
+    exchange, _ = failing.open(route(A, B))
+    failing.clock.now += 5
+    assert exchange.judge(REFUSAL, failing.now) == Attempt(2, B)
+
+
+def test_f14_a_repeat_that_is_not_made_holds_no_probe() -> None:
+    """F14: another exchange has learnt meanwhile that the credential is out; when that is over the next one probes."""
+    stage = Stage()
+    stage.suspend(A, 5)
+    stage.clock.now += 5
+    probe, step = stage.open(route(A, B))
+    assert step == Attempt(1, A)
+    pause = probe.judge(reply(Label.OVERLOADED), stage.now)
+    assert isinstance(pause, Wait)
+    stage.suspend(A, 60, scope=Scope.CREDENTIAL)
+    stage.clock.now += pause.seconds
+    assert probe.resume(stage.now) == Attempt(2, B)
+    stage.suspensions.resume(key(A, Scope.CREDENTIAL))
+    assert stage.open(route(A, B))[1] == Attempt(1, A)

@@ -520,3 +520,13 @@ def test_who_goes_on_to_another_model_of_the_same_account_has_not_switched() -> 
     exchange, _ = stage.open(route(candidate("c"), B))
     assert exchange.judge(reply(Label.UNKNOWN, then=Then(replay=True)), stage.now) == Attempt(2, B)
     assert stage.pacing.is_idle
+
+
+def test_a_call_that_waits_says_how_many_are_before_it() -> None:
+    stage = paced(b=1)
+    steps = [stage.open(route(B))[1] for _ in range(3)]
+    assert [step.reason for step in steps if isinstance(step, Wait)] == []
+    opened = [stage.open(route(B)) for _ in range(3)]
+    assert Pacing(stage.clock).is_idle
+    reasons = [step.reason for _, step in opened if isinstance(step, Wait)]
+    assert reasons == [f"b m1: {number} calls wait before this one" for number in range(2)]

@@ -221,6 +221,7 @@ def test_e03_of_two_attempts_the_other_one_goes_on() -> None:
     assert exchange.hedge(A, stage.now) == Attempt(2, B)
     exchange.judge(SEALED, stage.now, A)
     assert [each.candidate for each in exchange.under_way] == [B]
+    assert stage.ledger.was_refused("sealed x", "a") and not stage.ledger.was_refused("sealed x", "b")
     assert exchange.judge(OK, stage.now, B) == Release(2)
     assert not stage.suspended()
 
