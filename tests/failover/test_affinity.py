@@ -242,3 +242,12 @@ def test_p02_a_route_that_does_without_from_now_on_has_no_seats() -> None:
     assert stage.sessions.seat(stage.lineup(without), "s") is None
     assert stage.answer(without, [OK], session="s").sent == [A]
     assert stage.sessions.seat(stage.lineup(on), "s") == B
+
+
+def test_p02_a_route_that_did_without_has_remembered_nothing() -> None:
+    """P02: after a reload that asks for sessions."""
+    stage = Stage()
+    on = route(A, B)
+    without = Route(on.pattern, on.choices, affinity=Affinity.NONE)
+    stage.answer(without, [BUSY, OK], session="s")
+    assert stage.sessions.seat(stage.lineup(on), "s") is None

@@ -17,7 +17,7 @@ from understudy.failover.exchange import Exchange
 from understudy.failover.pacing import Pacing
 from understudy.failover.penalties import REPEAT_AFTER
 from understudy.failover.selection import Selector
-from understudy.failover.steps import Attempt, Continue, Refuse, Release, Wait
+from understudy.failover.steps import Attempt, Compared, Continue, Refuse, Release, Wait
 from understudy.model.pool import Budget, Candidate, HoldUntil, Override, Strategy
 from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope, Then, Verdict
@@ -1416,3 +1416,47 @@ def test_f14_a_repeat_that_is_not_made_holds_no_probe() -> None:
     assert probe.resume(stage.now) == Attempt(2, B)
     stage.suspensions.resume(key(A, Scope.CREDENTIAL))
     assert stage.open(route(A, B))[1] == Attempt(1, A)
+
+
+def test_s03_the_stream_that_died_is_that_of_the_attempt_that_was_released() -> None:
+    """S03: whatever the attempts before it had come to."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B))
+    exchange.judge(REFUSAL, stage.now)
+    exchange.accept()
+    outcome = exchange.failed_after_release(fault(FaultKind.CUT), stage.now)
+    assert outcome is not None and outcome.attempt.candidate == B
+    assert key(B) in stage.suspended()
+
+
+def test_j04_only_what_was_said_is_said_to_be_alike() -> None:
+    """J04: what was never sent said nothing."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B, C))
+    exchange.unsendable(Label.CREDENTIAL_REJECTED, "builtin/secret", "gone", stage.now)
+    exchange.judge(REFUSAL, stage.now)
+    assert isinstance(exchange.judge(REFUSAL, stage.now), Release)
+    assert [outcome.compared for outcome in exchange.outcomes] == [None, Compared.ALIKE, Compared.ALIKE]
+
+
+def test_a_wait_can_end_when_its_candidate_is_due() -> None:
+    """F14: nobody else has looked at the clock since; the one that is waited for need not be the first."""
+    stage = Stage()
+    stage.suspend(A, 20)
+    stage.suspend(B, 5)
+    exchange, step = stage.open(route(A, B))
+    assert isinstance(step, Wait) and not exchange.is_ready()
+    stage.clock.now += 5
+    assert exchange.is_ready()
+    assert exchange.resume(stage.now) == Attempt(1, B)
+
+
+def test_q02_what_could_not_be_sent_is_not_under_way() -> None:
+    """Q02, law 5: while the call goes on elsewhere."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({"a": 1, "b": 1})
+    exchange, _ = stage.open(route(A, B))
+    assert exchange.unsendable(Label.REQUEST_INVALID, "builtin/rewrite", "no", stage.now) == Attempt(2, B)
+    assert (stage.pacing.of("a"), stage.pacing.of("b")) == ((0, 0, 1), (1, 0, 1))
+    exchange.finished()

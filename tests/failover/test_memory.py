@@ -228,6 +228,10 @@ def test_p04_what_an_answer_has_left_belongs_to_who_gave_it() -> None:
     memory.answered(exchange, ["resp_1"])
     assert memory.ledger.owner_of("resp_1") == "b"
     assert stage.ledger.owner_of("sealed x") == "b"
+    unmarked, _ = stage.open(on, **stage.sealed(on, "sealed y"))
+    unmarked.accept()
+    memory.answered(unmarked, [])
+    assert stage.ledger.owner_of("sealed y") == "b"
     plain, _ = stage.open(on)
     plain.accept()
     memory.answered(plain, [])

@@ -660,6 +660,8 @@ def test_f17_an_early_probe_of_a_higher_step_stays_on_it() -> None:
     stage.clock.now += 5
     stage.suspensions.resume(key(B))
     assert early.judge(REFUSAL, stage.now) == Attempt(2, B)
+    expected = early.outcomes[0].suspension
+    assert expected is not None and expected.until == stage.now + LONG, "what it will be if B answers"
     early.accept()
     assert stage.suspended() == {key(A): LONG}
     assert stage.suspensions.ladders.standing(key(A))[Label.MODEL_UNSUPPORTED].step == 1

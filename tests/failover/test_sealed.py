@@ -435,3 +435,15 @@ def test_e02_what_two_keys_without_an_organization_have_sealed_is_not_shared() -
     elsewhere = replace(credential("c", OTHER), headers=named)
     assert not is_portable("sealed x", two, elsewhere)
     assert is_portable("rs_0123456789", two, replace(two, name="d"))
+
+
+def test_p04_a_turn_at_home_takes_nobodys_turn() -> None:
+    """P04: wherever the round is."""
+    stage = Stage()
+    on = route(A, B, C, strategy=Strategy.ROUND_ROBIN)
+    talk = Talk(stage, on)
+    assert stage.answer(on, [OK]).sent == [A]
+    assert talk.turn(OK) == [B]
+    assert stage.answer(on, [OK]).sent == [C]
+    assert talk.turn(OK) == [B]
+    assert stage.answer(on, [OK]).sent == [A]

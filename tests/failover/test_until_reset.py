@@ -140,3 +140,15 @@ def test_a_hold_is_counted_from_the_start_and_never_as_less_than_nothing() -> No
     stage.suspensions.resume_all()
     assert exchange.resume(stage.now) == Attempt(1, A)
     assert exchange.held == 0.0
+
+
+def test_after_a_reset_the_others_are_asked_as_ever() -> None:
+    """Whoever was not asked before is not left out because it was waited for somebody else."""
+    stage = Stage()
+    out(stage, A, 7200)
+    out(stage, B, 3600)
+    exchange, _ = stage.open(ON)
+    stage.clock.now += 3600
+    assert exchange.resume(stage.now) == Attempt(1, B)
+    stage.suspensions.resume(key_of(A, Scope.CANDIDATE))
+    assert exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now) == Attempt(2, A)

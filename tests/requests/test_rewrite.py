@@ -666,3 +666,16 @@ def test_law_8_what_a_credentials_secret_headers_hold_is_not_shown() -> None:
     fields = ((b"X-Extra", b"abc"), (b"x-other", b"abc"))
     shown = rewrite.shown_fields(fields, [DIALECTS["openai"]], "home", lambda value: value, ["x-extra"])
     assert shown == ((b"X-Extra", b"<understudy:home>"), (b"x-other", b"abc"))
+
+
+def test_a_path_may_speak_of_this_program() -> None:
+    """R04: only what stands for a credential is a placeholder."""
+    assert not rewrite.carries_placeholder(request(path="/v1/understudy?understudy=client"))
+    assert rewrite.carries_placeholder(request(path=f"/v1/x?key={rewrite.QUOTED_CLIENT.decode()}"))
+
+
+def test_r09_a_length_beside_a_chunked_framing_is_true_as_well() -> None:
+    """R09: a tool that sends both has it corrected, and a stale one would be the next request's trouble."""
+    asked = request(headers={"transfer-encoding": "chunked", "content-length": str(len(BODY))})
+    sent = built(asked, model="another-model-name")
+    assert sent.headers["content-length"] == str(len(sent.data.content or b""))

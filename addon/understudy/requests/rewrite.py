@@ -195,7 +195,7 @@ def build(
         if made.body != decoded:
             body = made.body
             headers.pop("content-encoding", None)
-            if "transfer-encoding" not in headers and "content-length" in headers:
+            if "content-length" in headers:
                 headers["content-length"] = str(len(body))
         if renamed and dialect.model_header and dialect.model_header.encode() in {k.lower() for k, _ in headers.fields}:
             hint = headers[dialect.model_header]
