@@ -470,6 +470,7 @@ def test_law_10_so_many_references_are_looked_at() -> None:
     assert bonds_in(Shape.RESPONSES, dumped({"input": items[:1]})) == (names[0],)
     cut = b'"id":"msg_00000001","type":"item_reference"'
     assert bonds_in(Shape.RESPONSES, b'{"id":"msg_00000000"},{' + cut) == ("msg_00000001",)
+    assert bonds_in(Shape.RESPONSES, b'"item_reference","id":"msg_00000003"}') == ("msg_00000003",)
     other = dumped([{"type": "item_reference"}, {"id": "msg_00000002"}])
     assert bonds_in(Shape.RESPONSES, other) == ()
 
