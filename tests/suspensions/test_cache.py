@@ -660,7 +660,7 @@ def test_j04_a_success_at_one_frees_all_that_were_in_the_same_doubt() -> None:
     kept, _ = doubted(KEY, KEY_B)
     ear = Ear()
     kept.listeners.add(ear)
-    assert kept.has_doubts and kept.is_in_doubt([KEY]) and kept.is_in_doubt([KEY_B])
+    assert kept.has_doubts and kept.is_in_doubt([KEY]) and kept.is_in_doubt([KEY_B]) and len(kept) == 2
     assert not kept.is_in_doubt([Key(Scope.CREDENTIAL, "a")])
     kept.prove(A, kept.ticket())
     assert kept.known() == [] and not kept.has_doubts
@@ -903,5 +903,22 @@ def test_j04_what_is_freed_of_a_doubt_is_free_whatever_had_become_of_it(what: st
         kept.begin_probe(A, kept.ticket())
     kept.prove(B, kept.ticket())
     assert kept.known() == [] and not kept.withheld and not kept.is_probed(KEY)
+    assert len(kept) == 0 and kept.get(KEY) is None and kept.half_open(KEY) is None
     assert kept.asked_early(KEY) is None
     assert [heard for heard in ear.heard if heard[0] == KEY][-1:] == [(KEY, False)]
+
+
+@pytest.mark.parametrize("held", ["nothing", "a suspension", "half-open"])
+def test_a_success_takes_down_the_ladder_whatever_is_held(held: str) -> None:
+    """F14: the next failure is a first one; not where the attempt is older than what was learnt since."""
+    clock = Clock()
+    kept = Suspensions(clock)
+    late = kept.ticket()
+    kept.ladders.climb(KEY, Label.OVERLOADED, Rung(3, 1, NOW))
+    if held != "nothing":
+        kept.suspend(suspension(10))
+        clock.now += 10 if held == "half-open" else 0
+        kept.prove(A, late)
+        assert KEY in kept.ladders
+    kept.prove(A, kept.ticket())
+    assert KEY not in kept.ladders

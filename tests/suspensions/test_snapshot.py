@@ -368,8 +368,8 @@ def test_a_rung_without_its_suspension_lasts_until_now_at_most() -> None:
     restore(decode(text), pool(), after)
     assert after.ladders.standing(CANDIDATE) == {Label.OVERLOADED: Rung(2, 0, NOW)}
     early = (CANDIDATE, Label.OVERLOADED, Rung(2, 99, NOW - 20))
-    after = Suspensions(set_clock(0.0))
-    restore(decode(encode((), [early], urls_of(pool()), NOW)), pool(), after)
+    after = Suspensions(set_clock(1000.0))
+    restore(decode(encode((), [early], urls_of(pool()), NOW, (), 1000.0)), pool(), after)
     assert after.ladders.standing(CANDIDATE) == {Label.OVERLOADED: Rung(2, 0, NOW - 20)}
 
 
