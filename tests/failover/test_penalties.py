@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from tests.support.decisions import NOW, Source, Stage, Steady, candidate, fault
+from tests.support.decisions import NOW, Source, Stage, Steady, candidate, fault, reply, route
 from understudy.failover.default_actions import DEFAULTS, FAULT_SCOPE, action
-from understudy.failover.penalties import REPEAT_AFTER, Failure, Reason, Repeat, impose, repeat_of, spread
-from understudy.failover.steps import Attempt
+from understudy.failover.penalties import REPEAT_AFTER, SHORT_STEP, Failure, Reason, Repeat, impose, repeat_of, spread
+from understudy.failover.steps import Attempt, Continue
 from understudy.model import Candidate, Label, Scope, Then, Verdict, key_of
 from understudy.replies import FaultKind, Hint
 from understudy.suspensions import Rung
@@ -169,3 +169,37 @@ def test_a_rule_changes_the_action_of_its_label_where_it_says_so() -> None:
     assert action(Verdict(Label.RATE_LIMITED, then=then)) == replace(plain, scope=Scope.UPSTREAM, hope=1, steps=(7.0,))
     assert action(Verdict(Label.RATE_LIMITED, then=Then(seconds=0.0))).steps == (0.0,)
     assert action(Verdict(Label.RATE_LIMITED, then=Then(hope=0))).hope == 0
+
+
+def test_j04_of_one_credential_alone_a_refusal_is_out_in_full_at_once() -> None:
+    """J04: no other credential could show that it is the request's fault."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, candidate("a", "m2")))
+    exchange.judge(reply(Label.MODEL_UNSUPPORTED), stage.now)
+    assert stage.suspended() == {KEY: 600.0}
+    both = Stage()
+    exchange, _ = both.open(route(A, B))
+    exchange.judge(reply(Label.MODEL_UNSUPPORTED), both.now)
+    assert both.suspended() == {KEY: SHORT_STEP}
+
+
+def test_j04_what_breaks_a_stream_that_was_released_is_not_the_requests_fault() -> None:
+    """J04: nobody else is asked, so it is out for the whole step."""
+    stage = Stage()
+    stage.suspensions.ladders.climb(KEY, Label.RATE_LIMITED, Rung(5, 0, NOW))
+    exchange, _ = stage.open(route(A, B))
+    exchange.accept()
+    exchange.failed_after_release(reply(Label.RATE_LIMITED, status=200), stage.now)
+    assert stage.suspended() == {KEY: 64.0}
+
+
+def test_j04_what_one_of_two_says_confirms_what_was_said_before() -> None:
+    """J04, A05: a limit that names its time is its candidate's own, and the request was not the reason."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B, candidate("c")), streamed=True)
+    exchange.judge(reply(Label.MODEL_UNSUPPORTED), stage.now)
+    assert stage.suspended() == {KEY: SHORT_STEP}
+    assert exchange.hedge(B, stage.now) is not None
+    assert exchange.judge(reply(Label.RATE_LIMITED, retry_after="20"), stage.now, B) == Continue()
+    assert stage.suspended()[KEY] == 600.0
+    assert exchange.outcomes[0].suspension == stage.suspensions.get(KEY)

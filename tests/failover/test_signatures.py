@@ -204,7 +204,15 @@ def test_j06_a_run_of_four_signs_that_stands_in_the_request_is_an_echo(asked: st
 
 
 @pytest.mark.parametrize(
-    ("letters", "kept"), [("a" * 24, True), ("a" * 25, False), ("模" * 60, True), ("模" * 61, False)]
+    ("letters", "kept"),
+    [
+        ("a" * 24, True),
+        ("a" * 25, False),
+        ("模" * 60, True),
+        ("模" * 61, False),
+        ("模型¥不可", False),
+        ("人々の時ー", True),
+    ],
 )
 def test_j06_what_is_too_long_for_a_word_is_none(letters: str, kept: bool) -> None:
     """J06: a key, or a sentence without spaces."""
@@ -253,6 +261,7 @@ def test_j06_brackets_and_quotes_are_one_gap_each(message: str, words: str) -> N
         ("Seat", "seat"),
         ("a" * 24, "a" * 24),
         ("a" * 25, ""),
+        ("seat_" + "a" * 25, ""),
         ("seat_" * 12, "seat_" * 12),
         ("seat_" * 12 + "a", ""),
         ("seat/closed", ""),

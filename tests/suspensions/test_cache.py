@@ -922,3 +922,25 @@ def test_a_success_takes_down_the_ladder_whatever_is_held(held: str) -> None:
         assert KEY in kept.ladders
     kept.prove(A, kept.ticket())
     assert KEY not in kept.ladders
+
+
+@pytest.mark.parametrize("what", ["resumed", "renewed", "not wanted"])
+def test_f14_what_was_cleared_while_it_was_probed_is_probed_by_nobody(what: str) -> None:
+    """F14: and when it is out and due again, the next attempt finds out."""
+    clock = Clock()
+    kept = Suspensions(clock)
+    for seconds in (10, 20):
+        kept.suspend(suspension(seconds))
+        clock.now += 10
+        kept.expire()
+        ticket = kept.ticket()
+        kept.begin_probe(A, ticket)
+        assert kept.is_probed(KEY) and not kept.is_probed(KEY, ticket)
+        match what:
+            case "resumed":
+                kept.resume(KEY)
+            case "renewed":
+                kept.renew("a")
+            case "not wanted":
+                kept.retain(lambda key: False)
+        assert not kept.is_probed(KEY) and not kept.is_held(KEY)

@@ -164,7 +164,7 @@ _PLACE = "\ue001"  # for a cut, where the text is split at the sign that stands 
 
 def _is_word(word: str) -> bool:
     if _SPACELESS.search(word):
-        return len(word) <= LONGEST_RUN and all(char.isalpha() or char in "ーー々" or _is_mark(char) for char in word)
+        return len(word) <= LONGEST_RUN and all(char.isalpha() or _is_mark(char) for char in word)
     return len(word) <= LONGEST_WORD and all(char.isalpha() or char == "'" or _is_mark(char) for char in word)
 
 
