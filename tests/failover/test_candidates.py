@@ -413,3 +413,13 @@ def test_q01_a_seat_with_little_left_gives_way_to_an_equal_with_room_only() -> N
     used(stage, A, "0.5")
     assert asked(stage, on) == A
     assert math.isinf(stage.suspensions.limits.lost_at(C))
+
+
+def test_j04_an_only_candidate_in_doubt_keeps_to_its_window() -> None:
+    """Law 6, J04: others are asked at once, and there are none."""
+    stage = Stage()
+    held = stage.suspend(A, 30, label=Label.QUOTA_EXHAUSTED, hint="retry-after")
+    assert held is not None
+    stage.suspensions.put_in_doubt([held])
+    assert chooser(stage, A).in_doubt() is None
+    assert chooser(stage, A, B).in_doubt() == A

@@ -724,3 +724,14 @@ def test_j01_whoever_is_due_when_a_wait_for_a_comparison_ends_can_be_asked() -> 
     stage.suspend(B, COMPARED_WITHIN - 1)
     stage.clock.now += COMPARED_WITHIN - 1
     assert second.resume(stage.now) == Attempt(2, B, opinion=True)
+
+
+def test_j01_what_turns_out_to_be_the_requests_fault_is_told() -> None:
+    """J01: what was known of the candidate is known of the request from then on."""
+    stage = Stage()
+    stage.answer(ON, [ODD, OK])
+    stage.clock.now += SHORT_STEP
+    played = stage.answer(ON, [ODD, ODD])
+    assert played.end == Release(1)
+    assert played.exchange.outcomes[0].compared is Compared.REQUEST
+    assert causes(stage) == [Cause.REQUEST]

@@ -1062,6 +1062,7 @@ def test_an_exchange_that_was_released_says_so() -> None:
     assert (exchange.is_released, exchange.ticket > 0) == (False, True)
     exchange.accept()
     assert exchange.is_released
+    assert (exchange.outcomes[0].status, exchange.outcomes[0].verdict.label) == (200, Label.OK)
     assert stage.exchange(route(A)).ticket == 0
 
 
@@ -1460,3 +1461,16 @@ def test_q02_what_could_not_be_sent_is_not_under_way() -> None:
     assert exchange.unsendable(Label.REQUEST_INVALID, "builtin/rewrite", "no", stage.now) == Attempt(2, B)
     assert (stage.pacing.of("a"), stage.pacing.of("b")) == ((0, 0, 1), (1, 0, 1))
     exchange.finished()
+
+
+def test_m03_what_falls_due_before_a_call_begins_is_asked_for() -> None:
+    """M03: the exchange was made a moment before."""
+    stage = Stage()
+    others = Others(grants=False)
+    stage.suspensions.peers = others
+    stage.suspend(A, 5)
+    exchange = stage.exchange(route(A, B))
+    stage.clock.now += 5
+    del others.told[:]
+    assert exchange.begin(stage.now) == Attempt(1, B)
+    assert others.told == [("grant", key(A)), ("wants", key(A))]

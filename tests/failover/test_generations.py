@@ -182,3 +182,11 @@ def test_f16_what_is_fetched_or_is_the_tools_own_is_not_looked_at() -> None:
     for each in sources:
         each.value = "two"
     assert identities.look() == ["w2"]
+    suspensions = identities.suspensions
+    for at in range(3):
+        key = Key(Scope.CREDENTIAL, f"w{at}")
+        suspensions.suspend(Suspension(key, NOW, NOW + 60, Label.OVERLOADED, "test"))
+    for each in sources:
+        each.value = "three"
+    identities.use(pool(*(replace(WORK, name=f"w{at}", secret=each) for at, each in enumerate(sources))))
+    assert {each.key.name for each in suspensions} == {"w0", "w1"}, "a reload does not look at them either"

@@ -203,3 +203,13 @@ def test_j04_what_one_of_two_says_confirms_what_was_said_before() -> None:
     assert exchange.judge(reply(Label.RATE_LIMITED, retry_after="20"), stage.now, B) == Continue()
     assert stage.suspended()[KEY] == 600.0
     assert exchange.outcomes[0].suspension == stage.suspensions.get(KEY)
+
+
+def test_j04_what_runs_for_longer_is_what_a_refusal_comes_to() -> None:
+    """F15: a longer suspension keeps its end, also in what is told of the attempt."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B))
+    stage.suspend(A, 5000)
+    exchange.judge(reply(Label.MODEL_UNSUPPORTED), stage.now)
+    told = exchange.outcomes[0].suspension
+    assert told is not None and told.until == NOW + 5000

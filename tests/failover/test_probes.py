@@ -679,3 +679,20 @@ def test_f14_an_attempt_that_goes_out_with_another_secret_holds_no_probe_of_the_
     count, step = stage.open(ON, generating=False)
     count.renewed()
     assert not stage.suspensions.is_probed(key(B))
+
+
+def test_f14_a_probe_whose_secret_is_fetched_anew_holds_one_probe() -> None:
+    """F14, L06: what the second sending finds out is its own; given up, the next call may find out."""
+    stage = Stage()
+    secret = Refreshable()
+    fresh = Candidate(Credential("a", OPENAI, secret), "m1")
+    on = route(fresh, B)
+    stage.suspend(fresh, 5)
+    stage.clock.now += 5
+    exchange, step = stage.open(on)
+    assert step == Attempt(1, fresh)
+    assert isinstance(exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now), Wait)
+    assert exchange.resume(stage.now) == Attempt(2, fresh, repeat=True, refresh=True)
+    assert stage.open(on)[1] == Attempt(1, B)
+    exchange.cancelled()
+    assert stage.open(on)[1] == Attempt(1, fresh)

@@ -248,6 +248,7 @@ def test_an_entitlement_of_none_is_no_window(tmp_path: Path) -> None:
     assert read(table, q="ent=10&rem=4") == ["w of the credential, 40.0 % left, 4 of 10"]
     assert read(table, q="ent=-1&rem=4") == read(table, q="ent=0&rem=4") == []
     assert read(table, q="rem=4") == ["w of the credential, 4 left"]
+    assert read(table, q="ent=1&rem=1") == ["w of the credential, 100.0 % left, 1 of 1"]
     assert read(table, q="ent=1%30&rem=4") == ["w of the credential, 40.0 % left, 4 of 10"]
 
 
@@ -278,7 +279,7 @@ def test_whose_a_window_is(tmp_path: Path) -> None:
     [model] = table.read("h", "gpt", [("r-other", "1")], NOW)
     assert (model.whose, model.subject) == (Whose.MODEL, "gpt")
     [credential] = table_of(tmp_path, "{name: w, of: requests, remaining: r}").read("h", "gpt", [("r", "1")], NOW)
-    assert (credential.whose, credential.subject) == (Whose.CREDENTIAL, "")
+    assert (credential.whose, credential.subject, credential.length) == (Whose.CREDENTIAL, "", 0.0)
 
 
 def test_a_vendor_with_hosts_speaks_there_and_first(tmp_path: Path) -> None:
@@ -299,7 +300,7 @@ def test_a_vendor_with_hosts_speaks_there_and_first(tmp_path: Path) -> None:
 def test_headers_that_say_nothing_are_known_as_such(tmp_path: Path) -> None:
     """Mostly all are, and every reply asks."""
     table = table_of(tmp_path, "{name: w, of: requests, remaining: r}")
-    headers = [("r", "1"), ("date", "today")]
+    headers = [("date", "today"), ("r", "1"), ("server", "x"), ("via", "y")]
     assert table.spoken("h", headers) == headers
     table.read("h", "m", headers, NOW)
     assert table.spoken("h", headers) == [("r", "1")]
@@ -330,6 +331,8 @@ def test_a_length_in_the_file(tmp_path: Path, length: str, seconds: float) -> No
         (("windows: [{", "windows: {a: 1}\n  hosts: [{"), "`windows` is no list"),
         (("x-acme-seats,", "[x-acme-seats, {a: b}],"), "`limit` is no text"),
         (("read: [", "red: ["), "unknown key `red`"),
+        (("read: [", f"{'x' * 60}: ["), f"unknown key `{'x' * 40}`"),
+        ((VENDOR, "- just a text"), "this is no mapping"),
     ],
 )
 def test_what_else_can_be_wrong_in_a_file(tmp_path: Path, change: tuple[str, str], what: str) -> None:
@@ -348,5 +351,15 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | Non
     file = tmp_path / "limits.yaml"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(RuleError, match=what):
+    with pytest.raises(RuleError, match=what) as told:
         read_file(file)
+    assert [problem.line for problem in told.value.problems] == [1]
+
+
+def test_law_10_names_with_a_star_are_bounded(tmp_path: Path) -> None:
+    """Law 10: an upstream may name as many as it likes."""
+    table = table_of(tmp_path, '{name: "*", of: requests, remaining: left-*-now}')
+    for number in range(MOST_NAMES + 10):
+        table.read("h", "m", [(f"left-{number}-now", "1")], NOW)
+    names = table._hosts["h"]
+    assert len(names.known) + len(names.silent) <= MOST_NAMES

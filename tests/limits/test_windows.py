@@ -446,3 +446,35 @@ def test_the_forecast_looks_back_a_quarter_of_an_hour() -> None:
     undated = kept(reset=math.inf)
     assert with_windows(undated).limits.empty_in(OPUS, undated) is None
     assert with_windows(kept(left=None)).limits.empty_in(OPUS, kept(left=None)) is None
+
+
+def test_a_busy_account_has_a_forecast_as_well() -> None:
+    """A share is noted every twenty seconds, however many replies come."""
+    heard, window = spent(*((float(second), 0.2 + second / 1000) for second in range(121)))
+    assert heard.limits.empty_in(OPUS, window) == pytest.approx(680, abs=5)
+
+
+def test_a_window_that_comes_is_news_whatever_is_left_of_it() -> None:
+    """It is written, and shown."""
+    limits = Limits(Clock())
+    versions = [limits.version]
+    for window in (kept("a", left=None), kept("b", left=0.5)):
+        limits.restore([Stored("plan", window)])
+        versions.append(limits.version)
+    assert sorted(set(versions)) == versions
+
+
+@pytest.mark.parametrize(("remaining", "watched"), [(500_000, True), (1_048_575, True), (1_048_576, False)])
+def test_q01_tokens_that_a_few_large_requests_could_use_up_are_watched(remaining: int, watched: bool) -> None:
+    """Q01: every other request is spared the look."""
+    heard = Heard()
+    heard.tokens(OPUS, remaining, limit=10_000_000)
+    assert bool(heard.limits.watched) is watched
+
+
+def test_q01_one_window_that_is_too_small_is_enough() -> None:
+    """Q01: whatever the others have."""
+    heard = Heard()
+    heard.tokens(OPUS, 30_000)
+    heard.plan(OPUS, h5=0.1)
+    assert heard.is_low(OPUS, need=Need(input=40_000))
