@@ -1474,3 +1474,14 @@ def test_m03_what_falls_due_before_a_call_begins_is_asked_for() -> None:
     del others.told[:]
     assert exchange.begin(stage.now) == Attempt(1, B)
     assert others.told == [("grant", key(A)), ("wants", key(A))]
+
+
+def test_j05_what_one_of_two_says_is_as_wide_as_its_own_credential_shows() -> None:
+    """J05, A05: whoever else is asked at that moment."""
+    for answered, scope in (("a", Scope.CANDIDATE), ("b", Scope.CREDENTIAL)):
+        stage = Stage()
+        stage.suspensions.answers.answered((answered, 0), "m2", stage.now)
+        exchange, _ = stage.open(route(A, B), streamed=True)
+        assert exchange.hedge(A, stage.now) == Attempt(2, B)
+        assert exchange.judge(reply(Label.QUOTA_EXHAUSTED), stage.now, A) == Continue()
+        assert list(stage.suspended()) == [key(A, scope)]
