@@ -305,6 +305,8 @@ def test_headers_that_say_nothing_are_known_as_such(tmp_path: Path) -> None:
     table.read("h", "m", headers, NOW)
     assert table.spoken("h", headers) == [("r", "1")]
     assert table.spoken("other", headers) == headers
+    table.read("other", "m", headers, NOW)
+    assert table.spoken("h", headers) == [("r", "1")], "what one host says is nobody else's"
 
 
 def test_a_long_value_is_read_as_far_as_values_go(tmp_path: Path) -> None:
@@ -363,3 +365,10 @@ def test_law_10_names_with_a_star_are_bounded(tmp_path: Path) -> None:
         table.read("h", "m", [(f"left-{number}-now", "1")], NOW)
     names = table._hosts["h"]
     assert len(names.known) + len(names.silent) <= MOST_NAMES
+
+
+def test_the_name_of_a_window_is_short(tmp_path: Path) -> None:
+    """H02: an upstream chooses a part of it."""
+    table = table_of(tmp_path, '{name: "*", of: requests, remaining: left-*}')
+    [found] = table.read("h", "m", [(f"left-{'x' * 60}", "1")], NOW)
+    assert found.name == "x" * 40
