@@ -1485,3 +1485,35 @@ def test_j05_what_one_of_two_says_is_as_wide_as_its_own_credential_shows() -> No
         assert exchange.hedge(A, stage.now) == Attempt(2, B)
         assert exchange.judge(reply(Label.QUOTA_EXHAUSTED), stage.now, A) == Continue()
         assert list(stage.suspended()) == [key(A, scope)]
+
+
+@pytest.mark.parametrize(("seconds", "retry"), [(60, True), (61, False)])
+def test_w05_a_round_within_a_minute_can_help(seconds: int, retry: bool) -> None:
+    """W05: to the second."""
+    limited = reply(Label.RATE_LIMITED, retry_after=str(seconds))
+    played = Stage().answer(route(A, B, budget=Budget(wait=0)), [limited, REFUSAL])
+    assert played.end == Release(1, final=True, retry=retry)
+
+
+@pytest.mark.parametrize("what", ["in doubt", "withheld", "refused by all"])
+def test_q02_a_last_resort_waits_for_no_step(what: str) -> None:
+    """Q02: beginnings are spaced after a switch, and this call would be refused instead."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({})
+    if what == "withheld":
+        stage.suspensions.peers = Others(grants=False)
+    label = Label.QUOTA_EXHAUSTED if what == "in doubt" else Label.MODEL_UNSUPPORTED
+    imposed = [stage.suspend(each, 5 if what == "withheld" else 600, label=label) for each in (A, B)]
+    if what == "in doubt":
+        stage.suspensions.put_in_doubt(each for each in imposed if each is not None)
+    if what == "withheld":
+        stage.clock.now += 5
+    stage.pacing.switched_to("a")
+    lane = stage.pacing.lane("a")
+    assert lane is not None
+    under_way = lane.begin()
+    assert under_way is not None and lane.begin() is None
+    _, step = stage.open(route(A, B, budget=Budget(wait=0)))
+    assert step == Attempt(1, A, early=what != "withheld")
+    under_way.leave()

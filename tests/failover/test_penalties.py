@@ -10,8 +10,8 @@ import pytest
 from tests.support.decisions import NOW, Source, Stage, Steady, candidate, fault, reply, route
 from understudy.failover.default_actions import DEFAULTS, FAULT_SCOPE, action
 from understudy.failover.penalties import REPEAT_AFTER, SHORT_STEP, Failure, Reason, Repeat, impose, repeat_of, spread
-from understudy.failover.steps import Attempt, Continue
-from understudy.model import Candidate, Label, Scope, Then, Verdict, key_of
+from understudy.failover.steps import Attempt, Continue, Release, Wait
+from understudy.model import Budget, Candidate, Label, Scope, Then, Verdict, key_of
 from understudy.replies import FaultKind, Hint
 from understudy.suspensions import Rung
 
@@ -213,3 +213,15 @@ def test_j04_what_runs_for_longer_is_what_a_refusal_comes_to() -> None:
     exchange.judge(reply(Label.MODEL_UNSUPPORTED), stage.now)
     told = exchange.outcomes[0].suspension
     assert told is not None and told.until == NOW + 5000
+
+
+def test_w01_only_the_end_of_what_was_made_short_is_not_waited_for() -> None:
+    """W01, J04: another one that comes back in a moment is."""
+    stage = Stage()
+    stage.suspend(B, 10)
+    exchange, _ = stage.open(route(A, B))
+    assert exchange.judge(reply(Label.QUOTA_EXHAUSTED), stage.now) == Wait(10.0, "every candidate is suspended")
+    alone = Stage()
+    alone.suspend(B, 50)
+    exchange, _ = alone.open(route(A, B, budget=Budget(wait=40)))
+    assert isinstance(exchange.judge(reply(Label.QUOTA_EXHAUSTED), alone.now), Release), "A is out for longer"

@@ -277,6 +277,7 @@ def test_j06_a_code_of_the_request_is_kept_only_where_all_its_words_are_common()
     """J06: where the request is not known as well."""
     for asked, kept in ((b"{}", "seat_error"), (b"my seat", ""), (None, "")):
         assert signed("flux", asked, code="seat_error").code == kept
+        assert signed("flux", asked, code="seat_flux").code == ("seat_flux" if kept else "")
     for asked in (b"{}", b"invalid request error 400", None):
         assert signed("flux", asked, code="invalid_request_error").code == "invalid_request_error"
         assert signed("flux", asked, code="400").code == "400"

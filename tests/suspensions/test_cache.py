@@ -657,6 +657,9 @@ KEY_B = key_of(B, Scope.CANDIDATE)
 
 def test_j04_a_success_at_one_frees_all_that_were_in_the_same_doubt() -> None:
     """J04: it was that request. The state file and the listeners hear of it."""
+    certain = Suspensions(Clock())
+    certain.suspend(suspension(30))
+    assert not certain.has_doubts and not certain.is_in_doubt([KEY])
     kept, _ = doubted(KEY, KEY_B)
     ear = Ear()
     kept.listeners.add(ear)

@@ -25,7 +25,7 @@ from understudy.model import Key, Scope
 from understudy.suspensions import persistence, state_file
 from understudy.suspensions.cache import Suspensions
 from understudy.suspensions.persistence import StateKeeper
-from understudy.suspensions.snapshot import StateError
+from understudy.suspensions.snapshot import Remembered, StateError, decode
 from understudy.suspensions.state_file import StateFile
 
 
@@ -464,8 +464,15 @@ def test_what_was_read_is_counted(path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("collects", [True, False])
-def test_the_garbage_collector_is_left_as_it_was(path: Path, collects: bool) -> None:
+def test_the_garbage_collector_is_left_as_it_was(path: Path, collects: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a large file keeps it from running, and no longer than that."""
+    during: list[bool] = []
+
+    def read(content: bytes) -> Remembered:
+        during.append(gc.isenabled())
+        return decode(content)
+
+    monkeypatch.setattr(persistence, "decode", read)
     first = Proxy(path)
     first.suspensions.suspend(suspension(CANDIDATE))
     first.keeper.close()
@@ -474,6 +481,7 @@ def test_the_garbage_collector_is_left_as_it_was(path: Path, collects: bool) -> 
         (gc.enable if collects else gc.disable)()
         Proxy(path).keeper.close()
         assert gc.isenabled() is collects
+        assert during == [False]
     finally:
         (gc.enable if was_on else gc.disable)()
 
@@ -529,3 +537,30 @@ def test_what_is_too_large_is_told_with_the_limit(path: Path, monkeypatch: pytes
     os.truncate(path, 3 * 1024 * 1024 + 1)
     with pytest.raises(StateError, match=r"^this is larger than 3 MiB$"):
         StateFile(path).read()
+
+
+def test_one_write_follows_the_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O03: or an older state could take the place of a newer one."""
+    release, write = threading.Event(), StateFile.write
+    before = set(threading.enumerate())
+
+    def slow(file: StateFile, content: bytes) -> None:
+        release.wait()
+        write(file, content)
+
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    monkeypatch.setattr(StateFile, "write", slow)
+
+    async def play() -> int:
+        both = asyncio.gather(proxy.keeper.write_changes(), proxy.keeper.write_changes())
+        for _ in range(9):
+            await asyncio.sleep(0)
+        writing = len(set(threading.enumerate()) - before)
+        release.set()
+        await both
+        return writing
+
+    assert asyncio.run(play()) == 1
+    assert written(path) == ["gpt-5"]
+    proxy.keeper.close()
