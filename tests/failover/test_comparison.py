@@ -735,3 +735,16 @@ def test_j01_what_turns_out_to_be_the_requests_fault_is_told() -> None:
     assert played.end == Release(1)
     assert played.exchange.outcomes[0].compared is Compared.REQUEST
     assert causes(stage) == [Cause.REQUEST]
+
+
+def test_j02_the_reply_in_hand_is_the_one_that_is_compared_if_a_tool_may_get_it() -> None:
+    """J02, W07: else the most hopeful of the others; what is asked about is told meanwhile."""
+    limit = reply(Label.RATE_LIMITED, retry_after="20")
+    for said, best in ((ODD, 2), (reply(Label.UNKNOWN, status=403, certain=False), 1)):
+        stage = Stage()
+        exchange, _ = stage.open(route(A, B, C))
+        assert exchange.judge(limit, stage.now) == Attempt(2, B)
+        assert exchange.judge(said, stage.now) == Attempt(3, C, opinion=True)
+        assert exchange.best == best
+        assert [outcome.compared for outcome in exchange.outcomes] == [None, Compared.ASKED]
+        assert len(exchange.outcomes[1].signature) == 12

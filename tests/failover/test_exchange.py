@@ -1517,3 +1517,14 @@ def test_q02_a_last_resort_waits_for_no_step(what: str) -> None:
     _, step = stage.open(route(A, B, budget=Budget(wait=0)))
     assert step == Attempt(1, A, early=what != "withheld")
     under_way.leave()
+
+
+def test_w01_who_was_tried_may_be_asked_once_more_after_a_wait() -> None:
+    """W01, law 2: its limit is over by then."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B))
+    exchange.judge(reply(Label.RATE_LIMITED, retry_after="20"), stage.now)
+    step = exchange.judge(reply(Label.RATE_LIMITED, retry_after="25"), stage.now)
+    assert step == Wait(20.0, "every candidate is suspended")
+    stage.clock.now += 20
+    assert exchange.resume(stage.now) == Attempt(3, A, repeat=True)

@@ -158,7 +158,7 @@ class Own(Secret):
 
 def test_an_upstream_is_used_in_the_dialect_of_the_call() -> None:
     """A gateway with several: where it is spoken as it is, else where it can be written, else as it stands."""
-    messages = replace(ANTHROPIC, name="gateway", relatives=frozenset({"anthropic-vertex"}))
+    messages = replace(ANTHROPIC, name="gateway", relatives=frozenset({"anthropic-vertex", "openai"}))
     gemini = replace(messages, dialect="gemini", relatives=frozenset({"vertex"}))
     gateway = replace(OPENAI, name="gateway", relatives=frozenset({"azure-openai"}), faces=(messages, gemini))
     expected = {"openai": gateway, "anthropic": messages, "gemini": gemini, "vertex": gemini, "cohere": gateway}
