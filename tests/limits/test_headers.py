@@ -257,6 +257,8 @@ def test_of_several_headers_for_one_value_the_first_of_the_file_counts(tmp_path:
     table = table_of(tmp_path, "{name: w, of: requests, remaining: [first, second]}")
     assert read(table, first="1", second="2") == read(table, second="2", first="1") == ["w of the credential, 1 left"]
     assert read(table, second="2") == ["w of the credential, 2 left"]
+    [twice] = table.read("h", "m", [("first", "1"), ("first", "2")], NOW)
+    assert twice.remaining == 1.0
 
 
 def test_a_star_stands_for_one_word_that_is_not_empty(tmp_path: Path) -> None:

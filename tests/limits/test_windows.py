@@ -478,3 +478,13 @@ def test_q01_one_window_that_is_too_small_is_enough() -> None:
     heard.tokens(OPUS, 30_000)
     heard.plan(OPUS, h5=0.1)
     assert heard.is_low(OPUS, need=Need(input=40_000))
+
+
+@pytest.mark.parametrize(
+    ("of", "remaining", "low"),
+    [("requests", 1.0, False), ("requests", 0.9, True), ("tokens", 1.0, False), ("plan", 0.5, False)],
+)
+def test_q01_where_no_share_is_known_the_last_one_counts(of: str, remaining: float, low: bool) -> None:
+    """Q01: of requests and tokens; a plan counts in units of its own."""
+    window = Window("w", of, Whose.CREDENTIAL, "", None, None, remaining, NOW + 60, NOW)
+    assert window.is_low(0.02, NO_NEED) is low
