@@ -333,3 +333,9 @@ def test_j03_a_policy_is_looked_for_where_people_would_read_of_it() -> None:
         assert reads_like_policy(said(f"no: {word}"))
     assert not reads_like_policy(said("no: data_policy"))
     assert not reads_like_policy(said("no"))
+
+
+def test_j06_a_request_of_one_byte_is_known() -> None:
+    """J06: only an empty one is not."""
+    assert signed("walrus", b"x").words == "walrus"
+    assert signed("x", b"x").words == ""
