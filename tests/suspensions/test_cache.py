@@ -846,7 +846,7 @@ OPERATIONS: dict[str, Callable[[Suspensions], object]] = {
     "put in doubt": lambda kept: kept.put_in_doubt([suspension(100)]),
     "end a drill": lambda kept: kept.end_drill(),
     "count": len,
-    "list": list,
+    "list": lambda kept: [*iter(kept)],
 }
 
 
