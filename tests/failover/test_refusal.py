@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from datetime import datetime
-
 import pytest
 
 from tests.support.decisions import OTHER, Stage, candidate, credential, fault, reply, route
 from understudy.failover.pacing import Pacing
-from understudy.failover.refusal import LISTED, clock_time, duration
+from understudy.failover.refusal import LISTED
 from understudy.failover.steps import Attempt, Refuse
 from understudy.model.pool import Budget, Candidate, Choice, Route
 from understudy.model.suspension import BY_HAND, Suspension, key_of
@@ -145,14 +142,6 @@ def test_an_only_candidate_is_due_when_its_stated_window_ends() -> None:
     assert (answer.status, answer.retry_after) == (429, 20)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0s"), (-3, "0s"), (0.2, "1s"), (60, "1m"), (61, "1m1s"), (3600, "1h"), (3900, "1h5m"), (86400, "24h")],
-)
-def test_a_duration_reads_as_people_write_it(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
 def test_no_secret_is_in_the_answer() -> None:
     """R06: the lines name credentials, never what they hold."""
     stage = Stage()
@@ -248,19 +237,3 @@ def test_the_latest_that_a_candidate_said_is_told() -> None:
     second = reply(Label.UNKNOWN, then=Then(replay=True), status=403, evidence="two")
     refused = Stage().answer(route(A, budget=IMPATIENT), [first, second]).refused
     assert "- a m1: unknown by test/unknown: two" in refused.message.splitlines()
-
-
-def test_a_time_of_day_has_its_date_unless_it_is_today() -> None:
-    """A line in a table is short; another day is said."""
-    now = datetime(2026, 5, 17, 12, 0, 0).timestamp()
-    assert clock_time(now + 3661, now) == "13:01:01"
-    assert clock_time(now + 86400, now) == "2026-05-18 12:00:00"
-    assert clock_time(math.inf, now) == clock_time(1e20, now) == "a time too far away to show"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(59, "59s"), (59.5, "1m"), (3661, "1h1m"), (3659.5, "1h1m"), (7199, "1h59m")]
-)
-def test_a_duration_is_rounded_up_and_has_two_units_at_most(seconds: float, text: str) -> None:
-    """Seconds say nothing beside hours."""
-    assert duration(seconds) == text

@@ -50,6 +50,34 @@ def test_the_choice_of_others_stands() -> None:
         gc.enable()
 
 
+def test_the_collector_rests_while_a_proxy_loads() -> None:
+    """At its waking it is as it was, and can be set for a proxy."""
+    gc.set_threshold(700, 10, 10)
+    garbage.rest()
+    assert gc.isenabled()
+    assert gc.get_threshold() == (garbage.LOADING, 10, 10)
+    garbage.wake()
+    assert gc.get_threshold() == (700, 10, 10)
+    garbage.wake()
+    assert gc.get_threshold() == (700, 10, 10)
+    garbage.settle()
+    assert gc.get_threshold() == (garbage.YOUNG, garbage.TURNS, garbage.TURNS)
+
+
+def test_a_collector_that_others_have_set_does_not_rest() -> None:
+    """Whether they set it before or meanwhile."""
+    gc.set_threshold(123, 4, 5)
+    garbage.rest()
+    assert gc.get_threshold() == (123, 4, 5)
+    garbage.wake()
+    assert gc.get_threshold() == (123, 4, 5)
+    gc.set_threshold(2_000, 10, 10)
+    garbage.rest()
+    gc.set_threshold(5000, 6, 7)
+    garbage.wake()
+    assert gc.get_threshold() == (5000, 6, 7)
+
+
 class Connection:
     """Stands in a circle, as what a connection is made of does."""
 
