@@ -696,3 +696,22 @@ def test_f14_a_probe_whose_secret_is_fetched_anew_holds_one_probe() -> None:
     assert stage.open(on)[1] == Attempt(1, B)
     exchange.cancelled()
     assert stage.open(on)[1] == Attempt(1, fresh)
+
+
+def test_what_a_failure_comes_to_is_that_of_its_own_step() -> None:
+    """F14, F17: a refused probe climbs; an early probe that fails for another reason is no refusal."""
+    stage = Stage()
+    half_open(stage)
+    exchange, _ = stage.open(ON)
+    exchange.judge(REFUSAL, stage.now)
+    told = exchange.outcomes[0].suspension
+    assert told is not None and told.until == stage.now + LONG
+    early_stage = Stage()
+    for each in (A, B):
+        early_stage.suspend(each, 600, label=Label.MODEL_UNSUPPORTED)
+    early, step = early_stage.open(ON)
+    assert isinstance(step, Attempt) and step.early
+    quota = reply(Label.QUOTA_EXHAUSTED, then=Then(scope=Scope.CANDIDATE))
+    early.judge(quota, early_stage.now)
+    told = early.outcomes[0].suspension
+    assert told is not None and told.until == early_stage.now + 3600
