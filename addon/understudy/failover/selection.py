@@ -46,6 +46,7 @@ class Changes:
         missing = self.count - count
         return self._latest[len(self._latest) - missing :] if missing <= len(self._latest) else None
 
+
 type Rank = tuple[int, bool]
 """A tier, see :func:`_rank`."""
 FIRST: Rank = (0, False)
