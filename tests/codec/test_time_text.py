@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from understudy.codec.time_text import clock_time, duration
@@ -26,3 +28,18 @@ def test_a_time_of_another_day_has_its_date() -> None:
 @pytest.mark.parametrize("at", [float("inf"), float("nan"), 1e300])
 def test_a_time_that_no_calendar_has_is_said_so(at: float) -> None:
     assert clock_time(at, NOON) == "a time too far away to show"
+
+
+def test_a_time_of_day_has_its_date_unless_it_is_today() -> None:
+    """A line in a table is short; another day is said."""
+    now = datetime(2026, 5, 17, 12, 0, 0).timestamp()
+    assert clock_time(now + 3661, now) == "13:01:01"
+    assert clock_time(now + 86400, now) == "2026-05-18 12:00:00"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(59, "59s"), (59.5, "1m"), (3661, "1h1m"), (3659.5, "1h1m"), (7199, "1h59m")]
+)
+def test_a_duration_is_rounded_up_and_has_two_units_at_most(seconds: float, text: str) -> None:
+    """Seconds say nothing beside hours."""
+    assert duration(seconds) == text

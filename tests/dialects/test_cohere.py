@@ -7,6 +7,7 @@ import json
 import pytest
 
 from understudy.dialects import DIALECTS, Call, Endpoint, Kind, Progress, StreamEvent
+from understudy.model import Usage
 
 COHERE = DIALECTS["cohere"]
 LIFECYCLE, OUTPUT, ERROR, DONE = Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR, Progress.DONE
@@ -71,3 +72,46 @@ def test_an_error_event_counts_by_its_name() -> None:
 def test_errors_of_our_own() -> None:
     """W03"""
     assert json.loads(COHERE.error_body(503, 'a "b"')) == {"message": 'a "b"'}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "document", "lack"),
+    [
+        ("chat", None, "no `message` in it"),
+        ("chat", {"message": "Hi"}, "no `message` in it"),
+        ("chat", {"message": {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}}, ""),
+        ("chat", {"message": {"role": "assistant", "tool_plan": "I will"}}, ""),
+        ("chat", {"message": {"role": "assistant", "content": [{"type": "text", "text": ""}]}}, "ended by None"),
+        ("chat", {"message": {"role": "assistant", "content": []}, "finish_reason": "COMPLETE"}, "ended by COMPLETE"),
+        ("chat", {"message": {"role": "assistant"}, "finish_reason": "MAX_TOKENS"}, ""),
+        ("chat", {"message": {"role": "assistant"}, "usage": {"tokens": {"output_tokens": 2}}}, ""),
+        ("embed", {"embeddings": {"float": [[0.1]]}}, ""),
+        ("embed", {"embeddings": []}, "no `embeddings` in it"),
+        ("embed", {"results": [1]}, "no `embeddings` in it"),
+        ("rerank", {"results": [{"index": 0}]}, ""),
+        ("rerank", {"results": []}, ""),
+        ("rerank", {"embeddings": [1]}, "no `results` in it"),
+    ],
+)
+def test_what_a_reply_lacks_to_be_an_answer(endpoint: str, document: object, lack: str) -> None:
+    """J01: of a list of documents nothing may be relevant."""
+    found = COHERE.lack(endpoint, document)
+    assert found.endswith(lack) and bool(found) is bool(lack)
+
+
+@pytest.mark.parametrize(
+    ("document", "usage"),
+    [
+        ({"usage": {"tokens": {"input_tokens": 7, "output_tokens": 3}}}, Usage(7, 3)),
+        ({"delta": {"usage": {"tokens": {"input_tokens": 7, "output_tokens": 3}}}}, Usage(7, 3)),
+        ({"usage": {"tokens": {"input_tokens": 7}, "cached_tokens": 5}}, Usage(7, 0, 5)),
+        ({"usage": {"tokens": {"input_tokens": 7}, "cached_tokens": 9}}, Usage(7, 0, 7)),
+        ({"meta": {"billed_units": {"input_tokens": 4}}}, Usage(4, 0)),
+        ({"usage": {"billed_units": {"output_tokens": 4}}}, Usage(0, 4)),
+        ({"usage": {"tokens": {}}}, None),
+        (None, None),
+    ],
+)
+def test_tokens(document: object, usage: Usage | None) -> None:
+    """Q03: of a chat, of the last event of its stream, and of embed and rerank."""
+    assert COHERE.usage(document) == usage

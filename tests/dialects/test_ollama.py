@@ -7,6 +7,7 @@ import json
 import pytest
 
 from understudy.dialects import DIALECTS, Call, Endpoint, Kind, Progress, StreamEvent
+from understudy.model import Usage
 
 OLLAMA = DIALECTS["ollama"]
 LIFECYCLE, OUTPUT, ERROR, DONE = Progress.LIFECYCLE, Progress.OUTPUT, Progress.ERROR, Progress.DONE
@@ -77,3 +78,49 @@ def test_stream_events(data: str, expected: Progress) -> None:
 def test_errors_of_our_own() -> None:
     """W03"""
     assert json.loads(OLLAMA.error_body(503, 'a "b"')) == {"error": 'a "b"'}
+
+
+@pytest.mark.parametrize(
+    ("document", "lack"),
+    [
+        (None, "no JSON object"),
+        ({"model": "m"}, "no `message` in it"),
+        ({"message": {"role": "assistant", "content": "Hi"}, "done": True}, ""),
+        ({"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "length"}, ""),
+        ({"message": {"role": "assistant", "content": ""}, "done": True, "eval_count": 3}, ""),
+        ({"response": "Hi", "done": True}, ""),
+        ({"message": {"role": "assistant", "content": ""}, "done_reason": "stop"}, "ended by stop"),
+        ({"response": "", "done_reason": "stop", "eval_count": 0}, "ended by stop"),
+    ],
+)
+def test_what_a_reply_lacks_to_be_an_answer(document: object, lack: str) -> None:
+    """J01: output, output tokens, or an end that may come without any; of a stream its last line says so."""
+    for endpoint in ("chat", "generate"):
+        found = OLLAMA.lack(endpoint, document)
+        assert found.endswith(lack) and bool(found) is bool(lack)
+    assert OLLAMA.answered(StreamEvent("", json.dumps(document).encode())) is not bool(lack)
+
+
+def test_what_embeddings_lack() -> None:
+    """J01: each endpoint has a name of its own for them."""
+    for endpoint, other in (("embed", "embeddings"), ("embeddings", "embedding")):
+        assert OLLAMA.lack(endpoint, {other: [[0.1]]}) == ""
+        documents: tuple[object, ...] = ({other: []}, {}, None, {other: "x"}, {"message": {"content": "Hi"}})
+        for document in documents:
+            assert OLLAMA.lack(endpoint, document) == f"no `{other}` in it"
+
+
+@pytest.mark.parametrize(
+    ("document", "usage"),
+    [
+        ({"prompt_eval_count": 7, "eval_count": 3}, Usage(7, 3)),
+        ({"prompt_eval_count": 7}, Usage(7, 0)),
+        ({"eval_count": 3}, Usage(0, 3)),
+        ({"eval_count": 0}, None),
+        ({"eval_count": "3"}, None),
+        ([], None),
+    ],
+)
+def test_tokens(document: object, usage: Usage | None) -> None:
+    """Q03"""
+    assert OLLAMA.usage(document) == usage

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.suspensions.learned import HOUR
+from understudy.suspensions.ladder import HOUR
 
 from .authority import Authority
 from .behaviours import Behaviour, Gate, json_reply, sse

@@ -188,9 +188,12 @@ def test_a_retry_is_known_by_its_body_for_a_while_and_by_its_count_for_longer() 
     rounds = Rounds(clock)
     assert not rounds
     rounds.failed(b"one", Spent(3, 1.0))
+    assert rounds
     assert rounds.spent(b"one", counted=False) == Spent(3, 1.0)
     assert rounds.spent(b"two", counted=True) == Spent()
-    clock.now += RETRY_SECONDS + 1
+    clock.now += RETRY_SECONDS
+    assert rounds.spent(b"one", counted=False) == Spent(3, 1.0)
+    clock.now += 1
     assert rounds.spent(b"one", counted=False) == Spent()
     assert rounds.spent(b"one", counted=True) == Spent(3, 1.0)
     clock.now += COUNTED_RETRY_SECONDS
@@ -227,3 +230,24 @@ def test_w04_what_earlier_rounds_leave_of_a_budget(spent: Spent, attempts: int, 
     """W04: what they used is taken off, one attempt is always possible, and no wait is negative."""
     left = spent.left_of(Budget(attempts=6, wait=30.0))
     assert (left.attempts, left.wait) == (attempts, wait)
+
+
+def test_p02_a_route_that_does_without_from_now_on_has_no_seats() -> None:
+    """P02: after a reload; what was remembered before does not count."""
+    stage = Stage()
+    on = route(A, B)
+    stage.answer(on, [BUSY, OK], session="s")
+    stage.clock.now += 60
+    without = Route(on.pattern, on.choices, affinity=Affinity.NONE)
+    assert stage.sessions.seat(stage.lineup(without), "s") is None
+    assert stage.answer(without, [OK], session="s").sent == [A]
+    assert stage.sessions.seat(stage.lineup(on), "s") == B
+
+
+def test_p02_a_route_that_did_without_has_remembered_nothing() -> None:
+    """P02: after a reload that asks for sessions."""
+    stage = Stage()
+    on = route(A, B)
+    without = Route(on.pattern, on.choices, affinity=Affinity.NONE)
+    stage.answer(without, [BUSY, OK], session="s")
+    assert stage.sessions.seat(stage.lineup(on), "s") is None

@@ -17,7 +17,7 @@ from understudy.failover.penalties import SHORT_STEP
 from understudy.failover.steps import Attempt, Compared, Refuse, Release, Wait
 from understudy.model.pool import Budget, Candidate, Strategy
 from understudy.model.suspension import Key, key_of
-from understudy.model.verdict import Label, Scope
+from understudy.model.verdict import Label, Scope, Then
 from understudy.replies.hold import Held
 from understudy.replies.reply import FaultKind, Reply
 from understudy.rules.folders import shipped
@@ -748,3 +748,99 @@ def test_j05_another_secret_is_another_credential() -> None:
     stage.answer(route(A2), [OK], generating=False)
     stage.answer(ON, [EMPTY, OK])
     assert set(stage.suspended()) == {key(A, Scope.CREDENTIAL)}
+
+
+@pytest.mark.parametrize(("length", "kept"), [(200, 200), (201, 200), (400, 200)])
+def test_j01_what_is_said_of_who_was_blamed_is_short(length: int, kept: int) -> None:
+    """J01: as long as any evidence; what is cut off is marked."""
+    evidence = "x" * (length - len(ANSWERED) - 2)
+    stage = Stage()
+    stage.answer(ON, [reply(Label.UNKNOWN, status=400, certain=False, evidence=evidence), OK])
+    [suspension] = stage.suspensions
+    assert len(suspension.evidence) == kept
+    assert suspension.evidence.endswith("x" if length == kept else "x…")
+    bare = Stage()
+    bare.answer(ON, [reply(Label.UNKNOWN, status=400, certain=False, evidence=""), OK])
+    assert [each.evidence for each in bare.suspensions] == [ANSWERED]
+
+
+def test_j01_only_a_refusal_shows_that_it_was_the_request_after_all() -> None:
+    """J01: what ends the call for another reason says nothing about what was known."""
+    stage = Stage()
+    stage.answer(ON, [ODD, OK])
+    stage.clock.now += SHORT_STEP
+    limited = reply(Label.RATE_LIMITED, then=Then(replay=False))
+    played = stage.answer(ON, [ODD, limited])
+    assert played.sent == [A, B]
+    assert causes(stage) == [Cause.CANDIDATE]
+    assert played.exchange.outcomes[0].compared is Compared.KNOWN_CANDIDATE
+
+
+def test_j05_who_was_blamed_has_not_refused_for_its_whole_credential() -> None:
+    """J05, J01: another model of it is believed when it speaks for the credential."""
+    stage = Stage()
+    stage.suspensions.answers.answered(("a", 0), "m2", stage.now)
+    stage.answer(ON, [reply(Label.UNKNOWN, status=400, certain=False, then=Then(scope=Scope.CREDENTIAL)), OK])
+    assert stage.suspended() == {key(A): SHORT_STEP}
+    assert not stage.suspensions.answers.is_whole(("a", 0), "m3", stage.now)
+
+
+def test_f14_a_second_opinion_holds_no_probe() -> None:
+    """F14: whatever it says: who gave it may be asked by the next call."""
+    for said in (ODD, reply(Label.CONTEXT_EXCEEDED), OK):
+        stage = Stage()
+        stage.suspend(B, 5)
+        stage.clock.now += 5
+        exchange, _ = stage.open(ON)
+        assert exchange.judge(ODD, stage.now) == Attempt(2, B, opinion=True)
+        assert stage.suspensions.is_probed(key(B))
+        exchange.judge(said, stage.now)
+        assert not stage.suspensions.is_probed(key(B))
+
+
+def test_j01_a_comparison_is_waited_for_as_long_as_the_route_may_wait() -> None:
+    """J01: half a second where it may wait no longer, and no longer than its deadline."""
+    for budget, longest in ((Budget(wait=0.5), 0.5), (Budget(wait=5), 5.0), (Budget(seconds=2), 2.0)):
+        stage = Stage()
+        on = route(A, B, budget=budget)
+        first, second = stage.open(on)[0], stage.open(on)[0]
+        first.judge(ODD, stage.now)
+        step = second.judge(ODD, stage.now)
+        assert isinstance(step, Wait)
+        assert step.seconds == pytest.approx(longest)
+
+
+def test_j01_whoever_is_due_when_a_wait_for_a_comparison_ends_can_be_asked() -> None:
+    """J01, F14."""
+    stage = Stage()
+    first, second = stage.open(ON)[0], stage.open(ON)[0]
+    first.judge(ODD, stage.now)
+    assert isinstance(second.judge(ODD, stage.now), Wait)
+    stage.clock.now += 1
+    stage.suspend(B, COMPARED_WITHIN - 1)
+    stage.clock.now += COMPARED_WITHIN - 1
+    assert second.resume(stage.now) == Attempt(2, B, opinion=True)
+
+
+def test_j01_what_turns_out_to_be_the_requests_fault_is_told() -> None:
+    """J01: what was known of the candidate is known of the request from then on."""
+    stage = Stage()
+    stage.answer(ON, [ODD, OK])
+    stage.clock.now += SHORT_STEP
+    played = stage.answer(ON, [ODD, ODD])
+    assert played.end == Release(1)
+    assert played.exchange.outcomes[0].compared is Compared.REQUEST
+    assert causes(stage) == [Cause.REQUEST]
+
+
+def test_j02_the_reply_in_hand_is_the_one_that_is_compared_if_a_tool_may_get_it() -> None:
+    """J02, W07: else the most hopeful of the others; what is asked about is told meanwhile."""
+    limit = reply(Label.RATE_LIMITED, retry_after="20")
+    for said, best in ((ODD, 2), (reply(Label.UNKNOWN, status=403, certain=False), 1)):
+        stage = Stage()
+        exchange, _ = stage.open(route(A, B, C))
+        assert exchange.judge(limit, stage.now) == Attempt(2, B)
+        assert exchange.judge(said, stage.now) == Attempt(3, C, opinion=True)
+        assert exchange.best == best
+        assert [outcome.compared for outcome in exchange.outcomes] == [None, Compared.ASKED]
+        assert len(exchange.outcomes[1].signature) == 12

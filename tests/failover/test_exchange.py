@@ -5,19 +5,25 @@ from __future__ import annotations
 import email.utils
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from tests.support.decisions import NOW, OTHER, Stage, candidate, fault, reply, route
+from tests.support.decisions import NOW, OTHER, Scripted, Stage, candidate, fault, reply, route
+from tests.suspensions.test_cache import Others
+from understudy.failover.affinity import Spent
 from understudy.failover.default_actions import DEFAULTS, action
 from understudy.failover.exchange import Exchange
+from understudy.failover.pacing import Pacing
 from understudy.failover.penalties import REPEAT_AFTER
 from understudy.failover.selection import Selector
-from understudy.failover.steps import Attempt, Refuse, Release, Wait
-from understudy.model.pool import Budget, Candidate, Strategy
+from understudy.failover.steps import Attempt, Compared, Continue, Refuse, Release, Wait
+from understudy.model.pool import Budget, Candidate, HoldUntil, Override, Strategy
 from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope, Then, Verdict
 from understudy.replies.reply import Fault, FaultKind, Reply
+from understudy.rules import NO_ANSWER
+from understudy.suspensions import Pace
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
 M1, M2 = candidate("one", "m1"), candidate("one", "m2")
@@ -942,3 +948,583 @@ def test_silence_is_the_least_hopeful_fault(kind: FaultKind, hope: int | None) -
     plain = DEFAULTS[Label.OVERLOADED].hope
     assert plain > 0
     assert action(verdict, Fault(kind, "x", sent=True)).hope == (plain if hope is None else hope)
+
+
+# -- what is told while it goes on, and at its edges ----------------------------------------------------------------
+
+
+def test_s05_what_was_held_until_its_end_and_cut_is_not_paid_for_twice() -> None:
+    """`hold: complete`: most of an answer was made already, so the next candidate is asked and not the same again."""
+    on = replace(route(A, B), hold=HoldUntil.COMPLETE)
+    assert Stage().answer(on, [fault(FaultKind.CUT), OK]).sent == [A, B]
+    assert Stage().answer(on, [fault(FaultKind.CLOSED), OK]).sent == [A, A]
+    assert Stage().answer(route(A, B), [fault(FaultKind.CUT), OK]).sent == [A, A]
+
+
+def test_w04_what_a_wait_has_used_up_so_far() -> None:
+    """W04: a wait for anybody counts, for as long as it has lasted; one for the same candidate is its own doing."""
+    stage = Stage()
+    patient, _ = stage.open(route(A, B))
+    assert isinstance(patient.judge(reply(Label.RATE_LIMITED, retry_after="2"), stage.now), Wait)
+    assert patient.spent_at(stage.now + 1) == Spent(1, 0.0)
+    for each in (A, B):
+        stage.suspend(each, 20)
+    waiting, step = stage.open(route(A, B), spent=Spent(2, 1.5))
+    assert isinstance(step, Wait)
+    assert waiting.spent_at(stage.now + 5) == Spent(2, 6.5)
+    assert waiting.spent_at(stage.now - 5) == Spent(2, 1.5), "a clock that was set back gives nothing back"
+    stage.clock.now += 20
+    waiting.resume(stage.now)
+    assert waiting.spent == waiting.spent_at(stage.now + 5) == Spent(3, 21.5)
+
+
+def test_whom_a_call_would_ask_takes_no_turn() -> None:
+    """Whoever serves the session, if it can be asked; else the next one of the route."""
+    stage = Stage()
+    on = route(A, B, C, strategy=Strategy.ROUND_ROBIN)
+    assert [stage.exchange(on).first_choice() for _ in range(3)] == [A, A, A]
+    assert stage.answer(on, [OK], session="s").sent == [A]
+    assert stage.exchange(on, session="s").first_choice() == A
+    assert stage.exchange(on).first_choice() == B
+    assert stage.exchange(on, session="s", blocked={"openai": "no"}).first_choice() == C
+    stage.suspend(A)
+    assert stage.exchange(on, session="s").first_choice() == B
+    assert stage.exchange(on, blocked={"openai": "no", "other": "no"}).first_choice() is None
+
+
+def test_w02_a_wait_is_counted_once_whatever_the_clock_does() -> None:
+    """W02, law 10: and never less than nothing."""
+    for seconds, waited in ((20.0, 20.0), (-5.0, 0.0)):
+        stage = Stage()
+        for each in (A, B):
+            stage.suspend(each, 20)
+        exchange, _ = stage.open(route(A, B))
+        stage.clock.now += seconds
+        for each in (A, B):
+            stage.suspensions.resume(key(each))
+        assert exchange.resume(stage.now) == Attempt(1, A)
+        assert exchange.waited == waited
+
+
+def test_w02_a_patient_wait_is_not_counted_as_one() -> None:
+    """L13: it is bounded by itself."""
+    stage = Stage()
+    played = stage.answer(route(A, B), [reply(Label.RATE_LIMITED, retry_after="2"), OK])
+    assert (played.waits, played.exchange.waited) == ([2.0], 0.0)
+
+
+def test_m03_a_call_that_generates_asks_the_others_for_what_it_could_probe() -> None:
+    """M03: of its own lineup; a token count probes nothing."""
+    stage = Stage()
+    others = Others(grants=False)
+    stage.suspensions.peers = others
+    for each in (A, C):
+        stage.suspend(each, 5)
+    stage.clock.now += 5
+    stage.suspensions.expire()
+    for generating, wanted in ((False, []), (True, [("wants", key(A))])):
+        del others.told[:]
+        stage.exchange(route(A, B), generating=generating).begin(stage.now)
+        assert others.told == wanted
+
+
+def test_m03_what_another_process_may_be_probing_is_asked_where_a_call_cannot_wait() -> None:
+    """M03: with nobody else to ask; a token count is refused, and what is suspended as well stays out."""
+    for generating in (True, False):
+        stage = Stage()
+        stage.suspensions.peers = Others(grants=False)
+        for each in (A, B):
+            stage.suspend(each, 5)
+        stage.suspend(A, 50, scope=Scope.CREDENTIAL)
+        stage.clock.now += 5
+        _, step = stage.open(route(A, B, budget=Budget(wait=0)), generating=generating)
+        assert step == Attempt(1, B) if generating else isinstance(step, Refuse)
+
+
+def test_a_reply_that_is_withdrawn_is_none() -> None:
+    """It was cancelled in the middle of its output: the next best is released."""
+    stage = Stage()
+    limited = reply(Label.RATE_LIMITED, retry_after="61")
+    exchange, _ = stage.open(route(A, B, C))
+    exchange.judge(REFUSAL, stage.now)
+    exchange.judge(limited, stage.now)
+    assert exchange.best == 2
+    exchange.withdraw(2)
+    assert exchange.best == 1
+    assert [outcome.attempt.candidate for outcome in exchange.outcomes] == [A, B]
+    exchange.withdraw(1)
+    assert exchange.best == 0
+
+
+def test_an_exchange_that_was_released_says_so() -> None:
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B))
+    assert (exchange.is_released, exchange.ticket > 0) == (False, True)
+    exchange.accept()
+    assert exchange.is_released
+    assert (exchange.outcomes[0].status, exchange.outcomes[0].verdict.label) == (200, Label.OK)
+    assert stage.exchange(route(A)).ticket == 0
+
+
+def test_a_count_that_is_accepted_proves_and_teaches_nothing() -> None:
+    """Law 4: no time of a first event, no seat, no answer of its model, and nothing is resumed."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B), generating=False, session="s")
+    exchange.spoke(A, 1.0)
+    exchange.accept()
+    stage.suspend(A, 60)
+    exchange.succeeded()
+    assert key(A) in stage.suspended()
+    assert stage.suspensions.first_events.pace((key(A), False)) is None
+    assert not stage.suspensions.answers.answered_since(("a", 0), 0.0)
+    call, _ = stage.open(route(B), streamed=True)
+    call.spoke(B, 1.0)
+    call.accept()
+    assert stage.suspensions.first_events.pace((key(B), True)) == Pace(1.0, 1.0, 1)
+    assert stage.suspensions.answers.answered_since(("b", 0), stage.now)
+
+
+def test_a_rule_and_its_route_have_their_say_together() -> None:
+    """What the route says about a label goes before what the rule says; what it leaves open stays the rule's."""
+    on = replace(route(A, B), actions=((Label.RATE_LIMITED, Override(seconds=90)),))
+    stage = Stage()
+    said = reply(Label.RATE_LIMITED, then=Then(retry_same=1, seconds=7))
+    assert stage.answer(on, [said, said, OK]).sent == [A, A, B]
+    assert stage.suspended() == {key(A): 90.0}
+    stage = Stage()
+    assert stage.answer(on, [REFUSAL, OK]).sent == [A, B]
+    assert stage.suspended() == {key(A): SHORT_STEP}
+
+
+def test_what_two_that_run_at_once_come_to_is_learnt_of_each() -> None:
+    """A05: a refusal of one is imposed, its probe is free, and the other one's answer confirms it."""
+    stage = Stage()
+    stage.suspend(A, 5)
+    stage.clock.now += 5
+    exchange, step = stage.open(route(A, B, C), streamed=True)
+    assert step == Attempt(1, A)
+    stage.clock.now += 15
+    assert exchange.hedge(A, stage.now) == Attempt(2, B)
+    assert exchange.judge(REFUSAL, stage.now, A) == Continue()
+    expected = exchange.outcomes[0].suspension
+    assert expected is not None and expected.until == stage.now + SHORT_STEP, "what it will be if B answers"
+    assert not stage.suspensions.is_probed(key(A))
+    assert stage.suspended() == {key(A): IN_DOUBT}
+    exchange.accept(B)
+    assert stage.suspended() == {key(A): SHORT_STEP}
+    assert exchange.outcomes[0].suspension == stage.suspensions.get(key(A))
+
+
+def test_who_was_refused_in_a_hedge_is_asked_no_more() -> None:
+    """A05, law 2: nor is what it spoke for."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B, C), streamed=True)
+    stage.clock.now += 15
+    exchange.hedge(A, stage.now)
+    exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now, A)
+    assert exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now, B) == Attempt(3, C)
+    refused = exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now)
+    assert isinstance(refused, Refuse)
+
+
+def test_a_second_opinion_is_not_hedged() -> None:
+    """J03: there is a reply in hand already."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B, C), streamed=True)
+    odd = reply(Label.UNKNOWN, status=400, certain=False, message="odd")
+    assert exchange.judge(odd, stage.now) == Attempt(2, C, opinion=True)
+    assert exchange.hedge(C, stage.now + 20) is None
+
+
+@pytest.mark.parametrize("end", ["release", "refusal", "cancelled", "unsendable"])
+def test_q02_a_place_is_left_however_an_attempt_ends(end: str) -> None:
+    """Q02: it is told once more when the layer has finished, and a wait for a turn ends with its call."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({"a": 1})
+    exchange, step = stage.open(route(A))
+    assert step == Attempt(1, A)
+    waiting, step = stage.open(route(A))
+    assert isinstance(step, Wait)
+    assert stage.pacing.of("a") == (1, 1, 1)
+    look = waiting.look_in()
+    assert look is not None and look > 0 and exchange.look_in() is None
+    match end:
+        case "release":
+            exchange.accept()
+            assert stage.pacing.of("a") == (1, 1, 1), "the stream goes on"
+        case "refusal":
+            exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now)
+        case "cancelled":
+            exchange.cancelled()
+        case "unsendable":
+            exchange.unsendable(Label.REQUEST_INVALID, "builtin/rewrite", "no", stage.now)
+    exchange.finished()
+    exchange.finished()
+    assert stage.pacing.of("a") == (0, 1, 1)
+    waiting.finished()
+    assert stage.pacing.of("a") == (0, 0, 1)
+    assert waiting.look_in() is None
+
+
+def test_a05_when_an_attempt_is_given_up() -> None:
+    """A05: with a reply in hand after its limit; asked twice, not before the deadline nor before its own usual time."""
+    stage = Stage()
+
+    def exchange(streamed: bool = True, **budget: float) -> Exchange:
+        made = stage.exchange(route(A, B, C, budget=Budget(**budget)), streamed=streamed)  # type: ignore[arg-type]
+        made.begin(stage.now)
+        return made
+
+    plain = exchange(streamed=False, silence=20)
+    assert plain.end_at(A, stage.now, stage.now) == math.inf
+    plain.hedge(A, stage.now)
+    assert plain.end_at(A, stage.now, stage.now) == plain.deadline
+    for _ in range(5):
+        stage.suspensions.first_events.spoke((key(A), False), 50.0)
+        stage.suspensions.first_events.spoke((key(B), False), 20.0)
+    assert plain.end_at(A, stage.now, stage.now) == stage.now + 100
+    assert plain.end_at(B, stage.now, stage.now) == plain.deadline
+    assert plain.end_at(B, stage.now + 30, stage.now + 30) == stage.now + 70
+    off = exchange(hedge_after=0)
+    assert off.end_at(A, stage.now, stage.now) == stage.now + 45
+    assert off.end_at(A, stage.now + 30, stage.now + 30) == off.deadline
+    off.judge(REFUSAL, stage.now)
+    assert off.end_at(B, stage.now + 30, stage.now + 30) == stage.now + 75
+
+
+def test_a05_an_attempt_that_waits_for_its_own_limit_asks_nobody_else() -> None:
+    """A05: with two attempts of the budget left one may be asked as well, with one not."""
+    stage = Stage()
+    for attempts, asks in ((2, True), (1, False)):
+        exchange = stage.exchange(route(A, B, budget=Budget(attempts=attempts)), streamed=True)
+        exchange.begin(stage.now)
+        assert (exchange.ask_at(A, stage.now) < math.inf) is asks
+    two = stage.exchange(route(A, B), streamed=True, prefers="")
+    two.begin(stage.now)
+    assert two.ask_at(A, stage.now - 3) == stage.now + 12
+
+
+def test_j01_a_candidate_that_comes_after_a_comparison_is_asked_once_more_as_ever() -> None:
+    """J01: what was waited for is over: a pause before a repeat is a pause before a repeat."""
+    stage = Stage()
+    odd = reply(Label.UNKNOWN, status=400, certain=False, message="odd")
+    first, second = stage.open(route(A, B))[0], stage.open(route(A, B))[0]
+    first.judge(odd, stage.now)
+    assert isinstance(second.judge(odd, stage.now), Wait)
+    first.judge(OK, stage.now)
+    assert second.is_ready()
+    assert second.resume(stage.now) == Attempt(2, B)
+    pause = second.judge(reply(Label.OVERLOADED), stage.now)
+    assert isinstance(pause, Wait)
+    stage.clock.now += pause.seconds
+    assert second.resume(stage.now) == Attempt(3, B, repeat=True)
+    assert second.judge(OK, stage.now) == Release(3)
+
+
+def test_j02_a_wait_for_another_comparison_is_counted() -> None:
+    """W02, J01."""
+    stage = Stage()
+    odd = reply(Label.UNKNOWN, status=400, certain=False, message="odd")
+    first, second = stage.open(route(A, B))[0], stage.open(route(A, B))[0]
+    first.judge(odd, stage.now)
+    second.judge(odd, stage.now)
+    stage.clock.now += 3
+    first.judge(odd, stage.now)
+    assert second.resume(stage.now) == Release(1)
+    assert second.waited == 3.0
+
+
+def test_w08_no_comparison_begins_after_the_deadline() -> None:
+    """W08: the reply that is at hand is given."""
+    stage = Stage()
+    odd = reply(Label.UNKNOWN, status=400, certain=False, message="odd")
+    exchange, _ = stage.open(route(A, B))
+    assert exchange.judge(odd, stage.now + 55) == Release(1)
+    assert stage.suspensions.learned.asked == 0
+
+
+@pytest.mark.parametrize("after", [0.5, -5.0])
+def test_a05_what_was_given_up_says_for_how_long_it_was_waited_for(after: float) -> None:
+    """A05: to a tenth of a second, and never less than none. It counts as slow, unless it had spoken."""
+    for heard in (False, True):
+        stage = Stage()
+        exchange, _ = stage.open(route(A, B), streamed=True)
+        exchange.hedge(A, stage.now)
+        if heard:
+            exchange.spoke(A, 0.25)
+        stage.clock.now += after
+        exchange.accept(B)
+        waited = max(0.0, after)
+        assert exchange.outcomes[0].verdict.evidence == f"given up after {waited} s: b m1 was faster"
+        times = stage.suspensions.first_events
+        assert times.pace((key(A), True)) == (Pace(0.25, 0.25, 1) if heard else Pace(2 * waited, 2 * waited, 1))
+        assert times.pace((key(B), True)) is None
+
+
+def test_a05_a_fault_of_one_of_two_that_suspends_nobody_frees_its_probe() -> None:
+    """F14: the next call may find out."""
+    stage = Stage()
+    stage.suspend(A, 5)
+    stage.clock.now += 5
+    exchange, step = stage.open(route(A, candidate("b", "m2")), streamed=True)
+    assert step == Attempt(1, A)
+    assert exchange.hedge(A, stage.now) is not None
+    assert exchange.judge(reply(Label.CAPABILITY_UNSUPPORTED), stage.now, A) == Continue()
+    assert not stage.suspended()
+    assert stage.open(route(A))[1] == Attempt(1, A)
+    assert stage.open(route(A, B))[1] == Attempt(1, B)
+
+
+def test_q02_of_two_attempts_each_has_its_own_place() -> None:
+    """Q02: one that is not counted leaves none, and the other one keeps its own."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({"b": 1})
+    exchange, _ = stage.open(route(A, B), streamed=True)
+    assert exchange.hedge(A, stage.now) == Attempt(2, B)
+    assert exchange.judge(REFUSAL, stage.now, A) == Continue()
+    assert stage.pacing.of("b") == (1, 0, 1)
+    exchange.finished()
+    assert stage.pacing.of("b") == (0, 0, 1)
+
+
+def test_a08_another_upstreams_candidate_is_nobody_to_be_asked_first_there() -> None:
+    """A08: twice the only credential of an upstream: the upstream is out, whoever else the route has."""
+    stage = Stage()
+    assert stage.answer(route(A, C), [fault(FaultKind.CLOSED)] * 2 + [OK]).sent == [A, A, C]
+    assert stage.suspended() == {key(A, Scope.UPSTREAM): 3.0}
+    two = Stage()
+    assert two.answer(route(M1, M2, C), [fault(FaultKind.CLOSED)] * 2 + [OK]).sent == [M1, M1, C]
+    assert two.suspended() == {key(M1, Scope.UPSTREAM): 3.0}, "another model of it is no other credential"
+    three = Stage()
+    three.suspend(B, 60)
+    assert three.answer(route(A, B, C), [fault(FaultKind.CLOSED)] * 2 + [OK]).sent == [A, A, C]
+    assert key(A, Scope.UPSTREAM) in three.suspended(), "one that is out cannot be asked first"
+
+
+def test_q02_a_turn_that_has_come_is_not_taken_by_who_cannot_use_it() -> None:
+    """Q02: its candidate is out meanwhile, or the deadline has passed."""
+    for what in ("suspended", "late"):
+        stage = Stage()
+        stage.pacing = Pacing(stage.clock)
+        stage.pacing.use({"a": 1})
+        holder, _ = stage.open(route(A))
+        waiting, step = stage.open(route(A, C, budget=Budget(seconds=30)))
+        assert isinstance(step, Wait)
+        stage.clock.now += 2
+        holder.finished()
+        assert waiting.is_ready()
+        if what == "suspended":
+            stage.suspend(A)
+            assert waiting.resume(stage.now) == Attempt(1, C)
+            assert waiting.waited == 2.0
+        else:
+            stage.clock.now += 28
+            assert isinstance(waiting.resume(stage.now), Refuse)
+        assert stage.pacing.of("a") == (0, 0, 1)
+
+
+def test_q02_a_turn_that_is_taken_is_counted_as_a_wait() -> None:
+    """Q02, W02."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({"a": 1})
+    holder, _ = stage.open(route(A))
+    waiting, _ = stage.open(route(A))
+    stage.clock.now += 0.5
+    holder.finished()
+    assert waiting.resume(stage.now) == Attempt(1, A)
+    assert waiting.waited == 0.5
+    assert stage.pacing.of("a") == (1, 0, 1)
+
+
+NOTHING_SAID = Scripted(200, verdict=Verdict(Label.UNKNOWN, NO_ANSWER, "no choices", certain=False))
+"""A reply that claims a success and is none."""
+
+
+def test_j01_what_is_no_answer_is_put_to_one_after_the_other() -> None:
+    """J01: until one answers or refuses; what the others have of their own is their own trouble."""
+    stage = Stage()
+    third, fourth = candidate("c", "m2", at=OTHER), candidate("d")
+    exchange, _ = stage.open(route(A, C, third, fourth))
+    assert exchange.judge(NOTHING_SAID, stage.now) == Attempt(2, C, opinion=True)
+    rejected = reply(Label.CREDENTIAL_REJECTED, status=403)
+    assert exchange.judge(rejected, stage.now) == Attempt(3, fourth, opinion=True), "not to the same login"
+    assert exchange.outcomes[1].attempt.candidate == C
+    assert exchange.outcomes[1].status == 403 and exchange.outcomes[1].suspension is not None
+    assert exchange.judge(OK, stage.now) == Release(3)
+    assert stage.suspended() == {key(A): IN_DOUBT, key(C, Scope.CREDENTIAL): 1800.0}
+
+
+def test_j01_of_what_is_no_answer_the_tool_gets_the_first_where_nobody_answers() -> None:
+    """J02: the other one refuses the request, or nobody else is left."""
+    bad = reply(Label.REQUEST_INVALID, certain=False, message="odd")
+    for replies, sent in (([NOTHING_SAID, bad], [A, B]), ([NOTHING_SAID, reply(Label.QUOTA_EXHAUSTED)], [A, B])):
+        played = Stage().answer(route(A, B), replies)
+        assert (played.sent, played.end) == (sent, Release(1))
+
+
+def test_a05_what_one_of_two_has_said_holds_for_the_rest_of_the_call() -> None:
+    """F10: the same model elsewhere is not asked what is too long for it."""
+    stage = Stage()
+    small, large, same = candidate("a"), candidate("b", "m2"), candidate("c", "m1")
+    too_long = reply(Label.CONTEXT_EXCEEDED)
+    exchange, _ = stage.open(route(small, large, same), streamed=True)
+    assert exchange.hedge(small, stage.now) == Attempt(2, large)
+    assert exchange.judge(too_long, stage.now, small) == Continue()
+    assert exchange.judge(too_long, stage.now) == Release(1, final=True, retry=False)
+
+
+def test_whoever_is_due_at_this_moment_can_be_asked() -> None:
+    """F14: nobody else has looked at the clock since."""
+    stage = Stage()
+    stage.suspend(B, 5)
+    exchange, step = stage.open(route(A, B), streamed=True)
+    assert step == Attempt(1, A)
+    assert not exchange.has_another(stage.now)
+    stage.clock.now += 5
+    assert exchange.has_another(stage.now)
+    hedging = Stage()
+    hedging.suspend(B, 5)
+    exchange, _ = hedging.open(route(A, B), streamed=True)
+    hedging.clock.now += 5
+    assert exchange.hedge(A, hedging.now) == Attempt(2, B)
+    comparing = Stage()
+    comparing.suspend(B, 5)
+    exchange, _ = comparing.open(route(A, B))
+    comparing.clock.now += 5
+    odd = reply(Label.UNKNOWN, status=400, certain=False, message="odd")
+    assert exchange.judge(odd, comparing.now) == Attempt(2, B, opinion=True)
+    failing = Stage()
+    failing.suspend(B, 5)
+    exchange, _ = failing.open(route(A, B))
+    failing.clock.now += 5
+    assert exchange.judge(REFUSAL, failing.now) == Attempt(2, B)
+
+
+def test_f14_a_repeat_that_is_not_made_holds_no_probe() -> None:
+    """F14: another exchange has learnt meanwhile that the credential is out; when that is over the next one probes."""
+    stage = Stage()
+    stage.suspend(A, 5)
+    stage.clock.now += 5
+    probe, step = stage.open(route(A, B))
+    assert step == Attempt(1, A)
+    pause = probe.judge(reply(Label.OVERLOADED), stage.now)
+    assert isinstance(pause, Wait)
+    stage.suspend(A, 60, scope=Scope.CREDENTIAL)
+    stage.clock.now += pause.seconds
+    assert probe.resume(stage.now) == Attempt(2, B)
+    stage.suspensions.resume(key(A, Scope.CREDENTIAL))
+    assert stage.open(route(A, B))[1] == Attempt(1, A)
+
+
+def test_s03_the_stream_that_died_is_that_of_the_attempt_that_was_released() -> None:
+    """S03: whatever the attempts before it had come to."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B))
+    exchange.judge(REFUSAL, stage.now)
+    exchange.accept()
+    outcome = exchange.failed_after_release(fault(FaultKind.CUT), stage.now)
+    assert outcome is not None and outcome.attempt.candidate == B
+    assert key(B) in stage.suspended()
+
+
+def test_j04_only_what_was_said_is_said_to_be_alike() -> None:
+    """J04: what was never sent said nothing."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B, C))
+    exchange.unsendable(Label.CREDENTIAL_REJECTED, "builtin/secret", "gone", stage.now)
+    exchange.judge(REFUSAL, stage.now)
+    assert isinstance(exchange.judge(REFUSAL, stage.now), Release)
+    assert [outcome.compared for outcome in exchange.outcomes] == [None, Compared.ALIKE, Compared.ALIKE]
+
+
+def test_a_wait_can_end_when_its_candidate_is_due() -> None:
+    """F14: nobody else has looked at the clock since; the one that is waited for need not be the first."""
+    stage = Stage()
+    stage.suspend(A, 20)
+    stage.suspend(B, 5)
+    exchange, step = stage.open(route(A, B))
+    assert isinstance(step, Wait) and not exchange.is_ready()
+    stage.clock.now += 5
+    assert exchange.is_ready()
+    assert exchange.resume(stage.now) == Attempt(1, B)
+
+
+def test_q02_what_could_not_be_sent_is_not_under_way() -> None:
+    """Q02, law 5: while the call goes on elsewhere."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({"a": 1, "b": 1})
+    exchange, _ = stage.open(route(A, B))
+    assert exchange.unsendable(Label.REQUEST_INVALID, "builtin/rewrite", "no", stage.now) == Attempt(2, B)
+    assert (stage.pacing.of("a"), stage.pacing.of("b")) == ((0, 0, 1), (1, 0, 1))
+    exchange.finished()
+
+
+def test_m03_what_falls_due_before_a_call_begins_is_asked_for() -> None:
+    """M03: the exchange was made a moment before."""
+    stage = Stage()
+    others = Others(grants=False)
+    stage.suspensions.peers = others
+    stage.suspend(A, 5)
+    exchange = stage.exchange(route(A, B))
+    stage.clock.now += 5
+    del others.told[:]
+    assert exchange.begin(stage.now) == Attempt(1, B)
+    assert others.told == [("grant", key(A)), ("wants", key(A))]
+
+
+def test_j05_what_one_of_two_says_is_as_wide_as_its_own_credential_shows() -> None:
+    """J05, A05: whoever else is asked at that moment."""
+    for answered, scope in (("a", Scope.CANDIDATE), ("b", Scope.CREDENTIAL)):
+        stage = Stage()
+        stage.suspensions.answers.answered((answered, 0), "m2", stage.now)
+        exchange, _ = stage.open(route(A, B), streamed=True)
+        assert exchange.hedge(A, stage.now) == Attempt(2, B)
+        assert exchange.judge(reply(Label.QUOTA_EXHAUSTED), stage.now, A) == Continue()
+        assert list(stage.suspended()) == [key(A, scope)]
+
+
+@pytest.mark.parametrize(("seconds", "retry"), [(60, True), (61, False)])
+def test_w05_a_round_within_a_minute_can_help(seconds: int, retry: bool) -> None:
+    """W05: to the second."""
+    limited = reply(Label.RATE_LIMITED, retry_after=str(seconds))
+    played = Stage().answer(route(A, B, budget=Budget(wait=0)), [limited, REFUSAL])
+    assert played.end == Release(1, final=True, retry=retry)
+
+
+@pytest.mark.parametrize("what", ["in doubt", "withheld", "refused by all"])
+def test_q02_a_last_resort_waits_for_no_step(what: str) -> None:
+    """Q02: beginnings are spaced after a switch, and this call would be refused instead."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({})
+    if what == "withheld":
+        stage.suspensions.peers = Others(grants=False)
+    label = Label.QUOTA_EXHAUSTED if what == "in doubt" else Label.MODEL_UNSUPPORTED
+    imposed = [stage.suspend(each, 5 if what == "withheld" else 600, label=label) for each in (A, B)]
+    if what == "in doubt":
+        stage.suspensions.put_in_doubt(each for each in imposed if each is not None)
+    if what == "withheld":
+        stage.clock.now += 5
+    stage.pacing.switched_to("a")
+    lane = stage.pacing.lane("a")
+    assert lane is not None
+    under_way = lane.begin()
+    assert under_way is not None and lane.begin() is None
+    _, step = stage.open(route(A, B, budget=Budget(wait=0)))
+    assert step == Attempt(1, A, early=what != "withheld")
+    under_way.leave()
+
+
+def test_w01_who_was_tried_may_be_asked_once_more_after_a_wait() -> None:
+    """W01, law 2: its limit is over by then."""
+    stage = Stage()
+    exchange, _ = stage.open(route(A, B))
+    exchange.judge(reply(Label.RATE_LIMITED, retry_after="20"), stage.now)
+    step = exchange.judge(reply(Label.RATE_LIMITED, retry_after="25"), stage.now)
+    assert step == Wait(20.0, "every candidate is suspended")
+    stage.clock.now += 20
+    assert exchange.resume(stage.now) == Attempt(3, A, repeat=True)

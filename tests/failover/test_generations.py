@@ -10,9 +10,10 @@ import pytest
 from tests.support.decisions import NOW, Clock, Source
 from understudy.config.secrets.sources import FileSecret
 from understudy.failover.generations import Identities, own_name
-from understudy.model.pool import Choice, Credential, Pool, Route, Upstream
+from understudy.model.pool import Candidate, Choice, Credential, Pool, Route, Upstream
 from understudy.model.suspension import Key, Suspension
 from understudy.model.verdict import Label, Scope
+from understudy.suspensions import Cause, Signature
 from understudy.suspensions.cache import Suspensions
 
 UP = Upstream("up", "openai", "https", "up.example", 443)
@@ -130,3 +131,62 @@ def test_o03_another_upstream_of_the_tools_own_credentials_voids_what_was_learnt
     owner = Credential("owner", UP, Source("sk-owner-0123456789"))
     identities.use(pool(owner, replace(own, upstream=DOWN)))
     assert [each.key.name for each in suspensions] == ["owner"]
+
+
+@pytest.mark.parametrize("other", [("x-extra", "sk-other-0123456789"), ("x-other", "sk-extra-0123456789")])
+def test_f16_another_secret_header_is_another_identity(other: tuple[str, str]) -> None:
+    """F16: its name or what it holds; the same one is the same."""
+    name, value = other
+    before = replace(WORK, secret_headers=(("x-extra", Source("sk-extra-0123456789")),))
+    suspensions = Suspensions(Clock())
+    identities = Identities(suspensions)
+    identities.use(pool(before, HOME))
+    suspensions.suspend(Suspension(CREDENTIAL, NOW, NOW + 60, Label.OVERLOADED, "test"))
+    identities.use(pool(replace(before, secret_headers=(("x-extra", Source("sk-extra-0123456789")),)), HOME))
+    assert len(suspensions) == 1
+    identities.use(pool(replace(before, secret_headers=((name, Source(value)),)), HOME))
+    assert len(suspensions) == 0
+
+
+def test_o03_what_was_learnt_and_what_is_left_goes_with_its_upstream_and_its_credential() -> None:
+    """O03: lessons by their upstream, limits by their credential."""
+    suspensions = Suspensions(Clock())
+    identities = Identities(suspensions)
+    identities.use(pool(WORK, HOME))
+    for each in ("up", "down"):
+        signature = Signature(f"{each:0>12}", each, "openai", 400)
+        suspensions.learned.learn(signature, Cause.REQUEST, Label.UNKNOWN, "rule", "a", "b")
+    headers = [("x-ratelimit-limit-tokens", "1000"), ("x-ratelimit-remaining-tokens", "5")]
+    for credential in (WORK, HOME):
+        suspensions.limits.hear(Candidate(credential, "m1"), headers, 0.0)
+    identities.use(pool(WORK, HOME))
+    assert (len(suspensions.learned), len(list(suspensions.limits.stored()))) == (2, 2)
+    identities.use(pool(HOME))
+    assert [each.signature.upstream for each in suspensions.learned] == ["down"]
+    assert [each.credential for each in suspensions.limits.stored()] == ["home"]
+
+
+def test_f16_what_is_fetched_or_is_the_tools_own_is_not_looked_at() -> None:
+    """F16: the layer sees it when it goes out; and without a pool there is nothing to look at."""
+
+    class Fetched(Source):
+        refreshable = True
+
+    class Own(Source):
+        is_client = True
+
+    identities = Identities(Suspensions(Clock()))
+    assert identities.look() == []
+    sources = (Fetched("one"), Own("one"), Source("one"))
+    identities.use(pool(*(replace(WORK, name=f"w{at}", secret=each) for at, each in enumerate(sources))))
+    for each in sources:
+        each.value = "two"
+    assert identities.look() == ["w2"]
+    suspensions = identities.suspensions
+    for at in range(3):
+        key = Key(Scope.CREDENTIAL, f"w{at}")
+        suspensions.suspend(Suspension(key, NOW, NOW + 60, Label.OVERLOADED, "test"))
+    for each in sources:
+        each.value = "three"
+    identities.use(pool(*(replace(WORK, name=f"w{at}", secret=each) for at, each in enumerate(sources))))
+    assert {each.key.name for each in suspensions} == {"w0", "w1"}, "a reload does not look at them either"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from tests.support.decisions import OTHER, Stage, candidate, reply, route
+from dataclasses import replace
+
+import pytest
+
+from tests.support.decisions import OTHER, Source, Stage, candidate, reply, route
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call
 from understudy.failover.affinity import NOTHING_SPENT, Spent
-from understudy.failover.memory import REFUSAL_LIMIT, TOOL, UPLOAD_REPLY, Memory, Plan, Refusal
+from understudy.failover.memory import REFUSAL_LIMIT, TOOL, UPLOAD_REPLY, Memory, Plan, Refusal, states_of
 from understudy.failover.steps import Attempt, Wait
-from understudy.model.pool import Budget, Route
+from understudy.model.pool import Budget, Pool, Route
 from understudy.model.verdict import Label, Then
 from understudy.requests.conversation import Conversation
 from understudy.requests.sites import Recognised
@@ -117,3 +121,136 @@ def test_w04_a_tool_that_leaves_before_anything_was_sent_records_no_round() -> N
     stage.clock.now += 1
     memory.left(exchange, plan(on), b"body")
     assert memory.spent(plan(on), b"body") == NOTHING_SPENT
+
+
+def test_w04_a_retry_is_the_same_request_in_every_respect() -> None:
+    """W04: body, path, query, model and user; of a large body its two ends and its length."""
+    stage, on = Stage(), route(A, B)
+    memory, first = Memory(stage.clock), plan(on)
+    exchange, _ = stage.open(on)
+    exchange.judge(reply(Label.MODEL_UNSUPPORTED), stage.now)
+    large = b"a" * (1 << 20) + b"-" * 100 + b"z" * (1 << 20)
+    small = b"a" * (1 << 20) + b"z" * (1 << 20)
+    for body in (b"{}", large, small):
+        memory.left(exchange, first, body)
+    known = Spent(2, 0.0)
+    for same in (b"{}", large, small, large.replace(b"-", b"+")):
+        assert memory.spent(first, same) == known
+    others = (b"{}x", b"x" + large[1:], large[:-1] + b"x", large[:1000] + b"x" + large[1000:], small[1:] + b"x")
+    half = (1 << 20) - 1
+    for other in (*others, small[:half] + b"x" + small[half + 1 :], small[: half + 1] + b"x" + small[half + 2 :]):
+        assert memory.spent(first, other) == NOTHING_SPENT
+    for changed in (
+        replace(first, recognised=replace(first.recognised, tail="/responses")),
+        replace(first, recognised=replace(first.recognised, query="a=1")),
+        replace(first, call=replace(first.call, alias="other")),
+        replace(first, user="alice"),
+    ):
+        assert memory.spent(changed, b"{}") == NOTHING_SPENT
+
+
+@pytest.mark.parametrize("label", [None, *Label])
+def test_w04_which_replies_a_tool_comes_back_after(label: Label | None) -> None:
+    """W04: an answer of our own, and what another candidate could cure; not a fault of its request."""
+    stage, on = Stage(), route(A, B, budget=Budget(wait=0))
+    memory = Memory(stage.clock)
+    failed = stage.answer(on, [reply(Label.OVERLOADED, then=Then(retry_same=0))] * 2)
+    memory.ended(failed.exchange, plan(on), b"body", label)
+    comes_back = label not in (Label.OK, Label.UNKNOWN, Label.REQUEST_INVALID, Label.CONTENT_FILTERED)
+    assert memory.spent(plan(on), b"body") == (failed.exchange.spent if comes_back else NOTHING_SPENT)
+
+
+def test_w04_a_fault_of_the_request_does_not_end_its_rounds() -> None:
+    """W04: only an answer does; and an answer to another request says nothing about this one."""
+    stage, on = Stage(), route(A, B, budget=Budget(wait=0))
+    memory = Memory(stage.clock)
+    failed = stage.answer(on, [reply(Label.OVERLOADED, then=Then(retry_same=0))] * 2)
+    memory.ended(failed.exchange, plan(on), b"body", None)
+    memory.ended(failed.exchange, plan(on), b"body", Label.REQUEST_INVALID)
+    memory.ended(failed.exchange, plan(on), b"other", Label.OK)
+    assert memory.spent(plan(on), b"body") == failed.exchange.spent
+    memory.ended(failed.exchange, plan(on), b"body", Label.OK)
+    assert memory.spent(plan(on), b"body") == NOTHING_SPENT
+
+
+def test_w04_only_what_this_round_has_sent_makes_it_one() -> None:
+    """W04: a tool that leaves its second round before anything was sent has spent what the first one did, once."""
+    stage, on = Stage(), route(A, B)
+    memory = Memory(stage.clock)
+    for each in (A, B):
+        stage.suspend(each, 20)
+    exchange, step = stage.open(on, spent=Spent(3, 0.0))
+    assert isinstance(step, Wait)
+    memory.left(exchange, plan(on), b"body")
+    assert memory.spent(plan(on), b"body") == NOTHING_SPENT
+
+
+def test_another_time_for_sessions_forgets_them_and_the_same_does_not() -> None:
+    """P02: `affinity` in the pool file."""
+    stage, on = Stage(), route(A, B)
+    memory, lineup = Memory(stage.clock), stage.lineup(on)
+    memory.sessions.take_seat(lineup, "s", B)
+    memory.use(Pool())
+    assert memory.sessions.seat(lineup, "s") == B
+    memory.use(Pool(affinity=60.0))
+    assert memory.sessions.seat(lineup, "s") is None
+    memory.sessions.take_seat(lineup, "s", B)
+    memory.use(Pool(affinity=60.0))
+    assert memory.sessions.seat(lineup, "s") == B
+    stage.clock.now += 61
+    assert memory.sessions.seat(lineup, "s") is None
+
+
+def test_e04_who_may_get_the_state_of_a_turn() -> None:
+    """E04: whose account has given it to the tool; one of unknown origin only the tool's own login."""
+    memory = Memory(lambda: 1000.0)
+
+    class Own(Source):
+        is_client = True
+
+    own = replace(A, credential=replace(A.credential, name="own~2", secret=Own()))
+    assert [memory.is_state_of("state x", each) for each in (A, own)] == [False, True]
+    memory.learn(A, ["state x"])
+    assert [memory.is_state_of("state x", each) for each in (A, B, own)] == [True, False, False]
+    memory.ledger.learn(["state y"], "own")
+    assert [memory.is_state_of("state y", each) for each in (A, own)] == [False, True]
+
+
+def test_p04_what_an_answer_has_left_belongs_to_who_gave_it() -> None:
+    """P04, E01: nothing is learnt before a reply was released."""
+    stage, on = Stage(), route(A, B)
+    memory = Memory(stage.clock)
+    exchange, _ = stage.open(on, **stage.sealed(on, "sealed x"))
+    memory.answered(exchange, ["resp_1"])
+    assert not memory.ledger and not stage.ledger
+    exchange.judge(reply(Label.QUOTA_EXHAUSTED), stage.now)
+    exchange.accept()
+    memory.answered(exchange, ["resp_1"])
+    assert memory.ledger.owner_of("resp_1") == "b"
+    assert stage.ledger.owner_of("sealed x") == "b"
+    unmarked, _ = stage.open(on, **stage.sealed(on, "sealed y"))
+    unmarked.accept()
+    memory.answered(unmarked, [])
+    assert stage.ledger.owner_of("sealed y") == "b"
+    plain, _ = stage.open(on)
+    plain.accept()
+    memory.answered(plain, [])
+    memory.answered(plain, ["resp_2"])
+    assert memory.ledger.owner_of("resp_2") == "b"
+
+
+def test_e04_the_states_in_the_headers_of_a_reply() -> None:
+    """E04: whatever the case of the name."""
+    fields = [(b"X-Codex-Turn-State", b"abc"), (b"content-type", b"text/plain"), (b"x-codex-turn-state", b"def")]
+    assert states_of(fields) == ("state abc", "state def")
+
+
+def test_f17_a_refusal_of_exactly_the_limit_is_told() -> None:
+    """F17: and each alias, route and dialect has its own."""
+    stage = Stage()
+    memory, exchange = Memory(stage.clock), stage.exchange(route(A, B))
+    refusal = Refusal(404, "text/plain", b"x" * REFUSAL_LIMIT)
+    memory.remember_refusal(exchange, refusal)
+    assert memory.last_refusal(exchange) == refusal
+    assert memory.last_refusal(stage.exchange(route(A, B, pattern="other"))) is None
+    assert memory.last_refusal(stage.exchange(Route("*", route(A, B).choices), "gpt-4")) is None

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 from itertools import pairwise
 
+import pytest
+
 from tests.support.decisions import Clock, Stage, candidate, reply, route
 from understudy.failover import Attempt, Exchange, Pacing, Refuse, Release, Step, Wait
-from understudy.failover.pacing import MOST_LANES, MOST_WAITING, RAMP, STEP, Lane
-from understudy.model import Budget, Label, Route
+from understudy.failover import pacing as module
+from understudy.failover.pacing import LOOK, MOST_LANES, MOST_WAITING, RAMP, STEP, Lane
+from understudy.model import Budget, Label, Route, Then
 
 A, B, C = candidate("a"), candidate("b"), candidate("c")
 ON = route(A, B)
@@ -304,3 +307,226 @@ def test_a_look_comes_when_a_turn_can() -> None:
     one, two = lane.wait(30), lane.wait(30)
     assert one is not None and two is not None
     assert (round(lane.look_in(one), 3), round(lane.look_in(two), 3)) == (STEP, 2 * STEP)
+
+
+# -- one lane -------------------------------------------------------------------------------------------------------
+
+
+def ramped(clock: Clock, limit: int = 0) -> Lane:
+    """A lane on which one call has just begun after a switch."""
+    lane = Lane(clock, limit)
+    lane.ramp_until = clock() + RAMP
+    return lane
+
+
+def test_a_call_begins_when_its_step_has_come_and_not_before() -> None:
+    """Q02: to the moment; where nothing is under way, or after the ramp, at once."""
+    clock = Clock()
+    lane = ramped(clock)
+    first = lane.begin()
+    assert first is not None
+    clock.now += STEP - 0.01
+    assert lane.begin() is None
+    clock.now += 0.01
+    second = lane.begin()
+    assert second is not None
+    assert lane.under_way == 2
+    for place in (first, second):
+        place.leave()
+    assert (lane.under_way, lane.is_used) == (0, True)
+    third = lane.begin()
+    assert third is not None
+    clock.now = lane.ramp_until
+    assert not lane.is_ramping
+    assert lane.begin() is not None
+    third.leave()
+    assert not lane.is_used
+
+
+def test_who_is_served_already_or_has_no_time_goes_first_but_not_past_the_limit() -> None:
+    """Q02: a session and a last resort wait for no step and for nobody in the queue."""
+    clock = Clock()
+    lane = ramped(clock, limit=4)
+    begun = [lane.begin()]
+    waiting = lane.wait(30)
+    assert waiting is not None and lane.begin() is None
+    begun += [lane.begin(seated=True), lane.begin(at_once=True), lane.begin(seated=True)]
+    assert None not in begun
+    assert not lane.has_room
+    assert lane.begin(seated=True) is None and lane.begin(at_once=True) is None
+
+
+def test_who_waits_knows_that_a_turn_can_come_in_time() -> None:
+    """Q02: a step each, from the one that comes next; without a ramp it is anybody's guess, and worth a wait."""
+    clock = Clock()
+    lane = ramped(clock)
+    held = lane.begin()
+    assert held is not None
+    assert lane.wait(STEP - 0.01) is None
+    one = lane.wait(STEP)
+    assert one is not None
+    assert lane.wait(2 * STEP - 0.01) is None
+    two = lane.wait(2 * STEP)
+    assert two is not None
+    assert lane.waiting == 2
+    clock.now += STEP
+    assert [lane.is_turn(each) for each in (one, two)] == [True, False]
+    lane.take_turn(one)
+    assert (lane.waiting, lane.under_way) == (1, 2)
+    assert not lane.is_turn(two)
+    clock.now += STEP
+    assert lane.is_turn(two)
+    full = Lane(clock, 1)
+    under_way = full.begin()
+    assert under_way is not None
+    assert full.wait(0) is None
+    later = full.wait(0.001)
+    assert later is not None and not full.is_turn(later)
+    under_way.leave()
+    assert full.is_turn(later)
+
+
+def test_a_place_in_the_queue_that_is_dropped_without_a_word_holds_up_nobody() -> None:
+    clock = Clock()
+    lane = Lane(clock, 1)
+    under_way, gone, next_one = lane.begin(), lane.wait(30), lane.wait(30)
+    assert under_way is not None and gone is not None and next_one is not None
+    under_way.leave()
+    assert not lane.is_turn(next_one)
+    del gone
+    gc.collect()
+    assert lane.waiting == 1
+    assert lane.is_turn(next_one)
+    next_one.leave()
+    assert lane.waiting == 0 and not lane.is_used
+
+
+def test_a_look_comes_soon_where_nobody_knows_when_a_call_ends() -> None:
+    """The first of the queue looks often, the others less so; who is late for its step looks at once."""
+    clock = Clock()
+    lane = Lane(clock, 1)
+    held = lane.begin()
+    places = [lane.wait(30) for _ in range(3)]
+    assert held is not None
+    assert [lane.look_in(each) for each in places if each is not None] == pytest.approx([LOOK, 2 * LOOK, 3 * LOOK])
+    assert lane.look_in(held) == LOOK
+    lane.ramp_until = clock() + RAMP  # a switch while it is full: a call has to end first
+    assert [lane.look_in(each) for each in places if each is not None] == pytest.approx([LOOK, 2 * LOOK, 3 * LOOK])
+    late = ramped(clock)
+    under_way, waiting = late.begin(), late.wait(30)
+    assert under_way is not None and waiting is not None
+    clock.now += 5
+    assert late.look_in(waiting) == 0.01
+
+
+# -- all lanes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_switch_during_a_ramp_or_soon_after_it_begins_no_other() -> None:
+    """Q02: it is so already; a new one begins when as much time has passed as a ramp takes."""
+    clock = Clock()
+    pacing = Pacing(clock)
+    pacing.use({"b": 5})
+    pacing.switched_to("b")
+    lane = pacing.lane("b")
+    assert lane is not None
+    first = lane.ramp_until
+    assert first == clock() + RAMP
+    for seconds in (10.0, RAMP, RAMP - 10.5):
+        clock.now += seconds
+        pacing.switched_to("b")
+        assert lane.ramp_until == first
+    clock.now += 0.5
+    pacing.switched_to("b")
+    assert lane.ramp_until == clock() + RAMP
+
+
+def test_the_lane_that_nobody_uses_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 10: and the oldest one where all are used."""
+    monkeypatch.setattr(module, "MOST_LANES", 2)
+    clock = Clock()
+    pacing = Pacing(clock)
+    pacing.use({"a": 1, "b": 1, "c": 1})
+    a, b = pacing.lane("a"), pacing.lane("b")
+    assert a is not None and b is not None
+    held = a.begin()
+    assert held is not None
+    c = pacing.lane("c")
+    assert c is not None
+    assert pacing.of("a") == (1, 0, 1)
+    also = c.begin()
+    assert also is not None
+    assert pacing.of("b") == (0, 0, 1), "it has come anew, in the place of the oldest"
+    assert pacing.of("c") == (1, 0, 1)
+
+
+def test_a_lane_without_a_limit_lasts_as_long_as_its_ramp_and_its_queue() -> None:
+    """Then its calls just begin, and every call is spared the question."""
+    clock = Clock()
+    pacing = Pacing(clock)
+    pacing.use({})
+    assert pacing.is_idle and pacing.lane("b") is None and pacing.of("b") == (0, 0, 0)
+    pacing.switched_to("b")
+    assert not pacing.is_idle
+    lane = pacing.lane("b")
+    assert lane is not None
+    held, waiting = lane.begin(), lane.wait(60)
+    assert held is not None and waiting is not None
+    clock.now += RAMP
+    assert pacing.of("b") == (1, 1, 0)
+    waiting.leave()
+    assert pacing.lane("b") is None and pacing.is_idle
+
+
+def test_a_session_does_not_pass_by_a_queue_for_want_of_room() -> None:
+    """Q02: who serves it matters while beginnings are spaced, and a limit is a limit."""
+    stage = paced(b=1)
+    own, _ = stage.open(route(B, A), session="s")
+    own.accept()
+    own.finished()
+    holder, _ = stage.open(route(B))
+    waiting, _ = stage.open(route(B))
+    holder.finished()
+    _, step = stage.open(route(B, A), session="s")
+    assert isinstance(step, Wait), "somebody waits already"
+    waiting.cancelled()
+
+
+def test_a_switch_to_who_has_the_load_already_is_none() -> None:
+    """Q02: B answered a moment ago, and A has not for a minute: A was only tried again."""
+    for answered, ramps in (((), True), (("b",), False), (("a", "b"), True), (("a",), True)):
+        stage = paced()
+        for name in answered:
+            stage.suspensions.answers.answered((name, 0), "m1", stage.now - (RAMP if name == "b" else 2 * RAMP))
+        exchange, _ = stage.open(ON)
+        assert exchange.judge(ENDED, stage.now) == Attempt(2, B)
+        assert stage.pacing is not None
+        lane = stage.pacing.lane("b")
+        assert (lane is not None) is ramps, answered
+    late = paced()
+    late.suspensions.answers.answered(("b", 0), "m1", late.now - RAMP - 1)
+    exchange, _ = late.open(ON)
+    exchange.judge(ENDED, late.now)
+    assert late.pacing is not None and late.pacing.lane("b") is not None, "that was too long ago"
+
+
+def test_who_goes_on_to_another_model_of_the_same_account_has_not_switched() -> None:
+    """Q02: nor has who leaves a candidate that is not suspended."""
+    stage = paced()
+    second = candidate("a", "m2")
+    exchange, _ = stage.open(route(A, second))
+    assert exchange.judge(reply(Label.MODEL_UNSUPPORTED), stage.now) == Attempt(2, second)
+    assert stage.pacing is not None and stage.pacing.is_idle
+    exchange, _ = stage.open(route(candidate("c"), B))
+    assert exchange.judge(reply(Label.UNKNOWN, then=Then(replay=True)), stage.now) == Attempt(2, B)
+    assert stage.pacing.is_idle
+
+
+def test_a_call_that_waits_says_how_many_are_before_it() -> None:
+    stage = paced(b=1)
+    steps = [stage.open(route(B))[1] for _ in range(3)]
+    assert [step.reason for step in steps if isinstance(step, Wait)] == []
+    opened = [stage.open(route(B)) for _ in range(3)]
+    assert Pacing(stage.clock).is_idle
+    reasons = [step.reason for _, step in opened if isinstance(step, Wait)]
+    assert reasons == [f"b m1: {number} calls wait before this one" for number in range(2)]

@@ -644,3 +644,74 @@ def test_a_candidate_that_a_reload_took_out_comes_back_without_its_ladder() -> N
     stage.suspensions.retain(lambda held: held != key(A))
     stage.answer(ON, [REFUSAL, OK])
     assert stage.suspended() == {key(A): SHORT}
+
+
+def test_f17_an_early_probe_of_a_higher_step_stays_on_it() -> None:
+    """F17: the step that it stood on, neither the next one nor the first."""
+    stage = Stage()
+    stage.answer(ON, [REFUSAL, OK])
+    stage.clock.now += SHORT
+    stage.answer(ON, [REFUSAL, OK])
+    assert stage.suspended() == {key(A): LONG}
+    stage.suspend(B, seconds=2 * LONG, label=Label.MODEL_UNSUPPORTED)
+    stage.clock.now += LONG - 5
+    early, step = stage.open(route(A, B, budget=Budget(wait=0)))
+    assert isinstance(step, Attempt) and step.early
+    stage.clock.now += 5
+    stage.suspensions.resume(key(B))
+    assert early.judge(REFUSAL, stage.now) == Attempt(2, B)
+    expected = early.outcomes[0].suspension
+    assert expected is not None and expected.until == stage.now + LONG, "what it will be if B answers"
+    early.accept()
+    assert stage.suspended() == {key(A): LONG}
+    assert stage.suspensions.ladders.standing(key(A))[Label.MODEL_UNSUPPORTED].step == 1
+
+
+def test_f14_an_attempt_that_goes_out_with_another_secret_holds_no_probe_of_the_old_one() -> None:
+    """F14: when it is given up, the next one may find out."""
+    stage = Stage()
+    half_open(stage)
+    probe, step = stage.open(ON)
+    assert step == Attempt(1, A)
+    probe.renewed()
+    probe.cancelled()
+    assert stage.open(ON)[1] == Attempt(1, A)
+    count, step = stage.open(ON, generating=False)
+    count.renewed()
+    assert not stage.suspensions.is_probed(key(B))
+
+
+def test_f14_a_probe_whose_secret_is_fetched_anew_holds_one_probe() -> None:
+    """F14, L06: what the second sending finds out is its own; given up, the next call may find out."""
+    stage = Stage()
+    secret = Refreshable()
+    fresh = Candidate(Credential("a", OPENAI, secret), "m1")
+    on = route(fresh, B)
+    stage.suspend(fresh, 5)
+    stage.clock.now += 5
+    exchange, step = stage.open(on)
+    assert step == Attempt(1, fresh)
+    assert isinstance(exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now), Wait)
+    assert exchange.resume(stage.now) == Attempt(2, fresh, repeat=True, refresh=True)
+    assert stage.open(on)[1] == Attempt(1, B)
+    exchange.cancelled()
+    assert stage.open(on)[1] == Attempt(1, fresh)
+
+
+def test_what_a_failure_comes_to_is_that_of_its_own_step() -> None:
+    """F14, F17: a refused probe climbs; an early probe that fails for another reason is no refusal."""
+    stage = Stage()
+    half_open(stage)
+    exchange, _ = stage.open(ON)
+    exchange.judge(REFUSAL, stage.now)
+    told = exchange.outcomes[0].suspension
+    assert told is not None and told.until == stage.now + LONG
+    early_stage = Stage()
+    for each in (A, B):
+        early_stage.suspend(each, 600, label=Label.MODEL_UNSUPPORTED)
+    early, step = early_stage.open(ON)
+    assert isinstance(step, Attempt) and step.early
+    quota = reply(Label.QUOTA_EXHAUSTED, then=Then(scope=Scope.CANDIDATE))
+    early.judge(quota, early_stage.now)
+    told = early.outcomes[0].suspension
+    assert told is not None and told.until == early_stage.now + 3600

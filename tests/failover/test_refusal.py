@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.decisions import OTHER, Stage, candidate, fault, reply, route
+from tests.support.decisions import OTHER, Stage, candidate, credential, fault, reply, route
+from understudy.failover.pacing import Pacing
 from understudy.failover.refusal import LISTED
 from understudy.failover.steps import Attempt, Refuse
-from understudy.model.pool import Budget, Candidate
+from understudy.model.pool import Budget, Candidate, Choice, Route
+from understudy.model.suspension import BY_HAND, Suspension, key_of
 from understudy.model.verdict import Label, Scope, Then
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
@@ -147,3 +149,91 @@ def test_no_secret_is_in_the_answer() -> None:
     stage.suspend(B)
     message = answered(stage, A, B, C, blocked={"other": "no"}).message
     assert not any(member.credential.secret.reveal() in message for member in (A, B, C))
+
+
+# -- the lines -------------------------------------------------------------------------------------------------------
+
+
+def test_w03_those_that_are_for_other_users_are_listed_behind() -> None:
+    """W03, P05: as far as there is room; all that are left out are counted."""
+    stage = Stage()
+    for members, closed, lines in (
+        (1, 2, 3),
+        (LISTED - 1, 1, LISTED),
+        (LISTED - 1, 3, LISTED),
+        (LISTED + 1, 3, LISTED),
+    ):
+        names = [f"c{number}" for number in range(members + closed)]
+        choices = tuple(
+            Choice(credential(name), "m1", who=("alice",) if at >= members else ()) for at, name in enumerate(names)
+        )
+        on = Route("gpt-5", choices, budget=IMPATIENT).for_user("bob")
+        exchange = stage.exchange(on, user="bob", blocked={"openai": "no"})
+        step = exchange.begin(stage.now)
+        assert isinstance(step, Refuse)
+        told = step.message.splitlines()[1:]
+        more = members + closed - LISTED
+        assert len(told) == lines + (more > 0)
+        assert [line for line in told if line.startswith("- and ")] == ([f"- and {more} more"] if more > 0 else [])
+        assert sum("does not name the user bob" in line for line in told) == min(closed, max(0, LISTED - members))
+
+
+def test_l11_one_upstream_that_is_not_reached_is_no_broken_network() -> None:
+    """L11: nor are two of which one was reached."""
+    for members, replies, offline in (
+        ((A,), [fault()], False),
+        ((A, C), [fault(), fault()], True),
+        ((A, C), [fault(), reply(Label.CREDENTIAL_REJECTED)], False),
+    ):
+        refused = Stage().answer(route(*members, budget=IMPATIENT), replies).refused
+        assert ("check the network of this machine" in refused.message.splitlines()[0]) is offline
+
+
+def test_q02_each_line_says_why_its_candidate_was_not_tried() -> None:
+    """Q02, W03: a full queue, or what another one has said; each for itself."""
+    stage = Stage()
+    stage.pacing = Pacing(stage.clock)
+    stage.pacing.use({"b": 1})
+    holder, _ = stage.open(route(B))
+    sibling = candidate("a", "m2")
+    exchange, step = stage.open(route(B, A, sibling, C, budget=IMPATIENT), blocked={"other": "no"})
+    assert step == Attempt(1, A)
+    refused = exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now)
+    assert isinstance(refused, Refuse)
+    lines = refused.message.splitlines()[1:]
+    assert lines[0].startswith("- b m1: not tried: as many calls are under way")
+    assert lines[1].startswith("- a m1: credential_rejected by test/credential_rejected, suspended for another 30m: ")
+    assert lines[2].startswith("- a m2: credential_rejected by test/credential_rejected, suspended for another 30m: ")
+    assert lines[3] == "- c m1: no"
+    holder.finished()
+
+
+def test_a_line_without_evidence_ends_with_its_time() -> None:
+    stage = Stage()
+    key = key_of(A, Scope.CANDIDATE)
+    stage.suspensions.suspend(Suspension(key, stage.now, stage.now + 90, Label.OVERLOADED, "test/x"))
+    stage.suspend(B, 90)
+    message = answered(stage, A, B).message
+    assert "- a m1: overloaded by test/x, suspended for another 1m30s" in message.splitlines()
+    by_hand = Suspension(key, stage.now, stage.now + 120, Label.RATE_LIMITED, BY_HAND)
+    stage.suspensions.suspend(by_hand)
+    assert "- a m1: by hand, suspended for another 2m" in answered(stage, A, B).message.splitlines()
+
+
+def test_w07_what_this_program_says_of_a_secret_may_be_read_by_the_tool() -> None:
+    """W07: only an upstream's own words could send its user to a login."""
+    stage = Stage()
+    key = key_of(A, Scope.CREDENTIAL)
+    for rule, told in (("builtin/secret", "no such file"), ("vendor/rule", "name another one in the pool file")):
+        stage.suspensions.resume(key)
+        said = Suspension(key, stage.now, stage.now + 90, Label.CREDENTIAL_REJECTED, rule, "no such file")
+        stage.suspensions.suspend(said)
+        assert told in answered(stage, A, C, blocked={"other": "no"}).message
+
+
+def test_the_latest_that_a_candidate_said_is_told() -> None:
+    """W03: of two attempts the second."""
+    first = reply(Label.UNKNOWN, then=Then(replay=True, retry_same=1), status=403, evidence="one")
+    second = reply(Label.UNKNOWN, then=Then(replay=True), status=403, evidence="two")
+    refused = Stage().answer(route(A, budget=IMPATIENT), [first, second]).refused
+    assert "- a m1: unknown by test/unknown: two" in refused.message.splitlines()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.decisions import OTHER, Played, Stage, candidate, credential, reply, route, upstream
-from understudy.failover.sealed import is_portable
+from understudy.failover.sealed import Sealed, is_portable
 from understudy.failover.steps import Attempt, Release
 from understudy.model.pool import Budget, Candidate, Route, Strategy, Upstream
 from understudy.model.verdict import Label, Then
@@ -221,6 +221,7 @@ def test_e03_of_two_attempts_the_other_one_goes_on() -> None:
     assert exchange.hedge(A, stage.now) == Attempt(2, B)
     exchange.judge(SEALED, stage.now, A)
     assert [each.candidate for each in exchange.under_way] == [B]
+    assert stage.ledger.was_refused("sealed x", "a") and not stage.ledger.was_refused("sealed x", "b")
     assert exchange.judge(OK, stage.now, B) == Release(2)
     assert not stage.suspended()
 
@@ -331,3 +332,118 @@ def test_p04_the_refusal_names_what_binds() -> None:
     stage.answer(on, [QUOTA, OK])
     refused = stage.answer(on, [], bound_to="a", bound_by="previous_response_id resp_0123456789a…").refused
     assert "- b m1: not asked: previous_response_id resp_0123456789a… belongs to a" in refused.message
+
+
+# -- what a candidate goes without -----------------------------------------------------------------------------------
+
+
+def sealed(stage: Stage, *parts: str, remembers: bool = True) -> Sealed:
+    credentials = {each.credential.name: each.credential for each in (A, B, C)}
+    return Sealed(parts, stage.ledger, credentials, lambda: parts, remembers=remembers)
+
+
+def test_e03_what_another_has_refused_costs_the_one_at_home_what_nobody_knows() -> None:
+    """E03: its own parts stay, and goes once without those that may be anybody's."""
+    stage = Stage()
+    stage.ledger.learn(["sealed a"], "a")
+    found = sealed(stage, "sealed a", "sealed x")
+    assert found.without(A) == frozenset()
+    found.refused(B)
+    assert found.without(A) == {"", "sealed x"}
+    assert found.without(B) == {"", "sealed a", "sealed x"}
+
+
+def test_e01_what_came_after_the_last_foreign_part_is_its_own_where_it_is_at_home() -> None:
+    """E01: of unknown origin, behind it; before it, and elsewhere, they are thought to be foreign."""
+    stage = Stage()
+    stage.ledger.learn(["sealed a1", "sealed a2"], "a")
+    stage.ledger.learn(["sealed b"], "b")
+    found = sealed(stage, "sealed x", "sealed a1", "sealed y", "sealed a2", "sealed z", "sealed b", "sealed w")
+    assert found.prefers == "b"
+    assert found.without(B) == {"", "sealed x", "sealed a1", "sealed y", "sealed a2"}
+    assert found.without(A) == {"", "sealed x", "sealed y", "sealed z", "sealed b", "sealed w"}
+    assert found.without(C) == {"", *found.parts}
+
+
+def test_e01_the_home_of_a_conversation_is_that_of_its_latest_known_part() -> None:
+    """E01: or where it has moved since; a credential that the pool no longer has is none, several logins are one."""
+    stage = Stage()
+    assert (sealed(stage, "sealed x").latest, sealed(stage, "sealed x").prefers) == ("", "")
+    stage.ledger.learn(["sealed 1"], "a")
+    stage.ledger.learn(["sealed 2"], "b~2")
+    stage.ledger.learn(["sealed 3"], "gone")
+    assert sealed(stage, "sealed 1", "sealed x").latest == "sealed 1"
+    assert sealed(stage, "sealed 1", "sealed 2", "sealed x").prefers == "b~2"
+    assert sealed(stage, "sealed 1", "sealed 3").prefers == ""
+    stage.ledger.move("sealed x", "c")
+    assert sealed(stage, "sealed 1", "sealed x").prefers == "c"
+
+
+def test_e03_what_is_refused_is_what_is_not_known_to_be_its_own_or_else_all_of_it() -> None:
+    """E03: and it is remembered for its credential, unless the call is only tried out."""
+    for remembers in (True, False):
+        stage = Stage()
+        stage.ledger.learn(["sealed a"], "a")
+        found = sealed(stage, "sealed a", "sealed x", remembers=remembers)
+        found.refused(A)
+        assert found.without(A) == {"", "sealed x"}
+        assert stage.ledger.was_refused("sealed x", "a") is remembers
+        assert not stage.ledger.was_refused("sealed a", "a")
+        found.refused(A)
+        assert found.without(A) == {"", "sealed a", "sealed x"}
+        assert stage.ledger.was_refused("sealed a", "a") is remembers
+
+
+def test_e01_an_answer_teaches_whose_the_parts_are_that_it_was_sent() -> None:
+    """E01: of unknown origin; the conversation moves where it was not at home. What it went without stays unknown."""
+    stage = Stage()
+    stage.ledger.learn(["sealed a"], "a")
+    found = sealed(stage, "sealed x", "sealed a", "sealed y")
+    found.answered(B, frozenset({"", "sealed a", "sealed x"}))
+    assert [stage.ledger.owner_of(part) for part in found.parts] == ["", "a", "b"]
+    assert stage.ledger.home("sealed a") == "b"
+    again = Stage()
+    again.ledger.learn(["sealed a"], "a")
+    sealed(again, "sealed a").answered(A, frozenset())
+    assert again.ledger.home("sealed a") == ""
+    tried = Stage()
+    sealed(tried, "sealed x", remembers=False).answered(A, frozenset())
+    assert not tried.ledger
+
+
+def test_parts_are_read_when_they_are_asked_for() -> None:
+    """Without a ledger no request is searched for them before a candidate refuses one."""
+    stage, asked = Stage(), list[int]()
+
+    def parts() -> tuple[str, ...]:
+        asked.append(1)
+        return ("sealed x",)
+
+    found = Sealed((), stage.ledger, {"a": A.credential}, parts)
+    assert found.without(A) == frozenset() and not asked
+    found.refused(A)
+    assert found.without(A) == {"", "sealed x"}
+    assert Sealed((), stage.ledger, {}).parts == ()
+
+
+def test_e02_what_two_keys_without_an_organization_have_sealed_is_not_shared() -> None:
+    """E02: nor what is sealed at another upstream, whatever it calls its organizations."""
+    named = (("openai-organization", "org-1"),)
+    one, two = credential("a"), replace(credential("b"), headers=named)
+    assert not is_portable("sealed x", one, credential("b"))
+    assert not is_portable("sealed x", one, two) and not is_portable("sealed x", two, one)
+    elsewhere = replace(credential("c", OTHER), headers=named)
+    assert not is_portable("sealed x", two, elsewhere)
+    assert is_portable("rs_0123456789", two, replace(two, name="d"))
+
+
+def test_p04_a_turn_at_home_takes_nobodys_turn() -> None:
+    """P04: wherever the round is."""
+    stage = Stage()
+    on = route(A, B, C, strategy=Strategy.ROUND_ROBIN)
+    talk = Talk(stage, on)
+    assert stage.answer(on, [OK]).sent == [A]
+    assert talk.turn(OK) == [B]
+    assert stage.answer(on, [OK]).sent == [C]
+    assert talk.turn(OK) == [B]
+    assert stage.answer(on, [OK]).sent == [A]

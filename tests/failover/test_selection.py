@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tests.support.decisions import OTHER, Stage, candidate, credential, reply, route
 from understudy.failover import selection as module
-from understudy.failover.selection import Selector
+from understudy.failover.selection import DrilledLineup, Selector
 from understudy.failover.steps import Attempt, Wait
 from understudy.model.pool import Candidate, Choice, Relatives, Route, Strategy, Upstream
-from understudy.model.suspension import Key, key_of
+from understudy.model.suspension import Key, Suspension, key_of, keys_of
 from understudy.model.verdict import Label, Scope
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
@@ -341,3 +341,118 @@ def test_a09_the_tools_own_dialect_goes_before_its_relatives(strategy: Strategy)
     assert selector.lineup(mixed, "gpt-5", "azure-openai").members == (VENDOR, AZURE, SPARE)
     first = replace(on, choices=(on.choices[0], *(replace(each, priority=2) for each in on.choices[1:])))
     assert selector.lineup(first, "gpt-5", "azure-openai").members == (VENDOR, AZURE, SPARE)
+
+
+def test_a09_a_relative_of_a_better_priority_goes_before_the_own_dialect_of_a_worse_one() -> None:
+    """A09: whatever the order in the file; they are no equals, and no turn is taken between them."""
+    on = route(VENDOR, AZURE, SPARE, strategy=Strategy.ROUND_ROBIN)
+    choices = (replace(on.choices[1], priority=2), replace(on.choices[2], priority=2), on.choices[0])
+    lineup = Stage().selector.lineup(replace(on, choices=choices), "gpt-5", "azure-openai")
+    assert lineup.members == (VENDOR, AZURE, SPARE)
+    assert [lineup.pick() for _ in range(3)] == [VENDOR] * 3
+    assert lineup.members_of(lineup.equals(VENDOR)) == [VENDOR]
+    assert lineup.members_of(lineup.equals(SPARE)) == [AZURE, SPARE]
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_equals_are_those_of_one_priority_whatever_they_weigh(strategy: Strategy) -> None:
+    on, members = weighted(1, 3, 1, 2, priorities=(1, 1, 2, 1))
+    lineup = Stage().lineup(replace(on, strategy=strategy))
+    assert lineup.members_of(lineup.equals(members[1])) == [members[0], members[1], members[3]]
+    assert lineup.members_of(lineup.equals(members[2])) == [members[2]]
+
+
+def test_p01_weights_are_for_the_weighted_strategy_only() -> None:
+    on, members = weighted(5, 1)
+    lineup = Stage().lineup(replace(on, strategy=Strategy.ROUND_ROBIN))
+    assert [lineup.pick() for _ in range(4)] == [*members, *members]
+
+
+def test_p01_of_those_that_are_owed_the_same_the_first_of_the_route_goes_first() -> None:
+    """P01: two of weight 1 are owed together what one of weight 2 is."""
+    on, members = weighted(1, 1, 2)
+    assert Stage().lineup(on).pick() == members[0]
+    on, members = weighted(2, 1, 1)
+    assert Stage().lineup(on).pick() == members[0]
+
+
+def test_x04_a_token_count_takes_no_turn_of_a_weighted_route() -> None:
+    """X04: it asks whom the next generating call asks, as often as it comes."""
+    on, members = weighted(3, 2, 1)
+    lineup = Stage().lineup(on)
+    picks = []
+    for _ in range(12):
+        counted = [lineup.pick(advance=False) for _ in range(3)]
+        picks.append(lineup.pick())
+        assert counted == [picks[-1]] * 3
+    assert [picks.count(member) for member in members] == [6, 4, 2]
+
+
+def test_turns_go_on_in_a_lineup_of_the_same_members() -> None:
+    """Of a drill: the other calls have taken turns meanwhile. What is taken there does not count here."""
+    on, _ = weighted(2, 1, 1)
+    stage = Stage()
+    one, other = stage.lineup(on), stage.lineup(replace(on))
+    expected = [one.pick() for _ in range(8)]
+    for _ in range(3):
+        one.pick()
+    other.take_turns_of(one)
+    assert [other.pick() for _ in range(5)] == expected[3:]
+    assert [one.pick() for _ in range(5)] == expected[3:]
+
+
+def test_h12_a_lineup_of_a_drill_knows_what_is_suspended_for_real_as_well() -> None:
+    """H12: in each scope; and a real lineup knows nothing of a drill."""
+    stage = Stage()
+    on = route(A, candidate("a", "m2"), B, C)
+    real = stage.lineup(on)
+    drilled = Selector(stage.suspensions, DrilledLineup)
+    beside = drilled.lineup_like(real)
+    assert drilled.lineup_like(real) is beside
+    assert (drilled.is_drilled, stage.selector.is_drilled) == (True, False)
+    left = {Scope.CANDIDATE: 3, Scope.CREDENTIAL: 2, Scope.UPSTREAM: 1}
+    for scope, count in left.items():
+        for drill in (True, False):
+            key = key_of(A, scope, drill=drill)
+            stage.suspensions.suspend(Suspension(key, stage.now, stage.now + 60, Label.OVERLOADED, "test"))
+            assert beside.available().bit_count() == count
+            assert real.available().bit_count() == (4 if drill else count)
+            assert [each.key for each in drilled.suspensions_of(A)] == [key]
+            assert [each.key for each in stage.selector.suspensions_of(A)] == ([] if drill else [key])
+            later = Selector(stage.suspensions, DrilledLineup).lineup_like(real)
+            assert later.available() == beside.available()
+            stage.suspensions.resume(key)
+            assert beside.available().bit_count() == real.available().bit_count() == 4
+
+
+def test_a_candidate_is_probed_by_one_attempt_and_not_by_itself() -> None:
+    """F14: whichever of its keys is half-open."""
+    for scope in Scope:
+        stage = Stage()
+        stage.suspend(A, 5, scope=scope)
+        stage.clock.now += 5
+        stage.suspensions.expire()
+        assert not stage.selector.is_probed(A)
+        ticket = stage.suspensions.ticket()
+        stage.suspensions.begin_probe(A, ticket)
+        assert stage.selector.is_probed(A) and not stage.selector.is_probed(A, ticket)
+        assert not stage.selector.is_probed(C)
+
+
+def test_a_lineup_of_one_that_can_be_sent_is_single() -> None:
+    """Law 6: a member without its secret is none; and of several credentials only those that can be sent count."""
+    out = replace(B, credential=replace(B.credential, missing="not set"))
+    stage = Stage()
+    facts = [
+        (lineup.is_single, lineup.has_several_credentials)
+        for members in ((A,), (A, out), (A, B), (M1, M2), (out,))
+        for lineup in [stage.lineup(route(*members))]
+    ]
+    assert facts == [(True, False), (True, False), (False, True), (False, False), (False, False)]
+
+
+def test_a_lineup_shows_the_keys_that_concern_it() -> None:
+    lineup = Stage().lineup(route(A, C))
+    assert set(lineup.keys) == {*keys_of(A), *keys_of(C)}
+    assert lineup.bit(B) == 0
+    assert lineup.bit(C) == 0b10

@@ -13,6 +13,7 @@ from understudy.failover.signatures import (
     COMMON,
     CUT,
     MOST_ASKED,
+    MOST_TEXT,
     MOST_WORDS,
     identity_of,
     reads_like_policy,
@@ -172,3 +173,169 @@ def test_what_does_not(words: str) -> None:
 def test_a_status_for_legal_reasons_is_no_policy_by_itself() -> None:
     """RFC 7725: it is about a country more often than about what was asked, and another vendor may be allowed to."""
     assert not reads_like_policy(Reply(451, body=b"Not available in your region"))
+
+
+@pytest.mark.parametrize(
+    "words", ["le café n'est pas prêt", "मॉडल उपलब्ध नहीं है", "der modèle e\u0301tait occupe\u0301", "it's odd"]
+)
+def test_j06_marks_and_apostrophes_are_part_of_a_word(words: str) -> None:
+    """J06: or the errors of whole languages would be nothing but gaps."""
+    found = signed(words, b"{}")
+    assert CUT not in found.words and len(found.words.split()) == len(words.split())
+
+
+@pytest.mark.parametrize(
+    "words", ["โมเดลนี้ไม่พร้อม", "モデルは利用できません", "模型暂时不可用", "모델을 사용할 수 없습니다"]
+)
+def test_j06_scripts_without_spaces_are_kept(words: str) -> None:
+    assert signed(words, b"{}").words == words
+
+
+@pytest.mark.parametrize(
+    ("asked", "stays"),
+    [("甲乙丙丁", False), ("戊己庚辛", False), ("丙丁戊己", False), ("乙丙丁", True), ("己庚辛", True), ("", True)],
+)
+def test_j06_a_run_of_four_signs_that_stands_in_the_request_is_an_echo(asked: str, stays: bool) -> None:
+    """J06: at its beginning, in its middle and at its end."""
+    body = json.dumps({"content": asked}, ensure_ascii=False).encode()
+    assert signed("甲乙丙丁戊己庚辛", body).words == ("甲乙丙丁戊己庚辛" if stays else "")
+    assert signed("甲乙丙", json.dumps({"content": "甲乙丙"}).encode()).words == ""
+    assert signed("甲乙丙丁戊己庚", json.dumps({"content": "戊己庚"}).encode()).words == "甲乙丙丁戊己庚"
+
+
+@pytest.mark.parametrize(
+    ("letters", "kept"),
+    [
+        ("a" * 24, True),
+        ("a" * 25, False),
+        ("模" * 60, True),
+        ("模" * 61, False),
+        ("模型¥不可", False),
+        ("人々の時ー", True),
+    ],
+)
+def test_j06_what_is_too_long_for_a_word_is_none(letters: str, kept: bool) -> None:
+    """J06: a key, or a sentence without spaces."""
+    assert signed(f"flux {letters} off", b"{}").words == (f"flux {letters} off" if kept else f"flux {CUT} off")
+
+
+def test_j06_a_signature_has_so_many_words() -> None:
+    words = [f"w{'x' * (number % 20)}{'abcdefghij'[number % 10]}" for number in range(60)]
+    assert signed(" ".join(words), b"{}").words == " ".join(words[:MOST_WORDS])
+
+
+def test_j06_a_message_is_looked_at_as_far_as_rules_see_it() -> None:
+    """J06: what differs behind that is no difference."""
+    for length, differ in ((MOST_TEXT - 1, True), (MOST_TEXT, False)):
+        start = f"'{'x' * (length - 3)}' "
+        assert (signed(start + "a").id != signed(start + "b").id) is differ
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("flux (a (b (c) d) e) off", f"flux {CUT} off"),
+        ("flux {one [two] three} off", f"flux {CUT} off"),
+        ("flux 'one two' and \"three\" off", f"flux {CUT} and {CUT} off"),
+        ("flux (never closed", "flux"),
+        ("(opened first) flux", "flux"),
+        ("flux, flux: flux; off.", "flux flux flux off"),
+        ("flux … … off …", f"flux {CUT} off"),
+        ("don't 'quote me' on it", f"don't {CUT} on it"),
+    ],
+)
+def test_j06_brackets_and_quotes_are_one_gap_each(message: str, words: str) -> None:
+    """J06: also inside one another; at either end a gap says nothing."""
+    assert signed(message, b"{}").words == words
+
+
+@pytest.mark.parametrize(
+    ("code", "kept"),
+    [
+        ("seat_closed", "seat_closed"),
+        (" seat_closed ", "seat_closed"),
+        ("seat.closed-now:a", "seat.closed-now:a"),
+        ("429", "429"),
+        ("1234567", ""),
+        ("req_0123", ""),
+        ("Seat", "seat"),
+        ("a" * 24, "a" * 24),
+        ("a" * 25, ""),
+        ("seat_" + "a" * 25, ""),
+        ("seat_" * 12, "seat_" * 12),
+        ("seat_" * 12 + "a", ""),
+        ("seat/closed", ""),
+    ],
+)
+def test_j06_a_code_is_words_or_a_short_number(code: str, kept: str) -> None:
+    """J06: one that looks like an id could be one."""
+    found = signed("flux", b"{}", code=code, kind=code)
+    assert (found.code, found.type) == (kept, kept)
+
+
+def test_j06_a_code_of_the_request_is_kept_only_where_all_its_words_are_common() -> None:
+    """J06: where the request is not known as well."""
+    for asked, kept in ((b"{}", "seat_error"), (b"my seat", ""), (None, "")):
+        assert signed("flux", asked, code="seat_error").code == kept
+        assert signed("flux", asked, code="seat_flux").code == ("seat_flux" if kept else "")
+    for asked in (b"{}", b"invalid request error 400", None):
+        assert signed("flux", asked, code="invalid_request_error").code == "invalid_request_error"
+        assert signed("flux", asked, code="400").code == "400"
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("the user may not use this model here", "again later"),
+        ("user may not use", "the … this model here again later"),
+        ("the user may not", "use this model here again later"),
+        ("here again later", "the user may not use this model here again later"),
+        ("model here again later", "the user may not use this"),
+    ],
+)
+def test_j06_four_common_words_in_a_row_are_an_echo(asked: str, words: str) -> None:
+    """J06: wherever they stand; three are none."""
+    found = signed("the user may not use this model here again later", json.dumps({"content": asked}).encode())
+    assert found.words == words
+
+
+def test_j06_a_request_of_exactly_the_limit_is_searched() -> None:
+    for size, kept in ((MOST_ASKED, "walrus"), (MOST_ASKED + 1, "")):
+        assert signed("walrus", b"x" * size).words == kept
+    assert signed("walrus", b"").words == ""
+    assert signed("WALRUS", b"Walrus" + b"x").words == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html><style>a { b: c }</style><h1>Seat</h1><script>let x = 1</script>closed</html>", "seat closed"),
+        (b"seat is closed", "seat is closed"),
+        (b'{"odd": "shape"}', ""),
+        (b"[1, 2]", ""),
+        (b"<html>" + b"<b>" * 2728 + b"seat closed", "se"),
+    ],
+)
+def test_j06_of_a_page_its_text_is_read(body: bytes, words: str) -> None:
+    """J06: its beginning, without its tags; JSON in which no error stands says nothing."""
+    assert signature_of(Reply(400, body=body), "up", lambda: b"{}").words == words
+
+
+def test_j03_a_policy_is_looked_for_where_people_would_read_of_it() -> None:
+    """J03: in the beginning of a message or of a body, in its code and in its type."""
+    assert reads_like_policy(said("x" * 2041 + " unsafe"))
+    assert not reads_like_policy(said("x" * 2042 + " unsafe"))
+    for filler, policy in ((2041, True), (2042, False)):
+        assert reads_like_policy(Reply(400, body=b"[" + b"1" * (filler - 1) + b" unsafe")) is policy
+    assert reads_like_policy(said("no", code="content_filter"))
+    for word in ("policy_error", "usage_policy_violation", "some_violation", "unsafe_prompt"):
+        assert reads_like_policy(said("no", kind=word)) and reads_like_policy(said("no", code=word))
+        assert reads_like_policy(said(f"no: {word}"))
+    assert not reads_like_policy(said("no: data_policy"))
+    assert not reads_like_policy(said("no"))
+
+
+def test_j06_a_request_of_one_byte_is_known() -> None:
+    """J06: only an empty one is not."""
+    assert signed("walrus", b"x").words == "walrus"
+    assert signed("x", b"x").words == ""

@@ -9,7 +9,7 @@ import pytest
 from tests.support.decisions import Stage, candidate, reply, route
 from understudy.failover import Attempt, Refuse, Release, Wait
 from understudy.failover.exchange import HELD
-from understudy.model import Budget, Candidate, Label
+from understudy.model import Budget, Candidate, Label, Scope, key_of
 
 A, B = candidate("a"), candidate("b")
 HOURS = 6 * 3600.0
@@ -106,3 +106,49 @@ def test_the_sole_candidate_is_waited_for_as_well() -> None:
     assert step == Wait(3600, HELD, held=True)
     stage.clock.now += 3600
     assert exchange.resume(stage.now) == Attempt(1, A)
+
+
+def test_whoever_was_left_out_before_a_reset_may_be_asked_again_after_it() -> None:
+    """Law 2: but once more; what it had said was hours ago."""
+    stage = Stage()
+    exchange, _ = stage.open(ON)
+    assert exchange.judge(reply(Label.MODEL_UNSUPPORTED), stage.now) == Attempt(2, B)
+    stage.suspend(A, 300, scope=Scope.CREDENTIAL, label=Label.QUOTA_EXHAUSTED, hint="retry-after")
+    step = exchange.judge(reply(Label.QUOTA_EXHAUSTED, retry_after="900"), stage.now)
+    assert step == Wait(300, HELD, held=True)
+    stage.clock.now += 300
+    stage.suspensions.resume(key_of(A, Scope.CANDIDATE))
+    assert exchange.resume(stage.now) == Attempt(3, A, repeat=True)
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(HOURS, True), (HOURS + 1, False)])
+def test_a_call_is_held_for_as_long_as_its_route_says(seconds: float, held: bool) -> None:
+    stage = Stage()
+    for each in (A, B):
+        out(stage, each, seconds)
+    _, step = stage.open(ON)
+    assert isinstance(step, Wait) is held
+
+
+def test_a_hold_is_counted_from_the_start_and_never_as_less_than_nothing() -> None:
+    """Law 10: the clock may be set back."""
+    stage = Stage()
+    for each in (A, B):
+        out(stage, each, 3600)
+    exchange, _ = stage.open(ON)
+    stage.clock.now -= 50
+    stage.suspensions.resume_all()
+    assert exchange.resume(stage.now) == Attempt(1, A)
+    assert exchange.held == 0.0
+
+
+def test_after_a_reset_the_others_are_asked_as_ever() -> None:
+    """Whoever was not asked before is not left out because it was waited for somebody else."""
+    stage = Stage()
+    out(stage, A, 7200)
+    out(stage, B, 3600)
+    exchange, _ = stage.open(ON)
+    stage.clock.now += 3600
+    assert exchange.resume(stage.now) == Attempt(1, B)
+    stage.suspensions.resume(key_of(A, Scope.CANDIDATE))
+    assert exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now) == Attempt(2, A)

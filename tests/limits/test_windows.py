@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.decisions import NOW, Clock, candidate
 from understudy.limits import NO_NEED, Limits, Need, Stored, Whose, Window
+from understudy.limits import windows as module
 from understudy.limits.windows import (
     FORECAST_FROM,
     MOST_CREDENTIALS,
@@ -251,3 +252,239 @@ def test_law8_a_limit_that_is_named_after_a_secret_is_kept_masked() -> None:
     kept = list(heard.limits.stored())
     assert kept
     assert "0123456789" not in repr(kept)
+
+
+# -- one window ------------------------------------------------------------------------------------------------------
+
+
+def kept(
+    name: str = "w", left: float | None = 0.5, *, reset: float = NOW + 3600, read: float = NOW, length: float = 0.0
+) -> Window:
+    return Window(name, "plan", Whose.CREDENTIAL, "", left, None, None, reset, read, length)
+
+
+def with_windows(*windows: Window, at: float = NOW) -> Heard:
+    """A clock, and these windows of one credential."""
+    heard = Heard()
+    heard.clock.now = at
+    heard.limits.restore(Stored("plan", each) for each in windows)
+    assert len(list(heard.limits.stored())) == len(windows)
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("window", "reserve", "need", "low"),
+    [
+        (kept(left=0.02), 0.02, NO_NEED, False),
+        (kept(left=0.019), 0.02, NO_NEED, True),
+        (kept(left=0.0), 0.0, NO_NEED, False),
+        (kept(left=None), 0.5, NO_NEED, False),
+    ],
+)
+def test_q01_less_than_the_reserve_is_little(window: Window, reserve: float, need: Need, low: bool) -> None:
+    assert window.is_low(reserve, need) is low
+
+
+@pytest.mark.parametrize(
+    ("of", "remaining", "low"),
+    [
+        ("tokens", 100.0, False),
+        ("tokens", 99.0, True),
+        ("input tokens", 60.0, False),
+        ("input tokens", 59.0, True),
+        ("output tokens", 1.0, False),
+        ("requests", 1.0, False),
+        ("tokens", None, False),
+    ],
+)
+def test_q01_what_a_request_takes_of_a_window(of: str, remaining: float | None, low: bool) -> None:
+    """Q01: of all tokens the larger one of prompt and stated maximum; requests are counted by their share."""
+    window = Window("w", of, Whose.CREDENTIAL, "", 0.5, None, remaining, NOW + 60, NOW)
+    assert window.is_low(0.02, Need(60, 100)) is low
+
+
+def test_windows_of_unknown_length_are_as_long_as_they_last() -> None:
+    """From when they were read; of the same length the name decides."""
+    heard = with_windows(
+        kept("d", length=7200), kept("b", reset=NOW + 3600), kept("c", reset=math.inf), kept("a", length=3600)
+    )
+    assert heard.names(OPUS) == ["c", "a", "b", "d"]
+
+
+def test_q01_of_the_longest_windows_the_first_reset_counts() -> None:
+    """Q01, ``soonest_reset``: a window of which no reset is known loses nothing."""
+    for windows, at in (
+        ([kept("a", length=100, reset=NOW + 90), kept("b", length=100, reset=NOW + 50)], 50),
+        ([kept("a", length=100, reset=NOW + 50), kept("b", length=100, reset=NOW + 90)], 50),
+        ([kept("a", length=100, reset=NOW + 50), kept("b", length=200, reset=NOW + 190)], 190),
+        ([kept("b", length=200, reset=NOW + 190), kept("a", length=100, reset=NOW + 50)], 190),
+        ([kept("a", length=100, reset=NOW + 50), kept("b", reset=NOW + 101)], 101),
+        ([kept("a", length=100, reset=NOW + 50), kept("b", reset=NOW + 99)], 50),
+        ([kept("a", length=100, reset=math.inf)], math.inf),
+    ):
+        assert with_windows(*windows).limits.lost_at(OPUS) == NOW + at
+
+
+def test_windows_end_at_their_reset_or_after_a_minute() -> None:
+    assert kept(reset=NOW + 5).ends == NOW + 5
+    assert kept(reset=math.inf).ends == NOW + UNDATED
+    heard = with_windows(kept("a", reset=NOW + 60), kept("b", reset=math.inf, read=NOW - 10))
+    heard.clock.now += 50
+    assert [each.window.name for each in heard.limits.stored()] == ["a"]
+    assert heard.names(OPUS) == ["a"]
+    heard.clock.now += 10
+    assert list(heard.limits.stored()) == [] and heard.names(OPUS) == []
+
+
+@pytest.mark.parametrize(("days", "believed"), [(40, True), (41, False)])
+def test_a_reset_that_is_too_far_away_is_not_believed(days: int, believed: bool) -> None:
+    """Neither from a file nor from a header."""
+    heard = Heard()
+    heard.limits.restore([Stored("plan", kept(reset=NOW + days * 86400))])
+    assert bool(heard.names(OPUS)) is believed
+    told = Heard()
+    told.plan(OPUS, reset=days * 86400, h5=0.5)
+    [window] = told.limits.of(OPUS)
+    assert (window.reset < math.inf) is believed
+
+
+def test_wall_time_in_headers_is_read_by_the_clock() -> None:
+    """H06: a reset as a date, while the wall clock is ahead of the clock of durations."""
+    heard = Heard()
+    headers = {
+        "anthropic-ratelimit-unified-5h-utilization": "0.5",
+        "anthropic-ratelimit-unified-5h-reset": str(int(NOW + 1000 + 60)),
+    }
+    heard.limits.hear(OPUS, headers.items(), 1000.0)
+    [window] = heard.limits.of(OPUS)
+    assert (window.reset, window.read) == (NOW + 60, NOW)
+
+
+def test_what_is_left_of_forgotten_credentials_is_not_watched() -> None:
+    """Law 10: the one that was heard of least recently goes, and with it everything about it."""
+    heard = with_windows(kept(left=0.01))
+    version = heard.limits.version
+    heard.limits.forget("other")
+    assert heard.limits.version == version
+    heard.limits.forget("plan")
+    assert heard.limits.version > version
+    assert not heard.limits.watched
+    heard.limits.use_reserve(0.9)
+    heard.plan(OPUS, h5=0.5)
+    assert heard.limits.watched == {"plan"}
+    heard.limits.use_reserve(0.1)
+    assert not heard.limits.watched
+    heard.plan(OPUS, h5=0.95)
+    assert heard.limits.watched == {"plan"}
+    heard.plan(OPUS, h5=0.2)
+    assert not heard.limits.watched
+
+
+def test_a_credential_that_is_heard_of_again_is_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 10."""
+    monkeypatch.setattr(module, "MOST_CREDENTIALS", 2)
+    heard = Heard()
+    for name in ("a", "b", "a", "c"):
+        heard.plan(candidate(name), h5=0.5)
+    assert [heard.names(candidate(name)) for name in "abc"] == [["5h"], [], ["5h"]]
+
+
+def test_of_one_credential_the_oldest_window_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 10."""
+    monkeypatch.setattr(module, "MOST_OF_ONE", 2)
+    heard = with_windows(kept("a"), kept("b"))
+    heard.limits.restore([Stored("plan", kept("c"))])
+    assert heard.names(OPUS) == ["b", "c"]
+
+
+# -- the forecast ----------------------------------------------------------------------------------------------------
+
+
+def spent(*readings: tuple[float, float], reset: float = 7200.0) -> tuple[Heard, Window]:
+    """A window that was read after so many seconds, with so much of it used."""
+    heard = Heard()
+    for after, share in readings:
+        heard.clock.now = NOW + after
+        heard.plan(OPUS, reset=reset - after, h5=share)
+    [window] = heard.limits.of(OPUS)
+    return heard, window
+
+
+@pytest.mark.parametrize(
+    ("readings", "wait", "reset", "seconds"),
+    [
+        (((0, 0.5), (60, 0.6)), 0, 7200, 240.0),
+        (((0, 0.5), (59, 0.6)), 0, 7200, None),
+        (((0, 0.5), (60, 0.6)), 40, 7200, 200.0),
+        (((0, 0.5), (60, 0.6)), 300, 7200, 0.0),
+        (((0, 0.5), (60, 0.6)), 0, 361, 240.0),
+        (((0, 0.5), (60, 0.6)), 0, 359, None),
+        (((0, 0.0), (60, 0.05)), 0, 1200, None),
+        (((0, 0.0), (60, 0.05)), 0, 1201, 1140.0),
+        (((0, 0.5), (20, 0.5), (80, 0.6)), 0, 7200, 320.0),
+        (((0, 0.9), (30, 0.1), (90, 0.2)), 0, 7200, 480.0),
+        (((0, 0.5), (19, 0.55), (60, 0.6)), 0, 7200, 240.0),
+    ],
+)
+def test_the_forecast_goes_on_as_it_has_gone(
+    readings: tuple[tuple[float, float], ...], wait: float, reset: float, seconds: float | None
+) -> None:
+    """From the oldest reading since the window began; none where the reset comes first or in a moment."""
+    heard, window = spent(*readings, reset=reset)
+    heard.clock.now += wait
+    found = heard.limits.empty_in(OPUS, window)
+    assert found == (None if seconds is None else pytest.approx(seconds, abs=1.5))
+
+
+def test_the_forecast_looks_back_a_quarter_of_an_hour() -> None:
+    """What was spent before says nothing about now."""
+    heard, window = spent((0, 0.1), (SAMPLE_EVERY * SAMPLES - 100, 0.5), (SAMPLE_EVERY * SAMPLES + 60, 0.6))
+    assert heard.limits.empty_in(OPUS, window) == pytest.approx(640, abs=1.5)
+    heard.clock.now += 2 * SAMPLE_EVERY * SAMPLES
+    assert heard.limits.empty_in(OPUS, window) is None
+    assert heard.limits.empty_in(OTHER, window) is None
+    undated = kept(reset=math.inf)
+    assert with_windows(undated).limits.empty_in(OPUS, undated) is None
+    assert with_windows(kept(left=None)).limits.empty_in(OPUS, kept(left=None)) is None
+
+
+def test_a_busy_account_has_a_forecast_as_well() -> None:
+    """A share is noted every twenty seconds, however many replies come."""
+    heard, window = spent(*((float(second), 0.2 + second / 1000) for second in range(121)))
+    assert heard.limits.empty_in(OPUS, window) == pytest.approx(680, abs=5)
+
+
+def test_a_window_that_comes_is_news_whatever_is_left_of_it() -> None:
+    """It is written, and shown."""
+    limits = Limits(Clock())
+    versions = [limits.version]
+    for window in (kept("a", left=None), kept("b", left=0.5)):
+        limits.restore([Stored("plan", window)])
+        versions.append(limits.version)
+    assert sorted(set(versions)) == versions
+
+
+@pytest.mark.parametrize(("remaining", "watched"), [(500_000, True), (1_048_575, True), (1_048_576, False)])
+def test_q01_tokens_that_a_few_large_requests_could_use_up_are_watched(remaining: int, watched: bool) -> None:
+    """Q01: every other request is spared the look."""
+    heard = Heard()
+    heard.tokens(OPUS, remaining, limit=10_000_000)
+    assert bool(heard.limits.watched) is watched
+
+
+def test_q01_one_window_that_is_too_small_is_enough() -> None:
+    """Q01: whatever the others have."""
+    heard = Heard()
+    heard.tokens(OPUS, 30_000)
+    heard.plan(OPUS, h5=0.1)
+    assert heard.is_low(OPUS, need=Need(input=40_000))
+
+
+@pytest.mark.parametrize(
+    ("of", "remaining", "low"),
+    [("requests", 1.0, False), ("requests", 0.9, True), ("tokens", 1.0, False), ("plan", 0.5, False)],
+)
+def test_q01_where_no_share_is_known_the_last_one_counts(of: str, remaining: float, low: bool) -> None:
+    """Q01: of requests and tokens; a plan counts in units of its own."""
+    window = Window("w", of, Whose.CREDENTIAL, "", None, None, remaining, NOW + 60, NOW)
+    assert window.is_low(0.02, NO_NEED) is low

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.requests.conversation import SESSION_HEADERS, Conversation, read
+from understudy.requests.conversation import SESSION_HEADERS, Conversation, read, short_session
 from understudy.requests.sealed import Shape, names_in_reply
 
 SESSION = "5f0c1a52-8f3e-4b8e-9d3f-2b8f6f0f7a11"
@@ -126,3 +126,23 @@ def test_nothing_a_stranger_sends_raises(text: bytes, fields: list[tuple[bytes, 
         assert isinstance(found, Conversation)
         assert len(found.session) <= 64
         assert all(len(mark) <= 130 for mark in (*found.bonds, *found.parts))
+
+
+@pytest.mark.parametrize(("length", "short"), [(64, True), (65, False), (2000, False)])
+def test_p02_a_long_id_of_a_session_is_known_by_its_hash(length: int, short: bool) -> None:
+    """Law 10: and a person who names it finds the same one."""
+    value = "s" * length
+    found = read([(b"session-id", f" {value} ".encode())], b"{}", marks=False).session
+    assert (found == value) is short and len(found) <= 64
+    assert short_session(f" {value} ") == found
+    assert read([], body(session_id=value)).session == found
+
+
+def test_p02_the_first_header_that_names_a_session_counts() -> None:
+    """P02: an empty one names none; and where nobody asks for marks the body still names the session."""
+    fields = [(b"session-id", b" "), (b"thread-id", b"one"), (b"x-session-id", b"two")]
+    assert read(fields, b"{}").session == "one"
+    for marks in (True, False):
+        assert read([], body(prompt_cache_key="of-the-body"), marks=marks).session == "of-the-body"
+        assert read(fields, body(prompt_cache_key="of-the-body"), marks=marks).session == "one"
+    assert read([], b'"prompt_cache_key":"at the very beginning"').session == "at the very beginning"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -108,3 +109,26 @@ def test_a_reply_that_cannot_be_read_passes() -> None:
         reply = http.Response.make(status, b"", headers)
         reply.data.content = body
         assert not unite(reply, listing) and reply.data.content == body
+
+
+def test_a_compressed_list_goes_on_plain() -> None:
+    """The tool takes either; a length is there where it was, and is true."""
+    listing = Listing(DIALECTS["openai"], ("alias",))
+    for has_length in (True, False):
+        reply = http.Response.make(200, b"", {"content-encoding": "gzip"})
+        reply.data.content = gzip.compress(b'{"data":[{"id":"m"}]}')
+        reply.headers["content-length"] = str(len(reply.data.content))
+        if not has_length:
+            del reply.headers["content-length"]
+        assert unite(reply, listing)
+        assert "content-encoding" not in reply.headers
+        assert [each["id"] for each in json.loads(reply.data.content)["data"]] == ["m", "alias"]
+        length = reply.headers.get("content-length")
+        assert length == (str(len(reply.data.content)) if has_length else None)
+
+
+def test_a_default_and_a_glob_are_in_no_list() -> None:
+    """Nor is a route that could not serve the tool."""
+    for dialect in SPEAKERS:
+        names = aliases_for(pool(dialect), dialect)
+        assert "default" not in names and "a*" not in names and "far" not in names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,12 @@ from mitmproxy import http
 
 from tests.support.decisions import Source, upstream
 from understudy.config.secrets.client import ClientSecret
-from understudy.dialects import DIALECTS, Call
+from understudy.dialects import DIALECTS, Call, Dialect
+from understudy.model import SigningSource
 from understudy.model.pool import Candidate, Credential, Pool, Upstream
 from understudy.requests import rewrite
 from understudy.requests.rewrite import CLIENT, Stash
+from understudy.requests.sealed import Shape
 from understudy.requests.sites import Recognised, Sites
 
 OWN = "sk-own-of-the-tool-0123"
@@ -485,3 +488,194 @@ def test_s10_the_host_is_the_upstreams_in_the_form_of_each_version(version: str)
         asked = request(version=version)
         asked.headers["host"] = "api.openai.com"
         assert built(asked).headers["host"] == place
+
+
+# -- what is kept for later ------------------------------------------------------------------------------------------
+
+
+def test_a_cookie_is_a_secret_where_it_can_only_be_one() -> None:
+    """Law 8: sixteen characters; ordinary words stay readable. What was sent twice is masked once."""
+    fields = ((b"Cookie", b"a=0123456789abcde; b=0123456789abcdef,c"), (b"cookie", b"b=0123456789abcdef"))
+    assert Stash(fields).secrets == ("0123456789abcdef",)
+    assert Stash(((b"x-api-key", b" spaced-key "),)).credentials == (b"spaced-key",)
+    assert Stash(((b"x-api-key", b"two words"), (b"api-key", b"k3y with a digit"))).credentials == (
+        *(b"words", b"k3y with a digit"),
+    )
+    assert Stash(((b"authorization", b"Bearer  "), (b"api-key", b"BASIC")), (b"", b"key")).credentials == (b"key",)
+
+
+def test_a_header_that_mitmproxy_reads_itself_is_spared() -> None:
+    """A proxy with a password takes its own header out."""
+    asked = request(headers={"proxy-authorization": f"Basic {OWN}", "authorization": f"Bearer {OWN}"})
+    stash = rewrite.mask(asked, DIALECTS["openai"], "proxy-authorization")
+    assert [name for name, _ in stash.fields] == [b"authorization"]
+    assert asked.headers["proxy-authorization"] == f"Basic {OWN}"
+
+
+def test_a_value_of_the_query_takes_the_place_of_its_own_placeholder() -> None:
+    """R04: one after the other, and a placeholder of the tool's own stays behind them."""
+    path = f"{GEMINI_PATH}?key=one&%24key=two"
+    asked = request("generativelanguage.googleapis.com", path, b"{}")
+    values = rewrite.mask_query(asked, [DIALECTS["gemini"]])
+    asked.path += f"&note={rewrite.QUOTED_CLIENT.decode()}"
+    revealed = rewrite.reveal(asked, Stash((), values))
+    assert revealed.path == f"{path}&note={rewrite.QUOTED_CLIENT.decode()}"
+
+
+def test_the_state_of_another_account_leaves_and_the_tools_request_keeps_it() -> None:
+    """E04: by its value; another state of the same header stays."""
+    asked = request(headers={"x-other": "state-of-a"})
+    asked.headers.set_all("x-codex-turn-state", ["state-of-a", "state-of-b"])
+    before = asked.headers.fields
+    bare = rewrite.without_states(asked, ["state state-of-a"])
+    assert bare.headers.get_all("x-codex-turn-state") == ["state-of-b"]
+    assert bare.headers["x-other"] == "state-of-a"
+    assert asked.headers.fields == before
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("has_length", [False, True])
+def test_a_request_without_its_sealed_parts_is_framed_anew(packed: bool, has_length: bool) -> None:
+    """E03: uncompressed, with its length where it had one; the tool's request is not touched."""
+    body = b'{"model":"m","input":[{"type":"reasoning","id":"rs_0123456789"},{"role":"user"}]}'
+    asked = request(
+        body=gzip.compress(body) if packed else body, headers={"content-encoding": "gzip"} if packed else {}
+    )
+    if not has_length:
+        asked.headers.pop("content-length", None)
+    before = wire(asked)
+    bare, count = rewrite.unsealed(asked, Shape.RESPONSES, lambda name: True)
+    assert (count, bare.data.content) == (1, b'{"model":"m","input":[{"role":"user"}]}')
+    assert bare.headers.get("content-length") == (str(len(bare.data.content or b"")) if has_length else None)
+    assert "content-encoding" not in bare.headers
+    assert wire(asked) == before
+    same, count = rewrite.unsealed(asked, Shape.RESPONSES, lambda name: False)
+    assert same is asked and count == 0
+
+
+def test_a_body_that_cannot_be_decoded_has_no_parts_to_take_out() -> None:
+    asked = request(body=b"garbage", headers={"content-encoding": "gzip"})
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        rewrite.unsealed(asked, Shape.RESPONSES, lambda name: True)
+
+
+# -- what a candidate adds -------------------------------------------------------------------------------------------
+
+
+def hinted(dialect: Dialect, headers: dict[str, str]) -> tuple[Recognised, Call, http.Request]:
+    """A call of a dialect with these headers."""
+    tail = "/v1/messages" if dialect.name == "anthropic" else "/chat/completions"
+    endpoint = dialect.endpoint("POST", tail)
+    assert endpoint is not None
+    return (
+        Recognised(dialect, endpoint, tail, ""),
+        Call("m-1", False),
+        request(path=tail, body=b'{"model":"m-1"}', headers=headers),
+    )
+
+
+def test_a_hint_of_the_model_in_a_header_follows_the_model() -> None:
+    """R02: where the tool sent none, none is added."""
+    dialect = DIALECTS["openai"]
+    assert dialect.model_header
+    at = Upstream("there", dialect.name, "https", "claude.corp", 443)
+    for hint, expected in (("model=m-1;x", "model=m-2;x"), ("model=other", "model=other"), ("", None)):
+        headers = {dialect.model_header.title(): hint} if hint else {}
+        recognised, call, asked = hinted(dialect, headers)
+        candidate = Candidate(Credential("a", at, Source()), "m-2")
+        sent = rewrite.build(asked, recognised, call, candidate, SECRET)
+        assert sent.headers.get(dialect.model_header) == expected
+        same = rewrite.build(asked, recognised, call, replace(candidate, model=call.alias), SECRET)
+        assert same.headers.get(dialect.model_header) == (hint or None)
+
+
+def test_secret_headers_of_a_credential_go_along_in_place_of_the_tools() -> None:
+    """R05: each once, whatever the tool sent by that name; an empty value takes the header out."""
+    asked = request(headers={"X-Team": "of the tool", "x-gone": "1"})
+    headers = (("x-team", ""), ("X-Gone", ""))
+    recognised, call = recognise(asked)
+    credential = Credential("a", CORP, Source(), headers, secret_headers=(("x-extra", Source("sk-extra-0123456789")),))
+    sent = rewrite.build(asked, recognised, call, Candidate(credential, call.alias), SECRET)
+    assert "x-team" not in sent.headers and "x-gone" not in sent.headers
+    assert sent.headers.get_all("x-extra") == ["sk-extra-0123456789"]
+
+
+def test_a_reply_that_has_to_be_read_comes_uncompressed() -> None:
+    """W03: also of a call that is no stream."""
+    asked = request(headers={"accept-encoding": "br"})
+    recognised, call = recognise(asked)
+    candidate = Candidate(Credential("a", CORP, Source()), call.alias)
+    for readable, expected in ((True, "identity"), (False, "br")):
+        sent = rewrite.build(asked, recognised, call, candidate, SECRET, readable=readable)
+        assert sent.headers["accept-encoding"] == expected
+
+
+def test_a_request_without_a_body_gets_no_length() -> None:
+    """R09: there is nothing to be told."""
+    asked = request(version="HTTP/2.0", body=b"")
+    asked.headers.pop("content-length", None)
+    recognised = SITES.recognise(asked.host, 443, "POST", asked.path)
+    assert recognised is not None
+    candidate = Candidate(Credential("a", CORP, Source()), "gpt-5")
+    sent = rewrite.build(asked, recognised, Call("gpt-5", False), candidate, SECRET)
+    assert "content-length" not in sent.headers
+
+
+def test_a_model_that_changes_a_body_without_a_length_adds_that_of_the_new_one() -> None:
+    """R09: HTTP/2 again, with a rename and a compressed body."""
+    asked = request(version="HTTP/2.0", body=gzip.compress(BODY), headers={"content-encoding": "gzip"})
+    asked.headers.pop("content-length", None)
+    sent = built(asked, model="other")
+    assert sent.headers["content-length"] == str(len(sent.data.content or b""))
+    assert "content-encoding" not in sent.headers
+
+
+class Signer(SigningSource):
+    """A source that signs, and remembers what."""
+
+    is_client = refreshable = False
+    __slots__ = ("signed",)
+
+    def __init__(self) -> None:
+        self.signed: list[tuple[object, ...]] = []
+
+    def reveal(self) -> str:
+        return SECRET
+
+    def sign(self, method: str, url: str, host: str, content_type: str, body: bytes) -> tuple[tuple[str, str], ...]:
+        self.signed.append((method, url, host, content_type, body))
+        return (("authorization", "AWS4 signature"), ("x-amz-date", "20260101T000000Z"))
+
+
+def test_a_signature_is_made_of_what_is_sent_and_stands_in_place_of_the_credential() -> None:
+    """R05: the last thing that is done, over the new path, host and body; the secret itself is not sent."""
+    signer = Signer()
+    asked = request(headers={"authorization": f"Bearer {OWN}", "X-Amz-Date": "of the tool"})
+    recognised, call = recognise(asked)
+    candidate = Candidate(Credential("a", CORP, signer), "other")
+    sent = rewrite.build(asked, recognised, call, candidate, SECRET)
+    url = "https://llm.corp:8443/gateway/v1/chat/completions"
+    assert signer.signed == [("POST", url, "llm.corp", "application/json", sent.data.content)]
+    assert sent.headers.get_all("authorization") == ["AWS4 signature"]
+    assert sent.headers.get_all("x-amz-date") == ["20260101T000000Z"]
+    assert SECRET not in wire(sent) and OWN not in wire(sent)
+
+
+def test_law_8_what_a_credentials_secret_headers_hold_is_not_shown() -> None:
+    """Law 8: whatever case they are written in."""
+    fields = ((b"X-Extra", b"abc"), (b"x-other", b"abc"))
+    shown = rewrite.shown_fields(fields, [DIALECTS["openai"]], "home", lambda value: value, ["x-extra"])
+    assert shown == ((b"X-Extra", b"<understudy:home>"), (b"x-other", b"abc"))
+
+
+def test_a_path_may_speak_of_this_program() -> None:
+    """R04: only what stands for a credential is a placeholder."""
+    assert not rewrite.carries_placeholder(request(path="/v1/understudy?understudy=client"))
+    assert rewrite.carries_placeholder(request(path=f"/v1/x?key={rewrite.QUOTED_CLIENT.decode()}"))
+
+
+def test_r09_a_length_beside_a_chunked_framing_is_true_as_well() -> None:
+    """R09: a tool that sends both has it corrected, and a stale one would be the next request's trouble."""
+    asked = request(headers={"transfer-encoding": "chunked", "content-length": str(len(BODY))})
+    sent = built(asked, model="another-model-name")
+    assert sent.headers["content-length"] == str(len(sent.data.content or b""))

@@ -12,15 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from understudy.requests.conversation import read
 from understudy.requests.sealed import (
     NO_SIGNATURE,
     Shape,
     bonds_in,
     in_words,
     kind_of,
+    may_hold,
     names_in_reply,
     parts_in,
     shape_of,
+    states_in,
     take_out,
 )
 
@@ -416,3 +419,236 @@ def test_h02_a_long_history_is_read_in_linear_time() -> None:
     assert count == 3000
     assert b'"encrypted_content"' not in made
     assert len(parts_in(Shape.RESPONSES, body)) == 2
+
+
+# -- at the edges ----------------------------------------------------------------------------------------------------
+
+MOST = 256
+
+
+@pytest.mark.parametrize(
+    ("shape", "member", "kind"),
+    [
+        (Shape.RESPONSES, "encrypted_content", "sealed"),
+        (Shape.MESSAGES, "signature", "thinking"),
+        (Shape.GEMINI, "thoughtSignature", "thought"),
+        (Shape.GEMINI, "thought_signature", "thought"),
+        (Shape.CHAT, "reasoning_opaque", "sealed"),
+    ],
+)
+def test_law_10_the_latest_parts_of_a_kind_are_looked_at(shape: Shape, member: str, kind: str) -> None:
+    """Law 10: so many, in their order, wherever the first of them stands."""
+    pieces = [f'"{member}":"part {number:05}"' for number in range(MOST + 9)]
+    expected = [f"{kind} part {number:05}" for number in range(MOST + 9)]
+    assert list(parts_in(shape, ",".join(pieces).encode())) == expected[9:]
+    assert list(parts_in(shape, ",".join(pieces[:MOST]).encode())) == expected[:MOST]
+    assert list(parts_in(shape, ",".join(pieces[:2]).encode())) == expected[:2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "beginning"), [(Shape.RESPONSES, "resp_"), (Shape.MESSAGES, "file_"), (Shape.GEMINI, "files/")]
+)
+def test_law_10_the_latest_names_of_a_kind_are_looked_at(shape: Shape, beginning: str) -> None:
+    """Law 10, P04: a text may begin with one, as the end of a stream does."""
+    names = [f"{beginning}{number:08}" for number in range(MOST + 9)]
+    text = ",".join(f'"{name}"' for name in names).encode()
+    assert set(bonds_in(shape, text)) == set(names[9:])
+    assert set(bonds_in(shape, text[: text.index(b",")])) == {names[0]}
+    assert set(bonds_in(shape, ",".join(f'"{name}"' for name in names[:2]).encode())) == set(names[:2])
+    if beginning.endswith("/"):
+        assert set(bonds_in(shape, text[1 : text.index(b",")])) == {names[0]}
+    reasoning_ids = [f"rs_{number:08}" for number in range(MOST + 9)]
+    text = ",".join(f'"{name}"' for name in reasoning_ids).encode()
+    assert list(parts_in(Shape.RESPONSES, text)) == reasoning_ids[9:]
+
+
+def test_law_10_so_many_references_are_looked_at() -> None:
+    """P04: an item that is referred to binds, however it is written."""
+    names = [f"msg_{number:08}" for number in range(MOST + 9)]
+    items = [{"type": "item_reference", "id": name} for name in names]
+    assert list(bonds_in(Shape.RESPONSES, dumped({"input": items}))) == names[:MOST]
+    assert bonds_in(Shape.RESPONSES, dumped({"input": items[:1]})) == (names[0],)
+    cut = b'"id":"msg_00000001","type":"item_reference"'
+    assert bonds_in(Shape.RESPONSES, b'{"id":"msg_00000000"},{' + cut) == ("msg_00000001",)
+    assert bonds_in(Shape.RESPONSES, b'"item_reference","id":"msg_00000003"}') == ("msg_00000003",)
+    other = dumped([{"type": "item_reference"}, {"id": "msg_00000002"}])
+    assert bonds_in(Shape.RESPONSES, other) == ()
+
+
+@pytest.mark.parametrize(("value", "has_name"), [("x" * 7, False), ("x" * 8, True), (NO_SIGNATURE, False), ("", False)])
+def test_a_part_that_is_too_short_to_be_sealed_has_no_name(value: str, has_name: bool) -> None:
+    """E06: nor has the word that stands for none; what has no name goes where everything goes."""
+    for shape, member, kind in (
+        (Shape.RESPONSES, "encrypted_content", "sealed"),
+        (Shape.MESSAGES, "signature", "thinking"),
+        (Shape.GEMINI, "thoughtSignature", "thought"),
+    ):
+        found = parts_in(shape, dumped({member: value}))
+        assert found == ((f"{kind} {value}",) if has_name else ())
+
+
+def test_a_part_is_known_by_its_end_however_it_is_escaped() -> None:
+    """E01: 32 characters, each of which may be written with six."""
+    plain = "ab" * 40
+    assert parts_in(Shape.RESPONSES, dumped({"encrypted_content": plain})) == (f"sealed {plain[-32:]}",)
+    for written, meant in ((r"\u003d", "="), (r"\u002B", "+"), (r"\u002f", "/"), (r"\/", "/")):
+        body = f'{{"encrypted_content":"{"ab" * 40}{written * 32}"}}'.encode()
+        assert parts_in(Shape.RESPONSES, body) == (f"sealed {meant * 32}",)
+
+
+@pytest.mark.parametrize("kind", ["compaction", "compaction_summary", "context_compaction"])
+def test_p04_a_compaction_binds_whatever_its_kind(kind: str) -> None:
+    """P04: it stands for the history before it; a body that is no JSON has none."""
+    body = dumped({"input": [{"type": kind, "encrypted_content": seal("c")}, {"type": kind}]})
+    assert bonds_in(Shape.RESPONSES, body) == (name("sealed", "c"),)
+    assert bonds_in(Shape.RESPONSES, body[:-1]) == ()
+    assert bonds_in(Shape.CHAT, body) == ()
+
+
+def test_a_part_whose_value_is_cut_has_no_name() -> None:
+    assert parts_in(Shape.MESSAGES, b'{"signature":"abcdefghijkl') == ()
+    assert parts_in(Shape.MESSAGES, b'{"signature":') == ()
+    assert parts_in(Shape.MESSAGES, b'{"signature":5,"x":"abcdefghijkl"}') == ()
+
+
+def test_data_and_signatures_are_parts_only_where_sealed_parts_are() -> None:
+    """An image has `data`, too."""
+    image = {"source": {"type": "base64", "data": seal("i")}}
+    assert parts_in(Shape.MESSAGES, dumped({"messages": [{"content": [image]}]})) == ()
+    assert parts_in(Shape.CHAT, dumped({"messages": [image, {"signature": seal("s")}]})) == ()
+    with_details = dumped({"messages": [{"reasoning_details": [{"data": seal("a"), "signature": seal("b")}]}]})
+    assert set(parts_in(Shape.CHAT, with_details)) == {name("sealed", "a"), name("sealed", "b")}
+
+
+STATE, OTHER_STATE = "gAAAAAB-the-state-of-this-turn", "gAAAAAB-another"
+
+
+def test_e04_the_states_of_turns_in_a_body() -> None:
+    """E04: of each member that is a text, in their order; a few hundred at most."""
+    member = '"x-codex-turn-state"'
+    body = f'{{"client_metadata":{{{member} : "{STATE}"}}, "more":[{{{member}:5}},{{{member}:"{OTHER_STATE}"}}]}}'
+    assert states_in(body.encode()) == (f"state {STATE}", f"state {OTHER_STATE}")
+    assert states_in(f'{member}:"abc"'.encode()) == ("state abc",)
+    assert states_in(f'{member}:"cut'.encode()) == states_in(b"{}") == ()
+    many = ",".join(f'{member}:"s{number:05}"' for number in range(MOST + 9))
+    assert states_in(many.encode()) == tuple(f"state s{number:05}" for number in range(MOST))
+    assert read([], body.encode(), Shape.RESPONSES).states == states_in(body.encode())
+    assert read([], body.encode(), Shape.CHAT).states == ()
+
+
+def test_e04_the_state_of_a_turn_goes_and_the_rest_of_its_member_stays() -> None:
+    """E04: it counts as a part, beside those of the conversation."""
+    metadata = {"x-codex-turn-state": STATE, "session": "s", "n": 1}
+    body = responses(USER, reasoning("a"), client_metadata=metadata)
+    made, count = take_out(Shape.RESPONSES, body, only(f"state {STATE}"))
+    assert (count, json.loads(made)) == (
+        1,
+        {**json.loads(body), "client_metadata": {"session": "s", "n": 1}},
+    )
+    made, count = take_out(Shape.RESPONSES, body, everything)
+    assert count == 2 and b"encrypted" not in made.replace(b'say \\"reasoning\\" and \\"encrypted_content\\"', b"")
+    assert take_out(Shape.RESPONSES, body, only("state other")) == (body, 0)
+    odd = responses(USER, client_metadata={**metadata, "x-codex-turn-state": 5})
+    assert take_out(Shape.RESPONSES, odd, everything) == (odd, 0)
+
+
+def test_e06_what_reasoning_led_to_ends_with_the_next_item_of_another_kind() -> None:
+    """E06: behind it an item keeps its id, for the account has stored it."""
+    asked = {"type": "message", "role": "user", "id": "msg_of_the_user_1", "content": "hi"}
+    custom = {"type": "custom_tool_call", "id": "ctc_0123456789", "call_id": "c1", "name": "x", "input": "y"}
+    for between in (USER, asked, RESULTS[0]):
+        made, count = take_out(Shape.RESPONSES, responses(reasoning("a"), custom, between, SAID, CALL), everything)
+        assert count == 1
+        assert json.loads(made)["input"] == [without_id(custom), between, SAID, CALL]
+    nameless = {key: value for key, value in CALL.items() if key != "id"}
+    made, _ = take_out(Shape.RESPONSES, responses(reasoning("a"), nameless, SAID), everything)
+    assert json.loads(made)["input"] == [nameless, without_id(SAID)]
+
+
+def test_e06_a_call_before_any_reasoning_keeps_its_id() -> None:
+    """E06: nothing that it was led to by has gone."""
+    made, count = take_out(Shape.RESPONSES, responses(CALL, SAID, USER, reasoning("a")), everything)
+    assert count == 1
+    assert json.loads(made)["input"] == [CALL, SAID, USER]
+    stored = {"type": "item_reference", "id": "msg_0123456789"}
+    assert take_out(Shape.RESPONSES, responses(stored, SAID), everything)[1] == 0
+
+
+def test_e06_reasoning_without_any_name_goes_where_everything_goes() -> None:
+    bare = {"type": "reasoning", "summary": []}
+    assert take_out(Shape.RESPONSES, responses(bare, USER), everything)[1] == 1
+    assert take_out(Shape.RESPONSES, responses(bare, USER), only("rs_0123456789"))[1] == 0
+
+
+def test_e02_gemini_takes_out_the_parts_that_go_and_no_others() -> None:
+    """E02: a part may spell its signature in either way, or in both; a call is one in either spelling."""
+    both = {"text": "x", "thoughtSignature": seal("a"), "thought_signature": seal("b")}
+    call = {"function_call": {"name": "ls"}, "thought_signature": seal("c")}
+    kept = {"text": "y", "thoughtSignature": seal("d")}
+    unsigned = {"text": "z"}
+    body = dumped({"contents": [{"parts": [both, unsigned, call, kept]}]})
+    made, count = take_out(Shape.GEMINI, body, only(name("thought", "b"), name("thought", "c")))
+    assert count == 2
+    assert json.loads(made)["contents"][0]["parts"] == [
+        {"text": "x"},
+        unsigned,
+        {"function_call": {"name": "ls"}, "thought_signature": NO_SIGNATURE},
+        kept,
+    ]
+
+
+def test_e02_chat_takes_out_the_parts_that_go_and_no_others() -> None:
+    """E02: of a list of details all go together, as one of them explains the other."""
+    details = [{"data": seal("a")}, {"signature": seal("b")}, {"text": "unsigned"}]
+    google = {"google": {"thought_signature": seal("d"), "x": 1}}
+    calls = [{"id": "c1", "extra_content": google}, {"id": "c2"}]
+    messages = [
+        {"role": "assistant", "reasoning_details": details, "content": "so"},
+        {"role": "assistant", "reasoning_opaque": seal("c"), "content": "and", "tool_calls": calls},
+        {"role": "user", "content": "on"},
+    ]
+    body = dumped({"messages": messages})
+    made, count = take_out(Shape.CHAT, body, only(name("sealed", "a")))
+    assert (count, json.loads(made)["messages"]) == (1, [{"role": "assistant", "content": "so"}, *messages[1:]])
+    made, count = take_out(Shape.CHAT, body, only(name("sealed", "c"), name("thought", "d")))
+    changed = [{"id": "c1", "extra_content": {"google": {"thought_signature": NO_SIGNATURE, "x": 1}}}, {"id": "c2"}]
+    assert (count, json.loads(made)["messages"][1]) == (
+        2,
+        {"role": "assistant", "content": "and", "tool_calls": changed},
+    )
+    empty = dumped({"messages": [{"role": "assistant", "reasoning_details": [{"text": "unsigned"}], "content": "so"}]})
+    assert take_out(Shape.CHAT, empty, everything) == (empty, 0)
+    short = dumped({"messages": [{"role": "assistant", "reasoning_opaque": "", "content": "so"}]})
+    assert take_out(Shape.CHAT, short, everything)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "body", "parts"),
+    [
+        (Shape.RESPONSES, {"encrypted_content": seal("a"), "id": "rs_0123456789", "x-codex-turn-state": "s"}, 2),
+        (Shape.MESSAGES, {"type": "thinking", "signature": seal("a")}, 1),
+        (Shape.GEMINI, {"thoughtSignature": seal("a"), "thought_signature": seal("b")}, 2),
+        (Shape.CHAT, {"reasoning_opaque": seal("a"), "thought_signature": seal("b")}, 2),
+    ],
+)
+def test_a_request_is_searched_where_any_sign_of_a_part_is_in_it(
+    shape: Shape, body: dict[str, str], parts: int
+) -> None:
+    """Nearly all have none, and pay for no more than that."""
+    assert may_hold(shape, dumped(body)) and len(read([], dumped(body), shape).parts) == parts
+    assert not may_hold(shape, dumped({"model": "m"}))
+
+
+def test_what_binds_is_told_in_a_few_words() -> None:
+    """An id is shown as far as people compare it."""
+    assert in_words("resp_0123456789a") == "previous_response_id resp_0123456789a"
+    assert in_words("resp_0123456789ab") == "previous_response_id resp_0123456789a…"
+    assert in_words("file-abc123") == "file file-abc123"
+    assert in_words("msg_0123456789") == "item msg_0123456789"
+    assert [kind_of(each) for each in ("state x", "resp_1", "")] == ["sealed"] * 3
+
+
+def test_what_a_chat_reply_leaves_is_looked_for_only_where_something_may_be() -> None:
+    reply = dumped({"choices": [{"message": {"reasoning_opaque": seal("a")}}]})
+    assert names_in_reply(Shape.CHAT, reply) == (name("sealed", "a"),)
+    assert names_in_reply(Shape.CHAT, b'{"id": "file-0123456789"}') == ()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.support.decisions import NOW, Clock
 from understudy.model.verdict import Label
-from understudy.suspensions.learned import CLAIM, DAY, FIRST_RETRY, HOUR, MOST, Cause, Learned, Lesson, Signature
+from understudy.suspensions.ladder import HOUR
+from understudy.suspensions.learned import CLAIM, DAY, FIRST_RETRY, MOST, Cause, Learned, Lesson, Signature
 
 
 def signature(number: int = 0, upstream: str = "up") -> Signature:
@@ -100,3 +101,52 @@ def test_restoring() -> None:
     assert Learned(clock).restore(lessons) == 1
     clock.now -= 3 * DAY  # a clock that was wrong
     assert Learned(clock).restore(lessons) == 0
+
+
+def test_every_change_and_every_outcome_is_counted() -> None:
+    """O03: what is learnt, and what comes back, is written; being seen again is written with the next change."""
+    learned = Learned(Clock())
+    versions = [learned.version]
+    for number, cause in enumerate((Cause.REQUEST, Cause.REQUEST, Cause.CANDIDATE)):
+        learn(learned, cause, number)
+        versions.append(learned.version)
+    assert sorted(set(versions)) == versions
+    learned.saw(signature(0).id)
+    assert learned.version == versions[-1]
+    assert learned.outcomes == {Cause.REQUEST: 2, Cause.CANDIDATE: 1}
+    assert learned.forget(signature(9).id) is None
+    assert learned.version == versions[-1]
+    assert learned.forget(signature(1).id) is not None
+    assert learned.version > versions[-1]
+    assert learned.asked == 0
+
+
+def test_the_latest_lesson_comes_first() -> None:
+    """Also where it was learnt before: learning it again makes it the latest."""
+    learned = Learned(Clock())
+    for number in (1, 2, 1):
+        learn(learned, Cause.REQUEST, number)
+    assert [each.signature.id for each in learned] == [signature(1).id, signature(2).id]
+    assert [(each.seen, each.tries) for each in learned] == [(1, 0), (1, 0)]
+
+
+def test_a_claim_holds_while_the_clock_is_set_back_a_little() -> None:
+    """Law 10: and is over when it was set back far."""
+    clock = Clock()
+    learned = Learned(clock)
+    learned.claim("x")
+    clock.now -= CLAIM - 1
+    assert learned.is_compared("x")
+    clock.now -= 1
+    assert not learned.is_compared("x")
+
+
+def test_what_is_restored_holds_for_a_day_at_most() -> None:
+    """A lesson of exactly a day is believed, and a version says that something has come."""
+    clock = Clock()
+    before, after = Learned(clock), Learned(clock)
+    lesson = learn(before, Cause.CANDIDATE, 1)
+    assert after.restore([lesson]) == 1
+    assert after.version > 0
+    clock.now -= 1
+    assert Learned(clock).restore([lesson]) == 0

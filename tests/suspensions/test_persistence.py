@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
+import os
 import stat
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +16,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.decisions import NOW, Clock
-from tests.suspensions.test_snapshot import CANDIDATE, CREDENTIAL, pool, suspension
+from tests.support.decisions import NOW, Clock, candidate
+from tests.suspensions.test_snapshot import CANDIDATE, CREDENTIAL, lesson, pool, set_clock, suspension
 from understudy.codec.yaml_nodes import ConfigError
 from understudy.config.pool_file import load
 from understudy.dialects import DIALECTS
+from understudy.model import Key, Scope
 from understudy.suspensions import persistence, state_file
 from understudy.suspensions.cache import Suspensions
 from understudy.suspensions.persistence import StateKeeper
+from understudy.suspensions.snapshot import Remembered, StateError, decode
+from understudy.suspensions.state_file import StateFile
 
 
 class Proxy:
@@ -94,20 +100,18 @@ def test_it_is_written_when_something_has_changed_and_only_then(path: Path) -> N
 def test_many_are_collected_a_few_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The event loop serves others in between."""
     monkeypatch.setattr(persistence, "AT_ONCE", 1)
+    sleep, paused = asyncio.sleep, list[float]()
+
+    async def counted(seconds: float) -> None:
+        paused.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", counted)
     proxy = Proxy(path)
     proxy.suspensions.suspend(suspension(CANDIDATE))
     proxy.suspensions.suspend(suspension(CREDENTIAL))
-    turns = 0
-
-    async def play() -> None:
-        nonlocal turns
-        writing = asyncio.create_task(proxy.keeper.write_changes())
-        while not writing.done():
-            await asyncio.sleep(0)
-            turns += 1
-
-    asyncio.run(play())
-    assert turns > 2
+    proxy.changes()
+    assert paused == [0, 0]
     assert len(written(path)) == 2
     proxy.keeper.close()
 
@@ -330,3 +334,233 @@ def test_h09_a_damaged_section_sets_the_file_aside(path: Path, caplog: pytest.Lo
     keeping(path, Rows()).close()
     assert "an entry of `numbers` is damaged" in caplog.text
     assert len(list(path.parent.glob("state.json.damaged-*"))) == 1
+
+
+def test_h06_a_damaged_file_is_called_after_the_wall_clock(path: Path) -> None:
+    """H06: as people read it, also where the clock was set since the proxy started."""
+    path.write_bytes(b"{")
+    keeper = StateKeeper(Suspensions(set_clock(1000.0)))
+    keeper.use(replace(pool(), state=str(path)))
+    assert path.with_name(f"state.json.damaged-{NOW + 1000:.0f}").read_bytes() == b"{"
+    keeper.close()
+
+
+def test_a_file_that_a_reload_has_left_is_anothers_to_have(path: Path) -> None:
+    proxy = Proxy(path)
+    proxy.keeper.use(replace(proxy.pool, state=str(path.with_name("other.json"))))
+    left = StateFile(path)
+    assert left.is_ours()
+    left.let_go()
+    proxy.keeper.close()
+
+
+@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("member", ["learned", "limits", "numbers"])
+def test_whatever_changes_in_one_second_is_written(path: Path, member: str, together: int) -> None:
+    """O03: also where suspensions come in the same second, however many."""
+    section = Rows()
+    keeper = keeping(path, section)
+    asyncio.run(keeper.write_changes())
+    assert json.loads(path.read_bytes())[member] == []
+    for number in range(together):
+        keeper.suspensions.suspend(suspension(Key(Scope.CANDIDATE, "a", f"m{number}")))
+    if member == "learned":
+        keeper.suspensions.learned.put(lesson())
+    elif member == "limits":
+        names = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens")
+        keeper.suspensions.limits.hear(candidate("a"), zip(names, ("1000", "5"), strict=True), 0.0)
+    else:
+        section.kept, section.version = [{"n": 1}], 1
+    asyncio.run(keeper.write_changes())
+    written = json.loads(path.read_bytes())
+    assert (len(written["suspensions"]), len(written[member])) == (together, 1)
+    keeper.close()
+
+
+def test_it_goes_on_once_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as the proxy runs."""
+    monkeypatch.setattr(persistence, "INTERVAL", 0.0)
+    proxy, rounds = Proxy(path), 0
+
+    class Over(Exception):
+        pass
+
+    async def counted() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            raise Over
+
+    monkeypatch.setattr(proxy.keeper, "write_changes", counted)
+    with pytest.raises(Over):
+        asyncio.run(proxy.keeper.keep())
+    assert rounds == 3
+    proxy.keeper.close()
+
+
+def test_nothing_is_left_of_a_keeper_that_was_closed(path: Path) -> None:
+    """Its thread has ended, and another proxy may have the file."""
+    before = set(threading.enumerate())
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    proxy.changes()
+    assert set(threading.enumerate()) > before
+    proxy.keeper.close()
+    assert set(threading.enumerate()) == before
+    other = StateFile(path)
+    assert other.is_ours()
+    other.let_go()
+
+
+def test_a_file_that_cannot_be_locked_is_not_written(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Told once, with what to do; the proxy serves all the same."""
+    path.with_name("state.json.lock").mkdir()
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    proxy.changes()
+    proxy.changes()
+    assert caplog.text.count("state.json cannot be locked (Is a directory), so it is not written") == 1
+    assert not path.exists()
+    proxy.keeper.close()
+
+
+def test_a_file_that_cannot_be_read_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.mkdir()
+    proxy = Proxy(path)
+    assert "state.json cannot be read (Is a directory): suspensions start empty" in caplog.text
+    path.rmdir()
+    proxy.keeper.close()
+
+
+def test_trouble_that_comes_back_is_told_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It was over in between."""
+    proxy = Proxy(path)
+    for number in range(2):
+        path.unlink(missing_ok=True)
+        path.mkdir()
+        proxy.suspensions.suspend(suspension(CANDIDATE, 10 + number))
+        proxy.changes()
+        path.rmdir()
+        proxy.changes()
+    assert caplog.text.count("suspensions will not outlive this proxy") == 2
+    assert written(path) == ["gpt-5"]
+    proxy.keeper.close()
+
+
+def test_what_was_read_is_counted(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And nothing is said where nothing came back."""
+    caplog.set_level(logging.INFO)
+    first = Proxy(path)
+    first.keeper.close()
+    assert Proxy(path).known == []
+    assert "read from" not in caplog.text
+    path.with_name("state.json.lock").unlink()
+    first = Proxy(path)
+    first.suspensions.suspend(suspension(CANDIDATE))
+    first.suspensions.suspend(suspension(CREDENTIAL))
+    first.keeper.close()
+    Proxy(path).keeper.close()
+    assert f"2 suspensions read from {path}" in caplog.text
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(path: Path, collects: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a large file keeps it from running, and no longer than that."""
+    during: list[bool] = []
+
+    def read(content: bytes) -> Remembered:
+        during.append(gc.isenabled())
+        return decode(content)
+
+    monkeypatch.setattr(persistence, "decode", read)
+    first = Proxy(path)
+    first.suspensions.suspend(suspension(CANDIDATE))
+    first.keeper.close()
+    was_on = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        Proxy(path).keeper.close()
+        assert gc.isenabled() is collects
+        assert during == [False]
+    finally:
+        (gc.enable if was_on else gc.disable)()
+
+
+def test_what_takes_the_place_of_the_old_file_is_whole_and_on_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O03: a machine that loses its power has the old state or the new one."""
+    told: list[tuple[str, object]] = []
+    sync, replace_file = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        sync(descriptor)
+        told.append(("synced", os.fstat(descriptor).st_size))
+
+    def replaced(source: str, target: Path) -> None:
+        told.append(("replaced", Path(source).stat().st_size))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    StateFile(path).write(b"x" * 10)
+    assert told == [("synced", 10), ("replaced", 10)]
+
+
+def test_the_lock_is_the_owners_alone(path: Path) -> None:
+    """Law 12."""
+    file = StateFile(path)
+    assert file.is_ours() and file.is_ours()
+    assert repr(file) == f"StateFile({path})"
+    assert stat.S_IMODE(path.with_name("state.json.lock").stat().st_mode) == 0o600
+    second = StateFile(path)
+    assert not second.is_ours()
+    free = os.dup(0)
+    os.close(free)
+    assert not second.is_ours()
+    again = os.dup(0)
+    os.close(again)
+    assert again == free, "a lock that another proxy has costs no descriptor"
+    assert repr(second) == f"StateFile({path}, not ours)"
+    second.let_go()
+    file.let_go()
+    assert second.is_ours()
+    second.let_go()
+
+
+def test_what_is_too_large_is_told_with_the_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H09: one byte more than may be."""
+    monkeypatch.setattr(state_file, "LARGEST", 3 * 1024 * 1024)
+    path.touch()
+    os.truncate(path, 3 * 1024 * 1024)
+    assert len(StateFile(path).read()) == 3 * 1024 * 1024
+    os.truncate(path, 3 * 1024 * 1024 + 1)
+    with pytest.raises(StateError, match=r"^this is larger than 3 MiB$"):
+        StateFile(path).read()
+
+
+def test_one_write_follows_the_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O03: or an older state could take the place of a newer one."""
+    release, write = threading.Event(), StateFile.write
+    before = set(threading.enumerate())
+
+    def slow(file: StateFile, content: bytes) -> None:
+        release.wait()
+        write(file, content)
+
+    proxy = Proxy(path)
+    proxy.suspensions.suspend(suspension(CANDIDATE))
+    monkeypatch.setattr(StateFile, "write", slow)
+
+    async def play() -> int:
+        both = asyncio.gather(proxy.keeper.write_changes(), proxy.keeper.write_changes())
+        for _ in range(9):
+            await asyncio.sleep(0)
+        writing = len(set(threading.enumerate()) - before)
+        release.set()
+        await both
+        return writing
+
+    assert asyncio.run(play()) == 1
+    assert written(path) == ["gpt-5"]
+    proxy.keeper.close()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.decisions import NOW, OPENAI, OTHER, Clock, candidate, credential, upstream
+from tests.support.decisions import NOW, OPENAI, OTHER, Clock, Source, candidate, credential, upstream
+from understudy.codec.steady_clock import SteadyClock
+from understudy.limits import Stored, Whose, Window
 from understudy.model.pool import Credential, Pool
 from understudy.model.suspension import Key, Suspension, key_of
 from understudy.model.verdict import Label, Scope
 from understudy.suspensions.cache import Suspensions
 from understudy.suspensions.ladder import Rung
 from understudy.suspensions.learned import Cause, Lesson, Signature
-from understudy.suspensions.snapshot import LONGEST, VERSION, StateError, decode, encode, restore, urls_of
+from understudy.suspensions.snapshot import LONGEST, MOST_TEXT, VERSION, StateError, decode, encode, restore, urls_of
 
 A = candidate("a", "gpt-5")
 CANDIDATE, CREDENTIAL, UPSTREAM = (key_of(A, scope) for scope in Scope)
@@ -310,3 +313,135 @@ def test_q01_windows_come_back_with_their_account_and_with_no_other() -> None:
     document["limits"][0]["left"] = "much"
     with pytest.raises(StateError):
         decode(json.dumps(document).encode())
+
+
+# -- times, bounds and texts ------------------------------------------------------------------------------------------
+
+
+def set_clock(ahead: float) -> SteadyClock:
+    """A clock of a machine whose wall clock was set since; both begin at ``NOW``."""
+    walls = iter([NOW])
+    clock = SteadyClock(lambda: next(walls, NOW + ahead), lambda: 0.0)
+    assert (clock(), clock.ahead()) == (NOW, ahead)
+    return clock
+
+
+WINDOW = Window("tokens", "tokens", Whose.CREDENTIAL, "a", 0.25, 1000.0, 250.0, NOW + 60, NOW, 3600.0)
+
+
+def test_h06_a_file_is_in_wall_time_and_is_read_by_another_clock() -> None:
+    """H06: every time in it, so that a restart after the wall clock was set finds the same moments."""
+    rung = (CANDIDATE, Label.OVERLOADED, Rung(2, 99, NOW + 20))
+    undated = replace(WINDOW, name="undated", reset=math.inf)
+    text = encode(
+        [suspension(CANDIDATE, 600)],
+        [rung],
+        urls_of(pool()),
+        NOW,
+        [lesson()],
+        1000.0,
+        [Stored("a", WINDOW), Stored("a", undated)],
+    )
+    told = json.loads(text)
+    assert told["written"] == NOW + 1000
+    assert [told["suspensions"][0][name] for name in ("since", "until")] == [NOW + 1000, NOW + 1600]
+    assert told["ladders"][0]["until"] == NOW + 1020
+    assert [told["learned"][0][name] for name in ("since", "until", "last")] == [NOW + 1000, NOW + 1600, NOW + 1005]
+    assert [(each["reset"], each["read"]) for each in told["limits"]] == [
+        (NOW + 1060, NOW + 1000),
+        (None, NOW + 1000),
+    ]
+    after = Suspensions(set_clock(1000.0))
+    assert restore(decode(text), pool(), after) == 1
+    assert list(after) == [suspension(CANDIDATE, 600)]
+    assert list(after.learned) == [lesson()]
+    assert after.ladders.standing(CANDIDATE) == {Label.OVERLOADED: Rung(2, 0, NOW + 20)}
+    kept = {each.window.name: each.window for each in after.limits.stored()}
+    assert kept == {"tokens": WINDOW, "undated": undated}
+
+
+def test_a_rung_without_its_suspension_lasts_until_now_at_most() -> None:
+    """In the time of this clock."""
+    rung = (CANDIDATE, Label.OVERLOADED, Rung(2, 99, NOW + 20))
+    text = encode((), [rung], urls_of(pool()), NOW, (), 1000.0)
+    after = Suspensions(set_clock(1000.0))
+    restore(decode(text), pool(), after)
+    assert after.ladders.standing(CANDIDATE) == {Label.OVERLOADED: Rung(2, 0, NOW)}
+    early = (CANDIDATE, Label.OVERLOADED, Rung(2, 99, NOW - 20))
+    after = Suspensions(set_clock(1000.0))
+    restore(decode(encode((), [early], urls_of(pool()), NOW, (), 1000.0)), pool(), after)
+    assert after.ladders.standing(CANDIDATE) == {Label.OVERLOADED: Rung(2, 0, NOW - 20)}
+
+
+@pytest.mark.parametrize(("step", "good"), [(0, True), (9_999, True), (10_000, False), (True, False), (2.0, False)])
+def test_a_step_is_a_whole_number_of_a_ladder(step: object, good: bool) -> None:
+    document = json.loads(encode([suspension()], (), urls_of(pool()), NOW))
+    document["suspensions"][0]["step"] = step
+    if good:
+        assert decode(json.dumps(document).encode()).suspensions[0][0].step == step
+    else:
+        with pytest.raises(StateError, match="no step"):
+            decode(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(("left", "read"), [(None, None), (0.5, 0.5), (-1, 0.0), (7, 1.0), (0, 0.0), (1, 1.0)])
+def test_what_is_left_of_a_window_is_a_share(left: object, read: float | None) -> None:
+    """Q01: whatever the file says; a window without a share has none."""
+    text = encode((), (), urls_of(pool()), NOW, limits=[Stored("a", WINDOW)])
+    document = json.loads(text)
+    document["limits"][0]["left"] = left
+    assert decode(json.dumps(document).encode()).limits[0][0].window.left == read
+
+
+def test_a_text_that_is_read_back_is_one_line_and_short() -> None:
+    """Law 8: it is shown and logged, whoever has written the file."""
+    document = json.loads(encode([suspension()], (), urls_of(pool()), NOW))
+    for evidence in ("two\nlines", "x" * 5000, "red \x1b[31m"):
+        document["suspensions"][0]["evidence"] = evidence
+        read = decode(json.dumps(document).encode()).suspensions[0][0].evidence
+        assert read.isprintable() and len(read) <= MOST_TEXT
+        assert read.startswith(evidence[:3])
+    document["suspensions"][0]["evidence"] = "said “no”"
+    assert decode(json.dumps(document).encode()).suspensions[0][0].evidence == "said “no”"
+
+
+@pytest.mark.parametrize("member", ["version", "until"])
+def test_h09_a_message_about_a_damaged_file_is_short(member: str) -> None:
+    """H09: of whatever stands in it only the beginning is told."""
+    document = json.loads(encode([suspension()], (), urls_of(pool()), NOW))
+    (document if member == "version" else document["suspensions"][0])[member] = "x" * 5000
+    if member == "until":
+        document["suspensions"][0]["label"] = "x" * 5000
+        document["suspensions"][0][member] = NOW
+    with pytest.raises(StateError) as told:
+        decode(json.dumps(document).encode())
+    message = str(told.value)
+    if member == "version":
+        assert message == f"this is of version {'x' * 20}, not 1"
+    else:
+        assert message.startswith("an entry is damaged (ValueError") and "xxx" in message
+        assert len(message) == len("an entry is damaged ()") + 100
+
+
+def test_a_tools_own_credential_is_in_no_file() -> None:
+    """O03: another process would not know whose it is."""
+
+    class Own(Source):
+        is_client = True
+
+    own = Credential("own", OPENAI, Own())
+    known = pool(own, credential("a"))
+    assert (False, "own") not in urls_of(known) and (True, "openai") in urls_of(known)
+    windows = [Stored("own", WINDOW), Stored("a", WINDOW), Stored("gone", WINDOW)]
+    told = json.loads(encode([suspension(Key(Scope.CREDENTIAL, "own"))], (), urls_of(known), NOW, limits=windows))
+    assert told["suspensions"] == []
+    assert [each["credential"] for each in told["limits"]] == ["a"]
+
+
+def test_the_order_of_lessons_outlives_the_proxy() -> None:
+    """J06: the one that was learnt longest ago still goes first."""
+    lessons = [replace(lesson(), signature=replace(lesson().signature, id=f"{number:012x}")) for number in range(3)]
+    before, after = memory(), memory()
+    before.learned.restore(lessons)
+    restore(decode(encode((), (), urls_of(pool()), NOW, before.learned)), pool(), after)
+    assert list(after.learned) == list(before.learned) == lessons[::-1]

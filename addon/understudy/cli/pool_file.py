@@ -73,7 +73,7 @@ def summary(pool: Pool) -> list[str]:
     return lines
 
 
-def _order(route: Route) -> tuple[int, int, int, int]:
+def _order(route: Route) -> tuple[int, ...]:
     return specificity(route.pattern)
 
 

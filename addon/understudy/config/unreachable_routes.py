@@ -56,7 +56,7 @@ def dialects(route: Route) -> set[str]:
     return {name for upstream in upstreams for name in upstream.all_dialects}
 
 
-def _asked(route: Route) -> tuple[int, int, int, int]:
+def _asked(route: Route) -> tuple[int, ...]:
     return specificity(route.pattern)
 
 

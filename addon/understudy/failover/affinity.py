@@ -73,7 +73,9 @@ class Rounds:
 
     def spent(self, fingerprint: bytes, *, counted: bool) -> Spent:
         """What the rounds before this one have used up. ``counted``: the tool says itself that it is a retry."""
-        ended, spent = self._failed.get(fingerprint, (0.0, NOTHING_SPENT))
+        if (known := self._failed.get(fingerprint)) is None:
+            return NOTHING_SPENT
+        ended, spent = known
         return spent if counted or abs(self.clock() - ended) <= RETRY_SECONDS else NOTHING_SPENT
 
     def failed(self, fingerprint: bytes, spent: Spent) -> None:

@@ -40,9 +40,7 @@ class DrilledExchange(Exchange):
     @override
     def spoke(self, of: Candidate, seconds: float) -> None:
         if not any(each.drilled for each in self.under_way if each.candidate == of):
-            super().spoke(of, seconds)
-        elif self.request.generating:
-            self._heard.add(of)  # how long it takes when it is left alone is not known by this
+            super().spoke(of, seconds)  # how long one that is struck takes when it is left alone is not known by this
 
     @override
     def _send(

@@ -724,7 +724,7 @@ class Exchange:
         for other in self.under_way:
             if other is not winner:
                 self._lose(other, f"{winner.candidate} was faster", now)
-        self._beside, self.attempt = None, replace(winner, number=len(self.outcomes) + 1)
+        self._beside, self.attempt = None, winner
 
     def _lose(self, loser: Attempt, why: str, now: float) -> None:
         """An attempt is given up for another one: that is no fault, and suspends nothing; but it was slow."""

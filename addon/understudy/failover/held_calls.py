@@ -30,22 +30,21 @@ class HeldCalls:
 
     def __init__(self) -> None:
         self._calls: WeakSet[HeldCall] = WeakSet()
-        self._changes = 0
+        self._begun = 0
 
     def begin(self, call: HeldCall) -> None:
         """A call is held from now on."""
         self._calls.add(call)
-        self._changes += 1
+        self._begun += 1
 
     def end(self, call: HeldCall) -> None:
         """It is held no longer."""
         self._calls.discard(call)
-        self._changes += 1
 
     @property
     def version(self) -> str:
         """Differs from an earlier one when other calls are held."""
-        return f"{self._changes}.{len(self._calls)}"
+        return f"{self._begun}.{len(self._calls)}"
 
     def now(self) -> list[HeldCall]:
         """The calls that are held, the one that came first at the front."""

@@ -26,7 +26,7 @@ class Ledger:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._owners: TTLCache[str, str] = TTLCache(ENTRIES, SECONDS, timer=clock)
         self._homes: TTLCache[str, str] = TTLCache(ENTRIES, SECONDS, timer=clock)
-        self._refused: TTLCache[tuple[str, str], bool] = TTLCache(ENTRIES, SECONDS, timer=clock)
+        self._refused: TTLCache[tuple[str, str], None] = TTLCache(ENTRIES, SECONDS, timer=clock)
         self.learnt: Callable[[str, str], None] | None = None
 
     def __bool__(self) -> bool:
@@ -74,7 +74,7 @@ class Ledger:
     def refuse(self, names: Iterable[str], credential: str) -> None:
         """This credential has refused a request with these parts in it."""
         for name in names:
-            self._refused[_hashed(name), credential] = True
+            self._refused[_hashed(name), credential] = None
 
 
 def _hashed(name: str) -> str:

@@ -171,8 +171,8 @@ def _asked_for(exchange: Exchange) -> tuple[str, str, str]:
 def _fingerprint(plan: Plan, body: bytes) -> bytes:
     """What is the same in a request and the tool's own retries of it, and hardly ever in two others."""
     # Of a large body its ends, which hold what the tool has added last: hashing all of it takes its time.
-    ends = body if len(body) <= 2 * _HASHED else body[:_HASHED] + b"%d" % len(body) + body[-_HASHED:]
-    found = blake2b(ends, digest_size=16)
+    found = blake2b(body[:_HASHED], digest_size=16)
+    found.update(b"%d" % len(body) + body[_HASHED:][-_HASHED:])
     for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias, plan.user):
         found.update(b"\0" + part.encode("utf-8", "surrogatepass"))
     return found.digest()

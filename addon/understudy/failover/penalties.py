@@ -171,7 +171,7 @@ class Penalties:
             return suspension
         self._provisional.append(_Provisional(failure, suspension, jitter))
         until = failure.at + full
-        return replace(suspension, until=until) if full > SHORT_STEP and until > suspension.until else suspension
+        return replace(suspension, until=until) if until > suspension.until else suspension
 
     def _full(self, failure: Failure, jitter: float) -> float:
         """Seconds for which a failure suspends, should it not be the request's."""

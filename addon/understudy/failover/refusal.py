@@ -72,10 +72,10 @@ def refuse(
     status, retry_after = 400, None
     if found:
         first = min(found.values(), key=_due)
-        seconds = max(0.0, first.until - now) if first else 0.0
+        seconds = max(1.0, _due(first) - now)
         if seconds <= RETRY_HORIZON:
             status = 429 if first is not None and first.label in LIMITS else 503
-            retry_after = max(1, math.ceil(seconds))
+            retry_after = math.ceil(seconds)
     lines = [
         f"understudy: no candidate of route {lineup.route.pattern} can answer for {printable(request.alias)}"
         + (OFFLINE if _is_offline(outcomes) else ""),

@@ -47,6 +47,11 @@ class Changes:
         return self._latest[len(self._latest) - missing :] if missing <= len(self._latest) else None
 
 
+type Rank = tuple[int, bool]
+"""A tier, see :func:`_rank`."""
+FIRST: Rank = (0, False)
+
+
 class Lineup:
     """The candidates of one alias, in the order of their priorities, and which of them cannot be picked right now."""
 
@@ -72,23 +77,23 @@ class Lineup:
         self.has_several_credentials = (
             len({each.credential.name for each in self.members if not each.credential.missing}) > 1
         )
-        self._cursors: dict[tuple[int, int], int] = {}
+        self._cursors: dict[tuple[Rank, int], int] = {}
         """Where the round robin of a tier and weight goes on."""
-        self._credit: dict[int, dict[int, int]] = {}
+        self._credit: dict[Rank, dict[int, int]] = {}
         """What each weight of a tier is owed, see :meth:`_weighted`."""
-        self._parted: tuple[int, int, dict[int, int], dict[int, int]] = (0, 0, {}, {})
+        self._parted: tuple[int, Rank, dict[int, int], dict[int, int]] = (0, FIRST, {}, {})
         """Who was free at the last pick, and what :meth:`_part` made of it: mostly the same are free again."""
         self._blocked: dict[Scope, int] = dict.fromkeys(Scope, 0)
         self._changes = Changes()
         self._noted = 0
         """How many of the changes are in ``_blocked``."""
         self._positions: dict[Key, list[int]] = {}
-        self._tiers: dict[int, dict[int, int]] = {}
-        """Rank, see :func:`_rank` -> weight -> the members that have both, as bits."""
-        self._equals: dict[int, int] = {}
+        self._tiers: dict[Rank, dict[int, int]] = {}
+        """Rank -> weight -> the members that have both, as bits."""
+        self._equals: dict[Rank, int] = {}
         """Rank -> its members, as bits."""
         self._ranks = [rank for _, _, rank in ranked]
-        placed: dict[tuple[int, int], list[int]] = {}
+        placed: dict[tuple[Rank, int], list[int]] = {}
         for position, (member, choice, rank) in enumerate(ranked):
             weight = choice.weight if route.strategy is Strategy.WEIGHTED else 1
             placed.setdefault((rank, weight), []).append(position)
@@ -167,7 +172,7 @@ class Lineup:
     def take_turns_of(self, other: Lineup) -> None:
         """Go on where the lineup of the same members is."""
         self._cursors = dict(other._cursors)
-        self._credit = {priority: dict(credit) for priority, credit in other._credit.items()}
+        self._credit = {rank: dict(credit) for rank, credit in other._credit.items()}
 
     def pick(self, excluded: int = 0, *, advance: bool = True) -> Candidate | None:
         """The next available member, None when there is none.
@@ -182,30 +187,30 @@ class Lineup:
             return self.members[_lowest(free)]
         if free != self._parted[0]:
             self._parted = (free, *self._part(free))
-        _, priority, here, shares = self._parted
-        weight = self._weighted(priority, shares, advance) if len(here) > 1 else next(iter(here))
-        return self._turn((priority, weight), here[weight], advance)
+        _, rank, here, shares = self._parted
+        weight = self._weighted(rank, shares, advance) if len(here) > 1 else next(iter(here))
+        return self._turn((rank, weight), here[weight], advance)
 
-    def _part(self, free: int) -> tuple[int, dict[int, int], dict[int, int]]:
+    def _part(self, free: int) -> tuple[Rank, dict[int, int], dict[int, int]]:
         """The first tier with a free member, its free members by weight, and what each weight is owed in a turn."""
-        for priority, weights in self._tiers.items():
+        for rank, weights in self._tiers.items():
             here = {weight: found for weight, bits in weights.items() if (found := bits & free)}
             if here:
-                return priority, here, {weight: weight * bits.bit_count() for weight, bits in here.items()}
+                return rank, here, {weight: weight * bits.bit_count() for weight, bits in here.items()}
         raise AssertionError("a free member that is in no tier")
 
-    def _weighted(self, priority: int, shares: Mapping[int, int], advance: bool) -> int:
+    def _weighted(self, rank: Rank, shares: Mapping[int, int], advance: bool) -> int:
         """Smooth weighted round robin among the weights of a tier: the one that is owed most.
 
         Each turn every weight is owed its share, weight times members, and the one that is taken pays for all. Over as
         many turns as the weights of all members add up to, each member has as many as its weight says, spread out.
         """
-        credit = self._credit.setdefault(priority, {})
+        credit = self._credit.setdefault(rank, {})
         chosen, most, total = 0, -math.inf, 0
         for weight, share in shares.items():  # a plain loop: every pick comes through here
             owed = credit.get(weight, 0) + share
             total += share
-            if owed > most or (owed == most and weight > chosen):
+            if owed > most:  # of equals the first of the route
                 chosen, most = weight, owed
             if advance:
                 credit[weight] = owed
@@ -213,7 +218,7 @@ class Lineup:
             credit[chosen] -= total
         return chosen
 
-    def _turn(self, group: tuple[int, int], free: int, advance: bool) -> Candidate:
+    def _turn(self, group: tuple[Rank, int], free: int, advance: bool) -> Candidate:
         """Round robin among members of the same tier and weight."""
         cursor = self._cursors.get(group, 0)
         ahead = free >> cursor
@@ -318,10 +323,9 @@ class Selector:
         return any(self.suspensions.is_probed(key, besides) for key in self.keys_of(candidate))
 
 
-def _rank(route: Route, dialect: str, member: Candidate, choice: Choice) -> int:
+def _rank(route: Route, dialect: str, member: Candidate, choice: Choice) -> Rank:
     """The order of tiers: by priority, and in each those of the tool's own dialect before its relatives (A09)."""
-    relative = member.upstream.dialect != dialect and route.relatives is not Relatives.MIXED
-    return 2 * choice.priority + relative
+    return choice.priority, member.upstream.dialect != dialect and route.relatives is not Relatives.MIXED
 
 
 def _bits(positions: Sequence[int]) -> int:

@@ -165,7 +165,7 @@ _PLACE = "\ue001"  # for a cut, where the text is split at the sign that stands 
 
 def _is_word(word: str) -> bool:
     if _SPACELESS.search(word):
-        return len(word) <= LONGEST_RUN and all(char.isalpha() or char in "ーー々" or _is_mark(char) for char in word)
+        return len(word) <= LONGEST_RUN and all(char.isalpha() or _is_mark(char) for char in word)
     return len(word) <= LONGEST_WORD and all(char.isalpha() or char == "'" or _is_mark(char) for char in word)
 
 
@@ -212,7 +212,7 @@ class _Asked:
         assert self.body is not None
         if text.encode("utf-8", "surrogatepass") in self.body:
             return True
-        return not text.isascii() and json.dumps(text)[1:-1].lower().encode() in self.body
+        return not text.isascii() and json.dumps(text).strip('"').lower().encode() in self.body
 
 
 # What a filter says of itself, in the languages that relays use. Rather too much than too little: a reply that reads
@@ -245,7 +245,7 @@ _OTHER_POLICIES = re.compile(
 def reads_like_policy(reply: Reply) -> bool:
     """Whether an error may be a filter's, in words that no rule knows."""
     if reply.errors:
-        texts = [f"{info.code} {info.type} {info.message[:2048]}".lower() for info in reply.errors]
+        texts = [f"{info.code} {info.type} {info.message[:2048]}".lower().replace("_", " ") for info in reply.errors]
     else:
         texts = [_page(reply) or reply.folded_text[:2048]]
     return any(_POLICY.search(_OTHER_POLICIES.sub(" ", text)) is not None for text in texts)

@@ -317,12 +317,12 @@ class Route:
         def may(choice: Choice) -> bool:
             return all(_is_named(user, each) for each in (self.who, choice.who, choice.credential.who) if each)
 
-        left = [may(choice) for choice in self.choices]
+        lines = [(choice, may(choice)) for choice in self.choices]
         return replace(
             self,
-            choices=tuple(choice for choice, open_to in zip(self.choices, left, strict=True) if open_to),
-            closed=tuple(choice for choice, open_to in zip(self.choices, left, strict=True) if not open_to),
-            variant="".join("01"[open_to] for open_to in left),
+            choices=tuple(choice for choice, open_to in lines if open_to),
+            closed=tuple(choice for choice, open_to in lines if not open_to),
+            variant="".join("01"[open_to] for _, open_to in lines),
         )
 
     @property
@@ -390,12 +390,12 @@ def host_regex(pattern: str) -> re.Pattern[str]:
     return re.compile("[a-z0-9-]+".join(re.escape(part) for part in pattern.split("*")))
 
 
-def specificity(pattern: str) -> tuple[int, int, int, int]:
+def specificity(pattern: str) -> tuple[int, ...]:
     """Sort key of a route's name, the most specific last: ``default``, globs by literal characters, plain names."""
     if pattern == "default":
-        return (0, 0, 0, 0)
+        return (0,)
     if not is_glob(pattern):
-        return (2, 0, 0, 0)
+        return (2,)
     literal = sum(char not in "*?" for char in pattern)
     return (1, literal, pattern.count("?"), -pattern.count("*"))
 

@@ -38,6 +38,8 @@ FOR_US = frozenset({b"proxy-authorization"})
 """What the tool tells a proxy goes to no upstream at all."""
 SCHEMES = (b"", b"bearer", b"basic")
 """What is left of a header when the variable for the secret was empty."""
+UNLIMITED = sys.maxsize - 1
+"""Bytes of a body that was over no limit when it was read."""
 LONG = 16
 """Characters of a cookie's value that can only be a secret."""
 
@@ -76,9 +78,9 @@ def carries_placeholder(request: http.Request) -> bool:
 def mask_query(request: http.Request, dialects: Iterable[Dialect]) -> tuple[bytes, ...]:
     """Replace credentials in the query by the placeholder (R04); returns what they were, in their order."""
     path, sign, query = request.data.path.partition(b"?")
-    names = {name for dialect in dialects for name in dialect.auth_query}
-    if not query or not names:
+    if not query:
         return ()
+    names = {name for dialect in dialects for name in dialect.auth_query}
     values, pairs = [], query.split(b"&")
     for position, pair in enumerate(pairs):
         name, equals, value = pair.partition(b"=")
@@ -156,7 +158,7 @@ def unsealed(request: http.Request, shape: Shape, goes: Goes) -> tuple[http.Requ
 
     The request itself where there are none. Raises ValueError when its body cannot be read.
     """
-    body = decoded_body(request, sys.maxsize - 1)
+    body = decoded_body(request, UNLIMITED)
     if body is None:
         raise ValueError("the request body cannot be decoded")
     made, count = take_out(shape, body, goes)
@@ -200,7 +202,7 @@ def build(
         if made.body != decoded:
             body = made.body
             headers.pop("content-encoding", None)
-            if "transfer-encoding" not in headers and "content-length" in headers:
+            if "content-length" in headers:
                 headers["content-length"] = str(len(body))
         if renamed and dialect.model_header and dialect.model_header.encode() in {k.lower() for k, _ in headers.fields}:
             hint = headers[dialect.model_header]
@@ -248,7 +250,7 @@ def _written(
 ) -> tuple[Written, bytes]:
     """What becomes of path, query and body for this candidate, and the body as it was, decoded. Raises ValueError."""
     # Without a limit: a body that was over it was not read for a call in the first place.
-    decoded, dialect = decoded_body(request, sys.maxsize - 1), recognised.dialect
+    decoded, dialect = decoded_body(request, UNLIMITED), recognised.dialect
     if decoded is None:
         raise ValueError("the request body cannot be decoded")
     if target is not dialect or target.written_per_upstream:

@@ -31,6 +31,8 @@ from understudy.codec.json_edit import JsonEdit, Member, Span, member_of
 
 END = 32
 """So many last characters of a part stand for it."""
+_WRITTEN = 6 * END
+"""Bytes that hold them, however they are escaped."""
 _SHORTEST = 8
 _MOST = 256
 """Parts of one kind that are looked at in one body, the latest first."""
@@ -189,7 +191,7 @@ def _name(value: bytes | str | None, kind: str) -> str | None:
     if value is None:
         return None
     piece = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-    piece = piece[-6 * END :]
+    piece = piece[-_WRITTEN:]
     if b"\\" in piece:
         piece = _PLAIN.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else b"/", piece)
     if len(piece) < _SHORTEST or piece == NO_SIGNATURE.encode():
@@ -206,14 +208,12 @@ def state_name(value: bytes) -> str:
 
 def states_in(body: bytes) -> tuple[str, ...]:
     """The states of a turn that a request of the Responses API has in its body."""
-    if TURN_STATE not in body:
-        return ()
     found: list[str] = []
     at = body.find(TURN_STATE)
     while at >= 0 and len(found) < _MOST:
         if (match := _VALUE.match(body, at + len(TURN_STATE))) and (end := body.find(b'"', match.end())) >= 0:
             found.append(state_name(body[match.end() : end]))
-        at = body.find(TURN_STATE, at + 1)
+        at = body.find(TURN_STATE, at + len(TURN_STATE))
     return tuple(found)
 
 
@@ -283,6 +283,9 @@ def kind_of(part: str) -> str:
     return kind if kind in KINDS else REASONING
 
 
+NOWHERE: Span = (-1, -1)
+
+
 # -- without them ----------------------------------------------------------------------------------------------------
 
 type Goes = Callable[[str], bool]
@@ -310,7 +313,7 @@ def take_out(shape: Shape, body: bytes, goes: Goes) -> tuple[bytes, int]:
 
 def _at(members: Sequence[Member], name: str) -> Span:
     """The value of a member, an empty place without one."""
-    return member_of(members, name) or (-1, -1)
+    return member_of(members, name) or NOWHERE
 
 
 def _type(edit: JsonEdit, members: Sequence[Member]) -> str:

@@ -326,8 +326,8 @@ class Suspensions:
                         self.peers.cleared(key)
                 else:
                     self.ladders.forget(key)
-        if self._doubts:
-            self._end_doubts(candidate, ticket)
+            if self._doubts:
+                self._end_doubts(candidate, ticket)
         return lifted
 
     def closed(self, upstream: str, credential: str, begun: float, now: float) -> str:
@@ -353,22 +353,20 @@ class Suspensions:
 
     def _end_doubts(self, candidate: Candidate, ticket: int) -> None:
         """Another request succeeds at one that was in doubt: it was the request, so all of them are free (J04)."""
-        with self._cache.timer:
-            self.expire()
-            for doubt, keys in list(self._doubts.items()):
-                if not any((known := self._known(key)) is not None and known.doubt == doubt for key in keys):
-                    del self._doubts[doubt]  # over by itself
-                elif doubt < ticket and not set(keys).isdisjoint(keys_of(candidate)):
-                    del self._doubts[doubt]
-                    for key in keys:
-                        if (known := self._known(key)) is not None and known.doubt == doubt:
-                            # Nothing else is voided: what is learnt of them for another reason still counts.
-                            self._cache.pop(key, None)
-                            self._half_open.pop(key, None)
-                            self._asked.pop(key, None)
-                            self._probes.pop(key, None)
-                            self.withheld.discard(key)
-                            self._tell(key, False)
+        for doubt, keys in list(self._doubts.items()):
+            if not any((known := self._known(key)) is not None and known.doubt == doubt for key in keys):
+                del self._doubts[doubt]  # over by itself
+            elif doubt < ticket and not set(keys).isdisjoint(keys_of(candidate)):
+                del self._doubts[doubt]
+                for key in keys:
+                    if (known := self._known(key)) is not None and known.doubt == doubt:
+                        # Nothing else is voided: what is learnt of them for another reason still counts.
+                        self._cache.pop(key, None)
+                        self._half_open.pop(key, None)
+                        self._asked.pop(key, None)
+                        self._probes.pop(key, None)
+                        self.withheld.discard(key)
+                        self._tell(key, False)
 
     def _known(self, key: Key) -> Suspension | None:
         return self._cache.get(key) or self._half_open.get(key)
@@ -418,7 +416,7 @@ class Suspensions:
             running = self._cache.pop(key, None)
             if running is None:
                 return None
-            due = replace(running, until=min(running.until, now))
+            due = replace(running, until=now)
             self._half_open[key] = due
             # Suspended again, it has failed twice: it is in no doubt any more.
             self._asked[key] = (replace(running, doubt=0), next(self._orders))
@@ -435,14 +433,14 @@ class Suspensions:
         if not self._asked:
             return
         for key in keys_of(candidate):
-            before, asked = self._asked.get(key, (None, 0))
-            if before is not None and asked < ticket and not self.is_stale(candidate, key, ticket):
-                self.suspend(before)
+            known = self._asked.get(key)
+            if known is not None and known[1] < ticket and not self.is_stale(candidate, key, ticket):
+                self.suspend(known[0])
 
     def asked_early(self, key: Key) -> float | None:
         """Until when a key that a hand made due was suspended: a failed probe suspends it again until then."""
-        before, _ = self._asked.get(key, (None, 0))
-        return before.until if before is not None and before.until > self.clock() else None
+        known = self._asked.get(key)
+        return known[0].until if known is not None and known[0].until > self.clock() else None
 
     def renew(self, credential: str, *, rejected_only: bool = False) -> None:
         """The credential has changed: what was learnt with the old one is void, and late results of it count no more.

@@ -33,7 +33,7 @@ class FirstEvents[K]:
 
     def __init__(self) -> None:
         self._times: LRUCache[K, deque[float]] = LRUCache(CANDIDATES)
-        self._paces: dict[K, Pace] = {}
+        self._paces: LRUCache[K, Pace] = LRUCache(CANDIDATES)
         """Those that were asked for since their candidate has spoken last."""
 
     def spoke(self, key: K, seconds: float) -> None:
@@ -64,8 +64,6 @@ class FirstEvents[K]:
         if not times:
             return None
         ordered = sorted(times)
-        if len(self._paces) >= 2 * CANDIDATES:
-            self._paces.clear()
         found = self._paces[key] = Pace(round(_share(ordered, 0.5), 3), round(_share(ordered, 0.95), 3), len(ordered))
         return found
 

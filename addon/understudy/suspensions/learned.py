@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from understudy.model import Label
+from understudy.suspensions.ladder import HOUR, MINUTE, doubling, seconds_of
 
-HOUR = 3600.0
 DAY = 24 * HOUR
-FIRST_RETRY = 60.0
+FIRST_RETRY = MINUTE
 """Seconds until a comparison that settled nothing is made again; twice as long each time, up to an hour."""
+UNDECIDED = doubling(FIRST_RETRY, HOUR)
 CLAIM = 600.0
 """Seconds after which a comparison that never ended no longer keeps others from being made."""
 MOST = 1000
@@ -134,7 +135,7 @@ class Learned:
         tries, lifetime = 0, HOUR if cause is Cause.REQUEST else DAY
         if cause is Cause.UNDECIDED:
             tries = before.tries + 1 if before is not None else 1
-            lifetime = min(HOUR, FIRST_RETRY * 2 ** min(tries - 1, 10))
+            lifetime = seconds_of(UNDECIDED, tries - 1)
         lesson = Lesson(signature, cause, label, rule, speaker, witness, now, now + lifetime, 1, now, tries)
         self.outcomes[cause] += 1
         self.put(lesson)

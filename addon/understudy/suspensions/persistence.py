@@ -61,8 +61,8 @@ class StateKeeper:
         self._file: StateFile | None = None
         self._pool = Pool()
         self._urls = urls_of(self._pool)
-        self._written = 0
-        """The version of the suspensions that the file has."""
+        self._written: int | None = None
+        """The version of the suspensions that the file has, None: it has to be written."""
         self._told = ""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="understudy state")
 
@@ -77,7 +77,7 @@ class StateKeeper:
             return
         if self._file is not None:
             self._file.let_go()
-        self._file, self._written, self._told = StateFile(path) if path else None, -1, ""
+        self._file, self._written, self._told = StateFile(path) if path else None, None, ""
         if self._file is not None:
             self._read(self._file)
 
