@@ -54,11 +54,34 @@ def test_there_is_one_line_per_candidate_with_its_true_time() -> None:
     stage.suspend(B, 3900, scope=Scope.CREDENTIAL, label=Label.QUOTA_EXHAUSTED)
     answer = answered(stage, A, B, C, blocked={"other": "no verified TLS"})
     assert answer.message.splitlines() == [
-        "understudy: no candidate of route gpt-5 can answer for gpt-5",
+        "understudy: no candidate of route gpt-5 can answer for gpt-5: try again in 20s",
         "- a m1: rate_limited by test/rate_limited, suspended for another 20s: because",
         "- b m1: quota_exhausted by test/quota_exhausted, suspended for another 1h5m: because",
         "- c m1: no verified TLS",
     ]
+
+
+@pytest.mark.parametrize(
+    ("label", "seconds", "mend"),
+    [
+        (Label.QUOTA_EXHAUSTED, 3900, "try again in 1h5m, or name a candidate of another account under this route"),
+        (Label.CREDENTIAL_REJECTED, 1800, "every upstream rejects its secret: name other secrets in the pool file"),
+        (Label.OVERLOADED, 9, "try again in 9s"),
+    ],
+)
+def test_the_first_line_says_what_to_do(label: Label, seconds: float, mend: str) -> None:
+    """A10: some tools show one line of an answer and no more."""
+    stage = Stage()
+    stage.suspend(A, seconds, label=label)
+    stage.suspend(B, seconds + 60, label=label)
+    first = answered(stage, A, B).message.splitlines()[0]
+    assert first.startswith(f"understudy: no candidate of route gpt-5 can answer for gpt-5: {mend}")
+
+
+def test_what_no_time_cures_is_to_be_changed_in_the_pool_file() -> None:
+    """A10: with nothing to wait for, the first line leads to the lines below it."""
+    first = answered(Stage(), A, C, blocked={"openai": "no", "other": "no"}).message.splitlines()[0]
+    assert first.endswith("the lines below name what each candidate lacks: change that in the pool file")
 
 
 def test_a_long_list_is_bounded() -> None:

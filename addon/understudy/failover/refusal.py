@@ -17,6 +17,9 @@ from understudy.model import Candidate, Label, Suspension, printable
 RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
 OFFLINE = ", because none of their upstreams can be reached from here: check the network of this machine first"
+SECRETS = ": every upstream rejects its secret: name other secrets in the pool file"
+ANOTHER = "or name a candidate of another account under this route in the pool file"
+BELOW = ": the lines below name what each candidate lacks: change that in the pool file"
 REJECTED = "its upstream rejects the secret: name another one in the pool file"
 EXCLUDED = "what another candidate answered applies to it too"
 CROWDED = "as many calls are under way with its credential as may be, and no turn has come in time"
@@ -78,7 +81,7 @@ def refuse(
             retry_after = max(1, math.ceil(seconds))
     lines = [
         f"understudy: no candidate of route {lineup.route.pattern} can answer for {printable(request.alias)}"
-        + (OFFLINE if _is_offline(outcomes) else ""),
+        + (OFFLINE if _is_offline(outcomes) else _mend(found, retry_after, now)),
         *(
             _line(
                 request,
@@ -96,6 +99,18 @@ def refuse(
     if (known := len(lineup.members) + len(lineup.closed)) > LISTED:
         lines.append(f"- and {known - LISTED} more")
     return Refuse(status, "\n".join(lines), retry_after)
+
+
+def _mend(found: Mapping[Candidate, Suspension | None], retry_after: int | None, now: float) -> str:
+    """What its person can do: in the first line, for some tools show no more of an answer."""
+    if retry_after is not None:
+        return f": try again in {duration(retry_after)}"
+    out = [suspension for suspension in found.values() if suspension is not None]
+    if not out:
+        return BELOW
+    if all(suspension.label is Label.CREDENTIAL_REJECTED for suspension in out):
+        return SECRETS
+    return f": try again in {duration(min(suspension.until for suspension in out) - now)}, {ANOTHER}"
 
 
 def _is_offline(outcomes: Sequence[Outcome]) -> bool:
