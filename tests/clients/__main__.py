@@ -75,6 +75,8 @@ class Cell:
     seconds: float
     text: str
     output: str
+    tried: float = 0.0
+    """Seconds from the first model call to the end."""
 
 
 DRILLS = tuple(kind.value for kind in Kind if kind is not Kind.CUT)
@@ -203,7 +205,7 @@ class Table:
 def end_of(cell: Cell, *vendors: Upstream) -> End:
     """How a program gave up, and what it has cost."""
     calls = tuple(sum(call_of(seen) is not None for seen in vendor.seen) for vendor in vendors)
-    return End(None if cell.text.startswith(">") else cell.seconds, calls, cell.output)
+    return End(None if cell.text.startswith(">") else cell.tried, calls, cell.output)
 
 
 @contextmanager
@@ -244,13 +246,15 @@ def run(
             # What it started as well: the session is its own. The proxy of `understudy run` has another one.
             kill_group(process.pid)
             process.wait()
-    seconds = time.monotonic() - begun
+    ended = time.monotonic()
+    seconds = ended - begun
     said = (home / "output").read_text(errors="replace")
-    calls = sum(call_of(seen) is not None for seen in first.seen)
+    times = [seen.time for seen in first.seen if call_of(seen) is not None]  # of the same clock
+    calls = len(times)
     good = status == 0 and answer in said
     how = "ok" if good else f"> {bound:.0f} s" if status is None else f"fails ({status})"
     text = f"{how}, {calls}" if status is None else f"{how} {seconds:.0f} s, {calls}"
-    return Cell(good, seconds, text, said)
+    return Cell(good, seconds, text, said, ended - min(times, default=begun))
 
 
 def kill_group(group: int) -> None:

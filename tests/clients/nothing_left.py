@@ -47,7 +47,7 @@ LINES = 12
 
 @dataclass(frozen=True)
 class End:
-    """How a program gave up: after so many seconds, None while it still tried; the calls that each account saw."""
+    """How a program gave up: so many seconds after its first call, None while it still tried; what each account saw."""
 
     seconds: float | None
     calls: tuple[int, ...]

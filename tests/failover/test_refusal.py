@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.support.decisions import OTHER, Stage, candidate, fault, reply, route
+from understudy.failover.affinity import Spent
 from understudy.failover.refusal import LISTED, duration
-from understudy.failover.steps import Attempt, Refuse
+from understudy.failover.steps import Attempt, Refuse, Release, Wait
 from understudy.model.pool import Budget, Candidate
 from understudy.model.verdict import Label, Scope, Then
 
@@ -125,7 +126,7 @@ def test_a_rejected_credential_does_not_invite_another_round() -> None:
 
 
 def test_an_unsendable_candidate_does_not_hide_one_that_comes_back() -> None:
-    """W03: A has no secret, B is down for 3 s: the tool is told to come back in 3 s, not to give up."""
+    """W03: A has no secret, B is down for 3 s: the tool is told to come back, not to give up."""
     stage = Stage()
     exchange, step = stage.open(route(A, C, budget=IMPATIENT))
     assert step == Attempt(1, A)
@@ -133,7 +134,8 @@ def test_an_unsendable_candidate_does_not_hide_one_that_comes_back() -> None:
     assert step == Attempt(2, C)
     refused = exchange.judge(fault(), stage.now)
     assert isinstance(refused, Refuse)
-    assert (refused.status, refused.retry_after) == (503, 3)
+    assert refused.status == 503
+    assert refused.message.splitlines()[0].endswith(": try again in 3s")
     assert "- a m1: credential_rejected by builtin/secret: the file is gone" in refused.message
 
 
@@ -143,6 +145,45 @@ def test_an_answer_that_ends_the_search_is_not_worth_another_round() -> None:
     assert (refused.status, refused.retry_after) == (400, None)
     assert "- a m1: unknown by test/unknown: HTTP 403" in refused.message
     assert "- b m1: not tried: what another candidate answered applies to it too" in refused.message
+
+
+DEAD = Budget(wait=30, patience=0)
+BUSY = reply(Label.OVERLOADED, status=503)
+
+
+def test_where_the_call_was_sent_the_tool_keeps_its_own_schedule() -> None:
+    """A10: a dead pool: no Retry-After of ours, by which a tool with many tries would sleep before each of them."""
+    refused = Stage().answer(route(A, B, budget=DEAD), [fault()] * 4).refused
+    assert (refused.status, refused.retry_after) == (503, None)
+    assert "can answer for gpt-5: try again in " in refused.message
+
+
+def test_a_stated_time_is_passed_on_all_the_same() -> None:
+    """A10: what an upstream states it would also have stated without understudy."""
+    stage = Stage()
+    stage.suspend(A, 20, label=Label.RATE_LIMITED, hint="retry-after")
+    step = stage.open(route(A, budget=DEAD), spent=Spent(2, 0.0, told=True))[1]
+    assert isinstance(step, Refuse)
+    assert (step.status, step.retry_after) == (429, 20)
+
+
+def test_a_tool_that_tries_again_is_not_made_to_wait() -> None:
+    """A10, W01: the first round may wait for a candidate, the tool's own retry of an answered call does not."""
+    on = route(A, B, budget=DEAD)
+    stage = Stage()
+    stage.suspend(A, 3)
+    stage.suspend(B, 4)
+    assert isinstance(stage.open(on)[1], Wait)
+    assert isinstance(stage.open(on, spent=Spent(2, 0.0))[1], Wait)  # it went away without an answer
+    step = stage.open(on, spent=Spent(2, 0.0, told=True))[1]
+    assert isinstance(step, Refuse)
+    assert (step.status, step.retry_after) == (503, None)
+
+
+def test_another_round_does_not_cure_a_quota() -> None:
+    """A10: the quota of every account is used up: the real reply says so, and that it is of no use to try again."""
+    spent = reply(Label.QUOTA_EXHAUSTED, status=429)
+    assert Stage().answer(route(A, B, budget=DEAD), [spent, spent]).end == Release(1, final=True, retry=False)
 
 
 def test_a_spent_budget_is_said_and_another_round_can_help() -> None:

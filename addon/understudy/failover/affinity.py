@@ -43,10 +43,14 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What earlier rounds of the same request have used up: sendings, and seconds of waiting."""
+    """What earlier rounds of the same request have used up: sendings, and seconds of waiting.
+
+    ``told``: the tool had an answer, an error, and now tries again by its own schedule.
+    """
 
     attempts: int = 0
     waited: float = 0.0
+    told: bool = False
 
     def left_of(self, budget: Budget) -> Budget:
         """What is left of a budget; one attempt is always possible."""

@@ -7,7 +7,7 @@ for sessions, the engine for the rest; the layer tells how calls ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from cachetools import LRUCache
@@ -126,7 +126,7 @@ class Memory:
         With an error that has nothing to do with its request it may come back: that round shares the budget (W04).
         """
         if label is None or DEFAULTS[label].next is not Next.NOBODY:
-            self.rounds.failed(_fingerprint(plan, body), exchange.spent)
+            self.rounds.failed(_fingerprint(plan, body), replace(exchange.spent, told=True))
         elif label is Label.OK and self.rounds:
             self.rounds.answered(_fingerprint(plan, body))
 

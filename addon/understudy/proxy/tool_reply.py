@@ -32,7 +32,7 @@ def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
     headers = {"content-type": "application/json", OWN_MARK: "answer"}
     if refuse.retry_after is not None:
         headers["retry-after"] = str(refuse.retry_after)
-    else:
+    elif refuse.status not in (429, 503):
         headers["x-should-retry"] = "false"
     return http.Response.make(refuse.status, dialect.error_body(refuse.status, refuse.message), headers)
 
