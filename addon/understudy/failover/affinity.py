@@ -71,19 +71,28 @@ class Rounds:
         self._failed: TLRUCache[bytes, tuple[float, Spent]] = TLRUCache(
             ROUNDS, ttu=lambda _key, _value, now: now + COUNTED_RETRY_SECONDS, timer=clock
         )
+        self._told: TTLCache[bytes, None] = TTLCache(ROUNDS, RETRY_SECONDS, timer=clock)
 
     def __bool__(self) -> bool:
         return len(self._failed) > 0
 
-    def spent(self, fingerprint: bytes, *, counted: bool) -> Spent:
-        """What the rounds before this one have used up. ``counted``: the tool says itself that it is a retry."""
-        ended, spent = self._failed.get(fingerprint, (0.0, NOTHING_SPENT))
-        return spent if counted or abs(self.clock() - ended) <= RETRY_SECONDS else NOTHING_SPENT
+    def spent(self, fingerprint: bytes, *, counted: bool, session: bytes = b"") -> Spent:
+        """What the rounds before this one have used up. ``counted``: the tool says itself that it is a retry.
 
-    def failed(self, fingerprint: bytes, spent: Spent) -> None:
+        ``session``: the fingerprint of what the tool asks for in its session, b"" without one. Codex and others put a
+        number of the try into the body: then this tells that the last call had an error for an answer.
+        """
+        ended, spent = self._failed.get(fingerprint, (0.0, NOTHING_SPENT))
+        found = spent if counted or abs(self.clock() - ended) <= RETRY_SECONDS else NOTHING_SPENT
+        return replace(found, told=True) if session in self._told else found
+
+    def failed(self, fingerprint: bytes, spent: Spent, session: bytes = b"") -> None:
         """The round ended without an answer; ``spent`` is the sum over all rounds."""
         self._failed[fingerprint] = (self.clock(), spent)
+        if spent.told and session:
+            self._told[session] = None
 
-    def answered(self, fingerprint: bytes) -> None:
+    def answered(self, fingerprint: bytes, session: bytes = b"") -> None:
         """The request was answered: asked once more, it is a new one."""
         self._failed.pop(fingerprint, None)
+        self._told.pop(session, None)

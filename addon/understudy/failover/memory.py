@@ -90,7 +90,9 @@ class Memory:
         """What earlier rounds of the request with this body have used up."""
         if not self.rounds:
             return NOTHING_SPENT
-        return self.rounds.spent(_fingerprint(plan, body), counted=plan.conversation.is_retry)
+        return self.rounds.spent(
+            _fingerprint(plan, body), counted=plan.conversation.is_retry, session=_asked_in_session(plan)
+        )
 
     def learn(self, candidate: Candidate, marks: Iterable[str]) -> None:
         """Remember that only this candidate's account will know these later (P04); see :func:`marks_of`."""
@@ -126,9 +128,9 @@ class Memory:
         With an error that has nothing to do with its request it may come back: that round shares the budget (W04).
         """
         if label is None or DEFAULTS[label].next is not Next.NOBODY:
-            self.rounds.failed(_fingerprint(plan, body), replace(exchange.spent, told=True))
+            self.rounds.failed(_fingerprint(plan, body), replace(exchange.spent, told=True), _asked_in_session(plan))
         elif label is Label.OK and self.rounds:
-            self.rounds.answered(_fingerprint(plan, body))
+            self.rounds.answered(_fingerprint(plan, body), _asked_in_session(plan))
 
     def left(self, exchange: Exchange, plan: Plan, body: bytes) -> None:
         """The tool goes away. Unless it has a reply, what was sent for it counts as after an error (W04).
@@ -166,6 +168,15 @@ def shape_of(recognised: Recognised) -> sealed.Shape | None:
 
 def _asked_for(exchange: Exchange) -> tuple[str, str, str]:
     return exchange.lineup.route.pattern, exchange.lineup.dialect, exchange.lineup.alias
+
+
+def _asked_in_session(plan: Plan) -> bytes:
+    """What is the same in the calls of one session for one alias, b"" where nothing tells the session."""
+    session = plan.conversation.session
+    if not session:
+        return b""
+    parts = (plan.recognised.tail, plan.recognised.query, plan.call.alias, plan.user, session)
+    return blake2b(b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts), digest_size=16).digest()
 
 
 def _fingerprint(plan: Plan, body: bytes) -> bytes:
