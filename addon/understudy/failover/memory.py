@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from understudy.dialects import Call
-from understudy.failover.affinity import NOTHING_SPENT, Rounds, Sessions, Spent
+from understudy.failover.affinity import NOTHING_SPENT, RETRY_SECONDS, Rounds, Sessions, Spent
 from understudy.failover.default_actions import DEFAULTS, Next
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import own_name
@@ -29,6 +29,8 @@ UPLOAD_REPLY = 64 * 1024
 """Bytes of the reply to an upload that are read for the name of the file."""
 REFUSAL_LIMIT = 64 * 1024
 """Bytes of a refusal's body; a longer one is not kept."""
+BROKEN = 64
+"""How many streams that ended in an error are kept."""
 _HASHED = 1024 * 1024
 REFUSALS = 256
 """How many refusals of a model are kept, one an alias."""
@@ -78,6 +80,8 @@ class Memory:
         self.ledger = Ledger(clock)
         self.rounds = Rounds(clock)
         self.refusals: LRUCache[tuple[str, str, str], Refusal] = LRUCache(maxsize=REFUSALS)
+        self._broken: TTLCache[bytes, Refusal] = TTLCache(BROKEN, RETRY_SECONDS, timer=clock)
+        """Streams that ended in an error before any output, as the tool got them, each by what was asked."""
         self._affinity = Pool.affinity
 
     def use(self, pool: Pool) -> None:
@@ -127,6 +131,8 @@ class Memory:
 
         With an error that has nothing to do with its request it may come back: that round shares the budget (W04).
         """
+        if self._broken and label is not None:
+            self._broken.pop(_asked_in_session(plan) or _fingerprint(plan, body), None)
         if label is None or DEFAULTS[label].next is not Next.NOBODY:
             self.rounds.failed(_fingerprint(plan, body), replace(exchange.spent, told=True), _asked_in_session(plan))
         elif label is Label.OK and self.rounds:
@@ -149,6 +155,17 @@ class Memory:
     def last_refusal(self, exchange: Exchange) -> Refusal | None:
         """The last refusal that a call for the same alias got."""
         return self.refusals.get(_asked_for(exchange))
+
+    def remember_stream(self, plan: Plan, body: bytes, refusal: Refusal) -> None:
+        """A stream that ended in an error reaches a tool: its own retry of the call is told the same (A10)."""
+        if len(refusal.body) <= REFUSAL_LIMIT:
+            self._broken[_asked_in_session(plan) or _fingerprint(plan, body)] = refusal
+
+    def last_stream(self, plan: Plan, body: bytes) -> Refusal | None:
+        """The stream that a tool got a moment ago for this very call, where it ended in an error."""
+        if not self._broken:
+            return None
+        return self._broken.get(_asked_in_session(plan) or _fingerprint(plan, body))
 
 
 def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
