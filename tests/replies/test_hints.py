@@ -46,7 +46,10 @@ def said(message: str) -> dict[str, object]:
         (reply(retry_after="0.5"), 0.5, "retry-after"),
         (reply(retry_after=formatdate(NOW + 90, usegmt=True)), 90, "retry-after"),
         (reply(retry_after_ms="1500", retry_after="2"), 1.5, "retry-after-ms"),
-        *((reply(retry_after=f"{space}20{space}"), 20, "retry-after") for space in "\t\x0b\x1c\x1f\x85\xa0\u2003\u3000"),
+        *(
+            (reply(retry_after=f"{space}20{space}"), 20, "retry-after")
+            for space in "\t\x0b\x1c\x1f\x85\xa0\u2003\u3000"
+        ),
         (
             reply({"error": {"code": 429, "details": [{"@type": "x/Help"}, {"@type": "x", "retryDelay": "38.5s"}]}}),
             38.5,

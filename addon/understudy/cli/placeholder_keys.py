@@ -1,8 +1,8 @@
 """Placeholders for tools that do not start without a key, where they have none and the pool can serve them.
 
-What carries a placeholder is served from the pool, or not sent at all. A login or key of the user's own is never covered
-up: where a tool has one, or goes to another place than its vendor, it gets none. What each tool reads was measured with
-the programs of ``scripts/test --clients``, in a terminal as well.
+What carries a placeholder is served from the pool, or not sent at all. A login or key of the user's own is never
+covered up: where a tool has one, or goes to another place than its vendor, it gets none. What each tool reads was
+measured with the programs of ``scripts/test --clients``, in a terminal as well.
 """
 
 from __future__ import annotations
@@ -118,9 +118,11 @@ CODEX = Login(
 )
 """Codex in a terminal asks for a login, whatever its variables hold; without a terminal it starts without one."""
 CODEX_ELSE = frozenset(
-    "exec e review login logout mcp plugin mcp-server app-server app remote-control completion update doctor sandbox "
-    "debug apply a archive delete unarchive cloud exec-server features help -h --help -V --version".split()
-)
+    ("agents", "exec", "e", "review", "login", "logout", "mcp", "plugin", "mcp-server", "app-server", "app",
+     "remote-control", "completion", "update", "doctor", "sandbox", "debug", "apply", "a", "queue", "archive", "delete",
+     "migrate-rollouts", "migrate-nfs-db", "unarchive", "cloud", "exec-server", "features", "help",
+     "-h", "--help", "-V", "--version")
+)  # fmt: skip
 """Its commands that are no conversation in a terminal."""
 CODEX_PROVIDER = (
     'model_provider="understudy"',
@@ -130,12 +132,31 @@ CODEX_PROVIDER = (
 """Its own vendor, with a key from a variable: the one way in which it asks for no login."""
 
 
-def made_up_keys(program: Path, dialects: Collection[str], environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The variables to set for a tool, each with the placeholder. ``dialects``: those that the pool has a route for.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a tool is given: arguments to put before its own, and variables."""
 
-    ``folder``: the working directory.
+    arguments: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def made_up(
+    program: Path, arguments: Sequence[str], dialects: Collection[str], environ: Mapping[str, str], folder: Path
+) -> Given:
+    """The placeholder that a tool needs to start, where it has no key. ``arguments``: what it is started with.
+
+    ``dialects``: those that the pool has a route for. ``folder``: the working directory.
     """
     name = program.name.removesuffix(".js").removesuffix(".exe")
+    if name == "codex":
+        return _for_codex(arguments, dialects, environ, folder)
+    return Given(environ=_keys(program, name, dialects, environ, folder))
+
+
+def _keys(
+    program: Path, name: str, dialects: Collection[str], environ: Mapping[str, str], folder: Path
+) -> dict[str, str]:
+    """The variables to set for a tool, each with the placeholder."""
     login = LOGINS.get(name)
     if login is not None:
         if _is_logged_in(login, environ, folder):
@@ -152,16 +173,14 @@ def made_up_keys(program: Path, dialects: Collection[str], environ: Mapping[str,
     }
 
 
-def made_up_provider(
-    program: Path, arguments: Sequence[str], dialects: Collection[str], environ: Mapping[str, str], folder: Path
-) -> tuple[list[str], dict[str, str]]:
-    """What Codex needs in a terminal where it has no login: arguments to put before its own, and variables."""
-    if program.name.removesuffix(".js").removesuffix(".exe") != "codex" or not CODEX_ELSE.isdisjoint(arguments):
-        return [], {}
+def _for_codex(arguments: Sequence[str], dialects: Collection[str], environ: Mapping[str, str], folder: Path) -> Given:
+    """What Codex needs in a terminal where it has no login."""
+    if not CODEX_ELSE.isdisjoint(arguments) or any("model_provider" in each for each in arguments):
+        return Given()
     names = list(_names(CODEX.keys, dialects, environ))
-    if not names or _is_logged_in(CODEX, environ, folder) or any("model_provider" in each for each in arguments):
-        return [], {}
-    return [word for each in CODEX_PROVIDER for word in ("-c", each)], dict.fromkeys(names, NO_KEY)
+    if not names or _is_logged_in(CODEX, environ, folder):
+        return Given()
+    return Given(tuple(word for each in CODEX_PROVIDER for word in ("-c", each)), dict.fromkeys(names, NO_KEY))
 
 
 def _names(keys: Mapping[str, tuple[str, ...]], dialects: Collection[str], environ: Mapping[str, str]) -> Iterator[str]:
@@ -191,11 +210,8 @@ def _is_logged_in(login: Login, environ: Mapping[str, str], folder: Path) -> boo
     files = {Path(path).name for path in login.files}
     if login.keychain or any(place.exists() for place in places if place.name in files):
         return True
-    return any(
-        sign in _content(place)
-        for place in (*places, *(folder / path for path in login.settings))
-        for sign in login.signs
-    )
+    written = (*places, *(folder / path for path in login.settings))
+    return any(sign in _content(place) for place in written for sign in login.signs)
 
 
 def _content(path: Path) -> bytes:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from understudy.cli import known_tools, remote_proxy, tool_environment
+from understudy.cli import known_tools, placeholder_keys, remote_proxy, tool_environment
 from understudy.cli.port_check import ProbeError, probe
 from understudy.cli.remote_proxy import RemoteError
 from understudy.codec.yaml_nodes import ConfigError
@@ -70,9 +70,8 @@ def run(
             running = elsewhere.find(os.environ)
         else:
             running = running_proxy(pool, os.environ, rules=rules) or start(pool, os.environ, rules)
-        environ = environment(running, os.environ) | known_tools.made_up_key(
-            Path(program), running.dialects, os.environ
-        )
+        given = placeholder_keys.made_up(Path(program), command[1:], running.dialects, os.environ, Path.cwd())
+        environ = {**environment(running, os.environ), **given.environ}
         environ |= known_tools.own_timeouts(Path(program), running.holds, os.environ)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -86,7 +85,7 @@ def run(
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored, signal.SIG_DFL)
     try:
-        os.execve(program, list(command), environ)
+        os.execve(program, [command[0], *given.arguments, *command[1:]], environ)
     except OSError as error:
         print(f"understudy run: {command[0]} cannot be started: {error.strerror}", file=sys.stderr)
         return NOT_EXECUTABLE

@@ -13,6 +13,7 @@ from datetime import datetime
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Refuse, Request
 from understudy.model import Candidate, Label, Suspension, printable
+from understudy.rules import FAULT_RULES
 
 RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
@@ -78,9 +79,10 @@ def refuse(
     full, as bits.
     """
     found = chances(request, lineup, selector, outcomes, excluded)
-    status, within, retry_after = 400, None, None
+    status, within, retry_after, broken = 400, None, None, False
     if found:
         first = min(found.values(), key=_due)
+        broken = first is not None and first.rule in FAULT_RULES.values()
         seconds = max(0.0, first.until - now) if first else 0.0
         if seconds <= RETRY_HORIZON:
             status = 429 if first is not None and first.label in LIMITS else 503
@@ -106,7 +108,7 @@ def refuse(
     ]
     if (known := len(lineup.members) + len(lineup.closed)) > LISTED:
         lines.append(f"- and {known - LISTED} more")
-    return Refuse(status, "\n".join(lines), retry_after)
+    return Refuse(status, "\n".join(lines), retry_after, broken=broken)
 
 
 def _was_sent(request: Request, outcomes: Sequence[Outcome]) -> bool:

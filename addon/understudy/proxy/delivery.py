@@ -458,7 +458,8 @@ class Delivery:
                 call.journal.released(call.flow, call.exchange, 0)
             call.engine.memory.ended(call.exchange, call.plan, call.asked, None)
             answer = call.engine.memory.last_refusal(call.exchange) if step.refused else None
-            if call.exchange.request.spent.told and not call.exchange.outcomes:
+            request = call.exchange.request
+            if request.streamed and request.spent.told and not call.exchange.outcomes:
                 # As it reads: a status in place of an event would be another kind of error, and tools try those again
                 # by another schedule.
                 answer = answer or call.engine.memory.last_stream(call.plan, call.asked)

@@ -34,7 +34,8 @@ def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
         headers["retry-after"] = str(refuse.retry_after)
     elif refuse.status not in (429, 503):
         headers["x-should-retry"] = "false"
-    return http.Response.make(refuse.status, dialect.error_body(refuse.status, refuse.message), headers)
+    write = dialect.broken_body if refuse.broken and refuse.status >= 500 else dialect.error_body
+    return http.Response.make(refuse.status, write(refuse.status, refuse.message), headers)
 
 
 def held_head(http_version: str) -> http.Response:
