@@ -30,7 +30,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.clients.catalogue import CONVERSATIONS, PROGRAMS, Program, environment
+from tests.clients.catalogue import CONVERSATIONS, PROGRAMS, WITHOUT_ANSWERS, Program, environment
 from tests.clients.conversation import Vendor, faults, judged
 from tests.clients.install import install
 from tests.clients.nothing_left import MODES, End, longest, read, wrong
@@ -301,7 +301,10 @@ def main() -> int:
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep what the programs send without understudy")
     arguments = parser.parse_args()
     missing = [] if arguments.no_install else install()
-    programs = [each for each in PROGRAMS if not arguments.only or any(text in each.name for text in arguments.only)]
+    every_program = WITHOUT_ANSWERS if arguments.nothing_left else PROGRAMS
+    programs = [
+        each for each in every_program if not arguments.only or any(text in each.name for text in arguments.only)
+    ]
     failures = arguments.failure or ([NONE, *DRILLS] if arguments.drill else list(FAILURES))
     known = faults(FAILURES) if arguments.conversation else (NONE, *DRILLS) if arguments.drill else FAILURES
     if arguments.conversation and not arguments.failure:

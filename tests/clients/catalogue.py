@@ -109,6 +109,12 @@ PROGRAMS = (
     ),
 )
 
+WITHOUT_ANSWERS = (
+    *(program for program in PROGRAMS if program.login and not program.pool),
+    _cli("pi", "-p", "--provider", "openai", "--model", "gpt-5", PROMPT),
+)
+"""Programs for `--nothing-left`, which compares: they start without understudy, and speak HTTP with it as without."""
+
 GO = "Say hello with a tool, then say that you are done."
 CONVERSATIONS = (
     _cli("claude", "-p", "--allowedTools", "Bash", "--", GO),
