@@ -30,7 +30,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.clients.catalogue import CONVERSATIONS, PROGRAMS, WITHOUT_ANSWERS, Program, environment
+from tests.clients.catalogue import CONVERSATIONS, KEYLESS, PROGRAMS, WITHOUT_ANSWERS, Program, environment
 from tests.clients.conversation import Vendor, faults, judged
 from tests.clients.install import install
 from tests.clients.nothing_left import MODES, End, longest, read, wrong
@@ -289,6 +289,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/test --clients", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="programs with this in their name")
     parser.add_argument("--nothing-left", action="store_true", help="all candidates fail alike")
+    parser.add_argument("--no-keys", action="store_true", help="programs that need a key, without one")
     parser.add_argument("--bound", type=float, default=BOUND, help="seconds after which a program is ended")
     every = (*FAILURES, *DRILLS, *faults(FAILURES), *MODES)
     parser.add_argument("--failure", action="append", choices=tuple(dict.fromkeys(every)), help="these failures only")
@@ -301,7 +302,7 @@ def main() -> int:
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep what the programs send without understudy")
     arguments = parser.parse_args()
     missing = [] if arguments.no_install else install()
-    every_program = WITHOUT_ANSWERS if arguments.nothing_left else PROGRAMS
+    every_program = WITHOUT_ANSWERS if arguments.nothing_left else KEYLESS if arguments.no_keys else PROGRAMS
     programs = [
         each for each in every_program if not arguments.only or any(text in each.name for text in arguments.only)
     ]

@@ -35,7 +35,7 @@ TOOLS: Mapping[str, Tool] = {
     "claude": Tool(ANY),
     "codex": Tool(
         ("SSL_CERT_FILE", "CODEX_CA_CERTIFICATE"),
-        advice=f"{DAEMON} in a terminal; `codex --no-daemon` works without",
+        advice=f"in a terminal, {DAEMON}; `codex --no-daemon` works without",
         daemon="app-server",
     ),
     "gemini": Tool(NODE),
