@@ -1,7 +1,7 @@
 """Hostile input for every parser, and for a live proxy between a hostile upstream and a tool.
 
 A target gets bytes: valid documents that were damaged, and pieces of its own vocabulary in any order. It must come to
-an end within a time that is far above what it takes, and raise nothing but what it promises to. The seed is printed first:
+an end within a time that is far above what it takes, and raise nothing but what it promises to. The seed is printed:
 ``scripts/fuzz --seed N TARGET`` shows a failure again. With ``--inputs`` a run ends by count and not by time, so that
 the same seed means the same inputs.
 """

@@ -8,6 +8,7 @@ before the first call, and descriptors as after the first seconds; and no line a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -20,7 +21,7 @@ from pathlib import Path
 from random import Random
 
 from tests.e2e.behaviours import Behaviour, Break, Channel, Seen, drop_before_headers, json_reply
-from tests.e2e.client import CUT, Connection, End
+from tests.e2e.client import CUT, TIMEOUT, Connection, End
 from tests.e2e.proxy import Proxy, make_place
 from tests.e2e.stage import ENVIRONMENT, HOSTS, SECRETS, TOOL, pool_yaml
 from tests.e2e.upstream import Upstream
@@ -79,6 +80,8 @@ class Soak:
     def __init__(self, proxy: Proxy, seed: int) -> None:
         self.proxy, self.seed = proxy, seed
         self.counts: Counter[str] = Counter()
+        self.why: Counter[str] = Counter()
+        """What the tools saw of calls that were lost."""
         self.ended = threading.Event()
         self._lock = threading.Lock()
 
@@ -100,9 +103,10 @@ class Soak:
             except TimeoutError:
                 with self._lock:
                     self.counts["hung"] += 1
-            except CUT:
+            except CUT as cut:
                 with self._lock:
                     self.counts["lost"] += not self.ended.is_set()
+                    self.why[f"cut: {cut!r}"[:200]] += 1
 
     def call(self, own: Connection, name: str, chance: Random) -> str:
         """One call: what became of it."""
@@ -115,6 +119,8 @@ class Soak:
             return "left"
         reply = sent.finish()
         if reply.status != 200 or reply.end is not End.CLEAN:
+            with self._lock:
+                self.why[f"{reply.status}, {reply.end}: {reply.body[:160]!r}"] += 1
             return "lost"
         text = reply.body.decode()
         if stream:
@@ -131,17 +137,19 @@ class Soak:
         while not self.ended.wait(1.0):
             command, *words = turns[at % len(turns)]
             at += 1
+            answered = self.command(f"pool.{command}", words)
             with self._lock:
-                self.counts["commands"] += self.command(f"pool.{command}", words)
+                self.counts["commands"] += 1
+                self.counts["unanswered"] += not answered
 
     def command(self, command: str, words: list[str]) -> bool:
         """Tell the proxy, as the shell does; whether it has answered."""
-        for path in self.proxy.directory.rglob("*.sock"):
-            with socket.socket(socket.AF_UNIX) as asked:
-                asked.settimeout(20)
-                asked.connect(str(path))
-                asked.sendall(json.dumps({"command": command, "words": words}).encode() + b"\n")
-                return bool(asked.makefile("rb").readline())
+        path = next(self.proxy.directory.rglob("*.sock"))
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(TIMEOUT)
+            asked.connect(str(path))
+            asked.sendall(json.dumps({"command": command, "words": words}).encode() + b"\n")
+            return bool(asked.makefile("rb").readline())
         return False
 
     def size(self) -> tuple[int, int]:
@@ -195,12 +203,20 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
     for thread in threads:
         thread.start()
     first: tuple[int, int] | None = None
+    minutes = 0
     while (left := begun + seconds - time.monotonic()) > 0:
         soak.ended.wait(min(left, 1.0))
         if first is None and time.monotonic() - begun > min(WARM, seconds / 2):
             first = soak.size()
         for upstream in upstreams:
             upstream.forget()
+        if time.monotonic() - begun > (minutes + 1) * 60:
+            minutes += 1
+            descriptors, memory = soak.size()
+            print(
+                f"minute {minutes}: {soak.counts['answered']} answered, {descriptors} descriptors, {memory} MiB",
+                flush=True,
+            )
     soak.ended.set()
     for thread in threads:
         thread.join(60)
@@ -213,13 +229,18 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
     errors = log.count("internal error") + log.count("Traceback")
     counts = soak.counts
     print(f"seed {soak.seed}, {clients} clients, {seconds:g} s")
-    print(f"calls: {counts['answered']} answered, {counts['left']} left, {counts['commands']} commands answered")
-    print(f"lost {counts['lost']}, mixed {counts['mixed']}, hung {counts['hung'] + hung}, internal errors {errors}")
+    print(f"calls: {counts['answered']} answered, {counts['left']} left, {counts['commands']} commands")
+    print(
+        f"lost {counts['lost']}, mixed {counts['mixed']}, hung {counts['hung'] + hung}, "
+        f"commands without an answer {counts['unanswered']}, internal errors {errors}"
+    )
     print(
         f"descriptors {first[0] if first else '?'} -> {last[0]}, memory {first[1] if first else '?'} -> {last[1]} MiB, "
         f"tasks {rest} -> {tasks}"
     )
-    bad = counts["lost"] + counts["mixed"] + counts["hung"] + hung + errors
+    for reason, number in soak.why.most_common(10):
+        print(f"  {number} times {reason}")
+    bad = counts["lost"] + counts["mixed"] + counts["hung"] + hung + counts["unanswered"] + errors
     grown = tasks > rest + TASKS or (first is not None and last[0] > first[0] + 20)
     return int(bad > 0 or not counts["answered"] or grown)
 

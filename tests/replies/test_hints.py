@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.codec import patterns
+from understudy.codec.pattern_cost import Cost
+from understudy.replies import hints
 from understudy.replies.hints import ABSURD, Hint, read_hint, sent_at
 from understudy.replies.reply import Reply
 
@@ -222,3 +227,14 @@ JSON = st.recursive(
 def test_hostile_replies_never_raise(headers: list[tuple[str, str]], body: object, now: float) -> None:
     hint = read_hint(Reply(status=429, headers=tuple(headers), body=json.dumps(body).encode()), now)
     assert hint is None or 0 < hint.seconds <= ABSURD
+
+
+EXPRESSIONS = {name: value.pattern for name, value in vars(hints).items() if isinstance(value, re.Pattern)}
+
+
+@pytest.mark.parametrize("name", sorted(EXPRESSIONS))
+def test_h02_what_is_looked_for_in_a_message_costs_in_proportion_to_its_length(name: str) -> None:
+    """H02: a message of digits alone took 60 ms for its square."""
+    tree: Any = patterns._tree(EXPRESSIONS[name])
+    cost = Cost(tree, tree.state.flags)
+    assert cost.steps(1 << 16) < 17 * cost.steps(1 << 12)

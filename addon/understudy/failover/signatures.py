@@ -68,8 +68,9 @@ _PASSAGES = re.compile(
 )
 _OPENED = re.compile(r"[\"`“«「『{\[(<（【《].*", re.DOTALL)  # what the message's end has cut in two
 _MODEL = "\ue000"  # private use: stands in no message by itself
+_RUN = re.compile(r"[!-~\x7f\d]+")
 # Whatever has a digit in it, and what is no word: addresses, paths, names of fields, masks.
-_NAMES = re.compile(r"[!-~]*(?:\d|[/@\\=_&%$#+~^|<>*\x7f])[!-~]*|\d+|[!-~]+\.[!-~]+|[!-~]*[a-z]-[a-z][!-~]*")
+_NAME = re.compile(r"\d|[/@\\=_&%$#+~^|<>*\x7f]|[!-~]\.[!-~]|[a-z]-[a-z]")
 _BREAKS = re.compile(r"[\s,.;:!?，。、：；！？…·]+")
 _TAGS = re.compile(r"<(?:script|style)[^<>]{0,200}>.{0,4000}?</(?:script|style)>|<[^<>]{0,400}>", re.DOTALL)
 _CODE = re.compile(r"[a-z][a-z .:-]{0,59}|[0-9]{1,6}")
@@ -145,7 +146,7 @@ def _shape(message: str) -> list[str]:
         if not count:
             break
     text = _OPENED.sub(f" {CUT} ", text)
-    text = _NAMES.sub(f" {CUT} ", text.replace(_MODEL, f" {_MODEL} "))
+    text = _RUN.sub(lambda run: f" {CUT} " if _NAME.search(run[0]) else run[0], text.replace(_MODEL, f" {_MODEL} "))
     found: list[str] = []
     for piece in _BREAKS.split(text.replace(CUT, f" {_PLACE} ")):
         word = piece.strip("'\"-–—‘’“”()[]{}")

@@ -125,13 +125,14 @@ def _body_fields(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]
         yield moment / (1000 if moment > 1e11 else 1) - now, "x-ratelimit-reset"
 
 
+_FIGURE = r"\d{1,15}(?:\.\d{1,15})?"  # bounded: a message may be all digits
 _TRY_AGAIN = re.compile(
     r"\b(?:try again|retry|retry again|come back|wait|resets?|available again)"
     r"(?: after| in| for| at least| about| approximately){0,2} "
-    r"((?:\d+(?:\.\d+)? ?(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
-    r"[ ,]{0,2}(?:and )?){1,5}|(?:\d+(?:\.\d+)?(?:ms|d|h|m|s)){2,5})"
+    rf"((?:{_FIGURE} ?(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
+    rf"[ ,]{{0,2}}(?:and )?){{1,5}}|(?:{_FIGURE}(?:ms|d|h|m|s)){{2,5}})"
 )
-_CHINESE = re.compile(r"(\d+(?:\.\d+)?) ?(毫秒|秒|分钟|小时|天)[之以]?后.{0,4}?(?:重试|再试)")
+_CHINESE = re.compile(rf"(?<!\d)({_FIGURE}) ?(毫秒|秒|分钟|小时|天)[之以]?后.{{0,4}}?(?:重试|再试)")
 _SENTENCE = 4096  # characters of a message that are searched
 
 
@@ -152,7 +153,7 @@ def _sentences(reply: Reply, now: float) -> Iterator[tuple[float | None, str]]:
 # "will reset at 2026-09-04 19:01:25", "resets at ...Z", "regain access on 2027-01-01 at 00:00 UTC"
 _WHEN = (
     r"\b(?:resets?|renews?|refresh(?:es)?|(?:re)?gain access|(?:try|available|work|usable) again|retry|restored|until)"
-    r"(?: (?:at|on|after|by|until|again))*:? "
+    r"(?: (?:at|on|after|by|until|again)){0,4}:? "
 )
 _CLOCK = r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d))?(?::(?P<second>\d\d)(?:\.\d{1,9})?)?"
 _OFFSET = r" ?(?P<zone>z\b|utc\b|gmt\b|[+-]\d\d:?\d\d\b|\([a-z]{2,12}(?:[/_][a-z_]{2,20}){1,2}\))?"
@@ -230,7 +231,7 @@ def _next_time(found: re.Match[str], unnamed: tzinfo, now: float) -> float | Non
         return None
 
 
-_PART = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?(milliseconds?|msecs?|ms|s|m|h|d|sec|min|hr|day|hour|minute|second)")
+_PART = re.compile(rf"({_FIGURE}) ?(milliseconds?|msecs?|ms|s|m|h|d|sec|min|hr|day|hour|minute|second)")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
