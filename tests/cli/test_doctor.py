@@ -236,7 +236,12 @@ def test_a_daemon_of_codex_is_known_by_its_command(patient: Patient, monkeypatch
     """Another Codex in a terminal is none: what it does is its own affair."""
     patient.run_proxy(hosts=more(patient))
     words = list[str]()
-    monkeypatch.setattr("understudy.cli.known_tools.stale_processes", lambda name, url, word: words.append(word) or [])
+
+    def stale(name: str, url: str, word: str) -> list[int]:
+        words.append(word)
+        return []
+
+    monkeypatch.setattr("understudy.cli.known_tools.stale_processes", stale)
     assert patient.said(patient.tool("codex")) == []
     assert words == ["app-server"]
 
