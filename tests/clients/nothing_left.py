@@ -27,7 +27,7 @@ REASONS: dict[str, re.Pattern[str]] = {
     "429": re.compile(r"rate[ _-]?limit|rate_limited|quota|too many requests|number of requests", re.I),
     "quota": re.compile(r"quota|credit balance", re.I),
     "503": re.compile(r"overloaded|unavailable|high demand|50[23]|529", re.I),
-    "401": re.compile(r"credential|rejects the secret", re.I),
+    "401": re.compile(r"credential|rejects (the|its) secret|api[ _-]?keys?", re.I),
     "drop": re.compile(r"clos|reset|dropped|disconnect|broke", re.I),
     "error event": re.compile(r"overloaded|server had an error|server_error|error while processing", re.I),
 }
@@ -75,7 +75,9 @@ def wrong(mode: str, without: End, end: End, bound: float) -> list[str]:
     if max(end.calls) > 2 * max(without.calls):  # an account may be asked once more for one request (law 2)
         found.append("calls")
     if end.seconds is not None:
-        found += [] if REASONS[mode].search(end.output) else ["no reason"]
+        # Some programs print no reason without understudy either.
+        told = REASONS[mode].search(end.output) or not REASONS[mode].search(without.output)
+        found += [] if told else ["no reason"]
         found += ["no mend"] if "understudy: " in end.output and not MEND.search(end.output) else []
     return found
 
