@@ -16,11 +16,12 @@ from mitmproxy.proxy.layers.http import HttpLayer
 from mitmproxy.test import taddons
 from mitmproxy.tools.web.master import WebMaster
 
-from understudy.addon import Understudy, _is_loopback
+from understudy.addon import FIRST_LOOKS, Understudy, _is_loopback
 from understudy.model.pool import Candidate
 from understudy.model.suspension import Suspension, key_of
 from understudy.model.verdict import Label, Scope
 from understudy.proxy.stream import ReplayStream
+from understudy.rules import INTERVAL
 
 SECRET = "sk-unit-0123456789abcdef"
 POOL = """
@@ -206,6 +207,37 @@ def test_without_a_place_for_a_socket_the_proxy_runs_all_the_same(
     (record,) = [each for each in caplog.records if "the shell cannot control this proxy" in each.message]
     assert record.levelname == "WARNING"
     assert "too long for a socket" in record.message
+
+
+@pytest.mark.parametrize("told_after", [0, 3, None])
+def test_a_proxy_that_begins_is_told_as_soon_as_it_has_a_ca(
+    addon: Understudy, monkeypatch: pytest.MonkeyPatch, told_after: int | None
+) -> None:
+    """`understudy run` waits for it. mitmproxy makes its CA after `running`; looked at often is only at the start."""
+    slept: list[float] = []
+    announced: list[int] = []
+
+    class Told:
+        @property
+        def is_told(self) -> bool:
+            return told_after is not None and len(announced) >= told_after
+
+        def withdraw(self) -> None:
+            pass
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if seconds == INTERVAL:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(addon, "presence", Told())
+    monkeypatch.setattr(addon, "announce", lambda: announced.append(len(slept)))
+    monkeypatch.setattr("understudy.addon.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(addon._watch_rules())
+    looks = FIRST_LOOKS if told_after is None else told_after
+    assert slept == [*[INTERVAL / FIRST_LOOKS] * looks, INTERVAL]
+    assert len(announced) == looks
 
 
 def test_proxy_debug_is_refused(here: taddons.context, addon: Understudy) -> None:

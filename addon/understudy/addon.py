@@ -27,11 +27,11 @@ from OpenSSL import SSL
 from understudy import options
 from understudy.codec.yaml_nodes import RuleError
 from understudy.config import FileChange, WatchedFile, pool_file
-from understudy.control import ControlError, ControlServer
 from understudy.control.control import Control
 from understudy.control.mitmproxy_commands import Commands, FlowCommands
 from understudy.control.presence import Presence
-from understudy.control.server import answers
+from understudy.control.server import ControlServer, answers
+from understudy.control.target import ControlError
 from understudy.dialects import DIALECTS
 from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
@@ -58,6 +58,8 @@ NO_NAMES = (
     "understudy: `who` in the pool file limits {routes} to some users, and this proxy checks no user's name, so these "
     "candidates are asked for no call: set proxyauth to a file of users"
 )
+FIRST_LOOKS = 50
+"""How often a proxy that has just begun looks, until the first interval is over, whether it can be used already."""
 UPLOAD = re.compile(r"/files(?:\?|$)")
 NO_DEBUG = (
     "proxy_debug prints everything that is sent, secrets included, so it cannot be used together with a pool: "
@@ -192,6 +194,7 @@ class Understudy:
             self.leave_web()
             self.leave_web = page.serve(web, self.control, self.metrics, self._theme)
             logger.info(f"understudy: the pool page is {page.address(str(getattr(ctx.master, 'web_url', '/')))}")
+        garbage.wake()
         self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
@@ -311,6 +314,12 @@ class Understudy:
         )
 
     async def _watch_rules(self) -> None:
+        for _ in range(FIRST_LOOKS):
+            if self.presence.is_told:
+                break
+            # On its very first start mitmproxy makes its CA only now, and `understudy run` waits for both.
+            await asyncio.sleep(INTERVAL / FIRST_LOOKS)
+            self.announce()
         while True:
             await asyncio.sleep(INTERVAL)
             self.announce()

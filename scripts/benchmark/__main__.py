@@ -27,11 +27,12 @@ from benchmark.memory import memory
 from benchmark.picking import picking
 from benchmark.processes import BenchmarkError, Processes
 from benchmark.stage import Stage, temporary_parent
+from benchmark.start import start
 from benchmark.state import state
 from benchmark.streams import streams
 from benchmark.work import work
 
-PARTS = ("calls", "streams", "failover", "work", "picking", "state", "memory")
+PARTS = ("calls", "streams", "failover", "work", "picking", "state", "memory", "start")
 LONGEST = 600
 """Seconds after which a run that hangs is ended."""
 
@@ -99,6 +100,8 @@ def _measure(stage: Stage, parts: list[str] | tuple[str, ...], effort: Effort) -
         yield from state(effort.pick_rounds)
     if "memory" in parts:
         yield from memory(stage, effort)
+    if "start" in parts:
+        yield from start(stage.processes.folder, effort.starts)
 
 
 def _conditions(stage: Stage, effort: Effort) -> list[str]:

@@ -24,10 +24,11 @@ class Effort:
     memory_rounds: int
     memory_requests: int
     warm_up_requests: int
+    starts: int
 
 
-FULL = Effort(7, 2, 6, 0.8, 12_000, 40, 3, 5, 2, 10_000, 2_000)
-QUICK = Effort(2, 1, 1, 0.3, 4_000, 10, 3, 3, 1, 600, 300)
+FULL = Effort(7, 2, 6, 0.8, 12_000, 40, 3, 5, 2, 10_000, 2_000, 7)
+QUICK = Effort(2, 1, 1, 0.3, 4_000, 10, 3, 3, 1, 600, 300, 2)
 SETTLE = 0.2
 """Seconds until a proxy has let go of the connections of a round, so that this is not charged to the other one."""
 

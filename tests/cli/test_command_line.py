@@ -9,6 +9,7 @@ import pytest
 
 from understudy import __version__
 from understudy.cli import command_line
+from understudy.cli import pool_file as pool_commands
 from understudy.dialects import DIALECTS
 
 GOOD = """\
@@ -27,7 +28,7 @@ routes:
 @pytest.fixture
 def pool_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
-        command_line, "known_dialects", lambda: {name: DIALECTS[name] for name in ("openai", "anthropic")}
+        pool_commands, "known_dialects", lambda: {name: DIALECTS[name] for name in ("openai", "anthropic")}
     )
     monkeypatch.setenv("WORK", "sk-work-secret-1")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -150,7 +151,7 @@ def test_no_secret_is_ever_printed(pool_file: Path, text: str, capsys: pytest.Ca
 
 
 def test_the_known_dialects_are_those_of_the_package() -> None:
-    assert {"openai", "anthropic", "gemini"} <= set(command_line.known_dialects())
+    assert {"openai", "anthropic", "gemini"} <= set(pool_commands.known_dialects())
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.support.decisions import NOW, OTHER, RULES, Clock, Steady, credential, reply
+from understudy.codec.time_text import clock_time
 from understudy.control.control import Control
 from understudy.control.result_text import as_json, as_lines
 from understudy.control.results import Outcome, Resumed, Several, Suspended
 from understudy.control.server import answers
 from understudy.control.status import MOST_CANDIDATES, MOST_ENTRIES, Explanation, State
 from understudy.control.target import ControlError
-from understudy.failover import clock_time
 from understudy.failover.exchange import Exchange
 from understudy.failover.steps import Attempt, Refuse, Request, Wait
 from understudy.inspection.tallies import Tallies

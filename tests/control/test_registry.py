@@ -26,9 +26,12 @@ def environ(tmp_path: Path) -> dict[str, str]:
 def test_a_running_proxy_is_found_until_it_ends(environ: dict[str, str]) -> None:
     announcement = Announcement(environ)
     assert registry.running_proxies(environ) == []
+    assert not announcement.is_told
     announcement.tell(RUNNING)
+    assert announcement.is_told
     assert registry.running_proxies(environ) == [RUNNING]
     announcement.withdraw()
+    assert not announcement.is_told
     assert registry.running_proxies(environ) == []
     assert list(registry.runtime_folder(environ).iterdir()) == []
 

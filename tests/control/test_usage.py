@@ -9,9 +9,10 @@ import pytest
 
 from tests.control.test_control import POOL, Desk
 from tests.support.decisions import NOW
-from understudy.control.result_text import as_json, as_lines, usage_lines
+from understudy.control.result_text import as_json, as_lines
 from understudy.control.target import ControlError
-from understudy.control.usage import UsageReport, merged, of_json, report
+from understudy.control.usage import report
+from understudy.control.usage_report import UsageReport, merged, of_json, usage_lines
 from understudy.inspection.usage import Place, UsageLedger, session_id
 from understudy.model import Candidate, Key, Price, Scope, Usage, key_of
 
@@ -155,7 +156,7 @@ def test_q03_several_workers_are_one_report(desk: Desk) -> None:
 
 def test_q03_a_report_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Q03, law 10: the largest rows, or the latest days, and the number of the others."""
-    monkeypatch.setattr("understudy.control.usage.MOST_ROWS", 2)
+    monkeypatch.setattr("understudy.control.usage_report.MOST_ROWS", 2)
     desk = Desk()
     ledger: UsageLedger = desk.tallies.usage
     for number in range(4):

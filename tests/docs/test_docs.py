@@ -16,7 +16,7 @@ from mitmproxy.test import taddons
 
 import understudy
 from understudy.addon import Understudy
-from understudy.cli import command_line, tool_environment, trust
+from understudy.cli import parsers, tool_environment, trust
 from understudy.codec.yaml_nodes import Table, Value, read
 from understudy.config.pool_file import parse
 from understudy.config.pool_reader import PoolReader
@@ -94,7 +94,7 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 def test_every_subcommand_is_documented() -> None:
     """Each sub-command of `understudy` is on the page "Operations", each one of `understudy rules` on "Rules"."""
-    commands = subcommands(command_line._parser())
+    commands = subcommands(parsers.parser())
     rules = subcommands(commands["rules"])
     assert len(commands) >= 4
     assert len(rules) >= 4

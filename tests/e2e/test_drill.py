@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mitmproxy import flowfilter, http, io
 
-from understudy.control import ask
+from understudy.control.client import ask
 
 from .authority import Authority
 from .behaviours import Gate, sse

@@ -101,6 +101,32 @@ def test_a_tool_goes_through_the_pool(home: Home, upstream_here: Upstream) -> No
     assert len(before) == 1
 
 
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_pool_file_with_problems_starts_no_proxy(bare_home: Home, upstream_here: Upstream, broken: bool) -> None:
+    """What loads meanwhile ends without a trace: not in the log, and not among the users of a proxy."""
+    bare_home.write_pool("routs: {}\n" if broken else pool(upstream_here))
+    words = [] if broken else ["--pool", "missing.yaml"]
+    done = bare_home.understudy("run", *words, "--", "true")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert (b"pool.yaml:1: " if broken else b"missing.yaml") in done.stderr
+    bare_home.wait_for(lambda: not loading(bare_home))
+    assert bare_home.proxies() == []
+    assert bare_home.log == ""
+    assert not list(bare_home.path.rglob("*.user.*"))
+
+
+def loading(home: Home) -> list[str]:
+    """The processes that `run` has started for a proxy in this home, by their command lines (where there is /proc)."""
+    log = os.fsencode(home.path / ".local" / "state" / "understudy" / "run.log")
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            words = path.read_bytes().split(b"\0")
+            if log in words:
+                found.append(" ".join(map(os.fsdecode, words)))
+    return found
+
+
 CLAUDE = f"""#!{sys.executable}
 import json, os, urllib.error, urllib.request
 def ask(path):

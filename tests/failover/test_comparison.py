@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 
+from tests.replies.test_answer import CHAT, GENERATE, MESSAGES, RESPONSES, hold
+from tests.replies.test_hold import JSON, fed
 from tests.support.decisions import OTHER, Source, Stage, candidate, fault, reply, route
 from understudy.failover.comparison import ANSWERED, COMPARED_WITHIN
 from understudy.failover.exchange import A_POLICY
@@ -15,6 +18,7 @@ from understudy.failover.steps import Attempt, Compared, Refuse, Release, Wait
 from understudy.model.pool import Budget, Candidate, Strategy
 from understudy.model.suspension import Key, key_of
 from understudy.model.verdict import Label, Scope
+from understudy.replies.hold import Held
 from understudy.replies.reply import FaultKind, Reply
 from understudy.rules.folders import shipped
 from understudy.suspensions import Cause
@@ -438,6 +442,98 @@ def test_j07_a_relays_own_text_is_rescued_without_a_rule(status: int, body: str)
     assert exchange.judge(said, stage.now) == Attempt(2, B, opinion=True)
     exchange.accept()
     assert stage.suspended() == {key(A): SHORT_STEP}
+
+
+def unknown_words(status: int = 404) -> Reply:
+    """A refusal that speaks of the model in words that no rule has."""
+    said = b'{"error": {"message": "We looked behind the sofa for m1"}}'
+    return Reply(status, dialect="openai", model="m1", alias="gpt-5", body=said)
+
+
+def test_a_refusal_that_speaks_of_the_model_costs_the_short_step() -> None:
+    """`fallback/model_unsupported`: the next candidate is asked, and the first is out for the short step."""
+    stage = Stage()
+    exchange, _ = stage.open(ON)
+    exchange.ruleset = shipped()
+    step = exchange.judge(unknown_words(), stage.now)
+    assert isinstance(step, Attempt) and (step.number, step.candidate) == (2, B)
+    exchange.accept()
+    assert stage.suspended() == {key(A): SHORT_STEP}
+
+
+def test_said_by_all_it_costs_the_short_step_at_most() -> None:
+    """Law 7: said by every candidate, it is the request's, and the tool gets a real reply."""
+    stage = Stage()
+    exchange, _ = stage.open(ON)
+    exchange.ruleset = shipped()
+    exchange.judge(unknown_words(), stage.now)
+    assert isinstance(exchange.judge(unknown_words(), stage.now), Release)
+    assert all(seconds <= SHORT_STEP for seconds in stage.suspended().values())
+
+
+TEXT = "The model does not exist: quota exceeded, invalid API key."
+SOUND: dict[str, tuple[str, str, dict[str, object], dict[str, object]]] = {
+    "chat": (
+        "openai",
+        CHAT,
+        {"choices": [{"message": {"content": TEXT}}]},
+        {"choices": [{"message": {"content": ""}}]},
+    ),
+    "chat with a stop": (
+        "openai",
+        CHAT,
+        {"choices": [{"message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"role": "assistant", "content": None}, "finish_reason": "stop"}]},
+    ),
+    "completions": ("openai", "/completions", {"choices": [{"text": TEXT}]}, {"choices": []}),
+    "responses": (
+        "openai",
+        RESPONSES,
+        {"output": [{"type": "message", "content": [{"type": "output_text", "text": TEXT}]}], "status": "completed"},
+        {"output": [], "status": "completed"},
+    ),
+    "messages": (
+        "anthropic",
+        MESSAGES,
+        {"type": "message", "content": [{"type": "text", "text": TEXT}], "stop_reason": "end_turn"},
+        {"type": "message", "content": [], "stop_reason": "end_turn"},
+    ),
+    "gemini": (
+        "gemini",
+        GENERATE,
+        {"candidates": [{"content": {"parts": [{"text": TEXT}]}, "finishReason": "STOP"}]},
+        {"candidates": [{"content": {}, "finishReason": "STOP"}]},
+    ),
+    "ollama": (
+        "ollama",
+        "/api/chat",
+        {"message": {"role": "assistant", "content": TEXT}, "done": True, "done_reason": "stop"},
+        {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"},
+    ),
+    "cohere": (
+        "cohere",
+        "/v2/chat",
+        {"message": {"content": [{"type": "text", "text": TEXT}]}, "finish_reason": "COMPLETE"},
+        {"message": {"content": []}, "finish_reason": "COMPLETE"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("dialect", "path", "answer", "nothing"), SOUND.values(), ids=SOUND)
+def test_a_sound_answer_without_usage_is_asked_once(
+    dialect: str, path: str, answer: dict[str, object], nothing: dict[str, object]
+) -> None:
+    """5b: output is an answer, with or without token counts, an id or a model. Without output, B is asked."""
+    for body, is_sound in ((answer, True), (nothing, False)):
+        stage = Stage()
+        exchange, _ = stage.open(ON)
+        exchange.ruleset = shipped()
+        held = hold(dialect, path, streamed=False)
+        assert fed(held, [json.dumps(body).encode()], JSON) is Held.REPLY
+        step = exchange.judge(held.reply(), stage.now)
+        assert step == (Release(1) if is_sound else Attempt(2, B, opinion=True))
+        assert stage.suspended() == {}
+        assert stage.suspensions.learned.asked == (0 if is_sound else 1)
 
 
 # -- all alike ---------------------------------------------------------------------------------------------------

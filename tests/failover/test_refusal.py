@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.decisions import OTHER, Stage, candidate, fault, reply, route
 from understudy.failover.affinity import Spent
-from understudy.failover.refusal import LISTED, duration
+from understudy.failover.refusal import LISTED
 from understudy.failover.steps import Attempt, Refuse, Release, Wait
 from understudy.model.pool import Budget, Candidate
 from understudy.model.verdict import Label, Scope, Then
@@ -202,14 +202,6 @@ def test_an_only_candidate_is_due_when_its_stated_window_ends() -> None:
     stage.suspend(A, 20, scope=Scope.CREDENTIAL, label=Label.RATE_LIMITED, hint="retry-after")
     answer = answered(stage, A)
     assert (answer.status, answer.retry_after) == (429, 20)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0s"), (-3, "0s"), (0.2, "1s"), (60, "1m"), (61, "1m1s"), (3600, "1h"), (3900, "1h5m"), (86400, "24h")],
-)
-def test_a_duration_reads_as_people_write_it(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_no_secret_is_in_the_answer() -> None:

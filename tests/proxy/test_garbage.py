@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_what_was_loaded_is_not_walked_again() -> None:
     frozen = gc.get_freeze_count()
     undo = garbage.settle()
     assert gc.get_freeze_count() > frozen + 1000
-    assert gc.get_threshold() == (garbage.YOUNG, 10, 10)
+    assert gc.get_threshold() == (garbage.YOUNG, garbage.TURNS, garbage.TURNS)
     undo()
     assert gc.get_freeze_count() == 0
     assert gc.get_threshold() == (700, 10, 10)
@@ -47,3 +48,56 @@ def test_the_choice_of_others_stands() -> None:
         assert gc.get_threshold() == (700, 10, 10)
     finally:
         gc.enable()
+
+
+def test_the_collector_rests_while_a_proxy_loads() -> None:
+    """At its waking it is as it was, and can be set for a proxy."""
+    gc.set_threshold(700, 10, 10)
+    garbage.rest()
+    assert gc.isenabled()
+    assert gc.get_threshold() == (garbage.LOADING, 10, 10)
+    garbage.wake()
+    assert gc.get_threshold() == (700, 10, 10)
+    garbage.wake()
+    assert gc.get_threshold() == (700, 10, 10)
+    garbage.settle()
+    assert gc.get_threshold() == (garbage.YOUNG, garbage.TURNS, garbage.TURNS)
+
+
+def test_a_collector_that_others_have_set_does_not_rest() -> None:
+    """Whether they set it before or meanwhile."""
+    gc.set_threshold(123, 4, 5)
+    garbage.rest()
+    assert gc.get_threshold() == (123, 4, 5)
+    garbage.wake()
+    assert gc.get_threshold() == (123, 4, 5)
+    gc.set_threshold(2_000, 10, 10)
+    garbage.rest()
+    gc.set_threshold(5000, 6, 7)
+    garbage.wake()
+    assert gc.get_threshold() == (5000, 6, 7)
+
+
+class Connection:
+    """Stands in a circle, as what a connection is made of does."""
+
+    def __init__(self) -> None:
+        self.layer = self
+
+
+def test_h11_what_ended_after_a_long_life_is_taken_away() -> None:
+    """H11: memory does not grow with the connections that have been: a look at everything comes soon enough."""
+    gc.set_threshold(700, 10, 10)
+    loaded = [[] for _ in range(500_000)]  # type: ignore[var-annotated]
+    undo = garbage.settle()
+    connection = Connection()
+    gc.collect(1)  # it is old now
+    gone: list[object] = []
+    watched = weakref.ref(connection, gone.append)
+    del connection
+    others: list[object] = []
+    while not gone and len(others) < 100_000:
+        others.append([])
+    undo()
+    assert gone == [watched]
+    assert loaded

@@ -113,6 +113,25 @@ def test_the_code_of_finish_reason_error_does_not_take_prose_for_an_error() -> N
     assert reply({"choices": [choice]}, 200).errors == (ErrorInfo(type="finish_reason:error"),)
 
 
+@pytest.mark.parametrize(
+    ("param", "said"),
+    [
+        (
+            "audio.voice is not supported for this model",
+            ["Param Incorrect", "audio.voice is not supported for this model"],
+        ),
+        ("text is not set", ["Param Incorrect", "text is not set"]),
+        ("tool calling", ["Param Incorrect"]),
+        ("messages[0].content", ["Param Incorrect"]),
+        (["body", "messages", 0], ["Param Incorrect"]),
+    ],
+)
+def test_a_parameter_that_is_a_sentence_is_read_as_one(param: object, said: list[str]) -> None:
+    """Xiaomi says what is wrong where others name the parameter."""
+    body = {"error": {"code": "400", "message": "Param Incorrect", "param": param}}
+    assert [error.message for error in reply(body).errors] == said
+
+
 @pytest.mark.parametrize("page", ["<!DOCTYPE html><p>model not found</p>", "<html>x</html>", "", "   "])
 def test_pages_and_nothing_carry_no_error(page: str) -> None:
     assert reply(page, 404).errors == ()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.replies.wording import spell_out
-from understudy.rules.phrases import Choice, PhraseError, Word, expand, hear, kinds_of, parse
+from understudy.rules.phrases import DEEPEST, Choice, PhraseError, Plain, Word, expand, hear, kinds_of, parse
 from understudy.rules.phrases import Sequence as InTurn
 
 
@@ -97,6 +97,14 @@ def test_names_stand_for_their_meaning() -> None:
     for phrase, what in (("<none>", "has no <none>"), ("<itself>", "is defined by itself")):
         with pytest.raises(PhraseError, match=what):
             expand(parse(phrase), names)
+    chain = {"p0": parse("a")} | {f"p{n}": parse(f"<p{n - 1}> b") for n in range(1, DEEPEST + 2)}
+    known: dict[str, Plain] = {}
+    for n in range(DEEPEST + 1):
+        # Whether the names were expanded before, one after the other, makes no difference.
+        assert expand(parse(f"<p{n}>"), chain, known) == expand(parse(f"<p{n}>"), chain)
+    for before in (known, None):
+        with pytest.raises(PhraseError, match="too many others"):
+            expand(parse(f"<p{DEEPEST + 1}>"), chain, before)
     wide = {"p0": parse("(a b|c d)")} | {f"p{n}": parse(f"<p{n - 1}> <p{n - 1}>") for n in range(1, 12)}
     wide |= {f"q{n}": Choice((parse(f"<p{n}>"), parse("x"))) for n in range(12)}
     with pytest.raises(PhraseError, match=r"for more than|for too many"):

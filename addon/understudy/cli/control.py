@@ -15,88 +15,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from understudy.control import OWN_PROXY, ControlClientError, ask, groups, running, running_proxies
-from understudy.control.result_text import usage_lines
-from understudy.control.usage import merged, of_json
+from understudy.control.client import ControlClientError, ask, running
+from understudy.control.registry import OWN_PROXY, running_proxies
+from understudy.control.workers import groups
 
 NO_PROXY = (
     "no proxy of yours is running with understudy: start one with `understudy web` or `understudy dump`. "
     "(One with pool_control=false, or with another XDG_RUNTIME_DIR, is not found.)"
 )
-
-
-def add(commands: Any) -> None:
-    """Add them to the sub-commands of ``understudy``."""
-    common = which_proxy()
-    alias = argparse.ArgumentParser(add_help=False)
-    alias.add_argument(
-        "words",
-        nargs="+",
-        metavar="ALIAS [DIALECT] [for USER]",
-        help="what the tool asks for, and which user of the proxy",
-    )
-    forms = "`CREDENTIAL MODEL`, `credential NAME`, `upstream NAME`"
-    for name, parents, text in (
-        ("status", [common], "what a running proxy has suspended, until when and why"),
-        ("pick", [common, alias], "who would serve an alias now"),
-        ("learned", [common], "whose fault replies were that no rule explains: list, show, forget, draft a rule"),
-        ("usage", [common], "the tokens that each candidate has given: by candidate, day or session"),
-        ("suspend", [common], "take a candidate, a credential or an upstream out of rotation"),
-        ("resume", [common], "put a candidate, a credential or an upstream back into rotation"),
-        ("probe", [common], "let the next request find out whether something suspended works again"),
-        (
-            "drill",
-            [common],
-            "let a candidate, a credential or an upstream fail on purpose, for a time, and see who answers",
-        ),
-        ("reload", [common], "have the proxy read its pool file again"),
-    ):
-        command = commands.add_parser(name, parents=parents, help=text)
-        if name == "suspend":
-            command.add_argument(
-                "words", nargs="+", metavar="WHAT [TIME]", help=f"{forms}; seconds, 10m, 2h or 1d (1h)"
-            )
-        elif name == "learned":
-            command.add_argument(
-                "words", nargs="*", metavar="WHAT", help="`show ID`, `forget ID`, `forget all` or `draft ID [LABEL]`"
-            )
-        elif name == "probe":
-            command.add_argument("words", nargs="+", metavar="WHAT", help=forms)
-        elif name == "resume":
-            command.add_argument("words", nargs="+", metavar="WHAT", help=f"{forms} with all behind it, or `all`")
-        elif name == "usage":
-            since = "the first day that counts: `today`, `7d` or a day such as `2026-11-29` (all that is kept)"
-            command.add_argument("--since", default="all", metavar="WHEN", help=since)
-            groups = "`candidate` (the default), `day`, `session`, or `day,candidate`"
-            command.add_argument("--by", default="candidate", metavar="GROUPS", help=groups)
-        elif name == "drill":
-            _add_drill(command)
-        elif name == "status":
-            command.add_argument("--watch", action="store_true", help="keep showing it, until Ctrl-C")
-        command.set_defaults(run=run, command=name)
-
-
-def _add_drill(command: argparse.ArgumentParser) -> None:
-    """What a drill takes besides."""
-    command.add_argument(
-        "words",
-        nargs="*",
-        metavar="WHAT KIND [TIME]",
-        help="WHAT: `CREDENTIAL MODEL`, `credential NAME`, `upstream NAME`. KIND: dead, timeout, silent, 429, 429:20, "
-        "quota, model_unsupported, 401, overloaded, error-event, cut, slow, slow:5, empty. TIME: 5m if none is said, "
-        "1h at most. `stop` ends it; nothing at all: how it goes",
-    )
-    command.add_argument("--for", dest="share", metavar="10%", help="that share of the calls only")
-    command.add_argument("--session", metavar="ID", help="the calls of one session only")
-    command.add_argument("--everyone", action="store_true", help="also calls of other users of this proxy")
-
-
-def which_proxy() -> argparse.ArgumentParser:
-    """What every command to a running proxy takes."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="write the result as JSON")
-    common.add_argument("--pid", type=int, metavar="PID", help="which proxy, where several are running")
-    return common
 
 
 WATCH_SECONDS = 1.0
@@ -176,6 +102,8 @@ def _ask_all(
     status = 1 if any("error" in reply for reply in replies.values()) else 0
     if command == "usage" and not status:
         # Each worker has counted its own calls: together they are what was asked for.
+        from understudy.control.usage_report import merged, of_json, usage_lines  # here: one proxy needs no sum
+
         report = merged([of_json(reply["result"]) for reply in replies.values()])
         print(json.dumps(asdict(report), indent=2) if as_json else "\n".join(usage_lines(report)))
         return status, ""

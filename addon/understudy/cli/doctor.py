@@ -6,6 +6,8 @@ It looks and changes nothing: the pool file, the proxies that run, what this she
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
 import shutil
 import socket
@@ -19,7 +21,8 @@ from understudy.cli import known_tools, placeholder_keys, remote_proxy, tool_env
 from understudy.cli.port_check import ProbeError, probe
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load, no_pool_file
-from understudy.control import Running, registry
+from understudy.control import registry
+from understudy.control.registry import Running
 from understudy.dialects import DIALECTS
 from understudy.model import Pool, counted
 from understudy.requests import Sites
@@ -71,6 +74,11 @@ def note(text: str) -> Finding:
 def problem(text: str) -> Finding:
     """Something is missing."""
     return Finding(Weight.PROBLEM, text)
+
+
+def doctor_command(arguments: argparse.Namespace) -> int:
+    """``understudy doctor [--pool FILE] [-- COMMAND]``: what is missing, each with the mend."""
+    return doctor(arguments.pool, arguments.tool, os.environ)
 
 
 def doctor(file: Path | None, command: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 
-from understudy.control import Running
+from understudy.control.registry import Running
 
 HOST = "api.openai.com"
 """A host that every pool looks into: it is a site of a dialect."""

@@ -8,22 +8,22 @@ refused later. That the proxy has the key of this CA is proven with a TLS handsh
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import os
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from understudy.cli import trust
 from understudy.cli.port_check import TIMEOUT, ProbeError, probe
-from understudy.control import OWN_PROXY, Running, registry, write_atomically
-from understudy.dialects import DIALECTS
-from understudy.model import Pool
-from understudy.requests import Sites
+from understudy.control import registry
+from understudy.control.registry import OWN_PROXY, Running, write_atomically
 
 PORT = 8080
 """Where a proxy listens unless its address says otherwise."""
@@ -119,6 +119,10 @@ def place_of(url: str) -> str:
 
 
 def _running(host: str, port: int, userinfo: str, ca: Path) -> Running:
+    from understudy.dialects import DIALECTS  # here: a proxy on this machine tells of itself
+    from understudy.model import Pool
+    from understudy.requests import Sites
+
     # What it looks into is not known here; at least it looks into the hosts that tools call by themselves.
     hosts = Sites(Pool()).hosts
     return Running(0, port, str(ca), "", hosts, tuple(DIALECTS), host=host, userinfo=userinfo)
@@ -197,3 +201,14 @@ def _fetched(running: Running) -> bytes:
 def own_ca(confdir: str) -> Path:
     """The CA certificate of the proxies of this user. ``confdir``: mitmproxy's folder."""
     return Path(os.path.expanduser(confdir)) / "mitmproxy-ca-cert.pem"
+
+
+def ca_command(arguments: argparse.Namespace) -> int:
+    """``understudy ca``: the CA certificate of this user's proxies, for colleagues to compare."""
+    path = own_ca("~/.mitmproxy")
+    try:
+        print(f"{path}: SHA-256 fingerprint {fingerprint_of(path.read_bytes())}")
+    except (OSError, ValueError):
+        print(f"understudy ca: there is no CA at {path}: the first start of a proxy makes it", file=sys.stderr)
+        return 1
+    return 0

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from understudy.authoring import (
     HEAD,
@@ -26,10 +25,11 @@ from understudy.authoring import (
     with_masks,
     write_draft,
 )
+from understudy.codec.time_text import duration
 from understudy.codec.yaml_nodes import RuleError
-from understudy.failover import Next, action, duration
+from understudy.failover import Next, action
 from understudy.flows import FlowFileError, Masks, SavedFlow, read_flows
-from understudy.model import Label, Verdict, counted
+from understudy.model import Verdict, counted
 from understudy.replies import read_hint
 from understudy.rules import (
     Rule,
@@ -45,46 +45,7 @@ from understudy.rules import (
 from understudy.suspensions import seconds_of
 
 
-def add(commands: Any) -> None:
-    """Add ``rules`` to the sub-commands of ``understudy``."""
-    rules = commands.add_parser("rules", help="list, show, test and write rules; judge a saved reply")
-    parts = rules.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    folders = argparse.ArgumentParser(add_help=False)
-    folders.add_argument(
-        "--rules", action="append", default=[], type=Path, metavar="FOLDER", help="as pool_rules; may be repeated"
-    )
-    reply = argparse.ArgumentParser(add_help=False)
-    reply.add_argument(
-        "file", nargs="?", metavar="FILE", help="an example, `curl -i` output, HAR, flow dump or body; default: stdin"
-    )
-    reply.add_argument("--status", type=int, default=400, help="the status of a body that comes without one (400)")
-    reply.add_argument("--model", default="", help="the upstream model that was asked for, where the file does not say")
-    reply.add_argument("--host", default="", help="the upstream's host, where the file does not say")
-
-    command = parts.add_parser("list", parents=[folders], help="every rule with its label, in the order of asking")
-    command.set_defaults(run=_list)
-    command = parts.add_parser("show", parents=[folders], help="the file of a rule")
-    command.add_argument("id", metavar="ID")
-    command.set_defaults(run=_show)
-    command = parts.add_parser("test", help="try every example against its rule and against the whole set")
-    command.add_argument("path", nargs="*", type=Path, metavar="PATH", help="folders or files (the shipped rules)")
-    command.set_defaults(run=_test)
-    command = parts.add_parser("judge", parents=[folders, reply], help="say what a saved reply means, and why")
-    command.set_defaults(run=_judge)
-    command = parts.add_parser("new", parents=[reply], help="write a draft of a rule from a saved reply")
-    known = ", ".join(_LABELS)
-    command.add_argument("--label", required=True, type=Label, choices=_LABELS, metavar="LABEL", help=known)
-    command.add_argument("--id", required=True, metavar="VENDOR/NAME", help="such as acme/model_unsupported")
-    command.add_argument("--source", default="", metavar="URL", help="where it is documented or was reported")
-    command.add_argument("--folder", type=Path, help="your rule folder; without it the draft is printed")
-    command.add_argument("flow", nargs="?", metavar="FLOW", help="of a dump or HAR: number or id (last that failed)")
-    command.set_defaults(run=new)
-
-
-_LABELS = [label for label in Label if label not in (Label.OK, Label.UNKNOWN)]
-
-
-def _list(arguments: argparse.Namespace) -> int:
+def list_rules(arguments: argparse.Namespace) -> int:
     loaded = load_rules(arguments.rules)
     if loaded is None:
         return 1
@@ -94,7 +55,7 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(arguments: argparse.Namespace) -> int:
+def show(arguments: argparse.Namespace) -> int:
     for folder in (*arguments.rules, shipped_folder()):
         for suffix in (".yaml", ".yml", ".py"):
             file = folder / f"{arguments.id}{suffix}"
@@ -124,7 +85,7 @@ def _show_meaning(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _test(arguments: argparse.Namespace) -> int:
+def test(arguments: argparse.Namespace) -> int:
     wanted: set[str] = set()
     folders: list[Path] = []
     for path in arguments.path:
@@ -151,7 +112,7 @@ def _test(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _judge(arguments: argparse.Namespace) -> int:
+def judge(arguments: argparse.Namespace) -> int:
     loaded = load_rules(arguments.rules)
     if loaded is None:
         return 1

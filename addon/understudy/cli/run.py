@@ -7,30 +7,23 @@ tool's process and ends after the last tool that uses it (``background_proxy``).
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from understudy.cli import known_tools, placeholder_keys, remote_proxy, tool_environment
+from understudy.cli import remote_proxy, tool_environment
+from understudy.cli.new_proxy import PoolFileError, RunError, absolute, start
 from understudy.cli.port_check import ProbeError, probe
 from understudy.cli.remote_proxy import RemoteError
-from understudy.codec.yaml_nodes import ConfigError
-from understudy.config import default_pool_path, load, no_pool_file
-from understudy.control import Running, registry
+from understudy.control import registry
+from understudy.control.registry import Running
 
-START_SECONDS = 60.0
-"""How long a proxy may take to start on a slow machine."""
-POLL = 0.05
-LARGEST_LOG = 5_000_000
-"""Bytes after which a log is put aside when the next proxy starts."""
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit status when a command cannot be started, as shells and env(1) have it."""
 
@@ -49,12 +42,37 @@ class Elsewhere:
         return remote_proxy.remote(self.url, self.ca, self.fingerprint, environ, accept)
 
 
-class RunError(Exception):
-    """Why the tool was not started, with what to do. ``status`` is the exit status."""
+def run_command(arguments: argparse.Namespace) -> int:
+    """``understudy run [--pool FILE] -- COMMAND ...``: become the command, with the proxy in its environment."""
+    if not arguments.tool:
+        print("understudy run: which tool? write `understudy run -- COMMAND ...`", file=sys.stderr)
+        return 2
+    try:
+        elsewhere = _elsewhere(arguments)
+    except ValueError as error:
+        print(f"understudy run: {error}", file=sys.stderr)
+        return 2
+    return run(arguments.pool, arguments.tool, elsewhere, arguments.rules)
 
-    def __init__(self, text: str, status: int = 1) -> None:
-        super().__init__(text)
-        self.status = status
+
+def env_command(arguments: argparse.Namespace) -> int:
+    """``understudy env [--pool FILE]``: the same as lines for a shell."""
+    try:
+        return env(arguments.pool, _elsewhere(arguments))
+    except ValueError as error:
+        print(f"understudy env: {error}", file=sys.stderr)
+        return 2
+
+
+def _elsewhere(arguments: argparse.Namespace) -> Elsewhere | None:
+    """The proxy on another machine that was named. Raises ValueError when the options do not go together."""
+    if arguments.proxy is None:
+        if arguments.ca is not None or arguments.fingerprint:
+            raise ValueError("--ca and --fingerprint are about a proxy on another machine: name it with --proxy URL")
+        return None
+    if arguments.pool is not None or getattr(arguments, "rules", []):
+        raise ValueError("a proxy on another machine has its own pool file and rules: leave out --pool and --rules")
+    return Elsewhere(arguments.proxy, arguments.ca, arguments.fingerprint)
 
 
 def run(
@@ -70,12 +88,14 @@ def run(
             running = elsewhere.find(os.environ)
         else:
             running = running_proxy(pool, os.environ, rules=rules) or start(pool, os.environ, rules)
+        from understudy.cli import known_tools, placeholder_keys  # here: only what is asked for is loaded
+
         given = placeholder_keys.made_up(Path(program), command[1:], running.dialects, os.environ, Path.cwd())
         environ = {**environment(running, os.environ), **given.environ}
         environ |= known_tools.own_timeouts(Path(program), running.holds, os.environ)
-    except ConfigError as error:
+    except PoolFileError as error:
         print(error, file=sys.stderr)
-        return 1
+        return error.status
     except (RunError, RemoteError, OSError) as error:
         print(f"understudy run: {error}", file=sys.stderr)
         return error.status if isinstance(error, RunError) else 1
@@ -133,7 +153,7 @@ def running_proxy(
     with its users; this very process is then entered as one of them. ``rules``: folders that it must use; one that ends
     with its users must use no other.
     """
-    wanted = [str(_absolute(folder)) for folder in rules]
+    wanted = [str(absolute(folder)) for folder in rules]
     for running in registry.running_proxies(environ):
         if running.demonstration or running.why_not:
             continue
@@ -159,87 +179,3 @@ def no_proxy_for_a_shell(environ: Mapping[str, str]) -> str:
     if any(each.companion for each in proxies):
         return "the proxy that runs was started by `understudy run` and ends with its tool"
     return "no proxy is running"
-
-
-def start(pool: Path | None, environ: Mapping[str, str], rules: Sequence[Path] = ()) -> Running:
-    """Start a proxy that lives as long as this process and what it becomes. ``rules``: rule folders on top.
-
-    Raises ConfigError for the pool file, and RunError when the proxy does not come up.
-    """
-    from understudy.dialects import DIALECTS  # here: not needed where a proxy runs already
-
-    path = (pool or default_pool_path(environ)).absolute()
-    if not path.exists():
-        demonstration = any(each.demonstration for each in registry.running_proxies(environ))
-        beside = ". The proxy that runs is the demonstration, which answers no tool" if demonstration else ""
-        raise RunError(no_pool_file(path, pool) + beside)
-    for credential in load(path, environ, DIALECTS).credentials.values():
-        if credential.missing:
-            # The proxy says so in its log, where whoever starts a tool does not look.
-            print(f"understudy: the credential {credential.name} is {credential.out_of_use}", file=sys.stderr)
-    log = log_path(environ)
-    begin = log.stat().st_size if log.exists() else 0
-    # -P: the working directory may belong to a stranger, and must not name what is imported. -u: the log is read early.
-    command = [sys.executable, "-P", "-u", "-m", "understudy.cli.background_proxy", str(log), str(os.getpid())]
-    command += ["-p", "0", "--mode", _mode(environ), "--set", f"pool_file={path}"]
-    command += ["--set", "flow_detail=0", "--set", "termlog_verbosity=info"]
-    for folder in rules:
-        command += ["--set", f"pool_rules={_absolute(folder)}"]
-    started = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        check=False,
-        text=True,
-        env={name: value for name, value in environ.items() if name not in ("HTTPS_PROXY", "https_proxy")},
-    )
-    if not started.stdout.strip().isdecimal():
-        raise RunError(f"the proxy could not be started: see {log}")
-    return _await(int(started.stdout), log, begin, environ)
-
-
-def _absolute(folder: Path) -> Path:
-    return folder.expanduser().absolute()
-
-
-def _await(pid: int, log: Path, begin: int, environ: Mapping[str, str]) -> Running:
-    """Wait until a proxy tells that it is there. Raises RunError when it ends instead."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        for running in registry.running_proxies(environ):
-            if running.pid == pid:
-                try:
-                    probe(running)
-                except ProbeError as error:
-                    raise RunError(f"the proxy was started, but {error}: see {log}") from None
-                return running
-        if registry.has_ended(pid):
-            break
-        time.sleep(POLL)
-    with log.open("rb") as file:
-        file.seek(begin)
-        last = file.read().decode(errors="replace").strip().splitlines()[-10:]
-    raise RunError("\n".join(["the proxy did not start:", *last, f"the whole log is {log}"]))
-
-
-def log_path(environ: Mapping[str, str]) -> Path:
-    """The log of the proxies that are started here; a long one is put aside. Raises OSError."""
-    path = registry.state_folder(environ) / "run.log"
-    if path.exists() and path.stat().st_size > LARGEST_LOG:
-        path.replace(path.with_suffix(".log.1"))
-    return path
-
-
-def _mode(environ: Mapping[str, str]) -> str:
-    """How the proxy itself gets out. Raises RunError for a proxy that cannot be used so."""
-    way_out = tool_environment.way_out(environ)
-    if not way_out:
-        return "regular"
-    parts = urlsplit(way_out if "://" in way_out else f"http://{way_out}")
-    if parts.scheme not in ("http", "https") or parts.username or parts.password:
-        raise RunError(
-            "HTTPS_PROXY names a proxy of another kind or with a password, and a command line would show that: start "
-            "`understudy web --mode upstream:http://HOST:PORT` with `upstream_auth: USER:PASSWORD` in "
-            "~/.mitmproxy/config.yaml, then run this again"
-        )
-    return f"upstream:{parts.scheme}://{parts.netloc}"

@@ -3,75 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from understudy.codec.yaml_nodes import ConfigError
-from understudy.config import default_pool_path, load, no_pool_file
-from understudy.model import Pool
+if TYPE_CHECKING:
+    from understudy.model import Pool
 
-LOOPBACK = "127.0.0.1"
-PORT = 8080
-MOST = 64
 BACKLOG = 1024
 NO_STORE = (
     "several workers share what they learn through a Valkey or Redis server, and the pool file names none: "
     "add `state: {url: redis://127.0.0.1:6379, prefix: team}`, or use one worker"
 )
-
-
-def add(commands: Any) -> None:
-    """Add it to the sub-commands of ``understudy``."""
-    command = commands.add_parser(
-        "serve",
-        help="serve with several processes: understudy serve --workers N [-- OPTIONS OF MITMDUMP]",
-    )
-    command.add_argument("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="default: one a core")
-    command.add_argument("--listen-host", default=LOOPBACK, metavar="HOST", help=f"default: {LOOPBACK}")
-    command.add_argument("-p", "--port", type=_port, default=PORT, help=f"default: {PORT}")
-    command.add_argument(
-        "--each-port",
-        action="store_true",
-        help="each worker has a port of its own, the first one PORT + 1: for a balancer that listens on PORT",
-    )
-    command.add_argument("--pool", type=Path, metavar="FILE", help="default: the usual pool file")
-    command.add_argument("--status-port", type=_port, metavar="PORT", help="serve a page about all workers there")
-    command.add_argument(
-        "--grace", type=float, default=30.0, metavar="SECONDS", help="what calls under way get when all ends (30)"
-    )
-    command.add_argument(
-        "--drain", type=float, default=600.0, metavar="SECONDS", help="the same when a worker is replaced (600)"
-    )
-    command.add_argument(
-        "--haproxy", action="store_true", help="print the configuration of a HAProxy before --each-port, and end"
-    )
-    command.add_argument(
-        "--server",
-        action="append",
-        default=[],
-        metavar="HOST:PORT",
-        help="with --haproxy: other machines' proxies in place of this one's workers; may be repeated",
-    )
-    command.set_defaults(run=run)
-
-
-def _count(text: str) -> int:
-    found = int(text)
-    if not 1 <= found <= MOST:
-        raise argparse.ArgumentTypeError(f"write a number from 1 to {MOST}")
-    return found
-
-
-def _port(text: str) -> int:
-    found = int(text)
-    if not 0 <= found <= 65535:
-        raise argparse.ArgumentTypeError("write a number from 0 to 65535")
-    return found
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,6 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
         from understudy.cli import haproxy  # here: only what the command needs is loaded
 
         return haproxy.show(arguments, options)
+    from understudy.codec.yaml_nodes import ConfigError  # here, too
+    from understudy.config import no_pool_file
+
     try:
         path = _pool_path(arguments, options)
         if not path.exists():
@@ -104,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def serve(arguments: argparse.Namespace, path: Path, listening: Sequence[socket.socket], options: Sequence[str]) -> int:
     """Start the workers, and everything around them."""
-    from understudy.cli.status_page import StatusPage  # here: only what the command needs is loaded
+    import asyncio  # here: only what the command needs is loaded
+
+    from understudy.cli.status_page import StatusPage
     from understudy.cli.supervisor import Supervisor
 
     make_ca(options)
@@ -199,11 +150,14 @@ def _pool_path(arguments: argparse.Namespace, options: Sequence[str]) -> Path:
     for option in options:
         if option.removeprefix("--set=").startswith("pool_file="):
             return Path(option.partition("pool_file=")[2]).expanduser().absolute()
+    from understudy.config import default_pool_path  # here, too
+
     path: Path = arguments.pool or default_pool_path(os.environ)
     return path.absolute()
 
 
 def _load(path: Path) -> Pool:
-    from understudy.dialects import DIALECTS  # here: starting the command should not load what it may not need
+    from understudy.config import load  # here, too
+    from understudy.dialects import DIALECTS
 
     return load(path, os.environ, DIALECTS)

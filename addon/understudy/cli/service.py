@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import plistlib
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from understudy.codec.yaml_nodes import ConfigError
-from understudy.config import default_pool_path, no_pool_file
 
 UNIT = "understudy.service"
 LABEL = "org.understudy.proxy"
@@ -61,44 +56,19 @@ class ServiceError(Exception):
     """The service cannot be installed or asked. Says why, and what to do."""
 
 
-def add(commands: Any) -> None:
-    """Add it to the sub-commands of ``understudy``."""
-    command = commands.add_parser(
-        "service", help="have a proxy start with your session: install, status, logs, uninstall"
-    )
-    actions = command.add_subparsers(title="actions", metavar="ACTION", required=True)
-    action = actions.add_parser("install", help="write the service and start it; -- OPTIONS OF MITMDUMP")
-    action.add_argument("--pool", type=Path, metavar="FILE", help="default: the usual pool file")
-    action.add_argument("--workers", type=int, default=1, metavar="N", help="default: 1; more need a shared `state`")
-    action.add_argument("-p", "--port", type=int, default=8080, help="default: 8080")
-    action.add_argument("--no-start", action="store_true", help="write the files only, and say how to start it")
-    action.set_defaults(run=run, action=install)
-    for name, function, text in (
-        ("status", status, "whether it runs"),
-        ("uninstall", uninstall, "end it and remove it; the file with the secrets stays"),
-    ):
-        actions.add_parser(name, help=text).set_defaults(run=run, action=function)
-    action = actions.add_parser("logs", help="what it says")
-    action.add_argument("-f", "--follow", action="store_true", help="and go on with what it says next")
-    action.set_defaults(run=run, action=logs)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked; returns the exit status."""
     try:
-        found = arguments.action(arguments, os.environ)
-    except (ServiceError, ConfigError, OSError) as error:
+        found = ACTIONS[arguments.action](arguments, os.environ)
+    except (ServiceError, OSError) as error:
         print(f"understudy service: {error}", file=sys.stderr)
         return 1
-    assert isinstance(found, int)
     return found
 
 
 def install(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Write the unit and the file for the secrets, and start the service."""
-    pool = (arguments.pool or default_pool_path(environ)).absolute()
-    if not pool.exists():
-        raise ServiceError(no_pool_file(pool, arguments.pool))
+    pool = _pool_path(arguments.pool, environ)
     secrets = secrets_path(environ)
     names = variables(pool.read_text(encoding="utf-8", errors="replace"))
     to_fill = write_secrets(secrets, names) and bool(names)
@@ -127,6 +97,20 @@ def install(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if sys.platform != "darwin":
         print("it ends when you log out, unless you run `loginctl enable-linger`")
     return 0
+
+
+def _pool_path(named: Path | None, environ: Mapping[str, str]) -> Path:
+    """The pool file, which is there. Raises ServiceError."""
+    from understudy.codec.yaml_nodes import ConfigError  # here: what is installed can be asked without a pool file
+    from understudy.config import default_pool_path, no_pool_file
+
+    try:
+        path = (named or default_pool_path(environ)).absolute()
+    except ConfigError as error:
+        raise ServiceError(str(error)) from None
+    if not path.exists():
+        raise ServiceError(no_pool_file(path, named))
+    return path
 
 
 def status(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -158,6 +142,14 @@ def uninstall(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         _run(["systemctl", "--user", "daemon-reload"])
     print(f"{place} was removed; {secrets_path(environ)} stays: it may hold secrets of yours")
     return found
+
+
+ACTIONS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str]], int]] = {
+    "install": install,
+    "status": status,
+    "uninstall": uninstall,
+    "logs": logs,
+}
 
 
 # -- the files -------------------------------------------------------------------------------------------------------
@@ -240,6 +232,8 @@ def _path(path: Path) -> str:
 
 def plist(words: Sequence[str], secrets: Path, log: Path) -> bytes:
     """The property list of launchd that runs this command, with the variables of the file for the secrets."""
+    import plistlib  # here: macOS only
+
     script = 'set -a; [ ! -r "$0" ] || . "$0"; set +a; exec "$@"'
     return plistlib.dumps(
         {

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, override
 from urllib.parse import parse_qs, urlsplit
 
-from understudy.control import ControlClientError, ask, running
+from understudy.control.client import ControlClientError, ask, running
 
 if TYPE_CHECKING:
     from understudy.cli.supervisor import Supervisor

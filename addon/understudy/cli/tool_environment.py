@@ -14,8 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from understudy.cli.trust import bundles
-from understudy.control import OWN_PROXY, Running
-from understudy.model import host_regex
+from understudy.control.registry import OWN_PROXY, Running
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -86,6 +85,8 @@ def bypasses(entry: str, host: str) -> bool:
 
 def _nearest(pattern: str, suffix: str) -> str:
     """The host of a pattern that a suffix covers if it covers any: with the suffix's own labels wherever they fit."""
+    from understudy.model import host_regex  # here: most hosts are no patterns
+
     own = pattern.split(".")[::-1]
     wished = suffix.split(".")[::-1][: len(own)]
     pairs = zip_longest(own, wished, fillvalue="")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import certifi  # mitmproxy's own store
 
-from understudy.control import write_atomically
+from understudy.control.registry import write_atomically
 
 REPLACING = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
 """Variables whose file takes the place of the roots that a tool knows by itself. These are always set."""
@@ -39,15 +39,24 @@ def bundles(ca: Path, environ: Mapping[str, str], folder: Path) -> dict[str, str
     own = certificates(ca.read_bytes())
     if not own:
         raise OSError(f"there is no certificate in {ca}")
-    chosen = {}
+    chosen: dict[str, str] = {}
+    stored: dict[bytes, str] = {}
+
+    def store(parts: Iterable[bytes]) -> str:
+        # Most variables get the same certificates.
+        content = _together(parts)
+        if content not in stored:
+            stored[content] = _store(content, folder)
+        return stored[content]
+
     first = _pointed_to(environ, "SSL_CERT_FILE", "SSL_CERT_DIR") or system_roots()
     for name in REPLACING:
         before = first if name == "SSL_CERT_FILE" else _pointed_to(environ, name) or first
-        chosen[name] = _store([*before, *own], folder)
+        chosen[name] = store([*before, *own])
     for name in ONLY_IF_SET:
         if name in environ:
-            chosen[name] = _store([*(_pointed_to(environ, name) or first), *own], folder)
-    chosen[ADDING] = _store([*_pointed_to(environ, ADDING), *own], folder)
+            chosen[name] = store([*(_pointed_to(environ, name) or first), *own])
+    chosen[ADDING] = store([*_pointed_to(environ, ADDING), *own])
     return chosen
 
 
@@ -59,7 +68,7 @@ def upstream_roots(environ: Mapping[str, str], folder: Path) -> str:
     """
     known = _read(Path(certifi.where()))
     more = [*system_roots(), *_pointed_to(environ, "SSL_CERT_FILE", "SSL_CERT_DIR")]
-    return _store([*known, *more], folder) if set(more) - set(known) else ""
+    return _store(_together([*known, *more]), folder) if set(more) - set(known) else ""
 
 
 def system_roots() -> list[bytes]:
@@ -101,8 +110,11 @@ def _read(place: Path) -> list[bytes]:
     return [each for several in found for each in several]
 
 
-def _store(parts: Iterable[bytes], folder: Path) -> str:
-    content = b"".join(dict.fromkeys(parts))
+def _together(parts: Iterable[bytes]) -> bytes:
+    return b"".join(dict.fromkeys(parts))
+
+
+def _store(content: bytes, folder: Path) -> str:
     path = folder / f"ca-{hashlib.sha256(content).hexdigest()[:16]}.pem"
     write_atomically(path, content)
     return str(path)

@@ -47,6 +47,7 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
         raise ValueError(f"not a regular expression ({error})") from None
 
 
+@functools.lru_cache(maxsize=1)  # asked before an expression is compiled, and then to search with it
 def searched(expression: str) -> int:
     """How many characters of a text it may be searched in at most, so that no text costs more than ``STEPS``."""
     tree = _tree(expression)

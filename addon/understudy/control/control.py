@@ -18,7 +18,8 @@ from understudy.control.pool_view import Overview, PoolView, out_of_use
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Explanation, entry_of, explain
 from understudy.control.target import FORMS, ControlError, take_seconds, take_target
-from understudy.control.usage import UsageReport, report
+from understudy.control.usage import report
+from understudy.control.usage_report import UsageReport
 from understudy.failover import Attempt, Exchange, Refuse, Request, Wait, own_name
 from understudy.inspection import Tallies
 from understudy.model import BY_HAND, Key, Label, Pool, Route, Scope, Suspension, counted, printable

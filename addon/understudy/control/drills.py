@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from understudy.codec.steady_clock import ahead_of
+from understudy.codec.time_text import duration
 from understudy.control.target import ControlError, take_seconds, take_target
 from understudy.drill import LONGEST, USUAL, BehaviourError, Drill, Summary, read_behaviour
-from understudy.failover import duration, own_name
+from understudy.failover import own_name
 from understudy.model import Key, Pool, Scope, printable
 from understudy.proxy.engine import Engine
 

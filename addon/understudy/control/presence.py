@@ -85,6 +85,11 @@ class Presence:
             self._given_up = True
             logger.warning(f"understudy: `understudy run` cannot find this proxy: {error}")
 
+    @property
+    def is_told(self) -> bool:
+        """Whether ``understudy run`` can find this proxy."""
+        return self._announcement.is_told
+
     def withdraw(self) -> None:
         """This proxy ends."""
         self._announcement.withdraw()

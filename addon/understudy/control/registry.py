@@ -166,7 +166,7 @@ class Announcement:
             return
         import fcntl
 
-        path = runtime_folder(self._environ) / f"{running.pid}{SUFFIX}"
+        path = file_of(running.pid, self._environ)
         with contextlib.ExitStack() as undo:
             with _new_file(path) as file:
                 # Locked before it can be seen under its name; the lock goes with the file, not with the name.
@@ -180,6 +180,11 @@ class Announcement:
             os.close(self._lock)
         self._lock, self._path = lock, path
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the file is there."""
+        return self._path is not None
+
     def withdraw(self) -> None:
         """Take the file away."""
         self._told = None
@@ -189,6 +194,11 @@ class Announcement:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def file_of(pid: int, environ: Mapping[str, str]) -> Path:
+    """The file of the proxy with this process id, started in this environment. Raises RuntimeFolderError."""
+    return runtime_folder(environ) / f"{pid}{SUFFIX}"
 
 
 def running_proxies(environ: Mapping[str, str]) -> list[Running]:
@@ -287,5 +297,5 @@ def has_ended(pid: int) -> bool:
 
 def farewell(pid: int, environ: Mapping[str, str]) -> bool:
     """End a companion without users: take its file away, then look once more. False: another came in between."""
-    (runtime_folder(environ) / f"{pid}{SUFFIX}").unlink(missing_ok=True)
+    file_of(pid, environ).unlink(missing_ok=True)
     return not users(pid, environ)

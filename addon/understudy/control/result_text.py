@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from understudy.codec.time_text import clock_time, duration
 from understudy.control.drills import DrillResult, DrillView
 from understudy.control.learned import (
     LearnedDraft,
@@ -19,8 +20,7 @@ from understudy.control.learned import (
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.results import Outcome, Pick, Probed, Reloaded, Result, Resumed, Several, Suspended
 from understudy.control.status import Entry, Explanation, HeldView, Standing, Standings, State
-from understudy.control.usage import Spent, UsageReport, UsageRow
-from understudy.failover import clock_time, duration
+from understudy.control.usage_report import UsageReport, usage_lines
 from understudy.inspection import Tally
 from understudy.limits import LimitView
 from understudy.model import Scope, counted
@@ -272,59 +272,6 @@ def _lately(each: Standing) -> Iterator[str]:
         yield f"{each.failed_hour} failed in the last hour"
     if each.today is not None and (each.today.input or each.today.output):
         yield f"today {each.today.input:,} tokens in, {each.today.output:,} out"
-
-
-COLUMNS = ("calls", "input", "cached", "output", "reasoning", "cost")
-
-
-def usage_lines(result: UsageReport) -> list[str]:
-    """A table, with what its numbers leave out below."""
-    since = f"since {result.since}" if result.since else "of all days that are kept"
-    if not result.rows:
-        return [f"no tokens were counted {since}"]
-    named = [(_row_name(row, result), row.spent) for row in result.rows]
-    if len(named) > 1:
-        named.append(("total", result.total))
-    priced = result.total.cost is not None
-    columns = COLUMNS if priced else COLUMNS[:-1]
-    cells = [[_cell(spent, column) for column in columns] for _, spent in named]
-    width = max(len(name) for name, _ in named)
-    widths = [max(len(column), *(len(row[at]) for row in cells)) for at, column in enumerate(columns)]
-    head = "  ".join(column.rjust(wide) for column, wide in zip(columns, widths, strict=True))
-    lines = [f"tokens {since}, by {' and '.join(result.by)}", f"{'':<{width}}  {head}"]
-    for (name, _), row in zip(named, cells, strict=True):
-        lines.append(f"{name:<{width}}  {'  '.join(cell.rjust(wide) for cell, wide in zip(row, widths, strict=True))}")
-    if result.more:
-        lines.append(f"and {result.more} more")
-    return [*lines, *_left_out(result.total)]
-
-
-def _left_out(total: Spent) -> Iterator[str]:
-    if total.lost:
-        cost = f", cost {total.lost_cost:,.4f}" if total.lost_cost is not None else ""
-        what = f"{total.lost_input:,} in, {total.lost_output:,} out{cost}"
-        replies = "1 reply" if total.lost == 1 else f"{total.lost} replies"
-        yield f"not in it: {replies} that no tool got (replays, hedges): {what}"
-    if total.unstated:
-        why = "a chat stream does so only if the tool asks for it"
-        yield f"{counted(total.unstated, 'call')} counted no tokens: {why}"
-    if total.another:
-        yield f"{counted(total.another, 'call')} named another model than was sent"
-    if total.cost is not None and total.unpriced:
-        yield f"{counted(total.unpriced, 'call')} without a price: `prices` of the upstream does not name the model"
-
-
-def _row_name(row: UsageRow, result: UsageReport) -> str:
-    if row.session:
-        return f"{row.session} {clock_time(row.last, result.now)}"
-    return " ".join(filter(None, (row.day, row.credential, row.model))) or "all"
-
-
-def _cell(spent: Spent, column: str) -> str:
-    value = getattr(spent, column)
-    if value is None:
-        return "-"
-    return f"{value:,.4f}" if column == "cost" else f"{value:,}"
 
 
 def _limit(limit: LimitView) -> str:

@@ -9,7 +9,7 @@ from understudy.control.drills import DrillResult
 from understudy.control.learned import LearnedResult
 from understudy.control.pool_view import OutOfUse, Overview
 from understudy.control.status import Entry, Explanation
-from understudy.control.usage import UsageReport
+from understudy.control.usage_report import UsageReport
 
 
 class Outcome(StrEnum):

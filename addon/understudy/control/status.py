@@ -12,19 +12,10 @@ from enum import StrEnum
 from functools import partial
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.control.usage import Spent, spent_of
-from understudy.failover import (
-    DEFAULTS,
-    HeldCall,
-    HeldCalls,
-    Lineup,
-    Pacing,
-    Request,
-    Selector,
-    duration,
-    foresight,
-    own_name,
-)
+from understudy.codec.time_text import duration
+from understudy.control.usage import spent_of
+from understudy.control.usage_report import Spent
+from understudy.failover import DEFAULTS, HeldCall, HeldCalls, Lineup, Pacing, Request, Selector, foresight, own_name
 from understudy.inspection import STEP, UNTRIED, Tallies, Tally
 from understudy.inspection.usage import Place, Row
 from understudy.limits import NO_NEED, Limits, LimitView, Whose, Window

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import override
 
+from understudy.codec.time_text import duration
 from understudy.drill.behaviour import Behaviour
-from understudy.failover import Exchange, Lineup, Outcome, Request, duration
+from understudy.failover import Exchange, Lineup, Outcome, Request
 from understudy.failover.affinity import Sessions
 from understudy.model import Candidate, Key, Label, counted, key_of, printable
 from understudy.requests import short_session

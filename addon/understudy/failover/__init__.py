@@ -15,7 +15,7 @@ from understudy.failover.generations import Identities, own_name
 from understudy.failover.held_calls import HeldCall, HeldCalls
 from understudy.failover.pacing import Pacing, Place
 from understudy.failover.penalties import SHORT_STEP
-from understudy.failover.refusal import LISTED, RETRY_HORIZON, clock_time, duration
+from understudy.failover.refusal import LISTED, RETRY_HORIZON
 from understudy.failover.selection import DrilledLineup, Lineup, Selector
 from understudy.failover.steps import (
     HEDGED,
@@ -64,8 +64,6 @@ __all__ = [
     "Wait",
     "action",
     "affinity",
-    "clock_time",
-    "duration",
     "foresight",
     "ledger",
     "memory",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
+from understudy.codec.time_text import duration
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Refuse, Request
 from understudy.model import Candidate, Label, Suspension, printable
@@ -181,15 +181,6 @@ def _line(
     return f"{name}: not tried, the budget of {budget.attempts} attempts in {budget.seconds:g} s is spent"
 
 
-def clock_time(at: float, now: float) -> str:
-    """A time of day on this machine; with the date unless it is today's. Both are Unix times."""
-    try:
-        moment, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
-    except (ValueError, OverflowError, OSError):
-        return "a time too far away to show"
-    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")
-
-
 def _told(label: Label, rule: str, evidence: str) -> str:
     """The evidence, as far as a tool may see it.
 
@@ -199,12 +190,3 @@ def _told(label: Label, rule: str, evidence: str) -> str:
     if label is not Label.CREDENTIAL_REJECTED or rule.startswith("builtin/"):
         return evidence
     return REJECTED
-
-
-def duration(seconds: float) -> str:
-    """A time span as people read it: ``9s``, ``2m``, ``1h5m``."""
-    whole = max(0, math.ceil(seconds))
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "m"), (rest if not hours else 0, "s")]
-    return "".join(f"{value}{unit}" for value, unit in parts if value) or "0s"

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.failover import duration
+from understudy.codec.time_text import duration
 from understudy.model import OPEN_MARK, counted
 from understudy.proxy.exchange_facts import Facts
 

@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 from mitmproxy import http
 
 from understudy.codec.steady_clock import STEADY, ahead_of
-from understudy.failover import SHORT_STEP, Attempt, Compared, Exchange, Outcome, duration
+from understudy.codec.time_text import duration
+from understudy.failover import SHORT_STEP, Attempt, Compared, Exchange, Outcome
 from understudy.failover.memory import Plan
 from understudy.inspection.exchange_table import advised
 from understudy.model import OPEN_MARK, Candidate, Label, counted, printable

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.codec.steady_clock import ahead_of
-from understudy.failover import LISTED, Exchange, Outcome, duration
+from understudy.codec.time_text import duration
+from understudy.failover import LISTED, Exchange, Outcome
 from understudy.failover.memory import Plan
 from understudy.model import Candidate, Scope, Suspension, Usage, printable
 

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from understudy.codec.steady_clock import ahead_of
+from understudy.codec.time_text import duration
 from understudy.config.secrets import ClientSecret
 from understudy.dialects import Progress
-from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait, duration
+from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait
 from understudy.failover.memory import Plan
 from understudy.model import Candidate, Credential, Label, Upstream, Verdict
 from understudy.proxy import exchange_facts as known

@@ -151,10 +151,14 @@ def _own_error(fields: dict[Any, Any], depth: int, visits: _Visits) -> Iterator[
     kind = "" if kind.lower() in ("error", "object") else kind
     if message or (code and code != "0") or (kind and depth):
         yield ErrorInfo(code, kind, _param(fields), message)
+    if len((param := _param(fields)).split()) >= WORDS_OF_A_SENTENCE:
+        yield ErrorInfo(code, kind, "", param)  # "Param Incorrect", and in its place what is wrong with which
     if len(texts) > 1 and texts[1] != texts[0]:
         yield from _unwrap_text(texts[1], depth, visits)  # a general sentence, and beside it what really happened
 
 
+WORDS_OF_A_SENTENCE = 3
+"""A parameter of so many words is no name: the vendor says there what is wrong."""
 _REASONS = frozenset(status.phrase.lower() for status in HTTPStatus)
 """What a status is called: beside a message, such a text says nothing more."""
 _CODE_AS_MESSAGE = re.compile(r"[A-Za-z]{1,40}(?:_[A-Za-z]{1,40}){1,6}")

@@ -109,6 +109,9 @@ NOTHING = Sequence(())
 
 _LEXEMES = re.compile(r"\s*(\.\.\.|[!~]\(|\*_[a-z_]+|[()\[\]|*^$]|<[^<>]*>|\{model\}|[^\s()\[\]|*^$<>!~]+)(\(s\))?")
 
+_PLAIN = re.compile(r"(?!cannot)[a-z]+")
+"""A word that is heard as it is written."""
+
 
 def parse(text: str) -> Node:
     """A phrase as it is written. Raises PhraseError."""
@@ -121,8 +124,8 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.lexemes: list[tuple[str, bool]] = []
-        at = 0
-        while text[at:].strip():
+        at, end = 0, len(text.rstrip())
+        while at < end:
             found = _LEXEMES.match(text, at)
             if found is None:
                 raise PhraseError(f"`{text[at:].strip()[:20]}` cannot stand in a phrase", "see rules/README.md")
@@ -168,7 +171,7 @@ class _Parser:
                 raise PhraseError(f"`{lexeme[:40]}` is no name", "write <lower-case-with-hyphens>")
             yield Kind(name) if name in BUILT_IN else Name(name)
         else:
-            words = hear(lexeme)
+            words = [lexeme] if _PLAIN.fullmatch(lexeme) else hear(lexeme)
             if not words or any(word in BREAKS for word in words) or lexeme != lexeme.lower():
                 raise PhraseError(f"`{lexeme[:40]}` is no word", "write words in lower case, without punctuation")
             if plural:
@@ -206,53 +209,73 @@ def _words_of(node: Node) -> Iterator[Word]:
         yield option
 
 
-def expand(node: Node, names: Mapping[str, Node], depth: int = 0) -> Node:
-    """The same with every name standing for its meaning. Raises PhraseError."""
-    expanded = _simplified(_expand(node, names, depth))
-    if size(expanded) > MOST_PARTS:
+type Plain = tuple[Node, int]
+"""What a name stands for, without names; and how deep the names in it stand for one another."""
+
+
+def expand(node: Node, names: Mapping[str, Node], known: dict[str, Plain] | None = None) -> Node:
+    """The same with every name standing for its meaning, in as few parts as may be. Raises PhraseError.
+
+    ``known``: the names that were expanded before; more are added to it.
+    """
+    return _measured(_plain(node, names, {} if known is None else known, 0)[0])
+
+
+def _measured(node: Node) -> Node:
+    if size(node) > MOST_PARTS:
         raise PhraseError(f"it stands for more than {MOST_PARTS} words", "name fewer phrases in it")
-    return expanded
+    return node
 
 
-def _expand(node: Node, names: Mapping[str, Node], depth: int) -> Node:
+def _plain(node: Node, names: Mapping[str, Node], known: dict[str, Plain], depth: int) -> Plain:
     match node:
         case Name(name):
-            if name not in names:
-                raise PhraseError(f"the vocabulary has no <{name}>", "name one that it has, or add it")
-            if depth > DEEPEST:
-                raise PhraseError(f"<{name}> is defined by itself, or by too many others", "say it in words")
-            return _expand(names[name], names, depth + 1)
-        case Sequence(parts):
-            return Sequence(tuple(_expand(part, names, depth) for part in parts))
-        case Choice(options):
-            return Choice(tuple(_expand(option, names, depth) for option in options))
-    return node
+            if name not in known:
+                if name not in names:
+                    raise PhraseError(f"the vocabulary has no <{name}>", "name one that it has, or add it")
+                if depth > DEEPEST:
+                    raise _too_deep(name)
+                found, height = _plain(names[name], names, known, depth + 1)
+                known[name] = _measured(found), height + 1
+            if depth + known[name][1] > DEEPEST + 1:
+                raise _too_deep(name)
+            return known[name]
+        case Sequence(inner) | Choice(inner):
+            plain = [_plain(each, names, known, depth) for each in inner]
+            nodes = [each for each, _ in plain]
+            height = max((height for _, height in plain), default=0)
+            return (_sequence(nodes) if isinstance(node, Sequence) else _choice(nodes)), height
+    return node, 0
 
 
-def _simplified(node: Node) -> Node:
-    """The same in fewer parts: choices inside choices become one, and a choice between words is one part."""
-    match node:
-        case Sequence(parts):
-            flat: list[Node] = []
-            for part in map(_simplified, parts):
-                flat += part.parts if isinstance(part, Sequence) else (part,)
-            return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
-        case Choice(options):
-            words: set[str] = set()
-            others: dict[Node, None] = {}
-            for option in map(_simplified, options):
-                for each in option.options if isinstance(option, Choice) else (option,):
-                    match each:
-                        case Word(text):
-                            words.add(text)
-                        case OneOf(several):
-                            words |= several
-                        case _:
-                            others.setdefault(each)
-            together: list[Node] = [OneOf(frozenset(words))] if len(words) > 1 else [Word(each) for each in words]
-            found = (*together, *_by_first(others))
-            return found[0] if len(found) == 1 else Choice(found)
-    return node
+def _too_deep(name: str) -> PhraseError:
+    return PhraseError(f"<{name}> is defined by itself, or by too many others", "say it in words")
+
+
+def _sequence(parts: Iterable[Node]) -> Node:
+    """Parts one after the other, sequences among them taken apart."""
+    flat: list[Node] = []
+    for part in parts:
+        flat += part.parts if isinstance(part, Sequence) else (part,)
+    return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
+
+
+def _choice(options: Iterable[Node]) -> Node:
+    """One of several: choices among them become one, and a choice between words is one part."""
+    words: set[str] = set()
+    others: dict[Node, None] = {}
+    for option in options:
+        for each in option.options if isinstance(option, Choice) else (option,):
+            match each:
+                case Word(text):
+                    words.add(text)
+                case OneOf(several):
+                    words |= several
+                case _:
+                    others.setdefault(each)
+    together: list[Node] = [OneOf(frozenset(words))] if len(words) > 1 else [Word(each) for each in words]
+    found = (*together, *_by_first(others))
+    return found[0] if len(found) == 1 else Choice(found)
 
 
 def _by_first(options: Iterable[Node]) -> Iterator[Node]:
@@ -265,8 +288,8 @@ def _by_first(options: Iterable[Node]) -> Iterator[Node]:
         if len(group) == 1:
             yield group[0]
         else:
-            rests = tuple(Sequence(each.parts[1:]) if isinstance(each, Sequence) else NOTHING for each in group)
-            yield _simplified(Sequence((first, Choice(rests))))
+            rests = [_sequence(each.parts[1:]) if isinstance(each, Sequence) else NOTHING for each in group]
+            yield _sequence((first, _choice(rests)))
 
 
 def size(node: Node) -> int:

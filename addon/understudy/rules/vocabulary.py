@@ -13,7 +13,7 @@ from pathlib import Path
 
 from understudy.codec.yaml_nodes import LARGEST, RULE, Problem, RuleError, Scalar, Table, Value, read
 from understudy.rules.listening import Listener, find
-from understudy.rules.phrases import BUILT_IN, Choice, Node, PhraseError, expand, names_in, parse
+from understudy.rules.phrases import BUILT_IN, Choice, Name, Node, PhraseError, Plain, expand, names_in, parse
 
 FILE = "vocabulary.yaml"
 """What it is called, at the top of a folder of rules."""
@@ -42,9 +42,12 @@ class Vocabulary:
     """Name -> what it stands for, other names expanded."""
     listener: Listener = field(default_factory=Listener)
 
+    def __post_init__(self) -> None:
+        self._plain: dict[str, Plain] = {name: (node, 0) for name, node in self.nodes.items()}
+
     def phrase(self, text: str) -> Node:
         """A phrase of a rule, without names. Raises PhraseError."""
-        return expand(parse(text), self.nodes)
+        return expand(parse(text), {}, self._plain)
 
     def listen(self, text: str) -> int:
         """The bit of a phrase of a rule. Raises PhraseError."""
@@ -53,7 +56,7 @@ class Vocabulary:
     def heard(self, text: str, said: str) -> str:
         """Where a phrase of a rule matches a text (as rules see it), and what its names stand for there; for people."""
         written = parse(text)
-        passage = find(expand(written, self.nodes), said)
+        passage = find(expand(written, {}, self._plain), said)
         parts = (
             [f"<{name}> {found!r}" for name in names_in(written) if (found := find(self.nodes[name], passage))]
             if (passage)
@@ -105,16 +108,16 @@ def make_vocabulary(files: Sequence[Path]) -> Vocabulary:
             except PhraseError as error:
                 problems.append(Problem(entry.path, entry.line, f"<{entry.name}>: {error.what}", error.write))
     together: dict[str, Node] = {name: Choice(tuple(nodes)) for name, nodes in written.items()}
-    nodes: dict[str, Node] = {}
+    plain: dict[str, Plain] = {}
     for entry in entries:
         try:
             if entry.name in together:
-                nodes[entry.name] = expand(together[entry.name], together)
+                expand(Name(entry.name), together, plain)
         except PhraseError as error:
             problems.append(Problem(entry.path, entry.line, f"<{entry.name}>: {error.what}", error.write))
     if problems:
         raise RuleError(problems)
-    return Vocabulary(tuple(entries), nodes)
+    return Vocabulary(tuple(entries), {name: node for name, (node, _) in plain.items()})
 
 
 def _read(file: Path) -> list[Entry]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.failover import duration
+from understudy.codec.time_text import duration
 from understudy.flows.traits import number_of, text_of
 from understudy.model import printable
 from understudy.whatif.recorder import RecordedCall

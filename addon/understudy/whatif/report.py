@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 
-from understudy.failover import Outcome, Wait, duration
+from understudy.codec.time_text import duration
+from understudy.failover import Outcome, Wait
 from understudy.model import Label, counted, printable
 from understudy.whatif.recorded_outcome import differs, failed_then, got, noted_attempts, then
 from understudy.whatif.recorder import RecordedCall

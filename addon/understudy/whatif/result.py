@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from understudy.failover import LISTED, Attempt, Exchange, Outcome, Refuse, Release, Wait, duration
+from understudy.codec.time_text import duration
+from understudy.failover import LISTED, Attempt, Exchange, Outcome, Refuse, Release, Wait
 from understudy.model import Label, Scope, Suspension
 from understudy.proxy.engine import Snapshot
 from understudy.whatif.recorder import RecordedAttempt, RecordedCall

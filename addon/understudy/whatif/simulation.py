@@ -20,8 +20,9 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import override
 
+from understudy.codec.time_text import duration
 from understudy.drill import USUAL, Behaviour, Call, Drill
-from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait, duration, own_name
+from understudy.failover import Attempt, Continue, Exchange, Refuse, Release, Step, Wait, own_name
 from understudy.failover.memory import Plan
 from understudy.flows.traits import text_of
 from understudy.model import Candidate, Key, Label, Pool, printable

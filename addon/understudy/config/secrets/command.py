@@ -8,20 +8,21 @@ thrown away, for that may hold the secret as well.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import shlex
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, override
+from typing import TYPE_CHECKING, ClassVar, override
 
 from understudy.codec.masking import shown, veil
 from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets.command_output import Printed, read_output
-from understudy.config.secrets.program import ProgramError, output_of
 from understudy.model import SecretError, Source
+
+if TYPE_CHECKING:
+    import asyncio
 
 TIMEOUT = 30.0
 """Seconds for one run, unless the pool file says otherwise."""
@@ -101,12 +102,16 @@ class CommandSecret(Source):
             return
         if rejected and self._value == rejected:
             self._value, self._refused = None, rejected  # no other call shall send it meanwhile
+        import asyncio  # here: whoever only reads a pool file has no event loop
+
         if self._run is None or self._run.done():
             self._run = asyncio.get_running_loop().create_task(self._renew(), name="understudy secret")
         await asyncio.shield(self._run)
 
     async def _renew(self) -> None:
         """Run the program once and take note of what came of it."""
+        from understudy.config.secrets.program import ProgramError, output_of  # here, too
+
         try:
             output = await output_of(self._argv, self._folder, self._timeout, self.hidden)
             ahead = ahead_of(self._clock)

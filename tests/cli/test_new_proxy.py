@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from understudy.cli import run
-from understudy.cli.run import RunError
+from understudy.cli import new_proxy
+from understudy.cli.new_proxy import RunError
 
 
 @pytest.mark.parametrize(
@@ -22,23 +22,23 @@ from understudy.cli.run import RunError
     ],
 )
 def test_the_proxy_goes_out_as_this_machine_does(environ: dict[str, str], mode: str) -> None:
-    assert run._mode(environ) == mode
+    assert new_proxy._mode(environ) == mode
 
 
 @pytest.mark.parametrize("proxy", ["http://me:hunter2secret@corp:3128", "socks5://corp:1080"])
 def test_a_proxy_with_a_password_is_not_put_on_a_command_line(proxy: str) -> None:
     """R07: other users can read command lines. What to do instead is said, without the password."""
     with pytest.raises(RunError, match="upstream_auth") as caught:
-        run._mode({"HTTPS_PROXY": proxy})
+        new_proxy._mode({"HTTPS_PROXY": proxy})
     assert "hunter2secret" not in str(caught.value)
 
 
 def test_a_long_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {"HOME": str(tmp_path)}
-    path = run.log_path(environ)
+    path = new_proxy.log_path(environ)
     assert path == tmp_path / ".local" / "state" / "understudy" / "run.log"
     path.write_text("x" * 10)
-    assert run.log_path(environ).exists()
-    monkeypatch.setattr(run, "LARGEST_LOG", 9)
-    assert not run.log_path(environ).exists()
+    assert new_proxy.log_path(environ).exists()
+    monkeypatch.setattr(new_proxy, "LARGEST_LOG", 9)
+    assert not new_proxy.log_path(environ).exists()
     assert path.with_name("run.log.1").read_text() == "x" * 10
