@@ -20,6 +20,7 @@ from understudy.addon import FIRST_LOOKS, Understudy, _is_loopback
 from understudy.model.pool import Candidate
 from understudy.model.suspension import Suspension, key_of
 from understudy.model.verdict import Label, Scope
+from understudy.proxy.hook_table import HookTable
 from understudy.proxy.stream import ReplayStream
 from understudy.rules import INTERVAL
 
@@ -185,6 +186,21 @@ def test_pool_control_can_be_switched_while_it_runs(
     with tempfile.TemporaryDirectory(prefix="us-", dir="/tmp") as folder:
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
         assert asyncio.run(play(folder)) == [1, 0, 1, 0]
+
+
+def test_shortcuts_that_are_in_place_stay_when_the_proxy_runs(here: taddons.context, addon: Understudy) -> None:
+    """A connection that came before keeps them: they last as long as the table of hooks that it began with."""
+    here.configure(addon, pool_shortcuts=True)  # as for a script that is loaded at start
+    before = here.master.addons.trigger_event
+
+    async def play() -> bool:
+        addon.running()
+        same = here.master.addons.trigger_event == before
+        here.master.addons.remove(addon)
+        return same and here.master.addons.trigger_event != before
+
+    assert isinstance(before.__self__, HookTable)
+    assert asyncio.run(play())
 
 
 def test_without_a_place_for_a_socket_the_proxy_runs_all_the_same(

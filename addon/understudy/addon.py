@@ -195,7 +195,11 @@ class Understudy:
             self.leave_web = page.serve(web, self.control, self.metrics, self._theme)
             logger.info(f"understudy: the pool page is {page.address(str(getattr(ctx.master, 'web_url', '/')))}")
         garbage.wake()
-        self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
+        if self.leave_shortcuts:
+            # Not all of them anew: a connection that is there already would go on without.
+            self.leave_shortcuts.append(garbage.settle())
+        else:
+            self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
         self._warn_of_users()

@@ -424,7 +424,8 @@ def test_h02_a_body_that_is_read_in_pieces_says_the_same(
     """H02: wherever a piece ends, in a string, an escape or a bracket."""
     body = document.encode()
     whole = read_json_model(body)
-    monkeypatch.setattr("understudy.codec.json_edit._PIECE", size)
+    monkeypatch.setattr("understudy.codec.json_edit.PIECE", size)
+    monkeypatch.setattr("understudy.codec.abridged.PIECE", size)
     assert read_json_model(body) == whole
     try:
         known = json.loads(document)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.codec.masking import SHORTEST_MASKED, StreamMask, mask, placeholder
+from understudy.codec.masking import SHORTEST_MASKED, StreamMask, mask, placeholder, signs_of
 
 SECRET = "sk-proj-7f/Qa+9&x=Z"
 SHOWN = placeholder("work")
@@ -46,6 +46,13 @@ def test_h03_every_spelling_is_masked_in_text_and_in_bytes(spelling: str) -> Non
     assert SHOWN in masked
     assert spelling not in masked
     assert mask(text.encode(), SECRET, "work") == masked.encode()
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_h03_every_spelling_has_a_sign(spelling: str) -> None:
+    """H03: what is not searched any further repeats no secret."""
+    assert any(sign in spelling for sign in signs_of(SECRET))
+    assert signs_of("short") == ()
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)

@@ -167,6 +167,26 @@ def test_a_forgotten_lineup_that_is_in_use_hears_of_changes(monkeypatch: pytest.
     assert str(held.pick()) == "b first"
 
 
+@pytest.mark.parametrize("kept", [1, 2, 3, 100])
+def test_a_lineup_that_was_not_asked_for_long_knows_how_things_are(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """However many of the changes since are still kept."""
+    monkeypatch.setattr(module, "CHANGES", kept)
+    stage = Stage()
+    rested, followed = stage.lineup(route(A, B, C)), stage.lineup(route(A, B, C, strategy=Strategy.ROUND_ROBIN))
+    for number in range(5):
+        stage.suspend(A, scope=Scope.CREDENTIAL)
+        stage.suspend(candidate(f"another-{number}"))
+        stage.suspensions.resume(key_of(A, Scope.CREDENTIAL))
+        stage.suspend(B, 5)
+        assert followed.members_of(followed.available()) == [A, C]
+        stage.suspensions.resume(key_of(B, Scope.CANDIDATE))
+        stage.suspend(C)
+        assert followed.members_of(followed.available()) == [A, B]
+        assert rested.members_of(rested.available()) == [A, B] if number % 2 else True
+        stage.suspensions.resume(key_of(C, Scope.CANDIDATE))
+    assert rested.available() == followed.available() == rested.everyone
+
+
 @pytest.mark.parametrize("strategy", Strategy)
 def test_the_right_one_among_ten_thousand(strategy: Strategy) -> None:
     """Picking stays right in the large: 5,000 of 10,000 suspended, as whole credentials and one by one."""

@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mitmproxy import addonmanager, exceptions, hooks, http, options
 from mitmproxy.addons import proxyserver
+from mitmproxy.log import LegacyLogEvents, LogEntry
 from mitmproxy.proxy import commands, events, layer, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
@@ -272,6 +273,87 @@ def test_handlers_are_called_as_mitmproxy_calls_them(script: list[tuple[Any, ...
     assert play(ours, table.trigger_event, script) == play(theirs, theirs.manager.trigger_event, script)
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@given(steps)
+def test_handlers_are_called_at_once_as_mitmproxy_calls_them(script: list[tuple[Any, ...]]) -> None:
+    """The same of the method that waits for nothing, which logs an error for an asynchronous handler."""
+    theirs, ours = World(), World()
+    table = HookTable(ours.manager, clock=lambda: 0.0)
+
+    async def trigger(event: hooks.Hook) -> None:
+        table.trigger(event)
+
+    async def usual(event: hooks.Hook) -> None:
+        theirs.manager.trigger(event)
+
+    script = [*script, *(("trigger", name) for name in HOOKS), *(("trigger", name) for name in HOOKS)]
+    assert play(ours, trigger, script) == play(theirs, usual, script)
+
+
+class Hearer:
+    """Hears of log lines by the hook that is out of use."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def add_log(self, entry: LogEntry) -> None:
+        """A line was logged."""
+        self.heard.append((entry.level, entry.msg.partition("] ")[2]))
+
+
+@pytest.mark.parametrize("added", ["before", "at once", "later"])
+def test_an_addon_hears_of_log_lines_as_in_mitmproxy(added: str) -> None:
+    """What was logged before it was there is told it if mitmproxy asks the addons after that, and only then."""
+
+    async def heard(*, by_table: bool) -> list[tuple[str, str]]:
+        world, addon = World(), Hearer()
+        master: Any = SimpleNamespace(addons=world.manager, event_loop=asyncio.get_running_loop())
+        world.manager.master = master
+        master._legacy_log_events = LegacyLogEvents(master)
+        undo = hook_table.install(world.manager) if by_table else lambda: None
+        log = logging.Logger("of this test")  # nobody else's
+        log.addHandler(master._legacy_log_events)
+        if added == "before":
+            world.manager.chain.append(addon)
+        log.info("first")
+        log.warning("%s, with %d argument", "second", 1)
+        if added == "at once":
+            world.manager.chain.append(addon)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if added == "later":
+            world.manager.chain.append(addon)
+        log.error("third")
+        await asyncio.to_thread(log.debug, "fourth, of another thread")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        undo()
+        assert "emit" not in vars(master._legacy_log_events)
+        return addon.heard
+
+    ours, theirs = (asyncio.run(heard(by_table=by_table)) for by_table in (True, False))
+    assert ours == theirs
+    assert len(ours) == (2 if added == "later" else 4)
+
+
+def test_no_log_line_is_written_out_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[logging.LogRecord] = []
+
+    async def run() -> None:
+        world = World()
+        master: Any = SimpleNamespace(addons=world.manager, event_loop=asyncio.get_running_loop())
+        world.manager.master = master
+        master._legacy_log_events = LegacyLogEvents(master)
+        hook_table.install(world.manager)
+        monkeypatch.setattr(master._legacy_log_events, "format", written.append)
+        master._legacy_log_events.handle(logging.LogRecord("any", logging.INFO, "", 1, "a line", (), None))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert not written
+
+
 def test_a_handler_put_on_a_class_is_found_within_a_second() -> None:
     """Nothing tells that a class was changed, so the table is made anew now and then."""
     world, now = World(), [0.0]
@@ -438,7 +520,7 @@ def test_it_is_taken_out_without_a_trace() -> None:
     hook_table.install(manager)()
     assert manager.trigger_event.__self__.__class__ is HookTable
     undo()
-    assert "trigger_event" not in vars(manager)
+    assert not {"trigger_event", "trigger"} & vars(manager).keys()
     assert (dict(vars(ProxyConnectionHandler)), ProxyConnectionHandler.handle_client) == before
     manager.trigger_event = of_another = manager.trigger_event
     hook_table.install(manager)()

@@ -25,7 +25,7 @@ from understudy.replies import Secret
 
 VALUE = "sk-secret-0123456789"
 SECRET = Secret("work", VALUE, ("sk-Second-0123456789",))
-SHOWN = "<understudy:work>"
+SHOWN, CLIENT = "<understudy:work>", "<understudy:client>"
 
 
 class Lines(logging.Handler):
@@ -176,6 +176,21 @@ def test_secrets_are_known_until_others_have_come(gate: MaskingGate) -> None:
     assert gate.mask(VALUE) == VALUE
     assert gate.mask(f"sk-tool-{SEEN_LIMIT - 1:012} short") == "<understudy:client> short"
     assert gate.mask("sk-of-the-next-pool-01") == "<understudy:next>"
+
+
+def test_secrets_that_come_and_go_are_masked_for_as_long_as_they_are_known(gate: MaskingGate) -> None:
+    """H03: however many have come before, and the gate does not grow with them."""
+    most = 0
+    for number in range(3 * SEEN_LIMIT):
+        secret = f"sk-tool-{number:012}"
+        gate.learn("client", secret)
+        gate.learn("client", secret)
+        assert gate.mask(secret.encode().hex()) == "<understudy:client>"
+        most = max(most, len(gate._signs))
+    gate.use({"sk-of-the-next-pool-01": "next"})
+    first = 2 * SEEN_LIMIT + 2  # the secret of the pool before is one of those
+    assert gate.mask(f"{VALUE} sk-tool-{first:012} sk-of-the-next-pool-01") == f"{SHOWN} {CLIENT} <understudy:next>"
+    assert len(gate._signs) < most
 
 
 def reply(content: bytes = b"", **fields: str) -> http.Response:

@@ -698,22 +698,29 @@ def test_h01_the_better_of_two_replies_is_released_after_a_wait(cores: list[Core
 def test_a_tool_that_leaves_between_two_attempts_is_not_shown_the_first_as_the_second(
     cores: list[Core], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """L12, O05: the second attempt was decided but never sent, so there is nothing of it to show."""
+    """L12, O05: the second attempt is on its way while the hook about the first one runs: each has its own flow."""
     core = Core(Budget(patience=0))
     cores.append(core)
-    left: list[tuple[int, str, object]] = []
+    left: list[tuple[int, str, str]] = []
 
-    def leave(flow: object, exchange: object, attempt: Attempt, record: object) -> None:
-        left.append((attempt.number, attempt.candidate.credential.name, record))
+    def leave(flow: object, exchange: object, attempt: Attempt, record: http.HTTPFlow) -> None:
+        assert (record.response, record.error and record.error.msg) == (None, "cut: cancelled, the tool went away")
+        left.append((attempt.number, attempt.candidate.credential.name, record.request.host))
 
     monkeypatch.setattr(core.journal, "left", leave)
     core.slow_hooks = (UnderstudyAttemptHook,)
     core.ask(stream=False)
     core.receive(core.opened(), LIMITED % 1)
+    [second] = core.opening
+    assert second.connection.address == ("u1.test", 80)
     core.feed(events.ConnectionClosed(core.client))
-    core.feed(events.HookCompleted(core.held.pop(0), None))
-    assert left == [(2, "c1", None)]
-    assert (core.opening, core.to_client) == ([], b"")
+    [hook] = [each for each in core.held if isinstance(each, UnderstudyAttemptHook)]
+    assert (hook.abandoned.outcome.attempt.number, hook.abandoned.record.request.host) == (1, "u0.test")
+    core.held.remove(hook)
+    core.feed(events.HookCompleted(hook, None))
+    assert left == [(2, "c1", "u1.test")]
+    core.feed(events.OpenConnectionCompleted(second, None))
+    assert ("u1.test" in core.sent, core.to_client) == (False, b"")
     assert core.names().count(HttpErrorHook) == 1
 
 

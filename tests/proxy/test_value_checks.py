@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from io import StringIO
 from typing import Any, BinaryIO, Optional, TextIO, Union
 
@@ -55,12 +56,40 @@ def test_a_value_is_checked_as_by_mitmproxy(value: object, kind: object) -> None
     assert outcome(value_checks.check_option_type, value, kind) == outcome(THEIRS, value, kind)
 
 
+@given(st.data(), st.sampled_from([http.RequestData, http.ResponseData]))
+def test_the_parts_of_a_message_are_checked_as_by_mitmproxy(data: st.DataObject, kind: type[http.MessageData]) -> None:
+    """The same values fit, and the first that does not gives the same error."""
+    whole = {
+        http.RequestData: http.Request.make("POST", "http://upstream.test/", b"{}"),
+        http.ResponseData: http.Response.make(200, b"{}"),
+    }[kind]
+    parts = {field.name: getattr(whole.data, field.name) for field in fields(kind)}
+    for name in data.draw(st.lists(st.sampled_from(sorted(parts)), max_size=2)):
+        parts[name] = data.draw(values)
+
+    def made() -> str:
+        try:
+            kind(**parts)
+        except TypeError as error:
+            return str(error)
+        return "fits"
+
+    theirs = made()
+    leave = value_checks.install()
+    try:
+        assert made() == theirs
+    finally:
+        leave()
+    assert "understudy" not in http.MessageData.__post_init__.__module__
+
+
 def test_what_fits_makes_no_error() -> None:
     """A request, a response and their optional parts never come to mitmproxy's own check."""
     leave = value_checks.install()
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(value_checks, "_check", lambda *_: pytest.fail("asked mitmproxy"))
+            patch.setattr(value_checks, "_check_parts", lambda *_: pytest.fail("asked mitmproxy"))
             request = http.Request.make("POST", "http://upstream.test/", b"{}")
             response = http.Response.make(200, b"{}")
     finally:

@@ -8,6 +8,7 @@ There are no names to hand on: each module is one format. Start with ``json_edit
 """
 
 __all__ = [
+    "abridged",
     "amazon_frames",
     "body_text",
     "content_encoding",

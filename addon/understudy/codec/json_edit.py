@@ -12,11 +12,12 @@ upstream's parser refuses may therefore be edited, and the upstream then refuses
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from understudy.codec.abridged import PIECE, abridge, check_utf8, without_escapes
 
 MOST_LEVELS = 500
 """How deep objects and arrays may be nested."""
@@ -32,10 +33,6 @@ _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(
     rb"(?:-?(?:0|[1-9][0-9]{0,4299}+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|true|false|null|NaN|-?Infinity)(?![0-9])"
 )
-_NO_BACKSLASH = re.compile(rb"[^\\]")
-_PIECE = 4 << 20
-"""Bytes that are looked at in one go, which takes a few milliseconds."""
-_VALID_PIECE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -127,11 +124,12 @@ def write_json_model(body: bytes, model: str) -> bytes:
 
     Raises ValueError where ``read_json_model`` finds no alias.
     """
-    scan = _Scan(body)
+    short = abridge(body, b'"model"', once=True)
+    scan = _Scan(short.text)
     found = [(start, end) for key, start, end in scan.members(scan.begin, whole=True) if key == "model"]
     if not found or scan.string(*found[-1]) is None:
         raise ValueError("no model name at the top level of the body")
-    return _splice(body, [(start, end, json.dumps(model)) for start, end in found])
+    return _splice(body, [(short.place(start), short.place(end), json.dumps(model)) for start, end in found])
 
 
 def replace_json_strings(body: bytes, places: Sequence[Place], swap: Callable[[str], str | None]) -> bytes:
@@ -154,7 +152,8 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
 
     Raises ValueError for a body that is not a JSON object.
     """
-    scan = _Scan(body)
+    short = abridge(body, once=True)
+    scan = _Scan(short.text)
     found = list(scan.members(scan.begin, whole=True))
     begin = scan.begin + 1
     edits: list[tuple[int, int, str | bytes]] = []
@@ -165,7 +164,7 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
             edits.append((last, end, ""))  # with the comma before it
         else:
             if not stays and last != begin:
-                edits.append((last, body.index(b",", last) + 1, ""))
+                edits.append((last, short.text.index(b",", last) + 1, ""))
             if key in members:
                 edits.append((start, end, _text(members[key])))
                 missing.pop(key, None)
@@ -174,7 +173,7 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
     if missing:
         added = b", ".join(_text(name) + b": " + _text(value) for name, value in missing.items())
         edits.insert(0, (begin, begin, added + (b", " if stays else b"")))
-    return _splice(body, edits)
+    return _splice(body, [(short.place(start), short.place(end), value) for start, end, value in edits])
 
 
 def append_json_items(body: bytes, name: str, items: Sequence[object]) -> bytes:
@@ -196,12 +195,11 @@ class _Scan:
 
     def __init__(self, body: bytes, most_steps: int = MOST_STEPS) -> None:
         self._most_steps = most_steps
-        if not body.isascii():
-            _check_utf8(body)
+        check_utf8(body)
         self.body = body
         self._steps = 0
         # The same bytes with every escaped backslash and quote overwritten: here a string ends at the next quote.
-        self._marks = _without_escapes(body)
+        self._marks = without_escapes(body)
         if len(body) > MOST_STRINGS and (
             body.count(b"[") + body.count(b"{") > MOST_BRACKETS or self._marks.count(b'"') > 2 * MOST_STRINGS
         ):
@@ -289,7 +287,7 @@ class _Scan:
         while True:
             self._count_step()
             # In pieces: a thread that reads a large body has to let others go on now and then.
-            match = run(marks, at, at + _PIECE)
+            match = run(marks, at, at + PIECE)
             begun, at = at, match.end() if match else at
             mark = marks[at] if at < len(marks) else 0
             if mark == open_ones[-1]:
@@ -302,7 +300,7 @@ class _Scan:
                 at += 1
             elif mark == ord('"'):  # a string that goes on beyond the piece
                 at = self._end_of_string(at)
-            elif at < begun + _PIECE:
+            elif at < begun + PIECE:
                 raise ValueError(f"a value that does not end, or too many levels, at byte {at}")
 
     def _count_step(self) -> None:
@@ -402,28 +400,6 @@ class JsonEdit:
 def member_of(members: Sequence[Member], name: str) -> Span | None:
     """The value of the last member of this name, which is the one that counts; None without one."""
     return next((each.value for each in reversed(members) if each.name == name), None)
-
-
-def _without_escapes(body: bytes) -> bytes:
-    """The same bytes with every escaped backslash and quote overwritten; in pieces that cut no escape in two."""
-    if b"\\" not in body:
-        return body
-    pieces = []
-    at = 0
-    while at < len(body):
-        border = _NO_BACKSLASH.search(body, at + _PIECE)
-        end = border.end() if border else len(body)
-        pieces.append(body[at:end].replace(b"\\\\", b"__").replace(b'\\"', b"__"))
-        at = end
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _check_utf8(body: bytes) -> None:
-    """Raise ValueError for what is no UTF-8, in pieces: a text of it all may take four times the memory."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    view = memoryview(body)
-    for at in range(0, len(body), _VALID_PIECE):
-        decoder.decode(view[at : at + _VALID_PIECE], at + _VALID_PIECE >= len(body))
 
 
 def _find(scan: _Scan, at: int, places: Sequence[Place], *, whole: bool = False) -> Iterator[tuple[int, int, str]]:

@@ -66,6 +66,16 @@ def mask[T: (str, bytes)](text: T, secret: str, name: str) -> T:
     return mask_with(text, secret, lambda _: shown.encode())
 
 
+def signs_of(secret: str) -> tuple[str, ...]:
+    """Pieces of which one at least stands in every text that repeats the secret in any spelling; () if none is masked.
+
+    What has none of them need not be searched any further.
+    """
+    if len(secret) < SHORTEST_MASKED:
+        return ()
+    return (*_forms(secret), *_signs(secret))
+
+
 def mask_with[T: (str, bytes)](text: T, secret: str, shown: Callable[[T], T]) -> T:
     """As :func:`mask`; ``shown`` makes what stands for an occurrence. The same object where there is none."""
     if len(secret) < SHORTEST_MASKED:
@@ -170,14 +180,20 @@ class _Spellings[T: (str, bytes)]:
     ``plain`` finds any of the literals. ``signs``: without any of them nothing is escaped.
     """
 
-    def __init__(self, literals: Sequence[T], plain: re.Pattern[T], escaped: re.Pattern[T], signs: Sequence[T]) -> None:
+    def __init__(
+        self, secret: str, literals: Sequence[T], plain: re.Pattern[T], escaped: re.Pattern[T], signs: Sequence[T]
+    ) -> None:
         self._literals: Sequence[T] = literals
         self._plain: re.Pattern[T] = plain
         self._escaped: re.Pattern[T] = escaped
         self._signs: Sequence[T] = signs
+        # With escapes there is at least one character for each of the secret's.
+        self._shortest = min(len(secret), *map(len, literals))
 
     def wanted(self, text: T) -> Iterator[re.Pattern[T]]:
         """The expressions that find something in this text."""
+        if len(text) < self._shortest:
+            return
         # To ask for each literal costs a tenth of what an expression of all of them does.
         for literal in self._literals:
             if literal in text:
@@ -241,7 +257,8 @@ _CUT = re.compile(
 def _for_str(secret: str) -> _Spellings[str]:
     literals = _forms(secret)
     escaped = "".join(_spelling(char, {char}) for char in secret)
-    return _Spellings(literals, re.compile("|".join(map(re.escape, literals))), re.compile(escaped), _signs(secret))
+    plain = re.compile("|".join(map(re.escape, literals)))
+    return _Spellings(secret, literals, plain, re.compile(escaped), _signs(secret))
 
 
 @lru_cache(maxsize=512)
@@ -249,7 +266,7 @@ def _for_bytes(secret: str) -> _Spellings[bytes]:
     literals = _literals(secret)
     escaped = re.compile("".join(_chars(secret)).encode("latin-1"))
     signs = [sign.encode() for sign in _signs(secret)]
-    return _Spellings(literals, re.compile(b"|".join(map(re.escape, literals))), escaped, signs)
+    return _Spellings(secret, literals, re.compile(b"|".join(map(re.escape, literals))), escaped, signs)
 
 
 def _signs(secret: str) -> list[str]:

@@ -7,10 +7,10 @@ candidate, so that picking among ten thousand is a handful of machine-wide opera
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import override
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from cachetools import LRUCache
 
@@ -19,6 +19,32 @@ from understudy.suspensions import Suspensions
 
 LINEUPS = 1024
 """How many lineups are remembered; an alias that was forgotten is laid out anew."""
+CHANGES = 4096
+"""How many changes are kept for the lineups that have not taken note of them yet; a lineup that missed one asks for all
+that it has."""
+
+
+class Changes:
+    """Which keys were blocked or came free, in order: each lineup takes note when it is asked, so that a change costs
+    the same whether there is one lineup or a thousand. ``is_blocked``: how a key is now."""
+
+    def __init__(self, is_blocked: Callable[[Key], bool] = lambda key: False) -> None:
+        self.is_blocked = is_blocked
+        self.count = 0
+        """How many there were so far."""
+        self._latest: list[tuple[Key, bool]] = []
+
+    def add(self, key: Key, blocked: bool) -> None:
+        """A key was blocked, or came free."""
+        self._latest.append((key, blocked))
+        self.count += 1
+        if len(self._latest) >= 2 * CHANGES:
+            del self._latest[:-CHANGES]
+
+    def since(self, count: int) -> list[tuple[Key, bool]] | None:
+        """Those after so many; None when some of them are not kept any more."""
+        missing = self.count - count
+        return self._latest[len(self._latest) - missing :] if missing <= len(self._latest) else None
 
 
 class Lineup:
@@ -53,6 +79,9 @@ class Lineup:
         self._parted: tuple[int, int, dict[int, int], dict[int, int]] = (0, 0, {}, {})
         """Who was free at the last pick, and what :meth:`_part` made of it: mostly the same are free again."""
         self._blocked: dict[Scope, int] = dict.fromkeys(Scope, 0)
+        self._changes = Changes()
+        self._noted = 0
+        """How many of the changes are in ``_blocked``."""
         self._positions: dict[Key, list[int]] = {}
         self._tiers: dict[int, dict[int, int]] = {}
         """Rank, see :func:`_rank` -> weight -> the members that have both, as bits."""
@@ -100,6 +129,21 @@ class Lineup:
         wanted = (candidate.upstream.name, candidate.model)
         return _bits([at for at, member in enumerate(self.members) if (member.upstream.name, member.model) == wanted])
 
+    def follow(self, changes: Changes) -> None:
+        """Take note of what is blocked now, and from now on of every change."""
+        self._changes, self._noted = changes, changes.count
+        for key in self.keys:
+            if changes.is_blocked(key):
+                self.mark(key, True)
+
+    def _take_note(self) -> None:
+        """Take note of what has changed since the last time."""
+        since = self._changes.since(self._noted)
+        self._noted = self._changes.count
+        for key, blocked in [(key, self._changes.is_blocked(key)) for key in self.keys] if since is None else since:
+            if key in self._positions:
+                self.mark(key, blocked)
+
     def mark(self, key: Key, blocked: bool) -> None:
         """Take note that a key cannot be picked, or can be again."""
         bits = self.mask(key)
@@ -110,6 +154,8 @@ class Lineup:
 
     def available(self) -> int:
         """The members that can be picked, as bits: not out of use, not suspended in any scope, not being probed."""
+        if self._noted != self._changes.count:
+            self._take_note()
         blocked = self._blocked
         held = blocked[Scope.CANDIDATE] | blocked[Scope.CREDENTIAL] | blocked[Scope.UPSTREAM]
         return self.everyone & ~(held | self.out_of_use)
@@ -211,8 +257,8 @@ class Selector:
         self.suspensions = suspensions
         self._kind = lineups
         self._lineups: LRUCache[tuple[str, str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
-        # A lineup that was forgotten here may still be in use by an exchange, which must not miss a change.
-        self._in_use: WeakSet[Lineup] = WeakSet()
+        # Not a list of lineups to tell: one that was forgotten here may still be in use by an exchange.
+        self._changes = Changes(suspensions.is_blocked)
         self._beside: WeakKeyDictionary[Lineup, Lineup] = WeakKeyDictionary()
         """By a lineup of another selector."""
         suspensions.listeners.add(self)
@@ -239,16 +285,12 @@ class Selector:
 
     def _laid_out(self, lineup: Lineup) -> Lineup:
         """A new lineup, told of what is suspended now and from now on."""
-        for each in lineup.keys:
-            if self.suspensions.is_blocked(each):
-                lineup.mark(each, True)
-        self._in_use.add(lineup)
+        lineup.follow(self._changes)
         return lineup
 
     def changed(self, key: Key, blocked: bool) -> None:
         """Listener for the suspensions."""
-        for lineup in self._in_use:
-            lineup.mark(key, blocked)
+        self._changes.add(key, blocked)
 
     def keys_of(self, candidate: Candidate) -> tuple[Key, ...]:
         """Everything whose suspension keeps a candidate out of the lineups here."""

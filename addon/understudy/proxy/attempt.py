@@ -18,7 +18,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from logging import ERROR, WARNING
+from logging import ERROR
 from typing import ClassVar, override
 
 from mitmproxy import flow as mflow
@@ -244,7 +244,6 @@ class AttemptLayer(Layer):
             label, rule = Label.REQUEST_INVALID, "builtin/rewrite"
             if isinstance(problem, SecretError):
                 label, rule = Label.CREDENTIAL_REJECTED, "builtin/secret"
-            yield commands.Log(f"{candidate}: not sent: {problem}", WARNING)
             yield ReceiveHttp(NotSent(self.tool_stream, self, label, rule, str(problem)))
             return
         request.timestamp_start = time.time()

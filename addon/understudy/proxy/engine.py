@@ -262,11 +262,12 @@ class Engine:
     def read(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
         """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there."""
         body = rewrite.decoded_body(request, self.request_limit)
-        shape = shape_of(recognised)
-        said = conversation.read(request.headers.fields, body or b"", shape, marks=marks)
-        if shape is not None and not said.states and not may_hold(shape, body or b""):
+        shape, short = shape_of(recognised), rewrite.abridged(request, body or b"")
+        said = conversation.read(request.headers.fields, body or b"", shape, marks=marks, short=short)
+        if shape is not None and not said.states and not may_hold(shape, short.text):
             shape = None
-        return Reading(body is not None, rewrite.read_call(request, recognised, body), said, shape)
+        call = rewrite.read_call(request, recognised, None if body is None else short.text)
+        return Reading(body is not None, call, said, shape)
 
     def plan(
         self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None

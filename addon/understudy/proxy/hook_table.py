@@ -11,6 +11,8 @@ so scripts), and a handler, or nested addons, set on an instance or in a script'
 *class*, or on an instance that loses another attribute before the next hook, is found within :data:`LONGEST` seconds.
 A handler is looked up on its addon at each call, never kept.
 
+A log line is told to addons by a hook that is out of use: it is written out for it only if an addon has a handler.
+
 A hook of a client connection whose handlers are all plain functions, and whose flow is not intercepted, is completed
 where the layer asked for it; the rest of one that has to wait goes to a task, as mitmproxy does with all of them.
 """
@@ -18,17 +20,22 @@ where the layer asked for it; the rest of one that has to wait goes to a task, a
 from __future__ import annotations
 
 import time
+from asyncio import AbstractEventLoop
+from asyncio import _get_running_loop as _running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import fields
 from inspect import isawaitable
+from itertools import starmap
+from logging import LogRecord
 from operator import is_
 from types import ModuleType, TracebackType
 from typing import Any
 
 from mitmproxy import addonmanager, exceptions, flow, hooks
 from mitmproxy.addonmanager import AddonManager
+from mitmproxy.log import LOGGING_LEVELS_TO_LOGENTRY, AddLogHook, LegacyLogEvents, LogEntry
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
@@ -54,7 +61,7 @@ class HookTable:
         """The addons that the table was made of, to compare with the manager's."""
         self._nodes: list[tuple[int, Any]] = []
         """All addons in mitmproxy's order, each with the number of the one in the chain that it belongs to."""
-        self._nested: list[tuple[Any, list[Any]]] = []
+        self._nested: list[tuple[Any, Sequence[Any]]] = []
         """Those that have addons of their own, with these."""
         self._opaque: set[int] = set()
         """Numbers of those whose own addons cannot be listed; mitmproxy's walk is made over them at each hook."""
@@ -117,6 +124,15 @@ class HookTable:
         """What mitmproxy's method of this name does."""
         await _finish(self.calls(event))
 
+    def trigger(self, event: hooks.Hook) -> None:
+        """What mitmproxy's method of this name does."""
+        if self.has(event.name):
+            AddonManager.trigger(self._manager, event)
+
+    def has(self, name: str) -> bool:
+        """Whether any addon could have a handler for the hook of this name."""
+        return bool(self._row(name))
+
     def lifecycle(self, event: hooks.Hook) -> Calls:
         """The handlers of a hook of a connection: after those of a flow's it is said that the flow was updated, and
         an intercepted one is waited for."""
@@ -151,7 +167,8 @@ class HookTable:
             self._manager.chain != self._chain
             or (self._compared and not all(map(is_, self._manager.chain, self._chain)))
             or self._clock() - self._made >= LONGEST
-            or [addon for addon, listed in self._nested if not _has_still(addon, listed)]
+            or [addon for addon, listed in self._nested if getattr(addon, "addons", None) != listed]
+            or (self._compared and not all(starmap(_has_still, self._nested)))
         ):
             return True
         sizes = list(map(len, self._attributes))
@@ -165,7 +182,6 @@ class HookTable:
         self._chain = list(self._manager.chain)
         self._nodes, self._nested, self._opaque, self._rows = [], [], set(), {}
         self._made = self._clock()
-        self._compared = any(_equality(addon) is not object.__eq__ for addon in self._chain)
         for number, addon in enumerate(self._chain):
             nodes, nested = len(self._nodes), len(self._nested)
             try:
@@ -175,6 +191,7 @@ class HookTable:
                 del self._nodes[nodes:], self._nested[nested:]
                 self._nodes.append((number, addon))
                 self._opaque.add(number)
+        self._compared = any(_equality(addon) is not object.__eq__ for _, addon in self._nodes)
         parents = {id(addon) for addon, _ in self._nested}
         self._plain = [_attributes(addon) for number, addon in self._nodes
                        if id(addon) not in parents and number not in self._opaque]  # fmt: skip
@@ -190,7 +207,7 @@ class HookTable:
         if hasattr(addon, "addons"):
             if not isinstance(addon.addons, (list, tuple)):
                 raise TypeError(f"the addons of {addon!r} are no list")
-            listed = list(addon.addons)
+            listed = addon.addons[:]
             self._nested.append((addon, listed))
             for each in listed:
                 self._list(number, each)
@@ -211,10 +228,10 @@ class HookTable:
 def install(manager: AddonManager) -> Callable[[], None]:
     """Have the hooks of ``manager`` called by table, and those of its client connections at once; returns what undoes
     both. What another addon has put in their place is left alone."""
-    if "trigger_event" in vars(manager) or "handle_lifecycle" in vars(manager):
+    if vars(manager).keys() & {"trigger_event", "trigger", "handle_lifecycle"}:
         return lambda: None
     table = HookTable(manager)
-    trigger_event = table.trigger_event
+    trigger_event, trigger = table.trigger_event, table.trigger
     handle_client, own = ProxyConnectionHandler.handle_client, "handle_client" in vars(ProxyConnectionHandler)
 
     def is_ours() -> bool:
@@ -226,18 +243,53 @@ def install(manager: AddonManager) -> Callable[[], None]:
             at_once(self, table, is_ours)
         await handle_client(self)
 
-    manager.trigger_event = trigger_event  # type: ignore[method-assign]
+    manager.trigger_event, manager.trigger = trigger_event, trigger  # type: ignore[method-assign]
+    leave_log_events = _tell_when_heard(manager, table)
     ProxyConnectionHandler.handle_client = handle_client_by_table  # type: ignore[assignment, method-assign]
 
     def uninstall() -> None:
         if vars(manager).get("trigger_event") is trigger_event:
             del manager.trigger_event
+        if vars(manager).get("trigger") is trigger:
+            del manager.trigger
+        leave_log_events()
         if vars(ProxyConnectionHandler).get("handle_client") is handle_client_by_table:
             del ProxyConnectionHandler.handle_client
             if own:
                 ProxyConnectionHandler.handle_client = handle_client  # type: ignore[method-assign]
 
     return uninstall
+
+
+def _tell_when_heard(manager: AddonManager, table: HookTable) -> Callable[[], None]:
+    """Have mitmproxy write out a log line for the hook ``add_log`` only if there is a handler; returns what undoes it.
+
+    Whether there is one is looked at when mitmproxy would ask the addons: as soon as the event loop comes to it.
+    """
+    handler = getattr(manager.master, "_legacy_log_events", None)
+    if type(handler) is not LegacyLogEvents or "emit" in vars(handler):
+        return lambda: None
+    loop: AbstractEventLoop = manager.master.event_loop
+
+    def tell(record: LogRecord) -> None:
+        if table.has(AddLogHook.name):
+            level = LOGGING_LEVELS_TO_LOGENTRY.get(record.levelno, "error")
+            manager.trigger(AddLogHook(LogEntry(handler.format(record), level)))
+
+    def emit(record: LogRecord) -> None:
+        # What is logged with arguments may be another text later. An exception could hold more than its text.
+        if record.args or record.exc_info or _running_loop() is not loop or table.has(AddLogHook.name):
+            LegacyLogEvents.emit(handler, record)
+        else:
+            loop.call_soon(tell, record)
+
+    handler.emit = emit  # type: ignore[method-assign]
+
+    def undo() -> None:
+        if vars(handler).get("emit") is emit:
+            del handler.emit
+
+    return undo
 
 
 _HANDLE_HOOK = ProxyConnectionHandler.handle_hook
@@ -377,9 +429,8 @@ def _could_have(addon: Any, name: str) -> bool:
     return name in _attributes(addon) or any(name in vars(each) for each in type(addon).__mro__)
 
 
-def _has_still(addon: Any, listed: list[Any]) -> bool:
-    now = getattr(addon, "addons", None)
-    return isinstance(now, (list, tuple)) and len(now) == len(listed) and all(map(is_, now, listed))
+def _has_still(addon: Any, listed: Sequence[Any]) -> bool:
+    return all(map(is_, addon.addons, listed))
 
 
 def _log(error: Exception) -> None:

@@ -11,14 +11,14 @@ import logging
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from traceback import format_exception
 from typing import Any
 
 from mitmproxy import http
 
 from understudy.codec.content_encoding import decode_reply
-from understudy.codec.masking import SHORTEST_MASKED, mask
+from understudy.codec.masking import SHORTEST_MASKED, mask, signs_of
 from understudy.replies import Secret
 
 SEEN_LIMIT = 256
@@ -42,31 +42,50 @@ class MaskingGate:
     def __init__(self) -> None:
         self._pool: dict[str, str] = {}  # secret: name of its credential
         self._seen: OrderedDict[str, str] = OrderedDict()
+        self._signs: tuple[str, ...] = ()
+        """A text without any of them repeats no secret in use. Some may be those of secrets that are not any more."""
+        self._dropped = 0
 
     def use(self, secrets: Mapping[str, str]) -> None:
         """The secrets of a pool, each with the name of its credential. Those of the pool before stay known.
 
         A request may still be under way with one of them.
         """
+        self._signs = _united(self._signs, secrets)  # first: another thread may write a line meanwhile
         before, self._pool = (
             self._pool,
             {secret: name for secret, name in secrets.items() if len(secret) >= SHORTEST_MASKED},
         )
         for secret, name in before.items():
             self.learn(name, secret)
+        self._look_for_all()
 
     def learn(self, name: str, *secrets: str) -> None:
         """A request goes out with these."""
         for secret in secrets:
             if len(secret) < SHORTEST_MASKED or secret in self._pool:
                 continue
+            if secret not in self._seen:
+                self._signs = _united(self._signs, [secret])
             self._seen[secret] = name
             self._seen.move_to_end(secret)
             if len(self._seen) > SEEN_LIMIT:
                 self._seen.popitem(last=False)
+                self._dropped += 1
+                if self._dropped >= SEEN_LIMIT:
+                    self._look_for_all()
+
+    def _look_for_all(self) -> None:
+        self._dropped = 0
+        self._signs = _united((), [*self._pool, *self._seen])
 
     def mask(self, text: str) -> str:
         """The text with a placeholder for each secret in use; the same object where there is none."""
+        for sign in self._signs:
+            if sign in text:
+                break
+        else:
+            return text  # as nearly all log lines
         for known in (self._pool, self._seen):
             for secret, name in list(known.items()):
                 text = mask(text, secret, name)
@@ -158,6 +177,10 @@ class MaskingGate:
                 record.stack_info = self.mask(record.stack_info)
         except Exception:
             record.msg, record.args, record.exc_info = NOT_WRITTEN, (), None
+
+
+def _united(signs: Iterable[str], secrets: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*signs, *(sign for secret in secrets for sign in signs_of(secret)))))
 
 
 def _printed(error: BaseException | None) -> str:

@@ -40,9 +40,9 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHook
 from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 from mitmproxy.utils import human
 
-from understudy.failover import Attempt, Continue, Refuse, Release, Step, Wait
+from understudy.failover import Attempt, Continue, Outcome, Refuse, Release, Step, Wait
 from understudy.failover.memory import Plan
-from understudy.model import Mode
+from understudy.model import Label, Mode
 from understudy.proxy import tool_reply
 from understudy.proxy.attempt import (
     AttemptEvent,
@@ -107,6 +107,8 @@ class ReplayStream(HttpStream):
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
+        self._untold: tuple[AttemptLayer, Outcome, Attempt, Fault | None] | None = None
+        """The attempt that failed, told once the next one is on its way."""
 
     @cached_property
     def parent(self) -> HttpLayer:
@@ -391,6 +393,10 @@ class ReplayStream(HttpStream):
         self._beginning = True
         yield ReceiveHttp(Begin(attempt.stream_id))
         self._beginning, said, self._said = False, self._said, None
+        if self._untold is not None:
+            yield from self.tell()
+            if (yield from self.gone()):
+                return None
         return (yield from self.step_after(said)) if said is not None else None
 
     def wait(self, step: Wait) -> CommandGenerator[Step | None]:
@@ -417,6 +423,8 @@ class ReplayStream(HttpStream):
             case Halted():
                 yield from self.gone()
             case NotSent(label=label, rule=rule, reason=reason):
+                if label is not Label.UNKNOWN:
+                    yield commands.Log(f"{attempt.step.candidate}: not sent: {reason}", WARNING)
                 self.attempts.remove(attempt)
                 attempt.forget()
                 if call.drilled is not None and attempt.step.drilled:
@@ -467,9 +475,11 @@ class ReplayStream(HttpStream):
             return step
         if attempt.hold is not None and attempt.hold.live and attempt.hold.has_output and not attempt.is_complete:
             exchange.withdraw(attempt.number)
-        outcome, record = exchange.outcomes[attempt.number - 1], attempt.record(reply.fault)
+        outcome = exchange.outcomes[attempt.number - 1]
+        at_once, fault = not isinstance(step, Attempt) or step.drilled or attempt.server is None, reply.fault
+        record = attempt.record(fault) if at_once else None
         yield from attempt.cancel()
-        if exchange.best == attempt.number:
+        if at_once and exchange.best == attempt.number:
             attempt.end_here()
         # Of those that are over only the most hopeful one can still be released: the others need not be held.
         kept = [each for each in self.attempts if not each.is_over or each.number == exchange.best]
@@ -477,13 +487,27 @@ class ReplayStream(HttpStream):
             if each not in kept:
                 self.measure(each, lost=True)
         self.attempts = kept
-        yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, outcome, step, record))
-        if (yield from self.gone()):
-            return None
+        if at_once:
+            yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, outcome, step, record))
+            if (yield from self.gone()):
+                return None
+        else:
+            assert isinstance(step, Attempt)
+            self._untold = attempt, outcome, step, fault
         for other in self.attempts:
             if not other.is_over:
                 yield from other.watch()  # what it may take depends on what else there is
         return step
+
+    def tell(self) -> CommandGenerator[None]:
+        """Tell of the attempt that failed, if one was: its flow, its line in the log. The next one need not wait."""
+        if self._untold is None or self.call is None:
+            return
+        (attempt, outcome, step, fault), self._untold = self._untold, None
+        exchange, record = self.call.exchange, attempt.record(fault)
+        if exchange.best == attempt.number:
+            attempt.end_here()
+        yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, outcome, step, record))
 
     def renumber(self) -> None:
         """Attempts have the numbers that the exchange gives them: those of two are in the order of their ends."""
@@ -731,6 +755,8 @@ class ReplayStream(HttpStream):
     def crashed(self, error: Exception) -> CommandGenerator[None]:
         """An exception of ours: the request ends in a clear error, never in anything half done."""
         yield commands.Log(f"understudy: internal error: {self.trace(error)}", ERROR)
+        with suppress(Exception):
+            yield from self.tell()
         started = self.delivery.has_begun
         # What failed once may fail again, so each step of the way out stands for itself.
         for attempt in self.attempts:

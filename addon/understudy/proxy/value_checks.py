@@ -10,10 +10,12 @@ what is more than a plain type, goes mitmproxy's own way, with its own error.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, TextIO, Union, get_args, get_origin
 
-from mitmproxy import optmanager
+from mitmproxy import http, optmanager
 from mitmproxy.utils import typecheck
 
 _UNCHANGING = frozenset((str, bytes, int, float, bool, NoneType))
@@ -22,21 +24,29 @@ _SPECIAL: tuple[Any, ...] = (Any, TextIO, BinaryIO)
 """Classes by name only: mitmproxy does not ask whether a value is an instance of them."""
 _FITTING: dict[Any, tuple[type, ...]] = {}
 """By declared type, the classes whose instances fit; none where that is not all there is to it."""
+_PARTS: dict[type[http.MessageData], tuple[Callable[[Any], tuple[Any, ...]], tuple[tuple[type, ...], ...]]] = {}
+"""By class of a request's or response's data: what gives all its parts, and the classes whose instances fit each."""
 _check, _current = typecheck.check_option_type, optmanager._Option.current
+_check_parts = vars(http.MessageData).get("__post_init__")
+"""None where Python was started without assertions."""
 
 
 def install() -> Callable[[], None]:
-    """Put both in place, for the whole process; returns what undoes it."""
+    """Put all in place, for the whole process; returns what undoes it."""
     if typecheck.check_option_type is not _check or optmanager._Option.current is not _current:
         return lambda: None
     typecheck.check_option_type = check_option_type
     optmanager._Option.current = current  # type: ignore[assignment, method-assign]
+    if _check_parts is not None and vars(http.MessageData).get("__post_init__") is _check_parts:
+        http.MessageData.__post_init__ = check_parts  # type: ignore[method-assign]
 
     def uninstall() -> None:
         if typecheck.check_option_type is check_option_type:
             typecheck.check_option_type = _check
         if optmanager._Option.current is current:
             optmanager._Option.current = _current  # type: ignore[method-assign]
+        if vars(http.MessageData).get("__post_init__") is check_parts:
+            http.MessageData.__post_init__ = _check_parts  # type: ignore[method-assign, assignment]
 
     return uninstall
 
@@ -51,6 +61,16 @@ def check_option_type(name: str, value: Any, typeinfo: Any) -> None:
         fitting = ()
     if not isinstance(value, fitting):
         _check(name, value, typeinfo)
+
+
+def check_parts(message: http.MessageData) -> None:
+    """What mitmproxy does with a request's or response's data that was just made. Raises TypeError as it does."""
+    kind = type(message)
+    if (known := _PARTS.get(kind)) is None:
+        parts = fields(kind)
+        known = _PARTS[kind] = attrgetter(*[part.name for part in parts]), tuple(_classes(part.type) for part in parts)
+    if not all(map(isinstance, known[0](message), known[1])) and _check_parts is not None:
+        _check_parts(message)
 
 
 def current(option: optmanager._Option) -> Any:

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from understudy.codec.abridged import Abridged
 from understudy.requests.sealed import TURN_STATE, Shape, bonds_in, may_hold, parts_in, state_name, states_in
 
 SESSION_HEADERS = frozenset(
@@ -58,9 +59,18 @@ class Conversation:
 
 
 def read(
-    fields: Iterable[tuple[bytes, bytes]], body: bytes, shape: Shape | None = None, *, marks: bool = True
+    fields: Iterable[tuple[bytes, bytes]],
+    body: bytes,
+    shape: Shape | None = None,
+    *,
+    marks: bool = True,
+    short: Abridged | None = None,
 ) -> Conversation:
-    """Read headers and decoded body of a request. ``marks`` False: nobody asks for bonds and parts now."""
+    """Read headers and decoded body of a request. ``marks`` False: nobody asks for bonds and parts now.
+
+    ``short``: the body without the middle of its long strings, None where nobody has made it.
+    """
+    short = short or Abridged(body)
     session, is_retry = b"", False
     states: tuple[str, ...] = ()
     for name, value in fields:
@@ -71,19 +81,19 @@ def read(
             is_retry = value.strip() not in (b"", b"0")
         elif lower in STATE_HEADERS:
             states += (state_name(value),)
-    if shape is Shape.RESPONSES and TURN_STATE in body:
+    if shape is Shape.RESPONSES and TURN_STATE in short.text:
         states += states_in(body)
     if not marks:
-        return Conversation(_short(session or _session_in(body)), (), (), states, is_retry)
-    bonds = bonds_in(shape, body)
-    parts = parts_in(shape, body) if shape is not None and may_hold(shape, body) else ()
-    return Conversation(_short(session or _session_in(body)), bonds, parts, states, is_retry)
+        return Conversation(_short(session or _session_in(body, short)), (), (), states, is_retry)
+    bonds = bonds_in(shape, short.text, body)
+    parts = parts_in(shape, body) if shape is not None and may_hold(shape, short.text) else ()
+    return Conversation(_short(session or _session_in(body, short)), bonds, parts, states, is_retry)
 
 
-def _session_in(body: bytes) -> bytes:
+def _session_in(body: bytes, short: Abridged) -> bytes:
     for member in _SESSION_MEMBERS:
-        at = body.find(member)
-        match = _STRING.match(body, at + len(member)) if at >= 0 else None
+        at = short.text.find(member)
+        match = _STRING.match(body, short.place(at + len(member))) if at >= 0 else None
         # A user has many conversations: the id of one is no session, unless it names the session as well.
         if match and (member != b'"user_id"' or b"session" in match[1]):
             return match[1]

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote_plus
 from mitmproxy import http
 from mitmproxy.net.http import url
 
+from understudy.codec.abridged import Abridged, abridge
 from understudy.codec.content_encoding import REQUEST_LIMIT, decode_request
 from understudy.codec.masking import has_placeholder, placeholder
 from understudy.dialects import DIALECTS, Asked, Call, Dialect, Written
@@ -131,6 +132,12 @@ def decoded_body(request: http.Request, limit: int = REQUEST_LIMIT) -> bytes | N
     """The request body without its content encoding; None when that cannot be undone within ``limit`` bytes."""
     encoding = request.headers.get("content-encoding", "")
     return decode_request(request.data.content or b"", encoding, limit)
+
+
+def abridged(request: http.Request, body: bytes) -> Abridged:
+    """This :func:`decoded_body` as far as it has to be searched for what it says of itself."""
+    is_form = request.headers.get("content-type", "").lstrip().lower().startswith("multipart/")
+    return Abridged(body) if is_form else abridge(body, b'"model"')
 
 
 def without_states(request: http.Request, states: Iterable[str]) -> http.Request:

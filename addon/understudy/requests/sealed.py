@@ -217,10 +217,11 @@ def states_in(body: bytes) -> tuple[str, ...]:
     return tuple(found)
 
 
-def bonds_in(shape: Shape | None, body: bytes) -> tuple[str, ...]:
+def bonds_in(shape: Shape | None, body: bytes, whole: bytes = b"") -> tuple[str, ...]:
     """The names in a request of what only one account has and the request cannot do without.
 
-    ``shape`` None: of all shapes, as a reply to an upload may have them.
+    ``shape`` None: of all shapes, as a reply to an upload may have them. ``whole``: all of a body of which
+    ``body`` has not the middle of its long strings.
     """
     found: dict[str, None] = {}
     for beginning in _BONDS[shape] if shape is not None else _ALL_BONDS:
@@ -234,7 +235,7 @@ def bonds_in(shape: Shape | None, body: bytes) -> tuple[str, ...]:
                 found[match[1].decode()] = None
             at, count = body.find(_REFERENCE, at + len(_REFERENCE)), count + 1
         if b'compaction"' in body or b'compaction_summary"' in body:
-            found.update(dict.fromkeys(_compactions(body)))
+            found.update(dict.fromkeys(_compactions(whole or body)))
     return tuple(found)
 
 

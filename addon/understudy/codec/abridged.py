@@ -1,0 +1,146 @@
+"""A JSON body without the middle of its long strings: for what it says of itself, which stands in short ones.
+
+Of a large request nearly all bytes stand in a few hundred strings: prompts, files, results of tools. To find where they
+end takes a fraction of the time of a single search through all of their text, and every search after that runs through
+what is left. A body of many short strings stays as it is, and so does what does not begin as an object or is no UTF-8.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+
+SMALL = 16 * 1024
+"""Bytes of a body that is searched as it is."""
+KEPT = 160
+"""Bytes that stay of a long string, at either end: more than any name that is looked for."""
+LONG = 3 * KEPT
+"""Bytes of a string that is abridged."""
+CUT = b"\0"
+"""Stands in place of what was left out. No string of a JSON document has such a byte, so none that was abridged can be
+taken for a whole one."""
+DENSE = 64
+"""Fewer bytes from quote to quote than this, and the body stays as it is."""
+_SAMPLE = 4096
+_LOOK = 256
+"""Strings after which that is looked at again."""
+_NAME = 32
+"""Bytes in front of a string in which the name of its member is looked for."""
+_NEAR = 64
+_RARE = 200
+_BACKSLASH = ord("\\")
+_NO_BACKSLASH = re.compile(rb"[^\\]")
+_VALID_PIECE = 1 << 20
+PIECE = 4 << 20
+"""Bytes that are looked at in one go, which takes a few milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abridged:
+    """``text``: what is left of a body; ``cuts``: where in it something was left out, and by how much it is shorter."""
+
+    text: bytes
+    cuts: tuple[tuple[int, int], ...] = ()
+
+    def place(self, at: int) -> int:
+        """The place in the body of a place in the text."""
+        return at + sum(shorter for cut, shorter in self.cuts if cut < at)
+
+
+def abridge(body: bytes, whole: bytes = b"", *, once: bool = False) -> Abridged:
+    """Leave out the middle of the long strings of a JSON object, but of those behind a name that has ``whole``.
+
+    ``once``: what is left is run through but once, so it must be had cheaply: where little is escaped.
+    """
+    if len(body) <= SMALL or not body[:_NEAR].lstrip().startswith(b"{") or _is_dense(body, once=once):
+        return Abridged(body)
+    try:
+        check_utf8(body)
+    except ValueError:
+        return Abridged(body)
+    view, marks = memoryview(body), without_escapes(body)
+    pieces: list[bytes | memoryview] = []
+    cuts: list[tuple[int, int]] = []
+    find, done, left, at, strings = marks.find, 0, 0, 0, 0
+    while (begin := find(b'"', at)) >= 0:
+        end = find(b'"', begin + 1)
+        at, strings = end + 1, strings + 1
+        if end < 0 or (strings % _LOOK == 0 and end < 2 * strings * DENSE):
+            return Abridged(body)
+        if end - begin > LONG and not (whole and whole in body[max(0, begin - _NAME) : begin]):
+            first, last = begin + KEPT, end - KEPT
+            if body[first - 1] == _BACKSLASH or body[first] >= 0x80:
+                first = _border(body, first)
+            if body[last - 1] == _BACKSLASH or body[last] >= 0x80:
+                last = _border(body, last)
+            if not begin < first < last < end:
+                return Abridged(body)
+            pieces += (view[done:first], CUT)
+            left += first - done + 1
+            cuts.append((left - 1, last - first - 1))
+            done = last
+    return Abridged(b"".join([*pieces, view[done:]]), tuple(cuts)) if cuts else Abridged(body)
+
+
+def _is_dense(body: bytes, *, once: bool) -> bool:
+    """Whether that is so at the beginning, in the middle and at the end; or of backslashes, for what is read once."""
+    middle = len(body) // 2
+    samples = (body[:_SAMPLE], body[middle : middle + _SAMPLE], body[-_SAMPLE:])
+    quotes = sum(without_escapes(each).count(b'"') for each in samples)
+    escapes = sum(each.count(b"\\") for each in samples) if once else 0
+    return max(quotes, escapes) * DENSE > len(samples) * _SAMPLE
+
+
+def _border(body: bytes, at: int) -> int:
+    """A place here or a little before that cuts neither an escape nor a character in two; -1 when there is none."""
+    for near in range(at, at - _NEAR, -1):
+        if body[near - 1] != _BACKSLASH and not 0x80 <= body[near] < 0xC0:
+            return near
+    return -1
+
+
+def without_escapes(body: bytes) -> bytes:
+    """The same bytes with escaped quotes overwritten, so that a string ends at the next quote; in pieces, at whose
+    borders no escape is cut in two."""
+    if b"\\" not in body:
+        return body
+    pieces = []
+    at = 0
+    while at < len(body):
+        border = _NO_BACKSLASH.search(body, at + PIECE)
+        end = border.end() if border else len(body)
+        pieces.append(_without_escapes(body[at:end]))
+        at = end
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _without_escapes(piece: bytes) -> bytes:
+    # Backslashes that are not in front of a quote may stay, and then one of several is rare in front of one.
+    found, at = [], piece.find(b'\\\\"')
+    while at >= 0:
+        found.append(at + 2)
+        if len(found) > _RARE:
+            return piece.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        at = piece.find(b'\\\\"', at + 3)
+    marks = piece.replace(b'\\"', b"__")
+    if not found:
+        return marks
+    corrected = bytearray(marks)
+    for quote in found:
+        first = quote - 1
+        while first and piece[first - 1] == _BACKSLASH:
+            first -= 1
+        if (quote - first) % 2 == 0:
+            corrected[quote - 1 : quote + 1] = b'_"'
+    return bytes(corrected)
+
+
+def check_utf8(body: bytes) -> None:
+    """Raise ValueError for what is no UTF-8, in pieces: a text of it all may take four times the memory."""
+    if body.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(body)
+    for at in range(0, len(body), _VALID_PIECE):
+        decoder.decode(view[at : at + _VALID_PIECE], at + _VALID_PIECE >= len(body))
