@@ -55,7 +55,9 @@ MORE_TESTS = {
         "tests/proxy/test_measuring.py",
         "tests/proxy/test_proving.py",
     ),
-    "suspensions": ("tests/failover",),
+    "suspensions": ("tests/failover", "tests/drill"),
+    "failover": ("tests/drill",),
+    "dialects": ("tests/requests", "tests/replies", "tests/rules"),
 }
 """Packages whose behaviour is tested a floor higher, too."""
 SECONDS = 300

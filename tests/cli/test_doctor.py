@@ -227,9 +227,32 @@ def test_what_no_variable_can_mend(patient: Patient) -> None:
 
 def test_a_daemon_that_was_started_without_the_proxy(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     patient.run_proxy(hosts=more(patient))
-    monkeypatch.setattr("understudy.cli.known_tools.stale_processes", lambda name, url: [4712])
+    monkeypatch.setattr("understudy.cli.known_tools.stale_processes", lambda name, url, word: [4712])
     [text] = patient.said(patient.tool("cline"))
     assert text == "cline: process 4712 was started without the proxy: end it with `kill 4712`"
+
+
+def test_a_daemon_of_codex_is_known_by_its_command(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another Codex in a terminal is none: what it does is its own affair."""
+    patient.run_proxy(hosts=more(patient))
+    words = list[str]()
+
+    def stale(name: str, url: str, word: str) -> list[int]:
+        words.append(word)
+        return []
+
+    monkeypatch.setattr("understudy.cli.known_tools.stale_processes", stale)
+    assert patient.said(patient.tool("codex")) == []
+    assert words == ["app-server"]
+
+
+def test_a_placeholder_for_a_key_is_said(patient: Patient) -> None:
+    """A10: which variable `understudy run` sets for a tool that has no key, and that it stays here."""
+    [text] = [each for each in patient.said(patient.tool("aider"), weight=Weight.NOTE) if "placeholder" in each]
+    assert text.startswith("aider: it has no key: `understudy run` gives it a placeholder in OPENAI_API_KEY")
+    assert "never leaves this machine" in text
+    patient.environ["OPENAI_API_KEY"] = SECRET
+    assert not any("placeholder" in each for each in patient.said("aider", weight=Weight.NOTE))
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_processes_that_know_nothing_of_the_proxy(tmp_path: Path) -> None:
         (tmp_path / pid / "environ").write_bytes(environ)
     (tmp_path / "14").mkdir()
     assert known_tools.stale_processes("cline", "http://127.0.0.1:1", tmp_path) == [11, 12]
+    assert known_tools.stale_processes("cline", "http://127.0.0.1:1", tmp_path, word="node") == [11]
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="this system does not tell")
@@ -96,29 +97,6 @@ def test_this_very_process_is_seen() -> None:
             assert known_tools.stale_processes(name, "http://127.0.0.1:1") == [stale.pid]
         finally:
             stale.kill()
-
-
-@pytest.mark.skipif(sys.platform == "darwin", reason="there a login cannot be seen")
-def test_a_key_for_claude_code_without_a_login(tmp_path: Path) -> None:
-    """It gets one that never leaves this machine, and only where it has none and a route would serve it."""
-    claude, environ = Path("/bin/claude"), {"HOME": str(tmp_path)}
-    (tmp_path / ".claude.json").write_text("{}")
-    assert known_tools.made_up_key(claude, ["anthropic"], environ) == {"ANTHROPIC_API_KEY": "<understudy:none>"}
-    assert known_tools.made_up_key(Path("/bin/codex"), ["anthropic"], environ) == {}
-    assert known_tools.made_up_key(claude, ["openai"], environ) == {}
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK"):
-        assert known_tools.made_up_key(claude, ["anthropic"], environ | {name: "x"}) == {}
-    (tmp_path / ".claude.json").write_text('{"oauthAccount": {}}')
-    assert known_tools.made_up_key(claude, ["anthropic"], environ) == {}
-    (tmp_path / ".claude.json").unlink()
-    (tmp_path / ".claude").mkdir()
-    (tmp_path / ".claude" / "settings.json").write_text('{"apiKeyHelper": "x"}')
-    assert known_tools.made_up_key(claude, ["anthropic"], environ) == {}
-    (tmp_path / ".claude" / "settings.json").unlink()
-    (tmp_path / ".claude" / ".credentials.json").touch()
-    assert known_tools.made_up_key(claude, ["anthropic"], environ) == {}
-    elsewhere = environ | {"CLAUDE_CONFIG_DIR": str(tmp_path / "elsewhere")}
-    assert known_tools.made_up_key(claude, ["anthropic"], elsewhere) == {"ANTHROPIC_API_KEY": "<understudy:none>"}
 
 
 def test_claude_codes_own_timeout_is_raised_where_a_call_may_be_held() -> None:

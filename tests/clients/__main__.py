@@ -7,6 +7,9 @@ says `ok` and after how many seconds, and how
 many model calls the first vendor saw, when the program ended well with the second vendor's answer; else `fails` with
 its exit status, or `> N s` when it was still trying and was ended.
 
+With `--nothing-left` both vendors fail alike. A cell says how long a program tries and how many calls each account
+sees, without understudy and with it, and what is worse with it.
+
 With `--drill` both vendors are well, and `understudy drill upstream first KIND` makes the first one fail: the same
 table with understudy, over every kind of a drill. It needs no failing vendor, so it is what a user can do at home.
 """
@@ -27,9 +30,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.clients.catalogue import CONVERSATIONS, PROGRAMS, Program, environment
+from tests.clients.catalogue import CONVERSATIONS, KEYLESS, PROGRAMS, WITHOUT_ANSWERS, Program, environment
 from tests.clients.conversation import Vendor, faults, judged
 from tests.clients.install import install
+from tests.clients.nothing_left import MODES, End, longest, read, wrong
 from tests.clients.vendors import FAILURES, FIRST, NONE, SECOND, call_of, fails, speaks
 from tests.e2e.authority import Authority
 from tests.e2e.behaviours import Seen
@@ -71,6 +75,8 @@ class Cell:
     seconds: float
     text: str
     output: str
+    tried: float = 0.0
+    """Seconds from the first model call to the end."""
 
 
 DRILLS = tuple(kind.value for kind in Kind if kind is not Kind.CUT)
@@ -164,7 +170,12 @@ class Table:
 
     def without(self, program: Program, failure: str, bound: float) -> Cell:
         """One cell of the second table."""
-        with self.stage(failure) as (first, _, path), ExitStack() as stack:
+        with self.stage(failure) as (first, _, path):
+            return self.run_without(program, path, first, bound)
+
+    def run_without(self, program: Program, path: Path, first: Upstream, bound: float) -> Cell:
+        """Run a program through mitmproxy alone."""
+        with ExitStack() as stack:
             # Lazy, for the vendors' own names lead nowhere here.
             scripts = ["-s", str(REDIRECT), "--set", "connection_strategy=lazy"]
             vendor = {"VENDOR_PORT": str(first.plain_port)}
@@ -178,6 +189,23 @@ class Table:
             if self.record is not None:
                 write_down(self.record / f"{program.name.replace('/', '-')}.json", first.seen)
             return cell
+
+    def nothing_left(self, program: Program, mode: str, bound: float) -> tuple[End, End]:
+        """How a program gives up when all that may answer fails alike: without understudy, and with it."""
+        with self.stage(NONE) as (first, _, path):
+            first.on(lambda seen: True, fails(MODES[mode]))
+            without = end_of(self.run_without(program, path, first, bound), first)
+        with self.stage(NONE) as (first, second, path):
+            for vendor in (first, second):
+                vendor.on(lambda seen: True, fails(MODES[mode]))
+            cell = self.run_with(program, path, first, second, longest(without, bound), "")
+            return without, end_of(cell, first, second)
+
+
+def end_of(cell: Cell, *vendors: Upstream) -> End:
+    """How a program gave up, and what it has cost."""
+    calls = tuple(sum(call_of(seen) is not None for seen in vendor.seen) for vendor in vendors)
+    return End(None if cell.text.startswith(">") else cell.tried, calls, cell.output)
 
 
 @contextmanager
@@ -218,13 +246,15 @@ def run(
             # What it started as well: the session is its own. The proxy of `understudy run` has another one.
             kill_group(process.pid)
             process.wait()
-    seconds = time.monotonic() - begun
+    ended = time.monotonic()
+    seconds = ended - begun
     said = (home / "output").read_text(errors="replace")
-    calls = sum(call_of(seen) is not None for seen in first.seen)
+    times = [seen.time for seen in first.seen if call_of(seen) is not None]  # of the same clock
+    calls = len(times)
     good = status == 0 and answer in said
     how = "ok" if good else f"> {bound:.0f} s" if status is None else f"fails ({status})"
     text = f"{how}, {calls}" if status is None else f"{how} {seconds:.0f} s, {calls}"
-    return Cell(good, seconds, text, said)
+    return Cell(good, seconds, text, said, ended - min(times, default=begun))
 
 
 def kill_group(group: int) -> None:
@@ -258,7 +288,10 @@ def main() -> int:
     """Run the matrix, print both tables, and return 1 when a cell with understudy is not as promised."""
     parser = argparse.ArgumentParser(prog="scripts/test --clients", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="programs with this in their name")
-    every = (*FAILURES, *DRILLS, *faults(FAILURES))
+    parser.add_argument("--nothing-left", action="store_true", help="all candidates fail alike")
+    parser.add_argument("--no-keys", action="store_true", help="programs that need a key, without one")
+    parser.add_argument("--bound", type=float, default=BOUND, help="seconds after which a program is ended")
+    every = (*FAILURES, *DRILLS, *faults(FAILURES), *MODES)
     parser.add_argument("--failure", action="append", choices=tuple(dict.fromkeys(every)), help="these failures only")
     parser.add_argument("--drill", action="store_true", help="let a drill make the first candidate fail")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time")
@@ -269,14 +302,23 @@ def main() -> int:
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep what the programs send without understudy")
     arguments = parser.parse_args()
     missing = [] if arguments.no_install else install()
-    programs = [each for each in PROGRAMS if not arguments.only or any(text in each.name for text in arguments.only)]
+    every_program = WITHOUT_ANSWERS if arguments.nothing_left else KEYLESS if arguments.no_keys else PROGRAMS
+    programs = [
+        each for each in every_program if not arguments.only or any(text in each.name for text in arguments.only)
+    ]
     failures = arguments.failure or ([NONE, *DRILLS] if arguments.drill else list(FAILURES))
     known = faults(FAILURES) if arguments.conversation else (NONE, *DRILLS) if arguments.drill else FAILURES
     if arguments.conversation and not arguments.failure:
         failures = list(known)
-    if wrong := [each for each in failures if each not in known]:
-        parser.error(f"not among these failures: {', '.join(wrong)}")
+    if arguments.nothing_left:
+        known = MODES
+        failures = arguments.failure or list(MODES)
+    if unknown := [each for each in failures if each not in known]:
+        parser.error(f"not among these failures: {', '.join(unknown)}")
     bad: list[tuple[str, str]] = []
+    if arguments.nothing_left:
+        bad = give_up(arguments, programs, failures)
+        programs = []
     if arguments.conversation:
         bad = converse(arguments, failures)
         programs = []
@@ -284,7 +326,7 @@ def main() -> int:
         table = Table(Path(folder), arguments.record)
         tables = {"with": table.with_understudy, "without": table.without}
         for kind, cell in ({"with": table.in_a_drill} if arguments.drill else tables).items():
-            if kind == arguments.skip or arguments.conversation:
+            if kind == arguments.skip or not programs:
                 continue
             how = ", in a drill" if arguments.drill else ""
             print(f"\n{kind} understudy{how}: result, seconds, model calls that the first candidate saw\n", flush=True)
@@ -306,6 +348,42 @@ def main() -> int:
     for name, failure in bad:
         print(f"not as promised: {name} x {failure}")
     return 1 if bad or missing else 0
+
+
+def give_up(arguments: argparse.Namespace, programs: Sequence[Program], modes: Sequence[str]) -> list[tuple[str, str]]:
+    """Print the table of calls that nothing can answer; returns the cells that are worse than without understudy."""
+    bad = list[tuple[str, str]]()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ThreadPoolExecutor(arguments.jobs) as pool:
+        table = Table(Path(folder), None)
+
+        def cell(program: Program, mode: str) -> tuple[End, End] | None:
+            with suppress(NotStartedError):
+                return table.nothing_left(program, mode, arguments.bound)
+            return None
+
+        print("\nnothing left: seconds, model calls of each account, without understudy -> with it\n", flush=True)
+        print(f"| program | {' | '.join(modes)} |\n|{'---|' * (len(modes) + 1)}", flush=True)
+        said = dict[str, dict[str, list[str]]]()
+        there = [program for program in programs if program.installed]
+        waiting = {program.name: [pool.submit(cell, program, mode) for mode in modes] for program in there}
+        for name, cells in waiting.items():
+            texts = []
+            for mode, ends in zip(modes, (each.result() for each in cells), strict=True):
+                if ends is None:
+                    texts.append("no proxy")
+                    bad.append((name, mode))
+                    continue
+                without, with_it = ends
+                found = wrong(mode, without, with_it, arguments.bound)
+                texts.append(" ".join([f"{without} -> {with_it}", *(f"**{each}**" for each in found)]))
+                bad += [(name, f"{mode}: {each}") for each in found]
+                said.setdefault(name, {})[f"{mode}, without"] = read(without.output)
+                said.setdefault(name, {})[f"{mode}, with"] = read(with_it.output)
+            print(f"| {name} | {' | '.join(texts)} |", flush=True)
+            if arguments.show:
+                for mode, lines in said[name].items():
+                    print("\n".join([f"    {mode}:", *(f"        {line}" for line in lines)]), flush=True)
+    return bad
 
 
 def converse(arguments: argparse.Namespace, names: Sequence[str]) -> list[tuple[str, str]]:

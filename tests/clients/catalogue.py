@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +108,22 @@ PROGRAMS = (
         ),
     ),
 )
+
+KEYLESS = tuple(
+    replace(program, name=f"{program.name}, no key", login=False)
+    for program in (
+        *PROGRAMS,
+        _cli("pi", "-p", "--provider", "openai", "--model", "gpt-5", PROMPT),
+    )
+    if program.name.startswith(("gemini", "opencode", "aider", "pi", "openai", "anthropic", "google", "@", "ai ("))
+)
+"""Those that do not start without a key, without one: `understudy run` gives them a placeholder. For `--no-keys`."""
+
+WITHOUT_ANSWERS = (
+    *(program for program in PROGRAMS if program.login and not program.pool),
+    _cli("pi", "-p", "--provider", "openai", "--model", "gpt-5", PROMPT),
+)
+"""Programs for `--nothing-left`, which compares: they start without understudy, and speak HTTP with it as without."""
 
 GO = "Say hello with a tool, then say that you are done."
 CONVERSATIONS = (

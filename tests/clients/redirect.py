@@ -20,3 +20,8 @@ def http_connect(flow: http.HTTPFlow) -> None:
     """Refuse everything else at once, as the way with understudy does where there is no internet."""
     if flow.request.host not in VENDORS:
         flow.response = http.Response.make(502)
+
+
+def error(flow: http.HTTPFlow) -> None:
+    """Drop what the vendor drops: without a proxy, a program sees that and not mitmproxy's 502."""
+    flow.kill()

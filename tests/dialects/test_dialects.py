@@ -447,6 +447,14 @@ def test_errors_of_our_own_have_the_vendors_shape(status: int) -> None:
     assert (openai["type"], anthropic["error"]["type"], gemini["status"]) == types[status]
 
 
+def test_broken_connections_are_no_overload() -> None:
+    """A10: of an `overloaded_error` Claude Code shows no message. The others have one body for both."""
+    told = json.loads(ANTHROPIC.broken_body(503, "closed"))
+    assert told == {"type": "error", "error": {"type": "api_error", "message": "closed"}}
+    assert json.loads(ANTHROPIC.error_body(503, "full"))["error"]["type"] == "overloaded_error"
+    assert all(each.broken_body(503, "x") == each.error_body(503, "x") for each in (OPENAI, GEMINI))
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 200_000, b"9" * 5000, b"\xef\xbb"])
 def test_read_json_is_tolerant(data: bytes) -> None:
     assert read_json(data) is None

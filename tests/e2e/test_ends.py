@@ -413,7 +413,10 @@ def test_w05_a_long_retry_after_is_capped(tight: Stage, http2: bool) -> None:
 @both_forms
 @both_versions
 def test_w03_a_fault_of_the_moment(tight: Stage, api: Api, stream: bool, http2: bool) -> None:
-    """W03, W09: nothing can be sent because all were overloaded a moment ago: 503, and when to come back."""
+    """W03, W09: nothing can be sent because all were overloaded a moment ago: 503, and when to come back.
+
+    A10: the tool's own retry of the first call goes by the tool's own schedule.
+    """
     alias = tight.alias(api.dialect)
     names = [api.first, api.second]
     names += ["c"] * (api.dialect == "openai")
@@ -422,10 +425,13 @@ def test_w03_a_fault_of_the_moment(tight: Stage, api: Api, stream: bool, http2: 
     assert (real.status, real.header("x-request-id"), real.header("x-should-retry")) == (503, "r-503", "")
     sent = tight.order(alias)
     assert sent == [each for name in names for each in (name, name)]
-    own = tight.call(api, alias, stream=stream, http2=http2)
+    another = json.dumps(api.ask(alias, stream)[1]).encode() + b"\n"
+    own = tight.call(api, alias, stream=stream, http2=http2, body=another)
     assert tight.order(alias) == sent
     assert own.status == 503
     assert 1 <= int(own.header("retry-after")) <= 4  # 3 s with up to 10 % on top, rounded up
+    retried = tight.call(api, alias, stream=stream, http2=http2)
+    assert (retried.status, retried.header("retry-after"), retried.header("x-should-retry")) == (503, "", "")
     headline, *lines = own_lines(api, own)
     assert alias in headline
     assert [line.split()[1] for line in lines] == names

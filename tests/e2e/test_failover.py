@@ -391,7 +391,7 @@ def test_s10_many_streams_on_one_connection(stage: Stage, upstream_http2: bool) 
             streams.append(connection.send("POST", path, [CHAT.header(TOOL)], json.dumps(body).encode()))
         for alias, stream in zip(aliases, streams, strict=True):
             response = stream.finish()
-            assert (response.status, response.end) == (200, End.CLEAN)
+            assert (response.status, response.end) == (200, End.CLEAN), response.body
             assert response.body.count(alias.encode()) == 3
             assert response.body.count(b"data:") == 4
 

@@ -130,14 +130,15 @@ def loading(home: Home) -> list[str]:
 CLAUDE = f"""#!{sys.executable}
 import json, os, urllib.error, urllib.request
 def ask(path):
-    headers = {{"x-api-key": os.environ["ANTHROPIC_API_KEY"], "content-type": "application/json"}}
+    key = "Bearer " + os.environ["ANTHROPIC_AUTH_TOKEN"]
+    headers = {{"authorization": key, "content-type": "application/json"}}
     body = json.dumps({{"model": "run-3", "max_tokens": 9, "messages": []}}).encode()
     request = urllib.request.Request("https://api.anthropic.com" + path, body, headers)
     try:
         return urllib.request.urlopen(request, timeout=20).status
     except urllib.error.HTTPError as error:
         return error.code
-print(os.environ["ANTHROPIC_API_KEY"], ask("/v1/messages"), ask("/api/event_logging/v2/batch"))
+print(os.environ["ANTHROPIC_AUTH_TOKEN"], ask("/v1/messages"), ask("/api/event_logging/v2/batch"))
 """
 """In the place of Claude Code: it does not start without a key, and makes other calls with it as well."""
 
@@ -150,6 +151,17 @@ def test_claude_code_needs_no_login(home: Home, upstream_here: Upstream) -> None
     done = home.understudy("run", "--", "./claude")
     assert (done.stdout, done.stderr) == (b"<understudy:none> 200 404\n", b"")
     assert not [seen for seen in upstream_here.seen if "understudy" in str(seen.headers) + seen.path]
+
+
+def test_codex_in_a_terminal_needs_no_login(home: Home) -> None:
+    """A10: its provider reads the placeholder from a variable; its own arguments come after that."""
+    (home.path / "codex").write_text('#!/bin/sh\necho "$UNDERSTUDY_PLACEHOLDER"\nprintf "%s\\n" "$@"\n')
+    (home.path / "codex").chmod(0o700)
+    key, *arguments = home.understudy("run", "--", "./codex", "resume", "--last").stdout.decode().splitlines()
+    assert key == "<understudy:none>"
+    assert arguments[:2] == ["-c", 'model_provider="understudy"']
+    assert arguments[-2:] == ["resume", "--last"]
+    assert home.understudy("run", "--", "./codex", "exec", "hi").stdout == b"\nexec\nhi\n"
 
 
 def test_no_secret_is_in_the_log_or_the_folder(home: Home, upstream_here: Upstream) -> None:

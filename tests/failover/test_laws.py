@@ -205,7 +205,7 @@ class Laws(RuleBasedStateMachine):
         replay_after_sent=st.booleans(),
         session=st.sampled_from(["", "one", "two"]),
         bound_to=st.sampled_from(["", "", "", "a", "c"]),
-        spent=st.sampled_from([Spent(), Spent(), Spent(2, 5.0), Spent(9, 99.0)]),
+        spent=st.sampled_from([Spent(), Spent(), Spent(2, 5.0), Spent(9, 99.0), Spent(2, 0.0, told=True)]),
     )
     def requests_come(
         self,
@@ -539,7 +539,9 @@ class Laws(RuleBasedStateMachine):
     def check_refusal(self, watched: Watched, step: Refuse) -> None:
         assert step.status in (400, 429, 503)
         assert not any(each.releasable for each in watched.exchange.outcomes)  # law 6: a real reply goes before
-        assert (step.retry_after is None) is (step.status == 400)  # W09
+        assert step.retry_after is None or step.status != 400  # W09
+        if not watched.sent and not watched.exchange.request.spent.told:
+            assert (step.retry_after is None) is (step.status == 400)  # W03
         assert step.retry_after is None or 1 <= step.retry_after <= 60
         assert len(step.message.splitlines()) == 1 + len(watched.exchange.lineup.members)  # W03
         assert not step.refused or not watched.sent

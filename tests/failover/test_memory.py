@@ -9,7 +9,7 @@ import pytest
 from tests.support.decisions import OTHER, Source, Stage, candidate, reply, route
 from understudy.dialects import DIALECTS
 from understudy.dialects.base import Call
-from understudy.failover.affinity import NOTHING_SPENT, Spent
+from understudy.failover.affinity import NOTHING_SPENT, RETRY_SECONDS, Spent
 from understudy.failover.memory import REFUSAL_LIMIT, TOOL, UPLOAD_REPLY, Memory, Plan, Refusal, states_of
 from understudy.failover.steps import Attempt, Wait
 from understudy.model.pool import Budget, Pool, Route
@@ -21,12 +21,12 @@ A, B = candidate("a"), candidate("b", at=OTHER)
 BODY = b'{"error": {"message": "no such model"}}'
 
 
-def plan(on: Route) -> Plan:
+def plan(on: Route, session: str = "") -> Plan:
     """A call that this route serves."""
     openai = DIALECTS["openai"]
     endpoint = openai.endpoint("POST", "/chat/completions")
     assert endpoint is not None
-    return Plan(Recognised(openai, endpoint, "/chat/completions", ""), Call("gpt-5", False), on, Conversation())
+    return Plan(Recognised(openai, endpoint, "/chat/completions", ""), Call("gpt-5", False), on, Conversation(session))
 
 
 # -- F17 ---------------------------------------------------------------------------------------------------------
@@ -157,7 +157,9 @@ def test_w04_which_replies_a_tool_comes_back_after(label: Label | None) -> None:
     failed = stage.answer(on, [reply(Label.OVERLOADED, then=Then(retry_same=0))] * 2)
     memory.ended(failed.exchange, plan(on), b"body", label)
     comes_back = label not in (Label.OK, Label.UNKNOWN, Label.REQUEST_INVALID, Label.CONTENT_FILTERED)
-    assert memory.spent(plan(on), b"body") == (failed.exchange.spent if comes_back else NOTHING_SPENT)
+    assert memory.spent(plan(on), b"body") == (
+        replace(failed.exchange.spent, told=True) if comes_back else NOTHING_SPENT
+    )
 
 
 def test_w04_a_fault_of_the_request_does_not_end_its_rounds() -> None:
@@ -168,7 +170,7 @@ def test_w04_a_fault_of_the_request_does_not_end_its_rounds() -> None:
     memory.ended(failed.exchange, plan(on), b"body", None)
     memory.ended(failed.exchange, plan(on), b"body", Label.REQUEST_INVALID)
     memory.ended(failed.exchange, plan(on), b"other", Label.OK)
-    assert memory.spent(plan(on), b"body") == failed.exchange.spent
+    assert memory.spent(plan(on), b"body") == replace(failed.exchange.spent, told=True)
     memory.ended(failed.exchange, plan(on), b"body", Label.OK)
     assert memory.spent(plan(on), b"body") == NOTHING_SPENT
 
@@ -254,3 +256,63 @@ def test_f17_a_refusal_of_exactly_the_limit_is_told() -> None:
     assert memory.last_refusal(exchange) == refusal
     assert memory.last_refusal(stage.exchange(route(A, B, pattern="other"))) is None
     assert memory.last_refusal(stage.exchange(Route("*", route(A, B).choices), "gpt-4")) is None
+
+
+# -- A10: the tool's own retry of a call that it had an answer to ------------------------------------------------
+
+
+def test_a10_a_retry_is_known_by_its_body_or_by_its_session() -> None:
+    """A10: Codex puts a number of the try into the body; its session tells. A call of another session is no retry."""
+    stage = Stage()
+    memory, on = Memory(stage.clock), route(A, B, budget=Budget(wait=0))
+    failed = stage.answer(on, [reply(Label.OVERLOADED, then=Then(retry_same=0))] * 2)
+    call = plan(on, "one")
+    memory.ended(failed.exchange, call, b"try 1", Label.OVERLOADED)
+    assert memory.spent(call, b"try 1") == Spent(2, 0.0, told=True)
+    assert memory.spent(call, b"try 2") == Spent(0, 0.0, told=True)
+    assert memory.spent(plan(on, "two"), b"try 2") == NOTHING_SPENT
+    assert memory.spent(plan(on), b"try 2") == NOTHING_SPENT
+    stage.clock.now += RETRY_SECONDS + 1
+    assert memory.spent(call, b"try 3") == NOTHING_SPENT
+
+
+def test_a10_after_an_answer_the_session_begins_anew() -> None:
+    stage = Stage()
+    memory, on = Memory(stage.clock), route(A, B, budget=Budget(wait=0))
+    failed = stage.answer(on, [reply(Label.OVERLOADED, then=Then(retry_same=0))] * 2)
+    memory.ended(failed.exchange, plan(on, "one"), b"try 1", None)
+    memory.ended(failed.exchange, plan(on, "one"), b"try 2", Label.OK)
+    assert memory.spent(plan(on, "one"), b"try 3") == NOTHING_SPENT
+
+
+def test_a10_whoever_left_without_an_answer_was_told_nothing() -> None:
+    """A10: a tool that hung up may be made to wait again: it did not see that nothing is left."""
+    stage, on = Stage(), route(A, B)
+    memory, call = Memory(stage.clock), plan(on, "one")
+    exchange, _ = stage.open(on)
+    memory.left(exchange, call, b"body")
+    assert memory.spent(call, b"body") == Spent(1, 0.0)
+    assert memory.spent(call, b"other") == NOTHING_SPENT
+
+
+def test_a10_an_error_in_a_stream_is_told_again_until_something_else_is() -> None:
+    """A10: to the same call or in the same session, for as long as a retry is known; not to others."""
+    stage = Stage()
+    memory, on = Memory(stage.clock), route(A, B)
+    refusal = Refusal(200, "text/event-stream", b"data: {}\n\n")
+    call, exchange = plan(on, "one"), stage.exchange(on)
+    assert memory.last_stream(call, b"try 1") is None
+    memory.remember_stream(call, b"try 1", refusal)
+    assert memory.last_stream(call, b"try 2") == refusal
+    assert memory.last_stream(plan(on, "two"), b"try 1") is None
+    memory.ended(exchange, call, b"try 2", None)  # an answer of our own: that very one
+    assert memory.last_stream(call, b"try 3") == refusal
+    memory.ended(exchange, call, b"try 3", Label.OVERLOADED)
+    assert memory.last_stream(call, b"try 4") is None
+    memory.remember_stream(plan(on), b"body", refusal)
+    assert memory.last_stream(plan(on), b"body") == refusal
+    assert memory.last_stream(plan(on), b"other") is None
+    stage.clock.now += RETRY_SECONDS + 1
+    assert memory.last_stream(plan(on), b"body") is None
+    memory.remember_stream(call, b"x", Refusal(200, "text/event-stream", b"x" * (REFUSAL_LIMIT + 1)))
+    assert memory.last_stream(call, b"x") is None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.support.decisions import OTHER, Stage, candidate, credential, fault, reply, route
+from understudy.failover.affinity import Spent
 from understudy.failover.pacing import Pacing
 from understudy.failover.refusal import LISTED
-from understudy.failover.steps import Attempt, Refuse
+from understudy.failover.steps import Attempt, Refuse, Release, Wait
 from understudy.model.pool import Budget, Candidate, Choice, Route
 from understudy.model.suspension import BY_HAND, Suspension, key_of
 from understudy.model.verdict import Label, Scope, Then
@@ -56,11 +57,34 @@ def test_there_is_one_line_per_candidate_with_its_true_time() -> None:
     stage.suspend(B, 3900, scope=Scope.CREDENTIAL, label=Label.QUOTA_EXHAUSTED)
     answer = answered(stage, A, B, C, blocked={"other": "no verified TLS"})
     assert answer.message.splitlines() == [
-        "understudy: no candidate of route gpt-5 can answer for gpt-5",
+        "understudy: no candidate of route gpt-5 can answer for gpt-5: try again in 20s",
         "- a m1: rate_limited by test/rate_limited, suspended for another 20s: because",
         "- b m1: quota_exhausted by test/quota_exhausted, suspended for another 1h5m: because",
         "- c m1: no verified TLS",
     ]
+
+
+@pytest.mark.parametrize(
+    ("label", "seconds", "mend"),
+    [
+        (Label.QUOTA_EXHAUSTED, 3900, "try again in 1h5m, or name a candidate of another account under this route"),
+        (Label.CREDENTIAL_REJECTED, 1800, "every upstream rejects its secret: name other secrets in the pool file"),
+        (Label.OVERLOADED, 9, "try again in 9s"),
+    ],
+)
+def test_the_first_line_says_what_to_do(label: Label, seconds: float, mend: str) -> None:
+    """A10: some tools show one line of an answer and no more."""
+    stage = Stage()
+    stage.suspend(A, seconds, label=label)
+    stage.suspend(B, seconds + 60, label=label)
+    first = answered(stage, A, B).message.splitlines()[0]
+    assert first.startswith(f"understudy: no candidate of route gpt-5 can answer for gpt-5: {mend}")
+
+
+def test_what_no_time_cures_is_to_be_changed_in_the_pool_file() -> None:
+    """A10: with nothing to wait for, the first line leads to the lines below it."""
+    first = answered(Stage(), A, C, blocked={"openai": "no", "other": "no"}).message.splitlines()[0]
+    assert first.endswith("the lines below name what each candidate lacks: change that in the pool file")
 
 
 def test_a_long_list_is_bounded() -> None:
@@ -104,7 +128,7 @@ def test_a_rejected_credential_does_not_invite_another_round() -> None:
 
 
 def test_an_unsendable_candidate_does_not_hide_one_that_comes_back() -> None:
-    """W03: A has no secret, B is down for 3 s: the tool is told to come back in 3 s, not to give up."""
+    """W03: A has no secret, B is down for 3 s: the tool is told to come back, not to give up."""
     stage = Stage()
     exchange, step = stage.open(route(A, C, budget=IMPATIENT))
     assert step == Attempt(1, A)
@@ -112,7 +136,8 @@ def test_an_unsendable_candidate_does_not_hide_one_that_comes_back() -> None:
     assert step == Attempt(2, C)
     refused = exchange.judge(fault(), stage.now)
     assert isinstance(refused, Refuse)
-    assert (refused.status, refused.retry_after) == (503, 3)
+    assert refused.status == 503
+    assert refused.message.splitlines()[0].endswith(": try again in 3s")
     assert "- a m1: credential_rejected by builtin/secret: the file is gone" in refused.message
 
 
@@ -122,6 +147,45 @@ def test_an_answer_that_ends_the_search_is_not_worth_another_round() -> None:
     assert (refused.status, refused.retry_after) == (400, None)
     assert "- a m1: unknown by test/unknown: HTTP 403" in refused.message
     assert "- b m1: not tried: what another candidate answered applies to it too" in refused.message
+
+
+DEAD = Budget(wait=30, patience=0)
+BUSY = reply(Label.OVERLOADED, status=503)
+
+
+def test_where_the_call_was_sent_the_tool_keeps_its_own_schedule() -> None:
+    """A10: a dead pool: no Retry-After of ours, by which a tool with many tries would sleep before each of them."""
+    refused = Stage().answer(route(A, B, budget=DEAD), [fault()] * 4).refused
+    assert (refused.status, refused.retry_after) == (503, None)
+    assert "can answer for gpt-5: try again in " in refused.message
+
+
+def test_a_stated_time_is_passed_on_all_the_same() -> None:
+    """A10: what an upstream states it would also have stated without understudy."""
+    stage = Stage()
+    stage.suspend(A, 20, label=Label.RATE_LIMITED, hint="retry-after")
+    step = stage.open(route(A, budget=DEAD), spent=Spent(2, 0.0, told=True))[1]
+    assert isinstance(step, Refuse)
+    assert (step.status, step.retry_after) == (429, 20)
+
+
+def test_a_tool_that_tries_again_is_not_made_to_wait() -> None:
+    """A10, W01: the first round may wait for a candidate, the tool's own retry of an answered call does not."""
+    on = route(A, B, budget=DEAD)
+    stage = Stage()
+    stage.suspend(A, 3)
+    stage.suspend(B, 4)
+    assert isinstance(stage.open(on)[1], Wait)
+    assert isinstance(stage.open(on, spent=Spent(2, 0.0))[1], Wait)  # it went away without an answer
+    step = stage.open(on, spent=Spent(2, 0.0, told=True))[1]
+    assert isinstance(step, Refuse)
+    assert (step.status, step.retry_after) == (503, None)
+
+
+def test_another_round_does_not_cure_a_quota() -> None:
+    """A10: the quota of every account is used up: the real reply says so, and that it is of no use to try again."""
+    spent = reply(Label.QUOTA_EXHAUSTED, status=429)
+    assert Stage().answer(route(A, B, budget=DEAD), [spent, spent]).end == Release(1, final=True, retry=False)
 
 
 def test_a_spent_budget_is_said_and_another_round_can_help() -> None:

@@ -14,8 +14,9 @@ from mitmproxy import http
 
 from tests.support.decisions import NOW, candidate
 from understudy.dialects import DIALECTS, Call
+from understudy.failover.memory import Refusal
 from understudy.failover.steps import Refuse, Release
-from understudy.proxy.tool_reply import decoded, own_answer, prepare
+from understudy.proxy.tool_reply import decoded, own_answer, prepare, told_again
 from understudy.replies.hold import Held, Hold, Secret
 from understudy.requests.sites import Recognised
 from understudy.rules.ruleset import OWN_MARK
@@ -230,3 +231,29 @@ def test_our_own_answer_is_in_the_tools_dialect(name: str, status: int, retry_af
     assert (error if isinstance(error, str) else error["message"]) == "understudy: no\n- a m1: why"
     assert response.headers["content-length"] == str(len(response.content or b""))
     assert OWN_MARK in response.headers
+
+
+@pytest.mark.parametrize(("status", "word"), [(429, None), (503, None), (400, "false"), (404, "false")])
+def test_only_what_no_retry_cures_says_so(status: int, word: str | None) -> None:
+    """W09, A10: without a time to come back a 429 or 503 leaves the tool to its own schedule."""
+    answer = own_answer(DIALECTS["openai"], Refuse(status, "why"))
+    assert answer.headers.get("x-should-retry") == word
+    assert "retry-after" not in answer.headers
+
+
+def test_an_answer_about_broken_connections_is_no_overload() -> None:
+    """A10: in the dialect of a tool that shows its person nothing of an overload."""
+    broken = own_answer(DIALECTS["anthropic"], Refuse(503, "closed", broken=True))
+    assert json.loads(broken.content or b"")["error"] == {"type": "api_error", "message": "closed"}
+    full = own_answer(DIALECTS["anthropic"], Refuse(503, "full"))
+    assert json.loads(full.content or b"")["error"]["type"] == "overloaded_error"
+
+
+@pytest.mark.parametrize(("status", "word"), [(404, "false"), (200, None)])
+def test_what_is_told_again_is_marked_and_as_it_was(status: int, word: str | None) -> None:
+    """F17, A10: body and type of a refusal, and of a stream that ended in an error; the latter may be tried again."""
+    answer = told_again(Refusal(status, "text/event-stream", b"data: 1\n\n"))
+    assert (answer.status_code, answer.content) == (status, b"data: 1\n\n")
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers[OWN_MARK] == "answer"
+    assert answer.headers.get("x-should-retry") == word

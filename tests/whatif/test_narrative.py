@@ -103,7 +103,9 @@ def test_a_wait_stands_where_it_was() -> None:
     lines = told([flow(facts=facts)])
     assert lines.index("  waited   4.9s: every candidate is suspended") + 1 == lines.index("  asked    work m1: ok")
     limited = flow(429, LIMITED, headers={"retry-after": "6"}, facts={**noted(("work", "x")), "attempts": 1})
-    lines = told([limited, flow(at=NOW + 4)], pool_of(route(candidate("work"))))
+    another = flow(at=NOW + 4)
+    another.request.content = b'{"model": "gpt-5", "n": 1}'  # no retry of the first one: that does not wait (A10)
+    lines = told([limited, another], pool_of(route(candidate("work"))))
     steps = [line.split()[0] for line in lines[-4:]]
     assert steps == ["skipped", "waited", "asked", "answered"]
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from understudy.cli import known_tools, remote_proxy, tool_environment, trust
+from understudy.cli import known_tools, placeholder_keys, remote_proxy, tool_environment, trust
 from understudy.cli.port_check import ProbeError, probe
 from understudy.codec.yaml_nodes import ConfigError, Problem
 from understudy.config import default_pool_path, lint, load, no_pool_file
@@ -29,13 +29,6 @@ from understudy.requests import Sites
 
 PORT = 8080
 """Where `understudy web` and `dump` listen unless they are told otherwise."""
-BASE_URLS = {
-    "OPENAI_BASE_URL": "openai",
-    "OPENAI_API_BASE": "openai",
-    "ANTHROPIC_BASE_URL": "anthropic",
-    "GOOGLE_GEMINI_BASE_URL": "gemini",
-}
-"""Variables that send a tool's calls to another place than its vendor's, and the dialect spoken there."""
 DO_ENV = 'run `eval "$(understudy env)"`, or start the tool with `understudy run`'
 
 
@@ -113,6 +106,7 @@ def examine(file: Path | None, command: Sequence[str], environ: Mapping[str, str
         else:
             program = Path(found)
             yield from _tool(program, running, environ)
+            yield from _placeholders(program, command[1:], pool, running, environ)
     if running is not None and here:
         yield from _shell(running, known_tools.tool_of(program) if program else None, environ)
     elif way_out := tool_environment.way_out(environ):
@@ -248,9 +242,22 @@ def _tool(program: Path, running: Running | None, environ: Mapping[str, str]) ->
         yield problem(f"{program.name}: Node.js {number} ignores HTTPS_PROXY, so its calls bypass the proxy: {mend}")
     if tool.advice:
         yield note(f"{program.name}: {tool.advice}")
-    if program.name == "cline" and running is not None:
-        for pid in known_tools.stale_processes(program.name, running.url):
+    if tool.daemon and running is not None:
+        for pid in known_tools.stale_processes(program.name, running.url, word=tool.daemon):
             yield problem(f"{program.name}: process {pid} was started without the proxy: end it with `kill {pid}`")
+
+
+def _placeholders(
+    program: Path, arguments: Sequence[str], pool: Pool | None, running: Running | None, environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    """The keys that `understudy run` makes up for a tool that has none."""
+    served = running.dialects if running is not None else ()
+    dialects = served or (tuple(filter(pool.has_route_for, DIALECTS)) if pool is not None else ())
+    given = placeholder_keys.made_up(program, arguments, dialects, environ, Path.cwd())
+    if given.environ:
+        names = " and ".join(given.environ)
+        told = f"{program.name}: it has no key: `understudy run` gives it a placeholder in {names}"
+        yield note(f"{told}, which never leaves this machine")
 
 
 def _shell(running: Running, tool: known_tools.Tool | None, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -284,7 +291,7 @@ def _trusts(path: str, own: Sequence[bytes]) -> bool:
 
 def _base_urls(sites: Sites, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that send calls where the pool does not look, or where no proxy is asked."""
-    for name, dialect in BASE_URLS.items():
+    for name, dialect in placeholder_keys.BASE_URLS.items():
         try:
             parts = urlsplit(environ.get(name, ""))
             host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)

@@ -8,15 +8,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.codec.masking import placeholder
-
-NO_KEY = placeholder("none")
-"""A key for a tool that starts with none. What carries a placeholder is served from the pool, or not sent at all."""
 NODE_WITH_PROXY = ((22, 21), (24, 0))
 """The releases of Node.js from which on NODE_USE_ENV_PROXY works, in the 22 and in the 24 line."""
 
@@ -24,35 +19,37 @@ NODE_WITH_PROXY = ((22, 21), (24, 0))
 @dataclass(frozen=True, slots=True)
 class Tool:
     """``trusts``: any one of these variables makes it trust the CA. ``own_proxy``: it reads ``HTTPS_PROXY`` itself,
-    whatever its runtime does. ``hopeless``: why nothing can be done. ``advice``: what its user should know."""
+    whatever its runtime does. ``hopeless``: why nothing can be done. ``advice``: what its user should know. ``daemon``:
+    a word in the command of the process that it leaves behind, which keeps the environment that it was started with."""
 
     trusts: tuple[str, ...] = ("SSL_CERT_FILE",)
     own_proxy: bool = True
     hopeless: str = ""
     advice: str = ""
+    daemon: str = ""
 
 
+DAEMON = "it leaves a daemon that keeps the environment it was started with"
 NODE, ANY = ("NODE_EXTRA_CA_CERTS",), ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE")
 TOOLS: Mapping[str, Tool] = {
     "claude": Tool(ANY),
-    "codex": Tool(("SSL_CERT_FILE", "CODEX_CA_CERTIFICATE")),
+    "codex": Tool(
+        ("SSL_CERT_FILE", "CODEX_CA_CERTIFICATE"),
+        advice=f"in a terminal, {DAEMON}; `codex --no-daemon` works without",
+        daemon="app-server",
+    ),
     "gemini": Tool(NODE),
     "opencode": Tool(ANY),
     "copilot": Tool(ANY),
     "qwen": Tool(NODE, advice="it ignores NO_PROXY, so that its calls on this machine go through the proxy as well"),
     "cn": Tool(NODE),
-    "cline": Tool(ANY, advice="it leaves a daemon that keeps the environment it was started with"),
+    "cline": Tool(ANY, advice=DAEMON, daemon="cline"),
     "pi": Tool(NODE),
     "aider": Tool(("SSL_CERT_FILE",)),
     "curl": Tool(("SSL_CERT_FILE", "CURL_CA_BUNDLE")),
     "amp": Tool(hopeless="its model calls are made on its vendor's server, where no proxy of yours can see them"),
     "node": Tool(NODE, own_proxy=False),
 }
-
-CLAUDE_LOGINS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_")
-"""Beginnings of variables by which Claude Code is logged in, or goes to another vendor."""
-CLAUDE_SIGNS = (b"apiKeyHelper", b"primaryApiKey", b"oauthAccount", b"ANTHROPIC_", b"CLAUDE_CODE_USE_")
-"""The same in its settings."""
 
 
 def tool_of(program: Path) -> Tool:
@@ -61,29 +58,6 @@ def tool_of(program: Path) -> Tool:
     if known is not None:
         return known
     return TOOLS["node"] if interpreter(program) == "node" else Tool()
-
-
-def made_up_key(program: Path, dialects: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """A key for Claude Code, which does not even start without a login, where it has none and the pool can serve it.
-
-    Not on macOS, where its login is in the keychain and cannot be seen: a key would take its place.
-    """
-    if program.name != "claude" or "anthropic" not in dialects or sys.platform == "darwin":
-        return {}
-    if any(name.startswith(CLAUDE_LOGINS) for name in environ):
-        return {}
-    home = Path(environ.get("HOME", ""))
-    folder = Path(environ.get("CLAUDE_CONFIG_DIR", home / ".claude"))
-    if (folder / ".credentials.json").exists():
-        return {}
-    for settings in (home / ".claude.json", folder / ".claude.json", folder / "settings.json"):
-        try:
-            content = settings.read_bytes()
-        except OSError:
-            continue
-        if any(sign in content for sign in CLAUDE_SIGNS):
-            return {}
-    return {"ANTHROPIC_API_KEY": NO_KEY}
 
 
 def own_timeouts(program: Path, holds: float, environ: Mapping[str, str]) -> dict[str, str]:
@@ -132,8 +106,11 @@ def reads_proxies(version: tuple[int, int]) -> bool:
     return any(version >= first and version[0] == first[0] for first in NODE_WITH_PROXY) or version[0] > 24
 
 
-def stale_processes(name: str, running_url: str, root: Path = Path("/proc")) -> list[int]:
-    """This user's processes of a tool that were started without the proxy. Empty where the system does not tell."""
+def stale_processes(name: str, running_url: str, root: Path = Path("/proc"), *, word: str = "") -> list[int]:
+    """This user's processes of a tool that were started without the proxy. Empty where the system does not tell.
+
+    ``word``: what must be in the command besides.
+    """
     found = []
     for folder in root.glob("[0-9]*"):
         try:
@@ -142,6 +119,7 @@ def stale_processes(name: str, running_url: str, root: Path = Path("/proc")) -> 
         except OSError:
             continue  # another user's, or gone
         ours = any(Path(part.decode(errors="replace")).name == name for part in command[:2])
+        ours = ours and any(word.encode() in part for part in command)
         if ours and f"HTTPS_PROXY={running_url}".encode() not in environ:
             found.append(int(folder.name))
     return sorted(found)

@@ -88,11 +88,10 @@ def run(
             running = elsewhere.find(os.environ)
         else:
             running = running_proxy(pool, os.environ, rules=rules) or start(pool, os.environ, rules)
-        from understudy.cli import known_tools  # here: only what is asked for is loaded
+        from understudy.cli import known_tools, placeholder_keys  # here: only what is asked for is loaded
 
-        environ = environment(running, os.environ) | known_tools.made_up_key(
-            Path(program), running.dialects, os.environ
-        )
+        given = placeholder_keys.made_up(Path(program), command[1:], running.dialects, os.environ, Path.cwd())
+        environ = {**environment(running, os.environ), **given.environ}
         environ |= known_tools.own_timeouts(Path(program), running.holds, os.environ)
     except PoolFileError as error:
         print(error, file=sys.stderr)
@@ -106,7 +105,7 @@ def run(
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored, signal.SIG_DFL)
     try:
-        os.execve(program, list(command), environ)
+        os.execve(program, [command[0], *given.arguments, *command[1:]], environ)
     except OSError as error:
         print(f"understudy run: {command[0]} cannot be started: {error.strerror}", file=sys.stderr)
         return NOT_EXECUTABLE

@@ -171,3 +171,7 @@ class Anthropic(BodyModelDialect):
     def error_body(self, status: int, message: str) -> bytes:
         kind = _ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
         return json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()
+
+    def broken_body(self, status: int, message: str) -> bytes:
+        """Of an ``overloaded_error`` Claude Code shows no message, and says that the API is at capacity."""
+        return json.dumps({"type": "error", "error": {"type": "api_error", "message": message}}).encode()

@@ -303,3 +303,7 @@ class Dialect(ABC):
     @abstractmethod
     def error_body(self, status: int, message: str) -> bytes:
         """An error of our own, as JSON in this dialect's shape. Content type is application/json."""
+
+    def broken_body(self, status: int, message: str) -> bytes:
+        """The same where the connections to the upstreams break, which is no overload."""
+        return self.error_body(status, message)

@@ -43,10 +43,14 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What earlier rounds of the same request have used up: sendings, and seconds of waiting."""
+    """What earlier rounds of the same request have used up: sendings, and seconds of waiting.
+
+    ``told``: the tool had an answer, an error, and now tries again by its own schedule.
+    """
 
     attempts: int = 0
     waited: float = 0.0
+    told: bool = False
 
     def left_of(self, budget: Budget) -> Budget:
         """What is left of a budget; one attempt is always possible."""
@@ -67,21 +71,31 @@ class Rounds:
         self._failed: TLRUCache[bytes, tuple[float, Spent]] = TLRUCache(
             ROUNDS, ttu=lambda _key, _value, now: now + COUNTED_RETRY_SECONDS, timer=clock
         )
+        self._told: TTLCache[bytes, None] = TTLCache(ROUNDS, RETRY_SECONDS, timer=clock)
 
     def __bool__(self) -> bool:
         return len(self._failed) > 0
 
-    def spent(self, fingerprint: bytes, *, counted: bool) -> Spent:
-        """What the rounds before this one have used up. ``counted``: the tool says itself that it is a retry."""
-        if (known := self._failed.get(fingerprint)) is None:
-            return NOTHING_SPENT
-        ended, spent = known
-        return spent if counted or abs(self.clock() - ended) <= RETRY_SECONDS else NOTHING_SPENT
+    def spent(self, fingerprint: bytes, *, counted: bool, session: bytes = b"") -> Spent:
+        """What the rounds before this one have used up. ``counted``: the tool says itself that it is a retry.
 
-    def failed(self, fingerprint: bytes, spent: Spent) -> None:
+        ``session``: the fingerprint of what the tool asks for in its session, b"" without one. Codex and others put a
+        number of the try into the body: then this tells that the last call had an error for an answer.
+        """
+        found = NOTHING_SPENT
+        if (known := self._failed.get(fingerprint)) is not None:
+            ended, spent = known
+            if counted or abs(self.clock() - ended) <= RETRY_SECONDS:
+                found = spent
+        return replace(found, told=True) if session in self._told else found
+
+    def failed(self, fingerprint: bytes, spent: Spent, session: bytes = b"") -> None:
         """The round ended without an answer; ``spent`` is the sum over all rounds."""
         self._failed[fingerprint] = (self.clock(), spent)
+        if spent.told and session:
+            self._told[session] = None
 
-    def answered(self, fingerprint: bytes) -> None:
+    def answered(self, fingerprint: bytes, session: bytes = b"") -> None:
         """The request was answered: asked once more, it is a new one."""
         self._failed.pop(fingerprint, None)
+        self._told.pop(session, None)

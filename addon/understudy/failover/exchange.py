@@ -133,7 +133,7 @@ class Exchange:
     def spent(self) -> Spent:
         """What this request has used up, earlier rounds included."""
         before = self.request.spent
-        return Spent(before.attempts + self._sent, before.waited + self.waited)
+        return Spent(before.attempts + self._sent, before.waited + self.waited, before.told)
 
     def spent_at(self, now: float) -> Spent:
         """The same in the middle of it: a wait for any candidate counts for as long as it has lasted."""
@@ -512,7 +512,9 @@ class Exchange:
             # and from now, should the clock have been set back.
             limit = min(self.started, now) + self.budget.wait
             limit = min(limit, math.nextafter(self.deadline, now))
-            waits = not (self.suspensions.has_doubts and self._chooser.all_refuse())  # F17: they are told at once
+            # A tool that tries again what it had an answer to has a schedule of its own, to which waits of ours would
+            # add up (A10). And where all refuse the model, calls are told at once (F17).
+            waits = not self.request.spent.told and not (self.suspensions.has_doubts and self._chooser.all_refuse())
             if waits and (due := self._chooser.due(now, limit, self._penalties.is_cut)) is not None:
                 self._chooser.begin_wait()
                 return self._pause(now, due - now, "every candidate is suspended")

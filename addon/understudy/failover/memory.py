@@ -7,13 +7,13 @@ for sessions, the engine for the rest; the layer tells how calls ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from understudy.dialects import Call
-from understudy.failover.affinity import NOTHING_SPENT, Rounds, Sessions, Spent
+from understudy.failover.affinity import NOTHING_SPENT, RETRY_SECONDS, Rounds, Sessions, Spent
 from understudy.failover.default_actions import DEFAULTS, Next
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import own_name
@@ -29,6 +29,8 @@ UPLOAD_REPLY = 64 * 1024
 """Bytes of the reply to an upload that are read for the name of the file."""
 REFUSAL_LIMIT = 64 * 1024
 """Bytes of a refusal's body; a longer one is not kept."""
+BROKEN = 64
+"""How many streams that ended in an error are kept."""
 _HASHED = 1024 * 1024
 REFUSALS = 256
 """How many refusals of a model are kept, one an alias."""
@@ -78,6 +80,8 @@ class Memory:
         self.ledger = Ledger(clock)
         self.rounds = Rounds(clock)
         self.refusals: LRUCache[tuple[str, str, str], Refusal] = LRUCache(maxsize=REFUSALS)
+        self._broken: TTLCache[bytes, Refusal] = TTLCache(BROKEN, RETRY_SECONDS, timer=clock)
+        """Streams that ended in an error before any output, as the tool got them, each by what was asked."""
         self._affinity = Pool.affinity
 
     def use(self, pool: Pool) -> None:
@@ -90,7 +94,9 @@ class Memory:
         """What earlier rounds of the request with this body have used up."""
         if not self.rounds:
             return NOTHING_SPENT
-        return self.rounds.spent(_fingerprint(plan, body), counted=plan.conversation.is_retry)
+        return self.rounds.spent(
+            _fingerprint(plan, body), counted=plan.conversation.is_retry, session=_asked_in_session(plan)
+        )
 
     def learn(self, candidate: Candidate, marks: Iterable[str]) -> None:
         """Remember that only this candidate's account will know these later (P04); see :func:`marks_of`."""
@@ -125,10 +131,12 @@ class Memory:
 
         With an error that has nothing to do with its request it may come back: that round shares the budget (W04).
         """
+        if self._broken and label is not None:
+            self._broken.pop(_asked_in_session(plan) or _fingerprint(plan, body), None)
         if label is None or DEFAULTS[label].next is not Next.NOBODY:
-            self.rounds.failed(_fingerprint(plan, body), exchange.spent)
+            self.rounds.failed(_fingerprint(plan, body), replace(exchange.spent, told=True), _asked_in_session(plan))
         elif label is Label.OK and self.rounds:
-            self.rounds.answered(_fingerprint(plan, body))
+            self.rounds.answered(_fingerprint(plan, body), _asked_in_session(plan))
 
     def left(self, exchange: Exchange, plan: Plan, body: bytes) -> None:
         """The tool goes away. Unless it has a reply, what was sent for it counts as after an error (W04).
@@ -148,6 +156,17 @@ class Memory:
         """The last refusal that a call for the same alias got."""
         return self.refusals.get(_asked_for(exchange))
 
+    def remember_stream(self, plan: Plan, body: bytes, refusal: Refusal) -> None:
+        """A stream that ended in an error reaches a tool: its own retry of the call is told the same (A10)."""
+        if len(refusal.body) <= REFUSAL_LIMIT:
+            self._broken[_asked_in_session(plan) or _fingerprint(plan, body)] = refusal
+
+    def last_stream(self, plan: Plan, body: bytes) -> Refusal | None:
+        """The stream that a tool got a moment ago for this very call, where it ended in an error."""
+        if not self._broken:
+            return None
+        return self._broken.get(_asked_in_session(plan) or _fingerprint(plan, body))
+
 
 def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
     """What only the account of a good reply will know later. ``reply``: its decoded body, or the end of its stream."""
@@ -166,6 +185,15 @@ def shape_of(recognised: Recognised) -> sealed.Shape | None:
 
 def _asked_for(exchange: Exchange) -> tuple[str, str, str]:
     return exchange.lineup.route.pattern, exchange.lineup.dialect, exchange.lineup.alias
+
+
+def _asked_in_session(plan: Plan) -> bytes:
+    """What is the same in the calls of one session for one alias, b"" where nothing tells the session."""
+    session = plan.conversation.session
+    if not session:
+        return b""
+    parts = (plan.recognised.tail, plan.recognised.query, plan.call.alias, plan.user, session)
+    return blake2b(b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts), digest_size=16).digest()
 
 
 def _fingerprint(plan: Plan, body: bytes) -> bytes:

@@ -13,10 +13,14 @@ from understudy.codec.time_text import duration
 from understudy.failover.selection import Lineup, Selector
 from understudy.failover.steps import Outcome, Refuse, Request
 from understudy.model import Candidate, Label, Suspension, printable
+from understudy.rules import FAULT_RULES
 
 RETRY_HORIZON = 60.0
 """Tools sleep through a longer Retry-After without a word, so nothing longer is promised. Seconds."""
 OFFLINE = ", because none of their upstreams can be reached from here: check the network of this machine first"
+SECRETS = ": every upstream rejects its secret: name other secrets in the pool file"
+ANOTHER = "or name a candidate of another account under this route in the pool file"
+BELOW = ": the lines below name what each candidate lacks: change that in the pool file"
 REJECTED = "its upstream rejects the secret: name another one in the pool file"
 EXCLUDED = "what another candidate answered applies to it too"
 CROWDED = "as many calls are under way with its credential as may be, and no turn has come in time"
@@ -44,10 +48,15 @@ def chances(
         suspension, said = _running(lineup, selector, member), last.get(member)
         if suspension is None and (said.hope < CURABLE if said else excluded >> position & 1):
             continue
-        if suspension is not None and suspension.doubt and said is not None and said.hope < CURABLE:
+        if suspension is not None and suspension.doubt and said is not None and _is_final(said):
             continue  # it is out because everybody refuses this very request
         found[member] = suspension
     return found
+
+
+def _is_final(said: Outcome) -> bool:
+    """Whether a candidate would say the same in a minute. A quota that is used up is, unless a reset is stated."""
+    return said.hope < CURABLE or said.verdict.label is Label.QUOTA_EXHAUSTED
 
 
 def earliest(found: Mapping[Candidate, Suspension | None]) -> float:
@@ -66,19 +75,23 @@ def refuse(
 ) -> Refuse:
     """Build the answer: status, text with one line per candidate and its true times, Retry-After in whole seconds.
 
-    ``full``: whose queue is full, as bits.
+    Where the call was sent, a Retry-After is only what an upstream or a person has stated. ``full``: whose queue is
+    full, as bits.
     """
     found = chances(request, lineup, selector, outcomes, excluded)
-    status, retry_after = 400, None
+    status, within, retry_after, broken = 400, None, None, False
     if found:
         first = min(found.values(), key=_due)
+        broken = first is not None and first.rule in FAULT_RULES.values()
         seconds = max(1.0, _due(first) - now)
         if seconds <= RETRY_HORIZON:
             status = 429 if first is not None and first.label in LIMITS else 503
-            retry_after = math.ceil(seconds)
+            within = math.ceil(seconds)
+            if first is None or first.hint or first.by_hand or not _was_sent(request, outcomes):
+                retry_after = within
     lines = [
         f"understudy: no candidate of route {lineup.route.pattern} can answer for {printable(request.alias)}"
-        + (OFFLINE if _is_offline(outcomes) else ""),
+        + (OFFLINE if _is_offline(outcomes) else _mend(found, outcomes, within, now)),
         *(
             _line(
                 request,
@@ -95,7 +108,34 @@ def refuse(
     ]
     if (known := len(lineup.members) + len(lineup.closed)) > LISTED:
         lines.append(f"- and {known - LISTED} more")
-    return Refuse(status, "\n".join(lines), retry_after)
+    return Refuse(status, "\n".join(lines), retry_after, broken=broken)
+
+
+def _was_sent(request: Request, outcomes: Sequence[Outcome]) -> bool:
+    """Whether the call was sent to an upstream, or the tool tries again what it had an answer to (A10).
+
+    Without understudy the tool would now go by its own schedule. A Retry-After of ours would slow that down, once for
+    each of its tries: Codex makes 30.
+    """
+    return request.spent.told or any(each.status > 0 or each.fault is not None for each in outcomes)
+
+
+def _mend(
+    found: Mapping[Candidate, Suspension | None], outcomes: Sequence[Outcome], within: int | None, now: float
+) -> str:
+    """What its person can do: in the first line, for some tools show no more of an answer.
+
+    ``within``: in how many seconds another try can help, None: in more than a minute, if ever.
+    """
+    if within is not None:
+        return f": try again in {duration(within)}"
+    out = [suspension for suspension in found.values() if suspension is not None]
+    labels = {each.label for each in out} or {outcome.verdict.label for outcome in outcomes}
+    if labels == {Label.CREDENTIAL_REJECTED}:
+        return SECRETS
+    if not out:
+        return BELOW
+    return f": try again in {duration(min(each.until for each in out) - now)}, {ANOTHER}"
 
 
 def _is_offline(outcomes: Sequence[Outcome]) -> bool:

@@ -118,13 +118,14 @@ class Refuse:
     """Answer ourselves: status 429, 503 or 400, one line per candidate, Retry-After in whole seconds or None.
 
     ``refused``: every candidate is suspended because it refused the model, so that the last refusal says best what
-    there is to say, if it is at hand (F17).
+    there is to say, if it is at hand (F17). ``broken``: the connections to the upstreams break, or there is none.
     """
 
     status: int
     message: str
     retry_after: int | None = None
     refused: bool = False
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,11 @@ class Delivery:
             kind = response.headers.get("content-type", "application/json")
             refusal = Refusal(response.status_code, kind, tool_reply.decoded(body, hold))
             memory.remember_refusal(call.exchange, refusal)
+        if label is not Label.OK and hold.live and hold.success:
+            kind = response.headers.get("content-type", "text/event-stream")
+            memory.remember_stream(
+                call.plan, call.asked, Refusal(response.status_code, kind, tool_reply.decoded(body, hold))
+            )
 
     def edit_of(self, hold: Hold, response: http.Response, *, complete: bool) -> ReplyEdit | None:
         """The edit that a reply needs on its way to the tool, with the headers fit for it; None for nearly all."""
@@ -453,10 +458,15 @@ class Delivery:
                 call.journal.released(call.flow, call.exchange, 0)
             call.engine.memory.ended(call.exchange, call.plan, call.asked, None)
             answer = call.engine.memory.last_refusal(call.exchange) if step.refused else None
+            request = call.exchange.request
+            if request.streamed and request.spent.told and not call.exchange.outcomes:
+                # As it reads: a status in place of an event would be another kind of error, and tools try those again
+                # by another schedule.
+                answer = answer or call.engine.memory.last_stream(call.plan, call.asked)
         if call is not None:
             step = replace(step, message=call.engine.gate.mask(step.message))
         yield commands.Log(step.message, WARNING)
-        yield from self.respond(tool_reply.last_refusal(answer) if answer else tool_reply.own_answer(dialect, step))
+        yield from self.respond(tool_reply.told_again(answer) if answer else tool_reply.own_answer(dialect, step))
 
     def respond(self, response: http.Response) -> CommandGenerator[None]:
         """Send a response that did not come from an upstream, with the hooks that such a response gets."""

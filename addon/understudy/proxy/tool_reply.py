@@ -32,9 +32,10 @@ def own_answer(dialect: Dialect, refuse: Refuse) -> http.Response:
     headers = {"content-type": "application/json", OWN_MARK: "answer"}
     if refuse.retry_after is not None:
         headers["retry-after"] = str(refuse.retry_after)
-    else:
+    elif refuse.status not in (429, 503):
         headers["x-should-retry"] = "false"
-    return http.Response.make(refuse.status, dialect.error_body(refuse.status, refuse.message), headers)
+    write = dialect.broken_body if refuse.broken and refuse.status >= 500 else dialect.error_body
+    return http.Response.make(refuse.status, write(refuse.status, refuse.message), headers)
 
 
 def held_head(http_version: str) -> http.Response:
@@ -54,9 +55,14 @@ def as_event(response: http.Response) -> http.Response:
     return http.Response.make(200, event, {"content-type": "text/event-stream", OWN_MARK: "answer"})
 
 
-def last_refusal(refusal: Refusal) -> http.Response:
-    """What another call was told a moment ago, where no candidate can be asked and nothing else could be said (F17)."""
-    headers = {"content-type": refusal.content_type, OWN_MARK: "answer", "x-should-retry": "false"}
+def told_again(refusal: Refusal) -> http.Response:
+    """What a call was told a moment ago, where no candidate can be asked and nothing else could be said.
+
+    That is a refusal of the model (F17), or an error in a stream, which the tool tries again by its own schedule (A10).
+    """
+    headers = {"content-type": refusal.content_type, OWN_MARK: "answer"}
+    if refusal.status >= 400:
+        headers["x-should-retry"] = "false"
     return http.Response.make(refusal.status, refusal.body, headers)
 
 
