@@ -145,10 +145,10 @@ def test_l09_an_upstream_that_recovers_is_used_again(perform: Perform, upstream:
     alias = stage.alias()
     stage.play(alias, {"a": CHAT.answers()})
     with stage.connect(CHAT, http2=http2) as connection:
-        for _ in range(2):
-            refused = stage.send(connection, CHAT, alias).finish()
-            assert refused.status == 503
-            assert 1 <= int(refused.header("retry-after")) <= 6
+        refused = stage.send(connection, CHAT, alias).finish()
+        assert (refused.status, 1 <= int(refused.header("retry-after")) <= 6) == (503, True)
+        again = stage.send(connection, CHAT, alias).finish()
+        assert (again.status, again.header("retry-after")) == (503, "")  # A10: a tool's own retry keeps its schedule
         upstream.mend(url)
         assert stage.send(connection, CHAT, alias).finish().json == CHAT.answer
         assert stage.send(connection, CHAT, alias, stream=False).finish().status == 200
@@ -472,11 +472,12 @@ def test_l12_the_tool_goes_away_while_all_are_suspended(quick: Stage, http2: boo
     alias = quick.alias("wait")
     quick.play(alias, {"a": [limited, CHAT.answers()], "b": [limited, CHAT.answers()]})
     assert quick.call(CHAT, alias).status == 429
+    left, later = (json.dumps({**CHAT.ask(alias, False)[1], "user": user}).encode() for user in ("left", "later"))
     with quick.connect(CHAT, http2=http2) as connection:
-        sent = quick.send(connection, CHAT, alias)
+        sent = quick.send(connection, CHAT, alias, body=left)
         round_trip(quick)
         go_away(quick, connection, sent, whole=whole)
-        assert quick.call(CHAT, alias).json == CHAT.answer
+        assert quick.call(CHAT, alias, body=later).json == CHAT.answer
     assert quick.order(alias) == ["a", "b", "a"]
 
 

@@ -12,6 +12,7 @@ from understudy.failover.steps import Attempt, Refuse, Release, Wait
 from understudy.model.pool import Budget, Candidate, Choice, Route
 from understudy.model.suspension import BY_HAND, Suspension, key_of
 from understudy.model.verdict import Label, Scope, Then
+from understudy.replies import FaultKind
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
 IMPATIENT = Budget(wait=0)
@@ -153,11 +154,17 @@ DEAD = Budget(wait=30, patience=0)
 BUSY = reply(Label.OVERLOADED, status=503)
 
 
-def test_where_the_call_was_sent_the_tool_keeps_its_own_schedule() -> None:
-    """A10: a dead pool: no Retry-After of ours, by which a tool with many tries would sleep before each of them."""
-    refused = Stage().answer(route(A, B, budget=DEAD), [fault()] * 4).refused
-    assert (refused.status, refused.retry_after) == (503, None)
+@pytest.mark.parametrize(("kind", "retry_after"), [(FaultKind.CLOSED, None), (FaultKind.CONNECT, 3)])
+def test_w03_where_the_call_was_sent_the_tool_keeps_its_own_schedule(kind: FaultKind, retry_after: int | None) -> None:
+    """W03, A10: no Retry-After of ours, by which a tool with many tries would sleep before each of them. Where nothing
+    was sent, it is told when the earliest candidate is back, once: its own retry is not."""
+    stage, on = Stage(), route(A, B, budget=DEAD)
+    refused = stage.answer(on, [fault(kind)] * 4).refused
+    assert (refused.status, refused.retry_after) == (503, retry_after)
     assert "can answer for gpt-5: try again in " in refused.message
+    again = stage.open(on, spent=Spent(4, 30.0, told=True))[1]
+    assert isinstance(again, Refuse)
+    assert (again.status, again.retry_after) == (503, None)
 
 
 def test_a_stated_time_is_passed_on_all_the_same() -> None:

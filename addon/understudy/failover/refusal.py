@@ -117,7 +117,9 @@ def _was_sent(request: Request, outcomes: Sequence[Outcome]) -> bool:
     Without understudy the tool would now go by its own schedule. A Retry-After of ours would slow that down, once for
     each of its tries: Codex makes 30.
     """
-    return request.spent.told or any(each.status > 0 or each.fault is not None for each in outcomes)
+    return request.spent.told or any(
+        each.status > 0 or (each.fault is not None and each.fault.sent) for each in outcomes
+    )
 
 
 def _mend(
