@@ -18,7 +18,6 @@ NEVER_THERE: dict[str, dict[str, str]] = {
         "the system does not say who it is": "macOS has no SO_PEERCRED",
         "this system does not tell": "macOS has no /proc",
         "this system does not tell which signals are ignored": "macOS has no /proc",
-        "there a login cannot be seen": "Claude Code keeps its login in the keychain of macOS",
     },
     "linux": {},
 }
