@@ -33,6 +33,10 @@ LEAVING = 0.05
 """The share of calls whose tool goes away."""
 TASKS = 3
 """Tasks that may be there at the end beyond those at the beginning: timers of the proxy itself."""
+LONG = 9
+"""Minutes after which memory has settled: a leak then shows."""
+GROWTH = 1.25
+"""By how much it may be more at the end than after a third of the time."""
 WARM = 5.0
 """Seconds after which descriptors and memory are taken for the first time."""
 ROUTES = "  soak: {candidates: [a, b, x], budget: {wait: 5, patience: 0}, actions: {rate_limited: {seconds: 1}}}"
@@ -204,6 +208,7 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
         thread.start()
     first: tuple[int, int] | None = None
     minutes = 0
+    memory = [0]  # by minutes
     while (left := begun + seconds - time.monotonic()) > 0:
         soak.ended.wait(min(left, 1.0))
         if first is None and time.monotonic() - begun > min(WARM, seconds / 2):
@@ -212,9 +217,10 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
             upstream.forget()
         if time.monotonic() - begun > (minutes + 1) * 60:
             minutes += 1
-            descriptors, memory = soak.size()
+            descriptors, now = soak.size()
+            memory.append(now)
             print(
-                f"minute {minutes}: {soak.counts['answered']} answered, {descriptors} descriptors, {memory} MiB",
+                f"minute {minutes}: {soak.counts['answered']} answered, {descriptors} descriptors, {now} MiB",
                 flush=True,
             )
     soak.ended.set()
@@ -241,7 +247,8 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
     for reason, number in soak.why.most_common(10):
         print(f"  {number} times {reason}")
     bad = counts["lost"] + counts["mixed"] + counts["hung"] + hung + counts["unanswered"] + errors
-    grown = tasks > rest + TASKS or (first is not None and last[0] > first[0] + 20)
+    leaked = minutes >= LONG and memory[-1] > GROWTH * memory[minutes // 3]
+    grown = leaked or tasks > rest + TASKS or (first is not None and last[0] > first[0] + 20)
     return int(bad > 0 or not counts["answered"] or grown)
 
 
