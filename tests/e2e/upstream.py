@@ -14,8 +14,8 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import override
-from weakref import WeakKeyDictionary
+from typing import Any, override
+from weakref import WeakKeyDictionary, WeakSet
 
 import h2.config
 import h2.connection
@@ -55,8 +55,9 @@ class Upstream:
         self._changed = threading.Condition()
         self._numbers = itertools.count(1)
         self._servers: list[asyncio.Server] = []
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._writers: WeakSet[asyncio.StreamWriter] = WeakSet()
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_report)
         self._thread = threading.Thread(target=self._loop.run_forever, name="test upstream", daemon=True)
         self._sockets: list[socket.socket] = []
         self.failures: list[BaseException] = []
@@ -215,6 +216,12 @@ class Upstream:
 
 class BrokenOffError(Exception):
     """A behaviour broke the connection off; nothing more is to be done for it."""
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """That a client is gone is told to a closed connection too, which nobody asks any more."""
+    if not isinstance(context.get("exception"), BROKEN_PIPE):
+        loop.default_exception_handler(context)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
