@@ -164,60 +164,59 @@ def _which_proxy(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pid", type=int, metavar="PID", help="which proxy, where several are running")
 
 
-def _status(command: argparse.ArgumentParser) -> None:
+def _to_proxy(command: argparse.ArgumentParser, name: str) -> None:
+    """What every command has that only asks or tells a running proxy; ``name``: what it is called there."""
     _which_proxy(command)
+    command.set_defaults(run="control:run", command=name)
+
+
+def _status(command: argparse.ArgumentParser) -> None:
+    _to_proxy(command, "status")
     command.add_argument("--watch", action="store_true", help="keep showing it, until Ctrl-C")
-    command.set_defaults(run="control:run", command="status")
 
 
 def _pick(command: argparse.ArgumentParser) -> None:
-    _which_proxy(command)
+    _to_proxy(command, "pick")
     command.add_argument(
         "words",
         nargs="+",
         metavar="ALIAS [DIALECT] [for USER]",
         help="what the tool asks for, and which user of the proxy",
     )
-    command.set_defaults(run="control:run", command="pick")
 
 
 def _learned(command: argparse.ArgumentParser) -> None:
-    _which_proxy(command)
+    _to_proxy(command, "learned")
     command.add_argument(
         "words", nargs="*", metavar="WHAT", help="`show ID`, `forget ID`, `forget all` or `draft ID [LABEL]`"
     )
-    command.set_defaults(run="control:run", command="learned")
 
 
 def _usage(command: argparse.ArgumentParser) -> None:
-    _which_proxy(command)
+    _to_proxy(command, "usage")
     since = "the first day that counts: `today`, `7d` or a day such as `2026-11-29` (all that is kept)"
     command.add_argument("--since", default="all", metavar="WHEN", help=since)
     groups = "`candidate` (the default), `day`, `session`, or `day,candidate`"
     command.add_argument("--by", default="candidate", metavar="GROUPS", help=groups)
-    command.set_defaults(run="control:run", command="usage")
 
 
 def _suspend(command: argparse.ArgumentParser) -> None:
-    _which_proxy(command)
+    _to_proxy(command, "suspend")
     command.add_argument("words", nargs="+", metavar="WHAT [TIME]", help=f"{TARGETS}; seconds, 10m, 2h or 1d (1h)")
-    command.set_defaults(run="control:run", command="suspend")
 
 
 def _resume(command: argparse.ArgumentParser) -> None:
-    _which_proxy(command)
+    _to_proxy(command, "resume")
     command.add_argument("words", nargs="+", metavar="WHAT", help=f"{TARGETS} with all behind it, or `all`")
-    command.set_defaults(run="control:run", command="resume")
 
 
 def _probe(command: argparse.ArgumentParser) -> None:
-    _which_proxy(command)
+    _to_proxy(command, "probe")
     command.add_argument("words", nargs="+", metavar="WHAT", help=TARGETS)
-    command.set_defaults(run="control:run", command="probe")
 
 
 def _drill(command: argparse.ArgumentParser) -> None:
-    _which_proxy(command)
+    _to_proxy(command, "drill")
     command.add_argument(
         "words",
         nargs="*",
@@ -229,12 +228,10 @@ def _drill(command: argparse.ArgumentParser) -> None:
     command.add_argument("--for", dest="share", metavar="10%", help="that share of the calls only")
     command.add_argument("--session", metavar="ID", help="the calls of one session only")
     command.add_argument("--everyone", action="store_true", help="also calls of other users of this proxy")
-    command.set_defaults(run="control:run", command="drill")
 
 
 def _reload(command: argparse.ArgumentParser) -> None:
-    _which_proxy(command)
-    command.set_defaults(run="control:run", command="reload")
+    _to_proxy(command, "reload")
 
 
 # -- saved flows -----------------------------------------------------------------------------------------------------

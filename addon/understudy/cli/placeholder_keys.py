@@ -30,6 +30,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "gemini": (GEMINI, "GOOGLE_GENERATIVE_AI_API_KEY"),
 }
 """What the vendors' SDKs read, and those of others: the last one is Vercel's AI SDK."""
+VENDORS_OWN: Mapping[str, tuple[str, ...]] = {dialect: names[:1] for dialect, names in KEYS.items()}
+"""The same without those of others."""
 ALSO: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
     "gemini": ("GOOGLE_API_KEY", "GOOGLE_GENAI_USE_"),
@@ -91,7 +93,7 @@ LOGINS: Mapping[str, Login] = {
         keychain=False,
     ),
     "aider": Login(
-        {dialect: names[:1] for dialect, names in KEYS.items()},
+        VENDORS_OWN,
         (ANY_KEY,),
         (),
         (".aider.conf.yml", ".env"),
@@ -99,7 +101,7 @@ LOGINS: Mapping[str, Login] = {
         keychain=False,
     ),
     "pi": Login(
-        {dialect: names[:1] for dialect, names in KEYS.items()},
+        VENDORS_OWN,
         (ANY_KEY,),
         (".pi/agent/auth.json", ".pi/agent/models.json"),
         keychain=False,

@@ -132,7 +132,7 @@ class Memory:
         With an error that has nothing to do with its request it may come back: that round shares the budget (W04).
         """
         if self._broken and label is not None:
-            self._broken.pop(_asked_in_session(plan) or _fingerprint(plan, body), None)
+            self._broken.pop(_tried_again(plan, body), None)
         if label is None or DEFAULTS[label].next is not Next.NOBODY:
             self.rounds.failed(_fingerprint(plan, body), replace(exchange.spent, told=True), _asked_in_session(plan))
         elif label is Label.OK and self.rounds:
@@ -159,13 +159,13 @@ class Memory:
     def remember_stream(self, plan: Plan, body: bytes, refusal: Refusal) -> None:
         """A stream that ended in an error reaches a tool: its own retry of the call is told the same (A10)."""
         if len(refusal.body) <= REFUSAL_LIMIT:
-            self._broken[_asked_in_session(plan) or _fingerprint(plan, body)] = refusal
+            self._broken[_tried_again(plan, body)] = refusal
 
     def last_stream(self, plan: Plan, body: bytes) -> Refusal | None:
         """The stream that a tool got a moment ago for this very call, where it ended in an error."""
         if not self._broken:
             return None
-        return self._broken.get(_asked_in_session(plan) or _fingerprint(plan, body))
+        return self._broken.get(_tried_again(plan, body))
 
 
 def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
@@ -187,13 +187,23 @@ def _asked_for(exchange: Exchange) -> tuple[str, str, str]:
     return exchange.lineup.route.pattern, exchange.lineup.dialect, exchange.lineup.alias
 
 
+def _tried_again(plan: Plan, body: bytes) -> bytes:
+    """What is the same in a call and the tool's own retry of it: what is asked for in the session, else the request."""
+    return _asked_in_session(plan) or _fingerprint(plan, body)
+
+
+def _asked(plan: Plan) -> tuple[str, ...]:
+    """What is asked for beside the body, and by whom."""
+    return plan.recognised.tail, plan.recognised.query, plan.call.alias, plan.user
+
+
 def _asked_in_session(plan: Plan) -> bytes:
     """What is the same in the calls of one session for one alias, b"" where nothing tells the session."""
     session = plan.conversation.session
     if not session:
         return b""
-    parts = (plan.recognised.tail, plan.recognised.query, plan.call.alias, plan.user, session)
-    return blake2b(b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts), digest_size=16).digest()
+    parts = (part.encode("utf-8", "surrogatepass") for part in (*_asked(plan), session))
+    return blake2b(b"\0".join(parts), digest_size=16).digest()
 
 
 def _fingerprint(plan: Plan, body: bytes) -> bytes:
@@ -201,6 +211,6 @@ def _fingerprint(plan: Plan, body: bytes) -> bytes:
     # Of a large body its ends, which hold what the tool has added last: hashing all of it takes its time.
     found = blake2b(body[:_HASHED], digest_size=16)
     found.update(b"%d" % len(body) + body[_HASHED:][-_HASHED:])
-    for part in (plan.recognised.tail, plan.recognised.query, plan.call.alias, plan.user):
+    for part in _asked(plan):
         found.update(b"\0" + part.encode("utf-8", "surrogatepass"))
     return found.digest()

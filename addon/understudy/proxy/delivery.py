@@ -229,15 +229,15 @@ class Delivery:
                 learnt += states_of(response.headers.fields)
             memory.learn(outcome.attempt.candidate, learnt)
         memory.ended(call.exchange, call.plan, call.asked, label)
+
+        def told(usual: str) -> Refusal:
+            kind = response.headers.get("content-type", usual)
+            return Refusal(response.status_code, kind, tool_reply.decoded(body, hold))
+
         if label is Label.MODEL_UNSUPPORTED:
-            kind = response.headers.get("content-type", "application/json")
-            refusal = Refusal(response.status_code, kind, tool_reply.decoded(body, hold))
-            memory.remember_refusal(call.exchange, refusal)
+            memory.remember_refusal(call.exchange, told("application/json"))
         if label is not Label.OK and hold.live and hold.success:
-            kind = response.headers.get("content-type", "text/event-stream")
-            memory.remember_stream(
-                call.plan, call.asked, Refusal(response.status_code, kind, tool_reply.decoded(body, hold))
-            )
+            memory.remember_stream(call.plan, call.asked, told("text/event-stream"))
 
     def edit_of(self, hold: Hold, response: http.Response, *, complete: bool) -> ReplyEdit | None:
         """The edit that a reply needs on its way to the tool, with the headers fit for it; None for nearly all."""

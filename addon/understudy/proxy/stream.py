@@ -475,8 +475,8 @@ class ReplayStream(HttpStream):
             return step
         if attempt.hold is not None and attempt.hold.live and attempt.hold.has_output and not attempt.is_complete:
             exchange.withdraw(attempt.number)
-        outcome = exchange.outcomes[attempt.number - 1]
-        at_once, fault = not isinstance(step, Attempt) or step.drilled or attempt.server is None, reply.fault
+        outcome, fault = exchange.outcomes[attempt.number - 1], reply.fault
+        at_once = not isinstance(step, Attempt) or step.drilled or attempt.server is None
         record = attempt.record(fault) if at_once else None
         yield from attempt.cancel()
         if at_once and exchange.best == attempt.number:
