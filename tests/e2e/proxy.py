@@ -168,14 +168,17 @@ class Proxy:
         with self._changed:
             return self._text()
 
-    def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float = 30.0) -> re.Match[str]:
-        """Wait until the output matches. Raises TimeoutError after ``timeout`` seconds, or when the program ended."""
+    def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float = 30.0, *, since: int = 0) -> re.Match[str]:
+        """Wait until the output matches. Raises TimeoutError after ``timeout`` seconds, or when the program ended.
+
+        ``since``: characters of the output that are not looked at.
+        """
         regex = re.compile(pattern)
-        searched = 0
+        searched = since
 
         def found() -> re.Match[str] | None:
             nonlocal searched
-            text, start = self._text(), max(0, searched - LONGEST_MATCH)
+            text, start = self._text(), max(since, searched - LONGEST_MATCH)
             searched = len(text)
             return regex.search(text, start)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from understudy.proxy import accepting
 from understudy.proxy.accepting import LOADS, NOT_TAKING, PLACE, LoadBoard, SharedListener, Turn
 
 
@@ -64,8 +65,12 @@ async def connect(listening: socket.socket) -> asyncio.StreamWriter:
     return writer
 
 
-def test_connections_go_to_the_worker_with_the_fewest(board: LoadBoard, listening: socket.socket) -> None:
-    """One after the other, as on a quiet machine; and one that lost some gets the next ones."""
+@pytest.mark.parametrize("pause", [accepting.LEFT_TO_OTHERS, 0.0])
+def test_connections_go_to_the_worker_with_the_fewest(
+    board: LoadBoard, listening: socket.socket, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    """One after the other, however long a worker looks away; and one that lost some gets the next ones."""
+    monkeypatch.setattr(accepting, "LEFT_TO_OTHERS", pause)
 
     async def scene() -> None:
         one, two = Worker(listening, Turn(board, 0)), Worker(listening, Turn(board, 1))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
+import select
 import socket
 import tempfile
 from asyncio.trsock import TransportSocket
@@ -64,6 +65,10 @@ class LoadBoard:
         """Whether no worker that takes connections has fewer."""
         return load <= min(self._loads)
 
+    def fewer(self, load: int) -> dict[int, int]:
+        """The places of those that have fewer, with how many."""
+        return {place: each for place, each in enumerate(self._loads) if each < load}
+
     def close(self) -> None:
         """Let go of the file."""
         self._loads.release()
@@ -94,6 +99,10 @@ class Turn:
     def is_ours(self) -> bool:
         """Whether the next connection is for this worker."""
         return self._board is None or self._board.is_least(self.load)
+
+    def others(self) -> dict[int, int]:
+        """Whose the next connection is where it is not ours: places, with how many each has."""
+        return self._board.fewer(self.load) if self._board is not None else {}
 
     def begin(self) -> None:
         """The worker takes connections from now on."""
@@ -134,6 +143,10 @@ class SharedListener:
         self._later: asyncio.TimerHandle | None = None
         self._was_left = False
         """Whether what comes now had its time to be taken by another worker."""
+        self._others: dict[int, int] = {}
+        """To whom the connection was left that came last, with how many each had."""
+        self._waiting = select.poll()
+        self._waiting.register(listening, select.POLLIN)
         self._begun: set[asyncio.Task[Any]] = set()
         listening.setblocking(False)
         turn.begin()
@@ -151,6 +164,9 @@ class SharedListener:
 
     def _ready(self) -> None:
         if not self._turn.is_ours and not self._was_left:
+            if not self._waiting.poll(0):
+                return  # another worker was faster
+            self._others = self._turn.others()
             self._pause(LEFT_TO_OTHERS)
             return
         self._was_left = False
@@ -181,7 +197,9 @@ class SharedListener:
         self._later = self._loop.call_later(seconds, self._look_again)
 
     def _look_again(self) -> None:
-        self._later, self._was_left = None, True
+        left, self._others = self._others, {}
+        # One of them has done nothing meanwhile. Had it taken the connection, the next one would be for it again.
+        self._later, self._was_left = None, not left.items().isdisjoint(self._turn.others().items())
         self._loop.add_reader(self._listening, self._ready)
 
     async def _connected(self, accepted: socket.socket) -> None:
