@@ -22,14 +22,20 @@ CUT = b"\0"
 taken for a whole one."""
 DENSE = 64
 """Fewer bytes from quote to quote than this, and the body stays as it is."""
+_WORTH = 0.75
+"""The part of a body that may be left: of more the copy costs memory, and saves nothing."""
 _SAMPLE = 4096
 _LOOK = 256
-"""Strings after which that is looked at again."""
+"""Strings that were looked at one by one, after which that is looked at again."""
 _NAME = 32
 """Bytes in front of a string in which the name of its member is looked for."""
 _NEAR = 64
 _RARE = 200
-_BACKSLASH = ord("\\")
+_BACKSLASH, _QUOTE = ord("\\"), ord('"')
+_SHORT_ONES = re.compile(rb'(?:[^"]*+"[^"\\]{0,%d}+")*+[^"]*+' % LONG)
+"""Everything up to the next string that is long, or has a backslash, or does not end."""
+_ENDING = re.compile(rb'"(?:(?<!\\")|(?<=[^\\]\\\\")|(?<=\\\\\\\\"))')
+"""A quote with no backslash in front of it, with two, or with four and more, which may be an odd number."""
 _NO_BACKSLASH = re.compile(rb"[^\\]")
 _VALID_PIECE = 1 << 20
 PIECE = 4 << 20
@@ -48,25 +54,28 @@ class Abridged:
         return at + sum(shorter for cut, shorter in self.cuts if cut < at)
 
 
-def abridge(body: bytes, whole: bytes = b"", *, once: bool = False) -> Abridged:
+def abridge(body: bytes, whole: bytes = b"") -> Abridged:
     """Leave out the middle of the long strings of a JSON object, but of those behind a name that has ``whole``.
 
-    ``once``: what is left is run through but once, so it must be had cheaply: where little is escaped.
+    Short strings without a backslash are run through by one expression; the others are looked at one by one.
     """
-    if len(body) <= SMALL or not body[:_NEAR].lstrip().startswith(b"{") or _is_dense(body, once=once):
+    if len(body) <= SMALL or not body[:_NEAR].lstrip().startswith(b"{") or _is_dense(body):
         return Abridged(body)
     try:
         check_utf8(body)
     except ValueError:
         return Abridged(body)
-    view, marks = memoryview(body), without_escapes(body)
+    view, size, run = memoryview(body), len(body), _SHORT_ONES.match
     pieces: list[bytes | memoryview] = []
     cuts: list[tuple[int, int]] = []
-    find, done, left, at, strings = marks.find, 0, 0, 0, 0
-    while (begin := find(b'"', at)) >= 0:
-        end = find(b'"', begin + 1)
+    done = left = at = strings = 0
+    while (found := run(body, at, at + PIECE)) and (begin := found.end()) < size:
+        at = begin
+        if body[begin] != _QUOTE:  # the end of a piece
+            continue
+        end = _end_of_string(body, begin + 1)
         at, strings = end + 1, strings + 1
-        if end < 0 or (strings % _LOOK == 0 and end < 2 * strings * DENSE):
+        if end < 0 or (strings % _LOOK == 0 and end < strings * DENSE):
             return Abridged(body)
         if end - begin > LONG and not (whole and whole in body[max(0, begin - _NAME) : begin]):
             first, last = begin + KEPT, end - KEPT
@@ -80,16 +89,36 @@ def abridge(body: bytes, whole: bytes = b"", *, once: bool = False) -> Abridged:
             left += first - done + 1
             cuts.append((left - 1, last - first - 1))
             done = last
-    return Abridged(b"".join([*pieces, view[done:]]), tuple(cuts)) if cuts else Abridged(body)
+    if left + size - done > size * _WORTH:
+        return Abridged(body)
+    return Abridged(b"".join([*pieces, view[done:]]), tuple(cuts))
 
 
-def _is_dense(body: bytes, *, once: bool) -> bool:
-    """Whether that is so at the beginning, in the middle and at the end; or of backslashes, for what is read once."""
+def _is_dense(body: bytes) -> bool:
+    """Whether that is so at the beginning, in the middle and at the end."""
     middle = len(body) // 2
     samples = (body[:_SAMPLE], body[middle : middle + _SAMPLE], body[-_SAMPLE:])
     quotes = sum(without_escapes(each).count(b'"') for each in samples)
-    escapes = sum(each.count(b"\\") for each in samples) if once else 0
-    return max(quotes, escapes) * DENSE > len(samples) * _SAMPLE
+    return quotes * DENSE > len(samples) * _SAMPLE
+
+
+def _end_of_string(body: bytes, at: int) -> int:
+    """Where the quote stands that ends the string of which this is the inside; -1 without one."""
+    end = body.find(b'"', at)
+    if end < 0 or body[end - 1] != _BACKSLASH:
+        return end
+    while end < len(body):
+        found = _ENDING.search(body, end, end + PIECE)
+        if found is None:
+            end += PIECE
+            continue
+        end = first = found.start()
+        while body[first - 1] == _BACKSLASH:
+            first -= 1
+        if (end - first) % 2 == 0:
+            return end
+        end += 1
+    return -1
 
 
 def _border(body: bytes, at: int) -> int:

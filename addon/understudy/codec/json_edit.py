@@ -124,7 +124,7 @@ def write_json_model(body: bytes, model: str) -> bytes:
 
     Raises ValueError where ``read_json_model`` finds no alias.
     """
-    short = abridge(body, b'"model"', once=True)
+    short = abridge(body, b'"model"')
     scan = _Scan(short.text)
     found = [(start, end) for key, start, end in scan.members(scan.begin, whole=True) if key == "model"]
     if not found or scan.string(*found[-1]) is None:
@@ -152,7 +152,7 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
 
     Raises ValueError for a body that is not a JSON object.
     """
-    short = abridge(body, once=True)
+    short = abridge(body)
     scan = _Scan(short.text)
     found = list(scan.members(scan.begin, whole=True))
     begin = scan.begin + 1
