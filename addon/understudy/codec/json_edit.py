@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 from understudy.codec.abridged import PIECE, abridge, check_utf8, without_escapes
 
@@ -29,6 +30,8 @@ MOST_STEPS = 30_000
 """Members, items and brackets that are looked at one by one; what nests up to six levels takes one step altogether."""
 MOST_EDIT_STEPS = 200_000
 """The same for an edit, which looks into thousands of items of a conversation."""
+_COPIED = 1 << 20
+"""Bytes that are copied in one go."""
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(
     rb"(?:-?(?:0|[1-9][0-9]{0,4299}+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|true|false|null|NaN|-?Infinity)(?![0-9])"
@@ -201,14 +204,15 @@ class _Scan:
         # The same bytes with every escaped backslash and quote overwritten: here a string ends at the next quote.
         self._marks = without_escapes(body)
         if len(body) > MOST_STRINGS and (
-            body.count(b"[") + body.count(b"{") > MOST_BRACKETS or self._marks.count(b'"') > 2 * MOST_STRINGS
+            _count(body, b"[") + _count(body, b"{") > MOST_BRACKETS or _count(self._marks, b'"') > 2 * MOST_STRINGS
         ):
             raise ValueError("too many values")
         self.begin = self.space(len(_BOM) if body.startswith(_BOM) else 0)
 
     def space(self, at: int) -> int:
         """Where the white space from here on ends."""
-        match = _SPACE.match(self.body, at)
+        while (match := _SPACE.match(self.body, at, at + PIECE)) and match.end() == at + PIECE:
+            at += PIECE
         return match.end() if match else at
 
     def members(self, at: int, *, whole: bool = False) -> Iterator[tuple[str, int, int]]:
@@ -428,17 +432,21 @@ def _find_in(scan: _Scan, start: int, end: int, places: Sequence[Place]) -> Iter
                     yield from _find_in(scan, item_start, item_end, below)
 
 
+def _count(body: bytes, mark: bytes) -> int:
+    return sum(body.count(mark, at, at + PIECE) for at in range(0, len(body), PIECE))
+
+
 def _text(value: object) -> bytes:
     return value if isinstance(value, Raw) else json.dumps(value).encode()
 
 
 def _splice(body: bytes, edits: Sequence[tuple[int, int, str | bytes]]) -> bytes:
-    """Put texts at ranges of bytes. Ranges are in order."""
-    view = memoryview(body)  # slices of bytes are copies
-    pieces: list[bytes | memoryview] = []
+    """Put texts at ranges of bytes. Ranges are in order. In pieces: while one is copied no other thread goes on."""
+    made, view = BytesIO(), memoryview(body)  # slices of bytes are copies
     done = 0
-    for start, end, value in edits:
-        pieces += (view[done:start], value if isinstance(value, bytes) else value.encode())
+    for start, end, value in [*edits, (len(body), len(body), b"")]:
+        for at in range(done, start, _COPIED):
+            made.write(view[at : min(start, at + _COPIED)])
+        made.write(value if isinstance(value, bytes) else value.encode())
         done = end
-    pieces.append(view[done:])
-    return b"".join(pieces)
+    return made.getvalue()

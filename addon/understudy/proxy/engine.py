@@ -68,9 +68,9 @@ MASKED_PASSWORD = "***"
 READ_FOR_ANYBODY = 256 * 1024
 """Bytes of a request that are read whoever has sent it."""
 LARGE = 1024 * 1024
-"""Bytes of a request that is read and written in a thread of its own: it takes about 10 ms."""
-LARGE_ENCODED = 64 * 1024
-"""The same where it is compressed."""
+"""Bytes of a request that is read and written in a thread of its own: it takes some milliseconds."""
+LARGE_ENCODED = 256
+"""The same where it is compressed: a byte may stand for thousands."""
 LONGEST_ALIAS = 16 * 1024
 """Characters of an alias that is served; an ARN may have 2,048. Suspensions, journal and memory keep it."""
 CONNECT_LIMIT = 10.0
@@ -147,9 +147,9 @@ class Reading:
     shape: Shape | None = None
 
 
-def is_large(request: http.Request) -> bool:
-    """Whether reading or writing it would keep other requests waiting."""
-    size = len(request.data.content or b"")
+def is_large(request: http.Request, size: int | None = None) -> bool:
+    """Whether reading or writing it would keep other requests waiting. ``size``: of a body that is not joined yet."""
+    size = len(request.data.content or b"") if size is None else size
     return size > LARGE_ENCODED and (size > LARGE or bool(request.headers.get("content-encoding")))
 
 
@@ -462,16 +462,16 @@ class Engine:
         return reasons
 
     def refuses_unread(
-        self, client: connection.Client, intake: Intake, request: http.Request, *, replayed: bool = False
+        self, client: connection.Client, intake: Intake, request: http.Request, size: int, *, replayed: bool = False
     ) -> str:
-        """Why a call is refused before its body is read (law 10); "" when it is to be read.
+        """Why a call is refused before its body of so many bytes is read (law 10); "" when it is to be read.
 
         To tell a call without a route, which would pass untouched, its body has to be read. That is done for every tool
         as long as it is cheap, and for those who may spend the pool.
         """
         if intake.recognised is None:
             return ""
-        cheap = not request.headers.get("content-encoding") and len(request.data.content or b"") <= READ_FOR_ANYBODY
+        cheap = not request.headers.get("content-encoding") and size <= READ_FOR_ANYBODY
         return "" if cheap else self.why_not(client, request, replayed=replayed)
 
     def why_not(self, client: connection.Client, request: http.Request, *, replayed: bool = False) -> str:

@@ -58,7 +58,7 @@ from understudy.proxy.attempt import (
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.drilled_attempt import DrilledAttempt
-from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, is_large
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, Reading, is_large
 from understudy.proxy.listener import Abandoned, Aside, Journal, Measured, UnderstudyAsideHook, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
@@ -285,9 +285,8 @@ class ReplayStream(HttpStream):
         if intake is None or not intake.is_call or engine is None or not isinstance(event, RequestEndOfMessage):
             yield from super().state_consume_request_body(event)
             return
-        request = self.flow.request
-        request.data.content = bytes(self.request_body_buf)
-        refused, status = engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed), 400
+        request, size = self.flow.request, len(self.request_body_buf)
+        refused, status = engine.refuses_unread(self.context.client, intake, request, size, replayed=self.replayed), 400
         if len(request.headers.fields) > FIELD_LIMIT:  # over HTTP/3; of the others the connection sees it
             refused, status = HEAD_TOO_LARGE, 431
         if refused:
@@ -296,11 +295,18 @@ class ReplayStream(HttpStream):
             yield from self.refuse(Refuse(status, refused))
             return
         reading, recognised = None, intake.recognised
-        if is_large(request) and recognised is not None and not intake.upgrade:
+        if is_large(request, size) and recognised is not None and not intake.upgrade:
             marks = bool(engine.memory.ledger)
-            aside = Aside(lambda: engine.read(recognised, request, marks=marks))
+
+            def read() -> Reading:
+                self.take_body()
+                return engine.read(recognised, request, marks=marks)
+
+            aside = Aside(read)
             yield UnderstudyAsideHook(aside)
             reading = aside.result()
+        else:
+            self.take_body()
         plan = None if intake.upgrade else engine.plan(intake, request, self.user, reading)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
@@ -328,6 +334,12 @@ class ReplayStream(HttpStream):
         if plan is not None and before != (request.data.content, request.data.path, request.data.host):
             plan = engine.plan(intake, request, self.user)
         yield from self.go(self.first_step(engine, intake, plan))
+
+    def take_body(self) -> None:
+        """Join what has come of the body. It stays in one piece, which is not copied when the call passes."""
+        self.flow.request.data.content = body = bytes(self.request_body_buf)
+        self.request_body_buf.clear()
+        self.request_body_buf += body
 
     def upgrade(self, engine: Engine, intake: Intake) -> CommandGenerator[None]:
         """Answer the opening handshake of a WebSocket on which calls would be made (O07)."""
