@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-from understudy.codec.abridged import PIECE, abridge, check_utf8, without_escapes
+from understudy.codec.abridged import PIECE, abridge, check_utf8, copy_to, without_escapes
 
 MOST_LEVELS = 500
 """How deep objects and arrays may be nested."""
@@ -30,8 +30,6 @@ MOST_STEPS = 30_000
 """Members, items and brackets that are looked at one by one; what nests up to six levels takes one step altogether."""
 MOST_EDIT_STEPS = 200_000
 """The same for an edit, which looks into thousands of items of a conversation."""
-_COPIED = 1 << 20
-"""Bytes that are copied in one go."""
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(
     rb"(?:-?(?:0|[1-9][0-9]{0,4299}+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|true|false|null|NaN|-?Infinity)(?![0-9])"
@@ -441,12 +439,11 @@ def _text(value: object) -> bytes:
 
 
 def _splice(body: bytes, edits: Sequence[tuple[int, int, str | bytes]]) -> bytes:
-    """Put texts at ranges of bytes. Ranges are in order. In pieces: while one is copied no other thread goes on."""
+    """Put texts at ranges of bytes. Ranges are in order."""
     made, view = BytesIO(), memoryview(body)  # slices of bytes are copies
     done = 0
     for start, end, value in [*edits, (len(body), len(body), b"")]:
-        for at in range(done, start, _COPIED):
-            made.write(view[at : min(start, at + _COPIED)])
+        copy_to(made, view, done, start)
         made.write(value if isinstance(value, bytes) else value.encode())
         done = end
     return made.getvalue()
