@@ -61,6 +61,8 @@ class Plan:
     """What binds the call to its owner, in words; "" without one."""
     shape: sealed.Shape | None = None
     """The shape of a body that may have sealed parts; None: it has none."""
+    tokens: tuple[int, int] | None = None
+    """What the call is likely to take, see ``requests.size``; None: it was not estimated yet."""
 
     @property
     def session(self) -> str:

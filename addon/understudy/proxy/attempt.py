@@ -230,7 +230,8 @@ class AttemptLayer(Layer):
             call.engine.gate.learn(self.secret.name, self.secret.value, *self.secret.more)
             # Before it is used: an error may repeat it.
             call.secrets.append((candidate, self.secret))
-            if is_large(call.flow.request):
+            # Each part that is taken out costs some 50 us, and a small body may have thousands.
+            if is_large(call.flow.request) or self.step.without:
                 secret = self.secret
                 aside = Aside(lambda: self.request_with(secret))
                 yield UnderstudyAsideHook(aside)

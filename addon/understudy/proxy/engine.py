@@ -38,7 +38,7 @@ from understudy.failover.sealed import Sealed
 from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, Route, SecretError, SigningSource, WhenSealed
 from understudy.proxy.masking_gate import MaskingGate
-from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
+from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite, tokens_in
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
 from understudy.requests.sealed import KINDS, Shape, in_words, kind_of, may_hold, parts_in
@@ -139,12 +139,13 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the body of a call says. ``decoded``: whether it can be read at all. ``shape``: see :class:`Plan`."""
+    """What the body of a call says. ``decoded``: whether it can be read at all. ``shape``, ``tokens``: see Plan."""
 
     decoded: bool
     call: Call | None
     said: Conversation
     shape: Shape | None = None
+    tokens: tuple[int, int] | None = None
 
 
 def is_large(request: http.Request, size: int | None = None) -> bool:
@@ -259,15 +260,19 @@ class Engine:
             return None
         return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
 
-    def read(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
-        """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there."""
+    def read(self, recognised: Recognised, request: http.Request, *, marks: bool, estimated: bool = False) -> Reading:
+        """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there.
+
+        ``estimated``: also what it is likely to take.
+        """
         body = rewrite.decoded_body(request, self.request_limit)
         shape, short = shape_of(recognised), rewrite.abridged(request, body or b"")
         said = conversation.read(request.headers.fields, body or b"", shape, marks=marks, short=short)
         if shape is not None and not said.states and not may_hold(shape, short.text):
             shape = None
         call = rewrite.read_call(request, recognised, None if body is None else short.text)
-        return Reading(body is not None, call, said, shape)
+        tokens = tokens_in(body, short) if estimated and body is not None else None
+        return Reading(body is not None, call, said, shape, tokens)
 
     def plan(
         self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
@@ -297,7 +302,8 @@ class Engine:
             owner = ""
         if intake.snapshot.users is not None:
             route = intake.snapshot.users.route_for(route, user)
-        return Plan(intake.recognised, call, route, said, owner, user, in_words(bond) if owner else "", reading.shape)
+        bound_by = in_words(bond) if owner else ""
+        return Plan(intake.recognised, call, route, said, owner, user, bound_by, reading.shape, reading.tokens)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -432,6 +438,7 @@ class Engine:
             ahead=ahead_of(self.clock),
             user=plan.user,
             asked=lambda: rewrite.decoded_body(request) or b"",
+            tokens=plan.tokens,
         )
 
     def _sealed(self, intake: Intake, plan: Plan, request: http.Request, shape: Shape, *, remembers: bool) -> Sealed:

@@ -296,11 +296,11 @@ class ReplayStream(HttpStream):
             return
         reading, recognised = None, intake.recognised
         if is_large(request, size) and recognised is not None and not intake.upgrade:
-            marks = bool(engine.memory.ledger)
+            marks, estimated = bool(engine.memory.ledger), bool(engine.suspensions.limits.watched)
 
             def read() -> Reading:
                 self.take_body()
-                return engine.read(recognised, request, marks=marks)
+                return engine.read(recognised, request, marks=marks, estimated=estimated)
 
             aside = Aside(read)
             yield UnderstudyAsideHook(aside)
