@@ -12,6 +12,8 @@ from importlib import import_module
 from importlib.metadata import version
 
 import pytest
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import addonmanager, connection, http, options
@@ -22,19 +24,29 @@ from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, 
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
 )
-from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
+from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
 
+from understudy.inspection.journal import FlowJournal
 from understudy.model.pool import Upstream
 from understudy.proxy.attempt import context_below
+from understudy.proxy.early_reset import read_request_event
+from understudy.proxy.engine import Engine
+from understudy.proxy.install import install
 from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.upstream_connection import HEAD_LIMIT, PooledHttpConnection, is_taken, tame
+from understudy.rules.folders import shipped
 
 HTTP = "mitmproxy.proxy.layers.http"
 SIGNATURES = {
@@ -42,6 +54,7 @@ SIGNATURES = {
     f"{HTTP}:HttpLayer.make_stream": "self, stream_id",
     f"{HTTP}:HttpLayer._handle_event": "self, event",
     f"{HTTP}._http1:Http1Server.read_headers": "self, event",
+    f"{HTTP}._http2:Http2Server.handle_h2_event": "self, event",
     # replaced by hook_table.py
     "mitmproxy.addonmanager:AddonManager.trigger_event": "self, event",
     "mitmproxy.proxy.server:ConnectionHandler.handle_client": "self",
@@ -294,6 +307,59 @@ def test_every_http_stream_is_made_by_make_stream() -> None:
     source = inspect.getsource(import_module(HTTP))
     assert source.count("= HttpStream(") == 1
     assert "HttpStream(ctx, stream_id)" in inspect.getsource(HttpLayer.make_stream)
+
+
+class Tamed(Http2Server):
+    """A tool's connection, read as it is while the addon is installed."""
+
+    handle_h2_event = read_request_event
+
+
+@pytest.mark.parametrize(("kind", "hears"), [(Http2Server, False), (Tamed, True)], ids=["mitmproxy", "ours"])
+@pytest.mark.parametrize("goodbye", [False, True], ids=["reset", "goaway"])
+def test_a_reset_in_the_packet_of_its_request_is_not_heard(kind: type[Http2Server], hears: bool, goodbye: bool) -> None:
+    """proxy/early_reset.py is there because of this. A reset that comes later is heard by both."""
+    for packets in (1, 2):
+        ctx = make_context()
+        reading, tool = kind(ctx), H2Connection()
+        list(reading.handle_event(events.Start()))
+        tool.initiate_connection()
+        pseudo = [(":method", "POST"), (":scheme", "https"), (":authority", "llm.test"), (":path", "/v1")]
+        tool.send_headers(1, pseudo)
+        tool.send_data(1, b"{}", end_stream=True)
+        data = [tool.data_to_send()]
+        if goodbye:
+            tool.close_connection()
+        else:
+            tool.reset_stream(1, ErrorCodes.CANCEL)
+        data.append(tool.data_to_send())
+        if packets == 1:
+            data = [b"".join(data)]
+        done = [command for part in data for command in reading.handle_event(events.DataReceived(ctx.client, part))]
+        heard = [type(command.event) for command in done if isinstance(command, ReceiveHttp)]
+        expected = [RequestHeaders, RequestData, RequestEndOfMessage]
+        assert heard == (expected if packets == 1 and not hears else [*expected, RequestProtocolError])
+
+
+def test_what_is_replaced_is_put_back() -> None:
+    """Without the addon mitmproxy is as it was; a second installation replaces nothing."""
+    replaced = (
+        *((HttpLayer, name) for name in ("make_stream", "_handle_event")),
+        *((Http1Server, name) for name in ("read_headers", "read_body")),
+        (Http2Server, "handle_h2_event"),
+    )
+
+    def now() -> list[object]:
+        return [vars(owner).get(name) for owner, name in replaced]
+
+    before = now()
+    uninstall = install(Engine(shipped()), FlowJournal())
+    ours = now()
+    assert all(mine is not its for mine, its in zip(ours, before, strict=True))
+    install(Engine(shipped()), FlowJournal())()
+    assert now() == ours
+    uninstall()
+    assert now() == before
 
 
 def test_a_wakeup_comes_back_with_its_command() -> None:

@@ -395,7 +395,9 @@ class AttemptLayer(Layer):
             yield from self.decided(held)
 
     def state_decided(self, event: events.Event) -> CommandGenerator[None]:
-        """The stream has not come to it yet: what comes meanwhile belongs to the reply."""
+        """The stream has not come to it yet: what comes meanwhile belongs to the reply, until that has ended."""
+        if self.is_complete:
+            return  # an upstream that wants no more of the request, which says nothing of its reply
         self.keep(event)
         if isinstance(event, ResponseEndOfMessage):
             self.is_on_the_wire = False
