@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 import pytest
-from h2.connection import H2Connection
+from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
 from h2.errors import ErrorCodes
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
@@ -34,7 +34,7 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
-from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
 
 from understudy.inspection.journal import FlowJournal
@@ -45,7 +45,7 @@ from understudy.proxy.engine import Engine
 from understudy.proxy.install import install
 from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
-from understudy.proxy.upstream_connection import HEAD_LIMIT, PooledHttpConnection, is_taken, tame
+from understudy.proxy.upstream_connection import HEAD_LIMIT, PooledHttp2Client, PooledHttpConnection, is_taken, tame
 from understudy.rules.folders import shipped
 
 HTTP = "mitmproxy.proxy.layers.http"
@@ -74,6 +74,7 @@ SIGNATURES = {
     "mitmproxy.utils.asyncio_utils:create_task": "coro, name, keep_ref, client",
     # called
     f"{HTTP}:HttpLayer.event_to_child": "self, child, event",
+    f"{HTTP}._http2:Http2Client.is_open_for_us": "self, stream_id",
     f"{HTTP}:HttpStream.check_killed": "self, emit_error_hook",
     f"{HTTP}:HttpStream.state_wait_for_response_headers": "self, event",
     f"{HTTP}:HttpStream.state_consume_response_body": "self, event",
@@ -89,6 +90,8 @@ SIGNATURES = {
     f"{HTTP}:HttpStream.flow_done": "self",
     f"{HTTP}:HttpStream.send_response": "self, already_streamed",
     f"{HTTP}:GetHttpConnection.connection_spec_matches": "self, connection",
+    f"{HTTP}._http2:Http2Client.handle_h2_event": "self, event",
+    f"{HTTP}._http2:Http2Client.close_connection": "self, msg",
     # made
     f"{HTTP}:GetHttpConnection.__init__": "self, address, tls, via, transport_protocol",
     f"{HTTP}:SendHttp.__init__": "self, event, connection",
@@ -428,6 +431,23 @@ def test_an_http1_client_is_tamed() -> None:
         assert b"".join(event.data for event in rest if isinstance(event, ResponseData)) == b"{}"
     endless = [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *[b"1" * 1024] * (HEAD_LIMIT // 1024 + 1)]
     assert isinstance(replies(endless)[-1], ResponseProtocolError)
+
+
+def test_an_http2_client_is_tamed() -> None:
+    """It goes on to be read after a GOAWAY, and knows which requests wait and whose streams are whose."""
+    client = Http2Client(make_context())
+    goodbye = (ConnectionState.CLIENT_OPEN, ConnectionInputs.RECV_GOAWAY)
+    assert client.h2_conn.state_machine._transitions[goodbye] == (None, ConnectionState.CLOSED)
+    tame(client)
+    assert type(client) is PooledHttp2Client
+    assert client.h2_conn.state_machine._transitions[goodbye] == (None, ConnectionState.CLIENT_OPEN)
+    assert H2ConnectionStateMachine._transitions[goodbye] == (None, ConnectionState.CLOSED)
+    assert (client.streams, client.their_stream_id, dict(client.stream_queue)) == ({}, {}, {})
+    assert "their_stream_id[cmd.event.stream_id]" in inspect.getsource(Http2Client._handle_event)
+    # A connection that takes no more requests is taken for one that is half closed.
+    server = connection.Server(address=("llm.test", 443), state=connection.ConnectionState.CAN_READ)
+    assert not server.connected
+    assert "connection.connected" in inspect.getsource(HttpLayer.get_connection)
 
 
 def test_pooled_connections_match_by_name_and_check() -> None:

@@ -23,6 +23,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h11
+from hyperframe.frame import GoAwayFrame
 
 from .authority import LOCAL_NAMES, Authority
 from .behaviours import Behaviour, Break, Channel, Headers, Seen, json_reply
@@ -504,6 +505,12 @@ class Http2Channel(Channel):
     async def end(self) -> None:
         self._protocol.end_stream(self._stream_id)
         await self._connection.flush()
+
+    @override
+    async def goodbye(self) -> None:
+        # The library sends nothing more behind a GOAWAY of its own.
+        frame = GoAwayFrame(0, last_stream_id=self._stream_id, error_code=h2.errors.ErrorCodes.NO_ERROR)
+        await _write(self._connection.writer, frame.serialize())
 
     @override
     async def more_head(self, status: int) -> None:

@@ -7,12 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, ResponseReceived, StreamEnded
 from mitmproxy import http
-from mitmproxy.connection import ConnectionState, Server
+from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers.http._hooks import (
     HttpErrorHook,
@@ -22,48 +20,16 @@ from mitmproxy.proxy.layers.http._hooks import (
     HttpResponseHook,
 )
 
+from tests.support.http2 import BODY, Tool, Vendor, reset_frame
 from tests.support.layer import STREAM_HEAD, Core, chunk
 from understudy.model.pool import Budget
 from understudy.proxy.listener import UnderstudyAttemptHook
 
-BODY = b'{"model": "gpt-x", "messages": []}'
 STREAMED = b'{"model": "gpt-x", "stream": true, "messages": []}'
 ANSWER = b'{"choices": [{"message": {"content": "hi"}}]}'
 OUTPUT = b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'
 LONG = json.dumps({"model": "gpt-x", "messages": ["x" * 200_000]}).encode()
 """More than the window of a stream: the upstream has to ask for the rest."""
-
-
-class Tool(H2Connection):
-    """A tool on HTTP/2; what it sends is collected until ``flush``."""
-
-    def __init__(self, core: Core) -> None:
-        super().__init__(H2Configuration(client_side=True))
-        self.core = core
-        core.client.alpn = b"h2"
-        core.come_in()
-        self.initiate_connection()
-        self.flush()
-
-    def ask(self, body: bytes = BODY, path: str = "/v1/chat/completions", *, trailers: bool = False) -> int:
-        """Send a request; returns its stream."""
-        pseudo = [(":method", "POST"), (":scheme", "https"), (":authority", "api.openai.com"), (":path", path)]
-        stream_id = self.get_next_available_stream_id()
-        self.send_headers(stream_id, [*pseudo, ("authorization", "Bearer tool")], end_stream=not body)
-        if body:
-            self.send_data(stream_id, body, end_stream=not trailers)
-        if trailers:
-            self.send_headers(stream_id, [("x-sum", "1")], end_stream=True)
-        return stream_id
-
-    def flush(self) -> None:
-        """Everything so far, in one packet."""
-        self.core.feed(events.DataReceived(self.core.client, self.data_to_send()))
-
-    def close(self) -> None:
-        """The connection ends."""
-        self.core.client.state = ConnectionState.CAN_WRITE
-        self.core.feed(events.ConnectionClosed(self.core.client))
 
 
 @pytest.fixture
@@ -269,37 +235,6 @@ def test_l12_a_tool_leaves_in_any_moment(
 # -- the upstream --------------------------------------------------------------------------------------------------
 
 
-class Vendor(H2Connection):
-    """An upstream on HTTP/2 that has got a call of the tool, or the beginning of one."""
-
-    def __init__(self, core: Core) -> None:
-        super().__init__(H2Configuration(client_side=False))
-        self.core, opening = core, core.opening.pop(0)
-        assert isinstance(opening.connection, Server)
-        self.server = opening.connection
-        self.server.state, self.server.alpn = ConnectionState.OPEN, b"h2"
-        core.feed(events.OpenConnectionCompleted(opening, None))
-        self.initiate_connection()
-        assert self.server.address is not None
-        received = self.receive_data(core.sent[self.server.address[0]])
-        self.has_all = any(isinstance(each, StreamEnded) for each in received)
-        self.flush()
-
-    def flush(self, more: bytes = b"") -> None:
-        """Everything so far, in one packet."""
-        self.core.receive(self.server, self.data_to_send() + more)
-
-    def answer(self, body: bytes, *, stream: bool) -> None:
-        """A whole reply."""
-        said = ("content-type", "text/event-stream") if stream else ("content-length", str(len(body)))
-        self.send_headers(1, [(":status", "200"), said])
-        self.send_data(1, body, end_stream=True)
-
-
-RESET = b"\x00\x00\x04\x03\x00" + (1).to_bytes(4, "big") + ErrorCodes.NO_ERROR.to_bytes(4, "big")
-"""RST_STREAM of the first stream. The library sends none for a stream that both sides have ended."""
-
-
 @pytest.mark.parametrize("body", [BODY, LONG], ids=["all-sent", "rest-unsent"])
 @pytest.mark.parametrize("together", [True, False], ids=["one-packet", "two-packets"])
 @pytest.mark.parametrize(
@@ -313,12 +248,12 @@ def test_a_reply_is_whole_although_the_rest_of_its_request_is_refused(
     core.slow_hooks = (slow,) if slow else ()
     core.post("/v1/chat/completions", json.loads(body) | {"stream": stream})
     vendor = Vendor(core)
-    assert vendor.has_all is (body is BODY)
+    assert vendor.whole_requests() == ([1] if body is BODY else [])
     reply = OUTPUT + b"data: [DONE]\n\n" if stream else ANSWER
     vendor.answer(reply, stream=stream)
     if not together:
         vendor.flush()
-    vendor.flush(RESET)
+    vendor.flush(reset_frame(1))
     go_on(core)
     assert reply in core.to_client.replace(b"%x\r\n%s\r\n" % (len(reply), reply), reply)
     assert not stream or core.to_client.endswith(b"0\r\n\r\n")
