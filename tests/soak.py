@@ -1,4 +1,4 @@
-"""A proxy under load for minutes: two faulty candidates, a sound one, tools that leave, reloads and suspensions.
+"""A proxy under load for minutes: faults, a sound candidate, connections that end, tools that leave, reloads.
 
 Every reply is checked: it has to be the one to its own call, whole and in order. The sound candidate can answer every
 call, so a call that gets anything but an answer is lost. At the end the process must be as it was: as many tasks as
@@ -30,6 +30,8 @@ from tests.e2e.upstream import Upstream
 PIECES = 5
 FAULTY = 0.3
 """The share of the faulty candidates' replies that are faults."""
+GOODBYES = 0.02
+"""The share of the replies over HTTP/2 with which the upstream ends the connection in order."""
 LEAVING = 0.05
 """The share of calls whose tool goes away."""
 TASKS = 3
@@ -64,6 +66,8 @@ class Vendor:
         if seen.credential != SECRETS["x"] and self._chance.random() < FAULTY:
             await self._chance.choice(self._faults)(channel, seen)
             return
+        if seen.http_version == "HTTP/2" and self._chance.random() < GOODBYES:
+            await channel.goodbye()
         messages = seen.json["messages"]
         assert isinstance(messages, list)
         name = messages[0]["content"]

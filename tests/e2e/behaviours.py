@@ -103,7 +103,7 @@ class Channel(ABC):
         raise NotImplementedError("spoken over HTTP/1.1 only")
 
     async def goodbye(self) -> None:
-        """Announce that no request after this one is served on the connection, and go on."""
+        """Announce that no request which begins from now on is served on the connection, and go on."""
         raise NotImplementedError("spoken over HTTP/2 only")
 
     @abstractmethod

@@ -180,13 +180,34 @@ def test_what_is_not_served_any_more_is_sent_again(core: Core, error_code: int) 
 
 
 def test_a_request_of_which_the_rest_is_unsent_is_sent_again(core: Core) -> None:
-    """mitmproxy has dropped that rest: without it, the upstream would wait for ever."""
-    core.post("/v1/chat/completions", {"model": "gpt-x", "messages": ["x" * 200_000]})
+    """mitmproxy has dropped that rest: without it, the upstream would wait for ever. What it says of it all the same,
+    and the call beside it, are no concern of each other."""
+    tool = Tool(core)
+    first = tool.ask(STREAMED)
+    tool.flush()
     vendor = Vendor(core)
-    assert vendor.whole_requests() == []
-    vendor.flush(goodbye_frame(1))
+    tool.receive_data(core.to_client)  # it may send as much as it likes
+    core.to_client = b""
+    second = tool.ask(b'{"model": "gpt-x", "stream": true, "messages": ["%s"]}' % (b"x" * 120_000))
+    tool.flush()
+    assert vendor.whole_requests() == [1]
+    vendor.flush(goodbye_frame(3))
+    vendor.send_headers(3, [(":status", "413")], end_stream=True)
+    vendor.flush()
+    assert core.closed == []
+    vendor.answer(EVENT + DONE, stream=True)
+    vendor.flush()
     assert core.closed == [vendor.server]
-    assert len(core.opening) == 1
+    another = Vendor(core)
+    assert another.whole_requests() == []
+    another.increment_flow_control_window(200_000)
+    another.increment_flow_control_window(200_000, 1)
+    another.flush()
+    assert another.whole_requests() == [1]
+    another.answer(EVENT + DONE, stream=True)
+    another.flush()
+    assert told(tool) == (dict.fromkeys((first, second), EVENT + DONE), [first, second], [])
+    assert not core.engine.suspensions
 
 
 @pytest.mark.parametrize("in_order", [True, False], ids=["in-order", "close"])

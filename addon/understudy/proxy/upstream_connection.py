@@ -367,6 +367,8 @@ class PooledHttp2Client(Http2Client):
         for stream_id in list(self.streams):
             if stream_id > (event.last_stream_id or 0) or self.is_open_for_us(stream_id):
                 del self.streams[stream_id]
+                if not self.is_closed(stream_id):
+                    self.h2_conn.reset_stream(stream_id, ErrorCodes.CANCEL)  # a late reply to it is not unexpected
                 yield ReceiveHttp(NotServed(stream_id, message, NotServed.code))
         yield from self._give_up_queued(message)
 
