@@ -79,8 +79,8 @@ def get(headers: Headers, name: Any, default: Any = None) -> Any:
 def _index(headers: Headers) -> Mapping[bytes, bytes] | None:
     """The value of each field by its name in lower case, ``_SEVERAL`` of one that is there more than once.
 
-    It is kept for the next look-up in these very fields, which are a tuple and so never change. None where mitmproxy has
-    to be asked.
+    It is kept for the next look-up in these very fields, which are a tuple and so never change. None where mitmproxy
+    has to be asked.
     """
     if type(headers) is not Headers:
         return None
