@@ -869,14 +869,14 @@ def test_h02_a_large_request_is_read_and_written_aside(
     cores: list[Core], monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     """H02: nothing of it is done in the layer; what is sent is the same as ever."""
-    for name in ("decoded_body", "build"):
-        real = getattr(rewrite, name)
+    for owner, name in ((ReplayStream, "take_body"), (rewrite, "decoded_body"), (rewrite, "build")):
+        real = getattr(owner, name)
 
         def watched(*args: object, real: Callable[..., object] = real, **kwargs: object) -> object:
             where.append(aside[-1:])
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(rewrite, name, watched)
+        monkeypatch.setattr(owner, name, watched)
     aside: list[str] = []
     where: list[list[str]] = []
     core = Core(Budget(), 2)
@@ -898,7 +898,7 @@ def test_h02_a_large_request_is_read_and_written_aside(
         aside.append("")
         assert "sk-secret" not in repr(hook), "law 8"
         core.feed(events.HookCompleted(hook, None))
-    assert where == [["read"], ["write"]]
+    assert where == [["read"], ["read"], ["write"]], "joined and read, then written"
     core.opened()
     assert core.sent["u0.test"].endswith(sent)
     assert b"sk-secret-0" in core.sent["u0.test"]
