@@ -916,6 +916,33 @@ def test_h02_small_requests_are_read_at_once(size: int, encoding: str, large: bo
     assert is_large(request) is large
 
 
+def test_h02_of_a_compressed_request_a_bounded_part_is_decoded_for_a_comparison(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H02: that is done in the layer, when a reply leaves open whose fault it is, and looks at no more of it anyway."""
+    core = Core(Budget(), 2)
+    cores.append(core)
+    limits: list[object] = []
+    real = rewrite.decoded_body
+
+    def watched(request: http.Request, *limit: int) -> bytes | None:
+        limits.append(*limit)
+        return real(request, *limit)
+
+    sent = gzip.compress(json.dumps({"model": "gpt-x", "messages": []}).encode())
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: api.openai.com\r\nauthorization: Bearer tool\r\n"
+    head += f"content-encoding: gzip\r\ncontent-length: {len(sent)}\r\n\r\n"
+    core.feed(events.DataReceived(core.client, head.encode() + sent))
+    server = core.opened()
+    monkeypatch.setattr(rewrite, "decoded_body", watched)
+    body = b'{"error": {"message": "the frobnicator is out of sorts"}}'
+    core.receive(server, b"HTTP/1.1 400 No\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
+    core.receive(server, body)
+    assert core.opened() is not server, "a second opinion"
+    assert limits
+    assert set(limits) == {LARGE}
+
+
 def test_h02_what_fails_aside_fails_as_ever(cores: list[Core]) -> None:
     """H02, O08: an error is raised where the result is wanted; and where no one does the work, it is done there."""
     broken = Aside(lambda: int("x"))

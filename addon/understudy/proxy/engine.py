@@ -437,7 +437,7 @@ class Engine:
             spent=self.memory.spent(plan, request.data.content or b""),
             ahead=ahead_of(self.clock),
             user=plan.user,
-            asked=lambda: rewrite.decoded_body(request) or b"",
+            asked=lambda: rewrite.decoded_body(request, LARGE) or b"",  # a small body may stand for 64 MiB
             tokens=plan.tokens,
         )
 
