@@ -7,9 +7,10 @@ many phrases there are and whatever a peer writes; nothing is ever tried twice.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from understudy.rules.phrases import (
     BREAKS,
@@ -76,26 +77,40 @@ def _fits(label: Label, symbol: Symbol) -> bool:
     return symbol.inside  # "*"
 
 
-@dataclass(slots=True)
 class _Graph:
-    """States, each with one labelled way out or several that cost no word. State 0 is where every phrase begins."""
+    """States, each with at most one labelled way out, and ways that cost no word. State 0 is where every phrase begins.
 
-    labels: list[Label | None] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-    free: list[list[int]] = field(default_factory=list)
-    ends: dict[int, int] = field(default_factory=dict)
-    """State -> the bit of the phrase that is complete there."""
-    beyond: dict[int, tuple[frozenset[int], int]] = field(default_factory=dict)
-    """State -> the labelled states that can be reached from it without a word, and the bits that are complete then."""
+    There are some ten thousand states: what is known of all of them stands in arrays, not in an object for each.
+    """
+
+    __slots__ = ("_first", "_ways", "beyond", "ends", "labels", "targets")
+
+    def __init__(self) -> None:
+        self.labels: list[Label | None] = []
+        self.targets = array("i")
+        """Where the labelled way of a state leads, -1 without one."""
+        self.ends: dict[int, int] = {}
+        """State -> the bit of the phrase that is complete there."""
+        self.beyond: dict[int, tuple[frozenset[int], int]] = {}
+        """State -> the labelled states that can be reached from it without a word, and the bits complete then."""
+        self._first = array("i")
+        """State -> where in ``_ways`` its latest way without a word stands, -1 without one."""
+        self._ways = array("i")
+        """Two numbers for each way: the state that it leads to, and where the next way of the same state stands."""
 
     def state(self) -> int:
         self.labels.append(None)
         self.targets.append(-1)
-        self.free.append([])
+        self._first.append(-1)
         return len(self.labels) - 1
 
+    def join(self, start: int, end: int) -> None:
+        """Lead from one state to another without a word."""
+        self._ways.extend((end, self._first[start]))
+        self._first[start] = len(self._ways) - 2
+
     def add(self, node: Node, start: int) -> int:
-        """The state behind a phrase that begins in ``start``."""
+        """The state behind a phrase that begins in ``start``, a state without a labelled way."""
         match node:
             case InTurn(parts):
                 for part in parts:
@@ -105,18 +120,17 @@ class _Graph:
                 end = self.state()
                 for option in options:
                     begun = self.state()
-                    self.free[start].append(begun)
-                    self.free[self.add(option, begun)].append(end)
+                    self.join(start, begun)
+                    self.join(self.add(option, begun), end)
                 return end
             case Gap():
-                loop, end = self.state(), self.state()
-                self.free[start] += [loop, end]
-                self.labels[loop], self.targets[loop] = Kind("*"), start
+                end = self.state()
+                self.labels[start], self.targets[start] = Kind("*"), start
+                self.join(start, end)
                 return end
             case Word() | OneOf() | Ending() | Kind() | NoneOf():
-                begun, end = self.state(), self.state()
-                self.free[start].append(begun)
-                self.labels[begun], self.targets[begun] = node, end
+                end = self.state()
+                self.labels[start], self.targets[start] = node, end
                 return end
         raise TypeError(node)  # a name has to be expanded first
 
@@ -137,12 +151,16 @@ class _Graph:
 
     def reach(self, states: Iterable[int]) -> set[int]:
         """These states and all that can be reached without a word."""
+        first, ways = self._first, self._ways
         found, left = set(states), list(states)
         while left:
-            for other in self.free[left.pop()]:
+            at = first[left.pop()]
+            while at >= 0:
+                other = ways[at]
                 if other not in found:
                     found.add(other)
                     left.append(other)
+                at = ways[at + 1]
         return found
 
 
@@ -186,7 +204,7 @@ class Listener:
         if bit is None:
             bit = self._bits[phrase] = 1 << len(self._bits)
             begun = self._graph.state()  # its own: a phrase may come back to where it began
-            self._graph.free[self._start].append(begun)
+            self._graph.join(self._start, begun)
             end = self._graph.add(phrase, begun)
             self._graph.ends[end] = bit
             self._forget()
