@@ -38,7 +38,7 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import garbage, header_lookup, hook_table, tunnel, value_checks
+from understudy.proxy import garbage, header_lookup, hook_table, small_queues, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -236,6 +236,7 @@ class Understudy:
                 hook_table.install(ctx.master.addons),
                 value_checks.install(),
                 header_lookup.install(),
+                small_queues.install(),
             ]
             if self._tasks:
                 # What is loaded by now stays for good.

@@ -17,6 +17,7 @@ __all__ = [
     "hook_table",
     "install",
     "listener",
+    "small_queues",
     "socket_owner",
     "tunnel",
     "upstream_connection",
