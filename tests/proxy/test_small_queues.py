@@ -79,7 +79,7 @@ def test_what_is_made_now_is_small_and_afterwards_large_again(installed: Callabl
 
 def made() -> tuple[type, type]:
     """What a layer makes for events that come while it waits, and what asyncio makes for who waits for an event."""
-    return type(layer.collections.deque()), type(vars(asyncio.Event())["_waiters"])
+    return type(vars(layer)["collections"].deque()), type(vars(asyncio.Event())["_waiters"])
 
 
 @pytest.mark.parametrize(("module", "kind"), PLACES, ids=lambda each: each.__name__)

@@ -111,14 +111,11 @@ class StreamMask:
     length, so that a body keeps the length it announced.
     """
 
+    __slots__ = ("_kept", "_sought")
+
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         """``secrets``: each with the name of its credential."""
-        known = [(secret, name) for secret, name in secrets if len(secret) >= SHORTEST_MASKED]
-        self._secrets = [(secret, _filler(name)) for secret, name in known]
-        self._sets = [_cuts_of(secret) for secret, _ in known]
-        signs = {sign for secret, _ in known for sign in (*_literals(secret), *map(str.encode, _signs(secret)))}
-        self._signs = sorted(signs | {b"\0"}, key=len)  # without any of them there is nothing to mask
-        self._longest = max((each.longest for each in self._sets), default=0)
+        self._sought = _sought(tuple(secrets))
         self._kept = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -126,7 +123,7 @@ class StreamMask:
         if self._kept:
             data, self._kept = self._kept + data, b""
         masked = self._masked(data)
-        if not masked or masked[-1] in _LINE_ENDS or not self._secrets:
+        if not masked or masked[-1] in _LINE_ENDS or not self._sought.secrets:
             return masked
         begins = self._unfinished(masked)
         if begins < len(masked):
@@ -145,21 +142,36 @@ class StreamMask:
         return kept
 
     def _masked(self, data: bytes) -> bytes:
-        for sign in self._signs:
+        for sign in self._sought.signs:
             if sign in data:
                 break
         else:
             return data
-        for secret, filler in self._secrets:
+        for secret, filler in self._sought.secrets:
             data = mask_with(data, secret, filler)
         return data
 
     def _unfinished(self, data: bytes) -> int:
         """Where at the end of these bytes a secret may have begun that the next bytes complete."""
         # No spelling of a secret has a line break in it.
-        first = max(data.rfind(b"\n") + 1, len(data) - self._longest, 0)
+        first = max(data.rfind(b"\n") + 1, len(data) - self._sought.longest, 0)
         tail = data[first:]
-        return first + min((each.unfinished(tail) for each in self._sets), default=len(tail))
+        return first + min((each.unfinished(tail) for each in self._sought.cuts), default=len(tail))
+
+
+class _Sought:
+    """What the masks of all streams with the same secrets share."""
+
+    __slots__ = ("cuts", "longest", "secrets", "signs")
+
+    def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
+        known = [(secret, name) for secret, name in secrets if len(secret) >= SHORTEST_MASKED]
+        self.secrets = [(secret, _filler(name)) for secret, name in known]
+        self.cuts = [_cuts_of(secret) for secret, _ in known]
+        signs = {sign for secret, _ in known for sign in (*_literals(secret), *map(str.encode, _signs(secret)))}
+        self.signs = sorted(signs | {b"\0"}, key=len)
+        """Without any of them there is nothing to mask."""
+        self.longest = max((each.longest for each in self.cuts), default=0)
 
 
 def _filler(name: str) -> Callable[[bytes], bytes]:
@@ -250,6 +262,9 @@ _CUT_SIGNS = (b"\\", b"%", b"&")
 _CUT = re.compile(
     rb"(?:\\{1,4}(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?|%(?:25?)?[0-9a-fA-F]?|&(?:amp;)?#?[xX]?[0-9a-zA-Z]{0,12})\Z"
 )
+
+
+_sought = lru_cache(maxsize=512)(_Sought)
 
 
 @lru_cache(maxsize=512)
