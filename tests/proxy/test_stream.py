@@ -387,7 +387,8 @@ def test_a_released_stream_holds_nothing_that_only_deciding_needed(cores: list[C
     assert stream.delivery.released is attempt and stream.waiting is None
     assert attempt.sent is None and attempt.held == []
     assert attempt.hold.body == b"" and attempt.hold._reader is None
-    (upstream,) = (each for each in core.layer.connections.values() if isinstance(each, Http1Client))
+    below = [each.context.layers[-1] for each in core.layer.connections.values()]
+    (upstream,) = (each for each in below if isinstance(each, Http1Client))
     assert upstream.request is not None
     assert upstream.request.data.content is None and upstream.request.headers.fields == ()
     parts = (attempt.timeout, stream.delivery.tail, stream.delivery.mask, stream.call)
