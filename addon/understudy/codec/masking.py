@@ -181,8 +181,9 @@ def _filler(name: str) -> Callable[[bytes], bytes]:
 
 _LINE_ENDS = frozenset(b"\r\n")
 _NAMED = defaultdict[str, list[str]](list)
-for _name, _char in sorted(html5.items()):
-    if len(_char) == 1 and _name.endswith(";"):
+"""The names that HTML has for the characters that nearly all secrets are made of."""
+for _name, _char in html5.items():
+    if len(_char) == 1 and _char.isascii() and _name.endswith(";"):
         _NAMED[_char].append(_name)
 
 
@@ -337,7 +338,8 @@ def _spelling(char: str, plain: set[str]) -> str:
         ways.add(r"\+")
     ways.add(f"&(?:amp;)?#0{{0,7}}{code};?")
     ways.add(f"&(?:amp;)?#[xX]0{{0,7}}{_digits(f'{code:x}')};?")
-    ways |= {f"&(?:amp;)?{name}" for name in _NAMED.get(char, ())}
+    names = _NAMED.get(char, ()) if char.isascii() else (name for name, found in html5.items() if found == char)
+    ways |= {f"&(?:amp;)?{name}" for name in names if name.endswith(";")}
     return f"(?:{'|'.join(sorted(ways, key=len, reverse=True))})"
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "small_queues",
     "socket_owner",
     "tunnel",
+    "unused_modules",
     "upstream_connection",
     "value_checks",
     "worker",

@@ -114,9 +114,10 @@ def _parts() -> list[Part]:
         ),
         Part(("http.server", "socketserver"), gone=((http, "server"),)),
         Part(("difflib",)),
+        Part(("pyasn1",)),
     ]
     if not str(getattr(ctx.options, "proxyauth", None) or "").startswith("ldap"):
-        parts.append(Part(("ldap3", "pyasn1"), {(proxyauth, "ldap3"): Later(lambda: import_module("ldap3"))}))
+        parts.append(Part(("ldap3",), {(proxyauth, "ldap3"): Later(lambda: import_module("ldap3"))}))
     app, wsgi = vars(onboarding)["app"], getattr(ctx.master.addons.get("onboarding"), "asgi_app", None)
     if wsgi is not None and getattr(wsgi, "wsgi_application", None) is app:
         stand_in = PageApp({"CONFDIR": getattr(app, "config", {}).get("CONFDIR")})
