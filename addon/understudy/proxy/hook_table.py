@@ -308,10 +308,21 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
     mitmproxy, just before other events and not after them. What it sends on one connection in a row, such as a head
     and its body, is written at once.
     """
-    of_layer = handler.layer.handle_event
+    handler.layer.handle_event = _AtOnce(handler, table, in_use).handle_event  # type: ignore[method-assign]
 
-    def handle_event(event: events.Event) -> CommandGenerator[None]:
-        if not in_use():
+
+class _AtOnce:
+    """What stands in the place of ``handle_event`` of a connection's first layer; see :func:`at_once`."""
+
+    __slots__ = ("_handler", "_in_use", "_of_layer", "_table")
+
+    def __init__(self, handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[[], bool]) -> None:
+        self._handler, self._table, self._in_use = handler, table, in_use
+        self._of_layer = handler.layer.handle_event
+
+    def handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        of_layer, handler = self._of_layer, self._handler
+        if not self._in_use():
             yield from of_layer(event)
             return
         queue: deque[events.Event] = deque((event,))
@@ -335,7 +346,7 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
                         ring_later(handler, command)
                     elif not isinstance(command, commands.StartHook):
                         yield command
-                    elif _completes(handler, table, command) and command.blocking:
+                    elif _completes(handler, self._table, command) and command.blocking:
                         queue.append(events.HookCompleted(command))
         except Exception:
             if unsent is not None:
@@ -343,8 +354,6 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
             raise
         if unsent is not None:
             yield unsent
-
-    handler.layer.handle_event = handle_event  # type: ignore[method-assign]
 
 
 def ring_later(handler: ConnectionHandler, alarm: Alarm) -> None:

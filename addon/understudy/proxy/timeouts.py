@@ -63,6 +63,8 @@ class Watch:
     def disarm(self, watched: Watched) -> None:
         """Forget its time."""
         self.due.pop(watched, None)
+        if not self.due:
+            self.due.clear()  # which frees its table as well
 
     def ring(self) -> CommandGenerator[None]:
         """An alarm rings: tell everything whose time has come, and see to the others."""
