@@ -135,6 +135,18 @@ async def run(master, unused_modules):
     assert set(found) - kept <= usual | WITH_OTHERS
 
 
+def test_without_a_running_mitmproxy_nothing_is_taken_out() -> None:
+    """Whoever imports the script by hand keeps all that is loaded."""
+    before, after = outcome("""
+async def run(master, unused_modules):
+    del ctx.master
+    before = loaded()
+    unused_modules.take_out()
+    return before, loaded()
+""")
+    assert before == after and set(before) >= ALWAYS
+
+
 def test_a_part_stays_with_one_that_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the order in which they are named, and over several steps."""
     modules = {name: ModuleType(name) for name in ("made_a", "made_b", "made_c")}

@@ -78,8 +78,10 @@ class Part:
 def take_out() -> None:
     """Take out what nothing uses, in the process in which mitmproxy runs and before anything else is loaded.
 
-    What is loaded afterwards takes the place of it in memory.
+    What is loaded afterwards takes the place of it in memory. Where no mitmproxy runs, nothing is known of its use.
     """
+    if not hasattr(ctx, "master"):
+        return
     for part in _free(_parts()):
         for name in [name for name in sys.modules if _is_of(name, part.packages)]:
             del sys.modules[name]
