@@ -18,6 +18,7 @@ from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeadersHook, HttpResponseHook
+from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from tests.support.layer import STREAM_HEAD, Core, chunk
 from understudy.config.secrets.command import CommandSecret
@@ -372,6 +373,29 @@ def test_nothing_outlives_its_request(cores: list[Core]) -> None:
     assert len(core.layer.streams) == 2  # the request under way, under the tool's id and the upstream's
     assert len(core.alarms) <= 3
     assert not [each for each in core.layer.command_sources if not isinstance(each, Alarm)]
+
+
+def test_a_released_stream_holds_nothing_that_only_deciding_needed(cores: list[Core]) -> None:
+    """What an open stream keeps of its call: not the request as it was sent, nor the beginning of the reply."""
+    core = start(cores, stream=True)
+    server = core.opened()
+    core.receive(server, STREAM_HEAD)
+    (stream,) = (each for each in core.layer.streams.values() if isinstance(each, ReplayStream))
+    (attempt,) = stream.attempts
+    assert attempt.hold is not None and attempt.sent is not None and attempt.sent.data.content
+    core.receive(server, chunk(b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'))
+    assert stream.delivery.released is attempt and stream.waiting is None
+    assert attempt.sent is None and attempt.held == []
+    assert attempt.hold.body == b"" and attempt.hold._reader is None
+    below = [each.context.layers[-1] for each in core.layer.connections.values()]
+    (upstream,) = (each for each in below if isinstance(each, Http1Client))
+    assert upstream.request is not None
+    assert upstream.request.data.content is None and upstream.request.headers.fields == ()
+    parts = (attempt.timeout, stream.delivery.tail, stream.delivery.mask, stream.call)
+    assert [each for each in parts if hasattr(each, "__dict__")] == []
+    core.receive(server, chunk(DONE) + chunk(b""))
+    assert b"Hi" in core.to_client and core.to_client.endswith(b"0\r\n\r\n")
+    assert stream.attempts == []
 
 
 def test_a_closed_connection_is_let_go(cores: list[Core]) -> None:

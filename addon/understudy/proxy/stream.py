@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from functools import cached_property
 from logging import ERROR, INFO, WARNING
 from typing import ClassVar, override
 
@@ -104,18 +103,19 @@ class ReplayStream(HttpStream):
         self._held = False  # whether it waits for a reset
         self.user = ""
         """The user of the proxy that the request is from, "" where no name was checked."""
+        above = context.layers[-2:-1]
+        self._parent = above[0] if above and isinstance(above[0], HttpLayer) else None
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
         self._untold: tuple[AttemptLayer, Outcome, Attempt, Fault | None] | None = None
         """The attempt that failed, told once the next one is on its way."""
 
-    @cached_property
+    @property
     def parent(self) -> HttpLayer:
         """The HTTP layer that this stream belongs to."""
-        found = self.context.layers[self.context.layers.index(self) - 1]
-        assert isinstance(found, HttpLayer)
-        return found
+        assert self._parent is not None
+        return self._parent
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -367,7 +367,6 @@ class ReplayStream(HttpStream):
             own = self.replayed or not engine.is_another_user(self.context.client)
             exchange = engine.drilled(exchange, own=own)
         self.call = self.delivery.call = PooledCall(self.flow, engine, intake, plan, exchange, lambda: self.journal)
-        self.waiting = Waiting(exchange, Timeout(self.parent, self, engine.clock), engine.clock)
         self.server_state = self.state_undecided
         if self.journal is not None:
             self.journal.began(self.flow, exchange, plan)
@@ -416,7 +415,7 @@ class ReplayStream(HttpStream):
     def wait(self, step: Wait) -> CommandGenerator[Step | None]:
         """Wait; returns the next step when there is nothing to wait for."""
         call = self.call
-        assert call is not None and self.waiting is not None
+        assert call is not None
         if step.seconds <= 0:
             return call.exchange.resume(call.now())
         if call.journal is not None:
@@ -424,6 +423,9 @@ class ReplayStream(HttpStream):
         if step.held:
             yield from self.delivery.keep_open(call)
             self._held = True
+        if self.waiting is None:
+            clock = call.engine.clock
+            self.waiting = Waiting(call.exchange, Timeout(self.parent, self, clock), clock)
         yield from self.waiting.begin(step.seconds)
         return None
 
