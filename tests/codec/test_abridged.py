@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.codec import abridged
-from understudy.codec.abridged import CUT, KEPT, LONG, SMALL, abridge, find_last, without_escapes
+from understudy.codec.abridged import CUT, KEPT, LONG, SMALL, abridge, without_escapes
 from understudy.codec.json_edit import read_json_model, set_json_members, write_json_model
 
 ALPHABET = ["a", "Z", " ", "\\", '"', "\n", "é", "日", "🙂", "{", "]", ":", ","]
@@ -130,15 +130,6 @@ def test_a_long_string_next_to_the_alias_is_no_alias() -> None:
         assert (abridge(body, b'"model"').text is body) is stays
         body = f'{{"model"{space}:{space}"{"a" * SMALL}"}}'.encode()
         assert abridge(body, b'"model"').text is body
-
-
-@given(st.binary(max_size=60).map(lambda each: each.replace(b"a", b"ab")), st.integers(0, 60), st.integers(1, 9))
-def test_the_last_place_of_words_is_found_in_pieces(body: bytes, end: int, piece: int) -> None:
-    """Wherever a piece ends, within the words too."""
-    body += b"ab, abab" + body
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(abridged, "_SEARCHED", piece + 1)
-        assert find_last(body, b"ab", end) == body.rfind(b"ab", 0, end)
 
 
 def test_what_would_leave_nearly_all_of_it_is_not_done() -> None:

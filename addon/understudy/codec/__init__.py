@@ -15,6 +15,7 @@ __all__ = [
     "event_stream",
     "events",
     "file_permissions",
+    "in_pieces",
     "json_edit",
     "json_rows",
     "masking",

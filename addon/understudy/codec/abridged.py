@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from io import BytesIO
 
+from understudy.codec.in_pieces import contains_any, copy_to
+
 SMALL = 16 * 1024
 """Bytes of a body that is searched as it is."""
 KEPT = 160
@@ -40,9 +42,6 @@ _SHORT_ONES = re.compile(rb'(?:[^"]*+"[^"\\]{0,%d}+")*+[^"]*+' % LONG)
 _ENDING = re.compile(rb'"(?:(?<!\\")|(?<=[^\\]\\\\")|(?<=\\\\\\\\"))')
 """A quote with no backslash in front of it, with two, or with four and more, which may be an odd number."""
 _VALID_PIECE = 1 << 20
-_COPIED = 1 << 20
-_SEARCHED = 4 << 20
-"""Bytes that are searched for words in one go."""
 PIECE = 128 << 10
 """Bytes that are looked at in one go: a thread that reads a large body has to let others go on every few milliseconds.
 The slowest expressions take 50 ns for a byte."""
@@ -102,24 +101,6 @@ def abridge(body: bytes, whole: bytes = b"") -> Abridged:
     return Abridged(text.getvalue(), tuple(cuts))
 
 
-def copy_to(made: BytesIO, view: memoryview, begin: int, end: int) -> None:
-    """Write the bytes between two places, in pieces: while one is copied no other thread goes on."""
-    while begin < end:
-        made.write(view[begin : min(end, begin + _COPIED)])
-        begin += _COPIED
-
-
-def find_last(body: bytes, words: bytes, end: int) -> int:
-    """As ``body.rfind(words, 0, end)``, in pieces as well."""
-    while end >= len(words):
-        begin = max(0, end - _SEARCHED)
-        at = body.rfind(words, begin, end)
-        if at >= 0 or begin == 0:
-            return at
-        end = begin + len(words) - 1
-    return -1
-
-
 def _may_be_named(body: bytes, begin: int, name: bytes) -> bool:
     """Whether this name stands in front of a value, or so much white space that it cannot be seen."""
     before = body[max(0, begin - _NAME) : begin].rstrip(b" \t\r\n:")
@@ -174,7 +155,7 @@ def _border(body: bytes, at: int) -> int:
 def without_escapes(body: bytes) -> bytes:
     """The same bytes with escaped quotes overwritten, so that a string ends at the next quote; in pieces, at whose
     borders no escape is cut in two."""
-    if b"\\" not in body:
+    if not contains_any(body, (b"\\",)):
         return body
     if len(body) <= PIECE:
         return _without_escapes(body)

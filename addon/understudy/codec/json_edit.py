@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-from understudy.codec.abridged import PIECE, abridge, check_utf8, copy_to, without_escapes
+from understudy.codec.abridged import PIECE, abridge, check_utf8, without_escapes
+from understudy.codec.in_pieces import copy_to
 
 MOST_LEVELS = 500
 """How deep objects and arrays may be nested."""

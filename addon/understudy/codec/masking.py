@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from html.entities import html5
 
-from understudy.codec.body_text import contains_any
+from understudy.codec.in_pieces import contains_any
 
 SHORTEST_MASKED = 8
 """Shorter secrets are placeholders such as ``ollama`` or ``none``: masking them would ruin ordinary texts."""

@@ -16,9 +16,9 @@ from typing import override
 from mitmproxy import http
 
 from understudy.codec.amazon_frames import MessageReader
-from understudy.codec.body_text import contains_any
 from understudy.codec.event_stream import StreamKind
 from understudy.codec.events import StreamEvent
+from understudy.codec.in_pieces import contains_any
 from understudy.codec.json_edit import Place, replace_json_strings
 from understudy.codec.json_rows import LIMIT, JsonReader
 from understudy.dialects import Dialect

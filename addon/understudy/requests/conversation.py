@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from understudy.codec.abridged import Abridged
+from understudy.codec.in_pieces import contains_any, find_first
 from understudy.requests.sealed import TURN_STATE, Shape, bonds_in, may_hold, parts_in, state_name, states_in
 
 SESSION_HEADERS = frozenset(
@@ -81,7 +82,7 @@ def read(
             is_retry = value.strip() not in (b"", b"0")
         elif lower in STATE_HEADERS:
             states += (state_name(value),)
-    if shape is Shape.RESPONSES and TURN_STATE in short.text:
+    if shape is Shape.RESPONSES and contains_any(short.text, (TURN_STATE,)):
         states += states_in(body)
     if not marks:
         return Conversation(_short(session or _session_in(body, short)), (), (), states, is_retry)
@@ -92,7 +93,7 @@ def read(
 
 def _session_in(body: bytes, short: Abridged) -> bytes:
     for member in _SESSION_MEMBERS:
-        at = short.text.find(member)
+        at = find_first(short.text, member)
         match = _STRING.match(body, short.place(at + len(member))) if at >= 0 else None
         # A user has many conversations: the id of one is no session, unless it names the session as well.
         if match and (member != b'"user_id"' or b"session" in match[1]):

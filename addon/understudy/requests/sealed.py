@@ -27,8 +27,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from understudy.codec.abridged import find_last
-from understudy.codec.body_text import contains_any
+from understudy.codec.in_pieces import contains_any, find_first, find_last
 from understudy.codec.json_edit import JsonEdit, Member, Span, member_of
 
 END = 32
@@ -154,7 +153,7 @@ def parts_in(shape: Shape, body: bytes) -> tuple[str, ...]:
     found: list[tuple[int, str]] = []
     for member, kind in _MEMBERS[shape]:
         needed = _NEEDED.get(shape, {}).get(member)
-        if needed is not None and needed not in body:
+        if needed is not None and not contains_any(body, (needed,)):
             continue
         at, count = find_last(body, member, len(body)), 0
         while at >= 0 and count < _MOST:
@@ -208,11 +207,11 @@ def state_name(value: bytes) -> str:
 def states_in(body: bytes) -> tuple[str, ...]:
     """The states of a turn that a request of the Responses API has in its body."""
     found: list[str] = []
-    at = body.find(TURN_STATE)
+    at = find_first(body, TURN_STATE)
     while at >= 0 and len(found) < _MOST:
         if (match := _VALUE.match(body, at + len(TURN_STATE))) and (end := body.find(b'"', match.end())) >= 0:
             found.append(state_name(body[match.end() : end]))
-        at = body.find(TURN_STATE, at + len(TURN_STATE))
+        at = find_first(body, TURN_STATE, at + len(TURN_STATE))
     return tuple(found)
 
 
@@ -226,14 +225,14 @@ def bonds_in(shape: Shape | None, body: bytes, whole: bytes = b"") -> tuple[str,
     for beginning in _BONDS[shape] if shape is not None else _ALL_BONDS:
         found.update(dict.fromkeys(name for _, name in _named(body, beginning)))
     if shape is Shape.RESPONSES:
-        at, count = body.find(_REFERENCE), 0
+        at, count = find_first(body, _REFERENCE), 0
         while at >= 0 and count < _MOST:
             # An item that refers to another one is flat: its braces are the next ones on either side.
             begin, end = body.rfind(b"{", 0, at), body.find(b"}", at)
             if match := _REFERRED.search(body, begin, end if end >= 0 else len(body)):
                 found[match[1].decode()] = None
-            at, count = body.find(_REFERENCE, at + len(_REFERENCE)), count + 1
-        if b'compaction"' in body or b'compaction_summary"' in body:
+            at, count = find_first(body, _REFERENCE, at + len(_REFERENCE)), count + 1
+        if contains_any(body, (b'compaction"', b'compaction_summary"')):
             found.update(dict.fromkeys(_compactions(whole or body)))
     return tuple(found)
 

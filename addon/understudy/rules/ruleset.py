@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from understudy.codec.body_text import ERROR_EVENTS, contains_any
+from understudy.codec.body_text import ERROR_EVENTS
+from understudy.codec.in_pieces import contains_any
 from understudy.model import ASKED, Label, Scope, Then, Verdict
 from understudy.replies import FaultKind, Reply, read_hint, sent_at
 from understudy.rules.index import Index
