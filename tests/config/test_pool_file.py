@@ -256,6 +256,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
         ("gpt-5: {candidates: [work], budget: 3}", "a number in place of a mapping", "write a mapping of attempts"),
         ("a-*: [work]\n  a-**: [home]", "`a-**` is never reached: `a-*` takes all its aliases", "remove one"),
         ("a?*: [work]\n  a*?: [home]", "`a*?` is never reached: `a?*` takes all its aliases", "remove one"),
+        ("a*b*: [work]\n  a***b: [home]", "`a***b` is never reached: `a*b*` takes all its aliases", "remove one"),
         ("'*': [work]\n  default: [home]", "`default` is never reached for openai: `*` takes every", "remove one"),
         ("gpt-5: [work]\n  gpt-5: [home]", "the key 'gpt-5' is written twice", "keep this one or that of line 9"),
         ("<<: {gpt-5: [work]}", "a merge key", "write the keys themselves"),
@@ -412,6 +413,8 @@ def test_a_command_is_looked_for_and_never_run(tmp_path: Path) -> None:
         assert warnings == []
     _, [missing] = command_of("{command: [no-such-program]}", tmp_path, environ)
     assert (missing.line, missing.what) == (6, "there is no program 'no-such-program' that can be run")
+    _, [missing] = command_of("{\n      command: [no-such-program]}", tmp_path, environ)
+    assert missing.line == 7
     helper.chmod(0o600)
     assert len(command_of("{command: [./helper]}", tmp_path, environ)[1]) == 1, "not one that can be run"
     assert list(tmp_path.iterdir()) == [helper]
@@ -554,6 +557,14 @@ def test_a_secret_file_below_the_home_folder(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("sk-in-a-file")
     text = f"{HEAD}  last: {{upstream: openai, secret: {{file: ~/secret}}}}\n"
     pool = read(text, Path("/pools/pool.yaml"), {**ENVIRON, "HOME": str(tmp_path)})
+    assert pool.credentials["last"].secret.reveal() == "sk-in-a-file"
+
+
+def test_a_secret_file_without_a_folder_is_beside_the_pool_file(tmp_path: Path) -> None:
+    """Not in the home folder, and not in the working directory."""
+    (tmp_path / "secret").write_text("sk-in-a-file")
+    text = f"{HEAD}  last: {{upstream: openai, secret: {{file: secret}}}}\n"
+    pool = read(text, tmp_path / "pool.yaml", {**ENVIRON, "HOME": "/home/ann"})
     assert pool.credentials["last"].secret.reveal() == "sk-in-a-file"
 
 
@@ -811,6 +822,13 @@ def test_relatives_get_one_warning_between_them() -> None:
 def test_a_glob_hides_a_relative() -> None:
     text = AZURE % "/openai/v1" + "  a-*: [work]\n  a-**: [blue]\n"
     assert "`a-**` is never reached" in only_problem(text).what
+
+
+def test_a_default_route_that_only_relatives_would_reach_is_told() -> None:
+    """With the dialect of the calls that do not come to it."""
+    text = HEAD.replace("credentials:\n", "  rock: {dialect: bedrock, url: https://bedrock.example}\ncredentials:\n")
+    text += "  rock: {upstream: rock, secret: {env: WORK}}\nroutes:\n  '*': [team]\n  default: [rock]\n"
+    assert only_problem(text).what == "`default` is never reached for anthropic: `*` takes every alias"
 
 
 def test_restore_alias_is_off_unless_said() -> None:
@@ -1112,6 +1130,11 @@ BOUNDS = {
     "weight": ("routes: {m: [{credential: work, weight: %s}]}", "a weight from 1 to 100"),
     "port": ("intercept: [{host: llm.corp, dialect: openai, port: %s}]", "a port from 1 to 65535"),
     "timeout": ("state: {url: redis://localhost, prefix: team, timeout: %s}", "seconds from 0.01 to 5"),
+    "ttl": ("  last: {upstream: openai, secret: {command: [sh], ttl: %s}}", "seconds from 1 to 31536000"),
+    "timeout of a command": (
+        "  last: {upstream: openai, secret: {command: [sh], timeout: %s}}",
+        "seconds from 0.1 to 600",
+    ),
     "concurrency": ("  last: {upstream: openai, secret: {env: WORK}, concurrency: %s}", "calls from 1 to 10000"),
 }
 
@@ -1122,7 +1145,7 @@ def test_what_numbers_may_be(text: str, bounds: str) -> None:
     least, most = re.findall(r"[0-9.]+", bounds)
     for number in (least, most):
         assert not [each for each in told(HEAD + text % number) if "weights of 'm' do nothing" not in each]
-    for number in (f"{float(most) + 1:g}" if most != "604800" else "604801", "many"):
+    for number in (str(int(most) + 1), "many"):
         assert any(each.endswith(f": write a number of {bounds}") for each in told(HEAD + text % number))
 
 

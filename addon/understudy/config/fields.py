@@ -132,7 +132,7 @@ def boolean(value: Value) -> bool:
 
 def number(value: Value, least: float, most: float, unit: str) -> float:
     """A plain decimal number within bounds, both included."""
-    bounds = f"write a number of {unit} from {least:g} to {most:g}"
+    bounds = f"write a number of {unit} from {least:.12g} to {most:.12g}"
     if not isinstance(value, Scalar) or value.kind is not Kind.NUMBER:
         raise Wrong(f"{describe(value)} in place of a number", bounds)
     if not _NUMBER.fullmatch(value.text):
