@@ -245,6 +245,14 @@ def test_an_error_in_a_sentence_is_a_level_too() -> None:
         assert (reply(body).errors[0] == ErrorInfo(message="m")) is innermost
 
 
+def test_what_an_exception_was_made_of_is_a_level_too() -> None:
+    for times, found in ((unwrap.MAX_DEPTH, True), (unwrap.MAX_DEPTH + 1, False)):
+        body: object = {"message": "m"}
+        for _ in range(times):
+            body = {"args": body, "error_type": "x"}
+        assert (ErrorInfo(message="m") in reply(body).errors) is found
+
+
 @pytest.mark.parametrize("inner", [{"code": "c", "message": "m"}, {"type": "t", "message": "m"}])
 def test_a_message_that_is_an_error_itself_comes_before_what_is_round_it(inner: dict[str, str]) -> None:
     first, second = reply({"error": {"message": json.dumps(inner), "code": 500}}).errors
