@@ -323,6 +323,7 @@ def test_what_an_object_says_of_itself(body: object, expected: ErrorInfo | None)
         'Upstream said {"error": {"code": "c", "message": "m"}} and {"code": "d"}',
         '{a} {b} {c} {"code": "c", "message": "m"}',
         "failed: {'message': 'm', 'code': 'c'}",
+        'failed: {{"code": "c", "message": "m"}}',
         "failed: {'error': 'm', 'code': 'c'}",
         "failed: {'detail': \"m\", 'code': 'c'}",
         "failed: {'code': 'c', 'message': 'm', 'code': 'd'}",
@@ -335,6 +336,14 @@ def test_an_error_inside_a_sentence_comes_first(message: str) -> None:
     first, *_, last = reply({"error": {"message": message}}).errors
     assert first == ErrorInfo("c", message="m")
     assert last.message == message
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"), [("{'message': 'm'}", ErrorInfo(message="m")), ("{'code': 'c'}", ErrorInfo("c"))]
+)
+def test_half_an_error_inside_a_sentence_is_one(printed: str, expected: ErrorInfo) -> None:
+    """As a program prints it: its message, or its code alone."""
+    assert reply({"error": {"message": f"failed: {printed}"}}).errors[0] == expected
 
 
 @pytest.mark.parametrize(
