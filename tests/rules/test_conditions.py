@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.codec.patterns import MOST_SEARCHED
 from understudy.replies.reply import Reply
 from understudy.replies.unwrap import ErrorInfo
 from understudy.rules.conditions import Condition, ConditionError, read_line
@@ -46,6 +47,96 @@ def test_a_line_that_means_nothing(key: str) -> None:
     with pytest.raises(ConditionError) as caught:
         read_line(key, ["404"])
     assert caught.value.write
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("code|" + "m" * 61, "a", f"the modifier `{'m' * 60}` is not known"),
+        ("p" * 61, "a", f"the field `{'p' * 60}` is not known"),
+        ("status", "4" * 61, f"`{'4' * 60}` is not a status"),
+        ("message|says", "(" + "a" * 60, f"`({'a' * 59}`: "),
+    ],
+)
+def test_what_means_nothing_is_repeated_in_part(key: str, value: str, what: str) -> None:
+    with pytest.raises(ConditionError) as caught:
+        read_line(key, [value])
+    assert str(caught.value).startswith(what)
+
+
+@pytest.mark.parametrize(
+    ("values", "matching"),
+    [
+        (["404"], {404}),
+        (["4xx"], set(range(400, 500))),
+        (["5XX", "429"], {429, *range(500, 600)}),
+        (["100", "999"], {100, 999}),
+    ],
+)
+def test_a_status_is_a_number_or_a_class(values: list[str], matching: set[int]) -> None:
+    test = read_line("status", values).test
+    assert {status for status in range(1000) if test(Reply(status), INFO)} == matching
+
+
+@pytest.mark.parametrize("value", ["6xx", "0xx", "4x", "099", "4040", "ok", ""])
+def test_what_is_no_status(value: str) -> None:
+    with pytest.raises(ConditionError, match="is not a status"):
+        read_line("status", [value])
+
+
+@pytest.mark.parametrize(
+    ("cheaper", "dearer"),
+    [
+        ("status", "code"),
+        ("param|re", "message"),
+        ("type|contains", "message|contains"),
+        ("message", "message|re"),
+        ("message|contains", "message|re"),
+        ("message|contains", "message|glob"),
+        ("message|says", "message"),
+        ("code-or-type|says", "message"),
+        ("message|re", "text"),
+        ("message|re", "text|contains"),
+        ("message|re", "header.a|says"),
+        ("text|says", "text|re"),
+        ("text|says", "message|says-not"),
+    ],
+)
+def test_what_costs_less_is_tried_first(cheaper: str, dearer: str) -> None:
+    lines = [read_line(key, ["404" if key == "status" else "a"]) for key in (dearer, cheaper)]
+    [ordered] = Condition.of([lines]).lines
+    assert ordered == (lines[1], lines[0])
+
+
+def test_law_10_an_expression_is_tried_on_as_much_as_one_text() -> None:
+    """Law 10: of all values at a path together; a word is looked for in each."""
+    for first, found in ((MOST_SEARCHED - len("needle"), True), (MOST_SEARCHED - len("needle") + 1, False)):
+        reply = Reply(400, body=json.dumps({"a": ["x" * first, "needle", "y"]}).encode())
+        assert read_line("json.a|re", ["needle"]).test(reply, INFO) is found
+        assert read_line("json.a|contains", ["needle"]).test(reply, INFO)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (True, "true"),
+        (False, "false"),
+        ("Text", "text"),
+        (1.5, "1.5"),
+        (2**63 - 1, str(2**63 - 1)),
+        (2**63, ""),
+        (None, ""),
+        ({"b": 1}, ""),
+        (["A", 1, None, ["b"], {"c": 1}], "a, 1"),
+        (list(range(70)), ", ".join(map(str, range(64)))),
+    ],
+)
+def test_the_values_at_a_path(value: object, read: str) -> None:
+    """Scalars, also those of a list; of a list 64, and of numbers those that fit into 64 bits."""
+    line = read_line("json.a", read.split(", ") if read else ["x"])
+    reply = Reply(400, body=json.dumps({"a": value}).encode())
+    assert line.read(reply, INFO) == read
+    assert line.test(reply, INFO) is bool(read)
 
 
 def test_the_cheapest_line_is_tried_first() -> None:
