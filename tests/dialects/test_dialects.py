@@ -655,6 +655,7 @@ def test_a_name_that_is_more_than_a_segment_cannot_be_written() -> None:
     for tail in ("/publishers/anthropic/models/a%2Fb:rawPredict", "/publishers/anthropic/models/a"):
         with pytest.raises(ValueError, match="no model name"):
             vertex.write_model(tail, JSON, b"{}", "b")
+        assert vertex.endpoint("POST", tail) is None
 
 
 def test_why_a_reply_has_ended_is_told_in_short() -> None:
