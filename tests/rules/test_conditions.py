@@ -149,6 +149,24 @@ def test_the_cheapest_line_is_tried_first() -> None:
     assert [line.place for line in Condition.of([lines]).lines[0]] == ["status", "code", "message", "json.a"]
 
 
+@pytest.mark.parametrize(
+    ("key", "values", "holds"),
+    [
+        ("message|re", ["x", "^$"], True),
+        ("message|re", ["x", "y"], False),
+        ("message|glob", ["x", "*"], True),
+        ("message|glob", ["x", "?*"], False),
+        ("message|contains", ["x", ""], True),
+        ("message", ["x", ""], True),
+        ("message|says", ["x"], False),
+        ("message|says-not", ["x"], True),
+    ],
+)
+def test_nothing_may_be_meant(key: str, values: list[str], holds: bool) -> None:
+    """One of several values that an absent message has is enough."""
+    assert read_line(key, values).test(REPLY, ErrorInfo()) is holds
+
+
 EXPRESSIONS = [
     r"\bmodels? (?:is|was) not found\b",
     r"不存在|无效",
