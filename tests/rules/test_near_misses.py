@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from understudy.replies.reply import Reply
+from understudy.replies.reply import Fault, FaultKind, Reply
 from understudy.rules.near_misses import faults, near_misses
 from understudy.rules.ruleset import Rule, Ruleset, Speaker
 from understudy.rules.yaml_rule import parse_rule
@@ -71,13 +72,30 @@ def test_a_success_needs_no_explanation() -> None:
     assert near_misses(ruleset, reply, ruleset.judge(reply)) == []
 
 
+def test_a_fault_of_the_transport_is_no_near_miss() -> None:
+    """No rule is asked about one."""
+    ruleset = Ruleset([rule()])
+    reply = Reply(400, host="x.acme", body=b'{"code": "gone", "message": "the table"}')
+    cut = replace(reply, fault=Fault(FaultKind.CUT, "closed", sent=True))
+    assert near_misses(ruleset, reply, ruleset.judge(reply))
+    assert near_misses(ruleset, cut, ruleset.judge(cut)) == []
+
+
 def test_faults_of_examples() -> None:
     good = rule()
     assert list(faults(Ruleset([good]), (good,))) == []
     rival = rule("acme/two", "rate_limited")
-    assert next(faults(Ruleset([good, rival]), (good,))).startswith(
-        "acme/one: the match in line 12 is judged rate_limited by acme/two, not overloaded"
-    )
+    assert list(faults(Ruleset([good, rival]), (good,))) == [
+        "acme/one: the match in line 12 is judged rate_limited by acme/two, not overloaded",
+        "acme/one: the match in line 12 gets two labels: acme/two (rate_limited), acme/one (overloaded): let one veto "
+        "the other with `unless: {rule: ...}`",
+    ]
+    others = [rule(f"acme/{label}", label, **{"[seat, chair]": "[table]"}) for label in ("overloaded", "rate_limited")]
+    assert list(faults(Ruleset([good, *others]), (good,))) == [
+        "acme/one: the near miss in line 13 gets two labels: acme/rate_limited (rate_limited), "
+        "acme/overloaded (overloaded)"
+    ]
+    assert list(faults(Ruleset([good, others[0]]), (good,))) == []
     wrong = rule(**{"the seat}": "the bed}", "the table": "a chair"})
     assert list(faults(Ruleset([wrong]), (wrong,))) == [
         "acme/one: the match in line 12 is not matched by its rule",

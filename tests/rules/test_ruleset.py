@@ -24,7 +24,7 @@ from understudy.requests.sites import Recognised
 from understudy.rules.conditions import Condition
 from understudy.rules.folders import shipped
 from understudy.rules.near_misses import faults
-from understudy.rules.ruleset import FAULT_RULES, Rule, Ruleset, Status
+from understudy.rules.ruleset import FAULT_RULES, OWN_HOPE, Rule, Ruleset, Status
 
 RULES = shipped()
 MATCHES = [(rule, example) for rule in RULES.rules for example in rule.matches]
@@ -601,3 +601,26 @@ def test_the_index_leaves_out_only_what_is_silent(status: int) -> None:
                 left_out += 1
                 assert each.speak(reply) is None, (each.id, rule.id, shown.line)
     assert asked * 5 < left_out
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "hopes"),
+    [
+        (429, "0", True),
+        (429, "59", True),
+        (503, "60", True),
+        (503, "61", False),
+        (429, "1.5", False),
+        (429, "", False),
+        (400, "5", False),
+        (430, "5", False),
+        (502, "5", False),
+        (504, "5", False),
+    ],
+)
+def test_w09_another_understudy_that_names_its_return_is_hoped_for(status: int, retry_after: str, hopes: bool) -> None:
+    """W09: within a minute, in whole seconds, with one of the two statuses that ask for another round."""
+    verdict = judge("", status, headers=(("x-understudy", "1"), ("retry-after", retry_after)))
+    assert verdict.rule == "builtin/understudy"
+    assert verdict.then is not None
+    assert (verdict.then.hope == OWN_HOPE) is hopes
