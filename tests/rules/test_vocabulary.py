@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.codec.yaml_nodes import RuleError
+from understudy.codec.yaml_nodes import LARGEST, RuleError
 from understudy.model.verdict import Label
 from understudy.replies.reply import Reply
 from understudy.rules.folders import (
@@ -151,6 +151,28 @@ def test_a_vocabulary_that_others_can_write_is_refused(tmp_path: Path) -> None:
     (own / "vocabulary.yaml").chmod(0o666)
     with pytest.raises(RuleError, match=r"vocabulary\.yaml"):
         load_folders([own])
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\xff", "this is not UTF-8: save the file as UTF-8"),
+        (b"".ljust(LARGEST + 1, b"#"), f"the file is larger than {LARGEST} bytes"),
+        (b"- seat", "a mapping is expected here"),
+        (None, "it cannot be read (No such file or directory): check its permissions"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, what: str
+) -> None:
+    """With its place; also one that is gone between two looks."""
+    file = tmp_path / "vocabulary.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    with pytest.raises(RuleError) as caught:
+        make_vocabulary([file])
+    assert str(caught.value).startswith(f"{file}:1: {what}")
 
 
 def test_faults_are_told(tmp_path: Path) -> None:

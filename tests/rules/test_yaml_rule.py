@@ -140,6 +140,13 @@ def test_an_absent_value_equals_nothing(tmp_path: Path) -> None:
         ("status: stable", "status: stable\nthen: {replay: maybe}", 6, "write true or false"),
         ("status: stable", "status: stable\napplies_to: {kind: other}", 6, "write generating or auxiliary"),
         ("    - {status: 404, body: {error: {code: here}}}", "    []", 9, "there are no `near_misses`"),
+        (
+            "near_misses:\n    - {status: 404, body: {error: {code: here}}}",
+            "near_misses: x",
+            11,
+            "a list is expected here",
+        ),
+        ("near_misses:\n    - {status: 404, body: {error: {code: here}}}", "near_misses: {}", 11, "a list is expected"),
         ("    - {status: 404, body: {error: {code: here}}}", "    - {body: x}", 12, "the example has no `status`"),
         ("{error: {code: here}}", "{error: *alias}", 12, "not valid YAML"),
         ("{error: {code: here}}", "&a {error: [x, &b [*a]]}", 12, "nested too deeply"),
