@@ -40,6 +40,8 @@ def test_a_line_knows_what_it_saw(key: str, values: list[str], read: str) -> Non
 def test_a_line_can_be_shown() -> None:
     assert str(read_line("code", ["a", "b"])) == "code: a (or one of 1 more)"
     assert str(read_line("message|re", ["x" * 200])) == f"message|re: {'x' * 57}..."
+    assert str(read_line("code", ["x" * 61])) == f"code: {'x' * 57}..."
+    assert str(read_line("code", ["x" * 60])) == f"code: {'x' * 60}"
 
 
 @pytest.mark.parametrize("key", ["cod", "json.", "header", "code|like", "status|re", "json.a b"])

@@ -19,6 +19,8 @@ from understudy.rules.conditions import CODE_OR_TYPE, INFO_FIELDS, MODIFIERS
 from understudy.rules.folders import (
     RuleLibrary,
     load_folder,
+    load_folders,
+    load_shipped,
     load_vocabulary,
     rule_files,
     shipped,
@@ -53,8 +55,18 @@ def test_a_folder_holds_rules_and_other_things(tmp_path: Path) -> None:
 def test_two_files_for_one_rule_are_refused(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     write(tmp_path, GOOD, "vendor/thing.yml")
-    with pytest.raises(RuleError, match="two files make the rule"):
+    with pytest.raises(RuleError, match=r"thing.yml:1: two files make the rule"):
         load_folder(tmp_path)
+
+
+def test_o02_the_shipped_rules_are_read_anew_only_for_words_of_the_owners(tmp_path: Path) -> None:
+    """O02: a folder without a vocabulary hears what all others hear."""
+    write(tmp_path, GOOD)
+    own, shipped_rules = load_folders([tmp_path])
+    assert [rule.id for rule in own] == ["vendor/thing"]
+    assert shipped_rules is load_shipped()
+    (tmp_path / "vocabulary.yaml").write_text("seat:\n  about: x\n  phrases: [a seat]\n  examples: [a seat]\n")
+    assert load_folders([tmp_path])[-1] is not load_shipped()
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:

@@ -315,3 +315,4 @@ def test_q04_without_such_a_rule_nothing_is_asked(tmp_path: Path) -> None:
     """Q04: the shipped rules mind nobody's model."""
     assert not Ruleset([rule_with(tmp_path, "{code: gone}")]).asks_served_model
     assert not shipped().asks_served_model
+    assert rule_with(tmp_path, "[{served_model: a, status: 200}, {served_model: b}]")
