@@ -65,7 +65,9 @@ def test_o02_the_shipped_rules_are_read_anew_only_for_words_of_the_owners(tmp_pa
     own, shipped_rules = load_folders([tmp_path])
     assert [rule.id for rule in own] == ["vendor/thing"]
     assert shipped_rules is load_shipped()
-    (tmp_path / "vocabulary.yaml").write_text("seat:\n  about: x\n  phrases: [a seat]\n  examples: [a seat]\n")
+    (tmp_path / "vocabulary.yaml").write_text(
+        "seat:\n  about: x\n  phrases: [a seat]\n  examples: [a seat]\n  near_misses: [seats]\n"
+    )
     assert load_folders([tmp_path])[-1] is not load_shipped()
 
 
