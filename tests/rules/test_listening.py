@@ -113,6 +113,17 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(listener._chunks) <= 5
 
 
+def test_a_phrase_that_comes_later_is_heard_as_well() -> None:
+    """Whatever was worked out for those before it."""
+    listener = Listener()
+    first = listener.add(parse("w1 w2"))
+    assert listener.hears("w1 w2 w3") == first
+    second = listener.add(parse("w1 ... w3"))
+    assert listener.hears("w1 w2 w3") == first | second
+    third = listener.add(parse("[w1] (w2|w4) w3"))
+    assert listener.hears("w1 w2 w3") == first | second | third
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(sorted({word for entry in shipped_vocabulary().entries for phrase in entry.phrases
                                         for word in phrase.replace("(", " ").replace("|", " ").split()})),

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from understudy.replies.reply import Fault, FaultKind, Reply
-from understudy.rules.near_misses import faults, near_misses
+from understudy.rules.near_misses import faults, heard, near_misses
 from understudy.rules.ruleset import Rule, Ruleset, Speaker
 from understudy.rules.yaml_rule import parse_rule
 
@@ -53,6 +53,37 @@ def test_what_was_missing() -> None:
 def test_what_vetoed_it_and_where_it_does_not_apply() -> None:
     assert why("the seat, later") == ["acme/one: `when` holds, but so does `unless`: message|contains: later"]
     assert why("the seat", host="x.example") == ["acme/one: `when` holds, but it applies to *.acme only"]
+
+
+def test_one_error_of_several_is_enough() -> None:
+    """And of several alternatives the one that holds altogether."""
+    body = {"errors": [{"code": "x", "message": "m"}, {"code": "gone", "message": "the seat, later"}]}
+    several = rule(**{"- message|contains: later": "- {message|contains: later, code: x}\n  - message|contains: late"})
+    for host, told in (
+        ("x.acme", "`when` holds, but so does `unless`: message|contains: late"),
+        ("x.example", "`when` holds, but it applies to *.acme only"),
+    ):
+        ruleset, reply = Ruleset([several]), Reply(400, host=host, body=json.dumps(body).encode())
+        assert [miss.why for miss in near_misses(ruleset, reply, ruleset.judge(reply))] == [told]
+
+
+def test_what_was_heard() -> None:
+    """Of the rule that decided, in the alternative that holds."""
+    tables = rule("acme/two", **{"[seat, chair]": "[table]"})
+    seats = rule(
+        **{
+            "  - {code: gone, message|contains: [seat, chair]}": "  - {code: gone, message|says: the table}\n"
+            "  - {code-or-type|says: gone, message|says: [a chair, the seat]}"
+        }
+    )
+    ruleset = Ruleset([tables, seats])
+    for message, told in (
+        ("the seat", ["code-or-type: `gone` in 'gone'", "message: `the seat` in 'the seat'"]),
+        ("my table", []),
+        ("the stool", []),
+    ):
+        reply = Reply(400, host="x.acme", body=json.dumps({"code": "gone", "message": message}).encode())
+        assert heard(ruleset, reply, ruleset.judge(reply)) == told
 
 
 def test_who_spoke_first() -> None:
