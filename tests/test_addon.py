@@ -7,13 +7,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mitmproxy import exceptions
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.options import Options
 from mitmproxy.proxy.layers.http import HttpLayer
-from mitmproxy.test import taddons
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.test import taddons, tflow
 from mitmproxy.tools.web.master import WebMaster
 
 from understudy.addon import FIRST_LOOKS, Understudy, _is_loopback
@@ -75,6 +77,27 @@ def test_every_option_and_command_is_described(here: taddons.context, addon: Und
     commands = {name: each for name, each in here.master.commands.commands.items() if name.startswith("pool.")}
     assert {"pool.status", "pool.reload"} <= set(commands)
     assert all(each.help for each in commands.values())
+
+
+def test_o10_a_listener_beyond_loopback_is_remote_for_all_its_calls(
+    here: taddons.context, addon: Understudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O10: its reach is asked once a connection, and what is set meanwhile counts at once."""
+    mode = ProxyMode.parse("regular")
+    server = SimpleNamespace(mode=mode, listen_addrs=())
+    monkeypatch.setattr(addon, "_servers", lambda: [server])
+    early, later, other = (tflow.tclient_conn() for _ in range(3))
+    early.proxy_mode = later.proxy_mode = mode
+    other.proxy_mode = ProxyMode.parse("reverse:http://upstream.test")
+    assert not addon.is_remote(early)  # it does not listen yet, which says nothing
+    server.listen_addrs = (("127.0.0.1", 1), ("0.0.0.0", 1))
+    assert [addon.is_remote(client) for client in (early, later, other)] == [True, True, False]
+    server.listen_addrs = ()  # closed: its connections go on
+    assert addon.is_remote(later)
+    here.options.update(pool_allow_remote=True)
+    assert not addon.is_remote(later)
+    here.options.update(pool_allow_remote=False)
+    assert addon.is_remote(later)
 
 
 def test_a_broken_pool_file_is_refused_and_the_last_good_one_stays(

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, ctx, exceptions, flow, http, tls
 from mitmproxy.addonmanager import Loader
@@ -113,6 +114,8 @@ class Understudy:
         self.descriptors = Descriptors(self.engine.clock)
         self.drain: Drain | None = None
         self._stopped = False
+        self._beyond: WeakKeyDictionary[connection.Client, bool] = WeakKeyDictionary()
+        """Whether the listener that a connection came in over can be reached from other machines."""
         self._left_open: Set[ProxyMode] = frozenset()
         """The modes that a stranger could reach while this worker listened."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -424,7 +427,15 @@ class Understudy:
         """Whether this client came in over a listener that a stranger can reach (law 12)."""
         if client.proxy_mode in self._left_open:
             return True
-        return any(self._is_open(server) for server in self._servers() if server.mode == client.proxy_mode)
+        if _lets_all_in():
+            return False
+        if (beyond := self._beyond.get(client)) is None:
+            servers = [server for server in self._servers() if server.mode == client.proxy_mode]
+            # A server that does not listen yet, or any more, says nothing for the connection's next request.
+            beyond = any(_is_beyond(server) for server in servers)
+            if any(server.listen_addrs for server in servers):
+                self._beyond[client] = beyond
+        return beyond
 
     def stranger(self, client: connection.Client) -> str:
         """Which other user of this machine the client is (law 12), unless it had to give a password; "" for none."""
@@ -468,9 +479,7 @@ class Understudy:
 
     @staticmethod
     def _is_open(server: ServerInstance[Any]) -> bool:
-        # The options last: reading one costs more than all the rest, and every request asks.
-        beyond = any(not _is_loopback(address[0]) for address in server.listen_addrs)
-        return beyond and not (ctx.options.pool_allow_remote or ctx.options.proxyauth)
+        return _is_beyond(server) and not _lets_all_in()
 
     @staticmethod
     def _in_view() -> Sequence[flow.Flow]:
@@ -478,6 +487,16 @@ class Understudy:
 
     def _upstreams(self) -> list[Upstream]:
         return list(self.engine.snapshot.pool.upstreams.values()) if self.engine.snapshot else []
+
+
+def _lets_all_in() -> bool:
+    """Whether who comes from elsewhere may use the pool, or has to know a password for it."""
+    return bool(ctx.options.pool_allow_remote or getattr(ctx.options, "proxyauth", None))
+
+
+def _is_beyond(server: ServerInstance[Any]) -> bool:
+    """Whether a listener can be reached from other machines."""
+    return any(not _is_loopback(address[0]) for address in server.listen_addrs)
 
 
 @lru_cache(maxsize=64)

@@ -54,6 +54,34 @@ def test_a_header_is_found_as_by_mitmproxy(fields: list[tuple[str, bytes]], name
     assert ours(headers, name, default) == theirs(headers, name, default)
 
 
+@given(st.lists(fields, min_size=2, max_size=4), st.booleans())
+def test_headers_that_were_asked_before_are_read_again_when_they_change(
+    after: list[list[tuple[str, bytes]]], kept_in_list: bool
+) -> None:
+    """Other fields of the same headers, and fields that are no tuple and so change without being replaced."""
+    headers = Headers()
+    for each in after:
+        made = [(name.encode("utf-8", "surrogatepass"), value) for name, value in each]
+        if kept_in_list:
+            headers.fields = headers.fields if isinstance(headers.fields, list) else []  # type: ignore[assignment]
+            headers.fields[:] = made  # type: ignore[index]
+        else:
+            headers.fields = tuple(made)
+        for name in ("a", "x", b"A"):
+            assert ours(headers, name, None) == theirs(headers, name, None)
+
+
+def test_of_all_that_was_asked_little_is_kept() -> None:
+    """Field values may be secrets, and names are what a peer makes of them."""
+    for number in range(2_000):
+        headers = Headers([(f"x-{number}".encode(), b"1")])
+        assert header_lookup.get(headers, f"x-{number}") == "1"
+        assert header_lookup.get(headers, f"{number}-{'x' * 1_000}") is None
+    assert len(header_lookup._INDICES) <= 16
+    assert len(header_lookup._KNOWN) <= 500
+    assert max(map(len, header_lookup._KNOWN)) <= 100
+
+
 def test_headers_of_another_kind_are_left_to_mitmproxy() -> None:
     """A class of its own may convert names in its own way."""
 
@@ -82,6 +110,7 @@ def test_they_are_in_place_until_they_are_taken_away(installed: Any) -> None:
     header_lookup.install()()  # a second one changes nothing
     assert all(name in vars(Headers) for name in NAMES)
     installed()
+    assert not header_lookup._INDICES
     assert not any(name in vars(Headers) for name in NAMES)
     assert (headers["a"], headers.get("b", "no"), "A" in headers) == ("1, 2", "no", True)
 

@@ -17,13 +17,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mitmproxy import addonmanager, exceptions, hooks, http, options
 from mitmproxy.addons import proxyserver
+from mitmproxy.addons.asgiapp import ASGIApp
+from mitmproxy.addons.onboarding import Onboarding
 from mitmproxy.log import LegacyLogEvents, LogEntry
 from mitmproxy.proxy import commands, events, layer, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHook, HttpResponseHook
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
-from mitmproxy.test import tflow
+from mitmproxy.test import taddons, tflow, tutils
 from mitmproxy.utils import asyncio_utils
 
 from understudy.proxy import hook_table
@@ -508,6 +510,28 @@ def test_plain_hooks_make_no_task() -> None:
         assert made == []
         asyncio.run(run("at once"))
         assert made == ["handle_hook(request)"]
+
+
+@pytest.mark.parametrize("onboarding", [True, False])
+@pytest.mark.parametrize("host", ["mitm.it", "upstream.test"])
+def test_an_app_in_the_proxy_is_waited_for_only_where_it_serves(host: str, onboarding: bool) -> None:
+    """That a request is not for it leaves nothing to wait for, and its answer is waited for."""
+
+    async def serve(scope: object, receive: object, send: Callable[[object], Awaitable[None]]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"here"})
+
+    with taddons.context() as here:
+        app = Onboarding() if onboarding else ASGIApp(serve, "mitm.it", None)
+        here.master.addons.add(app)
+        flow = tflow.tflow(req=tutils.treq(host=host, port=80))
+        table = HookTable(here.master.addons)
+        waiting = list(table.calls(HttpRequestHook(flow)))
+        for each in waiting:
+            assert asyncio.iscoroutine(each)
+            asyncio.run(each)
+        assert len(waiting) == (host == "mitm.it")
+        assert (flow.response is not None) == (host == "mitm.it")
 
 
 def test_it_is_taken_out_without_a_trace() -> None:

@@ -116,19 +116,23 @@ def test_options_are_read_as_from_mitmproxy() -> None:
         assert (manager.word, manager.maybe, manager.words) == ("a", None, ["one"])
         with pytest.raises(TypeError, match="Expected <class 'str'> for word, but got <class 'int'>"):
             manager.update(word=3)
+        with pytest.raises(AttributeError, match="No such option: wood"):
+            _ = manager.wood
+        assert getattr(manager, "wood", "none") == "none"
     finally:
         leave()
 
 
 def test_it_is_taken_out_without_a_trace() -> None:
     """Also when it was put in twice; what another has put in its place is left alone."""
-    current = optmanager._Option.current
+    current, read = optmanager._Option.current, optmanager.OptManager.__getattr__
     leave = value_checks.install()
     assert typecheck.check_option_type is value_checks.check_option_type
     value_checks.install()()
     assert typecheck.check_option_type is value_checks.check_option_type
     leave()
     assert (typecheck.check_option_type, optmanager._Option.current) == (THEIRS, current)
+    assert optmanager.OptManager.__getattr__ is read
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typecheck, "check_option_type", of_another := lambda *_: None)
         value_checks.install()()

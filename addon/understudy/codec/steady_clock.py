@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 
 def _monotonic() -> Callable[[], float]:
     # Linux: CLOCK_MONOTONIC stands still in sleep. macOS: time.monotonic() does, and CLOCK_MONOTONIC does not.
     for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
         if (which := getattr(time, name, None)) is not None:
-            return lambda: time.clock_gettime(which)
+            return partial(time.clock_gettime, which)
     return time.monotonic
 
 

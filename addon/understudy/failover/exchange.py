@@ -719,7 +719,7 @@ class Exchange:
             taken, other = other, taken
         number = len(self.outcomes) + 1
         self.attempt = replace(other, number=number + 1) if other is not None else None
-        return replace(taken, number=number)
+        return taken if taken.number == number else replace(taken, number=number)
 
     def _win(self, winner: Attempt, now: float) -> None:
         """Of two attempts this one is the answer."""

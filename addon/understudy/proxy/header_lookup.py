@@ -2,13 +2,14 @@
 
 ``in``, ``get`` and ``[]`` of its headers convert the name and each field's name by calls of their own, make a list of
 all values and raise KeyError for what is missing, which most headers that are asked for are: some thirty times a call.
-Here one pass over the fields finds the same. What is no plain name, and names that cannot be written, go mitmproxy's
-own way, with its own error.
+Here the fields are put into a dictionary when they are first asked for, and each look-up finds the same in it. What is
+no plain name, and names that cannot be written, go mitmproxy's own way, with its own error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mitmproxy.coretypes.multidict import MultiDict
@@ -17,6 +18,16 @@ from mitmproxy.http import Headers
 _NAMES = ("__contains__", "__getitem__", "get")
 _OWN = {name: getattr(Headers, name) for name in _NAMES}
 """What mitmproxy uses: it inherits all three."""
+_INDICES: dict[int, tuple[object, Mapping[bytes, bytes]]] = {}
+"""By ``id``, the fields that were asked for last, and these by name. While they are here, nothing else has their id."""
+_MOST_INDICES = 16
+"""Those of a call are asked for in a row, so few are enough."""
+_SEVERAL = bytes(bytearray(b"several"))
+"""Compared by identity, so made anew: it is no field's value."""
+_KNOWN: dict[str, bytes] = {}
+"""Names as they are looked for, in lower case; code asks for some fifty."""
+_MOST, _LONGEST = 500, 100
+"""Names that are kept, and characters of one: peers choose those of their fields."""
 
 
 def install() -> Callable[[], None]:
@@ -29,6 +40,7 @@ def install() -> Callable[[], None]:
         setattr(Headers, name, method)
 
     def uninstall() -> None:
+        _INDICES.clear()
         for name, method in methods.items():
             if vars(Headers).get(name) is method:
                 delattr(Headers, name)
@@ -38,48 +50,80 @@ def install() -> Callable[[], None]:
 
 def contains(headers: Headers, name: object) -> bool:
     """What ``name in headers`` does."""
-    found = _values(headers, name)
-    return bool(_OWN["__contains__"](headers, name)) if found is None else bool(found)
+    index, wanted = _index(headers), _lower(name)
+    if index is None or wanted is None:
+        return bool(_OWN["__contains__"](headers, name))
+    return wanted in index
 
 
 def item(headers: Headers, name: Any) -> str:
     """What ``headers[name]`` does. Raises KeyError as it does."""
-    found = _values(headers, name)
-    if found is None:
+    index, wanted = _index(headers), _lower(name)
+    if index is None or wanted is None:
         return str(_OWN["__getitem__"](headers, name))
-    if not found:
+    if (found := index.get(wanted)) is None:
         raise KeyError(name)
-    return _text(found)
+    return _text(headers, wanted) if found is _SEVERAL else found.decode("utf-8", "surrogateescape")
 
 
 def get(headers: Headers, name: Any, default: Any = None) -> Any:
     """What ``headers.get(name, default)`` does."""
-    found = _values(headers, name)
-    if found is None:
+    index, wanted = _index(headers), _lower(name)
+    if index is None or wanted is None:
         return _OWN["get"](headers, name, default)
-    return _text(found) if found else default
+    if (found := index.get(wanted)) is None:
+        return default
+    return _text(headers, wanted) if found is _SEVERAL else found.decode("utf-8", "surrogateescape")
 
 
-def _values(headers: Headers, name: object) -> list[bytes] | None:
-    """The values of all fields of this name; None where mitmproxy has to be asked."""
+def _index(headers: Headers) -> Mapping[bytes, bytes] | None:
+    """The value of each field by its name in lower case, ``_SEVERAL`` of one that is there more than once.
+
+    It is kept for the next look-up in these very fields, which are a tuple and so never change. None where mitmproxy
+    has to be asked.
+    """
     if type(headers) is not Headers:
         return None
+    fields = headers.fields
+    if (known := _INDICES.get(id(fields))) is not None:
+        return known[1]
     try:
-        if type(name) is str:
-            wanted = name.encode().lower()
-        elif type(name) is bytes:
-            wanted = name.lower()
-        else:
-            return None
-        return [value for each, value in headers.fields if each.lower() == wanted]
-    except (UnicodeError, TypeError, ValueError, AttributeError):
+        index = {name.lower(): value for name, value in fields}
+        if len(index) != len(fields):
+            names = Counter(name.lower() for name, _ in fields)
+            index.update((name, _SEVERAL) for name, count in names.items() if count > 1)
+    except (TypeError, ValueError, AttributeError):
         return None
+    if type(fields) is tuple:
+        if len(_INDICES) >= _MOST_INDICES:
+            _INDICES.clear()
+        _INDICES[id(fields)] = fields, index
+    return index
 
 
-def _text(values: list[bytes]) -> str:
-    if len(values) == 1:
-        return values[0].decode("utf-8", "surrogateescape")
-    return ", ".join([value.decode("utf-8", "surrogateescape") for value in values])
+def _lower(name: object) -> bytes | None:
+    """A name as it is looked for; None of what is no plain name, and of one that cannot be written."""
+    if type(name) is str:
+        try:
+            return _KNOWN[name]
+        except KeyError:
+            return _learn(name)
+    return name.lower() if type(name) is bytes else None
+
+
+def _learn(name: str) -> bytes | None:
+    try:
+        wanted = name.encode().lower()
+    except UnicodeError:
+        return None
+    if len(_KNOWN) < _MOST and len(name) <= _LONGEST:
+        _KNOWN[name] = wanted
+    return wanted
+
+
+def _text(headers: Headers, wanted: bytes) -> str:
+    values = (value for name, value in headers.fields if name.lower() == wanted)
+    return ", ".join(value.decode("utf-8", "surrogateescape") for value in values)
 
 
 def _is_known() -> bool:

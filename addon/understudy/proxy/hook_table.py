@@ -14,7 +14,8 @@ A handler is looked up on its addon at each call, never kept.
 A log line is told to addons by a hook that is out of use: it is written out for it only if an addon has a handler.
 
 A hook of a client connection whose handlers are all plain functions, and whose flow is not intercepted, is completed
-where the layer asked for it; the rest of one that has to wait goes to a task, as mitmproxy does with all of them.
+where the layer asked for it; the rest of one that has to wait goes to a task, as mitmproxy does with all of them. That
+an app of its own, such as the one behind ``mitm.it``, is asked for a request to another host is nothing to wait for.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ from inspect import isawaitable
 from itertools import starmap
 from logging import LogRecord
 from operator import is_
-from types import ModuleType, TracebackType
+from types import CoroutineType, ModuleType, TracebackType
 from typing import Any
 
 from mitmproxy import addonmanager, exceptions, flow, hooks
 from mitmproxy.addonmanager import AddonManager
+from mitmproxy.addons.asgiapp import ASGIApp
+from mitmproxy.addons.onboarding import Onboarding
 from mitmproxy.log import LOGGING_LEVELS_TO_LOGENTRY, AddLogHook, LegacyLogEvents, LogEntry
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
@@ -97,7 +100,7 @@ class HookTable:
                     continue
                 if callable(handler):
                     result = handler(*arguments)
-                    if result is not None and isawaitable(result):
+                    if result is not None and isawaitable(result) and not _is_idle(addon, result, arguments):
                         yield result
                 elif not isinstance(handler, ModuleType):
                     raise exceptions.AddonManagerError(f"Addon handler {name} ({addon}) not callable")
@@ -374,6 +377,22 @@ def _completes(handler: ProxyConnectionHandler, table: HookTable, hook: commands
     asyncio_utils.create_task(rest(), name=name, keep_ref=True, client=client)
     at_once = False
     return ended
+
+
+def _is_idle(addon: Any, result: Awaitable[Any], arguments: Sequence[Any]) -> bool:
+    """Whether this is the handler of an app in the proxy that has nothing to do with the request; it is ended then.
+
+    mitmproxy has one of these, so that without this every request would need a task.
+    """
+    if getattr(result, "cr_code", None) not in _APP_REQUESTS or addon.should_serve(*arguments):
+        return False
+    assert isinstance(result, CoroutineType)
+    result.close()
+    return True
+
+
+_APP_REQUESTS = frozenset((ASGIApp.request.__code__, Onboarding.request.__code__))
+"""They ask ``should_serve`` first, and do nothing where it says no."""
 
 
 async def _raise(error: Exception) -> None:

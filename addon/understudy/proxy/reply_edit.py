@@ -16,6 +16,7 @@ from typing import override
 from mitmproxy import http
 
 from understudy.codec.amazon_frames import MessageReader
+from understudy.codec.body_text import contains_any
 from understudy.codec.event_stream import StreamKind
 from understudy.codec.events import StreamEvent
 from understudy.codec.json_edit import Place, replace_json_strings
@@ -76,7 +77,7 @@ def restoring(places: Sequence[Place], alias: str) -> Change:
     marks = {f'"{place[-1]}"'.encode() for place in places}
 
     def change(data: bytes) -> bytes:
-        if not any(mark in data for mark in marks):
+        if not contains_any(data, marks):
             return data
         try:
             return replace_json_strings(data, places, lambda _: alias)

@@ -35,6 +35,7 @@ UNTOLD = -2
 """Stands for an owner that cannot be told just now, because there is no descriptor to ask with."""
 GONE = -1
 """Stands for the owner of a socket that no process has any more, or that the kernel does not know."""
+_UNASKED = -3
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG, linux/netlink.h
 _BY_FAMILY, _REQUEST, _ERROR = 20, 1, 2  # SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_ERROR
 _ENOENT = 2
@@ -96,8 +97,8 @@ class LocalUsers:
         return owner not in (0, os.getuid())
 
     def _owner_of(self, client: connection.Client) -> int | None:
-        if client in self._known:
-            return self._known[client]
+        if (known := self._known.get(client, _UNASKED)) != _UNASKED:
+            return known
         owner = None
         if client.transport_protocol == "tcp" and isinstance(client.proxy_mode, _DIRECT) and _is_local(client):
             owner = self._owner(client.peername[:2], client.sockname[:2])

@@ -7,7 +7,6 @@ copy made here; a secret is in that copy only (law 8).
 
 from __future__ import annotations
 
-import copy
 import re
 import sys
 from collections import deque
@@ -236,7 +235,8 @@ def build(
     # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
     # the HTTP/1 client decides by it when to close the connection.
     sent = http.Request.__new__(http.Request)
-    sent.data = copy.copy(request.data)
+    sent.data = http.RequestData.__new__(http.RequestData)
+    sent.data.__dict__.update(request.data.__dict__)
     sent.data.scheme, sent.data.host, sent.data.port = upstream.scheme.encode(), upstream.host, upstream.port
     sent.data.authority = authority.encode() if request.data.authority else b""
     sent.data.path, sent.data.headers, sent.data.content = path, headers, body

@@ -27,6 +27,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
+from understudy.codec.body_text import contains_any
 from understudy.codec.json_edit import JsonEdit, Member, Span, member_of
 
 END = 32
@@ -79,10 +80,7 @@ _SIGNS: dict[Shape, tuple[bytes, ...]] = {
 
 def may_hold(shape: Shape, body: bytes) -> bool:
     """Whether a request could have sealed parts: nearly all have none, and nothing more is done for them."""
-    for sign in _SIGNS[shape]:  # noqa: SIM110 (a plain loop: every call comes through here)
-        if sign in body:
-            return True
-    return False
+    return contains_any(body, _SIGNS[shape])
 
 
 REASONING, THINKING, THOUGHT = "sealed", "thinking", "thought"

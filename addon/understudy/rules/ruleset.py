@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from understudy.codec.body_text import ERROR_EVENTS
+from understudy.codec.body_text import ERROR_EVENTS, contains_any
 from understudy.model import ASKED, Label, Scope, Then, Verdict
 from understudy.replies import FaultKind, Reply, read_hint, sent_at
 from understudy.rules.index import Index
@@ -62,7 +62,7 @@ def _settled(reply: Reply) -> Verdict | None:
         )
     if reply.succeeded:
         wide = b"\0" in reply.body[:16]  # UTF-16, in which no mark would be found
-        marked = wide or reply.event in ERROR_EVENTS or any(mark in reply.body for mark in _FAILURE_MARKS)
+        marked = wide or reply.event in ERROR_EVENTS or contains_any(reply.body, _FAILURE_MARKS)
         failed = marked and (reply.event in ERROR_EVENTS or bool(reply.errors))
         if failed:
             return None

@@ -188,7 +188,9 @@ class Suspensions:
     # -- changes -------------------------------------------------------------------------------------------------
 
     def expire(self) -> None:
-        """Let go of what is due: it is half-open from then on. Costs next to nothing while nothing is."""
+        """Let go of what is due: it is half-open from then on. Costs next to nothing while nothing is suspended."""
+        if not self._blocked:
+            return  # the common case, and every request asks several times: what the cache has is blocked
         for key, suspension in self._cache.expire():
             if not suspension.doubt or suspension.label in PROBED:
                 self._fall_due(key, suspension)
