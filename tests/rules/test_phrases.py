@@ -82,6 +82,9 @@ def test_codes_are_spelled_out(code: str, words: str) -> None:
         ("a <B>", "`<B>` is no name"),
         ("!(a b) c", "holds more than single words"),
         ("a" * 301, "longer than 300 characters"),
+        ("a <" + "b" * 40, f"`<{'b' * 19}` cannot stand in a phrase"),
+        ("X" * 41, f"`{'X' * 40}` is no word"),
+        (f"<{'B' * 41}>", f"`<{'B' * 39}` is no name"),
     ],
 )
 def test_a_mistake_is_told(phrase: str, what: str) -> None:
@@ -89,6 +92,10 @@ def test_a_mistake_is_told(phrase: str, what: str) -> None:
         parse(phrase)
     assert what in str(told.value)
     assert told.value.write
+
+
+def test_a_phrase_may_have_300_characters() -> None:
+    assert parse("a" * 300) == Word("a" * 300)
 
 
 def test_names_stand_for_their_meaning() -> None:
