@@ -25,6 +25,7 @@ from understudy.rules.conditions import Condition
 from understudy.rules.folders import shipped
 from understudy.rules.near_misses import faults
 from understudy.rules.ruleset import FAULT_RULES, OWN_HOPE, Rule, Ruleset, Status
+from understudy.rules.speaker import one_line
 
 RULES = shipped()
 MATCHES = [(rule, example) for rule in RULES.rules for example in rule.matches]
@@ -44,6 +45,12 @@ def test_every_example_gets_exactly_its_label() -> None:
     assert list(faults(RULES, RULES.rules)) == []
     assert len(MATCHES) > 120
     assert len(NEAR_MISSES) > 80
+
+
+@pytest.mark.parametrize(("length", "shown"), [(200, "x" * 200), (201, "x" * 199 + "…")])
+def test_evidence_is_one_line_of_200_characters(length: int, shown: str) -> None:
+    assert one_line("x" * length) == shown
+    assert one_line(" x\n\n y ") == "x y"
 
 
 def test_every_label_that_needs_a_rule_has_one() -> None:
