@@ -1158,7 +1158,7 @@ def test_what_numbers_may_be(text: str, bounds: str) -> None:
 
 @pytest.mark.parametrize(("price", "taken"), [("0", True), ("100000", True), ("100001", False)])
 def test_q03_a_price_may_be_nothing(price: str, taken: bool) -> None:
-    """Q03: as that of a model of one's own, which is not one that is unknown."""
+    """Q03: a model that costs nothing has a price of 0; one that is not named has none."""
     prices = f"{{'*': {{input: {price}, output: {price}, cached: {price}}}}}"
     text = HEAD.replace("https://api.openai.com/v1}", f"https://api.openai.com/v1, prices: {prices}}}")
     if taken:
