@@ -111,7 +111,7 @@ def test_a_copy_is_the_source_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "  \n", "one-line\nsecond-line", "a\x00b", "a\x7fb", "a\x85b", "na\u0457ve", "a\udcffb"]
+    "value", ["", "  \n", "one-line\nsecond-line", "a\x00b", "a\x7fb", "a\x85b", "na\u0457ve", "a\u0100b", "a\udcffb"]
 )
 def test_what_no_header_can_carry_is_refused_without_showing_it(tmp_path: Path, value: str) -> None:
     with pytest.raises(SecretError) as from_env:
