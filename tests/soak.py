@@ -1,8 +1,9 @@
-"""A proxy under load for minutes: two faulty candidates, a sound one, tools that leave, reloads and suspensions.
+"""A proxy under load for minutes: faults, a sound candidate, connections that end, tools that leave, reloads.
 
 Every reply is checked: it has to be the one to its own call, whole and in order. The sound candidate can answer every
 call, so a call that gets anything but an answer is lost. At the end the process must be as it was: as many tasks as
-before the first call, and descriptors as after the first seconds; and no line about an internal error in its log.
+before the first call, descriptors as after the first seconds, and no request that has neither been answered nor failed;
+and no line about an internal error in its log.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from tests.e2e.upstream import Upstream
 PIECES = 5
 FAULTY = 0.3
 """The share of the faulty candidates' replies that are faults."""
+GOODBYES = 0.02
+"""The share of the replies over HTTP/2 with which the upstream ends the connection in order."""
 LEAVING = 0.05
 """The share of calls whose tool goes away."""
 TASKS = 3
@@ -63,6 +66,8 @@ class Vendor:
         if seen.credential != SECRETS["x"] and self._chance.random() < FAULTY:
             await self._chance.choice(self._faults)(channel, seen)
             return
+        if seen.http_version == "HTTP/2" and self._chance.random() < GOODBYES:
+            await channel.goodbye()
         messages = seen.json["messages"]
         assert isinstance(messages, list)
         name = messages[0]["content"]
@@ -162,13 +167,19 @@ class Soak:
         memory = next(line for line in (folder / "status").read_text().splitlines() if line.startswith("VmRSS"))
         return len(os.listdir(folder / "fd")), int(memory.split()[1]) >> 10
 
-    def tasks(self) -> int:
-        """Tasks of the proxy's event loop a moment ago."""
-        file = self.proxy.directory / "tasks"
+    def open(self) -> tuple[int, int]:
+        """Tasks of the proxy's event loop a moment ago, and requests that had neither been answered nor failed."""
+        file = self.proxy.directory / "open.json"
         deadline = time.monotonic() + 20
         while not file.exists() and time.monotonic() < deadline:
             threading.Event().wait(0.05)
-        return int(file.read_text())
+        counted = json.loads(file.read_text())
+        return counted["tasks"], counted["flows"]
+
+    def is_at_rest(self, tasks: int) -> bool:
+        """Whether the proxy is as it was before the first call, when it had so many tasks."""
+        now, flows = self.open()
+        return now <= tasks and not flows and self.size()[0] <= 60
 
 
 def main() -> int:
@@ -186,7 +197,7 @@ def main() -> int:
                 upstream.on(lambda seen: True, Vendor(Random(arguments.seed)))
             settings = {"pool_attempt_flows": "false"}
             pool = pool_yaml(main_, other, ROUTES)
-            counting = ("-s", str(Path(__file__).parent / "e2e" / "task_count.py"))
+            counting = ("-s", str(Path(__file__).parent / "e2e" / "open_count.py"))
             with Proxy(
                 folder / "proxy",
                 confdir,
@@ -202,7 +213,7 @@ def main() -> int:
 def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ...]) -> int:
     threads = [threading.Thread(target=soak.tool, args=(number,)) for number in range(clients)]
     threads.append(threading.Thread(target=soak.hands))
-    rest = soak.tasks()
+    rest, _ = soak.open()
     begun = time.monotonic()
     for thread in threads:
         thread.start()
@@ -228,9 +239,9 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
         thread.join(60)
     hung = sum(thread.is_alive() for thread in threads)
     deadline = time.monotonic() + 20
-    while (soak.tasks() > rest or soak.size()[0] > 60) and time.monotonic() < deadline:
+    while not soak.is_at_rest(rest) and time.monotonic() < deadline:
         threading.Event().wait(0.2)
-    last, tasks = soak.size(), soak.tasks()
+    last, (tasks, flows) = soak.size(), soak.open()
     log = soak.proxy.log_text()
     errors = log.count("internal error") + log.count("Traceback")
     counts = soak.counts
@@ -242,11 +253,11 @@ def _run(soak: Soak, clients: int, seconds: float, upstreams: tuple[Upstream, ..
     )
     print(
         f"descriptors {first[0] if first else '?'} -> {last[0]}, memory {first[1] if first else '?'} -> {last[1]} MiB, "
-        f"tasks {rest} -> {tasks}"
+        f"tasks {rest} -> {tasks}, requests without an end {flows}"
     )
     for reason, number in soak.why.most_common(10):
         print(f"  {number} times {reason}")
-    bad = counts["lost"] + counts["mixed"] + counts["hung"] + hung + counts["unanswered"] + errors
+    bad = counts["lost"] + counts["mixed"] + counts["hung"] + hung + counts["unanswered"] + errors + flows
     leaked = minutes >= LONG and memory[-1] > GROWTH * memory[minutes // 3]
     grown = leaked or tasks > rest + TASKS or (first is not None and last[0] > first[0] + 20)
     return int(bad > 0 or not counts["answered"] or grown)

@@ -12,6 +12,8 @@ from importlib import import_module
 from importlib.metadata import version
 
 import pytest
+from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
+from h2.errors import ErrorCodes
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import addonmanager, connection, http, options
@@ -22,19 +24,29 @@ from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, 
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
 )
-from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
+from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
 
+from understudy.inspection.journal import FlowJournal
 from understudy.model.pool import Upstream
 from understudy.proxy.attempt import context_below
+from understudy.proxy.early_reset import read_request_event
+from understudy.proxy.engine import Engine
+from understudy.proxy.install import install
 from understudy.proxy.listener import UnderstudyAttemptHook, UnderstudySecretHook
 from understudy.proxy.stream import ReplayStream
-from understudy.proxy.upstream_connection import HEAD_LIMIT, PooledHttpConnection, is_taken, tame
+from understudy.proxy.upstream_connection import HEAD_LIMIT, PooledHttp2Client, PooledHttpConnection, is_taken, tame
+from understudy.rules.folders import shipped
 
 HTTP = "mitmproxy.proxy.layers.http"
 SIGNATURES = {
@@ -42,6 +54,7 @@ SIGNATURES = {
     f"{HTTP}:HttpLayer.make_stream": "self, stream_id",
     f"{HTTP}:HttpLayer._handle_event": "self, event",
     f"{HTTP}._http1:Http1Server.read_headers": "self, event",
+    f"{HTTP}._http2:Http2Server.handle_h2_event": "self, event",
     # replaced by hook_table.py
     "mitmproxy.addonmanager:AddonManager.trigger_event": "self, event",
     "mitmproxy.proxy.server:ConnectionHandler.handle_client": "self",
@@ -62,6 +75,7 @@ SIGNATURES = {
     "mitmproxy.utils.asyncio_utils:create_task": "coro, name, keep_ref, client",
     # called
     f"{HTTP}:HttpLayer.event_to_child": "self, child, event",
+    f"{HTTP}._http2:Http2Client.is_open_for_us": "self, stream_id",
     f"{HTTP}:HttpStream.check_killed": "self, emit_error_hook",
     f"{HTTP}:HttpStream.state_wait_for_response_headers": "self, event",
     f"{HTTP}:HttpStream.state_consume_response_body": "self, event",
@@ -77,6 +91,8 @@ SIGNATURES = {
     f"{HTTP}:HttpStream.flow_done": "self",
     f"{HTTP}:HttpStream.send_response": "self, already_streamed",
     f"{HTTP}:GetHttpConnection.connection_spec_matches": "self, connection",
+    f"{HTTP}._http2:Http2Client.handle_h2_event": "self, event",
+    f"{HTTP}._http2:Http2Client.close_connection": "self, msg",
     # made
     f"{HTTP}:GetHttpConnection.__init__": "self, address, tls, via, transport_protocol",
     f"{HTTP}:SendHttp.__init__": "self, event, connection",
@@ -297,6 +313,59 @@ def test_every_http_stream_is_made_by_make_stream() -> None:
     assert "HttpStream(ctx, stream_id)" in inspect.getsource(HttpLayer.make_stream)
 
 
+class Tamed(Http2Server):
+    """A tool's connection, read as it is while the addon is installed."""
+
+    handle_h2_event = read_request_event
+
+
+@pytest.mark.parametrize(("kind", "hears"), [(Http2Server, False), (Tamed, True)], ids=["mitmproxy", "ours"])
+@pytest.mark.parametrize("goodbye", [False, True], ids=["reset", "goaway"])
+def test_a_reset_in_the_packet_of_its_request_is_not_heard(kind: type[Http2Server], hears: bool, goodbye: bool) -> None:
+    """proxy/early_reset.py is there because of this. A reset that comes later is heard by both."""
+    for packets in (1, 2):
+        ctx = make_context()
+        reading, tool = kind(ctx), H2Connection()
+        list(reading.handle_event(events.Start()))
+        tool.initiate_connection()
+        pseudo = [(":method", "POST"), (":scheme", "https"), (":authority", "llm.test"), (":path", "/v1")]
+        tool.send_headers(1, pseudo)
+        tool.send_data(1, b"{}", end_stream=True)
+        data = [tool.data_to_send()]
+        if goodbye:
+            tool.close_connection()
+        else:
+            tool.reset_stream(1, ErrorCodes.CANCEL)
+        data.append(tool.data_to_send())
+        if packets == 1:
+            data = [b"".join(data)]
+        done = [command for part in data for command in reading.handle_event(events.DataReceived(ctx.client, part))]
+        heard = [type(command.event) for command in done if isinstance(command, ReceiveHttp)]
+        expected = [RequestHeaders, RequestData, RequestEndOfMessage]
+        assert heard == (expected if packets == 1 and not hears else [*expected, RequestProtocolError])
+
+
+def test_what_is_replaced_is_put_back() -> None:
+    """Without the addon mitmproxy is as it was; a second installation replaces nothing."""
+    replaced = (
+        *((HttpLayer, name) for name in ("make_stream", "_handle_event")),
+        *((Http1Server, name) for name in ("read_headers", "read_body")),
+        (Http2Server, "handle_h2_event"),
+    )
+
+    def now() -> list[object]:
+        return [vars(owner).get(name) for owner, name in replaced]
+
+    before = now()
+    uninstall = install(Engine(shipped()), FlowJournal())
+    ours = now()
+    assert all(mine is not its for mine, its in zip(ours, before, strict=True))
+    install(Engine(shipped()), FlowJournal())()
+    assert now() == ours
+    uninstall()
+    assert now() == before
+
+
 def test_a_wakeup_comes_back_with_its_command() -> None:
     """An alarm is recognised by the command that asked for it."""
     command = commands.RequestWakeup(1.0)
@@ -363,6 +432,23 @@ def test_an_http1_client_is_tamed() -> None:
         assert b"".join(event.data for event in rest if isinstance(event, ResponseData)) == b"{}"
     endless = [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *[b"1" * 1024] * (HEAD_LIMIT // 1024 + 1)]
     assert isinstance(replies(endless)[-1], ResponseProtocolError)
+
+
+def test_an_http2_client_is_tamed() -> None:
+    """It goes on to be read after a GOAWAY, and knows which requests wait and whose streams are whose."""
+    client = Http2Client(make_context())
+    goodbye = (ConnectionState.CLIENT_OPEN, ConnectionInputs.RECV_GOAWAY)
+    assert client.h2_conn.state_machine._transitions[goodbye] == (None, ConnectionState.CLOSED)
+    tame(client)
+    assert type(client) is PooledHttp2Client
+    assert client.h2_conn.state_machine._transitions[goodbye] == (None, ConnectionState.CLIENT_OPEN)
+    assert H2ConnectionStateMachine._transitions[goodbye] == (None, ConnectionState.CLOSED)
+    assert (client.streams, client.their_stream_id, dict(client.stream_queue)) == ({}, {}, {})
+    assert "their_stream_id[cmd.event.stream_id]" in inspect.getsource(Http2Client._handle_event)
+    # A connection that takes no more requests is taken for one that is half closed.
+    server = connection.Server(address=("llm.test", 443), state=connection.ConnectionState.CAN_READ)
+    assert not server.connected
+    assert "connection.connected" in inspect.getsource(HttpLayer.get_connection)
 
 
 def test_pooled_connections_match_by_name_and_check() -> None:

@@ -102,6 +102,10 @@ class Channel(ABC):
         """Put bytes on the wire that are no part of anything."""
         raise NotImplementedError("spoken over HTTP/1.1 only")
 
+    async def goodbye(self) -> None:
+        """Announce that no request which begins from now on is served on the connection, and go on."""
+        raise NotImplementedError("spoken over HTTP/2 only")
+
     @abstractmethod
     async def break_off(self, how: Break) -> None:
         """Break off at once."""

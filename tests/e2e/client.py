@@ -171,6 +171,7 @@ class Connection:
         self._absolute_form = port is not None and via is Via.CONNECT and self._url.scheme == "http"
         self._socket: socket.socket = socket.create_connection(address, timeout)
         self._streams: dict[int, Stream] = {}
+        self._is_gathering = False
         try:
             if port is not None and via is Via.CONNECT and not self._absolute_form:
                 _connect(self._socket, f"{host}:{target_port}", proxy_headers)
@@ -280,6 +281,26 @@ class Connection:
             self._flush()
         stream.ended(End.CUT)
 
+    @contextlib.contextmanager
+    def in_one_packet(self) -> Iterator[None]:
+        """HTTP/2 only: what is sent in here leaves as one, at the end."""
+        self._is_gathering = True
+        try:
+            yield
+        finally:
+            self._is_gathering = False
+            self._flush()
+
+    def say_goodbye(self) -> None:
+        """HTTP/2 only: announce the end of the connection (GOAWAY)."""
+        assert self._http2 is not None
+        self._http2.close_connection()
+        self._flush()
+
+    def finish_sending(self) -> None:
+        """End the connection, but leave what is on its way time to arrive, which a closed socket does not."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def pump(self) -> None:
         """Read once from the socket and hand out what came. Raises TimeoutError."""
         try:
@@ -344,7 +365,7 @@ class Connection:
         self._flush()
 
     def _flush(self) -> None:
-        if self._http2 is not None and (data := self._http2.data_to_send()):
+        if self._http2 is not None and not self._is_gathering and (data := self._http2.data_to_send()):
             with contextlib.suppress(ConnectionError):
                 self._socket.sendall(data)
 

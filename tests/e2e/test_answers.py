@@ -14,7 +14,9 @@ from .authority import Authority
 from .behaviours import (
     Behaviour,
     Break,
+    Channel,
     Gate,
+    Seen,
     chunks,
     drop_after_headers,
     drop_before_headers,
@@ -353,6 +355,39 @@ def test_a06_a_cut_in_the_middle_of_a_stream(stage: Stage, how: Break, tool: str
         response = sent.finish()
     assert (response.body, response.end) == (CHAT.events[0], End.CUT)
     assert stage.order(alias) == ["a"]
+
+
+@pytest.mark.parametrize("tool", ["h1-to-h2", "h2"])
+def test_a06_a_stream_goes_on_when_its_upstream_ends_the_connection_in_order(stage: Stage, tool: str) -> None:
+    """A06: a GOAWAY without an error cuts nothing that is still served; the next call has another connection."""
+    alias, other, gate = stage.alias("openai"), stage.alias("openai"), Gate()
+
+    async def leave(channel: Channel, seen: Seen) -> None:
+        await channel.head(200, SSE)
+        await channel.data(CHAT.events[0])
+        await channel.goodbye()
+        await gate.passed()
+        for event in CHAT.events[1:]:
+            await channel.data(event)
+        await channel.end()
+
+    stage.play(alias, {"a": leave})
+    stage.play(other, {"a": CHAT.streams()})
+    with stage.connect(CHAT, http2=tool == "h2", h2_second=tool == "h1-to-h2") as connection:
+        sent = stage.send(connection, CHAT, alias, stream=True)
+        assert sent.read_until(CHAT.events[0]) == CHAT.events[0]
+        gate.wait_reached()
+        if tool == "h2":
+            assert stage.send(connection, CHAT, other, stream=True).finish().end is End.CLEAN
+        gate.open()
+        response = sent.finish()
+        assert (response.body, response.end) == (b"".join(CHAT.events), End.CLEAN)
+        if tool == "h1-to-h2":
+            assert stage.send(connection, CHAT, other, stream=True).finish().end is End.CLEAN
+    (first,), (second,) = stage.seen(alias), stage.seen(other)
+    assert first.http_version == second.http_version == "HTTP/2"
+    assert first.connection != second.connection
+    assert first.finished
 
 
 @both_versions

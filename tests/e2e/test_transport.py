@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mitmproxy import http
 
 from .authority import Authority
 from .behaviours import (
@@ -30,6 +34,7 @@ from .behaviours import (
 )
 from .client import Connection, End, Stream
 from .conftest import Perform
+from .open_count import __file__ as OPEN_COUNT
 from .proxy import Proxy, StartProxy
 from .stage import CHAT, ENVIRONMENT, Stage, crashes, faulty_pool, pool_yaml, whole
 from .upstream import Upstream
@@ -524,3 +529,70 @@ def test_h04_a_tool_that_resets_its_stream_and_closes_suspends_nobody(perform: P
     assert stage.call(CHAT, alias).status == 200
     assert stage.order(alias) == ["a"]
     assert "suspended" not in stage.proxy.log_text()
+
+
+def reset_at_once(connection: Connection, call: Callable[[], Stream]) -> None:
+    """A call and its reset in one packet."""
+    with connection.in_one_packet():
+        connection.cancel(call())
+
+
+def reset_next(connection: Connection, call: Callable[[], Stream]) -> None:
+    """A call and its reset, which may be read together or not."""
+    connection.cancel(call())
+
+
+def say_goodbye_at_once(connection: Connection, call: Callable[[], Stream]) -> None:
+    """A call and the end of the connection in one packet."""
+    with connection.in_one_packet():
+        call()
+        connection.say_goodbye()
+
+
+def end_at_once(connection: Connection, call: Callable[[], Stream]) -> None:
+    """A call, and the connection ends."""
+    call()
+    connection.finish_sending()
+
+
+@pytest.mark.parametrize(
+    ("take_back", "http2"),
+    [
+        *((each, True) for each in (reset_at_once, reset_next, say_goodbye_at_once, end_at_once)),
+        (end_at_once, False),
+    ],
+    ids=["h2-reset", "h2-reset-next", "h2-goaway", "h2-end", "h1-end"],
+)
+def test_l12_h04_calls_that_are_taken_back_at_once_are_over(
+    perform: Perform, take_back: Callable[[Connection, Callable[[], Stream]], None], http2: bool
+) -> None:
+    """L12, H04: forty calls, half of them on connections that end: each flow has its end and is stored, no upstream
+    goes on with one, nobody is suspended."""
+    settings = {"pool_attempt_flows": "false"}
+    stage = perform(routes="  gone-*: [a, b]\n  other-*: [a, b]", settings=settings, extra_args=("-s", OPEN_COUNT))
+    with contextlib.ExitStack() as kept:
+        for number in range(40):
+            alias = stage.alias("gone")
+            stage.play(alias, {"a": silent(), "b": silent()})
+            connection = kept.enter_context(stage.connect(CHAT, http2=http2))
+            take_back(connection, functools.partial(stage.send, connection, CHAT, alias, stream=number % 2 == 0))
+            if number % 4 < 2 and take_back is not end_at_once:
+                connection.finish_sending()
+        last = stage.alias("other")
+        stage.play(last, {"a": CHAT.answers()})
+        assert stage.call(CHAT, last).status == 200
+        wait_until_all_have_ended(stage.proxy)
+    stage.main.wait(lambda seen: all(each.cancelled for each in seen if not _is_for(each, last)))
+    assert stage.order(last) == ["a"]
+    assert "suspended" not in stage.proxy.log_text()
+    flows = [flow for flow in stage.proxy.flows() if isinstance(flow, http.HTTPFlow)]
+    assert sum(flow.error is not None for flow in flows) == 40
+    assert sum(flow.response is not None for flow in flows) == 1
+
+
+def wait_until_all_have_ended(proxy: Proxy) -> None:
+    """Wait until no request is open that had begun before. Raises AssertionError when one stays."""
+    file, now, deadline = proxy.directory / "open.json", time.time(), time.monotonic() + 20
+    while file.stat().st_mtime < now or json.loads(file.read_text())["flows"]:
+        assert time.monotonic() < deadline, file.read_text()
+        threading.Event().wait(0.05)

@@ -23,6 +23,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h11
+from hyperframe.frame import GoAwayFrame
 
 from .authority import LOCAL_NAMES, Authority
 from .behaviours import Behaviour, Break, Channel, Headers, Seen, json_reply
@@ -385,6 +386,8 @@ class Http2:
         self._number = number
         self._requests: dict[int, tuple[list[tuple[str, str]], bytearray]] = {}
         self._tasks: dict[int, tuple[asyncio.Task[None], Seen]] = {}
+        self._last: int | None = None
+        """The last stream that is served, once that has been announced."""
         self.writer = writer
         self.windows = asyncio.Condition()
         # Unchecked on the way out: replies may be wrong.
@@ -432,7 +435,17 @@ class Http2:
                 async with self.windows:
                     self.windows.notify_all()
 
+    async def goodbye(self) -> None:
+        """Serve what is under way, and no request that begins from now on."""
+        if self._last is None:
+            self._last = self.protocol.highest_inbound_stream_id
+            # The library sends nothing more behind a GOAWAY of its own.
+            frame = GoAwayFrame(0, last_stream_id=self._last, error_code=h2.errors.ErrorCodes.NO_ERROR)
+            await _write(self.writer, frame.serialize())
+
     def _begin(self, stream_id: int) -> None:
+        if self._last is not None and stream_id > self._last:
+            return
         headers, body = self._requests.pop(stream_id)
         pseudo = dict(header for header in headers if header[0].startswith(":"))
         seen = Seen(
@@ -504,6 +517,10 @@ class Http2Channel(Channel):
     async def end(self) -> None:
         self._protocol.end_stream(self._stream_id)
         await self._connection.flush()
+
+    @override
+    async def goodbye(self) -> None:
+        await self._connection.goodbye()
 
     @override
     async def more_head(self, status: int) -> None:

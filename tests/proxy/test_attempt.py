@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import events
-from mitmproxy.proxy.layers.http._events import ResponseData, ResponseEndOfMessage, ResponseProtocolError
+from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseData, ResponseEndOfMessage, ResponseProtocolError
 
 from tests.support.layer import STREAM_HEAD, Core, ToolStream, chunk, pooled_call
 from understudy.failover.steps import Attempt
@@ -237,6 +237,17 @@ def test_a_cut_after_the_decision_belongs_to_the_reply(core: Core) -> None:
     core.cut(server)
     assert room.told == [(Decided, 1)]
     assert isinstance(attempt.held[-1], ResponseProtocolError)
+
+
+def test_a_reset_behind_a_whole_reply_is_no_part_of_it(core: Core) -> None:
+    """RFC 9113, section 8.1: an upstream that has answered may refuse the rest of the request."""
+    room = Room(core)
+    attempt = room.begin(room.step)
+    core.receive(core.opened(), LIMITED + b"nono")
+    late = ResponseProtocolError(attempt.stream_id, "stream reset by client (NO_ERROR)", ErrorCode.GENERIC_SERVER_ERROR)
+    core.carry_out(core.layer.event_to_child(attempt, late))
+    assert room.told == [(Decided, 1)]
+    assert attempt.is_complete
 
 
 def test_a_reply_that_is_kept_ends_where_it_was_left(core: Core) -> None:

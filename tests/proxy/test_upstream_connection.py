@@ -1,8 +1,11 @@
-"""How HTTP/1 is read: what has no bounds is refused."""
+"""How HTTP/1 is read: what has no bounds is refused. How an HTTP/2 upstream ends its connection."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from h2.events import DataReceived, StreamEnded, StreamReset
 from mitmproxy import options
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
@@ -10,6 +13,9 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.test import tflow
 
+from tests.support.http2 import Tool, Vendor, goodbye_frame
+from tests.support.layer import Core
+from understudy.model.pool import Budget
 from understudy.proxy.upstream_connection import FIELD_LIMIT, HEAD_LIMIT, read_request_head
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
@@ -57,3 +63,171 @@ def test_h02_a_head_has_a_largest_size() -> None:
     assert read(HEAD + b"x: ", *[piece] * before) == []
     assert is_refused(read(HEAD + b"x: ", *[piece] * (before + 1)))
     assert not is_refused(read(HEAD + b"x: " + piece * before + b"\r\ncontent-length: 900000\r\n\r\n" + piece * 9))
+
+
+# -- GOAWAY --------------------------------------------------------------------------------------------------------
+
+STREAMED = b'{"model": "gpt-x", "stream": true, "messages": []}'
+EVENT = b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+EVERY_STREAM = 2**31 - 1
+
+
+@pytest.fixture
+def core() -> Iterator[Core]:
+    """A core with two candidates."""
+    made = Core(Budget())
+    yield made
+    made.uninstall()
+
+
+def told(tool: Tool) -> tuple[dict[int, bytes], list[int], list[int]]:
+    """What the tool got: bodies by stream, the streams that ended, and those that were reset."""
+    heard = tool.receive_data(tool.core.to_client)
+    bodies: dict[int, bytes] = {}
+    for each in heard:
+        if isinstance(each, DataReceived):
+            bodies[each.stream_id] = bodies.get(each.stream_id, b"") + (each.data or b"")
+    ended = [each.stream_id for each in heard if isinstance(each, StreamEnded)]
+    return bodies, ended, [each.stream_id for each in heard if isinstance(each, StreamReset)]
+
+
+@pytest.mark.parametrize("last", [1, EVERY_STREAM], ids=["last", "every"])
+@pytest.mark.parametrize("has_begun", [False, True], ids=["waiting", "streaming"])
+@pytest.mark.parametrize("together", [False, True], ids=["packets", "one-packet"])
+def test_s04_a_connection_that_is_ended_in_order_cuts_no_reply(
+    core: Core, last: int, has_begun: bool, together: bool
+) -> None:
+    """RFC 9113, section 6.8: what an upstream still serves comes to its end, before the connection is closed."""
+    tool = Tool(core)
+    stream_id = tool.ask(STREAMED)
+    tool.flush()
+    vendor = Vendor(core)
+    assert vendor.whole_requests() == [1]
+    parts = []
+    if has_begun:
+        vendor.send_headers(1, [(":status", "200"), ("content-type", "text/event-stream")])
+        vendor.send_data(1, EVENT)
+    parts.append(vendor.data_to_send() + goodbye_frame(last))
+    if last == EVERY_STREAM:
+        parts.append(goodbye_frame(1))
+    if not has_begun:
+        vendor.send_headers(1, [(":status", "200"), ("content-type", "text/event-stream")])
+        vendor.send_data(1, EVENT)
+    parts.append(vendor.data_to_send())
+    vendor.send_data(1, DONE, end_stream=True)
+    parts.append(vendor.data_to_send())
+    for part in [b"".join(parts)] if together else parts:
+        assert core.closed == []
+        core.receive(vendor.server, part)
+    assert told(tool) == ({stream_id: EVENT + DONE}, [stream_id], [])
+    assert core.journal.told == [1]
+    assert core.closed == [vendor.server]
+    assert not core.engine.suspensions
+    assert not core.opening
+
+
+def test_a_connection_that_is_ended_in_order_takes_no_more_requests(core: Core) -> None:
+    """The next call is made on another one, while the first is still answered."""
+    tool = Tool(core)
+    first = tool.ask(STREAMED)
+    tool.flush()
+    vendor = Vendor(core)
+    assert vendor.whole_requests() == [1]
+    vendor.flush(goodbye_frame(1))
+    second = tool.ask(STREAMED)
+    tool.flush()
+    another = Vendor(core)
+    assert another.whole_requests() == [1]
+    assert another.server.address == vendor.server.address
+    another.answer(EVENT + DONE, stream=True)
+    another.flush()
+    assert core.closed == []
+    vendor.answer(EVENT * 2 + DONE, stream=True)
+    vendor.flush()
+    assert told(tool) == ({first: EVENT * 2 + DONE, second: EVENT + DONE}, [second, first], [])
+    assert core.closed == [vendor.server]
+
+
+def answer_elsewhere(core: Core) -> None:
+    """Every connection that is being made is there, and answers what comes on it, at once or after a pause."""
+    others: list[Vendor] = []
+    for _ in range(2):
+        while core.opening:
+            others.append(Vendor(core))
+        for another in others:
+            for stream_id in another.whole_requests():
+                another.answer(EVENT + DONE, stream=True, stream_id=stream_id)
+            another.flush()
+        core.pass_time(1)
+
+
+@pytest.mark.parametrize("error_code", [0, 11], ids=["in-order", "error"])
+def test_what_is_not_served_any_more_is_sent_again(core: Core, error_code: int) -> None:
+    """NO_ERROR keeps what it names, and that alone; another error gives everything up, as with mitmproxy."""
+    tool = Tool(core)
+    streams = [tool.ask(STREAMED), tool.ask(STREAMED)]
+    tool.flush()
+    vendor = Vendor(core)
+    assert vendor.whole_requests() == [1, 3]
+    vendor.flush(goodbye_frame(1, error_code))
+    assert core.closed == ([vendor.server] if error_code else [])
+    answer_elsewhere(core)
+    bodies, ended, reset = told(tool)
+    assert (sorted(ended), reset) == (streams if error_code else streams[1:], [])
+    assert bodies == dict.fromkeys(ended, EVENT + DONE)
+    assert len(core.engine.suspensions) == (1 if error_code else 0)
+
+
+def test_a_request_of_which_the_rest_is_unsent_is_sent_again(core: Core) -> None:
+    """mitmproxy has dropped that rest: without it, the upstream would wait for ever. What it says of it all the same,
+    and the call beside it, are no concern of each other."""
+    tool = Tool(core)
+    first = tool.ask(STREAMED)
+    tool.flush()
+    vendor = Vendor(core)
+    tool.receive_data(core.to_client)  # it may send as much as it likes
+    core.to_client = b""
+    second = tool.ask(b'{"model": "gpt-x", "stream": true, "messages": ["%s"]}' % (b"x" * 120_000))
+    tool.flush()
+    assert vendor.whole_requests() == [1]
+    vendor.flush(goodbye_frame(3))
+    vendor.send_headers(3, [(":status", "413")], end_stream=True)
+    vendor.flush()
+    assert core.closed == []
+    vendor.answer(EVENT + DONE, stream=True)
+    vendor.flush()
+    assert core.closed == [vendor.server]
+    another = Vendor(core)
+    assert another.whole_requests() == []
+    another.increment_flow_control_window(200_000)
+    another.increment_flow_control_window(200_000, 1)
+    another.flush()
+    assert another.whole_requests() == [1]
+    another.answer(EVENT + DONE, stream=True)
+    another.flush()
+    assert told(tool) == (dict.fromkeys((first, second), EVENT + DONE), [first, second], [])
+    assert not core.engine.suspensions
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["in-order", "close"])
+def test_requests_that_wait_for_room_are_sent_elsewhere(core: Core, in_order: bool) -> None:
+    """Law 10: an upstream that takes one request at once ends the connection. mitmproxy forgets those that wait."""
+    tool = Tool(core)
+    streams = [tool.ask(STREAMED)]
+    tool.flush()
+    vendor = Vendor(core, limit=1)
+    streams += [tool.ask(STREAMED), tool.ask(STREAMED)]
+    tool.flush()
+    assert vendor.whole_requests() == [1]
+    if in_order:
+        vendor.flush(goodbye_frame(1))
+        vendor.answer(EVENT + DONE, stream=True)
+        vendor.flush()
+    else:
+        core.cut(vendor.server)
+    answer_elsewhere(core)
+    bodies, ended, reset = told(tool)
+    assert bodies == dict.fromkeys(streams, EVENT + DONE)
+    assert (sorted(ended), reset) == (streams, [])
+    assert not core.engine.suspensions

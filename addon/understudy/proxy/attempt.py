@@ -51,7 +51,7 @@ from understudy.proxy.engine import is_large
 from understudy.proxy.listener import Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
-from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, cause_of
+from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, NotServed, cause_of
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret, Statement
 from understudy.requests import rewrite
 
@@ -395,7 +395,9 @@ class AttemptLayer(Layer):
             yield from self.decided(held)
 
     def state_decided(self, event: events.Event) -> CommandGenerator[None]:
-        """The stream has not come to it yet: what comes meanwhile belongs to the reply."""
+        """The stream has not come to it yet: what comes meanwhile belongs to the reply, until that has ended."""
+        if self.is_complete:
+            return  # an upstream that wants no more of the request, which says nothing of its reply
         self.keep(event)
         if isinstance(event, ResponseEndOfMessage):
             self.is_on_the_wire = False
@@ -420,7 +422,8 @@ class AttemptLayer(Layer):
             # mitmproxy closes all connections behind a tool that has gone, and says so as if an upstream had (H04).
             self.timeout.stop()
         elif self.state == self.state_wait_for_headers:
-            yield from self.failed(FaultKind.CLOSED, cause_of(event.message), reused=self.reused)
+            stale = self.reused or isinstance(event, NotServed)
+            yield from self.failed(FaultKind.CLOSED, cause_of(event.message), reused=stale)
         elif self.state == self.state_hold_body:
             yield from self.failed(FaultKind.CUT, cause_of(event.message))
         else:

@@ -2,7 +2,8 @@
 
 Two methods of mitmproxy's ``HttpLayer`` are replaced: the one that makes a stream, and the one that hands out events,
 so that alarms reach their watch, and the chunks of a released stream the tool. ``Http1Server`` gets two of its own, so
-that a request with trailers is read, and a head has an end.
+that a request with trailers is read, and a head has an end. ``Http2Server`` gets one, so that a reset which came with
+the end of its request is heard.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpLayer
 from mitmproxy.proxy.layers.http._http1 import Http1Server
+from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from understudy.proxy import splice
+from understudy.proxy.early_reset import read_request_event
 from understudy.proxy.engine import Engine
 from understudy.proxy.listener import Journal
 from understudy.proxy.stream import ReplayStream
@@ -48,6 +51,7 @@ def install(engine: Engine, journal: Journal) -> Callable[[], None]:
     HttpLayer._handle_event = handle_alarm  # type: ignore[method-assign]
     Http1Server.read_body = read_request_body  # type: ignore[method-assign]
     read_headers, Http1Server.read_headers = Http1Server.read_headers, read_request_head  # type: ignore[method-assign]
+    read_event, Http2Server.handle_h2_event = Http2Server.handle_h2_event, read_request_event  # type: ignore[method-assign]
 
     def uninstall() -> None:
         HttpLayer.make_stream = make_stream  # type: ignore[method-assign]
@@ -55,6 +59,7 @@ def install(engine: Engine, journal: Journal) -> Callable[[], None]:
         if "read_body" in vars(Http1Server):
             del Http1Server.read_body  # inherited again
         Http1Server.read_headers = read_headers  # type: ignore[method-assign]
+        Http2Server.handle_h2_event = read_event  # type: ignore[method-assign]
         ReplayStream.engine = ReplayStream.journal = None
 
     return uninstall

@@ -183,6 +183,8 @@ class ReplayStream(HttpStream):
 
     @override
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
+        if self._done:
+            return  # the tool has its whole reply: an upstream that wants no more of the request says nothing of it
         if self.owner is not None:
             # mitmproxy quotes what it could not read.
             event.message = self.owner.gate.mask(event.message)

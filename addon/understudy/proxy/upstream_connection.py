@@ -2,8 +2,8 @@
 
 A connection that is to carry a secret is made to the very scheme, host and port of its upstream, with a checked
 certificate, and within a bounded time (laws 8 and 10). An HTTP/1 upstream is read with less trust than mitmproxy has:
-heads that end, interim responses that are no replies, trailers that do no harm. ``tests/test_contract.py`` says what
-is used of mitmproxy.
+heads that end, interim responses that are no replies, trailers that do no harm. An HTTP/2 upstream may end its
+connection without losing what is under way. ``tests/test_contract.py`` says what is used of mitmproxy.
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ from types import MappingProxyType
 from typing import override
 
 import h11
+from h2.connection import ConnectionInputs, H2ConnectionStateMachine
+from h2.connection import ConnectionState as H2State
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, Event
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import connection, http, master
-from mitmproxy.connection import Address, Connection, Server
+from mitmproxy.connection import Address, Connection, ConnectionState, Server
 from mitmproxy.net.http import http1
 from mitmproxy.net.server_spec import ServerSpec
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import GetHttpConnection, GetHttpConnectionCompleted, HttpLayer
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
+from mitmproxy.proxy.layers.http._http2 import Http2Client
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 from mitmproxy.utils import human
@@ -318,8 +325,86 @@ def read_request_body(self: Http1Connection, event: events.Event) -> CommandGene
     return Http1Connection.read_body(self, event)
 
 
+# -- reading HTTP/2 ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class NotServed(ResponseProtocolError):
+    """The upstream takes no more requests on this connection, and has not begun with this one."""
+
+
+class PooledHttp2Client(Http2Client):
+    """mitmproxy's HTTP/2 client, which waits for what an upstream still serves on a connection that it ends.
+
+    An upstream that takes no more requests on a connection says so with GOAWAY and NO_ERROR, names the last one that it
+    serves, and answers those before it closes (RFC 9113, section 6.8). mitmproxy gives all of them up, and forgets
+    those that wait until the upstream takes more at once: they would wait for ever.
+    """
+
+    is_leaving = False
+
+    @override
+    def handle_h2_event(self, event: Event) -> CommandGenerator[bool]:
+        if self.is_leaving or _is_goodbye(event):
+            return self._leave(event)
+        return super().handle_h2_event(event)
+
+    def _leave(self, event: Event) -> CommandGenerator[bool]:
+        if isinstance(event, ConnectionTerminated) and _is_goodbye(event):
+            yield from self._keep_served(event)
+        elif (yield from super().handle_h2_event(event)):
+            return True
+        if self.streams:
+            return False
+        yield from self.close_connection("peer closed connection")
+        return True
+
+    def _keep_served(self, event: ConnectionTerminated) -> CommandGenerator[None]:
+        """Give up what is not served. That is also a request whose rest was unsent: mitmproxy has dropped that."""
+        self.is_leaving = True
+        self.conn.state &= ~ConnectionState.CAN_WRITE  # so that no other request takes this connection
+        message = f"HTTP/2 connection closed: {event!r}"
+        for stream_id in list(self.streams):
+            if stream_id > (event.last_stream_id or 0) or self.is_open_for_us(stream_id):
+                del self.streams[stream_id]
+                if not self.is_closed(stream_id):
+                    self.h2_conn.reset_stream(stream_id, ErrorCodes.CANCEL)  # a late reply to it is not unexpected
+                yield ReceiveHttp(NotServed(stream_id, message, NotServed.code))
+        yield from self._give_up_queued(message)
+
+    @override
+    def close_connection(self, msg: str) -> CommandGenerator[None]:
+        yield from super().close_connection(msg)
+        yield from self._give_up_queued(msg)
+
+    def _give_up_queued(self, message: str) -> CommandGenerator[None]:
+        for stream_id in list(self.stream_queue):
+            del self.stream_queue[stream_id]
+            self.their_stream_id[_NO_STREAM] = stream_id  # by which mitmproxy finds out whose it is
+            yield ReceiveHttp(NotServed(_NO_STREAM, message, NotServed.code))
+
+
+_NO_STREAM = 0
+"""The id of the connection itself: a queued request has none yet."""
+_STAYS_OPEN = {
+    **H2ConnectionStateMachine._transitions,
+    (H2State.CLIENT_OPEN, ConnectionInputs.RECV_GOAWAY): (None, H2State.CLIENT_OPEN),
+}
+"""As the HTTP/2 library has it, but for a connection that an upstream ends: it goes on to be read."""
+
+
+def _is_goodbye(event: Event) -> bool:
+    return isinstance(event, ConnectionTerminated) and event.error_code == ErrorCodes.NO_ERROR
+
+
 def tame(client: Layer) -> None:
-    """Make an HTTP/1 client that waits for a reply, or for a request, a :class:`PooledHttp1Client`."""
+    """Make an HTTP/1 client that waits for a reply, or for a request, a :class:`PooledHttp1Client`.
+
+    And an HTTP/2 client a :class:`PooledHttp2Client`.
+    """
     if type(client) is Http1Client and client.state == client.read_headers:
         client.__class__ = PooledHttp1Client
         client.state = client.read_headers
+    elif type(client) is Http2Client:
+        client.__class__ = PooledHttp2Client
+        client.h2_conn.state_machine._transitions = _STAYS_OPEN

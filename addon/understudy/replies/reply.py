@@ -63,7 +63,7 @@ class Fault:
     kind: FaultKind
     message: str
     sent: bool  # whether any byte of the request had been sent
-    reused: bool = False  # whether it happened on a kept-alive connection that had served a request before
+    reused: bool = False  # whether it was on a connection that had served a request before, or takes none any more
 
 
 @dataclass(frozen=True)
