@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.replies.wording import spell_out
-from understudy.rules.phrases import DEEPEST, Choice, PhraseError, Plain, Word, expand, hear, kinds_of, parse
+from understudy.rules.phrases import DEEPEST, Choice, PhraseError, Plain, Word, expand, hear, kinds_of, parse, size
 from understudy.rules.phrases import Sequence as InTurn
 
 
@@ -92,6 +92,12 @@ def test_a_mistake_is_told(phrase: str, what: str) -> None:
         parse(phrase)
     assert what in str(told.value)
     assert told.value.write
+
+
+@pytest.mark.parametrize(("phrase", "parts"), [("a", 1), ("a b", 2), ("a (b|c d) e", 6), ("[a] b", 3)])
+def test_how_much_a_phrase_stands_for(phrase: str, parts: int) -> None:
+    """Law 10: what counts against the bound are its words, and the places where it has a choice."""
+    assert size(parse(phrase)) == parts
 
 
 def test_a_phrase_may_have_300_characters() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from understudy.codec.yaml_nodes import LARGEST, RuleError
 from understudy.model.verdict import Label, Then, Verdict
 from understudy.replies.reply import Reply
+from understudy.rules import python_rule
 from understudy.rules.python_rule import PythonRule, load_python_rule
 from understudy.rules.ruleset import Ruleset, Status
 
@@ -108,6 +110,28 @@ def test_errors_name_file_line_and_remedy(tmp_path: Path, old: str, new: str, li
     text = str(caught.value)
     assert text.startswith(f"{tmp_path}/acme/seats.py:{line}: "), text
     assert what in text
+
+
+def test_where_another_tool_traces_a_slow_rule_is_noticed_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A debugger or a coverage tool, which goes on tracing."""
+    rule = load(tmp_path)
+    monkeypatch.setattr(python_rule, "LIMIT", 0.0)
+    before = sys.gettrace()
+    tracer = before or (lambda frame, event, argument: None)
+    sys.settrace(tracer)
+    try:
+        assert rule.speak(GONE) is None
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(before)
+    assert "took more than 0 ms" in caplog.text
+
+
+def test_an_example_is_the_reply_as_it_is_written(tmp_path: Path) -> None:
+    rule = load(tmp_path, GOOD.replace('{"seat": "taken"}', '{"seat": "besetzt, verehrter Gast: é"}'))
+    assert rule.near_misses[0].reply.body == '{"seat": "besetzt, verehrter Gast: é"}'.encode()
 
 
 @pytest.mark.parametrize(("more", "taken"), [(0, True), (1, False)])

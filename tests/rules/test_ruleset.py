@@ -47,6 +47,11 @@ def test_every_example_gets_exactly_its_label() -> None:
     assert len(NEAR_MISSES) > 80
 
 
+@pytest.mark.parametrize(("status", "is_redirect"), [(300, True), (399, True), (400, False), (199, False)])
+def test_what_is_a_redirect(status: int, is_redirect: bool) -> None:
+    assert (judge("", status).rule == "builtin/redirect") is is_redirect
+
+
 @pytest.mark.parametrize(("length", "shown"), [(200, "x" * 200), (201, "x" * 199 + "…")])
 def test_evidence_is_one_line_of_200_characters(length: int, shown: str) -> None:
     assert one_line("x" * length) == shown

@@ -195,3 +195,11 @@ def test_what_a_phrase_heard_is_told_to_people() -> None:
     meaning = list(vocabulary.meaning("<be> not <served>"))
     assert any(line.startswith("<be> = (is|are|") for line in meaning)
     assert any(line.startswith("<served> = (found|") for line in meaning)
+    twice = list(vocabulary.meaning("<served> <be> <served>"))
+    assert len(twice) == len(set(twice)) and set(twice) == set(meaning), "each once, however often it is used"
+
+
+def test_an_unknown_key_is_repeated_in_part(tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.yaml").write_text(SEAT + f"  {'k' * 61}: x\n")
+    with pytest.raises(RuleError, match=rf":6: the key `{'k' * 60}` is not known"):
+        make_vocabulary([tmp_path / "vocabulary.yaml"])

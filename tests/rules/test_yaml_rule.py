@@ -182,6 +182,13 @@ def test_aliases_cannot_stand_for_billions_of_values(tmp_path: Path) -> None:
         load_file(write(tmp_path, GOOD + bomb), tmp_path)
 
 
+def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RuleError) as caught:
+        load_file(tmp_path / "vendor" / "thing.yaml", tmp_path)
+    said = "it cannot be read (No such file or directory): check its permissions"
+    assert str(caught.value) == f"{tmp_path}/vendor/thing.yaml:1: {said}"
+
+
 def test_a_large_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuleError, match="larger than"):
         load_file(write(tmp_path, GOOD + "#" * 1_100_000), tmp_path)
