@@ -111,7 +111,7 @@ def test_a_request_is_not_looked_into_where_nothing_is_short() -> None:
     assert heard.limits.is_low(SONNET, 0.02, need)
     assert heard.limits.watched == {"plan"}
     opus = Heard()
-    opus.plan(OPUS, **{"7d_opus": 0.99})
+    opus.plan(OPUS, h5=0.5, **{"7d_opus": 0.99})
     assert opus.limits.watched == {"plan"}
     assert not opus.limits.is_low(SONNET, 0.02, need), "of the credential's other models one window is low"
 
