@@ -15,6 +15,7 @@ from tests.support.rule_files import GOOD, write
 from understudy.codec.yaml_nodes import RuleError
 from understudy.model.verdict import Label
 from understudy.replies.reply import Reply
+from understudy.rules import folders as module
 from understudy.rules.conditions import CODE_OR_TYPE, INFO_FIELDS, MODIFIERS
 from understudy.rules.folders import (
     RuleLibrary,
@@ -71,9 +72,27 @@ def test_o02_the_shipped_rules_are_read_anew_only_for_words_of_the_owners(tmp_pa
     assert load_folders([tmp_path])[-1] is not load_shipped()
 
 
+@pytest.mark.parametrize(("most", "taken"), [(2, True), (1, False)])
+def test_law_10_a_folder_holds_so_many_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, taken: bool
+) -> None:
+    """Law 10: a home folder that was named by mistake is not read through."""
+    monkeypatch.setattr(module, "MOST_FILES", most)
+    write(tmp_path, GOOD)
+    write(tmp_path, named("v/two"), "v/two.yaml")
+    if taken:
+        assert len(load_folder(tmp_path)) == 2
+    else:
+        with pytest.raises(RuleError, match=f"{tmp_path}:1: there are more than 1 rule files: name the folder"):
+            load_folder(tmp_path)
+
+
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuleError, match="there is no such folder"):
+    with pytest.raises(RuleError, match=r"none:1: there is no such folder"):
         load_folder(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(RuleError, match=r"file:1: this is not a folder"):
+        load_folder(tmp_path / "file")
 
 
 def test_the_shipped_rules_load() -> None:

@@ -17,7 +17,7 @@ from understudy.model.verdict import Label, Scope, Then
 from understudy.replies.reply import Reply
 from understudy.rules.folders import shipped, shipped_vocabulary
 from understudy.rules.ruleset import Rule, Ruleset, Status
-from understudy.rules.yaml_rule import read_rule
+from understudy.rules.yaml_rule import NO_SOURCE, read_rule
 
 
 def load_file(file: Path, folder: Path) -> Rule:
@@ -136,6 +136,7 @@ def test_an_absent_value_equals_nothing(tmp_path: Path) -> None:
         ("  code: gone", "  code: {a: b}", 7, "a text is expected here"),
         ("when:\n  code: gone", "when: {}", 6, "the condition is empty"),
         ("when:\n  code: gone", "when: [{}]", 6, "the condition is empty"),
+        ("when:\n  code: gone", "when: [{code: gone}, {}]", 6, "the condition is empty"),
         ("when:\n  code: gone", "when: gone", 6, "a mapping is expected here"),
         ("status: stable", "status: stable\nthen: {scope: planet}", 6, "is not a scope: write one of candidate"),
         ("status: stable", "status: stable\nthen: {seconds: .inf}", 6, "a number from 0 to 86400"),
@@ -180,6 +181,13 @@ def test_aliases_cannot_stand_for_billions_of_values(tmp_path: Path) -> None:
     bomb = "x: &a [1, 1]\n" + "".join(f"y{n}: &b{n} [*{'a' if not n else f'b{n - 1}'}]\n" for n in range(30))
     with pytest.raises(RuleError, match=r"more than 100000 values|nested too deeply"):
         load_file(write(tmp_path, GOOD + bomb), tmp_path)
+
+
+def test_only_a_draft_may_have_no_source(tmp_path: Path) -> None:
+    text = re.sub(r"source: .*", f"source: {NO_SOURCE}", GOOD)
+    assert load_file(write(tmp_path, text.replace("status: stable", "status: draft")), tmp_path).source == NO_SOURCE
+    with pytest.raises(RuleError, match=r":4: a stable rule has the source of a draft"):
+        load_file(write(tmp_path, text), tmp_path)
 
 
 def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
