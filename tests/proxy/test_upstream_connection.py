@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from h2.errors import ErrorCodes
 from h2.events import DataReceived, StreamEnded, StreamReset
 from mitmproxy import options
 from mitmproxy.proxy import commands, events
@@ -231,3 +232,46 @@ def test_requests_that_wait_for_room_are_sent_elsewhere(core: Core, in_order: bo
     assert bodies == dict.fromkeys(streams, EVENT + DONE)
     assert (sorted(ended), reset) == (streams, [])
     assert not core.engine.suspensions
+
+
+# -- REFUSED_STREAM --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refused", [(1,), (3,), (1, 3)], ids=str)
+def test_s04_a_request_that_was_not_begun_with_is_sent_again(core: Core, refused: tuple[int, ...]) -> None:
+    """RFC 9113, section 8.7: REFUSED_STREAM says so of single requests, and the connection goes on. Nobody pays."""
+    tool = Tool(core)
+    streams = [tool.ask(STREAMED), tool.ask(STREAMED)]
+    tool.flush()
+    vendor = Vendor(core)
+    assert vendor.whole_requests() == [1, 3]
+    for stream_id in (1, 3):
+        if stream_id in refused:
+            vendor.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+        else:
+            vendor.answer(EVENT + DONE, stream=True, stream_id=stream_id)
+    vendor.flush()
+    for stream_id in (again := vendor.whole_requests()):
+        vendor.answer(EVENT + DONE, stream=True, stream_id=stream_id)
+    vendor.flush()
+    bodies, ended, reset = told(tool)
+    assert (bodies, sorted(ended), reset) == (dict.fromkeys(streams, EVENT + DONE), streams, [])
+    assert len(again) == len(refused)
+    assert core.closed == core.opening == []
+    assert not core.engine.suspensions
+
+
+def test_a_reply_that_has_begun_cannot_be_refused(core: Core) -> None:
+    """It is cut, whatever the upstream calls it."""
+    tool = Tool(core)
+    stream_id = tool.ask(STREAMED)
+    tool.flush()
+    vendor = Vendor(core)
+    assert vendor.whole_requests() == [1]
+    vendor.send_headers(1, [(":status", "200"), ("content-type", "text/event-stream")])
+    vendor.send_data(1, EVENT)
+    vendor.reset_stream(1, ErrorCodes.REFUSED_STREAM)
+    vendor.flush()
+    answer_elsewhere(core)
+    assert told(tool) == ({stream_id: EVENT}, [], [stream_id])
+    assert len(core.engine.suspensions) == 1

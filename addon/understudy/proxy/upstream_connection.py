@@ -21,7 +21,7 @@ import h11
 from h2.connection import ConnectionInputs, H2ConnectionStateMachine
 from h2.connection import ConnectionState as H2State
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, Event
+from h2.events import ConnectionTerminated, Event, StreamReset
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import connection, http, master
@@ -34,7 +34,7 @@ from mitmproxy.proxy.layers.http import GetHttpConnection, GetHttpConnectionComp
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
-from mitmproxy.proxy.layers.http._http2 import Http2Client
+from mitmproxy.proxy.layers.http._http2 import Http2Client, StreamState
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 from mitmproxy.utils import human
@@ -330,7 +330,7 @@ def read_request_body(self: Http1Connection, event: events.Event) -> CommandGene
 
 @dataclass
 class NotServed(ResponseProtocolError):
-    """The upstream takes no more requests on this connection, and has not begun with this one."""
+    """The upstream says that it has not begun with this request, on a connection that takes no more, or at all."""
 
 
 class PooledHttp2Client(Http2Client):
@@ -338,16 +338,28 @@ class PooledHttp2Client(Http2Client):
 
     An upstream that takes no more requests on a connection says so with GOAWAY and NO_ERROR, names the last one that it
     serves, and answers those before it closes (RFC 9113, section 6.8). mitmproxy gives all of them up, and forgets
-    those that wait until the upstream takes more at once: they would wait for ever.
+    those that wait until the upstream takes more at once: they would wait for ever. A single request that it has not
+    begun with it resets with REFUSED_STREAM (section 8.7), which mitmproxy does not tell from a broken one.
     """
 
     is_leaving = False
 
     @override
     def handle_h2_event(self, event: Event) -> CommandGenerator[bool]:
+        if isinstance(event, StreamReset) and event.error_code == ErrorCodes.REFUSED_STREAM:
+            return self._refuse(event)
+        return self._handle(event)
+
+    def _handle(self, event: Event) -> CommandGenerator[bool]:
         if self.is_leaving or _is_goodbye(event):
             return self._leave(event)
         return super().handle_h2_event(event)
+
+    def _refuse(self, event: StreamReset) -> CommandGenerator[bool]:
+        if self.streams.get(event.stream_id) is StreamState.EXPECTING_HEADERS:
+            del self.streams[event.stream_id]
+            yield ReceiveHttp(NotServed(event.stream_id, "stream reset by server (REFUSED_STREAM)", NotServed.code))
+        return (yield from self._handle(event))
 
     def _leave(self, event: Event) -> CommandGenerator[bool]:
         if isinstance(event, ConnectionTerminated) and _is_goodbye(event):
