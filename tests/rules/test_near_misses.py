@@ -50,6 +50,13 @@ def test_what_was_missing() -> None:
     assert why("the table", code="taken") == []
 
 
+def test_a_status_alone_is_no_near_miss() -> None:
+    """Most errors have it; beside something else that holds it says no less."""
+    missing = ["acme/one: only `message|contains: seat (or one of 1 more)` does not hold: the reply has 'a' there"]
+    assert why("a", rules=(rule(**{"{code: gone, ": "{status: 400, "}),)) == []
+    assert why("a", rules=(rule(**{"{code: gone, ": "{status: 400, code: gone, "}),)) == missing
+
+
 def test_what_vetoed_it_and_where_it_does_not_apply() -> None:
     assert why("the seat, later") == ["acme/one: `when` holds, but so does `unless`: message|contains: later"]
     assert why("the seat", host="x.example") == ["acme/one: `when` holds, but it applies to *.acme only"]
