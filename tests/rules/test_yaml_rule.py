@@ -183,6 +183,20 @@ def test_aliases_cannot_stand_for_billions_of_values(tmp_path: Path) -> None:
         load_file(write(tmp_path, GOOD + bomb), tmp_path)
 
 
+def test_an_example_is_the_reply_that_it_describes(tmp_path: Path) -> None:
+    """Its values are those of JSON; what is not said of it is as for a plain reply."""
+    values = "{a: true, b: no, c: On, d: ~, e: 12, f: 1.5, g: 'true', h: é, i: [1, {j: x}]}"
+    rule = load_file(write(tmp_path, GOOD.replace("{error: {code: here}}", f"{values}, streamed: true")), tmp_path)
+    shown = rule.near_misses[0].reply
+    assert json.loads(shown.body) == {
+        **{"a": True, "b": False, "c": True, "d": None, "e": 12, "f": "1.5", "g": "true", "h": "é"},
+        "i": [1, {"j": "x"}],
+    }
+    assert "é".encode() in shown.body
+    assert (shown.streamed, rule.matches[0].reply.streamed) == (True, False)
+    assert (shown.status, shown.kind, shown.host) == (404, "generating", "")
+
+
 def test_only_a_draft_may_have_no_source(tmp_path: Path) -> None:
     text = re.sub(r"source: .*", f"source: {NO_SOURCE}", GOOD)
     assert load_file(write(tmp_path, text.replace("status: stable", "status: draft")), tmp_path).source == NO_SOURCE
