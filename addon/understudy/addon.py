@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, ctx, exceptions, flow, http, tls
 from mitmproxy.addonmanager import Loader
@@ -39,7 +38,7 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import garbage, header_lookup, hook_table, tunnel, value_checks
+from understudy.proxy import garbage, header_lookup, hook_table, small_queues, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -62,6 +61,8 @@ NO_NAMES = (
 FIRST_LOOKS = 50
 """How often a proxy that has just begun looks, until the first interval is over, whether it can be used already."""
 UPLOAD = re.compile(r"/files(?:\?|$)")
+BEYOND = "understudy_beyond"
+"""The attribute of a connection that says whether its listener can be reached from other machines."""
 NO_DEBUG = (
     "proxy_debug prints everything that is sent, secrets included, so it cannot be used together with a pool: "
     "leave it off, and look at the flows instead"
@@ -114,8 +115,6 @@ class Understudy:
         self.descriptors = Descriptors(self.engine.clock)
         self.drain: Drain | None = None
         self._stopped = False
-        self._beyond: WeakKeyDictionary[connection.Client, bool] = WeakKeyDictionary()
-        """Whether the listener that a connection came in over can be reached from other machines."""
         self._left_open: Set[ProxyMode] = frozenset()
         """The modes that a stranger could reach while this worker listened."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -239,6 +238,7 @@ class Understudy:
                 hook_table.install(ctx.master.addons),
                 value_checks.install(),
                 header_lookup.install(),
+                small_queues.install(),
             ]
             if self._tasks:
                 # What is loaded by now stays for good.
@@ -429,12 +429,13 @@ class Understudy:
             return True
         if _lets_all_in():
             return False
-        if (beyond := self._beyond.get(client)) is None:
+        beyond: bool | None = getattr(client, BEYOND, None)
+        if beyond is None:
             servers = [server for server in self._servers() if server.mode == client.proxy_mode]
             # A server that does not listen yet, or any more, says nothing for the connection's next request.
             beyond = any(_is_beyond(server) for server in servers)
             if any(server.listen_addrs for server in servers):
-                self._beyond[client] = beyond
+                setattr(client, BEYOND, beyond)
         return beyond
 
     def stranger(self, client: connection.Client) -> str:

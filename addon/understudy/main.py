@@ -39,6 +39,10 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _H
 if str(_HERE.parent) not in sys.path:
     sys.path.insert(0, str(_HERE.parent))
 
-from understudy.addon import Understudy  # noqa: E402  (the path has to be right first)
+from understudy.proxy import unused_modules  # noqa: E402  (the path has to be right first)
+
+unused_modules.take_out()
+
+from understudy.addon import Understudy  # noqa: E402  (what it loads takes the place of what was taken out)
 
 addons = [Understudy()]

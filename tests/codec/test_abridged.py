@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.codec import abridged
-from understudy.codec.abridged import CUT, KEPT, LONG, SMALL, abridge, without_escapes
+from understudy.codec.abridged import CUT, KEPT, LONG, SMALL, abridge, find_last, without_escapes
 from understudy.codec.json_edit import read_json_model, set_json_members, write_json_model
 
 ALPHABET = ["a", "Z", " ", "\\", '"', "\n", "é", "日", "🙂", "{", "]", ":", ","]
@@ -38,13 +38,15 @@ documents = st.dictionaries(
 )
 
 
-@given(documents, st.booleans(), st.booleans())
+@given(documents, st.booleans(), st.sampled_from([7, 64, 1000, abridged.PIECE]))
 def test_what_is_left_is_the_body_but_for_the_middle_of_long_strings(
-    document: dict[str, object], ascii_only: bool, once: bool
+    document: dict[str, object], ascii_only: bool, piece: int
 ) -> None:
     document = {"padding": "plain text " * (SMALL // 8), **document}
     body = json.dumps(document, ensure_ascii=ascii_only).encode()
-    short = abridge(body, once=once)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(abridged, "PIECE", piece)
+        short = abridge(body)
     whole, last = b"", 0
     for cut, shorter in short.cuts:
         assert short.text[cut : cut + 1] == CUT
@@ -61,8 +63,7 @@ def test_what_is_left_is_the_body_but_for_the_middle_of_long_strings(
             assert before.startswith(begin) and before.endswith(end)
             assert min(len(begin), len(end)) > KEPT / 2 and len(before) > LONG
             assert (begin + end).decode()
-    if not once:
-        assert len(short.text) < len(body)
+    assert len(short.text) < len(body)
 
 
 @pytest.mark.parametrize("char", ["Ā", "é", "日", "🙂", "\n", "a\\"])
@@ -112,6 +113,48 @@ def test_a_string_of_a_name_that_is_asked_for_stays() -> None:
     assert read_json_model(abridge(body, b'"model"').text) == ("m" * SMALL, False)
     assert read_json_model(abridge(body).text) == (None, False)
     assert len(abridge(body, b'"model"').text) < len(body) - SMALL + LONG + KEPT
+
+
+@given(
+    st.lists(st.sampled_from(["\\\\", '\\"', "\\n", "a"]), max_size=40).map("".join),
+    st.lists(st.sampled_from(["\\\\", '\\"', "a"]), max_size=12).map("".join),
+    st.sampled_from([1, 2, 3, 5, 8, abridged.PIECE]),
+)
+def test_a_long_string_ends_where_its_quote_is_not_escaped(inside: str, end: str, piece: int) -> None:
+    """However many backslashes stand in front of the quotes in it and of its last one, and wherever a piece ends."""
+    body = f'{{"x": "{"a" * SMALL}{inside * 60}{"a" * LONG}{end}", "y": "{inside}", "model": "m"}}'.encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(abridged, "PIECE", piece)
+        short = abridge(body)
+    assert len(short.text) < 0.75 * len(body)
+    assert read_json_model(short.text) == ("m", False)
+    assert write_json_model(body, "other") == body[:-4] + b'"other"}'
+
+
+def test_a_long_string_next_to_the_alias_is_no_alias() -> None:
+    """The name that a string belongs to stands right in front of it; white space may be between."""
+    for space, stays in (("", False), (" \n", False), (" " * 40, True)):
+        body = f'{{"model":"m","input"{space}:{space}"{"a" * SMALL}"}}'.encode()
+        assert (abridge(body, b'"model"').text is body) is stays
+        body = f'{{"model"{space}:{space}"{"a" * SMALL}"}}'.encode()
+        assert abridge(body, b'"model"').text is body
+
+
+@given(st.binary(max_size=60).map(lambda each: each.replace(b"a", b"ab")), st.integers(0, 60), st.integers(1, 9))
+def test_the_last_place_of_words_is_found_in_pieces(body: bytes, end: int, piece: int) -> None:
+    """Wherever a piece ends, within the words too."""
+    body += b"ab, abab" + body
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(abridged, "_SEARCHED", piece + 1)
+        assert find_last(body, b"ab", end) == body.rfind(b"ab", 0, end)
+
+
+def test_what_would_leave_nearly_all_of_it_is_not_done() -> None:
+    """A copy of most of a body costs memory, and saves nothing."""
+    numbers, text = b"1, " * (SMALL // 3), b'"' + b"a" * SMALL + b'"'
+    for times in (2, 4):
+        body = b'{"x": [' + numbers * times + text + b"]}"
+        assert (abridge(body).text is body) is (times == 4)
 
 
 @given(

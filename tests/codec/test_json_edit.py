@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.codec import abridged, json_edit
+from understudy.codec.abridged import PIECE
 from understudy.codec.json_edit import (
     JsonEdit,
     append_json_items,
@@ -439,6 +440,63 @@ def test_h02_a_body_that_is_read_in_pieces_says_the_same(
     else:
         assert whole == (known["model"], known.get("stream", False))
         assert json.loads(write_json_model(body, "other")) == {**known, "model": "other"}
+
+
+class Watched:
+    """An expression that tells how many bytes it runs through in one go."""
+
+    def __init__(self, expression: re.Pattern[bytes], steps: list[int]) -> None:
+        self._expression, self._steps = expression, steps
+
+    def match(self, text: bytes, at: int, end: int) -> re.Match[bytes] | None:
+        """As that of the expression."""
+        found = self._expression.match(text, at, end)
+        self._steps.append((found.end() if found else at) - at)
+        return found
+
+    def search(self, text: bytes, at: int, end: int) -> re.Match[bytes] | None:
+        """As that of the expression."""
+        found = self._expression.search(text, at, end)
+        self._steps.append((found.end() if found else min(end, len(text))) - at)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("before", "unit", "after", "expression"),
+    [
+        (b'"x": [', b"[],", b"1],", "_INSIDE"),
+        (b'"x": [', b"1,", b"1],", "_SHORT_ONES"),
+        (b"", b" ", b"", "_SPACE"),
+        (b'"x": "', b'\\"', b'",', "_ENDING"),
+        (b'"x": ["', b"\\\\", b'", "' + b"a" * 600 + b'\\n"],', "masked"),
+    ],
+)
+def test_h02_no_step_runs_through_more_than_a_piece(
+    monkeypatch: pytest.MonkeyPatch, before: bytes, unit: bytes, after: bytes, expression: str
+) -> None:
+    """H02: a thread that is in one keeps the loop waiting; all that is slower than a search for one byte is watched."""
+    steps: dict[str, list[int]] = {}
+    for module, name in (
+        (json_edit, "_INSIDE"),
+        (json_edit, "_SPACE"),
+        (abridged, "_SHORT_ONES"),
+        (abridged, "_ENDING"),
+    ):
+        steps[name] = []
+        monkeypatch.setattr(module, name, Watched(getattr(module, name), steps[name]))
+    real = abridged._without_escapes
+    masked = steps["masked"] = []
+
+    def masking(piece: bytes) -> bytes:
+        masked.append(len(piece))
+        return real(piece)
+
+    monkeypatch.setattr(abridged, "_without_escapes", masking)
+    body = b'{"a": "b", ' + before + unit * (3 * PIECE // len(unit)) + after + b' "model": "a"}'
+    assert read_json_model(abridged.abridge(body, b'"model"').text) == ("a", False)
+    assert write_json_model(body, "c") == body[:-4] + b'"c"}'
+    assert max(max(each, default=0) for each in steps.values()) <= PIECE + 1
+    assert max(steps[expression]) > PIECE // 2, "it is what runs through this body"
 
 
 def test_strings_are_replaced_in_whole_documents_only() -> None:

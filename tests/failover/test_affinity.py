@@ -207,6 +207,21 @@ def test_an_answered_request_is_a_new_one_when_it_comes_again() -> None:
     assert rounds.spent(b"one", counted=True) == Spent()
 
 
+def test_whether_a_round_may_be_known_is_told_by_the_size_of_its_body() -> None:
+    """H02: so the fingerprint of a large body is only made where a body of this size has failed lately."""
+    clock = Clock()
+    rounds = Rounds(clock)
+    for name, size in ((b"one", 10), (b"two", 10), (b"three", 7)):
+        rounds.failed(name, Spent(1, 0.0), size=size)
+    assert [rounds.may_know(size) for size in (10, 7, 8)] == [True, True, False]
+    rounds.answered(b"one")
+    rounds.answered(b"three")
+    rounds.answered(b"unknown")
+    assert [rounds.may_know(size) for size in (10, 7)] == [True, False]
+    clock.now += COUNTED_RETRY_SECONDS + 1
+    assert not rounds.may_know(10)
+
+
 def test_sessions_of_no_time_are_none() -> None:
     """`affinity: 0` in the pool file switches them off."""
     stage = Stage()

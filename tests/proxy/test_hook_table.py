@@ -30,6 +30,7 @@ from mitmproxy.utils import asyncio_utils
 
 from understudy.proxy import hook_table
 from understudy.proxy.hook_table import LONGEST, HookTable
+from understudy.proxy.timeouts import Alarm
 
 HOOKS = ("request", "response", "update")
 BEHAVIOURS = (
@@ -510,6 +511,40 @@ def test_plain_hooks_make_no_task() -> None:
         assert made == []
         asyncio.run(run("at once"))
         assert made == ["handle_hook(request)"]
+
+
+def test_an_alarm_is_a_timer_and_no_task_that_sleeps() -> None:
+    """It rings as mitmproxy's wake-up does, and mitmproxy can cancel it as one of its own."""
+    seen: list[events.Event] = []
+
+    class Sleepy(layer.Layer):
+        def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+            seen.append(event)
+            if isinstance(event, events.DataReceived):
+                for seconds in (0.0, 60.0):
+                    yield (alarm := Alarm(seconds))
+                    alarms.append(alarm)
+
+    async def run() -> None:
+        manager, wire = World().manager, Wire([])
+        opts = manager.master.options
+        proxyserver.Proxyserver().load(SimpleNamespace(add_option=opts.add_option))
+        handler = ProxyConnectionHandler(manager.master, wire, wire, opts, mode_specs.ProxyMode.parse("regular"))
+        handler.layer = Sleepy(handler.layer.context)
+        hook_table.at_once(handler, HookTable(manager), lambda: True)
+        tasks = asyncio.all_tasks()
+        await handler.server_event(events.DataReceived(handler.client, b""))
+        assert asyncio.all_tasks() == tasks
+        assert handler.wakeup_timer == {each.timer for each in alarms}
+        while len(seen) < 2:
+            await asyncio.sleep(0)
+        assert isinstance(seen[1], events.Wakeup) and seen[1].command is alarms[0]
+        assert handler.wakeup_timer == {alarms[1].timer}
+        handler.wakeup_timer.pop().cancel()
+        assert alarms[1].timer.cancelled()
+
+    alarms: list[Alarm] = []
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("onboarding", [True, False])

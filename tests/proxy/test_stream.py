@@ -18,6 +18,7 @@ from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHeadersHook, HttpResponseHook
+from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from tests.support.layer import STREAM_HEAD, Core, chunk
 from understudy.config.secrets.command import CommandSecret
@@ -372,6 +373,29 @@ def test_nothing_outlives_its_request(cores: list[Core]) -> None:
     assert len(core.layer.streams) == 2  # the request under way, under the tool's id and the upstream's
     assert len(core.alarms) <= 3
     assert not [each for each in core.layer.command_sources if not isinstance(each, Alarm)]
+
+
+def test_a_released_stream_holds_nothing_that_only_deciding_needed(cores: list[Core]) -> None:
+    """What an open stream keeps of its call: not the request as it was sent, nor the beginning of the reply."""
+    core = start(cores, stream=True)
+    server = core.opened()
+    core.receive(server, STREAM_HEAD)
+    (stream,) = (each for each in core.layer.streams.values() if isinstance(each, ReplayStream))
+    (attempt,) = stream.attempts
+    assert attempt.hold is not None and attempt.sent is not None and attempt.sent.data.content
+    core.receive(server, chunk(b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'))
+    assert stream.delivery.released is attempt and stream.waiting is None
+    assert attempt.sent is None and attempt.held == []
+    assert attempt.hold.body == b"" and attempt.hold._reader is None
+    below = [each.context.layers[-1] for each in core.layer.connections.values()]
+    (upstream,) = (each for each in below if isinstance(each, Http1Client))
+    assert upstream.request is not None
+    assert upstream.request.data.content is None and upstream.request.headers.fields == ()
+    parts = (attempt.timeout, stream.delivery.tail, stream.delivery.mask, stream.call)
+    assert [each for each in parts if hasattr(each, "__dict__")] == []
+    core.receive(server, chunk(DONE) + chunk(b""))
+    assert b"Hi" in core.to_client and core.to_client.endswith(b"0\r\n\r\n")
+    assert stream.attempts == []
 
 
 def test_a_closed_connection_is_let_go(cores: list[Core]) -> None:
@@ -869,14 +893,14 @@ def test_h02_a_large_request_is_read_and_written_aside(
     cores: list[Core], monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     """H02: nothing of it is done in the layer; what is sent is the same as ever."""
-    for name in ("decoded_body", "build"):
-        real = getattr(rewrite, name)
+    for owner, name in ((ReplayStream, "take_body"), (rewrite, "decoded_body"), (rewrite, "build")):
+        real = getattr(owner, name)
 
         def watched(*args: object, real: Callable[..., object] = real, **kwargs: object) -> object:
             where.append(aside[-1:])
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(rewrite, name, watched)
+        monkeypatch.setattr(owner, name, watched)
     aside: list[str] = []
     where: list[list[str]] = []
     core = Core(Budget(), 2)
@@ -898,7 +922,7 @@ def test_h02_a_large_request_is_read_and_written_aside(
         aside.append("")
         assert "sk-secret" not in repr(hook), "law 8"
         core.feed(events.HookCompleted(hook, None))
-    assert where == [["read"], ["write"]]
+    assert where == [["read"], ["read"], ["write"]], "joined and read, then written"
     core.opened()
     assert core.sent["u0.test"].endswith(sent)
     assert b"sk-secret-0" in core.sent["u0.test"]
@@ -914,6 +938,33 @@ def test_h02_small_requests_are_read_at_once(size: int, encoding: str, large: bo
     request = http.Request.make("POST", "http://x/", b"", headers)
     request.data.content = b"x" * size
     assert is_large(request) is large
+
+
+def test_h02_of_a_compressed_request_a_bounded_part_is_decoded_for_a_comparison(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H02: that is done in the layer, when a reply leaves open whose fault it is, and looks at no more of it anyway."""
+    core = Core(Budget(), 2)
+    cores.append(core)
+    limits: list[object] = []
+    real = rewrite.decoded_body
+
+    def watched(request: http.Request, *limit: int) -> bytes | None:
+        limits.append(*limit)
+        return real(request, *limit)
+
+    sent = gzip.compress(json.dumps({"model": "gpt-x", "messages": []}).encode())
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: api.openai.com\r\nauthorization: Bearer tool\r\n"
+    head += f"content-encoding: gzip\r\ncontent-length: {len(sent)}\r\n\r\n"
+    core.feed(events.DataReceived(core.client, head.encode() + sent))
+    server = core.opened()
+    monkeypatch.setattr(rewrite, "decoded_body", watched)
+    body = b'{"error": {"message": "the frobnicator is out of sorts"}}'
+    core.receive(server, b"HTTP/1.1 400 No\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
+    core.receive(server, body)
+    assert core.opened() is not server, "a second opinion"
+    assert limits
+    assert set(limits) == {LARGE}
 
 
 def test_h02_what_fails_aside_fails_as_ever(cores: list[Core]) -> None:

@@ -21,9 +21,11 @@ from tests.sockets.test_session import message, stream, user
 from tests.support.layer import STREAM_HEAD, Core, chunk
 from understudy.model import WebSocket
 from understudy.model.pool import Budget
+from understudy.proxy import websocket
 from understudy.proxy.engine import NO_REMOTE, NO_USER
+from understudy.proxy.listener import UnderstudyAsideHook
 from understudy.proxy.stream import ReplayStream
-from understudy.proxy.websocket import SocketCall, request_of
+from understudy.proxy.websocket import LARGE, SocketCall, request_of
 from understudy.proxy.worker import Drain
 from understudy.sockets import Turn
 from understudy.sockets.turn import Create
@@ -421,6 +423,37 @@ def test_a_killed_call_is_an_error_of_that_call(cores: list[Core]) -> None:
     tool.create()
     core.receive(core.opened(), streamed(message("a")))
     assert tool.messages()[-1]["type"] == "response.completed"
+
+
+@pytest.mark.parametrize(("size", "there"), [(10, []), (LARGE + 1, ["read_message", "request_of"])])
+def test_h02_a_large_message_is_read_and_written_aside(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch, size: int, there: list[str]
+) -> None:
+    """H02: it is scanned and made into a call in a thread, a small one at once; what is sent is the same."""
+    core = ready(cores)
+    tool = Tool(core)
+    core.slow_hooks = (UnderstudyAsideHook,)
+    aside: list[str] = []
+    found: list[str] = []
+    for name in ("read_message", "request_of"):
+        real = getattr(websocket, name)
+
+        def watched(*args: object, real: Any = real, name: str = name) -> object:
+            found.extend([name] if aside else [])
+            return real(*args)
+
+        monkeypatch.setattr(websocket, name, watched)
+    tool.create("x" * size)
+    while core.held:
+        hook = core.held.pop()
+        assert isinstance(hook, UnderstudyAsideHook)
+        aside.append("here")
+        hook.aside.do()
+        aside.clear()
+        core.feed(events.HookCompleted(hook, None))
+    assert found == there
+    core.opened()
+    assert asked(core)[1]["input"] == [user("x" * size)]
 
 
 def test_another_addon_may_answer_in_the_place_of_the_socket(cores: list[Core]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.rule_files import GOOD, write
+from understudy.codec import pattern_cost
 from understudy.codec.yaml_nodes import RuleError
 from understudy.model.verdict import Label
 from understudy.replies.reply import Reply
@@ -26,11 +27,13 @@ from understudy.rules.folders import (
     rule_files,
     shipped,
     shipped_folder,
+    shipped_vocabulary,
     stamp,
 )
 from understudy.rules.near_misses import faults
 from understudy.rules.phrases import BUILT_IN
 from understudy.rules.ruleset import Ruleset
+from understudy.rules.speaker import Rule
 
 
 def named(identity: str, unless: str = "") -> str:
@@ -237,6 +240,26 @@ def test_a_change_is_read_once_and_the_old_ruleset_stays_as_it_was(tmp_path: Pat
     file.unlink()
     assert library.refresh() is not None
     assert library.ruleset.judge(SPOKEN).rule == "general/model_unsupported"
+
+
+def test_a_proxy_keeps_no_example_and_nothing_that_only_reading_needs(tmp_path: Path) -> None:
+    """Judging asks for neither; without a folder of the owner's and with one that adds words."""
+    (tmp_path / "words").mkdir()
+    own = tmp_path / "words" / "vocabulary.yaml"
+    own.write_text("seat: {about: a seat, phrases: [a seat], examples: [no seat], near_misses: [a chair]}\n")
+    library = RuleLibrary()
+    for folders in ([], [str(own.parent)]):
+        ruleset = library.use(folders)
+        rules = [rule for rule in ruleset.rules if isinstance(rule, Rule)]
+        assert len(rules) > 50
+        assert [rule.id for rule in rules if rule.matches or rule.near_misses] == []
+        assert pattern_cost._members.cache_info().currsize == pattern_cost._meet.cache_info().currsize == 0
+    vocabulary = shipped_vocabulary(examples=False)
+    load_shipped(examples=False)
+    assert vocabulary.is_at_rest and not vocabulary.listener._graph.same
+    assert [entry.name for entry in vocabulary.entries if entry.examples or entry.near_misses] == []
+    assert vocabulary.entries[0].name in vocabulary.nodes  # worked out again when asked for
+    assert all(rule.matches and rule.near_misses for rule in load_shipped())
 
 
 def test_a_broken_file_leaves_the_last_good_rules(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "json_rows",
     "masking",
     "multipart",
+    "pattern_cost",
     "patterns",
     "steady_clock",
     "time_text",

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
+from io import BytesIO
 from typing import Any, Protocol
 
 REQUEST_LIMIT = 64 * 1024 * 1024
@@ -88,14 +89,18 @@ class Decoder:
 
     def feed_into(self, decoded: bytearray, data: bytes) -> None:
         """As :meth:`feed`, with what was decoded appended to ``decoded``: nothing of it is there twice."""
+        self.feed_to(decoded.extend, data)
+
+    def feed_to(self, write: Callable[[bytes], object], data: bytes) -> None:
+        """The same, with each piece given to ``write``."""
         if self.identity:
-            decoded += self.feed(data)
+            write(self.feed(data))
             return
         for at in range(0, len(data), _SLICE):
             slice_ = data[at : at + _SLICE]
             while (slice_ or self._has_more) and not self.failed and not self.exceeded and not self._padding:
                 piece, slice_ = self._step(slice_)
-                decoded += self._bounded(piece)
+                write(self._bounded(piece))
 
     @property
     def _has_more(self) -> bool:
@@ -142,11 +147,11 @@ def decode_request(body: bytes, content_encoding: str, limit: int | None = None)
         decoder = Decoder(name, REQUEST_LIMIT if limit is None else limit)
         if decoder.identity:
             continue
-        decoded = bytearray()
-        decoder.feed_into(decoded, body)
+        decoded = BytesIO()  # its value is no copy
+        decoder.feed_to(decoded.write, body)
         if not decoder.complete and (body or decoder.failed):
             return None
-        body = bytes(decoded)
+        body = decoded.getvalue()
     return body
 
 

@@ -16,8 +16,9 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
-from understudy.codec.abridged import PIECE, abridge, check_utf8, without_escapes
+from understudy.codec.abridged import PIECE, abridge, check_utf8, copy_to, without_escapes
 
 MOST_LEVELS = 500
 """How deep objects and arrays may be nested."""
@@ -124,7 +125,7 @@ def write_json_model(body: bytes, model: str) -> bytes:
 
     Raises ValueError where ``read_json_model`` finds no alias.
     """
-    short = abridge(body, b'"model"', once=True)
+    short = abridge(body, b'"model"')
     scan = _Scan(short.text)
     found = [(start, end) for key, start, end in scan.members(scan.begin, whole=True) if key == "model"]
     if not found or scan.string(*found[-1]) is None:
@@ -152,7 +153,7 @@ def set_json_members(body: bytes, members: Mapping[str, object]) -> bytes:
 
     Raises ValueError for a body that is not a JSON object.
     """
-    short = abridge(body, once=True)
+    short = abridge(body)
     scan = _Scan(short.text)
     found = list(scan.members(scan.begin, whole=True))
     begin = scan.begin + 1
@@ -201,14 +202,15 @@ class _Scan:
         # The same bytes with every escaped backslash and quote overwritten: here a string ends at the next quote.
         self._marks = without_escapes(body)
         if len(body) > MOST_STRINGS and (
-            body.count(b"[") + body.count(b"{") > MOST_BRACKETS or self._marks.count(b'"') > 2 * MOST_STRINGS
+            _count(body, b"[") + _count(body, b"{") > MOST_BRACKETS or _count(self._marks, b'"') > 2 * MOST_STRINGS
         ):
             raise ValueError("too many values")
         self.begin = self.space(len(_BOM) if body.startswith(_BOM) else 0)
 
     def space(self, at: int) -> int:
         """Where the white space from here on ends."""
-        match = _SPACE.match(self.body, at)
+        while (match := _SPACE.match(self.body, at, at + PIECE)) and match.end() == at + PIECE:
+            at += PIECE
         return match.end() if match else at
 
     def members(self, at: int, *, whole: bool = False) -> Iterator[tuple[str, int, int]]:
@@ -428,17 +430,20 @@ def _find_in(scan: _Scan, start: int, end: int, places: Sequence[Place]) -> Iter
                     yield from _find_in(scan, item_start, item_end, below)
 
 
+def _count(body: bytes, mark: bytes) -> int:
+    return sum(body.count(mark, at, at + PIECE) for at in range(0, len(body), PIECE))
+
+
 def _text(value: object) -> bytes:
     return value if isinstance(value, Raw) else json.dumps(value).encode()
 
 
 def _splice(body: bytes, edits: Sequence[tuple[int, int, str | bytes]]) -> bytes:
     """Put texts at ranges of bytes. Ranges are in order."""
-    view = memoryview(body)  # slices of bytes are copies
-    pieces: list[bytes | memoryview] = []
+    made, view = BytesIO(), memoryview(body)  # slices of bytes are copies
     done = 0
-    for start, end, value in edits:
-        pieces += (view[done:start], value if isinstance(value, bytes) else value.encode())
+    for start, end, value in [*edits, (len(body), len(body), b"")]:
+        copy_to(made, view, done, start)
+        made.write(value if isinstance(value, bytes) else value.encode())
         done = end
-    pieces.append(view[done:])
-    return b"".join(pieces)
+    return made.getvalue()

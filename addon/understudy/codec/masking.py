@@ -113,14 +113,11 @@ class StreamMask:
     length, so that a body keeps the length it announced.
     """
 
+    __slots__ = ("_kept", "_sought")
+
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         """``secrets``: each with the name of its credential."""
-        known = [(secret, name) for secret, name in secrets if len(secret) >= SHORTEST_MASKED]
-        self._secrets = [(secret, _filler(name)) for secret, name in known]
-        self._sets = [_cuts_of(secret) for secret, _ in known]
-        signs = {sign for secret, _ in known for sign in (*_literals(secret), *map(str.encode, _signs(secret)))}
-        self._signs = sorted(signs | {b"\0"}, key=len)  # without any of them there is nothing to mask
-        self._longest = max((each.longest for each in self._sets), default=0)
+        self._sought = _sought(tuple(secrets))
         self._kept = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -128,7 +125,7 @@ class StreamMask:
         if self._kept:
             data, self._kept = self._kept + data, b""
         masked = self._masked(data)
-        if not masked or masked[-1] in _LINE_ENDS or not self._secrets:
+        if not masked or masked[-1] in _LINE_ENDS or not self._sought.secrets:
             return masked
         begins = self._unfinished(masked)
         if begins < len(masked):
@@ -147,18 +144,33 @@ class StreamMask:
         return kept
 
     def _masked(self, data: bytes) -> bytes:
-        if not contains_any(data, self._signs):
+        if not contains_any(data, self._sought.signs):
             return data
-        for secret, filler in self._secrets:
+        for secret, filler in self._sought.secrets:
             data = mask_with(data, secret, filler)
         return data
 
     def _unfinished(self, data: bytes) -> int:
         """Where at the end of these bytes a secret may have begun that the next bytes complete."""
         # No spelling of a secret has a line break in it.
-        first = max(data.rfind(b"\n") + 1, len(data) - self._longest, 0)
+        first = max(data.rfind(b"\n") + 1, len(data) - self._sought.longest, 0)
         tail = data[first:]
-        return first + min((each.unfinished(tail) for each in self._sets), default=len(tail))
+        return first + min((each.unfinished(tail) for each in self._sought.cuts), default=len(tail))
+
+
+class _Sought:
+    """What the masks of all streams with the same secrets share."""
+
+    __slots__ = ("cuts", "longest", "secrets", "signs")
+
+    def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
+        known = [(secret, name) for secret, name in secrets if len(secret) >= SHORTEST_MASKED]
+        self.secrets = [(secret, _filler(name)) for secret, name in known]
+        self.cuts = [_cuts_of(secret) for secret, _ in known]
+        signs = {sign for secret, _ in known for sign in (*_literals(secret), *map(str.encode, _signs(secret)))}
+        self.signs = sorted(signs | {b"\0"}, key=len)
+        """Without any of them there is nothing to mask."""
+        self.longest = max((each.longest for each in self.cuts), default=0)
 
 
 def _filler(name: str) -> Callable[[bytes], bytes]:
@@ -168,8 +180,9 @@ def _filler(name: str) -> Callable[[bytes], bytes]:
 
 _LINE_ENDS = frozenset(b"\r\n")
 _NAMED = defaultdict[str, list[str]](list)
-for _name, _char in sorted(html5.items()):
-    if len(_char) == 1 and _name.endswith(";"):
+"""The names that HTML has for the characters that nearly all secrets are made of."""
+for _name, _char in html5.items():
+    if len(_char) == 1 and _char.isascii() and _name.endswith(";"):
         _NAMED[_char].append(_name)
 
 
@@ -253,6 +266,9 @@ _CUT = re.compile(
 )
 
 
+_sought = lru_cache(maxsize=512)(_Sought)
+
+
 @lru_cache(maxsize=512)
 def _for_str(secret: str) -> _Spellings[str]:
     literals = _forms(secret)
@@ -323,7 +339,8 @@ def _spelling(char: str, plain: set[str]) -> str:
         ways.add(r"\+")
     ways.add(f"&(?:amp;)?#0{{0,7}}{code};?")
     ways.add(f"&(?:amp;)?#[xX]0{{0,7}}{_digits(f'{code:x}')};?")
-    ways |= {f"&(?:amp;)?{name}" for name in _NAMED.get(char, ())}
+    names = _NAMED.get(char, ()) if char.isascii() else (name for name, found in html5.items() if found == char)
+    ways |= {f"&(?:amp;)?{name}" for name in names if name.endswith(";")}
     return f"(?:{'|'.join(sorted(ways, key=len, reverse=True))})"
 
 

@@ -318,7 +318,6 @@ _CATEGORIES = {
     "CATEGORY_DIGIT": r"\d", "CATEGORY_NOT_DIGIT": r"\D", "CATEGORY_SPACE": r"\s", "CATEGORY_NOT_SPACE": r"\S",
     "CATEGORY_WORD": r"\w", "CATEGORY_NOT_WORD": r"\W",
 }  # fmt: skip
-_ALPHABET = "".join(map(chr, range(1 << 16)))
 _BEYOND = re.compile(r"\\U(?!0000)")
 
 
@@ -332,7 +331,18 @@ def _meet(one: str, two: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _members(characters: str) -> str:
-    return "".join(re.findall(characters, _ALPHABET, re.IGNORECASE))
+    return "".join(re.findall(characters, _alphabet(), re.IGNORECASE))
+
+
+@functools.lru_cache(maxsize=1)
+def _alphabet() -> str:
+    return "".join(map(chr, range(1 << 16)))
+
+
+def forget() -> None:
+    """Let go of what is remembered of the sets of characters so far, up to some MB: it helps with many expressions."""
+    for remembered in (_meet, _members, _alphabet):
+        remembered.cache_clear()
 
 
 def _exclude_each_other(branches: Sequence[Tree]) -> bool:

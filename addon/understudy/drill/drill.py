@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import override
 
 from understudy.codec.time_text import duration
@@ -227,7 +226,7 @@ class Drill:
             found.open,
             found.calls - found.over,
             found.hedged,
-            (median(times), times[math.ceil(0.95 * len(times)) - 1], times[-1]) if times else None,
+            (_median(times), times[math.ceil(0.95 * len(times)) - 1], times[-1]) if times else None,
             found.attempts,
             found.made_up,
             found.extra,
@@ -349,3 +348,9 @@ class Call:
         if not self._is_over:
             self._is_over = True
             self.drill.over(self, exchange, status, is_open=is_open)
+
+
+def _median(times: Sequence[float]) -> float:
+    """Of times in their order. Not the one of ``statistics``, which loads fractions and decimals for it."""
+    middle = len(times) // 2
+    return times[middle] if len(times) % 2 else (times[middle - 1] + times[middle]) / 2

@@ -68,13 +68,19 @@ class Rounds:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self._failed: TLRUCache[bytes, tuple[float, Spent]] = TLRUCache(
+        self._failed: TLRUCache[bytes, tuple[float, Spent, int]] = TLRUCache(
             ROUNDS, ttu=lambda _key, _value, now: now + COUNTED_RETRY_SECONDS, timer=clock
         )
         self._told: TTLCache[bytes, None] = TTLCache(ROUNDS, RETRY_SECONDS, timer=clock)
+        self._sizes: TTLCache[int, None] = TTLCache(ROUNDS, COUNTED_RETRY_SECONDS, timer=clock)
 
     def __bool__(self) -> bool:
         return len(self._failed) > 0
+
+    def may_know(self, size: int) -> bool:
+        """Whether a request of so many bytes has failed. Where none has, the fingerprint of a large body is not needed:
+        it is dear."""
+        return size in self._sizes
 
     def spent(self, fingerprint: bytes, *, counted: bool, session: bytes = b"") -> Spent:
         """What the rounds before this one have used up. ``counted``: the tool says itself that it is a retry.
@@ -84,18 +90,21 @@ class Rounds:
         """
         found = NOTHING_SPENT
         if (known := self._failed.get(fingerprint)) is not None:
-            ended, spent = known
+            ended, spent, _ = known
             if counted or abs(self.clock() - ended) <= RETRY_SECONDS:
                 found = spent
         return replace(found, told=True) if session in self._told else found
 
-    def failed(self, fingerprint: bytes, spent: Spent, session: bytes = b"") -> None:
-        """The round ended without an answer; ``spent`` is the sum over all rounds."""
-        self._failed[fingerprint] = (self.clock(), spent)
+    def failed(self, fingerprint: bytes, spent: Spent, session: bytes = b"", *, size: int = 0) -> None:
+        """The round ended without an answer; ``spent`` is the sum over all rounds, ``size`` the bytes of the body."""
+        self._failed[fingerprint] = (self.clock(), spent, size)
+        self._sizes[size] = None
         if spent.told and session:
             self._told[session] = None
 
     def answered(self, fingerprint: bytes, session: bytes = b"") -> None:
         """The request was answered: asked once more, it is a new one."""
-        self._failed.pop(fingerprint, None)
+        _, _, size = self._failed.pop(fingerprint, (0.0, NOTHING_SPENT, None))
+        if size is not None and all(size != other for _, _, other in self._failed.values()):
+            self._sizes.pop(size, None)
         self._told.pop(session, None)

@@ -106,6 +106,8 @@ class Chooser:
         """What the request is estimated to take. ``least``: tokens with which nothing is short, so that a request that
         cannot take as many is not looked into.
         """
+        if self._need is None and self.request.tokens is not None:
+            self._need = Need(*map(float, self.request.tokens))
         if self._need is None:
             body = self.request.asked() if self.request.asked is not None else b""
             if max(len(body), MOST_OUTPUT) <= least:

@@ -61,6 +61,8 @@ class Plan:
     """What binds the call to its owner, in words; "" without one."""
     shape: sealed.Shape | None = None
     """The shape of a body that may have sealed parts; None: it has none."""
+    tokens: tuple[int, int] | None = None
+    """What the call is likely to take, see ``requests.size``; None: it was not estimated yet."""
 
     @property
     def session(self) -> str:
@@ -95,8 +97,12 @@ class Memory:
         if not self.rounds:
             return NOTHING_SPENT
         return self.rounds.spent(
-            _fingerprint(plan, body), counted=plan.conversation.is_retry, session=_asked_in_session(plan)
+            self._known(plan, body), counted=plan.conversation.is_retry, session=_asked_in_session(plan)
         )
+
+    def _known(self, plan: Plan, body: bytes) -> bytes:
+        """The fingerprint of this request; b"" where no round with it has failed."""
+        return _fingerprint(plan, body) if self.rounds.may_know(len(body)) else b""
 
     def learn(self, candidate: Candidate, marks: Iterable[str]) -> None:
         """Remember that only this candidate's account will know these later (P04); see :func:`marks_of`."""
@@ -134,9 +140,10 @@ class Memory:
         if self._broken and label is not None:
             self._broken.pop(_tried_again(plan, body), None)
         if label is None or DEFAULTS[label].next is not Next.NOBODY:
-            self.rounds.failed(_fingerprint(plan, body), replace(exchange.spent, told=True), _asked_in_session(plan))
+            spent = replace(exchange.spent, told=True)
+            self.rounds.failed(_fingerprint(plan, body), spent, _asked_in_session(plan), size=len(body))
         elif label is Label.OK and self.rounds:
-            self.rounds.answered(_fingerprint(plan, body), _asked_in_session(plan))
+            self.rounds.answered(self._known(plan, body), _asked_in_session(plan))
 
     def left(self, exchange: Exchange, plan: Plan, body: bytes) -> None:
         """The tool goes away. Unless it has a reply, what was sent for it counts as after an error (W04).
@@ -145,7 +152,7 @@ class Memory:
         """
         spent = exchange.spent_at(self.clock())
         if not exchange.is_released and spent.attempts > exchange.request.spent.attempts:
-            self.rounds.failed(_fingerprint(plan, body), spent)
+            self.rounds.failed(_fingerprint(plan, body), spent, size=len(body))
 
     def remember_refusal(self, exchange: Exchange, refusal: Refusal) -> None:
         """A refusal of the model reaches a tool: others can be told the same (F17)."""

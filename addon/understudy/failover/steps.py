@@ -195,7 +195,7 @@ class Request:
     ``spent``: what earlier rounds of the same request have used up. ``asked`` gives the decoded body, so that nothing
     of it gets into what is remembered; None: it is not known. ``ahead``: seconds by which the wall clock, in which
     vendors state dates, is ahead of the exchange's clock. ``user``: the user of the proxy that it is from, "" where no
-    name was checked.
+    name was checked. ``tokens``: those of its prompt and of its output, see ``requests.size``; None: not estimated yet.
     """
 
     alias: str
@@ -213,6 +213,7 @@ class Request:
     ahead: float = 0.0
     user: str = ""
     asked: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    tokens: tuple[int, int] | None = None
 
     def moved_from(self, attempt: Attempt) -> str:
         """The credential that has the conversation, where an attempt takes it elsewhere without its parts; else ""."""

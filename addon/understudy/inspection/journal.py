@@ -63,7 +63,6 @@ class FlowJournal:
         self.show: Show = lambda attempt, tool: None
         self.listeners: list[Listener] = []
         self._facts: WeakKeyDictionary[Exchange, Facts] = WeakKeyDictionary()
-        self._begun: WeakKeyDictionary[Exchange, float] = WeakKeyDictionary()
         self._described: WeakKeyDictionary[Exchange, int] = WeakKeyDictionary()
         """The number of the latest attempt that has a line."""
         self._hopeful: WeakKeyDictionary[Exchange, tuple[int, http.HTTPFlow]] = WeakKeyDictionary()
@@ -75,7 +74,6 @@ class FlowJournal:
 
     def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
         """A call is about to be answered from the pool."""
-        self._begun[exchange] = self.clock()
         facts = known.begin(exchange, plan, self.clock() + ahead_of(self.clock))
         flow.metadata[known.KEY] = self._facts[exchange] = facts
         if exchange.drill is not None:
@@ -239,7 +237,6 @@ class FlowJournal:
 
     def _facts_of(self, exchange: Exchange) -> Facts:
         # Without began() they are not looked at; a listener that is told only half must not fail for it.
-        self._begun.setdefault(exchange, self.clock())
         now = self.clock() + ahead_of(self.clock)
         return self._facts.setdefault(exchange, {"exchange": "", "time": now, "tried": []})
 
@@ -252,8 +249,7 @@ class FlowJournal:
                 logger.error(f"understudy: a call cannot be logged: {error!r}")
 
     def _since_begun(self, exchange: Exchange) -> float:
-        now = self.clock()
-        return round(max(0.0, now - self._begun.get(exchange, now)), 4)
+        return round(max(0.0, self.clock() - exchange.started), 4)
 
     def _publish(self, exchange: Exchange, flow: http.HTTPFlow, but: int = 0) -> None:
         """Show the attempt that was held back, unless it is the one that is released after all."""

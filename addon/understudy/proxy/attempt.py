@@ -230,7 +230,8 @@ class AttemptLayer(Layer):
             call.engine.gate.learn(self.secret.name, self.secret.value, *self.secret.more)
             # Before it is used: an error may repeat it.
             call.secrets.append((candidate, self.secret))
-            if is_large(call.flow.request):
+            # Each part that is taken out costs some 50 us, and a small body may have thousands.
+            if is_large(call.flow.request) or self.step.without:
                 secret = self.secret
                 aside = Aside(lambda: self.request_with(secret))
                 yield UnderstudyAsideHook(aside)
@@ -502,7 +503,12 @@ class AttemptLayer(Layer):
 
     def hand_over(self, stream: HttpStream) -> list[events.Event]:
         """The reply goes to the tool: return what is held of it, and let the stream have the rest as it comes."""
-        held, self._held, self.sent = self.held, [], None
+        held, self._held = self.held, []
+        if self.sent is not None:
+            # mitmproxy's HTTP/1 client keeps it until the reply ends, and wants to know how to leave the connection.
+            fields = [each for each in self.sent.headers.fields if each[0].lower() == b"connection"]
+            self.sent.data.headers, self.sent.data.content = http.Headers(fields), None
+            self.sent = None
         if not self.is_over:
             self.forget()
             self.parent.streams[self.stream_id] = stream

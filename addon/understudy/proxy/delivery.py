@@ -180,6 +180,8 @@ class Delivery:
             if another:
                 call.journal.served_by(call.flow, call.exchange, step.attempt, another)
         self.note(call, step, hold, head.response, edited)
+        if not complete:
+            hold.rest()
         head.response.stream = live or hold.live
         self.frame(head.response, complete=complete)
         stream.server_state = stream.state_wait_for_response_headers

@@ -38,7 +38,7 @@ from understudy.failover.sealed import Sealed
 from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, Route, SecretError, SigningSource, WhenSealed
 from understudy.proxy.masking_gate import MaskingGate
-from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite
+from understudy.requests import Conversation, Recognised, Sites, conversation, rewrite, tokens_in
 from understudy.requests.model_list import Listing, listing_of
 from understudy.requests.rewrite import Stash
 from understudy.requests.sealed import KINDS, Shape, in_words, kind_of, may_hold, parts_in
@@ -68,9 +68,9 @@ MASKED_PASSWORD = "***"
 READ_FOR_ANYBODY = 256 * 1024
 """Bytes of a request that are read whoever has sent it."""
 LARGE = 1024 * 1024
-"""Bytes of a request that is read and written in a thread of its own: it takes about 10 ms."""
-LARGE_ENCODED = 64 * 1024
-"""The same where it is compressed."""
+"""Bytes of a request that is read and written in a thread of its own: it takes some milliseconds."""
+LARGE_ENCODED = 256
+"""The same where it is compressed: a byte may stand for thousands."""
 LONGEST_ALIAS = 16 * 1024
 """Characters of an alias that is served; an ARN may have 2,048. Suspensions, journal and memory keep it."""
 CONNECT_LIMIT = 10.0
@@ -139,17 +139,18 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the body of a call says. ``decoded``: whether it can be read at all. ``shape``: see :class:`Plan`."""
+    """What the body of a call says. ``decoded``: whether it can be read at all. ``shape``, ``tokens``: see Plan."""
 
     decoded: bool
     call: Call | None
     said: Conversation
     shape: Shape | None = None
+    tokens: tuple[int, int] | None = None
 
 
-def is_large(request: http.Request) -> bool:
-    """Whether reading or writing it would keep other requests waiting."""
-    size = len(request.data.content or b"")
+def is_large(request: http.Request, size: int | None = None) -> bool:
+    """Whether reading or writing it would keep other requests waiting. ``size``: of a body that is not joined yet."""
+    size = len(request.data.content or b"") if size is None else size
     return size > LARGE_ENCODED and (size > LARGE or bool(request.headers.get("content-encoding")))
 
 
@@ -259,15 +260,19 @@ class Engine:
             return None
         return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
 
-    def read(self, recognised: Recognised, request: http.Request, *, marks: bool) -> Reading:
-        """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there."""
+    def read(self, recognised: Recognised, request: http.Request, *, marks: bool, estimated: bool = False) -> Reading:
+        """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there.
+
+        ``estimated``: also what it is likely to take.
+        """
         body = rewrite.decoded_body(request, self.request_limit)
         shape, short = shape_of(recognised), rewrite.abridged(request, body or b"")
         said = conversation.read(request.headers.fields, body or b"", shape, marks=marks, short=short)
         if shape is not None and not said.states and not may_hold(shape, short.text):
             shape = None
         call = rewrite.read_call(request, recognised, None if body is None else short.text)
-        return Reading(body is not None, call, said, shape)
+        tokens = tokens_in(body, short) if estimated and body is not None else None
+        return Reading(body is not None, call, said, shape, tokens)
 
     def plan(
         self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
@@ -297,7 +302,8 @@ class Engine:
             owner = ""
         if intake.snapshot.users is not None:
             route = intake.snapshot.users.route_for(route, user)
-        return Plan(intake.recognised, call, route, said, owner, user, in_words(bond) if owner else "", reading.shape)
+        bound_by = in_words(bond) if owner else ""
+        return Plan(intake.recognised, call, route, said, owner, user, bound_by, reading.shape, reading.tokens)
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -431,7 +437,8 @@ class Engine:
             spent=self.memory.spent(plan, request.data.content or b""),
             ahead=ahead_of(self.clock),
             user=plan.user,
-            asked=lambda: rewrite.decoded_body(request) or b"",
+            asked=lambda: rewrite.decoded_body(request, LARGE) or b"",  # a small body may stand for 64 MiB
+            tokens=plan.tokens,
         )
 
     def _sealed(self, intake: Intake, plan: Plan, request: http.Request, shape: Shape, *, remembers: bool) -> Sealed:
@@ -462,16 +469,16 @@ class Engine:
         return reasons
 
     def refuses_unread(
-        self, client: connection.Client, intake: Intake, request: http.Request, *, replayed: bool = False
+        self, client: connection.Client, intake: Intake, request: http.Request, size: int, *, replayed: bool = False
     ) -> str:
-        """Why a call is refused before its body is read (law 10); "" when it is to be read.
+        """Why a call is refused before its body of so many bytes is read (law 10); "" when it is to be read.
 
         To tell a call without a route, which would pass untouched, its body has to be read. That is done for every tool
         as long as it is cheap, and for those who may spend the pool.
         """
         if intake.recognised is None:
             return ""
-        cheap = not request.headers.get("content-encoding") and len(request.data.content or b"") <= READ_FOR_ANYBODY
+        cheap = not request.headers.get("content-encoding") and size <= READ_FOR_ANYBODY
         return "" if cheap else self.why_not(client, request, replayed=replayed)
 
     def why_not(self, client: connection.Client, request: http.Request, *, replayed: bool = False) -> str:

@@ -21,10 +21,10 @@ an app of its own, such as the one behind ``mitm.it``, is asked for a request to
 from __future__ import annotations
 
 import time
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, get_running_loop
 from asyncio import _get_running_loop as _running_loop
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import fields
 from inspect import isawaitable
@@ -42,7 +42,10 @@ from mitmproxy.log import LOGGING_LEVELS_TO_LOGENTRY, AddLogHook, LegacyLogEvent
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
+from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.utils import asyncio_utils
+
+from understudy.proxy.timeouts import Alarm
 
 LONGEST = 10.0
 """Seconds until the table is made anew in any case: nothing tells that a class was changed."""
@@ -241,10 +244,10 @@ def install(manager: AddonManager) -> Callable[[], None]:
         ours = vars(manager).get("trigger_event") is trigger_event and "handle_lifecycle" not in vars(manager)
         return ours and ProxyConnectionHandler.handle_hook is _HANDLE_HOOK
 
-    async def handle_client_by_table(self: ProxyConnectionHandler) -> None:
+    def handle_client_by_table(self: ProxyConnectionHandler) -> Coroutine[Any, Any, None]:
         if self.master.addons is manager:
             at_once(self, table, is_ours)
-        await handle_client(self)
+        return handle_client(self)
 
     manager.trigger_event, manager.trigger = trigger_event, trigger  # type: ignore[method-assign]
     leave_log_events = _tell_when_heard(manager, table)
@@ -305,10 +308,21 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
     mitmproxy, just before other events and not after them. What it sends on one connection in a row, such as a head
     and its body, is written at once.
     """
-    of_layer = handler.layer.handle_event
+    handler.layer.handle_event = _AtOnce(handler, table, in_use).handle_event  # type: ignore[method-assign]
 
-    def handle_event(event: events.Event) -> CommandGenerator[None]:
-        if not in_use():
+
+class _AtOnce:
+    """What stands in the place of ``handle_event`` of a connection's first layer; see :func:`at_once`."""
+
+    __slots__ = ("_handler", "_in_use", "_of_layer", "_table")
+
+    def __init__(self, handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[[], bool]) -> None:
+        self._handler, self._table, self._in_use = handler, table, in_use
+        self._of_layer = handler.layer.handle_event
+
+    def handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        of_layer, handler = self._of_layer, self._handler
+        if not self._in_use():
             yield from of_layer(event)
             return
         queue: deque[events.Event] = deque((event,))
@@ -328,9 +342,11 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
                     if unsent is not None:
                         yield unsent
                         unsent = None
-                    if not isinstance(command, commands.StartHook):
+                    if type(command) is Alarm:
+                        ring_later(handler, command)
+                    elif not isinstance(command, commands.StartHook):
                         yield command
-                    elif _completes(handler, table, command) and command.blocking:
+                    elif _completes(handler, self._table, command) and command.blocking:
                         queue.append(events.HookCompleted(command))
         except Exception:
             if unsent is not None:
@@ -339,7 +355,21 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
         if unsent is not None:
             yield unsent
 
-    handler.layer.handle_event = handle_event  # type: ignore[method-assign]
+
+def ring_later(handler: ConnectionHandler, alarm: Alarm) -> None:
+    """Wake a layer up as mitmproxy does, by a timer of the event loop in place of a task that sleeps until then.
+
+    mitmproxy cancels it with those of its own when the tool has gone.
+    """
+
+    alarm.timer = timer = get_running_loop().call_later(alarm.delay, _ring, handler, alarm)
+    handler.wakeup_timer.add(timer)  # type: ignore[arg-type]  # of a task mitmproxy wants no more than to cancel it
+
+
+def _ring(handler: ConnectionHandler, alarm: Alarm) -> None:
+    handler.wakeup_timer.discard(alarm.timer)
+    name, client = "wakeup timer", handler.client.peername
+    asyncio_utils.create_task(handler.server_event(events.Wakeup(alarm)), name=name, keep_ref=True, client=client)
 
 
 def _joined(first: commands.SendData, second: commands.SendData) -> commands.SendData | None:

@@ -17,7 +17,7 @@ from understudy.proxy.listener import Journal
 from understudy.replies import Secret
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class PooledCall:
     """One call that is answered from the pool. ``journal_now``: see :attr:`journal`."""
 

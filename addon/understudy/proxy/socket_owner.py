@@ -19,7 +19,6 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 from mitmproxy import connection
 from mitmproxy.proxy.mode_specs import LocalMode, RegularMode, ReverseMode, Socks5Mode, UpstreamMode
@@ -36,6 +35,8 @@ UNTOLD = -2
 GONE = -1
 """Stands for the owner of a socket that no process has any more, or that the kernel does not know."""
 _UNASKED = -3
+_OWNER = "understudy_owner"
+"""The attribute of a connection that says whose it is, once that was asked."""
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG, linux/netlink.h
 _BY_FAMILY, _REQUEST, _ERROR = 20, 1, 2  # SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_ERROR
 _ENOENT = 2
@@ -74,7 +75,6 @@ class LocalUsers:
         self.more: frozenset[int] = frozenset()
         self._owner = owner
         self._own = os.getuid() if hasattr(os, "getuid") else None
-        self._known: WeakKeyDictionary[connection.Client, int | None] = WeakKeyDictionary()
         self._has_warned = False
 
     def stranger(self, client: connection.Client) -> str:
@@ -97,7 +97,7 @@ class LocalUsers:
         return owner not in (0, os.getuid())
 
     def _owner_of(self, client: connection.Client) -> int | None:
-        if (known := self._known.get(client, _UNASKED)) != _UNASKED:
+        if (known := getattr(client, _OWNER, _UNASKED)) != _UNASKED:
             return known
         owner = None
         if client.transport_protocol == "tcp" and isinstance(client.proxy_mode, _DIRECT) and _is_local(client):
@@ -108,7 +108,7 @@ class LocalUsers:
                     "understudy: cannot ask the kernel whose connections these are: any local user is served"
                 )
         if owner != UNTOLD:
-            self._known[client] = owner
+            setattr(client, _OWNER, owner)
         return owner
 
 

@@ -96,12 +96,13 @@ def begin(
 
 def end(layer: HttpLayer) -> None:
     """The stream is over."""
-    vars(layer).pop(_ATTRIBUTE, None)
+    if hasattr(layer, _ATTRIBUTE):
+        delattr(layer, _ATTRIBUTE)
 
 
 def pass_on(layer: HttpLayer, event: events.Event, handle: Handle) -> CommandGenerator[None] | None:
     """What to do with an event that holds whole chunks; None for all others. ``handle``: the way through the layers."""
-    splice: Splice | None = vars(layer).get(_ATTRIBUTE)
+    splice: Splice | None = getattr(layer, _ATTRIBUTE, None)
     if splice is None or type(event) is not events.DataReceived or not splice.is_of(layer, event):
         return None
     begun = splice.missing()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from functools import cached_property
 from logging import ERROR, INFO, WARNING
 from typing import ClassVar, override
 
@@ -58,7 +57,7 @@ from understudy.proxy.attempt import (
 )
 from understudy.proxy.delivery import Delivery
 from understudy.proxy.drilled_attempt import DrilledAttempt
-from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, is_large
+from understudy.proxy.engine import LOGIN, NO_ROUTE, ONLY_OBSERVED, Engine, Intake, Reading, is_large
 from understudy.proxy.listener import Abandoned, Aside, Journal, Measured, UnderstudyAsideHook, UnderstudyAttemptHook
 from understudy.proxy.passthrough import Passthrough
 from understudy.proxy.pooled_call import PooledCall, trace
@@ -104,18 +103,19 @@ class ReplayStream(HttpStream):
         self._held = False  # whether it waits for a reset
         self.user = ""
         """The user of the proxy that the request is from, "" where no name was checked."""
+        above = context.layers[-2:-1]
+        self._parent = above[0] if above and isinstance(above[0], HttpLayer) else None
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
         self._untold: tuple[AttemptLayer, Outcome, Attempt, Fault | None] | None = None
         """The attempt that failed, told once the next one is on its way."""
 
-    @cached_property
+    @property
     def parent(self) -> HttpLayer:
         """The HTTP layer that this stream belongs to."""
-        found = self.context.layers[self.context.layers.index(self) - 1]
-        assert isinstance(found, HttpLayer)
-        return found
+        assert self._parent is not None
+        return self._parent
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -287,9 +287,8 @@ class ReplayStream(HttpStream):
         if intake is None or not intake.is_call or engine is None or not isinstance(event, RequestEndOfMessage):
             yield from super().state_consume_request_body(event)
             return
-        request = self.flow.request
-        request.data.content = bytes(self.request_body_buf)
-        refused, status = engine.refuses_unread(self.context.client, intake, request, replayed=self.replayed), 400
+        request, size = self.flow.request, len(self.request_body_buf)
+        refused, status = engine.refuses_unread(self.context.client, intake, request, size, replayed=self.replayed), 400
         if len(request.headers.fields) > FIELD_LIMIT:  # over HTTP/3; of the others the connection sees it
             refused, status = HEAD_TOO_LARGE, 431
         if refused:
@@ -298,11 +297,18 @@ class ReplayStream(HttpStream):
             yield from self.refuse(Refuse(status, refused))
             return
         reading, recognised = None, intake.recognised
-        if is_large(request) and recognised is not None and not intake.upgrade:
-            marks = bool(engine.memory.ledger)
-            aside = Aside(lambda: engine.read(recognised, request, marks=marks))
+        if is_large(request, size) and recognised is not None and not intake.upgrade:
+            marks, estimated = bool(engine.memory.ledger), bool(engine.suspensions.limits.watched)
+
+            def read() -> Reading:
+                self.take_body()
+                return engine.read(recognised, request, marks=marks, estimated=estimated)
+
+            aside = Aside(read)
             yield UnderstudyAsideHook(aside)
             reading = aside.result()
+        else:
+            self.take_body()
         plan = None if intake.upgrade else engine.plan(intake, request, self.user, reading)
         if plan is None and not intake.orphan and not intake.upgrade:
             rewrite.unmask(request, intake.stash)
@@ -331,6 +337,12 @@ class ReplayStream(HttpStream):
             plan = engine.plan(intake, request, self.user)
         yield from self.go(self.first_step(engine, intake, plan))
 
+    def take_body(self) -> None:
+        """Join what has come of the body. It stays in one piece, which is not copied when the call passes."""
+        self.flow.request.data.content = body = bytes(self.request_body_buf)
+        self.request_body_buf.clear()
+        self.request_body_buf += body
+
     def upgrade(self, engine: Engine, intake: Intake) -> CommandGenerator[None]:
         """Answer the opening handshake of a WebSocket on which calls would be made (O07)."""
         if self.journal is not None:
@@ -355,7 +367,6 @@ class ReplayStream(HttpStream):
             own = self.replayed or not engine.is_another_user(self.context.client)
             exchange = engine.drilled(exchange, own=own)
         self.call = self.delivery.call = PooledCall(self.flow, engine, intake, plan, exchange, lambda: self.journal)
-        self.waiting = Waiting(exchange, Timeout(self.parent, self, engine.clock), engine.clock)
         self.server_state = self.state_undecided
         if self.journal is not None:
             self.journal.began(self.flow, exchange, plan)
@@ -404,7 +415,7 @@ class ReplayStream(HttpStream):
     def wait(self, step: Wait) -> CommandGenerator[Step | None]:
         """Wait; returns the next step when there is nothing to wait for."""
         call = self.call
-        assert call is not None and self.waiting is not None
+        assert call is not None
         if step.seconds <= 0:
             return call.exchange.resume(call.now())
         if call.journal is not None:
@@ -412,6 +423,9 @@ class ReplayStream(HttpStream):
         if step.held:
             yield from self.delivery.keep_open(call)
             self._held = True
+        if self.waiting is None:
+            clock = call.engine.clock
+            self.waiting = Waiting(call.exchange, Timeout(self.parent, self, clock), clock)
         yield from self.waiting.begin(step.seconds)
         return None
 

@@ -8,6 +8,7 @@ when it rings. ``tests/test_contract.py`` says what is used of mitmproxy.
 from __future__ import annotations
 
 import math
+from asyncio import TimerHandle
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ class Alarm(commands.RequestWakeup):
     """A wake-up that belongs to a watch. On its way down it passes the HTTP layers of outer tunnels."""
 
     watch: Watch
+    timer: TimerHandle
+    """What rings it, where no task of mitmproxy does."""
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Watched(Protocol):
 class Watch:
     """The time-outs of one ``HttpLayer``. Times are readings of ``clock``, in seconds."""
 
+    __slots__ = ("_pending", "clock", "due")
+
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.due: dict[Watched, float] = {}
@@ -58,6 +63,8 @@ class Watch:
     def disarm(self, watched: Watched) -> None:
         """Forget its time."""
         self.due.pop(watched, None)
+        if not self.due:
+            self.due.clear()  # which frees its table as well
 
     def ring(self) -> CommandGenerator[None]:
         """An alarm rings: tell everything whose time has come, and see to the others."""
@@ -90,6 +97,8 @@ class Watch:
 
 class Timeout:
     """The time-out of one layer below an ``HttpLayer``: it gets a :class:`Due` when the time has come."""
+
+    __slots__ = ("_clock", "_layer", "_parent", "due_at")
 
     def __init__(self, parent: HttpLayer, layer: Layer, clock: Callable[[], float]) -> None:
         self._parent, self._layer, self._clock = parent, layer, clock
@@ -131,9 +140,10 @@ _WATCH = "understudy_watch"
 
 def watch_of(layer: HttpLayer, clock: Callable[[], float]) -> Watch:
     """The watch of a connection's HTTP layer."""
-    watch = vars(layer).get(_WATCH)
+    watch = getattr(layer, _WATCH, None)  # not by vars(), which makes a dictionary that stays
     if watch is None:
-        watch = vars(layer)[_WATCH] = Watch(clock)
+        watch = Watch(clock)
+        setattr(layer, _WATCH, watch)
     assert isinstance(watch, Watch)
     return watch
 
@@ -141,5 +151,7 @@ def watch_of(layer: HttpLayer, clock: Callable[[], float]) -> Watch:
 def is_alarm_of(layer: HttpLayer, event: events.Event) -> bool:
     """Whether this event is the ringing of an alarm of this very layer."""
     return (
-        type(event) is events.Wakeup and type(event.command) is Alarm and event.command.watch is vars(layer).get(_WATCH)
+        type(event) is events.Wakeup
+        and type(event.command) is Alarm
+        and event.command.watch is getattr(layer, _WATCH, None)
     )

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from logging import ERROR
-from typing import Any, ClassVar, override
+from typing import Any, ClassVar, TypeVar, override
 
 from mitmproxy import http
 from mitmproxy.connection import Connection
@@ -42,7 +43,7 @@ from understudy.codec.json_edit import raw_members
 from understudy.failover import Refuse
 from understudy.model import WebSocket
 from understudy.proxy.engine import Engine, Intake
-from understudy.proxy.listener import SERVED
+from understudy.proxy.listener import SERVED, Aside, UnderstudyAsideHook
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.upstream_connection import is_taken
 from understudy.sockets import (
@@ -58,6 +59,7 @@ from understudy.sockets import (
     Session,
     Turn,
     handshake,
+    read_message,
 )
 
 FALLS_BACK = ("codex",)
@@ -73,6 +75,9 @@ _TOLD_TWICE = "x-codex-"
 LONGEST_HEADER = 8 * 1024
 LONGEST_MESSAGE = 16 * 1024 * 1024
 """Bytes of a message; while it becomes a call there are some copies of it."""
+LARGE = 256 * 1024
+"""Bytes of a message that is read in a thread of its own, and of a call that is written there."""
+T = TypeVar("T")
 
 
 # -- which ones ----------------------------------------------------------------------------------------------------
@@ -250,7 +255,8 @@ class ServedSocket(Layer):
         for event in self.frames.receive(data):
             match event:
                 case Received(text=text):
-                    yield from self.act(self.session.receive(text))
+                    message = (yield from self.aside(partial(read_message, text))) if len(text) > LARGE else None
+                    yield from self.act(self.session.receive(text, message))
                 case Reply(data=answer):
                     yield commands.SendData(self.context.client, answer)
                 case Closed(code=code, reason=reason, by_client=by_client, data=answer):
@@ -287,12 +293,20 @@ class ServedSocket(Layer):
 
     def ask(self, turn: Turn) -> CommandGenerator[None]:
         """Make the call of a turn."""
+        made = partial(request_of, self.opening, turn)
+        request = (yield from self.aside(made)) if turn.size > LARGE else made()
         parent = self.stream.parent
         call = SocketCall(parent.context.fork(), self.stream.stream_id)
         parent.streams[call.stream_id] = call
         self.calls[turn], self.turns[call] = call, turn
         yield from call.handle_event(events.Start())
-        yield ReceiveHttp(Open(call.stream_id, request_of(self.opening, turn)))
+        yield ReceiveHttp(Open(call.stream_id, request))
+
+    def aside(self, work: Callable[[], T]) -> CommandGenerator[T]:
+        """Do what takes long while other connections go on; what comes on this one waits (H02)."""
+        aside = Aside(work)
+        yield UnderstudyAsideHook(aside)
+        return aside.result()
 
     def hang_up(self, turn: Turn) -> CommandGenerator[None]:
         """End the call of a turn, as a tool does that goes away."""

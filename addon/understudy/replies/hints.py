@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from understudy.replies.reply import Reply
 
@@ -183,6 +182,16 @@ def _zone_of(reply: Reply, text: str) -> tzinfo:
     return BEIJING if any("\u4e00" <= char <= "\u9fff" for char in text[:200]) else UTC
 
 
+def _zone(name: str) -> tzinfo | None:
+    """The zone of this name; None where the system knows none."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # here: few replies name a zone, and this loads a lot
+
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
 def _named_zone(found: re.Match[str], unnamed: tzinfo) -> tzinfo:
     named = found["zone"] or ""
     if not named:
@@ -190,10 +199,8 @@ def _named_zone(found: re.Match[str], unnamed: tzinfo) -> tzinfo:
     if named in ("z", "utc", "gmt"):
         return UTC
     if named.startswith("("):
-        try:
-            return ZoneInfo("/".join(part.title() for part in named[1:-1].split("/")).replace("_Of_", "_of_"))
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            return unnamed
+        name = "/".join(part.title() for part in named[1:-1].split("/")).replace("_Of_", "_of_")
+        return _zone(name) or unnamed
     digits = named[1:].replace(":", "")
     away = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
     return timezone(-away if named[0] == "-" else away) if away < timedelta(hours=24) else unnamed
@@ -281,10 +288,7 @@ def seconds_until(value: str, now: float) -> float | None:
 
 def _until_midnight(now: float) -> float:
     """Seconds until the next midnight in California; an hour late in summer where the system knows no time zones."""
-    try:
-        zone: tzinfo = ZoneInfo("America/Los_Angeles")
-    except (ZoneInfoNotFoundError, ValueError):
-        zone = timezone(timedelta(hours=-8))
+    zone = _zone("America/Los_Angeles") or timezone(timedelta(hours=-8))
     try:
         today = datetime.fromtimestamp(now, zone)
         return datetime.combine(today.date() + timedelta(days=1), time.min, zone).timestamp() - now

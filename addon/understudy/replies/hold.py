@@ -8,7 +8,6 @@ bound that is reached is a decision: release.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -308,6 +307,17 @@ class Hold:
         self._fault = Fault(FaultKind.CUT, why, sent=True)
         return Held.REPLY
 
+    def rest(self) -> None:
+        """The reply is released before its end: let go of what only holding it needs. Nothing more of it is fed.
+
+        One that is held whole keeps what it holds, its last events being read from that.
+        """
+        if self.is_held_whole:
+            return
+        self.body, self._begin, self._reader, self._rows = bytearray(), b"", None, None
+        if not self._decoder.failed:
+            self._decoder = NO_DECODER
+
     def goes_on_as(self, dialect: Dialect) -> None:
         """From here on the stream goes to the tool as server-sent events of this dialect."""
         self.dialect, self.framing = dialect, StreamKind.SSE
@@ -409,13 +419,20 @@ class Hold:
         return next((value for key, value in self.headers if key.lower() == name), "")
 
 
+NO_DECODER = Decoder("", 0)
+FEW = 64
+"""Chunks of a tail that are moved each time when one goes."""
+
+
 class Tail:
     """The last bytes of a released stream: one append per chunk, read once at the end."""
 
-    __slots__ = ("_chunks", "_read", "_size")
+    __slots__ = ("_begin", "_chunks", "_read", "_size")
 
     def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
+        self._begin = 0
+        """How many of the chunks are no longer among the last bytes; they are empty."""
         self._size = 0
         self._read: list[StreamEvent] | None = None  # the last events, once they were asked for
 
@@ -424,12 +441,18 @@ class Tail:
         self._read = None
         self._chunks.append(chunk)
         self._size += len(chunk)
-        while self._size - len(self._chunks[0]) >= TAIL_LIMIT:
-            self._size -= len(self._chunks.popleft())
+        while self._size - len(self._chunks[self._begin]) >= TAIL_LIMIT:
+            self._size -= len(self._chunks[self._begin])
+            self._chunks[self._begin] = b""
+            self._begin += 1
+            # A few are moved up at once; of many, not before half of them are empty.
+            if len(self._chunks) < FEW or self._begin * 2 > len(self._chunks):
+                del self._chunks[: self._begin]
+                self._begin = 0
 
     def content(self) -> bytes:
         """The last bytes as they came."""
-        self._chunks = deque((b"".join(self._chunks),))  # it is asked for more than once
+        self._chunks, self._begin = [b"".join(self._chunks)], 0  # it is asked for more than once
         return self._chunks[0][-TAIL_LIMIT:]
 
     def events(self, hold: Hold) -> list[StreamEvent]:

@@ -27,6 +27,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
+from understudy.codec.abridged import find_last
 from understudy.codec.body_text import contains_any
 from understudy.codec.json_edit import JsonEdit, Member, Span, member_of
 
@@ -155,11 +156,11 @@ def parts_in(shape: Shape, body: bytes) -> tuple[str, ...]:
         needed = _NEEDED.get(shape, {}).get(member)
         if needed is not None and needed not in body:
             continue
-        at, count = body.rfind(member), 0
+        at, count = find_last(body, member, len(body)), 0
         while at >= 0 and count < _MOST:
             if (name := _name_at(body, at + len(member), kind)) is not None:
                 found.append((at, name))
-            at, count = body.rfind(member, 0, at), count + 1
+            at, count = find_last(body, member, at), count + 1
     if shape is Shape.RESPONSES:
         found += _named(body, _REASONING_ID)
     return tuple(dict.fromkeys(name for _, name in sorted(found)))
@@ -168,11 +169,11 @@ def parts_in(shape: Shape, body: bytes) -> tuple[str, ...]:
 def _named(body: bytes, beginning: bytes) -> list[tuple[int, str]]:
     """The whole strings that begin like this, each with its place; the latest first."""
     found = []
-    at, count = body.rfind(beginning), 0
+    at, count = find_last(body, beginning, len(body)), 0
     while at >= 0 and count < _MOST:
         if match := _NAME.match(body, at + beginning.startswith(b'"')):
             found.append((at, match[1].decode()))
-        at, count = body.rfind(beginning, 0, at), count + 1
+        at, count = find_last(body, beginning, at), count + 1
     return found
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from understudy.codec import pattern_cost
 from understudy.codec.file_permissions import check_file_is_private
 from understudy.codec.yaml_nodes import FileError, Problem, RuleError
 from understudy.rules import vocabulary as words
 from understudy.rules.python_rule import load_python_rule
 from understudy.rules.ruleset import Ruleset
-from understudy.rules.speaker import Speaker
+from understudy.rules.speaker import Rule, Speaker
 from understudy.rules.vocabulary import Vocabulary, make_vocabulary
 from understudy.rules.yaml_rule import read_rule
 
@@ -74,10 +76,13 @@ def load_vocabulary(folders: Sequence[Path], *, private: bool = False) -> Vocabu
     return make_vocabulary([shipped_file, *files])
 
 
-def load_folders(folders: Sequence[Path]) -> list[tuple[Speaker, ...]]:
-    """The rules of the owner's folders and then the shipped ones, in one vocabulary. Raises RuleError."""
+def load_folders(folders: Sequence[Path], *, examples: bool = True) -> list[tuple[Speaker, ...]]:
+    """The rules of the owner's folders and then the shipped ones, in one vocabulary. Raises RuleError.
+
+    ``examples``: whether the examples of files of rules, which are read and checked in any case, are kept.
+    """
     own = [folder for folder in folders if (folder / words.FILE).is_file() and not _is_shipped(folder)]
-    vocabulary = load_vocabulary(own, private=True) if own else shipped_vocabulary()
+    vocabulary = load_vocabulary(own, private=True) if own else shipped_vocabulary(examples=examples)
     problems: list[Problem] = []
     loaded: list[tuple[Speaker, ...]] = []
     for folder in folders:
@@ -87,13 +92,22 @@ def load_folders(folders: Sequence[Path]) -> list[tuple[Speaker, ...]]:
             problems += error.problems
     try:
         # With words of the owner's in it, the shipped rules are made anew: they hear those words as well.
-        loaded.append(load_folder(shipped_folder(), vocabulary=vocabulary) if own else load_shipped())
+        shipped = load_folder(shipped_folder(), vocabulary=vocabulary) if own else load_shipped(examples=examples)
+        loaded.append(shipped)
     except RuleError as error:
         problems += error.problems
     if problems:
         raise RuleError(problems)
-    vocabulary.listener.prepare()
+    vocabulary.rest()
+    if not examples:
+        vocabulary.forget_examples()
+        return [_without_examples(rules) for rules in loaded]
     return loaded
+
+
+def _without_examples(rules: Sequence[Speaker]) -> tuple[Speaker, ...]:
+    """The same rules without the examples of those that are data; a Python module keeps its own."""
+    return tuple(replace(rule, matches=(), near_misses=()) if isinstance(rule, Rule) else rule for rule in rules)
 
 
 def _is_shipped(folder: Path) -> bool:
@@ -150,29 +164,38 @@ def shipped() -> Ruleset:
     return Ruleset(load_shipped())
 
 
-def load_shipped() -> tuple[Speaker, ...]:
-    """The rules that come with understudy, read once, and again only when one has changed. Raises RuleError."""
+def load_shipped(*, examples: bool = True) -> tuple[Speaker, ...]:
+    """The rules that come with understudy, read once, and again only when one has changed. Raises RuleError.
+
+    ``examples``: as for :func:`load_folders`.
+    """
     folder = shipped_folder()
-    return _load_unless_known(folder, stamp(folder))
+    return _load_unless_known(folder, stamp(folder), examples)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_unless_known(folder: Path, state: Stamp) -> tuple[Speaker, ...]:
-    vocabulary = _vocabulary_unless_known(folder, state)
+def _load_unless_known(folder: Path, state: Stamp, examples: bool) -> tuple[Speaker, ...]:
+    vocabulary = _vocabulary_unless_known(folder, state, examples)
     rules = load_folder(folder, vocabulary=vocabulary)
-    vocabulary.listener.prepare()
-    return rules
+    vocabulary.rest()
+    return rules if examples else _without_examples(rules)
 
 
-def shipped_vocabulary() -> Vocabulary:
-    """The vocabulary that comes with understudy; read again only when it has changed. Raises RuleError."""
+def shipped_vocabulary(*, examples: bool = True) -> Vocabulary:
+    """The vocabulary that comes with understudy; read again only when it has changed. Raises RuleError.
+
+    ``examples``: as for :func:`load_folders`.
+    """
     folder = shipped_folder()
-    return _vocabulary_unless_known(folder, stamp(folder))
+    return _vocabulary_unless_known(folder, stamp(folder), examples)
 
 
 @functools.lru_cache(maxsize=1)
-def _vocabulary_unless_known(folder: Path, _state: Stamp) -> Vocabulary:
-    return make_vocabulary([folder / words.FILE])
+def _vocabulary_unless_known(folder: Path, _state: Stamp, examples: bool) -> Vocabulary:
+    vocabulary = make_vocabulary([folder / words.FILE])
+    if not examples:
+        vocabulary.forget_examples()
+    return vocabulary
 
 
 def _check_private(file: Path, folder: Path) -> None:
@@ -198,7 +221,10 @@ INTERVAL = 1.0
 
 
 class RuleLibrary:
-    """Folders of rules and the ruleset made of them. Raises RuleError when the shipped rules are broken."""
+    """Folders of rules and the ruleset made of them, for a proxy: examples are checked and not kept.
+
+    Raises RuleError when the shipped rules are broken.
+    """
 
     def __init__(self) -> None:
         self.folders: tuple[Path, ...] = ()
@@ -229,4 +255,6 @@ class RuleLibrary:
         return tuple(stamp(folder) for folder in (*folders, shipped_folder()))
 
     def _load(self, folders: Sequence[Path]) -> Ruleset:
-        return Ruleset(*load_folders(folders))
+        ruleset = Ruleset(*load_folders(folders, examples=False))
+        pattern_cost.forget()
+        return ruleset

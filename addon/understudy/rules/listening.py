@@ -7,9 +7,10 @@ many phrases there are and whatever a peer writes; nothing is ever tried twice.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from understudy.rules.phrases import (
     BREAKS,
@@ -76,49 +77,70 @@ def _fits(label: Label, symbol: Symbol) -> bool:
     return symbol.inside  # "*"
 
 
-@dataclass(slots=True)
-class _Graph:
-    """States, each with one labelled way out or several that cost no word. State 0 is where every phrase begins."""
+ANY = Kind("*")
 
-    labels: list[Label | None] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-    free: list[list[int]] = field(default_factory=list)
-    ends: dict[int, int] = field(default_factory=dict)
-    """State -> the bit of the phrase that is complete there."""
-    beyond: dict[int, tuple[frozenset[int], int]] = field(default_factory=dict)
-    """State -> the labelled states that can be reached from it without a word, and the bits that are complete then."""
+
+class _Graph:
+    """States, each with at most one labelled way out, and ways that cost no word. State 0 is where every phrase begins.
+
+    There are some ten thousand states: what is known of all of them stands in arrays, not in an object for each.
+    """
+
+    __slots__ = ("_first", "_ways", "beyond", "ends", "labels", "same", "targets")
+
+    def __init__(self) -> None:
+        self.labels: list[Label | None] = []
+        self.targets = array("i")
+        """Where the labelled way of a state leads, -1 without one."""
+        self.ends: dict[int, int] = {}
+        """State -> the bit of the phrase that is complete there."""
+        self.beyond: dict[int, tuple[frozenset[int], int]] = {}
+        """State -> the labelled states that can be reached from it without a word, and the bits complete then."""
+        self._first = array("i")
+        """State -> where in ``_ways`` its latest way without a word stands, -1 without one."""
+        self._ways = array("i")
+        """Two numbers for each way: the state that it leads to, and where the next way of the same state stands."""
+        self.same: dict[Label, Label] = {}
+        """The labels so far, so that equal ones are one object; may be emptied when nothing more is added."""
 
     def state(self) -> int:
         self.labels.append(None)
         self.targets.append(-1)
-        self.free.append([])
+        self._first.append(-1)
         return len(self.labels) - 1
 
-    def add(self, node: Node, start: int) -> int:
-        """The state behind a phrase that begins in ``start``."""
+    def join(self, start: int, end: int) -> None:
+        """Lead from one state to another without a word."""
+        self._ways.extend((end, self._first[start]))
+        self._first[start] = len(self._ways) - 2
+
+    def add(self, node: Node, start: int, end: int = -1) -> int:
+        """The state behind a phrase from ``start``, which has no labelled way: ``end``, or with -1 a new one."""
         match node:
+            case InTurn(()):
+                if end < 0:
+                    return start
+                self.join(start, end)
+                return end
             case InTurn(parts):
-                for part in parts:
+                for part in parts[:-1]:
                     start = self.add(part, start)
-                return start
+                return self.add(parts[-1], start, end)
+        end = self.state() if end < 0 else end
+        match node:
             case Choice(options):
-                end = self.state()
                 for option in options:
                     begun = self.state()
-                    self.free[start].append(begun)
-                    self.free[self.add(option, begun)].append(end)
-                return end
+                    self.join(start, begun)
+                    self.add(option, begun, end)
             case Gap():
-                loop, end = self.state(), self.state()
-                self.free[start] += [loop, end]
-                self.labels[loop], self.targets[loop] = Kind("*"), start
-                return end
+                self.labels[start], self.targets[start] = ANY, start
+                self.join(start, end)
             case Word() | OneOf() | Ending() | Kind() | NoneOf():
-                begun, end = self.state(), self.state()
-                self.free[start].append(begun)
-                self.labels[begun], self.targets[begun] = node, end
-                return end
-        raise TypeError(node)  # a name has to be expanded first
+                self.labels[start], self.targets[start] = self.same.setdefault(node, node), end
+            case _:
+                raise TypeError(node)  # a name has to be expanded first
+        return end
 
     def open_from(self, state: int) -> tuple[frozenset[int], int]:
         """See ``beyond``, which this fills."""
@@ -137,12 +159,16 @@ class _Graph:
 
     def reach(self, states: Iterable[int]) -> set[int]:
         """These states and all that can be reached without a word."""
+        first, ways = self._first, self._ways
         found, left = set(states), list(states)
         while left:
-            for other in self.free[left.pop()]:
+            at = first[left.pop()]
+            while at >= 0:
+                other = ways[at]
                 if other not in found:
                     found.add(other)
                     left.append(other)
+                at = ways[at + 1]
         return found
 
 
@@ -170,6 +196,7 @@ class Listener:
     def __init__(self) -> None:
         self._graph = _Graph()
         self._start = self._graph.state()
+        self._count = 0
         self._bits: dict[Node, int] = {}
         self._chunks: dict[str, tuple[Symbol, ...]] = {}
         self._told_apart: dict[tuple[str, bool, bool, frozenset[str], bool], Symbol] = {}
@@ -184,16 +211,21 @@ class Listener:
         """A phrase without names; its bit (1, 2, 4 ...)."""
         bit = self._bits.get(phrase)
         if bit is None:
-            bit = self._bits[phrase] = 1 << len(self._bits)
+            bit = self._bits[phrase] = 1 << self._count
+            self._count += 1
             begun = self._graph.state()  # its own: a phrase may come back to where it began
-            self._graph.free[self._start].append(begun)
-            end = self._graph.add(phrase, begun)
-            self._graph.ends[end] = bit
+            self._graph.join(self._start, begun)
+            self._graph.ends[self._graph.add(phrase, begun)] = bit
             self._forget()
         return bit
 
     def prepare(self) -> None:
-        """Work out now what every text needs, so that the first one does not wait for it."""
+        """Work out now what every text needs, so that the first one does not wait for it.
+
+        Of the phrases themselves nothing is kept: one that is added once more gets a bit of its own.
+        """
+        self._bits.clear()
+        self._graph.same.clear()
         if self._words is None:
             self._words, self._endings = self._alphabet()
         if self._first is None:

@@ -17,6 +17,7 @@ This module knows texts and syntax; ``listening`` makes the automaton that hears
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -129,7 +130,8 @@ class _Parser:
             found = _LEXEMES.match(text, at)
             if found is None:
                 raise PhraseError(f"`{text[at:].strip()[:20]}` cannot stand in a phrase", "see rules/README.md")
-            self.lexemes.append((found[1], found[2] is not None))
+            # The same word stands in hundreds of phrases.
+            self.lexemes.append((sys.intern(found[1]), found[2] is not None))
             at = found.end()
         self.at = 0
 

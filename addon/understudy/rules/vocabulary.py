@@ -7,8 +7,8 @@ already, for the shipped rules as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.codec.yaml_nodes import LARGEST, RULE, Problem, RuleError, Scalar, Table, Value, read
@@ -33,17 +33,40 @@ class Entry:
     line: int
 
 
-@dataclass
 class Vocabulary:
-    """The names of one or more files, and the listener that hears everything that rules say in their words."""
+    """The names of one or more files, and the listener that hears everything that rules say in their words.
 
-    entries: tuple[Entry, ...] = ()
-    nodes: dict[str, Node] = field(default_factory=dict)
-    """Name -> what it stands for, other names expanded."""
-    listener: Listener = field(default_factory=Listener)
+    What the names stand for is a large part of what the rules take in memory, and judging needs only the listener: it
+    is worked out when it is asked for, and :meth:`rest` lets go of it. Raises PhraseError where entries are wrong.
+    """
 
-    def __post_init__(self) -> None:
-        self._plain: dict[str, Plain] = {name: (node, 0) for name, node in self.nodes.items()}
+    def __init__(self, entries: Sequence[Entry] = (), plain: dict[str, Plain] | None = None) -> None:
+        """``plain``: what the names stand for, where that is worked out already."""
+        self.entries = tuple(entries)
+        self.listener = Listener()
+        self._known = plain
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """Name -> what it stands for, other names expanded."""
+        return {name: node for name, (node, _) in self._plain.items()}
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is held of what the names stand for."""
+        return self._known is None
+
+    @property
+    def _plain(self) -> dict[str, Plain]:
+        if self._known is None:
+            written: dict[str, list[Node]] = {}
+            for entry in self.entries:
+                written.setdefault(entry.name, []).extend(map(parse, entry.phrases))
+            together, plain = _choices(written), dict[str, Plain]()
+            for name in together:
+                expand(Name(name), together, plain)
+            self._known = plain
+        return self._known
 
     def phrase(self, text: str) -> Node:
         """A phrase of a rule, without names. Raises PhraseError."""
@@ -53,12 +76,21 @@ class Vocabulary:
         """The bit of a phrase of a rule. Raises PhraseError."""
         return self.listener.add(self.phrase(text))
 
+    def rest(self) -> None:
+        """All rules are read: get ready to listen, and let go of what only reading a rule needs."""
+        self.listener.prepare()
+        self._known = None
+
+    def forget_examples(self) -> None:
+        """Let go of the examples of all entries: :meth:`faults` then finds none."""
+        self.entries = tuple(replace(entry, examples=(), near_misses=()) for entry in self.entries)
+
     def heard(self, text: str, said: str) -> str:
         """Where a phrase of a rule matches a text (as rules see it), and what its names stand for there; for people."""
         written = parse(text)
         passage = find(expand(written, {}, self._plain), said)
         parts = (
-            [f"<{name}> {found!r}" for name in names_in(written) if (found := find(self.nodes[name], passage))]
+            [f"<{name}> {found!r}" for name in names_in(written) if (found := find(self._plain[name][0], passage))]
             if (passage)
             else []
         )
@@ -80,7 +112,7 @@ class Vocabulary:
     def faults(self, entries: Sequence[Entry] | None = None) -> Iterator[str]:
         """What is wrong with the examples of these entries (all); one line each."""
         for entry in self.entries if entries is None else entries:
-            node = self.nodes[entry.name]
+            node, _ = self._plain[entry.name]
             for text, line in entry.examples:
                 if not find(node, text.lower()):
                     yield f"{entry.path}:{line}: <{entry.name}> does not match its example"
@@ -107,7 +139,7 @@ def make_vocabulary(files: Sequence[Path]) -> Vocabulary:
                 written.setdefault(entry.name, []).append(parse(phrase))
             except PhraseError as error:
                 problems.append(Problem(entry.path, entry.line, f"<{entry.name}>: {error.what}", error.write))
-    together: dict[str, Node] = {name: Choice(tuple(nodes)) for name, nodes in written.items()}
+    together = _choices(written)
     plain: dict[str, Plain] = {}
     for entry in entries:
         try:
@@ -117,7 +149,12 @@ def make_vocabulary(files: Sequence[Path]) -> Vocabulary:
             problems.append(Problem(entry.path, entry.line, f"<{entry.name}>: {error.what}", error.write))
     if problems:
         raise RuleError(problems)
-    return Vocabulary(tuple(entries), {name: node for name, (node, _) in plain.items()})
+    return Vocabulary(entries, plain)
+
+
+def _choices(written: Mapping[str, Sequence[Node]]) -> dict[str, Node]:
+    """For each name the choice of its phrases, in which other names still stand."""
+    return {name: Choice(tuple(nodes)) for name, nodes in written.items()}
 
 
 def _read(file: Path) -> list[Entry]:

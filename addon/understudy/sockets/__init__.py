@@ -7,7 +7,7 @@ turns each ``response.create`` into the body of an HTTP call, and the reply of t
 """
 
 from understudy.sockets.frames import Closed, Frames, NotAHandshake, Received, Reply, handshake
-from understudy.sockets.session import Action, Ask, HangUp, Say, Session
+from understudy.sockets.session import Action, Ask, HangUp, Say, Session, read_message
 from understudy.sockets.transcripts import Transcripts
 from understudy.sockets.turn import Turn
 
@@ -25,4 +25,5 @@ __all__ = [
     "Transcripts",
     "Turn",
     "handshake",
+    "read_message",
 ]

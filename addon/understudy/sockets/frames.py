@@ -173,7 +173,7 @@ class Frames:
     def __init__(self, limit: int, *, compressed: bool) -> None:
         self._limit = limit
         self._connection = Connection(ConnectionType.SERVER, [Inbound(limit)] if compressed else [])
-        self._pieces: list[str] = []
+        self._pieces: list[bytes] = []
         self._size = 0
 
     @property
@@ -189,15 +189,14 @@ class Frames:
         for event in self._connection.events():
             match event:
                 case ws.TextMessage():
-                    self._size += (
-                        len(event.data) if event.data.isascii() else len(event.data.encode("utf-8", "replace"))
-                    )
+                    piece = event.data.encode("utf-8", "surrogatepass")
+                    self._size += len(piece)
                     if self._size > self._limit:
                         yield self._ended(CloseReason.MESSAGE_TOO_BIG, f"a message is larger than {self._limit} bytes")
                         return
-                    self._pieces.append(event.data)
+                    self._pieces.append(piece)
                     if event.message_finished:
-                        text = "".join(self._pieces).encode("utf-8", "surrogatepass")
+                        text = b"".join(self._pieces)
                         self._pieces, self._size = [], 0
                         yield Received(text)
                 case ws.Ping():

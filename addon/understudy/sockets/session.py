@@ -64,6 +64,51 @@ class HangUp:
 type Action = Say | Ask | HangUp
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a message of the client says. ``members``: those that matter, None where it is no object.
+
+    ``items``: those of its input, and ``problem`` why there are none; ``answer``: what is said to it in any case.
+    """
+
+    text: bytes
+    members: dict[str, Raw] | None
+    kind: object = None
+    items: bytes = b""
+    problem: str = ""
+    answer: bytes = b""
+
+
+def read_message(text: bytes) -> Message:
+    """Read a message, which takes its time where it is large, in whatever thread."""
+    try:
+        members = raw_members(text, _WANTED)
+        kind = read_json(members.get("type", Raw(b"null")))
+    except ValueError:
+        return Message(text, None)
+    given = members.pop("input", None)
+    if kind == "response.steer":
+        return Message(text, members, kind, answer=_not_steered(text))
+    try:
+        return Message(text, members, kind, items_of(given) if kind == "response.create" else b"")
+    except ValueError as problem:
+        return Message(text, members, kind, problem=str(problem))
+
+
+def _not_steered(text: bytes) -> bytes:
+    """The vendor's own answer for a response that cannot be steered, with the input that it gives back."""
+    members = raw_members(text, ("input", "previous_response_id"))
+    steer = b", ".join(b'"%s": %s' % (name.encode(), value) for name, value in members.items())
+    error = {"type": "invalid_request_error", "code": "steering_not_supported", "message": NO_STEERING}
+    event = {
+        "type": "response.steer.failed",
+        "sequence_number": 0,
+        "steer": Raw(b"{" + steer + b"}"),
+        "error": error,
+    }
+    return set_json_members(b"{}", event)
+
+
 @dataclass
 class Lane:
     """The requests of one ``stream_id``. ``latest``: the response that can be gone on from."""
@@ -89,29 +134,27 @@ class Session:
 
     # -- from the client ---------------------------------------------------------------------------------------------
 
-    def receive(self, text: bytes) -> Iterator[Action]:
-        """A message of the client."""
-        try:
-            members = raw_members(text, _WANTED)
-            kind = read_json(members.get("type", Raw(b"null")))
-        except ValueError:
-            yield refused("invalid_request", "A message has to be a JSON object.")
-            return
+    def receive(self, text: bytes, message: Message | None = None) -> Iterator[Action]:
+        """A message of the client. ``message``: what it says, where it was read already."""
+        message = message or read_message(text)
+        kind = message.kind
         match kind:
+            case _ if message.members is None:
+                yield refused("invalid_request", "A message has to be a JSON object.")
             case "response.create":
-                yield from self._create(text, members)
+                yield from self._create(message, message.members)
             case "response.cancel":
-                yield from self._cancel(members)
+                yield from self._cancel(message.members)
             case "response.steer":
-                yield self._not_steered(text)
+                yield Say(message.answer)
             case "response.processed":
                 pass  # tells the vendor that it need not keep the response
             case _:
                 name = str(kind)[:100] if isinstance(kind, str) else "without a type"
                 yield refused("invalid_request", f"understudy does not serve a message {name!r}.", "type")
 
-    def _create(self, text: bytes, members: dict[str, Raw]) -> Iterator[Action]:
-        lane = None
+    def _create(self, message: Message, members: dict[str, Raw]) -> Iterator[Action]:
+        lane, text = None, message.text
         if "stream_id" in members:
             name = read_json(members["stream_id"])
             if not isinstance(name, str) or not _LANE.fullmatch(name):
@@ -132,13 +175,11 @@ class Session:
         if previous is not None and not isinstance(previous, str):
             yield refused("invalid_request", "`previous_response_id` is not a string.", "previous_response_id", lane)
             return
-        try:
-            items = items_of(members.get("input"))
-        except ValueError as problem:
-            yield refused("invalid_request", str(problem), "input", lane)
+        if message.problem:
+            yield refused("invalid_request", message.problem, "input", lane)
             return
         generates = members.get("generate") != b"false"
-        create = Create(lane, text, items, model if isinstance(model, str) else "", previous or "", generates)
+        create = Create(lane, text, message.items, model if isinstance(model, str) else "", previous or "", generates)
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + len(text) > self._limit:
             yield refused("websocket_queue_full", "Too many requests wait on this connection.", None, lane, 429)
             return
@@ -169,19 +210,6 @@ class Session:
                 yield from self._go_on()
                 return
         yield refused("response_not_active", "No such response is under way on this connection.", "response_id")
-
-    def _not_steered(self, text: bytes) -> Say:
-        """The vendor's own answer for a response that cannot be steered, with the input that it gives back."""
-        members = raw_members(text, ("input", "previous_response_id"))
-        steer = b", ".join(b'"%s": %s' % (name.encode(), value) for name, value in members.items())
-        error = {"type": "invalid_request_error", "code": "steering_not_supported", "message": NO_STEERING}
-        event = {
-            "type": "response.steer.failed",
-            "sequence_number": 0,
-            "steer": Raw(b"{" + steer + b"}"),
-            "error": error,
-        }
-        return Say(set_json_members(b"{}", event))
 
     # -- from the calls ----------------------------------------------------------------------------------------------
 

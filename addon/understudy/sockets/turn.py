@@ -92,6 +92,11 @@ class Turn:
         self._reader: EventReader | None = None
         self._body = bytearray()
 
+    @property
+    def size(self) -> int:
+        """Bytes that the body is made of."""
+        return len(self._text) + len(self.items)
+
     def body(self) -> bytes:
         """The body of the HTTP call, once: the message is then let go. Raises ValueError for one that is no object."""
         text, self._text = self._text, b""
