@@ -121,7 +121,7 @@ def test_where_the_system_knows_no_time_zones_midnight_in_california_is_that_of_
     def unknown(name: str) -> None:
         raise ZoneInfoNotFoundError(name)
 
-    monkeypatch.setattr(hints, "ZoneInfo", unknown)
+    monkeypatch.setattr("zoneinfo.ZoneInfo", unknown)
     assert read_hint(reply(DAILY), NOW) == Hint(11 * 3600 + 33 * 60 + 20, "quota-id")
 
 
