@@ -66,6 +66,14 @@ def test_what_is_left_is_the_body_but_for_the_middle_of_long_strings(
     assert len(short.text) < len(body)
 
 
+@pytest.mark.parametrize("char", ["Ā", "é", "日", "🙂", "\n", "a\\"])
+def test_no_character_and_no_escape_is_cut_in_two(char: str) -> None:
+    for shift in range(4):
+        body = json.dumps({"x": "a" * shift + char * SMALL + "a" * shift}, ensure_ascii=False).encode()
+        begin, end = abridge(body).text.split(CUT)
+        assert json.loads(begin + b'"}') and json.loads(b'{"x": "' + end)
+
+
 @given(documents)
 def test_a_body_is_read_and_edited_as_a_whole(document: dict[str, object]) -> None:
     document = {"padding": "plain text " * (SMALL // 8), **document}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from pathlib import Path
 
@@ -62,6 +63,7 @@ routes:
     out, err = capsys.readouterr()
     assert f"{path}: written" in out
     assert "OPENAI_API_KEY_WORK is the credential openai-work for https://api.openai.com/v1" in out
+    assert "Next: say in its `routes` which candidates may answer" in out
     assert err == ""
     assert KEY not in out + err + path.read_text()
 
@@ -92,6 +94,14 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_without_a_home_folder_it_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", ".")
+    assert init_pool.init(None, {"OPENAI_API_KEY": KEY}) == 1
+    assert "set HOME, or name a pool file" in capsys.readouterr().err
+
+
 def test_a_folder_that_others_can_write_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The proxy would refuse the file there."""
     tmp_path.chmod(0o777)
@@ -106,15 +116,15 @@ def test_numbers_words_and_doubles() -> None:
         "GEMINI_API_KEY": "same", "GOOGLE_API_KEY": "same", "GOOGLE_API_KEY_2": "more",
     }  # fmt: skip
     found, doubtful = init_pool.find(environ)
-    assert {each.variable: each.name for each in found} == {
-        "OPENAI_API_KEY_MY_HOME": "openai-my-home",
-        "OPENAI_API_KEY1": "openai-1",
-        "OPENAI_API_KEY_1": "openai-1-2",
-        "OPENAI_API_KEY_2": "openai-2",
-        "OPENAI_API_KEY_10": "openai-10",
-        "GEMINI_API_KEY": "gemini",
-        "GOOGLE_API_KEY_2": "gemini-2",
-    }
+    assert [(each.variable, each.name) for each in found] == [
+        ("OPENAI_API_KEY_MY_HOME", "openai-my-home"),
+        ("OPENAI_API_KEY1", "openai-1"),
+        ("OPENAI_API_KEY_1", "openai-1-2"),
+        ("OPENAI_API_KEY_2", "openai-2"),
+        ("OPENAI_API_KEY_10", "openai-10"),
+        ("GEMINI_API_KEY", "gemini"),
+        ("GOOGLE_API_KEY_2", "gemini-2"),
+    ]
     assert doubtful == ["GOOGLE_API_KEY holds the same as GEMINI_API_KEY"]
 
 
@@ -382,25 +392,84 @@ def adding(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str], **keys
 def test_new_keys_are_added_and_every_line_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """At the end of their sections, as the file is indented; a taken name is not taken twice."""
     keys = {"OPENAI_API_KEY_WORK": "sk-work-0123", "GEMINI_API_KEY": "AIza-0123", "GEMINI_API_KEY_2": "AIza-0124"}
+    keys |= {"GROQ_API_KEY": "gsk-0125"}
     status, text, said = adding(tmp_path, WRITTEN, capsys, **keys)
     new = [line for line in text.splitlines() if line not in WRITTEN.splitlines()]
     assert [line for line in text.splitlines() if line not in new] == WRITTEN.splitlines()
     assert new == [
         "    gemini-2: {dialect: gemini, url: https://generativelanguage.googleapis.com}",
+        "    groq: {dialect: openai, url: https://api.groq.com/openai/v1}",
         "    openai-work: {upstream: openai, secret: {env: OPENAI_API_KEY_WORK}}",
         "    gemini: {upstream: gemini-2, secret: {env: GEMINI_API_KEY}}",
         "    gemini-2: {upstream: gemini-2, secret: {env: GEMINI_API_KEY_2}}",
+        "    groq: {upstream: groq, secret: {env: GROQ_API_KEY}}",
     ]
     assert (
         text.splitlines().index(new[0])
         == WRITTEN.splitlines().index("        url: https://gateway.example/gemini/v1") + 1
     )
     assert status == 0
+    assert "added, and every line that was there is as it was:" in said
     assert "OPENAI_API_KEY_WORK is the credential openai-work" in said
-    assert adding(tmp_path, text, capsys, **keys)[1:] == (
+    assert "Next: name the new credentials as candidates in its routes." in said
+    assert adding(tmp_path, text, capsys, **keys) == (
+        0,
         text,
         f"{tmp_path}/pool.yaml names every key in the environment already: nothing was added\n",
     )
+
+
+BLOCK = "mine:\n    upstream: openai\n    secret:\n      env: "
+ENDS = {
+    "one entry, and no line break behind it": "mine: {upstream: openai, secret: {env: OPENAI_API_KEY}}",
+    "an entry that repeats another": "first: &a {upstream: openai, secret: {env: OPENAI_API_KEY}}\n  mine: *a\n",
+    "a text over several lines": "mine: {upstream: openai, secret: {env:\n    OPENAI_API_KEY}}\n",
+    "a block of text": f"{BLOCK}>-\n        OPENAI_API_KEY\n",
+    "a block of text, and no line break": f"{BLOCK}|-\n        OPENAI_API_KEY",
+    "a block of text, and a comment": f"{BLOCK}|-\n        OPENAI_API_KEY\n# End\n",
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_new_keys_stand_behind_the_last_entry(tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str) -> None:
+    """However that is written."""
+    before = "routes: {default: [mine]}\nupstreams:\n  openai: {dialect: openai, url: https://api.openai.com/v1}\n"
+    before += f"credentials:\n  {end}"
+    status, text, said = adding(tmp_path, before, capsys, OPENAI_API_KEY_WORK="sk-work-0123")
+    entry, comment, rest = before.partition("# End")
+    new = "  openai-work: {upstream: openai, secret: {env: OPENAI_API_KEY_WORK}}\n"
+    assert text == f"{entry.rstrip()}\n{new}{comment}{rest}", said
+    assert status == 0
+
+
+def test_what_is_left_out_of_what_is_added_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = {"OPENAI_API_KEY_WORK": "sk-work-0123", "OPENAI_API_KEY_HOME": "sk-work-0123"}
+    status, _, said = adding(tmp_path, WRITTEN, capsys, **keys)
+    assert status == 0
+    assert "understudy init: left out: OPENAI_API_KEY_WORK holds the same as OPENAI_API_KEY_HOME\n" in said
+
+
+def test_a_file_that_is_added_to_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "pool.yaml"
+    path.write_text(WRITTEN)
+    path.chmod(0o640)
+    assert init_pool.init(path, {"OPENAI_API_KEY": "sk-1", "GATE": "sk-2", "XAI_API_KEY": "sk-3"}, add=True) == 0
+    assert "XAI_API_KEY" in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_file_that_cannot_be_replaced_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is left beside it."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    status, text, said = adding(tmp_path, WRITTEN, capsys, XAI_API_KEY="sk-xai-0123")
+    assert (status, text) == (1, WRITTEN)
+    assert said == f"understudy init: {tmp_path}/pool.yaml cannot be written (No space left on device)\n"
 
 
 @pytest.mark.parametrize(
@@ -409,8 +478,11 @@ def test_new_keys_are_added_and_every_line_stays(tmp_path: Path, capsys: pytest.
         "upstreams: {openai: {dialect: openai, url: https://api.openai.com/v1}}\n"
         "credentials: {mine: {upstream: openai, secret: {env: OPENAI_API_KEY}}}\nroutes: {default: [mine]}\n",
         "upstreams:\n  openai: {dialect: opnai, url: https://api.openai.com/v1}\n",
+        "upstreams: {openai: {dialect: openai, url: https://api.openai.com/v1}}\ncredentials:\n"
+        "  one: {upstream: openai, secret: &s {env: GATE}}\n  two:\n    upstream: openai\n    secret: *s\n"
+        "routes: {default: [one, two]}\n",
     ],
-    ids=["one line", "broken"],
+    ids=["one line", "broken", "an alias in the last entry"],
 )
 def test_a_file_that_cannot_be_added_to_stays_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
@@ -418,4 +490,4 @@ def test_a_file_that_cannot_be_added_to_stays_as_it_is(
     """And is told why."""
     status, after, said = adding(tmp_path, text, capsys, OPENAI_API_KEY_WORK="sk-work-0123")
     assert (status, after) == (1, text)
-    assert "is not written with one entry a line" in said or ":2: unknown dialect" in said
+    assert "these keys cannot be added by a program" in said or ":2: unknown dialect" in said

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.codec.masking import shown
-from understudy.codec.yaml_nodes import ConfigError, Problem
+from understudy.codec.yaml_nodes import LARGEST, ConfigError, Problem
+from understudy.config import pool_file
 from understudy.config.fields import AUTH_HEADERS
-from understudy.config.pool_file import default_pool_path, lint, load, parse
+from understudy.config.pool_file import default_pool_path, lint, load, no_pool_file, parse
 from understudy.dialects import DIALECTS
 from understudy.model import Key, Price, Scope, keys_of
 from understudy.model.pool import (
@@ -62,6 +63,15 @@ def problems_of(text: str) -> tuple[Problem, ...]:
     with pytest.raises(ConfigError) as caught:
         read(text)
     return caught.value.problems
+
+
+def problems_in(text: str) -> list[str]:
+    """The problems of a text, which may have none."""
+    try:
+        read(text)
+    except ConfigError as error:
+        return [str(problem) for problem in error.problems]
+    return []
 
 
 def only_problem(text: str) -> Problem:
@@ -152,8 +162,23 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (pool.routes["gpt-5"].hold, pool.routes["gpt-5"].affinity) == (HoldUntil.OUTPUT, Affinity.SESSION)
     assert (pool.routes["gpt-5"].mode, pool.routes["gpt-5"].relatives) == (Mode.ENFORCE, Relatives.LAST)
     assert pool.routes["gpt-5"].sealed is WhenSealed.DROP
+    assert pool.routes["gpt-5"].second_opinion
+    assert read(routes("gpt-5: [{credential: work}]")).routes["gpt-5"].choices == pool.routes["gpt-5"].choices
     assert pool.intercept == ()
     assert pool.replay_after_sent
+    assert pool.auto_reload
+
+
+@pytest.mark.parametrize("written", ["second_opinion: false", "second_opinion: no"])
+def test_a_second_opinion_can_be_done_without(written: str) -> None:
+    assert not read(routes(f"gpt-5: {{candidates: [work], {written}}}")).routes["gpt-5"].second_opinion
+
+
+@pytest.mark.parametrize("alias", ["default", "gpt-*"])
+def test_the_alias_of_a_call_is_not_the_name_of_its_route(alias: str) -> None:
+    """So a candidate with that model is another one."""
+    pool = read(routes(f"{alias}: [work, {{credential: work, model: {alias}}}]"))
+    assert [choice.model for choice in pool.routes[alias].choices] == [None, alias]
 
 
 def test_an_alias_of_yaml_is_followed() -> None:
@@ -240,6 +265,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
         ("gpt-5: {candidates: [work], budget: 3}", "a number in place of a mapping", "write a mapping of attempts"),
         ("a-*: [work]\n  a-**: [home]", "`a-**` is never reached: `a-*` takes all its aliases", "remove one"),
         ("a?*: [work]\n  a*?: [home]", "`a*?` is never reached: `a?*` takes all its aliases", "remove one"),
+        ("a*b*: [work]\n  a***b: [home]", "`a***b` is never reached: `a*b*` takes all its aliases", "remove one"),
         ("'*': [work]\n  default: [home]", "`default` is never reached for openai: `*` takes every", "remove one"),
         ("gpt-5: [work]\n  gpt-5: [home]", "the key 'gpt-5' is written twice", "keep this one or that of line 9"),
         ("<<: {gpt-5: [work]}", "a merge key", "write the keys themselves"),
@@ -396,6 +422,8 @@ def test_a_command_is_looked_for_and_never_run(tmp_path: Path) -> None:
         assert warnings == []
     _, [missing] = command_of("{command: [no-such-program]}", tmp_path, environ)
     assert (missing.line, missing.what) == (6, "there is no program 'no-such-program' that can be run")
+    _, [missing] = command_of("{\n      command: [no-such-program]}", tmp_path, environ)
+    assert missing.line == 7
     helper.chmod(0o600)
     assert len(command_of("{command: [./helper]}", tmp_path, environ)[1]) == 1, "not one that can be run"
     assert list(tmp_path.iterdir()) == [helper]
@@ -413,8 +441,8 @@ def test_the_tools_own_takes_no_headers() -> None:
     """It goes out as the tool sent it, so headers beside it would be a mistake."""
     own = f"{HEAD}  own: {{upstream: openai, secret: client}}\n"
     assert read(own).credentials["own"].secret.is_client
-    problem = only_problem(f"{HEAD}  own: {{upstream: openai, secret: client, headers: {{x: y}}}}\n")
-    assert (problem.line, problem.write) == (8, "remove `headers`")
+    problem = only_problem(f"{HEAD}  own: {{upstream: openai, secret: client,\n    headers: {{x: y}}}}\n")
+    assert (problem.line, problem.write) == (9, "remove `headers`")
 
 
 def test_small_models_that_only_the_tools_own_could_serve_are_no_surprise() -> None:
@@ -541,6 +569,14 @@ def test_a_secret_file_below_the_home_folder(tmp_path: Path) -> None:
     assert pool.credentials["last"].secret.reveal() == "sk-in-a-file"
 
 
+def test_a_secret_file_without_a_folder_is_beside_the_pool_file(tmp_path: Path) -> None:
+    """Not in the home folder, and not in the working directory."""
+    (tmp_path / "secret").write_text("sk-in-a-file")
+    text = f"{HEAD}  last: {{upstream: openai, secret: {{file: secret}}}}\n"
+    pool = read(text, tmp_path / "pool.yaml", {**ENVIRON, "HOME": "/home/ann"})
+    assert pool.credentials["last"].secret.reveal() == "sk-in-a-file"
+
+
 def test_lint_tells_what_will_surprise() -> None:
     text = routes("gpt-5: [work]").replace(
         "credentials:", "  spare: {dialect: gemini, url: https://g.example}\ncredentials:"
@@ -553,6 +589,7 @@ def test_lint_tells_what_will_surprise() -> None:
     ]
     assert lint(read(routes("default: [work, home, team]"))) == []
     assert lint(read(routes("gpt-*: [work, home]\n  default: [team]"))) == []
+    assert lint(read(routes("gpt-5: [work, home]\n  default: [team, work]"))) == []
     assert "no routes" in lint(read(HEAD))[0]
 
 
@@ -590,7 +627,7 @@ def test_the_default_place_is_never_the_working_directory(private: Path, monkeyp
         assert place.is_absolute()
         assert private.parent.parent not in place.parents
     monkeypatch.setenv("HOME", ".")
-    with pytest.raises(ConfigError, match="set HOME"):
+    with pytest.raises(ConfigError, match=r"^pool.yaml:1: .*set HOME"):
         default_pool_path({})
 
 
@@ -614,9 +651,39 @@ def test_what_is_no_readable_file_is_refused(private: Path, tmp_path: Path) -> N
         with pytest.raises(ConfigError) as caught:
             load(path, ENVIRON, DIALECTS)
         assert len(caught.value.problems) == 1
-    private.write_bytes(b"upstreams: {}\nroutes: \xff\n")
-    with pytest.raises(ConfigError, match=r"pool.yaml:2: this is not UTF-8: save"):
+    private.write_bytes(b"\nupstreams: {}\nroutes: \xff\n")
+    with pytest.raises(ConfigError, match=r"pool.yaml:3: this is not UTF-8: save"):
         load(private, ENVIRON, DIALECTS)
+    private.write_bytes(b"upstreams: {}".ljust(LARGEST + 1, b"\n"))
+    with pytest.raises(ConfigError, match=f"pool.yaml:1: the file is larger than {LARGEST} bytes"):
+        load(private, ENVIRON, DIALECTS)
+
+
+def test_a_file_that_is_gone_between_two_looks_is_told(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_file, "check_file_is_private", Path.unlink)
+    with pytest.raises(ConfigError, match=r"pool.yaml:1: this file cannot be read \(No such file or directory\)"):
+        load(private, ENVIRON, DIALECTS)
+
+
+@pytest.mark.parametrize(("mode", "taken"), [(0o600, True), (0o666, False)])
+def test_o09_a_state_file_that_others_can_write_is_refused(private: Path, mode: int, taken: bool) -> None:
+    """O09, law 12: it says who is out of rotation."""
+    state = private.with_name("state.json")
+    state.touch()
+    state.chmod(mode)
+    private.write_text(f"{HEAD}state: {{file: {state}}}\n")
+    if taken:
+        assert load(private, ENVIRON, DIALECTS).state == str(state)
+    else:
+        with pytest.raises(ConfigError, match=re.escape(f"{state}:1: this file can be written by others")):
+            load(private, ENVIRON, DIALECTS)
+
+
+def test_a_pool_file_that_is_missing_is_one_to_write() -> None:
+    """In the usual place without an argument."""
+    place = Path("/conf/a b.yaml")
+    assert no_pool_file(place, None).endswith("at /conf/a b.yaml: write one with `understudy init`")
+    assert no_pool_file(place, place).endswith("at /conf/a b.yaml: write one with `understudy init '/conf/a b.yaml'`")
 
 
 def test_a_byte_order_mark_is_no_mistake(private: Path) -> None:
@@ -766,6 +833,13 @@ def test_a_glob_hides_a_relative() -> None:
     assert "`a-**` is never reached" in only_problem(text).what
 
 
+def test_a_default_route_that_only_relatives_would_reach_is_told() -> None:
+    """With the dialect of the calls that do not come to it."""
+    text = HEAD.replace("credentials:\n", "  rock: {dialect: bedrock, url: https://bedrock.example}\ncredentials:\n")
+    text += "  rock: {upstream: rock, secret: {env: WORK}}\nroutes:\n  '*': [team]\n  default: [rock]\n"
+    assert only_problem(text).what == "`default` is never reached for anthropic: `*` takes every alias"
+
+
 def test_restore_alias_is_off_unless_said() -> None:
     pool = read(routes("gpt-5: {candidates: [work], restore_alias: true}\n  gpt-4: [work]"))
     assert pool.routes["gpt-5"].restore_alias and not pool.routes["gpt-4"].restore_alias
@@ -798,6 +872,9 @@ def test_h07_a_header_whose_secret_is_missing_puts_its_credential_out_of_use() -
     """H07: as a missing ``secret`` does; the rest of the file works."""
     line = "  extra: {upstream: openai, secret: {env: WORK}, headers: {x-gateway: {env: NOT_THERE}}}\n"
     assert "NOT_THERE" in read(HEAD + line).credentials["extra"].out_of_use
+    [warning] = warnings_of(HEAD + line)
+    assert warning.line == 8
+    assert "'NOT_THERE' is not set, so the credential extra is out of use" in warning.what
     assert not read(HEAD + line).credentials["work"].out_of_use
 
 
@@ -903,15 +980,16 @@ def test_rule_folders_are_relative_to_the_file_and_have_to_be_there(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("intercept", "why"),
+    ("intercept", "where", "why"),
     [
-        ("{host: localhost, dialect: openai, port: 4000}", "because it is on this machine"),
-        ("{host: llm.corp, dialect: openai, port: 80}", "because it is plain HTTP"),
+        ("{host: localhost, dialect: openai, port: 4000}", "localhost:4000", "because it is on this machine"),
+        ("{host: localhost, dialect: openai}", "localhost", "because it is on this machine"),
+        ("{host: llm.corp, dialect: openai, port: 80}", "llm.corp:80", "because it is plain HTTP"),
     ],
 )
-def test_hosts_that_run_cannot_lead_to_the_proxy_are_told(intercept: str, why: str) -> None:
+def test_hosts_that_run_cannot_lead_to_the_proxy_are_told(intercept: str, where: str, why: str) -> None:
     pool = parse(f"intercept: [{intercept}]\n", Path("pool.yaml"), {}, DIALECTS)
-    assert any(f"past the proxy, {why}: set its base URL" in each for each in lint(pool))
+    assert [each for each in lint(pool) if f"call {where} past the proxy, {why}: set its base URL" in each]
 
 
 @pytest.mark.parametrize(
@@ -1035,6 +1113,58 @@ def test_until_reset_of_the_routes_that_do_not_say_it() -> None:
     text = text.replace("routes:\n  {", "routes: {")
     pool = parse(text, Path("/pools/pool.yaml"), ENVIRON, DIALECTS, until_reset=3600.0)
     assert [pool.routes[name].until_reset for name in "mno"] == [7200, 3600, 0]
+
+
+ROUTE = "routes: {m: {candidates: [work], %s}}"
+BOUNDS = {
+    "affinity": ("affinity: %s", "seconds from 0 to 86400"),
+    "ramp": ("ramp: %s", "seconds from 0 to 600"),
+    "reserve": ("reserve: %s", "percent from 0 to 50"),
+    "reserve of a route": (ROUTE % "reserve: %s", "percent from 0 to 50"),
+    "until_reset": (ROUTE % "until_reset: %s", "hours from 0 to 168"),
+    "attempts": ("budget: {attempts: %s}", "attempts from 1 to 32"),
+    "seconds": ("budget: {seconds: %s}", "seconds from 0.01 to 3600"),
+    "wait": ("budget: {wait: %s}", "seconds from 0 to 3600"),
+    "first_event": ("budget: {first_event: %s}", "seconds from 0.01 to 3600"),
+    "patience": ("budget: {patience: %s}", "seconds from 0 to 60"),
+    "silence": ("budget: {silence: %s}", "seconds from 0 to 3600"),
+    "first_output": ("budget: {first_output: %s}", "seconds from 0 to 3600"),
+    "idle": ("budget: {idle: %s}", "seconds from 0.01 to 3600"),
+    "hedge_after": ("budget: {hedge_after: %s}", "seconds from 0 to 3600"),
+    "retry_same": (ROUTE % "actions: {overloaded: {retry_same: %s}}", "repeats from 0 to 1"),
+    "seconds of an action": (ROUTE % "actions: {overloaded: {seconds: %s}}", "seconds from 0 to 604800"),
+    "priority": ("routes: {m: [{credential: work, priority: %s}]}", "a priority from 1 to 100"),
+    "weight": ("routes: {m: [{credential: work, weight: %s}]}", "a weight from 1 to 100"),
+    "port": ("intercept: [{host: llm.corp, dialect: openai, port: %s}]", "a port from 1 to 65535"),
+    "timeout": ("state: {url: redis://localhost, prefix: team, timeout: %s}", "seconds from 0.01 to 5"),
+    "ttl": ("  last: {upstream: openai, secret: {command: [sh], ttl: %s}}", "seconds from 1 to 31536000"),
+    "timeout of a command": (
+        "  last: {upstream: openai, secret: {command: [sh], timeout: %s}}",
+        "seconds from 0.1 to 600",
+    ),
+    "concurrency": ("  last: {upstream: openai, secret: {env: WORK}, concurrency: %s}", "calls from 1 to 10000"),
+}
+
+
+@pytest.mark.parametrize(("text", "bounds"), BOUNDS.values(), ids=BOUNDS)
+def test_what_numbers_may_be(text: str, bounds: str) -> None:
+    """Those at the bounds are taken; of every other one the bounds are told."""
+    least, most = re.findall(r"[0-9.]+", bounds)
+    for number in (least, most):
+        assert not [each for each in problems_in(HEAD + text % number) if "weights of 'm' do nothing" not in each]
+    for number in (str(int(most) + 1), "many"):
+        assert any(each.endswith(f": write a number of {bounds}") for each in problems_in(HEAD + text % number))
+
+
+@pytest.mark.parametrize(("price", "taken"), [("0", True), ("100000", True), ("100001", False)])
+def test_q03_a_price_may_be_nothing(price: str, taken: bool) -> None:
+    """Q03: a model that costs nothing has a price of 0; one that is not named has none."""
+    prices = f"{{'*': {{input: {price}, output: {price}, cached: {price}}}}}"
+    text = HEAD.replace("https://api.openai.com/v1}", f"https://api.openai.com/v1, prices: {prices}}}")
+    if taken:
+        assert read(text).upstreams["openai"].price("m") == Price(float(price), float(price), float(price))
+    else:
+        assert only_problem(text).write == "write a number of units for a million tokens from 0 to 100000"
 
 
 @pytest.mark.parametrize("wrong", ["until_reset: soon", "until_reset: 200", "reserve: 60", "reserve: 2%"])

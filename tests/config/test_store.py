@@ -74,6 +74,25 @@ def test_what_is_wrong_is_said(state: str, said: str) -> None:
         read(state)
 
 
+@pytest.mark.parametrize(
+    ("entries", "key", "said"),
+    [
+        (("prefix: team", "user: me"), "prefix", "`prefix` without `url`"),
+        (("user: me", "timeout: 1"), "timeout", "`timeout` without `url`"),
+        (("file: state.json", "url: redis://localhost"), "url", "`url` without `prefix`"),
+        (("url: redis://localhost", "prefix: team", "user: me"), "user", "`user` without `password`"),
+        (("url: redis://localhost", "prefix: team", "ca: ca.pem"), "ca", "`ca` without TLS"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, entries: tuple[str, ...], key: str, said: str) -> None:
+    (tmp_path / "ca.pem").touch()
+    lines = [*BASE.splitlines(), "state:", *(f"  {entry}" for entry in entries)]
+    with pytest.raises(ConfigError) as error:
+        parse("\n".join(lines), tmp_path / "pool.yaml", ENVIRON, DIALECTS)
+    [line] = [problem.line for problem in error.value.problems if problem.what == said]
+    assert lines[line - 1].startswith(f"  {key}: ")
+
+
 def test_a_password_in_the_url_is_not_repeated() -> None:
     with pytest.raises(ConfigError) as error:
         read("{url: 'redis://me:the-password-0123@localhost', prefix: team}")

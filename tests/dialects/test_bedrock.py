@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.relatives import CLAUDE, HELD_BACK, MESSAGE, MESSAGES, OWN, SECRET, pool_of, sent, upstream
 from understudy.dialects import DIALECTS, Call, Endpoint, Kind, Progress, StreamEvent
+from understudy.model import Usage
 from understudy.requests.sites import Sites
 
 BEDROCK = DIALECTS["bedrock"]
@@ -166,3 +167,64 @@ def test_stream_events(name: str, data: str, expected: Progress) -> None:
 def test_errors_of_our_own(status: int, kind: str) -> None:
     """W03"""
     assert json.loads(BEDROCK.error_body(status, 'a "b"')) == {"__type": kind, "message": 'a "b"'}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "answered"),
+    [
+        ("messageStop", '{"stopReason":"max_tokens"}', True),
+        ("messageStop", '{"stopReason":"end_turn"}', False),
+        ("messageStop", '{"stopReason":""}', False),
+        ("messageStop", "[]", False),
+        ("contentBlockStop", '{"stopReason":"max_tokens"}', False),
+        ("chunk", "{}", False),
+    ],
+)
+def test_an_end_may_need_no_output(name: str, data: str, answered: bool) -> None:
+    """A01: a limit of the request, or a filter."""
+    assert BEDROCK.answered(StreamEvent(name, data.encode())) is answered
+
+
+@pytest.mark.parametrize(
+    ("document", "usage"),
+    [
+        ({"usage": {"inputTokens": 5, "outputTokens": 0}}, Usage(5)),
+        ({"usage": {"inputTokens": 0, "outputTokens": 2}}, Usage(0, 2)),
+        ({"usage": {"inputTokens": 5, "outputTokens": 2, "cacheReadInputTokens": 1}}, Usage(6, 2, 1)),
+        ({"usage": {"inputTokens": 5, "cacheWriteInputTokens": 1}}, Usage(6, 0, 0, 1)),
+        ({"amazon-bedrock-invocationMetrics": {"inputTokenCount": 5}}, Usage(5)),
+        ({"usage": {"input_tokens": 5, "output_tokens": 1}}, Usage(5, 1)),
+        ({"usage": {"inputTokens": 0}}, None),
+        ([], None),
+    ],
+)
+def test_tokens(document: object, usage: Usage | None) -> None:
+    """Q03: what came from a cache or went into one is counted beside the rest of the input."""
+    assert BEDROCK.usage(document) == usage
+
+
+@pytest.mark.parametrize(
+    ("value", "tokens"), [("5", 5), ("9" * 11, 99_999_999_999), ("9" * 12, 0), ("-1", 0), ("", 0), ("x", 0)]
+)
+def test_tokens_in_headers(value: str, tokens: int) -> None:
+    """Q03: of a model whose body counts none."""
+    found = BEDROCK.usage_in_headers({"x-amzn-bedrock-input-token-count": value})
+    assert found == (Usage(tokens) if tokens else None)
+
+
+@pytest.mark.parametrize(
+    ("document", "lack"),
+    [
+        ({"output": {"message": {"content": [{}, {"text": "Hi"}]}}}, ""),
+        ({"output": {"message": {"content": [{"text": ""}]}}, "stopReason": "max_tokens"}, ""),
+        ({"output": {"message": {"content": []}}, "usage": {"outputTokens": 1}}, ""),
+        ({"output": {"message": {"content": []}}, "stopReason": "end_turn"}, "ended by end_turn"),
+        ({"output": {"message": "Hi"}}, "no `output.message` in it"),
+        ({"output": []}, "no `output.message` in it"),
+        ([], "no `output.message` in it"),
+    ],
+)
+def test_what_a_reply_lacks_to_be_an_answer(document: object, lack: str) -> None:
+    """A01"""
+    found = BEDROCK.lack("converse", document)
+    assert found.endswith(lack) and bool(found) is bool(lack)

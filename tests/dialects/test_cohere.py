@@ -65,6 +65,12 @@ def test_stream_events(data: str, expected: Progress) -> None:
         assert COHERE.progress(StreamEvent(kind, json.dumps(document).encode())) is expected
 
 
+@pytest.mark.parametrize("stated", ["", None, 5, [1]])
+def test_a_type_that_is_no_word_leaves_the_name_of_the_event(stated: object) -> None:
+    data = json.dumps({"type": stated, "delta": {"finish_reason": "COMPLETE"}}).encode()
+    assert COHERE.progress(StreamEvent("message-end", data)) is DONE
+
+
 def test_an_error_event_counts_by_its_name() -> None:
     assert COHERE.progress(StreamEvent("error", b"gone")) is ERROR
 
@@ -81,6 +87,8 @@ def test_errors_of_our_own() -> None:
         ("chat", {"message": "Hi"}, "no `message` in it"),
         ("chat", {"message": {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}}, ""),
         ("chat", {"message": {"role": "assistant", "tool_plan": "I will"}}, ""),
+        ("chat", {"message": {"tool_plan": "", "content": [{"type": "text"}, {"type": "text", "text": "Hi"}]}}, ""),
+        ("chat", {"message": {"role": "assistant", "tool_plan": "", "content": 5}}, "ended by None"),
         ("chat", {"message": {"role": "assistant", "content": [{"type": "text", "text": ""}]}}, "ended by None"),
         ("chat", {"message": {"role": "assistant", "content": []}, "finish_reason": "COMPLETE"}, "ended by COMPLETE"),
         ("chat", {"message": {"role": "assistant"}, "finish_reason": "MAX_TOKENS"}, ""),

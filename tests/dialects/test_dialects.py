@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.dialects import DIALECTS, Call, Dialect, Endpoint, Kind, Progress, StreamEvent, read_json
+from understudy.dialects.base import nothing_said
+from understudy.model import Usage
 
 OPENAI, ANTHROPIC, GEMINI = DIALECTS["openai"], DIALECTS["anthropic"], DIALECTS["gemini"]
 JSON = "application/json"
@@ -277,6 +279,9 @@ def candidate(*parts: object, **more: object) -> str:
         ("", chat({}, finish_reason="length"), OUTPUT),
         ("", chat({}, finish_reason="content_filter"), OUTPUT),
         ("", chat({}, finish_reason="error"), ERROR),
+        ("", chat({}, finish_reason=""), LIFECYCLE),
+        ("", chat({}, finish_reason=5), LIFECYCLE),
+        ("", chat({"content": "x"}, finish_reason=5), OUTPUT),
         ("", '{"choices":[{"text":"x"}]}', OUTPUT),
         ("", '{"choices":[{"text":""}]}', LIFECYCLE),
         ("", '{"choices":[],"usage":{"total_tokens":3}}', LIFECYCLE),
@@ -459,3 +464,200 @@ def test_broken_connections_are_no_overload() -> None:
 def test_read_json_is_tolerant(data: bytes) -> None:
     assert read_json(data) is None
     assert read_json(b'\xef\xbb\xbf{"a":1}') == {"a": 1}
+
+
+# -- several at once ---------------------------------------------------------------------------------------------
+
+TEXT, BLANK = {"content": {"parts": [{"text": "Hi"}]}}, {"content": {"parts": [{"text": ""}]}}
+ENDED, BROKEN, LIMIT = {"finishReason": "STOP"}, {"finishReason": "MALFORMED_FUNCTION_CALL"}, {"finishReason": "SAFETY"}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"candidates": [BLANK, TEXT]}, OUTPUT),
+        ({"candidates": [TEXT, BLANK]}, OUTPUT),
+        ({"candidates": [TEXT, ENDED]}, DONE),
+        ({"candidates": [BLANK], "promptFeedback": {"blockReason": "SAFETY"}}, OUTPUT),
+        ([{"candidates": [BLANK]}, {"candidates": [TEXT]}], OUTPUT),
+        ([{"candidates": [TEXT]}, {"candidates": [BLANK]}], OUTPUT),
+        ([{"candidates": [TEXT]}, {"error": {"code": 503}}], ERROR),
+    ],
+)
+def test_of_several_candidates_and_chunks_the_furthest_counts(document: object, expected: Progress) -> None:
+    """S02: Gemini sends several candidates in a chunk, and without alt=sse several chunks in an array."""
+    assert GEMINI.progress(StreamEvent("", json.dumps(document).encode())) is expected
+
+
+@pytest.mark.parametrize(
+    ("document", "lack"),
+    [
+        ({"candidates": [BLANK, TEXT]}, ""),
+        ({"candidates": [TEXT, BROKEN]}, ""),
+        ({"candidates": [ENDED, LIMIT]}, ""),
+        ({"candidates": [ENDED], "usageMetadata": {"candidatesTokenCount": 1}}, ""),
+        ({"candidates": [ENDED, BROKEN], "usageMetadata": {"candidatesTokenCount": 1}}, "ended by STOP"),
+        ({"candidates": [ENDED, BROKEN]}, "ended by STOP"),
+        ({"candidates": [BLANK], "promptFeedback": {"blockReason": "SAFETY"}}, ""),
+        ([{"candidates": [BLANK]}, {"candidates": [TEXT]}, {"candidates": [ENDED]}], ""),
+        ([{"candidates": [BLANK]}, {"candidates": [ENDED]}], "ended by STOP"),
+        ([], "no JSON object"),
+    ],
+)
+def test_one_candidate_or_chunk_with_an_answer_is_enough(document: object, lack: str) -> None:
+    """A01"""
+    found = GEMINI.lack("generateContent", document)
+    assert found.endswith(lack) and bool(found) is bool(lack)
+    assert GEMINI.answered(StreamEvent("", json.dumps(document).encode())) is not bool(lack)
+
+
+@pytest.mark.parametrize(
+    ("counted", "usage"),
+    [
+        ({"promptTokenCount": 5}, Usage(5)),
+        ({"candidatesTokenCount": 2}, Usage(0, 2)),
+        ({"promptTokenCount": 5, "cachedContentTokenCount": 9}, Usage(5, 0, 5)),
+        ({"promptTokenCount": 5, "toolUsePromptTokenCount": 1, "thoughtsTokenCount": 3}, Usage(6, 3, 0, 0, 3)),
+        ({"promptTokenCount": 0}, None),
+    ],
+)
+def test_tokens_of_gemini(counted: object, usage: Usage | None) -> None:
+    """Q03: thoughts are output; what a tool was told is input."""
+    assert GEMINI.usage({"usageMetadata": counted}) == usage
+    assert GEMINI.usage([{"usageMetadata": counted}, {}]) == usage
+
+
+# -- OpenAI's parts, one by one ----------------------------------------------------------------------------------
+
+SPOKEN, SILENT = {"message": {"content": "Hi"}, "finish_reason": "stop"}, {"message": {}, "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("document", "lack"),
+    [
+        ({"choices": [SILENT, SPOKEN]}, ""),
+        ({"choices": [SPOKEN, SILENT]}, ""),
+        ({"choices": [SILENT, {"error": {"code": 502}}]}, ""),
+        ({"choices": [SILENT], "usage": {"completion_tokens": 1}}, ""),
+        ({"choices": [SILENT, SILENT]}, "ended by stop"),
+        ({"choices": []}, "`choices` is empty"),
+        ({"choices": [5]}, "`choices` is empty"),
+        ({"choices": "x"}, "no `choices` in it"),
+        ({}, "no `choices` in it"),
+    ],
+)
+def test_one_choice_with_an_answer_is_enough(document: object, lack: str) -> None:
+    """A01: one that failed is told by its error."""
+    found = OPENAI.lack("chat/completions", document)
+    assert found.endswith(lack) and bool(found) is bool(lack)
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected", "finishes"),
+    [
+        ([{"delta": {}}, {"delta": {"content": "x"}}], OUTPUT, False),
+        ([{"delta": {"content": "x"}}, {"delta": {}, "finish_reason": "stop"}], OUTPUT, True),
+        ([{"delta": {}}, {"delta": {}, "finish_reason": "stop"}], STOP, True),
+        ([{"delta": {"content": "x"}}, {"error": {"code": 502}}], ERROR, False),
+        ([], LIFECYCLE, False),
+    ],
+)
+def test_of_several_choices_the_furthest_counts(choices: object, expected: Progress, finishes: bool) -> None:
+    """S02"""
+    event = StreamEvent("", json.dumps({"choices": choices}).encode())
+    assert (OPENAI.progress(event), OPENAI.finishes(event)) == (expected, finishes)
+
+
+@pytest.mark.parametrize(
+    ("counted", "usage"),
+    [
+        ({"prompt_tokens": 7}, Usage(7)),
+        ({"completion_tokens": 3}, Usage(0, 3)),
+        ({"input_tokens": 7, "output_tokens": 3}, Usage(7, 3)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, None),
+        ({"prompt_tokens": "7", "completion_tokens": 3}, None),
+        ({"prompt_tokens": 7.0, "completion_tokens": 3}, None),
+        ({"prompt_tokens": True, "completion_tokens": 3}, None),
+        ({"prompt_tokens": -7, "completion_tokens": 3}, None),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "cached_tokens": -1}, None),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "cached_tokens": "1"}, None),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "cached_tokens": 9}, Usage(7, 3, 7)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "reasoning_tokens": 2}, Usage(7, 3, 0, 0, 2)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "reasoning_tokens": 3}, Usage(7, 3, 0, 0, 3)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "reasoning_tokens": 4}, Usage(7, 7, 0, 0, 4)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "reasoning_tokens": 2, "total_tokens": 10}, Usage(7, 3, 0, 0, 2)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "reasoning_tokens": 2, "total_tokens": 12}, Usage(7, 5, 0, 0, 2)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}, Usage(7, 3)),
+    ],
+)
+def test_tokens_of_openai_and_its_like(counted: object, usage: Usage | None) -> None:
+    """Q03: reasoning that a vendor counts beside the completion is output as well; what is no number counts nothing."""
+    assert OPENAI.usage({"usage": counted}) == usage
+
+
+# -- Anthropic's parts, one by one -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stated", ["", None, 5, [1]])
+def test_a_type_that_is_no_word_leaves_the_name_of_the_event(stated: object) -> None:
+    """S02"""
+    data = json.dumps({"type": stated}).encode()
+    assert ANTHROPIC.progress(StreamEvent("message_stop", data)) is DONE
+    assert OPENAI.progress(StreamEvent("response.completed", data)) is DONE
+
+
+@pytest.mark.parametrize(
+    ("document", "tokens"),
+    [
+        ({"type": "message_delta", "usage": {"output_tokens": 3}}, 3),
+        ({"type": "message_start", "usage": {"output_tokens": 3}}, 0),
+        ([], 0),
+        (None, 0),
+    ],
+)
+def test_output_tokens_count_at_the_end(document: object, tokens: int) -> None:
+    """A01: what the first event counts is the place of an output that may never come."""
+    assert ANTHROPIC.output_tokens(StreamEvent("", json.dumps(document).encode())) == tokens
+
+
+def test_amazons_events_as_anthropic_would_send_them() -> None:
+    """The name of each is its type; an exception is an error event."""
+    assert ANTHROPIC.event_of(StreamEvent("chunk", b'{"type":"ping"}')) == ("ping", b'{"type":"ping"}')
+    assert ANTHROPIC.event_of(StreamEvent("chunk", b"[]")) == ("chunk", b"[]")
+    assert ANTHROPIC.event_of(StreamEvent("chunk", b'{"type":""}')) == ("chunk", b'{"type":""}')
+    name, data = ANTHROPIC.event_of(StreamEvent("exception", b'{"__type":"throttlingException","message":"slow"}'))
+    assert name == "error"
+    assert json.loads(data) == {"type": "error", "error": {"type": "throttlingException", "message": "slow"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "anthropic", "openai", "gemini"),
+    [
+        (401, "authentication_error", "authentication_error", "UNAUTHENTICATED"),
+        (403, "permission_error", "permission_error", "PERMISSION_DENIED"),
+        (499, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"),
+        (500, "api_error", "server_error", "INTERNAL"),
+        (599, "api_error", "server_error", "INTERNAL"),
+    ],
+)
+def test_a_status_without_a_name_of_its_own_is_the_tools_or_the_servers(
+    status: int, anthropic: str, openai: str, gemini: str
+) -> None:
+    """W03"""
+    assert json.loads(ANTHROPIC.error_body(status, "m"))["error"]["type"] == anthropic
+    assert json.loads(OPENAI.error_body(status, "m"))["error"]["type"] == openai
+    assert json.loads(GEMINI.error_body(status, "m"))["error"]["status"] == gemini
+
+
+def test_a_name_that_is_more_than_a_segment_cannot_be_written() -> None:
+    """R02"""
+    vertex = DIALECTS["anthropic-vertex"]
+    for tail in ("/publishers/anthropic/models/a%2Fb:rawPredict", "/publishers/anthropic/models/a"):
+        with pytest.raises(ValueError, match="no model name"):
+            vertex.write_model(tail, JSON, b"{}", "b")
+        assert vertex.endpoint("POST", tail) is None
+
+
+def test_why_a_reply_has_ended_is_told_in_short() -> None:
+    """Law 10: an upstream chooses the word."""
+    assert nothing_said("x" * 50).endswith(f", ended by {'x' * 40}")

@@ -155,6 +155,19 @@ def test_q02_the_wait_for_a_turn_is_bounded_in_time() -> None:
     holder.finished()
 
 
+def test_q02_the_wait_for_a_turn_ends_before_the_budget_does() -> None:
+    """Q02: no attempt begins after its ``seconds``, whatever ``wait`` says."""
+    stage = paced(b=1)
+    on = route(B, C, budget=Budget(seconds=3, wait=5))
+    holder, _ = stage.open(on)
+    exchange, step = stage.open(on)
+    assert isinstance(step, Wait)
+    assert step.seconds == pytest.approx(3)
+    stage.clock.now += step.seconds
+    assert exchange.resume(stage.now) == Attempt(1, C)
+    holder.finished()
+
+
 def test_q02_concurrency_is_kept_and_the_rest_queue_in_order() -> None:
     """Q02: three at a time; whoever ends lets the first of the queue begin."""
     stage = paced(b=3)

@@ -486,6 +486,19 @@ def test_l06_only_a_rejected_secret_is_fetched_anew(label: Label) -> None:
     assert stage.answer(on, [said, OK]).sent == [Candidate(renewable, "m1"), B]
 
 
+def test_l06_a_rejected_secret_for_which_there_is_no_other_takes_its_credential_out() -> None:
+    """L06: it was rejected, and that it cannot be fetched anew makes it no better."""
+    stage = Stage()
+    renewable = Candidate(Credential("a", OPENAI, Refreshable()), "m1")
+    exchange, _ = stage.open(route(renewable, B))
+    assert isinstance(exchange.judge(reply(Label.CREDENTIAL_REJECTED), stage.now), Wait)
+    assert exchange.resume(stage.now) == Attempt(2, renewable, repeat=True, refresh=True)
+    assert stage.suspended() == {}
+    step = exchange.unsendable(Label.CREDENTIAL_REJECTED, "builtin/secret", "gone", stage.now)
+    assert isinstance(step, Attempt) and step.candidate == B
+    assert list(stage.suspended()) == [Key(Scope.CREDENTIAL, "a")]
+
+
 def test_a_success_takes_down_a_ladder_for_which_nothing_is_held() -> None:
     """After a restart a ladder may stand without its suspension: a success is still the end of it."""
     stage = Stage()

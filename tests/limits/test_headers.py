@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.codec.yaml_nodes import RuleError
+from understudy.codec.yaml_nodes import LARGEST, RuleError
 from understudy.limits import Whose, load_table, shipped_table
 from understudy.limits.headers import (
     LONGEST_VALUE,
@@ -137,12 +137,13 @@ def test_q01_the_documentation_names_every_header_and_its_source() -> None:
         assert all(word in row for word in vendor.source.replace(",", " ").split() if "http" not in word)
 
 
-def test_law12_a_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
-    """Law 12: as for rules."""
+@pytest.mark.parametrize(("name", "what"), [("limits.yaml", "this file"), (".", "its folder")])
+def test_law12_a_file_that_others_can_write_is_refused(tmp_path: Path, name: str, what: str) -> None:
+    """Law 12: as for rules; whoever can write the folder can put another file there."""
     file = tmp_path / "limits.yaml"
     file.write_text(VENDOR)
-    file.chmod(0o666)
-    with pytest.raises(RuleError, match=re.escape(str(file))):
+    (tmp_path / name).chmod(0o777)
+    with pytest.raises(RuleError, match=re.escape(f"{file}:1: {what} can be written by others")):
         load_table([tmp_path])
 
 
@@ -150,13 +151,13 @@ def test_what_is_remembered_of_names_and_hosts_is_bounded() -> None:
     table = load_table()
     for number in range(MOST_NAMES + 10):
         table.read("one", "m", [(f"x-made-up-{number}", "1")], NOW)
-    names = table._hosts["one"]
-    assert len(names.known) + len(names.silent) <= MOST_NAMES
+        names = table._hosts["one"]
+        assert len(names.known) + len(names.silent) <= MOST_NAMES
     assert table.spoken("one", [("x-made-up-1", "1"), ("x-made-up-2065", "1"), ("x-new", "1")])[-1] == ("x-new", "1")
     assert ("x-made-up-2057", "1") not in table.spoken("one", [("x-made-up-2057", "1")])
     for number in range(MOST_HOSTS + 10):
         table.read(f"host-{number}", "m", [("x-ratelimit-remaining-tokens", "1")], NOW)
-    assert len(table._hosts) <= MOST_HOSTS
+        assert len(table._hosts) <= MOST_HOSTS
     many = [(f"x-ratelimit-remaining-tokens-{number}", "1") for number in range(100)]
     assert len(table.read("one", "m", many, NOW)) <= MOST_WINDOWS
 
@@ -197,6 +198,7 @@ def test_a_length_in_minutes_is_told_in_the_largest_unit_that_fits(minutes: str,
         ("100", "0.0"),
         ("250", "0.0"),
         ("1e15", "0.0"),
+        ("1000000000000001", None),
         ("1e16", None),
         ("-0.1", None),
         ("nan", None),
@@ -278,6 +280,7 @@ def test_whose_a_window_is(tmp_path: Path) -> None:
     assert read(table, r_opus="1") == ["w of all opus models, 1 left"]
     assert read(table, r_other="1") == ["w of the model, 1 left"]
     assert read(table, r_other="1", f_other=" Big ") == ["w of all big models, 1 left"]
+    assert read(table, r_other="1", f_other="x" * 90) == [f"w of all {'x' * 80} models, 1 left"]
     [model] = table.read("h", "gpt", [("r-other", "1")], NOW)
     assert (model.whose, model.subject) == (Whose.MODEL, "gpt")
     [credential] = table_of(tmp_path, "{name: w, of: requests, remaining: r}").read("h", "gpt", [("r", "1")], NOW)
@@ -330,6 +333,14 @@ def test_a_length_in_the_file(tmp_path: Path, length: str, seconds: float) -> No
     ("change", "what"),
     [
         (("windows: [", "windows: ["), ""),
+        (
+            (
+                "of: requests",
+                "of: requests, fields: {limit: a, remaining: b, used: c, used_percent: d, left_percent: e, "
+                "reset: f, minutes: g, family: h}",
+            ),
+            "",
+        ),
         (("  whose: credential\n", "  whose: credential\n  families: [{a: b}]\n"), "`families` is no text"),
         (("- headers:", "- [x]\n    - headers:"), "this is no mapping"),
         (("windows: [{", "windows: {a: 1}\n  hosts: [{"), "`windows` is no list"),
@@ -350,7 +361,14 @@ def test_what_else_can_be_wrong_in_a_file(tmp_path: Path, change: tuple[str, str
         read_file(file)
 
 
-@pytest.mark.parametrize(("content", "what"), [(b"\xff\xfe", "this is not UTF-8"), (None, "this cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\xff\xfe", "this is not UTF-8"),
+        (None, "this cannot be read"),
+        (VENDOR.encode().ljust(LARGEST + 1, b"\n"), f"the file is larger than {LARGEST} bytes"),
+    ],
+)
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None, what: str) -> None:
     file = tmp_path / "limits.yaml"
     if content is not None:

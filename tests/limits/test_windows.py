@@ -110,6 +110,10 @@ def test_a_request_is_not_looked_into_where_nothing_is_short() -> None:
     heard.plan(SONNET, h5=0.99)
     assert heard.limits.is_low(SONNET, 0.02, need)
     assert heard.limits.watched == {"plan"}
+    opus = Heard()
+    opus.plan(OPUS, h5=0.5, **{"7d_opus": 0.99})
+    assert opus.limits.watched == {"plan"}
+    assert not opus.limits.is_low(SONNET, 0.02, need), "of the credential's other models one window is low"
 
 
 def test_the_least_that_is_left_is_told_to_who_looks_into_the_request() -> None:
@@ -321,6 +325,7 @@ def test_q01_of_the_longest_windows_the_first_reset_counts() -> None:
         ([kept("a", length=100, reset=NOW + 50), kept("b", reset=NOW + 101)], 101),
         ([kept("a", length=100, reset=NOW + 50), kept("b", reset=NOW + 99)], 50),
         ([kept("a", length=100, reset=math.inf)], math.inf),
+        ([kept("a", length=100, reset=NOW + 50), kept("b", length=200, reset=math.inf)], 50),
     ):
         assert with_windows(*windows).limits.lost_at(OPUS) == NOW + at
 
@@ -417,13 +422,16 @@ def spent(*readings: tuple[float, float], reset: float = 7200.0) -> tuple[Heard,
         (((0, 0.5), (59, 0.6)), 0, 7200, None),
         (((0, 0.5), (60, 0.6)), 40, 7200, 200.0),
         (((0, 0.5), (60, 0.6)), 300, 7200, 0.0),
-        (((0, 0.5), (60, 0.6)), 0, 361, 240.0),
+        (((0, 0.5), (60, 0.6)), 0, 360, 240.0),
         (((0, 0.5), (60, 0.6)), 0, 359, None),
         (((0, 0.0), (60, 0.05)), 0, 1200, None),
         (((0, 0.0), (60, 0.05)), 0, 1201, 1140.0),
         (((0, 0.5), (20, 0.5), (80, 0.6)), 0, 7200, 320.0),
         (((0, 0.9), (30, 0.1), (90, 0.2)), 0, 7200, 480.0),
         (((0, 0.5), (19, 0.55), (60, 0.6)), 0, 7200, 240.0),
+        (((0, 0.5), (SAMPLE_EVERY * SAMPLES, 0.6)), 0, 7200, 3680.0),
+        (((0, 0.5), (SAMPLE_EVERY * SAMPLES + 1, 0.6)), 0, 7200, None),
+        (((0, 0.1), (SAMPLE_EVERY, 0.5), (SAMPLE_EVERY * (SAMPLES + 1), 0.6)), 0, 7200, 3680.0),
     ],
 )
 def test_the_forecast_goes_on_as_it_has_gone(
@@ -433,7 +441,7 @@ def test_the_forecast_goes_on_as_it_has_gone(
     heard, window = spent(*readings, reset=reset)
     heard.clock.now += wait
     found = heard.limits.empty_in(OPUS, window)
-    assert found == (None if seconds is None else pytest.approx(seconds, abs=1.5))
+    assert found == (None if seconds is None else pytest.approx(seconds, abs=1.5 if seconds else 0))
 
 
 def test_the_forecast_looks_back_a_quarter_of_an_hour() -> None:

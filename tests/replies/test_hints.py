@@ -6,6 +6,7 @@ import json
 import re
 from email.utils import formatdate
 from typing import Any
+from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
 from hypothesis import given, settings
@@ -112,6 +113,16 @@ def test_promises_are_read(given_reply: Reply, seconds: float, source: str) -> N
     assert hint is not None
     assert hint.source == source
     assert hint.seconds == pytest.approx(seconds, abs=1e-6)
+
+
+def test_where_the_system_knows_no_time_zones_midnight_in_california_is_that_of_winter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(name: str) -> None:
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr("zoneinfo.ZoneInfo", unknown)
+    assert read_hint(reply(DAILY), NOW) == Hint(11 * 3600 + 33 * 60 + 20, "quota-id")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.support.decisions import candidate, upstream
 from understudy.codec.event_stream import StreamKind
 from understudy.dialects import DIALECTS, Call, Kind
 from understudy.dialects.base import Endpoint
-from understudy.model import NO_TOKENS, Price, Usage
+from understudy.model import NO_TOKENS, HoldUntil, Price, Usage
 from understudy.replies.hold import TAIL_LIMIT, Held, Hold, Secret, Tail
 from understudy.replies.reply import Reply
 from understudy.replies.statement import MOST, Statement, is_another, of_document, of_fragment
@@ -208,6 +208,24 @@ def test_q03_a_stream_that_is_held_whole_is_read_from_what_is_held() -> None:
     for piece in (*events(delta("a"), last), b"data: [DONE]\n\n"):
         stream.hold.data(piece)
     assert stream.hold.statement(None) == Statement(USUAL, "m1-2025-08-07")
+
+
+@pytest.mark.parametrize(
+    ("until", "after", "usage"),
+    [
+        (HoldUntil.COMPLETE, b": bye\n\n", Usage(5)),
+        (HoldUntil.COMPLETE, b'data: {"choices": [], "usage": {"prompt_tokens": 6}}\n\n', Usage(6)),
+        (HoldUntil.OUTPUT, b'data: {"choices": [], "usage": {"prompt_tokens": 6}}\n\n', Usage(6)),
+        (HoldUntil.OUTPUT, b": bye\n\n", None),
+    ],
+)
+def test_q03_what_comes_after_a_release_counts_first(until: HoldUntil, after: bytes, usage: Usage | None) -> None:
+    """Q03: what was held counts where that was the whole reply; of a live one it was the beginning only."""
+    stream = Stream("openai")
+    stream.hold.until = until
+    stream.hold.data(b"".join(events({"choices": []}, {"choices": [], "usage": {"prompt_tokens": 5}}, delta("a"))))
+    stream.tail.append(after)
+    assert stream.hold.statement(stream.tail).usage == usage
 
 
 def test_q03_the_end_of_a_stream_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

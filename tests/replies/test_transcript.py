@@ -220,8 +220,8 @@ def several(*choices: dict[str, Any]) -> bytes:
             ["[tool call web_search_call]\n", "[tool call n]\ny"],
         ),
         (
-            events({"type": "response.incomplete", "response": {"status": "x", "incomplete_details": {"a": 1}}}),
-            ['ended: x\nbecause: {"a": 1}'],
+            events({"type": "response.incomplete", "response": {"status": "x", "incomplete_details": {"a": "é"}}}),
+            ['ended: x\nbecause: {"a": "é"}'],
         ),
         (events({"type": "response.completed", "response": {"usage": [1]}}), ["ended: completed\nusage: [1]"]),
         (events({"type": "response.done", "response": None}), ["ended: done"]),

@@ -245,6 +245,14 @@ def test_an_error_in_a_sentence_is_a_level_too() -> None:
         assert (reply(body).errors[0] == ErrorInfo(message="m")) is innermost
 
 
+def test_what_an_exception_was_made_of_is_a_level_too() -> None:
+    for times, found in ((unwrap.MAX_DEPTH, True), (unwrap.MAX_DEPTH + 1, False)):
+        body: object = {"message": "m"}
+        for _ in range(times):
+            body = {"args": body, "error_type": "x"}
+        assert (ErrorInfo(message="m") in reply(body).errors) is found
+
+
 @pytest.mark.parametrize("inner", [{"code": "c", "message": "m"}, {"type": "t", "message": "m"}])
 def test_a_message_that_is_an_error_itself_comes_before_what_is_round_it(inner: dict[str, str]) -> None:
     first, second = reply({"error": {"message": json.dumps(inner), "code": 500}}).errors
@@ -315,6 +323,7 @@ def test_what_an_object_says_of_itself(body: object, expected: ErrorInfo | None)
         'Upstream said {"error": {"code": "c", "message": "m"}} and {"code": "d"}',
         '{a} {b} {c} {"code": "c", "message": "m"}',
         "failed: {'message': 'm', 'code': 'c'}",
+        'failed: {{"code": "c", "message": "m"}}',
         "failed: {'error': 'm', 'code': 'c'}",
         "failed: {'detail': \"m\", 'code': 'c'}",
         "failed: {'code': 'c', 'message': 'm', 'code': 'd'}",
@@ -327,6 +336,14 @@ def test_an_error_inside_a_sentence_comes_first(message: str) -> None:
     first, *_, last = reply({"error": {"message": message}}).errors
     assert first == ErrorInfo("c", message="m")
     assert last.message == message
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"), [("{'message': 'm'}", ErrorInfo(message="m")), ("{'code': 'c'}", ErrorInfo("c"))]
+)
+def test_half_an_error_inside_a_sentence_is_one(printed: str, expected: ErrorInfo) -> None:
+    """As a program prints it: its message, or its code alone."""
+    assert reply({"error": {"message": f"failed: {printed}"}}).errors[0] == expected
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,7 @@ def test_what_may_have_been_meant_stays(text: str, expected: str) -> None:
         ("no x-1`", "no {model}`", 1),
         ("model:x-1", "model:{model}", 1),
         ("at /v1/x-1", "at {model}", 1),
+        ("at ab/x-1 and abc/x-1", "at {model} and {model}", 2),
         ("x-1-20250514 and x-1@20250514, x-1-2025-05-14 or x-1-latest", "{model} and {model}, {model} or {model}", 4),
         ("x-1x and ax-1, x-1.5, x-1-mini, _x-1", "x-1x and ax-1, x-1.5, x-1-mini, _x-1", 0),
         ("nothing", "nothing", 0),

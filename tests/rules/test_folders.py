@@ -16,10 +16,12 @@ from understudy.codec import pattern_cost
 from understudy.codec.yaml_nodes import RuleError
 from understudy.model.verdict import Label
 from understudy.replies.reply import Reply
+from understudy.rules import folders as module
 from understudy.rules.conditions import CODE_OR_TYPE, INFO_FIELDS, MODIFIERS
 from understudy.rules.folders import (
     RuleLibrary,
     load_folder,
+    load_folders,
     load_shipped,
     load_vocabulary,
     rule_files,
@@ -57,13 +59,43 @@ def test_a_folder_holds_rules_and_other_things(tmp_path: Path) -> None:
 def test_two_files_for_one_rule_are_refused(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     write(tmp_path, GOOD, "vendor/thing.yml")
-    with pytest.raises(RuleError, match="two files make the rule"):
+    with pytest.raises(RuleError, match=r"thing.yml:1: two files make the rule"):
         load_folder(tmp_path)
 
 
+def test_o02_the_shipped_rules_are_read_anew_only_for_words_of_the_owners(tmp_path: Path) -> None:
+    """O02: a folder without a vocabulary hears what all others hear."""
+    write(tmp_path, GOOD)
+    own, shipped_rules = load_folders([tmp_path])
+    assert [rule.id for rule in own] == ["vendor/thing"]
+    assert shipped_rules is load_shipped()
+    (tmp_path / "vocabulary.yaml").write_text(
+        "seat:\n  about: x\n  phrases: [a seat]\n  examples: [a seat]\n  near_misses: [seats]\n"
+    )
+    assert load_folders([tmp_path])[-1] is not load_shipped()
+
+
+@pytest.mark.parametrize(("most", "taken"), [(2, True), (1, False)])
+def test_law_10_a_folder_holds_so_many_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, taken: bool
+) -> None:
+    """Law 10: a home folder that was named by mistake is not read through."""
+    monkeypatch.setattr(module, "MOST_FILES", most)
+    write(tmp_path, GOOD)
+    write(tmp_path, named("v/two"), "v/two.yaml")
+    if taken:
+        assert len(load_folder(tmp_path)) == 2
+    else:
+        with pytest.raises(RuleError, match=f"{tmp_path}:1: there are more than 1 rule files: name the folder"):
+            load_folder(tmp_path)
+
+
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuleError, match="there is no such folder"):
+    with pytest.raises(RuleError, match=r"none:1: there is no such folder"):
         load_folder(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(RuleError, match=r"file:1: this is not a folder"):
+        load_folder(tmp_path / "file")
 
 
 def test_the_shipped_rules_load() -> None:
@@ -98,12 +130,12 @@ def test_the_examples_of_the_manual_are_rules(tmp_path: Path) -> None:
 
 def test_vetoes_name_rules_of_the_folder(tmp_path: Path) -> None:
     write(tmp_path, named("v/one", "unless: [{rule: v/two}]\n"), "v/one.yaml")
-    with pytest.raises(RuleError, match="`unless` names the rule 'v/two', which is not in this folder"):
+    with pytest.raises(RuleError, match=r"v/one.yaml:1: `unless` names the rule 'v/two', which is not in this folder"):
         load_folder(tmp_path)
     write(tmp_path, named("v/two"), "v/two.yaml")
     assert [rule.vetoed_by for rule in load_folder(tmp_path)] == [{"v/two"}, frozenset()]
     write(tmp_path, named("v/two", "unless: [{rule: v/one}]\n"), "v/two.yaml")
-    with pytest.raises(RuleError, match="veto each other"):
+    with pytest.raises(RuleError, match=r"v/one.yaml:1: this rule and 'v/two' veto each other"):
         load_folder(tmp_path)
 
 

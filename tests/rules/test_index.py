@@ -10,7 +10,7 @@ import pytest
 from tests.support.rule_files import write
 from understudy.replies.reply import Reply
 from understudy.rules.folders import load_folder
-from understudy.rules.index import Index, needs_of
+from understudy.rules.index import MOST_PLACES, Index, needs_of
 
 RULE = """
 id: vendor/thing
@@ -92,3 +92,12 @@ def test_a_body_of_one_element_is_entered(tmp_path: Path) -> None:
     """As ``Reply.follow`` does: Gemini wraps its errors so."""
     index = index_of(tmp_path, "{json.error.code: gone}", "{code: gone}")
     assert index.asked(Reply(400, body=b'[{"error": {"code": "gone"}}]'))
+
+
+def test_law_10_the_places_that_are_remembered_are_bounded(tmp_path: Path) -> None:
+    """Law 10: a host is remembered for each upstream, and a pool file may be read again and again."""
+    index = index_of(tmp_path, "{code: gone}", "{code: gone}")
+    for number in range(MOST_PLACES + 3):
+        found = index.asked(Reply(400, host=f"h{number}", body=b'{"error": {"code": "gone"}}'))
+        assert [rule.id for rule in found] == ["vendor/thing"]
+        assert len(index._places) <= MOST_PLACES

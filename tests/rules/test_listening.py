@@ -108,7 +108,20 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert listener.hears(" ".join(words)) == sum(bits)
         assert listener.hears(" ".join(reversed(words))) == 0
         assert len(listener._sets) <= 7
-        assert len(listener._chunks) <= 5
+        for word in words:
+            listener.hears(word)
+            assert len(listener._chunks) <= 5
+
+
+def test_a_phrase_that_comes_later_is_heard_as_well() -> None:
+    """Whatever was worked out for those before it."""
+    listener = Listener()
+    first = listener.add(parse("w1 w2"))
+    assert listener.hears("w1 w2 w3") == first
+    second = listener.add(parse("w1 ... w3"))
+    assert listener.hears("w1 w2 w3") == first | second
+    third = listener.add(parse("[w1] (w2|w4) w3"))
+    assert listener.hears("w1 w2 w3") == first | second | third
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.replies.wording import spell_out
-from understudy.rules.phrases import DEEPEST, Choice, PhraseError, Plain, Word, expand, hear, kinds_of, parse
+from understudy.rules.phrases import DEEPEST, Choice, PhraseError, Plain, Word, expand, hear, kinds_of, parse, size
 from understudy.rules.phrases import Sequence as InTurn
 
 
@@ -82,6 +82,9 @@ def test_codes_are_spelled_out(code: str, words: str) -> None:
         ("a <B>", "`<B>` is no name"),
         ("!(a b) c", "holds more than single words"),
         ("a" * 301, "longer than 300 characters"),
+        ("a <" + "b" * 40, f"`<{'b' * 19}` cannot stand in a phrase"),
+        ("X" * 41, f"`{'X' * 40}` is no word"),
+        (f"<{'B' * 41}>", f"`<{'B' * 39}` is no name"),
     ],
 )
 def test_a_mistake_is_told(phrase: str, what: str) -> None:
@@ -89,6 +92,16 @@ def test_a_mistake_is_told(phrase: str, what: str) -> None:
         parse(phrase)
     assert what in str(told.value)
     assert told.value.write
+
+
+@pytest.mark.parametrize(("phrase", "parts"), [("a", 1), ("a b", 2), ("a (b|c d) e", 6), ("[a] b", 3)])
+def test_how_much_a_phrase_stands_for(phrase: str, parts: int) -> None:
+    """Law 10: what counts against the bound are its words, and the places where it has a choice."""
+    assert size(parse(phrase)) == parts
+
+
+def test_a_phrase_may_have_300_characters() -> None:
+    assert parse("a" * 300) == Word("a" * 300)
 
 
 def test_names_stand_for_their_meaning() -> None:

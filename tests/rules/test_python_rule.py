@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 
-from understudy.codec.yaml_nodes import RuleError
+from understudy.codec.yaml_nodes import LARGEST, RuleError
 from understudy.model.verdict import Label, Then, Verdict
 from understudy.replies.reply import Reply
+from understudy.rules import python_rule
 from understudy.rules.python_rule import PythonRule, load_python_rule
 from understudy.rules.ruleset import Ruleset, Status
 
@@ -93,6 +95,9 @@ def test_a_draft_and_a_veto_can_be_written(tmp_path: Path) -> None:
         ('[{"status": 400, "body": {"seat": "taken"}}]', "[]", 9, "there are no near_misses"),
         ("near_misses", "others", 9, "EXAMPLES is not a mapping with matches and near_misses"),
         ("EXAMPLES =", "STATUS = 'beta'\nEXAMPLES =", 9, "STATUS is neither stable nor draft"),
+        ("EXAMPLES =", "globals()['STATUS'] = 'beta'\nEXAMPLES =", 1, "STATUS is neither stable nor draft"),
+        ("EXAMPLES =", "UNLESS_RULE = 'a/b'\nEXAMPLES =", 9, "UNLESS_RULE is no list of ids"),
+        ("EXAMPLES =", "UNLESS_RULE = ['a/b', 1]\nEXAMPLES =", 9, "UNLESS_RULE is no list of ids"),
         ("EXAMPLES =", "1 / 0\nEXAMPLES =", 9, "running it raised ZeroDivisionError"),
         ("EXAMPLES =", "raise SystemExit\nEXAMPLES =", 9, "running it raised SystemExit"),
         ("EXAMPLES =", "EXAMPLES = (", 9, "this is not Python"),
@@ -105,6 +110,38 @@ def test_errors_name_file_line_and_remedy(tmp_path: Path, old: str, new: str, li
     text = str(caught.value)
     assert text.startswith(f"{tmp_path}/acme/seats.py:{line}: "), text
     assert what in text
+
+
+def test_where_another_tool_traces_a_slow_rule_is_noticed_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A debugger or a coverage tool, which goes on tracing."""
+    rule = load(tmp_path)
+    monkeypatch.setattr(python_rule, "LIMIT", 0.0)
+    before = sys.gettrace()
+    tracer = before or (lambda frame, event, argument: None)
+    sys.settrace(tracer)
+    try:
+        assert rule.speak(GONE) is None
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(before)
+    assert "took more than 0 ms" in caplog.text
+
+
+def test_an_example_is_the_reply_as_it_is_written(tmp_path: Path) -> None:
+    rule = load(tmp_path, GOOD.replace('{"seat": "taken"}', '{"seat": "besetzt, verehrter Gast: é"}'))
+    assert rule.near_misses[0].reply.body == '{"seat": "besetzt, verehrter Gast: é"}'.encode()
+
+
+@pytest.mark.parametrize(("more", "taken"), [(0, True), (1, False)])
+def test_law_10_a_file_is_read_as_far_as_files_go(tmp_path: Path, more: int, taken: bool) -> None:
+    text = GOOD.ljust(LARGEST + more, "#")
+    if taken:
+        assert load(tmp_path, text).id == "acme/seats"
+    else:
+        with pytest.raises(RuleError, match=f"it is larger than {LARGEST} bytes"):
+            load(tmp_path, text)
 
 
 @pytest.mark.parametrize(

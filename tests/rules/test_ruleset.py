@@ -24,7 +24,8 @@ from understudy.requests.sites import Recognised
 from understudy.rules.conditions import Condition
 from understudy.rules.folders import shipped
 from understudy.rules.near_misses import faults
-from understudy.rules.ruleset import FAULT_RULES, Rule, Ruleset, Status
+from understudy.rules.ruleset import FAULT_RULES, OWN_HOPE, Rule, Ruleset, Status
+from understudy.rules.speaker import one_line
 
 RULES = shipped()
 MATCHES = [(rule, example) for rule in RULES.rules for example in rule.matches]
@@ -44,6 +45,17 @@ def test_every_example_gets_exactly_its_label() -> None:
     assert list(faults(RULES, RULES.rules)) == []
     assert len(MATCHES) > 120
     assert len(NEAR_MISSES) > 80
+
+
+@pytest.mark.parametrize(("status", "is_redirect"), [(300, True), (399, True), (400, False), (199, False)])
+def test_what_is_a_redirect(status: int, is_redirect: bool) -> None:
+    assert (judge("", status).rule == "builtin/redirect") is is_redirect
+
+
+@pytest.mark.parametrize(("length", "shown"), [(200, "x" * 200), (201, "x" * 199 + "…")])
+def test_evidence_is_one_line_of_200_characters(length: int, shown: str) -> None:
+    assert one_line("x" * length) == shown
+    assert one_line(" x\n\n y ") == "x y"
 
 
 def test_every_label_that_needs_a_rule_has_one() -> None:
@@ -601,3 +613,26 @@ def test_the_index_leaves_out_only_what_is_silent(status: int) -> None:
                 left_out += 1
                 assert each.speak(reply) is None, (each.id, rule.id, shown.line)
     assert asked * 5 < left_out
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "hopes"),
+    [
+        (429, "0", True),
+        (429, "59", True),
+        (503, "60", True),
+        (503, "61", False),
+        (429, "1.5", False),
+        (429, "", False),
+        (400, "5", False),
+        (430, "5", False),
+        (502, "5", False),
+        (504, "5", False),
+    ],
+)
+def test_w09_another_understudy_that_names_its_return_is_hoped_for(status: int, retry_after: str, hopes: bool) -> None:
+    """W09: within a minute, in whole seconds, with one of the two statuses that ask for another round."""
+    verdict = judge("", status, headers=(("x-understudy", "1"), ("retry-after", retry_after)))
+    assert verdict.rule == "builtin/understudy"
+    assert verdict.then is not None
+    assert (verdict.then.hope == OWN_HOPE) is hopes

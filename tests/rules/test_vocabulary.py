@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.codec.yaml_nodes import RuleError
+from understudy.codec.yaml_nodes import LARGEST, RuleError
 from understudy.model.verdict import Label
 from understudy.replies.reply import Reply
 from understudy.rules.folders import (
@@ -153,6 +153,28 @@ def test_a_vocabulary_that_others_can_write_is_refused(tmp_path: Path) -> None:
         load_folders([own])
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\xff", "this is not UTF-8: save the file as UTF-8"),
+        (b"".ljust(LARGEST + 1, b"#"), f"the file is larger than {LARGEST} bytes"),
+        (b"- seat", "a mapping is expected here"),
+        (None, "it cannot be read (No such file or directory): check its permissions"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, what: str
+) -> None:
+    """With its place; also one that is gone between two looks."""
+    file = tmp_path / "vocabulary.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    with pytest.raises(RuleError) as caught:
+        make_vocabulary([file])
+    assert str(caught.value).startswith(f"{file}:1: {what}")
+
+
 def test_faults_are_told(tmp_path: Path) -> None:
     text = SEAT.replace("our chairs]", "a sofa]").replace("armchair]", "the seat]")
     (tmp_path / "vocabulary.yaml").write_text(text)
@@ -173,3 +195,11 @@ def test_what_a_phrase_heard_is_told_to_people() -> None:
     meaning = list(vocabulary.meaning("<be> not <served>"))
     assert any(line.startswith("<be> = (is|are|") for line in meaning)
     assert any(line.startswith("<served> = (found|") for line in meaning)
+    twice = list(vocabulary.meaning("<served> <be> <served>"))
+    assert len(twice) == len(set(twice)) and set(twice) == set(meaning), "each once, however often it is used"
+
+
+def test_an_unknown_key_is_repeated_in_part(tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.yaml").write_text(SEAT + f"  {'k' * 61}: x\n")
+    with pytest.raises(RuleError, match=rf":6: the key `{'k' * 60}` is not known"):
+        make_vocabulary([tmp_path / "vocabulary.yaml"])

@@ -17,7 +17,7 @@ from understudy.model.verdict import Label, Scope, Then
 from understudy.replies.reply import Reply
 from understudy.rules.folders import shipped, shipped_vocabulary
 from understudy.rules.ruleset import Rule, Ruleset, Status
-from understudy.rules.yaml_rule import read_rule
+from understudy.rules.yaml_rule import NO_SOURCE, read_rule
 
 
 def load_file(file: Path, folder: Path) -> Rule:
@@ -121,6 +121,9 @@ def test_an_absent_value_equals_nothing(tmp_path: Path) -> None:
         ("status: stable", "status: beta", 5, "write one of stable, draft"),
         ("about: Why.", "abuot: Why.", 3, "`abuot` is not known: write one of id, label"),
         ("about: Why.\n", "", 1, "`about` is missing"),
+        ("about: Why.", "about: Why.\n'': x", 4, "the key is empty"),
+        ("about: Why.", f"about: Why.\n{'k' * 61}: x", 4, f"the key `{'k' * 60}` is not known"),
+        ("label: model_unsupported", f"label: {'l' * 61}", 2, f"`{'l' * 60}` is not a label"),
         ("about: Why.", "about: ''", 3, "a text is expected here"),
         ("about: Why.", "about: Why.\nabout: Again.", 4, "the key 'about' is written twice"),
         ("  code: gone", "  cod: gone", 7, "the field `cod` is not known"),
@@ -133,6 +136,7 @@ def test_an_absent_value_equals_nothing(tmp_path: Path) -> None:
         ("  code: gone", "  code: {a: b}", 7, "a text is expected here"),
         ("when:\n  code: gone", "when: {}", 6, "the condition is empty"),
         ("when:\n  code: gone", "when: [{}]", 6, "the condition is empty"),
+        ("when:\n  code: gone", "when: [{code: gone}, {}]", 6, "the condition is empty"),
         ("when:\n  code: gone", "when: gone", 6, "a mapping is expected here"),
         ("status: stable", "status: stable\nthen: {scope: planet}", 6, "is not a scope: write one of candidate"),
         ("status: stable", "status: stable\nthen: {seconds: .inf}", 6, "a number from 0 to 86400"),
@@ -140,7 +144,16 @@ def test_an_absent_value_equals_nothing(tmp_path: Path) -> None:
         ("status: stable", "status: stable\nthen: {replay: maybe}", 6, "write true or false"),
         ("status: stable", "status: stable\napplies_to: {kind: other}", 6, "write generating or auxiliary"),
         ("    - {status: 404, body: {error: {code: here}}}", "    []", 9, "there are no `near_misses`"),
+        (
+            "near_misses:\n    - {status: 404, body: {error: {code: here}}}",
+            "near_misses: x",
+            11,
+            "a list is expected here",
+        ),
+        ("near_misses:\n    - {status: 404, body: {error: {code: here}}}", "near_misses: {}", 11, "a list is expected"),
         ("    - {status: 404, body: {error: {code: here}}}", "    - {body: x}", 12, "the example has no `status`"),
+        ("{status: 404, body", "{status: 99, body", 10, "a number from 100 to 599"),
+        ("{status: 404, body", "{status: 600, body", 10, "a number from 100 to 599"),
         ("{error: {code: here}}", "{error: *alias}", 12, "not valid YAML"),
         ("{error: {code: here}}", "&a {error: [x, &b [*a]]}", 12, "nested too deeply"),
         ("about: Why.", "about: [", 4, "not valid YAML"),
@@ -168,6 +181,34 @@ def test_aliases_cannot_stand_for_billions_of_values(tmp_path: Path) -> None:
     bomb = "x: &a [1, 1]\n" + "".join(f"y{n}: &b{n} [*{'a' if not n else f'b{n - 1}'}]\n" for n in range(30))
     with pytest.raises(RuleError, match=r"more than 100000 values|nested too deeply"):
         load_file(write(tmp_path, GOOD + bomb), tmp_path)
+
+
+def test_an_example_is_the_reply_that_it_describes(tmp_path: Path) -> None:
+    """Its values are those of JSON; what is not said of it is as for a plain reply."""
+    values = "{a: true, b: no, c: On, d: ~, e: 12, f: 1.5, g: 'true', h: é, i: [1, {j: x}]}"
+    rule = load_file(write(tmp_path, GOOD.replace("{error: {code: here}}", f"{values}, streamed: true")), tmp_path)
+    shown = rule.near_misses[0].reply
+    assert json.loads(shown.body) == {
+        **{"a": True, "b": False, "c": True, "d": None, "e": 12, "f": "1.5", "g": "true", "h": "é"},
+        "i": [1, {"j": "x"}],
+    }
+    assert "é".encode() in shown.body
+    assert (shown.streamed, rule.matches[0].reply.streamed) == (True, False)
+    assert (shown.status, shown.kind, shown.host) == (404, "generating", "")
+
+
+def test_only_a_draft_may_have_no_source(tmp_path: Path) -> None:
+    text = re.sub(r"source: .*", f"source: {NO_SOURCE}", GOOD)
+    assert load_file(write(tmp_path, text.replace("status: stable", "status: draft")), tmp_path).source == NO_SOURCE
+    with pytest.raises(RuleError, match=r":4: a stable rule has the source of a draft"):
+        load_file(write(tmp_path, text), tmp_path)
+
+
+def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RuleError) as caught:
+        load_file(tmp_path / "vendor" / "thing.yaml", tmp_path)
+    said = "it cannot be read (No such file or directory): check its permissions"
+    assert str(caught.value) == f"{tmp_path}/vendor/thing.yaml:1: {said}"
 
 
 def test_a_large_file_is_refused(tmp_path: Path) -> None:
@@ -308,3 +349,4 @@ def test_q04_without_such_a_rule_nothing_is_asked(tmp_path: Path) -> None:
     """Q04: the shipped rules mind nobody's model."""
     assert not Ruleset([rule_with(tmp_path, "{code: gone}")]).asks_served_model
     assert not shipped().asks_served_model
+    assert rule_with(tmp_path, "[{served_model: a, status: 200}, {served_model: b}]")

@@ -86,14 +86,11 @@ def describe(value: Value) -> str:
 def text(value: Value, what: str) -> str:
     """A single value as written: ``4``, ``no`` and a date are names too. Never empty, always printable."""
     if not isinstance(value, Scalar) or value.kind is Kind.NOTHING or not value.text.strip():
-        raise Wrong(f"{describe(value)} in place of {what}" if not _is_blank(value) else f"{what} is missing", "add it")
+        is_blank = isinstance(value, Scalar)
+        raise Wrong(f"{what} is missing" if is_blank else f"{describe(value)} in place of {what}", "add it")
     if not value.text.isprintable() or value.text != value.text.strip():
         raise Wrong(f"{what} has unprintable characters or spaces around it", "remove them")
     return value.text
-
-
-def _is_blank(value: Value) -> bool:
-    return isinstance(value, Scalar) and (value.kind is Kind.NOTHING or not value.text.strip())
 
 
 def name(value: Value, what: str) -> str:
@@ -135,7 +132,7 @@ def boolean(value: Value) -> bool:
 
 def number(value: Value, least: float, most: float, unit: str) -> float:
     """A plain decimal number within bounds, both included."""
-    bounds = f"write a number of {unit} from {least:g} to {most:g}"
+    bounds = f"write a number of {unit} from {least:.12g} to {most:.12g}"
     if not isinstance(value, Scalar) or value.kind is not Kind.NUMBER:
         raise Wrong(f"{describe(value)} in place of a number", bounds)
     if not _NUMBER.fullmatch(value.text):

@@ -101,7 +101,7 @@ class Cohere(BodyModelDialect):
         message = _member(document, "message")
         if not isinstance(message, dict):
             return without("message")
-        said = has_content(message, besides=_BOOKKEEPING) and any(
+        said = any(
             has_content(part, besides=_BOOKKEEPING)
             for name, value in message.items()
             if name not in _BOOKKEEPING

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote
 
-from understudy.codec.file_permissions import check_file_is_private, check_folder_is_private
+from understudy.codec.file_permissions import check_file_is_private
 from understudy.codec.yaml_nodes import (
     LARGEST,
     RULE,
@@ -310,7 +310,6 @@ def load_table(folders: Sequence[Path] = ()) -> LimitTable:
     for file in files:
         try:
             check_file_is_private(file)
-            check_folder_is_private(file.parent)
         except FileError as error:
             raise RuleError(error.problems) from None
     return LimitTable([vendor for file in files for vendor in read_file(file)] + list(shipped_table().vendors))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from understudy.codec import pattern_cost
-from understudy.codec.file_permissions import check_file_is_private, check_folder_is_private
+from understudy.codec.file_permissions import check_file_is_private
 from understudy.codec.yaml_nodes import FileError, Problem, RuleError
 from understudy.rules import vocabulary as words
 from understudy.rules.python_rule import load_python_rule
@@ -200,15 +200,7 @@ def _vocabulary_unless_known(folder: Path, _state: Stamp, examples: bool) -> Voc
 
 def _check_private(file: Path, folder: Path) -> None:
     # Who can write what is above our own package can write the package.
-    within = folder if folder == shipped_folder() else None
-    check_file_is_private(file, within)
-    places = [folder, *(folder.joinpath(*file.relative_to(folder).parts[:n]) for n in range(1, _depth(file, folder)))]
-    for place in places:
-        check_folder_is_private(place, within)
-
-
-def _depth(file: Path, folder: Path) -> int:
-    return len(file.relative_to(folder).parts)
+    check_file_is_private(file, folder if folder == shipped_folder() else None)
 
 
 def _dangling(rules: dict[str, Speaker], folder: Path) -> Iterator[Problem]:

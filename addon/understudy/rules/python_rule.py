@@ -167,7 +167,7 @@ def _example(item: object, line: int, *, matches: bool) -> Example:
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
     headers = tuple((str(name), str(value)) for name, value in dict(fields.pop("headers", {})).items())
     reply = Reply(**fields, headers=headers, body=text.encode("utf-8", "replace"))
-    return Example(reply, line, Label(label) if matches and label else None)
+    return Example(reply, line, Label(label) if matches else None)
 
 
 class _TooSlowError(BaseException):

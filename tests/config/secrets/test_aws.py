@@ -23,7 +23,7 @@ from understudy.config.secrets import aws as awssecret
 from understudy.config.secrets.aws import AwsKeys, AwsProfile, region_of
 from understudy.dialects import DIALECTS
 from understudy.model.pool import Candidate, Credential
-from understudy.model.secret import SecretError
+from understudy.model.secret import SecretError, SecretMissingError
 from understudy.replies.hold import Secret
 from understudy.requests import rewrite
 from understudy.requests.sites import Sites
@@ -126,6 +126,33 @@ def test_a_profile_is_read_where_aws_keeps_it(home: Path) -> None:
     assert profile.reveal() == "another/key/0123456789"
 
 
+def test_keys_that_can_be_read_in_a_moment_are_used_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a file."""
+    monkeypatch.setattr(awssecret, "MOMENT", 10.0)
+    profile = AwsProfile("team", "")
+    write(home, "another/key/0123456789")
+    assert profile.reveal() == "another/key/0123456789"
+
+
+def test_a_profile_may_have_a_session_token(home: Path) -> None:
+    with (home / "credentials").open("a") as file:
+        file.write(f"aws_session_token = {TOKEN}\n")
+    profile = AwsProfile("team", "")
+    assert profile.others() == (TOKEN,)
+    assert dict(profile.sign("POST", "https://x/", "x", "", b""))["x-amz-security-token"] == TOKEN
+
+
+def test_a_profile_that_cannot_be_read_is_not_one_that_is_missing(home: Path) -> None:
+    """A pool file without its secret goes on; a file that is broken is a mistake."""
+    (home / "credentials").write_text("no section\n")
+    with pytest.raises(SecretError, match=r"'team' cannot be used \(ConfigParseError\)") as caught:
+        AwsProfile("team", "")
+    assert not isinstance(caught.value, SecretMissingError)
+    write(home)
+    with pytest.raises(SecretMissingError):
+        AwsProfile("nobody", "")
+
+
 @pytest.mark.parametrize(("name", "why"), [("nobody", "ProfileNotFound"), ("empty", "has no keys")])
 def test_a_profile_that_is_not_there(home: Path, name: str, why: str) -> None:
     with pytest.raises(SecretError, match=why):
@@ -159,11 +186,14 @@ def test_keys_that_expire_are_renewed_aside(home: Path, monkeypatch: pytest.Monk
     assert profile.reveal() == "old/0123456789" and not reading.is_set()
     renewing.left = 60
     assert profile.others() == (TOKEN,) and reading.wait(10)
+    renewing.left = 0.5
+    assert profile.reveal() == "old/0123456789", "they hold until they have expired"
     renewing.left = 0
     with pytest.raises(SecretError, match="'team' have expired and are being renewed"):
         profile.reveal()
-    held.set()
     assert profile._renewal is not None
+    assert profile._renewal.daemon, "a login that hangs does not keep the program from ending"
+    held.set()
     profile._renewal.join(10)
     assert (profile.reveal(), profile.others()) == (KEY, ())
 
@@ -219,6 +249,8 @@ def test_keys_in_the_pool_file(home: Path) -> None:
     ]:
         found = read(aws, host).credentials["a"].secret
         assert found.reveal() == KEY and bool(found.others()) is ("TOKEN" in aws)
+        signature = dict(found.sign("POST", f"https://{HOST}/", HOST, "", b""))["authorization"]
+        assert f"Credential={ACCESS}/" in signature
 
 
 @pytest.mark.parametrize(

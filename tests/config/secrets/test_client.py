@@ -75,6 +75,14 @@ def test_tools_are_told_apart_by_number() -> None:
     assert owners.suffix("own", [b"ab"]) == "~5"
 
 
+def test_one_that_can_go_nowhere_has_the_name_of_the_first_that_stands_for_it() -> None:
+    own = [Credential(name, at, ClientSecret()) for name, at in (("away", ELSEWHERE), ("own", HERE))]
+    owners = Owners()
+    assert owners.client(own, MEANT, [b"one"], saved=False).name == "own"
+    nowhere = owners.client(own, Place("https", "third.example", 443, ""), [b"one"], saved=False)
+    assert (nowhere.name, nowhere.suffix, set(nowhere.barred)) == ("away", "", {"away", "own"})
+
+
 def test_what_is_remembered_is_bounded_and_no_number_comes_twice() -> None:
     owners = Owners()
     found = {owners.suffix("own", [b"%d" % number]) for number in range(REMEMBERED * 2)}

@@ -218,8 +218,21 @@ def test_a_failed_renewal_leaves_the_old_secret_until_it_expires(
         "the secret it printed before stays in use"
     ]
     helper.clock.now += MARGIN
+    caplog.clear()
     with pytest.raises(SecretError, match="status 7"):
         fetched(source)
+    assert not caplog.records, "there is none that could stay in use"
+
+
+def test_a_secret_that_replaced_a_rejected_one_stays_in_use_until_it_expires(helper: Helper) -> None:
+    """L06: a request that was rejected with the one before asks late."""
+    source = helper.source()
+    fetched(source)
+    helper.prints({"token": "sk-second-0123456789", "expires_in": 3600})
+    assert fetched(source, SECRET) == "sk-second-0123456789"
+    helper.clock.now += 3600 - MARGIN
+    helper.script("exit 7")
+    assert fetched(source, SECRET) == "sk-second-0123456789"
 
 
 def test_a_rejected_secret_does_not_come_back_when_the_command_fails(helper: Helper) -> None:

@@ -79,8 +79,10 @@ def test_an_expiry_that_says_nothing_is_none(expiry: object) -> None:
     assert read({"token": SECRET, "expires_in": expiry}) == Printed(SECRET, math.inf)
 
 
-def test_a_json_web_token_says_when_it_expires() -> None:
-    token = jwt({"exp": LATER, "sub": "me"})
+@pytest.mark.parametrize("length", range(12))
+def test_a_json_web_token_says_when_it_expires(length: int) -> None:
+    """However long it is: its parts are not padded."""
+    token = jwt({"exp": LATER, "sub": "m" * length})
     assert read(token) == Printed(token, LATER)
     assert read({"token": token}) == Printed(token, LATER)
     assert read({"token": token, "expires_in": 60}) == Printed(token, NOW + 60), "what is said outright goes first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from understudy.config.secrets import program
 from understudy.config.secrets.program import LARGEST_OUTPUT, ProgramError, output_of
 
 LONG = 60.0
@@ -110,6 +112,14 @@ def test_a_cancelled_run_is_ended_with_its_children(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_cancelled_while_it_starts_is_ended_as_well(tmp_path: Path) -> None:
+    def running_here() -> list[int]:
+        found = []
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/cwd").readlink() == tmp_path:
+                    found.append(int(pid))
+        return found
+
     async def cancelled() -> None:
         for turns in range(6):
             task = asyncio.ensure_future(output_of(("sleep", "600"), tmp_path, LONG))
@@ -120,6 +130,7 @@ def test_a_run_that_is_cancelled_while_it_starts_is_ended_as_well(tmp_path: Path
                 await task
 
     asyncio.run(cancelled())
+    assert all(has_ended(pid) for pid in running_here())
 
 
 def test_a_child_that_stays_behind_holds_nobody_up(tmp_path: Path) -> None:
@@ -129,6 +140,13 @@ def test_a_child_that_stays_behind_holds_nobody_up(tmp_path: Path) -> None:
         assert is_running(int((tmp_path / "child").read_text()))
     finally:
         os.kill(int((tmp_path / "child").read_text()), 9)
+
+
+def test_without_a_child_that_stays_behind_there_is_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output is whole as soon as the pipe is closed."""
+    monkeypatch.setattr(program, "LINGER", LONG)
+    output = asyncio.wait_for(output_of(("echo", "out"), Path("/"), LONG), LONG / 6)
+    assert asyncio.run(output) == b"out\n"
 
 
 def test_the_event_loop_goes_on_meanwhile(tmp_path: Path) -> None:

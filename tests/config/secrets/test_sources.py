@@ -61,6 +61,15 @@ def test_file_is_not_read_while_it_stays_the_same(tmp_path: Path, monkeypatch: p
     assert source.reveal() == "first-value"
 
 
+def test_reading_a_file_leaves_nothing_open(tmp_path: Path) -> None:
+    source = file(tmp_path, "first-value")
+    before = len(os.listdir("/proc/self/fd"))
+    for value in ("second-value", "a\0b", "third-value!"):
+        (tmp_path / "secret").write_text(value)
+        source.reveal()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize(
     "spoil", [Path.unlink, lambda path: path.write_text(""), lambda path: path.write_bytes(b"a\0b")]
 )
@@ -102,7 +111,7 @@ def test_a_copy_is_the_source_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "  \n", "one-line\nsecond-line", "a\x00b", "a\x7fb", "a\x85b", "na\u0457ve", "a\udcffb"]
+    "value", ["", "  \n", "one-line\nsecond-line", "a\x00b", "a\x7fb", "a\x85b", "na\u0457ve", "a\u0100b", "a\udcffb"]
 )
 def test_what_no_header_can_carry_is_refused_without_showing_it(tmp_path: Path, value: str) -> None:
     with pytest.raises(SecretError) as from_env:
@@ -116,6 +125,7 @@ def test_what_no_header_can_carry_is_refused_without_showing_it(tmp_path: Path, 
 
 def test_latin_1_and_a_byte_order_mark_are_accepted(tmp_path: Path) -> None:
     assert file(tmp_path, "\ufeffgr\u00fcn-geheim\r\n").reveal() == "gr\u00fcn-geheim"
+    assert file(tmp_path, "\u00ff-geheim").reveal() == "\u00ff-geheim"
 
 
 def test_a_missing_source_is_named() -> None:
@@ -125,7 +135,8 @@ def test_a_missing_source_is_named() -> None:
 
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "large").write_bytes(b"x" * 70_000)
+    (tmp_path / "large").write_bytes(b"x" * (64 * 1024 + 1))
+    assert len(file(tmp_path, b"x" * (64 * 1024)).reveal()) == 64 * 1024
     for name in ("absent", "pipe", "large", ".", "nul\0byte"):
         with pytest.raises(SecretError):
             FileSecret(tmp_path / name)
