@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +25,7 @@ from understudy.model.pool import Candidate
 from understudy.model.suspension import Suspension, key_of
 from understudy.model.verdict import Label, Scope
 from understudy.proxy.hook_table import HookTable
+from understudy.proxy.listener import TURN, Aside
 from understudy.proxy.stream import ReplayStream
 from understudy.rules import INTERVAL
 
@@ -277,6 +280,52 @@ def test_a_proxy_that_begins_is_told_as_soon_as_it_has_a_ca(
     looks = FIRST_LOOKS if told_after is None else told_after
     assert slept == [*[INTERVAL / FIRST_LOOKS] * looks, INTERVAL]
     assert len(announced) == looks
+
+
+def test_h02_files_are_looked_at_beside_the_loop(addon: Understudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H02: a hundred calls of the operating system, after each of which the loop would wait for who computes."""
+    looked: list[threading.Thread] = []
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if slept.count(INTERVAL) > 1:
+            raise asyncio.CancelledError
+
+    def look(where: Callable[[], object]) -> Callable[[], object]:
+        def at() -> object:
+            looked.append(threading.current_thread())
+            return where()
+
+        return at
+
+    monkeypatch.setattr(addon.library, "look", look(addon.library.look))
+    monkeypatch.setattr(addon.engine.identities, "read", look(addon.engine.identities.read))
+    monkeypatch.setattr("understudy.addon.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(addon._watch_rules())
+    assert len(looked) == 2
+    assert threading.current_thread() not in looked
+
+
+def test_h02_who_computes_takes_short_turns(addon: Understudy) -> None:
+    """H02: as long as any large request is read, and not longer; a turn that is shorter already stays."""
+    before = sys.getswitchinterval()
+    during: list[float] = []
+
+    async def read(times: int) -> None:
+        asides = [Aside(lambda: during.append(sys.getswitchinterval())) for _ in range(times)]
+        await asyncio.gather(*map(addon.understudy_aside, asides))
+
+    asyncio.run(read(3))
+    assert during == [pytest.approx(TURN)] * 3
+    assert sys.getswitchinterval() == before
+    try:
+        sys.setswitchinterval(TURN / 2)
+        asyncio.run(read(1))
+        assert during[-1] == sys.getswitchinterval() == pytest.approx(TURN / 2)
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_proxy_debug_is_refused(here: taddons.context, addon: Understudy) -> None:

@@ -33,20 +33,21 @@ from understudy.control.presence import Presence
 from understudy.control.server import ControlServer, answers
 from understudy.control.target import ControlError
 from understudy.dialects import DIALECTS
+from understudy.failover import Seen
 from understudy.inspection import Tallies, flow_list
 from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
-from understudy.limits import load_table
+from understudy.limits import LimitTable, load_table
 from understudy.model import Pool, Upstream, counted
 from understudy.proxy import garbage, header_lookup, hook_table, small_queues, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
-from understudy.proxy.listener import Abandoned, Aside, Fetch
+from understudy.proxy.listener import Abandoned, Aside, Fetch, ShortTurns
 from understudy.proxy.socket_owner import LocalUsers, user_ids
 from understudy.proxy.upstream_connection import close_socket, lift_connection_limit
 from understudy.proxy.worker import NUMBER, PAUSE, Drain, Lifeline
-from understudy.rules import INTERVAL, RuleLibrary
+from understudy.rules import INTERVAL, Looked, RuleLibrary
 from understudy.shared import Sharing
 from understudy.suspensions.persistence import StateKeeper
 
@@ -95,6 +96,7 @@ class Understudy:
         self.unmask_logs: Callable[[], None] = lambda: None
         self.leave_shortcuts: list[Callable[[], None]] = []
         self._aside = ThreadPoolExecutor(1, "understudy aside")
+        self.turns = ShortTurns()
         self.presence = Presence()
         self.keeper = StateKeeper(self.engine.suspensions, [self.tallies.usage])
         self.sharing = Sharing(self.engine.suspensions, self.engine.memory.ledger)
@@ -331,17 +333,35 @@ class Understudy:
             await asyncio.sleep(INTERVAL)
             self.announce()
             self._look_at_pool()
-            for name in self.engine.identities.look():
+            # In a thread: while another one computes, each call of the operating system takes the loop milliseconds.
+            seen, looked, limits = await asyncio.to_thread(self._look_at_files)
+            for name in self.engine.identities.take(seen):
                 logger.info(f"understudy: the secret of {name} has changed: what was suspended for it is forgotten")
-            try:
-                ruleset = self.library.refresh()
-                limits = load_table(self.library.folders) if ruleset is not None else None
-            except RuleError as error:
-                logger.error(f"understudy: the changed rules cannot be used, the last good rules stay in use\n{error}")
-                continue
-            if ruleset is not None:
-                self.engine.use_rules(ruleset, limits)
-                logger.info(f"understudy: rules were read again, {len(ruleset.rules)} of them")
+            if looked is not None:
+                self._take_rules(looked, limits)
+
+    def _look_at_files(self) -> tuple[Seen, Looked | None, LimitTable | RuleError | None]:
+        """Read the secrets, and the rules and limits where a file has changed. Changes nothing."""
+        seen, looked = self.engine.identities.read(), self.library.look()
+        if looked is None:
+            return seen, None, None
+        try:
+            return seen, looked, load_table(looked.folders)
+        except RuleError as error:
+            return seen, looked, error
+
+    def _take_rules(self, looked: Looked, limits: LimitTable | RuleError | None) -> None:
+        """Use the rules that have changed; broken ones leave the last good rules in use."""
+        try:
+            ruleset = self.library.take(looked)
+            if isinstance(limits, RuleError):
+                raise limits
+        except RuleError as error:
+            logger.error(f"understudy: the changed rules cannot be used, the last good rules stay in use\n{error}")
+            return
+        if ruleset is not None:
+            self.engine.use_rules(ruleset, limits)
+            logger.info(f"understudy: rules were read again, {len(ruleset.rules)} of them")
 
     def _look_at_pool(self) -> None:
         """Read the pool file when it has changed; a broken one leaves the last good pool in use."""
@@ -415,7 +435,8 @@ class Understudy:
     async def understudy_aside(self, aside: Aside[Any]) -> None:
         """A large request is read or written; the others go on."""
         # One at a time: a decoded body has its bound, and so have all of them together.
-        await asyncio.get_running_loop().run_in_executor(self._aside, aside.do)
+        with self.turns:
+            await asyncio.get_running_loop().run_in_executor(self._aside, aside.do)
 
     def understudy_attempt(self, abandoned: Abandoned) -> None:
         """An attempt was not the one for the tool."""

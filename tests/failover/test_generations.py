@@ -102,6 +102,22 @@ def test_f16_a_secret_file_that_changes_is_noticed(tmp_path: Path) -> None:
     assert suspensions.generations["work"] == 1
 
 
+def test_f16_secrets_that_were_read_of_another_pool_say_nothing(tmp_path: Path) -> None:
+    """F16: another thread reads, and meanwhile the pool may be another, with another secret in the same place."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("sk-first-0123456789")
+    second.write_text("sk-second-0123456789")
+    suspensions = Suspensions(Clock())
+    identities = Identities(suspensions)
+    identities.use(pool(replace(WORK, secret=FileSecret(first)), HOME))
+    seen = identities.read()
+    identities.use(pool(replace(WORK, secret=FileSecret(second)), HOME))
+    renewed = suspensions.generations["work"]
+    assert identities.take(seen) == []
+    assert identities.look() == []
+    assert suspensions.generations["work"] == renewed
+
+
 def test_f16_a_fetched_secret_that_is_another_one_voids_what_was_said_about_the_old_one() -> None:
     """F16: the account's limits stay, for it is another token of the same account."""
     suspensions = Suspensions(Clock())

@@ -242,6 +242,22 @@ def test_a_change_is_read_once_and_the_old_ruleset_stays_as_it_was(tmp_path: Pat
     assert library.ruleset.judge(SPOKEN).rule == "general/model_unsupported"
 
 
+def test_what_was_read_of_other_folders_is_not_used(tmp_path: Path) -> None:
+    """Another thread reads, and meanwhile the folders may be others."""
+    file = write_labelled(tmp_path)
+    library = RuleLibrary()
+    library.use([str(tmp_path)])
+    file.write_text(LABELLED.format(name="gone", label="content_filtered"))
+    looked = library.look()
+    assert looked is not None
+    before = library.ruleset
+    assert library.look() is not None, "a look changes nothing"
+    assert library.ruleset is before
+    now = library.use([])
+    assert library.take(looked) is None
+    assert (library.ruleset, library.refresh()) == (now, None)
+
+
 def test_a_proxy_keeps_no_example_and_nothing_that_only_reading_needs(tmp_path: Path) -> None:
     """Judging asks for neither; without a folder of the owner's and with one that adds words."""
     (tmp_path / "words").mkdir()

@@ -11,7 +11,7 @@ The package never does I/O and never reads a clock. Start with ``exchange``.
 from understudy.failover.default_actions import DEFAULTS, Next, action
 from understudy.failover.drilled_exchange import DrilledExchange
 from understudy.failover.exchange import Exchange
-from understudy.failover.generations import Identities, own_name
+from understudy.failover.generations import Identities, Seen, own_name
 from understudy.failover.held_calls import HeldCall, HeldCalls
 from understudy.failover.pacing import Pacing, Place
 from understudy.failover.penalties import SHORT_STEP
@@ -57,6 +57,7 @@ __all__ = [
     "Refuse",
     "Release",
     "Request",
+    "Seen",
     "Selector",
     "Step",
     "Struck",

@@ -6,12 +6,15 @@ before is void, and so are late results of what was sent before. What is not in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from understudy.model import Credential, Key, Pool, Scope, SecretError, fingerprint
 from understudy.suspensions import Suspensions
 
 type Identity = tuple[object, ...]
+type Seen = tuple[Pool | None, Mapping[str, Identity]]
+"""A pool, and the identities of its credentials."""
 
 
 def own_name(name: str) -> str:
@@ -73,11 +76,21 @@ class Identities:
 
     def look(self) -> list[str]:
         """Look at the secrets again; returns the credentials whose secret is another one now."""
+        return self.take(self.read())
+
+    def read(self) -> Seen:
+        """What there is to compare of each credential whose secret may change by itself. Another thread may do it."""
+        pool, found = self._pool, {}
+        for name, each in pool.credentials.items() if pool else ():
+            if not (each.secret.is_client or each.secret.refreshable or each.missing):
+                found[name] = _identity(each)
+        return pool, found
+
+    def take(self, seen: Seen) -> list[str]:
+        """Renew what is another one than before; returns the names. What was read of another pool says nothing."""
+        pool, identities = seen
         changed = []
-        for name, each in self._pool.credentials.items() if self._pool else ():
-            if each.secret.is_client or each.secret.refreshable or each.missing:
-                continue
-            identity = _identity(each)
+        for name, identity in identities.items() if pool is self._pool else ():
             if identity != self._known.get(name):
                 self._known[name] = identity
                 self.suspensions.renew(name)

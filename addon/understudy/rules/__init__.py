@@ -12,6 +12,7 @@ from understudy.replies import Reply
 from understudy.rules.folders import (
     INTERVAL,
     LIMITS_FILE,
+    Looked,
     RuleLibrary,
     load_folder,
     load_folders,
@@ -33,6 +34,7 @@ __all__ = [
     "NO_SOURCE",
     "OWN_MARK",
     "Label",
+    "Looked",
     "Reply",
     "Rule",
     "RuleLibrary",

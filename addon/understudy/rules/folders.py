@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.codec import pattern_cost
@@ -220,6 +220,15 @@ INTERVAL = 1.0
 """Seconds between two looks."""
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look at folders has found: the ruleset of the files that have changed, or what is wrong with them."""
+
+    folders: tuple[Path, ...]
+    stamps: tuple[Stamp, ...]
+    found: Ruleset | RuleError
+
+
 class RuleLibrary:
     """Folders of rules and the ruleset made of them, for a proxy: examples are checked and not kept.
 
@@ -243,12 +252,32 @@ class RuleLibrary:
 
     def refresh(self) -> Ruleset | None:
         """The new ruleset when a file has changed, else None. Raises RuleError once for each broken state."""
+        looked = self.look()
+        return self.take(looked) if looked is not None else None
+
+    def look(self) -> Looked | None:
+        """Read what is in the folders when a file has changed, else None. Changes nothing, so that a thread may do it.
+
+        A look takes a hundred calls of the operating system, and each of them may wait for a thread that computes.
+        """
+        folders, before = self.folders, self._stamps
         # Stamped before reading: a file that is written meanwhile is read again at the next look.
-        stamps = self._stamp(self.folders)
-        if stamps == self._stamps:
+        stamps = self._stamp(folders)
+        if stamps == before:
             return None
-        self._stamps = stamps
-        self.ruleset = self._load(self.folders)
+        try:
+            return Looked(folders, stamps, self._load(folders))
+        except RuleError as error:
+            return Looked(folders, stamps, error)
+
+    def take(self, looked: Looked) -> Ruleset | None:
+        """Work with what a look has found; None when other folders are in use since. Raises RuleError as it was."""
+        if looked.folders is not self.folders:
+            return None
+        self._stamps = looked.stamps
+        if isinstance(looked.found, RuleError):
+            raise looked.found
+        self.ruleset = looked.found
         return self.ruleset
 
     def _stamp(self, folders: Sequence[Path]) -> tuple[Stamp, ...]:
