@@ -523,6 +523,25 @@ def test_a_switch_to_who_has_the_load_already_is_none() -> None:
     assert late.pacing is not None and late.pacing.lane("b") is not None, "that was too long ago"
 
 
+@pytest.mark.parametrize(
+    ("answered", "ramps"),
+    [((), False), (("m2", 0.0), False), (("m1", 0.0), True), (("m1", 2 * RAMP), True), (("m1", 2 * RAMP + 1), False)],
+    ids=str,
+)
+def test_the_calls_for_a_model_that_was_never_served_are_no_load_that_moves(
+    answered: tuple[str, float] | tuple[()], ramps: bool
+) -> None:
+    """Q02: one call that finds out held all others of the account back, for half a minute. A model that is retired
+    while it is in use has a load."""
+    stage = paced()
+    if answered:
+        stage.suspensions.answers.answered(("a", 0), answered[0], stage.now - answered[1])
+    exchange, _ = stage.open(ON)
+    assert exchange.judge(reply(Label.MODEL_UNSUPPORTED), stage.now) == Attempt(2, B)
+    assert stage.pacing is not None
+    assert (stage.pacing.lane("b") is not None) is ramps
+
+
 def test_who_goes_on_to_another_model_of_the_same_account_has_not_switched() -> None:
     """Q02: nor has who leaves a candidate that is not suspended."""
     stage = paced()

@@ -551,13 +551,18 @@ class Exchange:
     def _note_switch(self, pacing: Pacing, picked: Candidate, now: float) -> None:
         """Calls leave a candidate that was just suspended: the one that they come to is not to be overrun.
 
-        It is not when it has the load already, and the other one was only tried again.
+        It is not when it has the load already, and the other one was only tried again; nor by the calls for a model
+        that the other one has never served.
         """
         last, to = self.outcomes[-1], picked.credential.name
-        left = last.attempt.candidate.credential.name
+        left, model = last.attempt.candidate.credential.name, last.attempt.candidate.model
         if last.suspension is None or left == to:
             return
         answers, generations = self.suspensions.answers, self.suspensions.generations
+        if last.verdict.label is Label.MODEL_UNSUPPORTED and not answers.answered_since(
+            (left, generations[left]), now - 2 * RAMP, model
+        ):
+            return
         if answers.answered_since((to, generations[to]), now - RAMP) and not answers.answered_since(
             (left, generations[left]), now - 2 * RAMP
         ):

@@ -36,9 +36,11 @@ class Answers:
         heard[model] = (heard.pop(model, (None, None))[0], now)
         _bound(heard)
 
-    def answered_since(self, owner: Owner, since: float) -> bool:
-        """Whether any model has answered on the credential at this time or later."""
-        return any(at is not None and at >= since for at, _ in self._heard.get(owner, {}).values())
+    def answered_since(self, owner: Owner, since: float, model: str | None = None) -> bool:
+        """Whether this model, or any, has answered on the credential at this time or later."""
+        heard = self._heard.get(owner, {})
+        times = heard.values() if model is None else [heard.get(model, (None, None))]
+        return any(at is not None and at >= since for at, _ in times)
 
     def is_whole(self, owner: Owner, model: str, now: float, besides: Answers | None = None) -> bool:
         """Whether a refusal of this model, that speaks of the whole credential, is to be believed.
