@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import override
+from typing import Any, override
 
 import pytest
 from mitmproxy import http
@@ -35,6 +35,7 @@ from understudy.proxy.listener import Aside, UnderstudyAsideHook, UnderstudyAtte
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.timeouts import Alarm
 from understudy.requests import rewrite
+from understudy.requests.sealed import parts_in
 
 
 @pytest.fixture
@@ -926,6 +927,42 @@ def test_h02_a_large_request_is_read_and_written_aside(
     core.opened()
     assert core.sent["u0.test"].endswith(sent)
     assert b"sk-secret-0" in core.sent["u0.test"]
+
+
+@pytest.mark.parametrize(("size", "there"), [(10, [False]), (LARGE, [True])])
+def test_h02_the_sealed_parts_of_a_large_request_are_looked_for_aside(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch, size: int, there: list[bool]
+) -> None:
+    """H02, E01: before any reply asks for them; of a small one when an upstream has refused them."""
+    core = Core(Budget(), 2)
+    cores.append(core)
+    aside: list[bool] = []
+    found: list[bool] = []
+
+    def watched(*args: Any) -> tuple[str, ...]:
+        found.append(bool(aside))
+        return parts_in(*args)
+
+    monkeypatch.setattr("understudy.proxy.engine.parts_in", watched)
+    core.slow_hooks = (UnderstudyAsideHook,)
+    sealed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2VhbGVk" * 20}
+    asked = {"model": "gpt-x", "input": [sealed, {"type": "message", "role": "user", "content": "x" * size}]}
+    sent = json.dumps(asked).encode()
+    head = "POST /v1/responses HTTP/1.1\r\nhost: api.openai.com\r\nauthorization: Bearer tool\r\n"
+    core.feed(events.DataReceived(core.client, f"{head}content-length: {len(sent)}\r\n\r\n".encode() + sent))
+    while core.held:
+        hook = core.held.pop()
+        assert isinstance(hook, UnderstudyAsideHook)
+        aside.append(True)
+        hook.aside.do()
+        aside.clear()
+        core.feed(events.HookCompleted(hook, None))
+    why = "The encrypted content could not be verified."
+    refusal = json.dumps({"error": {"code": "invalid_encrypted_content", "message": why}}).encode()
+    server, length = core.opened(), len(refusal)
+    core.receive(server, b"HTTP/1.1 400 No\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % length)
+    core.receive(server, refusal)
+    assert found == there
 
 
 @pytest.mark.parametrize(

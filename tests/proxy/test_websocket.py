@@ -27,7 +27,7 @@ from understudy.proxy.listener import UnderstudyAsideHook
 from understudy.proxy.stream import ReplayStream
 from understudy.proxy.websocket import LARGE, SocketCall, request_of
 from understudy.proxy.worker import Drain
-from understudy.sockets import Turn
+from understudy.sockets import Frames, Turn
 from understudy.sockets.turn import Create
 
 OPENING = {
@@ -454,6 +454,46 @@ def test_h02_a_large_message_is_read_and_written_aside(
     assert found == there
     core.opened()
     assert asked(core)[1]["input"] == [user("x" * size)]
+
+
+@pytest.mark.parametrize(("size", "there"), [(10, set()), (LARGE + 1, {"data", "text"})])
+def test_h02_a_large_event_of_an_upstream_is_read_and_written_aside(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch, size: int, there: set[str]
+) -> None:
+    """H02: a peer chooses what is in it. It is searched, and made into a frame, in a thread, a small one at once."""
+    core = ready(cores)
+    tool = Tool(core)
+    tool.create()
+    server = core.opened()
+    core.slow_hooks = (UnderstudyAsideHook,)
+    aside: list[str] = []
+    found: set[str] = set()
+    for owner, name in ((Turn, "data"), (Frames, "text")):
+        real = getattr(owner, name)
+
+        def watched(*args: object, real: Any = real, name: str = name) -> object:
+            found.update([name] if aside else [])
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, watched)
+    parts = stream("resp_1", message("a"), message("x" * size))
+    core.receive(server, STREAM_HEAD + chunk(b"".join(parts[:2])))
+    core.receive(server, chunk(b"".join(parts[2:])) + chunk(b""))
+    while core.held:
+        hook = core.held.pop()
+        assert isinstance(hook, UnderstudyAsideHook)
+        aside.append("here")
+        hook.aside.do()
+        aside.clear()
+        core.feed(events.HookCompleted(hook, None))
+    assert found == there
+    said = tool.messages()
+    assert [each["type"].removeprefix("response.") for each in said] == [
+        "created",
+        *["output_item.done"] * 2,
+        "completed",
+    ]
+    assert said[2]["item"] == message("x" * size)
 
 
 def test_another_addon_may_answer_in_the_place_of_the_socket(cores: list[Core]) -> None:

@@ -63,6 +63,8 @@ class Plan:
     """The shape of a body that may have sealed parts; None: it has none."""
     tokens: tuple[int, int] | None = None
     """What the call is likely to take, see ``requests.size``; None: it was not estimated yet."""
+    parts: tuple[str, ...] | None = None
+    """The names of all sealed parts of a large body, where its conversation has not told them; None: not looked for."""
 
     @property
     def session(self) -> str:

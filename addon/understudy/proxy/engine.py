@@ -139,13 +139,14 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the body of a call says. ``decoded``: whether it can be read at all. ``shape``, ``tokens``: see Plan."""
+    """What the body of a call says. ``decoded``: whether it can be read at all. The last three: see Plan."""
 
     decoded: bool
     call: Call | None
     said: Conversation
     shape: Shape | None = None
     tokens: tuple[int, int] | None = None
+    parts: tuple[str, ...] | None = None
 
 
 def is_large(request: http.Request, size: int | None = None) -> bool:
@@ -260,10 +261,18 @@ class Engine:
             return None
         return listing_of(self.snapshot.pool, self.snapshot.sites, host, port, request.method, request.path)
 
-    def read(self, recognised: Recognised, request: http.Request, *, marks: bool, estimated: bool = False) -> Reading:
+    def read(
+        self,
+        recognised: Recognised,
+        request: http.Request,
+        *,
+        marks: bool,
+        estimated: bool = False,
+        parts: bool = False,
+    ) -> Reading:
         """Read of the body of a call what :meth:`plan` wants to know, in whatever thread. ``marks``: as there.
 
-        ``estimated``: also what it is likely to take.
+        ``estimated``: also what it is likely to take. ``parts``: also what is sealed in it, should it be refused.
         """
         body = rewrite.decoded_body(request, self.request_limit)
         shape, short = shape_of(recognised), rewrite.abridged(request, body or b"")
@@ -272,7 +281,8 @@ class Engine:
             shape = None
         call = rewrite.read_call(request, recognised, None if body is None else short.text)
         tokens = tokens_in(body, short) if estimated and body is not None else None
-        return Reading(body is not None, call, said, shape, tokens)
+        found = parts_in(shape, body) if parts and shape is not None and body is not None else None
+        return Reading(body is not None, call, said, shape, tokens, found)
 
     def plan(
         self, intake: Intake, request: http.Request, user: str = "", reading: Reading | None = None
@@ -303,7 +313,9 @@ class Engine:
         if intake.snapshot.users is not None:
             route = intake.snapshot.users.route_for(route, user)
         bound_by = in_words(bond) if owner else ""
-        return Plan(intake.recognised, call, route, said, owner, user, bound_by, reading.shape, reading.tokens)
+        return Plan(
+            intake.recognised, call, route, said, owner, user, bound_by, reading.shape, reading.tokens, reading.parts
+        )
 
     def advice(self, request: http.Request, host: str, port: int) -> str:
         """What to write so that a call without a route is served; "" when this is no call, or has one."""
@@ -445,7 +457,7 @@ class Engine:
         """The sealed parts of a call."""
 
         def all_parts() -> tuple[str, ...]:
-            return parts_in(shape, rewrite.decoded_body(request) or b"")
+            return parts_in(shape, rewrite.decoded_body(request) or b"") if plan.parts is None else plan.parts
 
         return Sealed(
             plan.conversation.parts,

@@ -302,7 +302,7 @@ class ReplayStream(HttpStream):
 
             def read() -> Reading:
                 self.take_body()
-                return engine.read(recognised, request, marks=marks, estimated=estimated)
+                return engine.read(recognised, request, marks=marks, estimated=estimated, parts=not marks)
 
             aside = Aside(read)
             yield UnderstudyAsideHook(aside)

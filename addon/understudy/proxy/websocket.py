@@ -272,20 +272,29 @@ class ServedSocket(Layer):
                 fields = response.headers.fields
                 turn.head(response.status_code, [(k.decode("latin-1"), v.decode("latin-1")) for k, v in fields])
             case ResponseData(data=data):
-                yield from self.act(self.session.data(turn, data))
+                large = turn.unread + len(data) > LARGE
+                messages = (yield from self.aside(partial(turn.data, data))) if large else None
+                yield from self.act(self.session.data(turn, data, messages))
             case ResponseEndOfMessage():
                 self.forget(turn)
-                yield from self.act(self.session.end(turn))
+                yield from self.over(turn)
             case ResponseProtocolError(message=message):
                 self.forget(turn)
-                yield from self.act(self.session.end(turn, cut=message))
+                yield from self.over(turn, cut=message)
+
+    def over(self, turn: Turn, cut: str = "") -> CommandGenerator[None]:
+        """The reply of a call is over."""
+        messages = (yield from self.aside(partial(turn.end, cut))) if turn.unread > LARGE else None
+        yield from self.act(self.session.end(turn, cut, messages))
 
     def act(self, actions: Iterable[Action]) -> CommandGenerator[None]:
         """Do what the session wants."""
         for action in actions:
             match action:
                 case Say(text=text):
-                    yield commands.SendData(self.context.client, self.frames.text(text))
+                    written = partial(self.frames.text, text)
+                    data = (yield from self.aside(written)) if len(text) > LARGE else written()
+                    yield commands.SendData(self.context.client, data)
                 case Ask(turn=turn):
                     yield from self.ask(turn)
                 case HangUp(turn=turn):

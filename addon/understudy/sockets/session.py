@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -213,16 +213,16 @@ class Session:
 
     # -- from the calls ----------------------------------------------------------------------------------------------
 
-    def data(self, turn: Turn, data: bytes) -> Iterator[Action]:
-        """Bytes of the reply of a call."""
-        for message in turn.data(data):
+    def data(self, turn: Turn, data: bytes, messages: Iterable[bytes] | None = None) -> Iterator[Action]:
+        """Bytes of the reply of a call. ``messages``: what they are, where they were read already."""
+        for message in turn.data(data) if messages is None else messages:
             yield Say(message)
         if turn.is_done:
             yield from self._done(turn)
 
-    def end(self, turn: Turn, cut: str = "") -> Iterator[Action]:
-        """A call is over; ``cut``: why its reply is not complete."""
-        for message in turn.end(cut):
+    def end(self, turn: Turn, cut: str = "", messages: Iterable[bytes] | None = None) -> Iterator[Action]:
+        """A call is over; ``cut``: why its reply is not complete. ``messages``: as for :meth:`data`, of its end."""
+        for message in turn.end(cut) if messages is None else messages:
             yield Say(message)
         lane = self._lanes[turn.create.lane]
         if lane.lingering is turn:

@@ -85,6 +85,8 @@ class Turn:
         """Whether the client has the last message of it."""
         self.lasts = False
         """Whether a further request can go on from it."""
+        self.unread = 0
+        """Bytes that have come since the last message."""
         self._output: list[Raw] = []
         self._status = 0
         self._headers: Mapping[str, str] = {}
@@ -128,10 +130,13 @@ class Turn:
         decoded = self._decoder.feed(data)
         if self._decoder.failed:
             return [self.failed("the reply cannot be decoded")]
+        self.unread += len(decoded)
         if self._reader is None:
             self._body += decoded
             return [self.failed("the reply is too long")] if len(self._body) > LONGEST_EVENT else []
         messages = self._messages(self._reader.feed(decoded))
+        if messages:
+            self.unread = 0
         if not self.is_done and (self._reader.overflow or self._reader.failed):
             messages.append(self.failed("an event of the reply cannot be read, or is too long"))
         return messages
