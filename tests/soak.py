@@ -1,4 +1,4 @@
-"""A proxy under load for minutes: faults, a sound candidate, connections that end, tools that leave, reloads.
+"""H11: a proxy under load for minutes: faults, a sound candidate, connections that end, tools that leave, reloads.
 
 Every reply is checked: it has to be the one to its own call, whole and in order. The sound candidate can answer every
 call, so a call that gets anything but an answer is lost. At the end the process must be as it was: as many tasks as

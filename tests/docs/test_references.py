@@ -122,7 +122,7 @@ def test_there_is_something_to_cite() -> None:
 def test_every_promise_that_is_kept_has_a_test() -> None:
     """Those under "Not built yet" need none; that a test exists says nothing about how good it is."""
     kept = set(re.findall(r"^\| ([A-Z]\d\d) \|", PROMISED.partition("\n## Not built yet\n")[0], re.MULTILINE))
-    assert 60 <= len(kept) < len(PROMISES)
+    assert 60 <= len(kept) <= len(PROMISES)
     tested = {
         found.upper()
         for path in files("tests")
