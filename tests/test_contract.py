@@ -62,7 +62,6 @@ SIGNATURES = {
     # replaced by value_checks.py
     "mitmproxy.utils.typecheck:check_option_type": "name, value, typeinfo",
     "mitmproxy.optmanager:_Option.current": "self",
-    "mitmproxy.optmanager:OptManager.__getattr__": "self, attr",
     # replaced by header_lookup.py
     "mitmproxy.coretypes.multidict:_MultiDict.__getitem__": "self, key",
     # its fields are read by header_lookup.py

@@ -425,6 +425,17 @@ def test_a_killed_call_is_an_error_of_that_call(cores: list[Core]) -> None:
     assert tool.messages()[-1]["type"] == "response.completed"
 
 
+def do_asides(core: Core, aside: list[str]) -> None:
+    """Do what waits to be done aside, while ``aside`` has something in it, until nothing waits."""
+    while core.held:
+        hook = core.held.pop()
+        assert isinstance(hook, UnderstudyAsideHook)
+        aside.append("here")
+        hook.aside.do()
+        aside.clear()
+        core.feed(events.HookCompleted(hook, None))
+
+
 @pytest.mark.parametrize(("size", "there"), [(10, []), (LARGE + 1, ["read_message", "request_of"])])
 def test_h02_a_large_message_is_read_and_written_aside(
     cores: list[Core], monkeypatch: pytest.MonkeyPatch, size: int, there: list[str]
@@ -444,13 +455,7 @@ def test_h02_a_large_message_is_read_and_written_aside(
 
         monkeypatch.setattr(websocket, name, watched)
     tool.create("x" * size)
-    while core.held:
-        hook = core.held.pop()
-        assert isinstance(hook, UnderstudyAsideHook)
-        aside.append("here")
-        hook.aside.do()
-        aside.clear()
-        core.feed(events.HookCompleted(hook, None))
+    do_asides(core, aside)
     assert found == there
     core.opened()
     assert asked(core)[1]["input"] == [user("x" * size)]
@@ -479,13 +484,7 @@ def test_h02_a_large_event_of_an_upstream_is_read_and_written_aside(
     parts = stream("resp_1", message("a"), message("x" * size))
     core.receive(server, STREAM_HEAD + chunk(b"".join(parts[:2])))
     core.receive(server, chunk(b"".join(parts[2:])) + chunk(b""))
-    while core.held:
-        hook = core.held.pop()
-        assert isinstance(hook, UnderstudyAsideHook)
-        aside.append("here")
-        hook.aside.do()
-        aside.clear()
-        core.feed(events.HookCompleted(hook, None))
+    do_asides(core, aside)
     assert found == there
     said = tool.messages()
     assert [each["type"].removeprefix("response.") for each in said] == [

@@ -7,6 +7,7 @@ a search through 64 MiB, which takes up to 60 ms, would hold up all other calls 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from io import BytesIO
 
 COPIED = 1 << 20
@@ -48,8 +49,8 @@ def contains_any(body: bytes, parts: Iterable[bytes]) -> bool:
 
     By ``find``: for bytes ``in`` first makes an error that they are no number, which takes longer than to look.
     """
-    find = body.find if len(body) <= SEARCHED else None
+    find = body.find if len(body) <= SEARCHED else partial(find_first, body)
     for part in parts:  # noqa: SIM110 (a plain loop: every call comes through here)
-        if (find(part) if find is not None else find_first(body, part)) >= 0:
+        if find(part) >= 0:
             return True
     return False

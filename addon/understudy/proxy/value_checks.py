@@ -26,22 +26,17 @@ _FITTING: dict[Any, tuple[type, ...]] = {}
 """By declared type, the classes whose instances fit; none where that is not all there is to it."""
 _PARTS: dict[type[http.MessageData], tuple[Callable[[Any], tuple[Any, ...]], tuple[tuple[type, ...], ...]]] = {}
 """By class of a request's or response's data: what gives all its parts, and the classes whose instances fit each."""
-_check, _current, _read = typecheck.check_option_type, optmanager._Option.current, optmanager.OptManager.__getattr__
+_check, _current = typecheck.check_option_type, optmanager._Option.current
 _check_parts = vars(http.MessageData).get("__post_init__")
 """None where Python was started without assertions."""
 
 
 def install() -> Callable[[], None]:
     """Put all in place, for the whole process; returns what undoes it."""
-    if (typecheck.check_option_type, optmanager._Option.current, optmanager.OptManager.__getattr__) != (
-        _check,
-        _current,
-        _read,
-    ):
+    if typecheck.check_option_type is not _check or optmanager._Option.current is not _current:
         return lambda: None
     typecheck.check_option_type = check_option_type
     optmanager._Option.current = current  # type: ignore[assignment, method-assign]
-    optmanager.OptManager.__getattr__ = read  # type: ignore[method-assign]
     if _check_parts is not None and vars(http.MessageData).get("__post_init__") is _check_parts:
         http.MessageData.__post_init__ = check_parts  # type: ignore[method-assign]
 
@@ -50,8 +45,6 @@ def install() -> Callable[[], None]:
             typecheck.check_option_type = _check
         if optmanager._Option.current is current:
             optmanager._Option.current = _current  # type: ignore[method-assign]
-        if optmanager.OptManager.__getattr__ is read:
-            optmanager.OptManager.__getattr__ = _read  # type: ignore[method-assign]
         if vars(http.MessageData).get("__post_init__") is check_parts:
             http.MessageData.__post_init__ = _check_parts  # type: ignore[method-assign, assignment]
 
@@ -84,14 +77,6 @@ def current(option: optmanager._Option) -> Any:
     """What mitmproxy's method of this name does."""
     value = option._default if option.value is optmanager.unset else option.value
     return value if type(value) in _UNCHANGING else _current(option)
-
-
-def read(manager: optmanager.OptManager, name: str) -> Any:
-    """What reading an option as an attribute does: mostly in one step. Raises AttributeError as it does."""
-    if (option := manager._options.get(name)) is None:
-        return _read(manager, name)  # type: ignore[no-untyped-call]
-    value = option._default if option.value is optmanager.unset else option.value
-    return value if type(value) in _UNCHANGING else option.current()
 
 
 def _classes(typeinfo: Any) -> tuple[type, ...]:
