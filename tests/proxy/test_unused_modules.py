@@ -74,7 +74,7 @@ class Loaded:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(code) + "\n")
         self._process.stdin.flush()
-        said = []
+        said: list[str] = []
         for line in self._process.stdout:
             if re.fullmatch(r"-?\d+\n", line):
                 assert line == "0\n", "".join(said)
