@@ -55,6 +55,8 @@ HEAD_TOO_LARGE = f"understudy: the request has more than {FIELD_LIMIT} header fi
 _read_headers = Http1Server.read_headers
 NO_DESCRIPTOR = tuple(f"[Errno {number}]" for number in sorted(USED_UP))
 """How the errors begin that say so, as mitmproxy hands them on."""
+MOST_KEPT = 8
+"""HTTP/1 connections to one address that stay open for the next requests of an HTTP/2 tool."""
 UNLIMITED = 1_000_000
 """Connections per address and client connection, where mitmproxy's limit is lifted."""
 # An interim response (RFC 9110, section 15.2); a 101 is one too, but nothing that follows it is HTTP.
@@ -96,10 +98,14 @@ def is_taken(client: Layer | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connection that may carry the secret. ``reused``: it had served a request before."""
+    """A connection that may carry the secret.
+
+    ``reused``: it had served a request before. ``kept``: one of HTTP/1 is to stay open behind the reply.
+    """
 
     server: Server
     reused: bool
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +119,18 @@ class Connecting:
     """One layer's wait for a connection that may carry the secret of an upstream, within ``pool_connect_timeout``."""
 
     def __init__(
-        self, parent: HttpLayer, layer: Layer, engine: Engine, upstream: Upstream, via: ServerSpec | None
+        self,
+        parent: HttpLayer,
+        layer: Layer,
+        engine: Engine,
+        upstream: Upstream,
+        via: ServerSpec | None,
+        *,
+        anew: bool = False,
     ) -> None:
+        """``anew``: a request of this call met a connection that had been closed while it was idle (law 2)."""
         self._parent, self._layer, self._engine, self._upstream, self._via = parent, layer, engine, upstream, via
+        self._anew = anew
         self._command = self._question()
         self._given_up = False
 
@@ -130,16 +145,14 @@ class Connecting:
 
         None: there is none, because the tool has gone and mitmproxy ended the attempt to connect (H04).
         """
+        if not self._anew and (at_hand := self._at_hand()) is not None:
+            return self._checked(at_hand, reused=True)
         own, command, upstream, engine = self._parent.context.server, self._command, self._upstream, self._engine
         if own.address == command.address and not own.connected:
             # mitmproxy would take the client's SNI for an address that equals the client's own destination.
             own.sni = upstream.host
         asked, known = time.time(), self._parent.connections
-        for each in known:
-            if each.connected and command.connection_spec_matches(each):
-                break
-        else:
-            yield from watch_of(self._parent, engine.clock).arm(self, engine.clock() + engine.connect_limit)
+        yield from watch_of(self._parent, engine.clock).arm(self, engine.clock() + engine.connect_limit)
         server, error = yield command
         while server is not None and is_taken(known[server]):
             # Another attempt of this request waited for the same connection, and has it.
@@ -160,11 +173,26 @@ class Connecting:
                 if isinstance(each, Server)
             )
             return Fault(FaultKind.TLS if reached else FaultKind.CONNECT, cause_of(text), sent=False)
-        unchecked = upstream.verify and server.id in engine.unverified
+        alike = sum(each.connected and isinstance(each, Server) and each.address == server.address for each in known)
+        reused = bool(server.timestamp_start and server.timestamp_start < asked)
+        return self._checked(server, reused=reused, kept=alike <= MOST_KEPT)
+
+    def _at_hand(self) -> Server | None:
+        """A connection that is open, and free. One of HTTP/1 mitmproxy never gives to a second request of HTTP/2."""
+        waiting = self._parent.waiting_for_establishment
+        for each in self._parent.connections:
+            if each.connected and each not in waiting and self._command.connection_spec_matches(each):
+                assert isinstance(each, Server)
+                return each
+        return None
+
+    def _checked(self, server: Server, *, reused: bool, kept: bool = True) -> Connected | Fault:
+        upstream = self._upstream
+        unchecked = upstream.verify and server.id in self._engine.unverified
         if server.tls != (upstream.scheme == "https") or (server.tls and (unchecked or server.sni != upstream.host)):
             return Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
-        tame(known[server].context.layers[-1])
-        return Connected(server, bool(server.timestamp_start and server.timestamp_start < asked))
+        tame(self._parent.connections[server].context.layers[-1])
+        return Connected(server, reused, kept)
 
     def ring(self, error: Exception | None) -> CommandGenerator[None]:
         """The time is up, or nothing would tell: close the connection, which makes mitmproxy report it as failed."""
@@ -278,6 +306,23 @@ class PooledHttp1Client(Http1Client):
         if type(self.body_reader) is ChunkedReader:
             self.body_reader = BoundedChunkedReader()
         return super().read_body(event)
+
+
+def as_http1(request: http.Request) -> http.Request:
+    """A request of HTTP/2 or HTTP/3 as mitmproxy's HTTP/1 client writes it.
+
+    Behind one that it has to write so itself, that client closes the connection.
+    """
+    headers = http.Headers(request.headers.fields)
+    if request.data.authority and "host" not in headers:
+        headers.insert(0, "Host", request.authority)
+    if len(cookies := headers.get_all("cookie")) > 1:
+        headers["Cookie"] = "; ".join(cookies)
+    sent = http.Request.__new__(http.Request)
+    sent.data = http.RequestData.__new__(http.RequestData)
+    sent.data.__dict__.update(request.data.__dict__)
+    sent.data.http_version, sent.data.authority, sent.data.headers = b"HTTP/1.1", b"", headers
+    return sent
 
 
 class BoundedChunkedReader(ChunkedReader):
