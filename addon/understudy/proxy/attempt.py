@@ -351,7 +351,7 @@ class AttemptLayer(Layer):
         yield SendHttp(RequestEndOfMessage(stream_id), server)
 
     def leave(self, server: Server) -> CommandGenerator[None]:
-        """Let go of an HTTP/1 connection that an HTTP/2 tool has not used: those that are kept have served a request."""
+        """Let go of an HTTP/1 connection that an HTTP/2 tool has not used: what is kept has served a request."""
         if self.parent.context.client.alpn == b"h2" and server.alpn != b"h2":
             yield SendHttp(RequestProtocolError(self.stream_id, "attempt abandoned", ErrorCode.CANCEL), server)
 
