@@ -262,9 +262,10 @@ class AttemptLayer(Layer):
         """Connect, and send the request, secret included."""
         call, candidate = self.call, self.step.candidate
         via = call.flow.server_conn.via
-        stale = any(each.fault is not None and each.fault.reused for each in call.exchange.outcomes)
-        connecting = Connecting(self.parent, self, call.engine, candidate.upstream, via, anew=stale)
-        reached = yield from connecting.run()
+        connecting = Connecting(self.parent, self, call.engine, candidate.upstream, via)
+        # One of this call was closed while it was idle: so may be all others (law 2).
+        anew = any(each.fault is not None and each.fault.reused for each in call.exchange.outcomes)
+        reached = (None if anew else connecting.established()) or (yield from connecting.run())
         if (yield from self.halted()):
             if isinstance(reached, Connected):
                 yield from self.leave(reached.server)

@@ -119,18 +119,9 @@ class Connecting:
     """One layer's wait for a connection that may carry the secret of an upstream, within ``pool_connect_timeout``."""
 
     def __init__(
-        self,
-        parent: HttpLayer,
-        layer: Layer,
-        engine: Engine,
-        upstream: Upstream,
-        via: ServerSpec | None,
-        *,
-        anew: bool = False,
+        self, parent: HttpLayer, layer: Layer, engine: Engine, upstream: Upstream, via: ServerSpec | None
     ) -> None:
-        """``anew``: a request of this call met a connection that had been closed while it was idle (law 2)."""
         self._parent, self._layer, self._engine, self._upstream, self._via = parent, layer, engine, upstream, via
-        self._anew = anew
         self._command = self._question()
         self._given_up = False
 
@@ -140,13 +131,24 @@ class Connecting:
         asked.upstream, asked.unverified, asked.known = upstream, self._engine.unverified, self._parent.connections
         return asked
 
+    def established(self) -> Connected | None:
+        """A connection that is there and free; None where one has to be waited for.
+
+        mitmproxy never gives a connection of HTTP/1 to a second request of an HTTP/2 tool.
+        """
+        known, waiting = self._parent.connections, self._parent.waiting_for_establishment
+        for each in known:
+            if each.connected and each not in waiting and self._command.connection_spec_matches(each):
+                assert isinstance(each, Server)
+                tame(known[each].context.layers[-1])
+                return Connected(each, reused=True)
+        return None
+
     def run(self) -> CommandGenerator[Connected | Fault | NoDescriptor | None]:
         """Get the connection; to be yielded from by the layer that waits for it.
 
         None: there is none, because the tool has gone and mitmproxy ended the attempt to connect (H04).
         """
-        if not self._anew and (at_hand := self._at_hand()) is not None:
-            return self._checked(at_hand, reused=True)
         own, command, upstream, engine = self._parent.context.server, self._command, self._upstream, self._engine
         if own.address == command.address and not own.connected:
             # mitmproxy would take the client's SNI for an address that equals the client's own destination.
@@ -173,26 +175,12 @@ class Connecting:
                 if isinstance(each, Server)
             )
             return Fault(FaultKind.TLS if reached else FaultKind.CONNECT, cause_of(text), sent=False)
-        alike = sum(each.connected and isinstance(each, Server) and each.address == server.address for each in known)
-        reused = bool(server.timestamp_start and server.timestamp_start < asked)
-        return self._checked(server, reused=reused, kept=alike <= MOST_KEPT)
-
-    def _at_hand(self) -> Server | None:
-        """A connection that is open, and free. One of HTTP/1 mitmproxy never gives to a second request of HTTP/2."""
-        waiting = self._parent.waiting_for_establishment
-        for each in self._parent.connections:
-            if each.connected and each not in waiting and self._command.connection_spec_matches(each):
-                assert isinstance(each, Server)
-                return each
-        return None
-
-    def _checked(self, server: Server, *, reused: bool, kept: bool = True) -> Connected | Fault:
-        upstream = self._upstream
-        unchecked = upstream.verify and server.id in self._engine.unverified
+        unchecked = upstream.verify and server.id in engine.unverified
         if server.tls != (upstream.scheme == "https") or (server.tls and (unchecked or server.sni != upstream.host)):
             return Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
-        tame(self._parent.connections[server].context.layers[-1])
-        return Connected(server, reused, kept)
+        tame(known[server].context.layers[-1])
+        alike = sum(each.connected and isinstance(each, Server) and each.address == server.address for each in known)
+        return Connected(server, bool(server.timestamp_start and server.timestamp_start < asked), alike <= MOST_KEPT)
 
     def ring(self, error: Exception | None) -> CommandGenerator[None]:
         """The time is up, or nothing would tell: close the connection, which makes mitmproxy report it as failed."""
