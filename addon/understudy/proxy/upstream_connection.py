@@ -39,6 +39,7 @@ from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 from mitmproxy.utils import human
 
+from understudy.codec.record import record
 from understudy.model import Upstream
 from understudy.proxy.descriptors import USED_UP
 from understudy.proxy.engine import Engine
@@ -96,7 +97,7 @@ def is_taken(client: Layer | None) -> bool:
     return isinstance(innermost, Http1Client) and innermost.stream_id is not None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Connected:
     """A connection that may carry the secret.
 
