@@ -92,6 +92,7 @@ class Understudy:
             lambda: self.engine.suspensions,
         )
         self.journal = self.inspection.journal
+        self.journal.is_recorded = lambda: flow_list.is_recorded(ctx.master)
         self.uninstall: Callable[[], None] = lambda: None
         self.unmask_logs: Callable[[], None] = lambda: None
         self.leave_shortcuts: list[Callable[[], None]] = []
