@@ -65,7 +65,9 @@ class Told:
                     step = exchange.judge(left.pop(0), self.stage.now)
                     self.stage.clock.now += 0.25
                     if not (isinstance(step, Release) and step.attempt == number):
-                        told = Abandoned(self.flow, exchange, exchange.outcomes[-1], step, lambda: tflow.tflow(resp=True))
+                        told = Abandoned(
+                            self.flow, exchange, exchange.outcomes[-1], step, lambda: tflow.tflow(resp=True)
+                        )
                         self.journal.abandoned(told)
                 case Wait(seconds=seconds, reason=reason):
                     self.journal.waited(self.flow, exchange, seconds, reason)

@@ -292,9 +292,8 @@ class FlowJournal:
         """Say also who was not picked for what this exchange itself has learnt."""
         tried = {(entry["credential"], entry["model"]) for entry in facts["tried"]}
         skipped = {(each["credential"], each["model"]): each for each in facts.get("skipped", ())}
-        for each in known.skipped(exchange):
-            if (name := (each["credential"], each["model"])) not in tried:
-                skipped.setdefault(name, each)
+        for each in known.skipped(exchange, tried):
+            skipped.setdefault((each["credential"], each["model"]), each)
         if skipped:
             facts["skipped"] = list(skipped.values())
 

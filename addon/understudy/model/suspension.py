@@ -75,11 +75,19 @@ class Suspension:
     doubt: int = field(default=0, compare=False)
 
     def confirmed(self, order: int) -> Suspension:
-        """The same with another order. Written out, because ``replace`` takes several times as long."""
+        """The same with another order."""
+        return self._made_anew(self.until, order)
+
+    def lasting(self, until: float) -> Suspension:
+        """The same with another end."""
+        return self._made_anew(until, self.order)
+
+    def _made_anew(self, until: float, order: int) -> Suspension:
+        # Written out, because ``replace`` takes several times as long.
         return Suspension(
             self.key,
             self.since,
-            self.until,
+            until,
             self.label,
             self.rule,
             self.evidence,

@@ -521,11 +521,14 @@ class ReplayStream(HttpStream):
         """Attempts have the numbers that the exchange gives them: those of two are in the order of their ends."""
         assert self.call is not None
         exchange = self.call.exchange
-        known = {each.attempt.candidate: each.attempt for each in exchange.outcomes}
-        known.update({each.candidate: each for each in exchange.under_way})
         for attempt in self.attempts:
-            if not attempt.is_over and (found := known.get(attempt.step.candidate)) is not None:
-                attempt.step = found
+            if attempt.is_over:
+                continue
+            candidate = attempt.step.candidate
+            for step in (*exchange.under_way, *[each.attempt for each in reversed(exchange.outcomes)]):
+                if step.candidate == candidate:
+                    attempt.step = step
+                    break
 
     def after_silence(self, attempt: AttemptLayer) -> CommandGenerator[Step | None]:
         """An attempt is silent: ask another candidate as well, or give it up, or look again in a while."""
