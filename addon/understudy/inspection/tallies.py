@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
+from understudy.codec.record import record
 from understudy.codec.steady_clock import ahead_of
 from understudy.failover import Exchange, Lineup, Outcome, Request, own_name
 from understudy.inspection.backlog import Backlog
@@ -38,7 +39,7 @@ LEAST_SECONDS = 0.1
 """A speed is told of what took so long together: what came at once says nothing about it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tally:
     """What a candidate has done since the proxy started.
 
