@@ -114,7 +114,7 @@ def spread(steps: Sequence[float], step: int, jitter: float) -> float:
     return exact * (1 - jitter) if steps and longer > steps[-1] else longer
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Provisional:
     """A failure that was penalised for a start, and the suspension that this made.
 

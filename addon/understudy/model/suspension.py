@@ -5,9 +5,10 @@ A candidate is named by its credential and the concrete upstream model, never by
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from understudy.codec.record import record
 from understudy.model.pool import Candidate, printable
 from understudy.model.verdict import Label, Scope
 
@@ -51,7 +52,7 @@ def keys_of(candidate: Candidate, drill: bool = False) -> tuple[Key, Key, Key]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Suspension:
     """Out of rotation until ``until``, with the evidence. ``since`` and ``until`` are readings of the clock.
 
