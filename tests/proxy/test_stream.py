@@ -752,6 +752,27 @@ def test_o05_the_flow_of_a_failed_attempt_is_made_for_who_asks(
     assert [each.request.host for each in made] == ["u0.test"]
 
 
+def test_the_next_attempt_is_sent_before_anything_is_told_of_the_one_that_failed(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover waits for no log line and no flow: the request is on the next connection when the hook begins."""
+    core = Core(Budget(patience=0))
+    cores.append(core)
+    core.ask(stream=False)
+    first = core.opened()
+    core.receive(first, LIMITED % 1)
+    core.receive(core.opened(), OK_HEAD + ANSWER)
+    core.now += 60
+    made, before = records_made(monkeypatch), core.sent["u1.test"].count(b"POST ")
+    core.slow_hooks = (UnderstudyAttemptHook,)
+    core.ask(stream=False)
+    core.receive(first, LIMITED % 2)
+    assert [type(each) for each in core.held] == [UnderstudyAttemptHook]
+    assert core.opening == []
+    assert core.sent["u1.test"].count(b"POST ") == before + 1
+    assert made == []
+
+
 def test_o05_a_flow_that_is_asked_for_late_shows_the_attempt_as_it_was(cores: list[Core]) -> None:
     """O05: also when its reply was released to the tool in the meantime."""
     core = Core(Budget(patience=0, wait=0))
