@@ -182,6 +182,29 @@ def test_a_replay_is_told_line_by_line(stage: Stage, caplog: pytest.LogCaptureFi
     assert told.shown[1].marked == "K"
 
 
+def test_o05_where_no_attempt_is_recorded_a_script_that_asks_gets_it_all_the_same(stage: Stage) -> None:
+    """O05: its flow is not made for the journal, and has its comment, marker and facts when it is made."""
+    told = Told(stage, route(A, B), [])
+    made: list[http.HTTPFlow] = []
+
+    def make() -> http.HTTPFlow:
+        made.append(tflow.tflow(resp=True))
+        return made[-1]
+
+    told.journal.is_recorded = lambda: False
+    step = told.exchange.judge(reply(Label.MODEL_UNSUPPORTED, status=404), stage.now)
+    abandoned = Abandoned(told.flow, told.exchange, told.exchange.outcomes[-1], step, make)
+    told.journal.abandoned(abandoned)
+    told.play(told.exchange, step, [reply(Label.OK)])
+    assert (made, told.shown) == ([], [])
+    assert told.facts["attempts"] == 2
+    record = abandoned.record
+    assert record is made[0]
+    assert (record.marked, record.metadata["understudy"]["attempt"]) == ("M", 1)
+    assert record.comment.startswith("1/2 a m1: model_unsupported by test/model_unsupported, suspended ")
+    assert told.flow.comment.startswith(f"{record.comment}: because")
+
+
 def test_who_was_skipped_and_why(stage: Stage) -> None:
     """Suspended before, blocked for this request, and out of rotation for what this exchange has learnt."""
     stage.suspend(A, 90, label=Label.QUOTA_EXHAUSTED, scope=Scope.CREDENTIAL)
