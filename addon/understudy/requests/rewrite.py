@@ -234,8 +234,8 @@ def build(
         target_url = f"{upstream.scheme}://{authority}{path.decode('utf-8', 'surrogateescape')}"
         signature = signer.sign(request.method, target_url, upstream.host, headers.get("content-type", ""), body)
         headers.fields = _replaced(headers.fields, frozenset(), dict(signature))
-    # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
-    # the HTTP/1 client decides by it when to close the connection.
+    # A shallow copy of the data: making a new request costs more than all of the above. The version stays: only who
+    # sends it knows which one the upstream speaks.
     sent = http.Request.__new__(http.Request)
     sent.data = http.RequestData.__new__(http.RequestData)
     sent.data.__dict__.update(request.data.__dict__)
