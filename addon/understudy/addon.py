@@ -204,6 +204,7 @@ class Understudy:
             self.leave_shortcuts.append(garbage.settle())
         else:
             self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
+        garbage.give_back()
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
         self._warn_of_users()
