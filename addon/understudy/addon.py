@@ -39,7 +39,7 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import LimitTable, load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import garbage, header_lookup, hook_table, small_queues, tunnel, value_checks
+from understudy.proxy import garbage, header_lookup, hook_table, idle_timer, small_queues, tunnel, value_checks
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -242,6 +242,7 @@ class Understudy:
                 value_checks.install(),
                 header_lookup.install(),
                 small_queues.install(),
+                idle_timer.install(),
             ]
             if self._tasks:
                 # What is loaded by now stays for good.

@@ -15,6 +15,7 @@ __all__ = [
     "garbage",
     "header_lookup",
     "hook_table",
+    "idle_timer",
     "install",
     "listener",
     "small_queues",
