@@ -2,7 +2,7 @@
 
 That is ``ldap3`` for passwords that an LDAP server checks, Flask for the page at ``mitm.it`` that hands out mitmproxy's
 certificate, the reader of mitmproxy's own configuration, the parser of filters and commands, views of images and of
-rare formats, the names of certificates that QUIC checks, and helpers of tests; with what they bring along a third of
+rare formats, the names of certificates that QUIC checks, and helpers of tests; with what they bring along a half of
 what Python has allocated in an idle mitmproxy. All are reached by a few names. In the place of each stands what
 loads the modules when it is used for the first time.
 
