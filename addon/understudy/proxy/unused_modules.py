@@ -248,29 +248,36 @@ def _is_known(place: Place, part: Part) -> bool:
 def _referred_to(parts: list[Part]) -> list[set[int | Place]]:
     """For each part what refers to anything of it: another part, by its number, or a place outside of all parts."""
 
-    @cache  # for as long as this takes
-    def part_of(name: str) -> int:
-        return next((number for number, part in enumerate(parts) if _is_of(name, part.packages)), -1)
+    by_package = {package: number for number, part in enumerate(parts) for package in part.packages}
 
+    @cache  # for as long as this takes
+    def part_of(name: object) -> int:
+        while isinstance(name, str) and name:
+            if (number := by_package.get(name)) is not None:
+                return number
+            name = name.rpartition(".")[0]
+        return -1
+
+    of_class: dict[int, frozenset[int]] = {}  # by identity: a class may compare and hash as it likes
     found: list[set[int | Place]] = [set() for _ in parts]
     for module in [each for each in list(sys.modules.values()) if isinstance(each, ModuleType)]:
         own = part_of(module.__name__)
         for name, value in list(vars(module).items()):
-            if isinstance(value, ModuleType) and value.__name__ == f"{module.__name__}.{name}":
-                continue  # a package and a module in it
-            for home in _homes(value):
-                if isinstance(home, str) and (number := part_of(home)) not in (-1, own):
+            if isinstance(value, FunctionType):
+                numbers: Iterable[int] = (part_of(value.__module__),)
+            elif isinstance(value, ModuleType):
+                # That a package has a module in it is no use of it.
+                numbers = () if value.__name__ == f"{module.__name__}.{name}" else (part_of(value.__name__),)
+            else:
+                kind = value if isinstance(value, type) else type(value)
+                if (known := of_class.get(id(kind))) is None:
+                    known = frozenset(part_of(each.__module__) for each in kind.__mro__) - {-1}
+                    of_class[id(kind)] = known
+                numbers = known
+            for number in numbers:
+                if number not in (-1, own):
                     found[number].add(own if own >= 0 else (module, name))
     return found
-
-
-def _homes(value: object) -> Iterable[object]:
-    """The names of the modules that a value of a module comes from: itself, a function, an instance, or a class."""
-    if isinstance(value, ModuleType):
-        return (value.__name__,)
-    if isinstance(value, type):
-        return {kind.__module__ for kind in value.__mro__}
-    return (value.__module__ if isinstance(value, FunctionType) else type(value).__module__,)
 
 
 def _is_of(name: str, packages: Iterable[str]) -> bool:
