@@ -39,7 +39,17 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import LimitTable, load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import garbage, header_lookup, hook_table, idle_timer, small_queues, tunnel, value_checks
+from understudy.proxy import (
+    garbage,
+    header_lookup,
+    hook_table,
+    http2_fields,
+    idle_timer,
+    small_queues,
+    tls_records,
+    tunnel,
+    value_checks,
+)
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -241,6 +251,8 @@ class Understudy:
                 hook_table.install(ctx.master.addons),
                 value_checks.install(),
                 header_lookup.install(),
+                http2_fields.install(),
+                tls_records.install(),
                 small_queues.install(),
                 idle_timer.install(),
             ]
