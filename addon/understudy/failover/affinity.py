@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from cachetools import TLRUCache, TTLCache
+from cachetools import Cache, TLRUCache, TTLCache
 
 from understudy.failover.selection import Lineup
 from understudy.model import Affinity, Budget, Candidate
@@ -20,6 +21,11 @@ RETRY_SECONDS = 30.0
 """The same body again within this time is the tool's own retry."""
 COUNTED_RETRY_SECONDS = 120.0
 """The same, where the tool itself says that it is a retry: SDKs sleep up to a minute in between."""
+
+
+def is_empty(cache: Cache[Any, Any]) -> bool:
+    """Whether nothing is in a cache, without a look at the clock where nothing was: every call asks."""
+    return not Cache.__len__(cache) or not cache
 
 
 class Sessions:
@@ -75,7 +81,7 @@ class Rounds:
         self._sizes: TTLCache[int, None] = TTLCache(ROUNDS, COUNTED_RETRY_SECONDS, timer=clock)
 
     def __bool__(self) -> bool:
-        return len(self._failed) > 0
+        return not is_empty(self._failed)
 
     def may_know(self, size: int) -> bool:
         """Whether a request of so many bytes has failed. Where none has, the fingerprint of a large body is not needed:

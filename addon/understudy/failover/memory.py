@@ -13,7 +13,7 @@ from hashlib import blake2b
 from cachetools import LRUCache, TTLCache
 
 from understudy.dialects import Call
-from understudy.failover.affinity import NOTHING_SPENT, RETRY_SECONDS, Rounds, Sessions, Spent
+from understudy.failover.affinity import NOTHING_SPENT, RETRY_SECONDS, Rounds, Sessions, Spent, is_empty
 from understudy.failover.default_actions import DEFAULTS, Next
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import own_name
@@ -139,7 +139,7 @@ class Memory:
 
         With an error that has nothing to do with its request it may come back: that round shares the budget (W04).
         """
-        if self._broken and label is not None:
+        if label is not None and not is_empty(self._broken):
             self._broken.pop(_tried_again(plan, body), None)
         if label is None or DEFAULTS[label].next is not Next.NOBODY:
             spent = replace(exchange.spent, told=True)
@@ -172,7 +172,7 @@ class Memory:
 
     def last_stream(self, plan: Plan, body: bytes) -> Refusal | None:
         """The stream that a tool got a moment ago for this very call, where it ended in an error."""
-        if not self._broken:
+        if is_empty(self._broken):
             return None
         return self._broken.get(_tried_again(plan, body))
 

@@ -332,7 +332,10 @@ class Route:
 
     def serves(self, dialect: str) -> bool:
         """Whether any choice can serve a call of this dialect."""
-        return any(choice.credential.upstream.serves(dialect) for choice in self.choices)
+        for choice in self.choices:  # noqa: SIM110 (a plain loop: every call comes through here)
+            if choice.credential.upstream.serves(dialect):
+                return True
+        return False
 
     def members(self, alias: str, dialect: str, client: str = "") -> dict[Candidate, Choice]:
         """The candidates for this alias in this dialect, in order, each with its first choice.

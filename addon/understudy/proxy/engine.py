@@ -230,10 +230,14 @@ class Engine:
         """
         snapshot = self.snapshot
         orphan = rewrite.carries_placeholder(request)
-        if snapshot is None or not snapshot.sites.pooled(host, port):
-            return Intake(snapshot or self._empty, None, Stash(), orphan) if orphan else None
-        upgrade = asks_for_websocket(request)
-        recognised = snapshot.sites.recognise(host, port, "POST" if upgrade else request.method, request.path)
+        if snapshot is None:
+            return Intake(self._empty, None, Stash(), orphan) if orphan else None
+        method = request.method
+        # The opening handshake of a WebSocket (RFC 6455 section 4.1).
+        upgrade = method == "GET" and "websocket" in request.headers.get("upgrade", "").lower()
+        recognised = snapshot.sites.recognise(host, port, "POST" if upgrade else method, request.path)
+        if recognised is None and not snapshot.sites.pooled(host, port):
+            return Intake(snapshot, None, Stash(), orphan) if orphan else None
         if upgrade and recognised is not None and recognised.endpoint.kind is not Kind.GENERATING:
             recognised = None
         if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name, enforced=upgrade):
@@ -524,11 +528,6 @@ def pool_secrets(pool: Pool) -> dict[str, str]:
             with suppress(SecretError):
                 found[each.reveal()] = credential.name
     return found
-
-
-def asks_for_websocket(request: http.Request) -> bool:
-    """Whether this is the opening handshake of a WebSocket (RFC 6455 section 4.1)."""
-    return request.method == "GET" and "websocket" in request.headers.get("upgrade", "").lower()
 
 
 def _foreign_page(client: connection.Client, request: http.Request) -> str:

@@ -104,6 +104,10 @@ class Sites:
         return None
 
     def _at(self, host: str, port: int) -> tuple[Site, ...]:
+        # Mostly a host is written as it is known here, in its one spelling.
+        found = self._on_port.get((host, port)) or self._on_any_port.get(host)
+        if found is not None:
+            return found
         host = normal_host(host)
         found = self._on_port.get((host, port)) or self._on_any_port.get(host)
         return found if found is not None else _longest_first(self._matching(host))
