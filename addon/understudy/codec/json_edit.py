@@ -49,12 +49,13 @@ def _run_through(levels: int) -> re.Pattern[bytes]:
 
 
 _INSIDE = _run_through(6)
-_SHALLOW = _run_through(5).pattern
+_SHALLOW = _run_through(4).pattern
 _MEMBER = re.compile(
     rb'("[^"]*+")[ \t\n\r]*+:[ \t\n\r]*+("[^"]*+"|%b|\{%b\}|\[%b\])[ \t\n\r]*+(?=[,}])'
     % (_SCALAR.pattern, _SHALLOW, _SHALLOW)
 )
-"""A whole member up to what follows it, as nearly all are: its name and its value. Never backtracks."""
+"""A whole member up to what follows it, as nearly all are: its name and its value. Never backtracks. Few
+levels: each one doubles what there is to compile."""
 _CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
 
 

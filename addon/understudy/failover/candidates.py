@@ -69,11 +69,11 @@ class Chooser:
 
     def choose(self, *, anew: bool = False) -> Candidate | None:
         """The candidate to ask next, None when none is free right now. ``anew``: a wait has brought one back."""
-        excluded = self.out | self.passed | self.full if anew else self.used
+        excluded = self.out | self.full | (self.passed if anew else self.tried | self.aside)
         if self.only is not None:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
-        seat = self.seat()
+        seat = self.seat() if self.request.session else None
         at_home = self.home and self.home & self.lineup.available() & ~(excluded | self.behind)
         if at_home and (seat is None or not self.lineup.bit(seat) & at_home):
             return self.lineup.pick(self.lineup.everyone & ~at_home, advance=False)

@@ -410,7 +410,9 @@ class Engine:
             base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
             meant = Place(request.scheme, intake.host, intake.port, base_path)
             client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
-        return client, client.name if owner == TOOL else self._as_now(intake, plan, client, owner)
+        if owner == TOOL:
+            return client, client.name
+        return client, self._as_now(intake, plan, client, owner) if owner else ""
 
     @staticmethod
     def _as_now(intake: Intake, plan: Plan, client: Client, owner: str) -> str:
@@ -418,7 +420,7 @@ class Engine:
 
         The tool's login may have been renewed since, which makes its credential another one, but not its account.
         """
-        own = intake.snapshot.own.get(plan.route.pattern, ()) if owner else ()
+        own = intake.snapshot.own.get(plan.route.pattern, ())
         return own_name(owner) + client.suffix if own_name(owner) in {each.name for each in own} else owner
 
     def _request(
@@ -435,7 +437,7 @@ class Engine:
         found, prefers, bond = None, "", plan.bond if owner else ""
         if plan.shape is not None:
             found = self._sealed(intake, plan, request, plan.shape, remembers=remembers)
-            prefers = self._as_now(intake, plan, client, found.prefers)
+            prefers = self._as_now(intake, plan, client, found.prefers) if found.prefers else ""
         if prefers and found is not None and not owner and plan.route.sealed is WhenSealed.BIND:
             owner, bond = prefers, f"{KINDS[kind_of(found.latest)]} of this conversation"
         return Request(
@@ -506,6 +508,8 @@ class Engine:
             return NO_REMOTE
         if not replayed and (who := self.stranger(client)):
             return NO_USER.format(who=who)
+        if "origin" not in request.headers and "sec-fetch-site" not in request.headers:
+            return ""  # no browser has sent it
         # A page can also call a regular proxy as if it were a server of its own name.
         called = isinstance(client.proxy_mode, ReverseMode) or _is_proxy(client, request.host, request.port)
         if called and (origin := _foreign_page(client, request)):

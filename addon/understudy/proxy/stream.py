@@ -228,7 +228,7 @@ class ReplayStream(HttpStream):
     def destination(self, request: http.Request) -> tuple[str, int]:
         """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
         address = self.context.server.address
-        if self.mode is HTTPMode.transparent and address:
+        if address and self.parent.mode is HTTPMode.transparent:
             if isinstance(self.context.client.proxy_mode, ReverseMode):
                 return address[0], address[1]
             sni = None if self.replayed else self.context.client.sni
@@ -241,7 +241,7 @@ class ReplayStream(HttpStream):
     def own_login(self, request: http.Request) -> str:
         """The header in which ``proxyauth`` expects its password here; its addon takes it out. "" without one."""
         options, mode = self.context.options, self.context.client.proxy_mode
-        if "proxyauth" not in options or not options.proxyauth or isinstance(mode, Socks5Mode):
+        if not getattr(options, "proxyauth", None) or isinstance(mode, Socks5Mode):
             return ""
         name = "proxy-authorization" if isinstance(mode, (RegularMode, UpstreamMode)) else "authorization"
         return name if request.headers.get(name, "").lower().startswith("basic ") else ""
