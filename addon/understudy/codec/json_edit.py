@@ -51,7 +51,7 @@ def _run_through(levels: int) -> re.Pattern[bytes]:
 _INSIDE = _run_through(6)
 _SHALLOW = _run_through(4).pattern
 _MEMBER = re.compile(
-    rb'("[^"]*+")[ \t\n\r]*+:[ \t\n\r]*+("[^"]*+"|%b|\{%b\}|\[%b\])[ \t\n\r]*+(?=[,}])'
+    rb'[ \t\n\r]*+("[^"]*+")[ \t\n\r]*+:[ \t\n\r]*+("[^"]*+"|%b|\{%b\}|\[%b\])[ \t\n\r]*+(?=[,}])'
     % (_SCALAR.pattern, _SHALLOW, _SHALLOW)
 )
 """A whole member up to what follows it, as nearly all are: its name and its value. Never backtracks. Few
@@ -215,7 +215,7 @@ class _Scan:
             _count(body, b"[") + _count(body, b"{") > MOST_BRACKETS or _count(self._marks, b'"') > 2 * MOST_STRINGS
         ):
             raise ValueError("too many values")
-        self.begin = self.space(len(_BOM) if body.startswith(_BOM) else 0)
+        self.begin = 0 if body.startswith(b"{") else self.space(len(_BOM) if body.startswith(_BOM) else 0)
 
     def space(self, at: int) -> int:
         """Where the white space from here on ends."""
@@ -225,34 +225,34 @@ class _Scan:
 
     def members(self, at: int, *, whole: bool = False) -> Iterator[tuple[str, int, int]]:
         """Yield (key, start of value, end of value) of the object at ``at``; ``whole``: nothing may follow it."""
-        at = self.space(self._expect(at, b"{"))
-        if self.body[at : at + 1] != b"}":
+        at = self._expect(at, b"{")
+        if self.body[at : at + 1] == b'"' or self.body[(at := self.space(at)) : at + 1] != b"}":
             while True:
                 if (found := _MEMBER.match(self._marks, at, at + PIECE)) is not None:
-                    (_, behind), (_, end_of_name), (start, end) = found.regs
+                    (_, behind), (begin, end_of_name), (start, end) = found.regs
                     self._steps += 2
                     if self._steps > self._most_steps:
                         raise ValueError(TOO_MANY)
                 else:
-                    end_of_name, start, end, behind = self._long_member(at)
-                key = self.string(at, end_of_name)
+                    begin, end_of_name, start, end, behind = self._long_member(self.space(at))
+                key = self.string(begin, end_of_name)
                 if key is None:
-                    raise ValueError(f"expected a name at byte {at}")
+                    raise ValueError(f"expected a name at byte {begin}")
                 yield key, start, end
                 at = behind
                 if self.body[at : at + 1] != b",":
                     break
-                at = self.space(at + 1)
+                at += 1
         at = self._expect(at, b"}")
-        if whole and self.space(at) != len(self.body):
+        if whole and at != len(self.body) and self.space(at) != len(self.body):
             raise ValueError("something follows the object")
 
-    def _long_member(self, at: int) -> tuple[int, int, int, int]:
-        """Where a name ends, its value begins and ends, and what follows begins, for a member of any size and form."""
+    def _long_member(self, at: int) -> tuple[int, int, int, int, int]:
+        """Where the name of a member of any size and form begins and ends, and its value, and where what follows is."""
         end_of_name = self._end(at)
         start = self.space(self._expect(self.space(end_of_name), b":"))
         end = self._end(start)
-        return end_of_name, start, end, self.space(end)
+        return at, end_of_name, start, end, self.space(end)
 
     def items(self, at: int) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of the items of the array at ``at``."""

@@ -254,8 +254,8 @@ class Exchange:
         if self._begun:
             raise RuntimeError("begin() for the second time")
         self._begun = True
-        self.suspensions.expire()
         request, suspensions = self.request, self.suspensions
+        suspensions.expire()
         if request.generating and suspensions.withheld:
             suspensions.want(self.lineup.keys)
         belongs = request.session or request.prefers

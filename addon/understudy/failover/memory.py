@@ -179,17 +179,12 @@ class Memory:
 
 def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
     """What only the account of a good reply will know later. ``reply``: its decoded body, or the end of its stream."""
-    return sealed.names_in_reply(shape_of(recognised), reply)
+    return sealed.names_in_reply(recognised.shape, reply)
 
 
 def states_of(fields: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
     """The states in the headers of a reply that only its account may get back (E04)."""
     return tuple(state_name(value) for name, value in fields if name.lower() in STATE_HEADERS)
-
-
-def shape_of(recognised: Recognised) -> sealed.Shape | None:
-    """The shape of a call's body, as far as it may have sealed parts."""
-    return sealed.shape_of(recognised.dialect.name, recognised.endpoint.name)
 
 
 def _asked_for(exchange: Exchange) -> tuple[str, str, str]:

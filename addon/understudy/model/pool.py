@@ -332,10 +332,7 @@ class Route:
 
     def serves(self, dialect: str) -> bool:
         """Whether any choice can serve a call of this dialect."""
-        for choice in self.choices:  # noqa: SIM110 (a plain loop: every call comes through here)
-            if choice.credential.upstream.serves(dialect):
-                return True
-        return False
+        return any(choice.credential.upstream.serves(dialect) for choice in self.choices)
 
     def members(self, alias: str, dialect: str, client: str = "") -> dict[Candidate, Choice]:
         """The candidates for this alias in this dialect, in order, each with its first choice.
@@ -449,6 +446,12 @@ class Pool:
         return {name: each.concurrency for name, each in self.credentials.items() if each.concurrency}
 
     @cached_property
+    def _own_routes(self) -> dict[tuple[str, str], Route]:
+        """By alias and dialect, the routes that are called like the alias."""
+        named = {name: route for name, route in self.routes.items() if name != "default"}
+        return {(name, dialect): route for name, route in named.items() for dialect in _dialects_of([route])}
+
+    @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], Route], ...]:
         globs = sorted((name for name in self.routes if is_glob(name)), key=specificity, reverse=True)
         return tuple((glob_regex(name), self.routes[name]) for name in globs)
@@ -458,8 +461,7 @@ class Pool:
 
         A route that has no candidate for calls of the dialect is passed over.
         """
-        own = self.routes.get(alias) if alias != "default" else None
-        if own is not None and own.serves(dialect):
+        if (own := self._own_routes.get((alias, dialect))) is not None:
             return own
         for pattern, route in self._patterns:
             if pattern.fullmatch(alias) and route.serves(dialect):

@@ -33,7 +33,7 @@ from understudy.failover import (
     UserRoutes,
     own_name,
 )
-from understudy.failover.memory import TOOL, Memory, Plan, shape_of
+from understudy.failover.memory import TOOL, Memory, Plan
 from understudy.failover.sealed import Sealed
 from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, Route, SecretError, SigningSource, WhenSealed
@@ -279,7 +279,7 @@ class Engine:
         ``estimated``: also what it is likely to take. ``parts``: also what is sealed in it, should it be refused.
         """
         body = rewrite.decoded_body(request, self.request_limit)
-        shape, short = shape_of(recognised), rewrite.abridged(request, body or b"")
+        shape, short = recognised.shape, rewrite.abridged(request, body or b"")
         said = conversation.read(request.headers.fields, body or b"", shape, marks=marks, short=short)
         if shape is not None and not said.states and not may_hold(shape, short.text):
             shape = None
@@ -343,7 +343,7 @@ class Engine:
     def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
         """Begin the exchange of a call that has a route."""
         snapshot = intake.snapshot
-        client, owner = self._own(intake, plan, request)
+        client, owner = self._own(intake, plan, request) if plan.owner or snapshot.own else (NOBODY, "")
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)

@@ -228,7 +228,7 @@ class ReplayStream(HttpStream):
     def destination(self, request: http.Request) -> tuple[str, int]:
         """The host a request is meant for, as the tool knows it: SNI, then Host or :authority, then the address."""
         address = self.context.server.address
-        if address and self.parent.mode is HTTPMode.transparent:
+        if self.mode is HTTPMode.transparent and address:
             if isinstance(self.context.client.proxy_mode, ReverseMode):
                 return address[0], address[1]
             sni = None if self.replayed else self.context.client.sni

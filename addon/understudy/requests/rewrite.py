@@ -62,9 +62,15 @@ class Stash:
 
         Of a cookie only long values: masking words such as ``accepted`` would ruin ordinary texts.
         """
-        cookies = [value for name, value in self.fields if name.lower() == b"cookie"]
-        words = [word for value in cookies for word in WORDS.split(value) if len(word) >= LONG]
-        return tuple(dict.fromkeys([value.decode("latin-1") for value in (*self.credentials, *words)]))
+        return _secrets(self.fields, self.query)
+
+
+@lru_cache
+def _secrets(fields: tuple[tuple[bytes, bytes], ...], query: tuple[bytes, ...]) -> tuple[str, ...]:
+    """What must be masked of these, see :class:`Stash`: a tool sends the same with each call."""
+    cookies = [value for name, value in fields if name.lower() == b"cookie"]
+    words = [word for value in cookies for word in WORDS.split(value) if len(word) >= LONG]
+    return tuple(dict.fromkeys([value.decode("latin-1") for value in (*Stash(fields, query).credentials, *words)]))
 
 
 def carries_placeholder(request: http.Request) -> bool:
