@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from understudy.codec.record import record
 from understudy.dialects import DIALECTS, Dialect, Endpoint, without_parameters
 from understudy.model import Pool, Upstream, host_regex
 from understudy.requests.sealed import Shape, shape_of
@@ -35,7 +36,7 @@ class Site:
     base_path: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recognised:
     """A model call: ``tail`` is the path below the base path, ``query`` what followed the question mark."""
 
