@@ -222,6 +222,24 @@ def test_whether_a_round_may_be_known_is_told_by_the_size_of_its_body() -> None:
     assert not rounds.may_know(10)
 
 
+def test_that_no_round_is_known_is_told_without_the_clock() -> None:
+    now, readings = 0.0, 0
+
+    def clock() -> float:
+        nonlocal readings
+        readings += 1
+        return now
+
+    rounds = Rounds(clock)
+    assert not rounds and readings == 0
+    rounds.failed(b"one", Spent(1))
+    assert rounds
+    now += COUNTED_RETRY_SECONDS + 1
+    assert not rounds
+    before = readings
+    assert not rounds and readings == before, "what has expired was let go of"
+
+
 def test_sessions_of_no_time_are_none() -> None:
     """`affinity: 0` in the pool file switches them off."""
     stage = Stage()

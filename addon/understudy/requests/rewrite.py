@@ -226,7 +226,7 @@ def build(
         leaving = _leaving(dialect, target)
         if type(target).clean_headers is not Dialect.clean_headers:
             wanted |= dict(target.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
-        secret_headers = ((name, each.reveal()) for name, each in candidate.credential.secret_headers)
+        secret_headers = [(name, each.reveal()) for name, each in candidate.credential.secret_headers]
         wanted |= dict(
             (*candidate.credential.headers, *secret_headers, *(() if signer else target.credential_headers(secret)))
         )
