@@ -51,27 +51,29 @@ class Stash:
     fields: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     query: tuple[bytes, ...] = field(default=(), repr=False)
 
-    @property
-    def credentials(self) -> tuple[bytes, ...]:
-        """By what the tool makes itself known to an upstream, without the scheme in front; empty: by nothing."""
+    credentials: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    """By what the tool makes itself known to an upstream, without the scheme in front; empty: by nothing."""
+    secrets: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """What must be masked where an upstream that gets all this repeats it.
+
+    Of a cookie only long values: masking words such as ``accepted`` would ruin ordinary texts.
+    """
+
+    def __post_init__(self) -> None:
         own = [_bare(value) for name, value in self.fields if name.lower() not in BOUND_TO_THE_TOOL]
-        return tuple([value for value in (*own, *self.query) if value.lower() not in SCHEMES])
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must be masked where an upstream that gets all this repeats it.
-
-        Of a cookie only long values: masking words such as ``accepted`` would ruin ordinary texts.
-        """
-        return _secrets(self.fields, self.query)
+        credentials = tuple([value for value in (*own, *self.query) if value.lower() not in SCHEMES])
+        cookies = [value for name, value in self.fields if name.lower() == b"cookie"]
+        words = [word for value in cookies for word in WORDS.split(value) if len(word) >= LONG]
+        object.__setattr__(self, "credentials", credentials)
+        object.__setattr__(
+            self, "secrets", tuple(dict.fromkeys([value.decode("latin-1") for value in (*credentials, *words)]))
+        )
 
 
 @lru_cache
-def _secrets(fields: tuple[tuple[bytes, bytes], ...], query: tuple[bytes, ...]) -> tuple[str, ...]:
-    """What must be masked of these, see :class:`Stash`: a tool sends the same with each call."""
-    cookies = [value for name, value in fields if name.lower() == b"cookie"]
-    words = [word for value in cookies for word in WORDS.split(value) if len(word) >= LONG]
-    return tuple(dict.fromkeys([value.decode("latin-1") for value in (*Stash(fields, query).credentials, *words)]))
+def _stashed(fields: tuple[tuple[bytes, bytes], ...], query: tuple[bytes, ...]) -> Stash:
+    """What a tool sends with each call is looked at once."""
+    return Stash(fields, query)
 
 
 def carries_placeholder(request: http.Request) -> bool:
@@ -112,7 +114,7 @@ def mask(request: http.Request, dialect: Dialect, spared: str = "") -> Stash:
             field_ = (field_[0], _masked(field_[1]))
         shown.append(field_)
     request.headers.fields = tuple(shown)
-    return Stash(tuple(stashed), mask_query(request, [dialect]) if b"?" in request.data.path else ())
+    return _stashed(tuple(stashed), mask_query(request, [dialect]) if b"?" in request.data.path else ())
 
 
 def unmask(request: http.Request, stash: Stash) -> None:
