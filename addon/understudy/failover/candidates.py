@@ -145,11 +145,10 @@ class Chooser:
         wanted = elsewhere or free
         return self.lineup.pick(~wanted & self.lineup.everyone, advance=False) if wanted else None
 
-    @property
     def has_several_credentials(self) -> bool:
         """Whether candidates of two credentials or more may be asked."""
         if self._unusable == self.lineup.out_of_use:
-            return self.lineup.has_several_credentials  # the common case, and every exchange asks
+            return self.lineup.has_several_credentials  # the common case
         usable = self.lineup.members_of(self.lineup.everyone & ~self._unusable)
         return len({each.credential.name for each in usable}) > 1
 

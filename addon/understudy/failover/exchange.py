@@ -91,7 +91,7 @@ class Exchange:
         """Until when a limit of its own is waited for rather than another candidate asked."""
         self.held = 0.0
         """Seconds for which the call was held until a reset; they are not counted against its budget."""
-        self._penalties = Penalties(self.suspensions, request, random, several=self._chooser.has_several_credentials)
+        self._penalties = Penalties(self.suspensions, request, random, self._chooser.has_several_credentials)
         self._comparison: Comparison | None = None
         """The open verdict that another candidate's reply may explain."""
 
