@@ -267,7 +267,7 @@ class Chooser:
         seat = self.seat()
         if self.home and (seat is None or not self.lineup.bit(seat) & self.home):
             seat = self.lineup.members_of(self.home)[0]
-        if seat is None or self.lineup.bit(seat) & self.out:
+        if seat is None or self.lineup.bit(seat) & (self.out | self.lineup.available()):
             return None
         limit = self.selector.suspension_of(seat)
         if limit is None or not limit.stated or not 0 < limit.until - now <= patience:
