@@ -39,7 +39,16 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import LimitTable, load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import garbage, header_lookup, hook_table, small_queues, tunnel, value_checks
+from understudy.proxy import (
+    garbage,
+    header_lookup,
+    hook_table,
+    http2_fields,
+    small_queues,
+    tls_records,
+    tunnel,
+    value_checks,
+)
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -92,6 +101,7 @@ class Understudy:
             lambda: self.engine.suspensions,
         )
         self.journal = self.inspection.journal
+        self.journal.is_recorded = lambda: flow_list.is_recorded(ctx.master)
         self.uninstall: Callable[[], None] = lambda: None
         self.unmask_logs: Callable[[], None] = lambda: None
         self.leave_shortcuts: list[Callable[[], None]] = []
@@ -240,6 +250,8 @@ class Understudy:
                 hook_table.install(ctx.master.addons),
                 value_checks.install(),
                 header_lookup.install(),
+                http2_fields.install(),
+                tls_records.install(),
                 small_queues.install(),
             ]
             if self._tasks:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from cachetools import LRUCache
 
-from understudy.model import Candidate, Choice, Key, Relatives, Route, Scope, Strategy, Suspension, key_of, keys_of
+from understudy.model import Candidate, Choice, Key, Relatives, Route, Scope, Strategy, Suspension, keys_of
 from understudy.suspensions import Suspensions
 
 LINEUPS = 1024
@@ -123,7 +123,7 @@ class Lineup:
 
     def bit(self, candidate: Candidate) -> int:
         """The one member that is this candidate, as a bit; 0 when it is none."""
-        positions = self._positions.get(key_of(candidate, Scope.CANDIDATE))
+        positions = self._positions.get(Key(Scope.CANDIDATE, candidate.credential.name, candidate.model))
         return 1 << positions[0] if positions else 0
 
     def equals(self, candidate: Candidate) -> int:
