@@ -44,6 +44,7 @@ from understudy.proxy import (
     header_lookup,
     hook_table,
     http2_fields,
+    idle_timer,
     small_queues,
     tls_records,
     tunnel,
@@ -214,6 +215,7 @@ class Understudy:
             self.leave_shortcuts.append(garbage.settle())
         else:
             self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
+        garbage.give_back()
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
         self._warn_of_users()
@@ -253,6 +255,7 @@ class Understudy:
                 http2_fields.install(),
                 tls_records.install(),
                 small_queues.install(),
+                idle_timer.install(),
             ]
             if self._tasks:
                 # What is loaded by now stays for good.

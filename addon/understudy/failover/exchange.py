@@ -70,7 +70,7 @@ class Exchange:
         self._was_hedged = False
         self._hold: HeldCall | None = None
         """What is told of it while the wait is for a reset, see Route.until_reset."""
-        self._heard: frozenset[Candidate] = frozenset()
+        self._heard: tuple[Candidate, ...] = ()
         """Who has shown a first event."""
         self.waited = 0.0
         """Seconds that were spent waiting for a candidate to come back."""
@@ -326,7 +326,8 @@ class Exchange:
     def spoke(self, of: Candidate, seconds: float) -> None:
         """An attempt has shown its first event, so many seconds after it was sent."""
         if self.request.generating:
-            self._heard |= {of}
+            if of not in self._heard:
+                self._heard += (of,)
             self.suspensions.first_events.spoke(self._times_of(of), seconds)
 
     def judge(self, reply: Reply, now: float, of: Candidate | None = None) -> Step:

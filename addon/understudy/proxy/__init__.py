@@ -16,6 +16,7 @@ __all__ = [
     "header_lookup",
     "hook_table",
     "http2_fields",
+    "idle_timer",
     "install",
     "listener",
     "small_queues",
