@@ -461,11 +461,11 @@ class Understudy:
 
     def is_remote(self, client: connection.Client) -> bool:
         """Whether this client came in over a listener that a stranger can reach (law 12)."""
-        if client.proxy_mode in self._left_open:
+        if self._left_open and client.proxy_mode in self._left_open:
             return True
-        if _lets_all_in():
-            return False
         beyond: bool | None = getattr(client, BEYOND, None)
+        if beyond is False or _lets_all_in():
+            return False
         if beyond is None:
             servers = [server for server in self._servers() if server.mode == client.proxy_mode]
             # A server that does not listen yet, or any more, says nothing for the connection's next request.

@@ -289,6 +289,32 @@ def test_a_body_that_takes_too_much_work_is_no_call(rest: bytes) -> None:
         set_json_members(body, {"model": "b"})
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'"' + b"a" * (PIECE + 10) + b'"',
+        b'["' + b"a" * (PIECE + 10) + b'", {"b": 1}]',
+        b"[" * 12 + b'{"model": "no"}' + b"]" * 12,
+        b'"a' + rb"\"\\" + b'"',
+        b" " * (PIECE + 10) + b"-1.5e3",
+        b'{"a": [{"b": [{"c": {}}]}]}',
+        b"true" + b" " * (PIECE + 10),
+    ],
+    ids=["long string", "long array", "deep", "escapes", "space before", "nested", "space behind"],
+)
+@pytest.mark.parametrize("space", [b"", b" \r\n\t", b" " * (PIECE + 1)], ids=["tight", "spaced", "far apart"])
+def test_a_member_of_any_size_and_form_is_read(value: bytes, space: bytes) -> None:
+    """Most members are run through by one expression, the others step by step: the places are the same."""
+    parts = [b"", b"{", b'"x"', b":", value, b",", b'"model"', b":", b'"a"', b"}", b""]
+    body = space.join(parts)
+    assert read_json_model(body) == ("a", False)
+    assert raw_members(body, ["x"]) == {"x": value.strip()}
+    for mark in (1, 3, 5, 7, 9):
+        assert read_json_model(space.join(parts[:mark] + parts[mark + 1 :])) == (None, False)
+    assert read_json_model(space.join([b"{", b"}"])) == (None, False)
+    assert raw_members(space.join([b"{", b"}"]), ["x"]) == {}
+
+
 def test_as_much_as_a_large_agent_sends_is_read() -> None:
     """The bounds are far from what real requests have: 2,000 tools with parameters, 3,000 messages."""
     properties = {name: {"type": "string", "enum": ["a", "b"]} for name in "abcdef"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.decisions import OTHER, Clock, Stage, candidate, reply, route
+from understudy.failover import affinity
 from understudy.failover.affinity import COUNTED_RETRY_SECONDS, RETRY_SECONDS, Rounds, Sessions, Spent
 from understudy.failover.steps import Attempt, Refuse, Wait
 from understudy.model.pool import Affinity, Budget, Route, Strategy
@@ -87,6 +88,27 @@ def test_p02_a_session_is_forgotten_after_its_time() -> None:
     stage.answer(on, [BUSY, OK], session="s")
     stage.clock.now += 3601
     assert stage.answer(on, [OK], session="s").sent == [A]
+
+
+def test_sessions_are_bounded_and_the_one_that_was_answered_longest_ago_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affinity, "SESSIONS", 2)
+    clock, lineup = Clock(), Stage().lineup(route(A, B))
+    sessions = Sessions(clock, 10.0)
+
+    def seats() -> list[object]:
+        return [sessions.seat(lineup, name) for name in "stu"]
+
+    for name in "sts":
+        sessions.take_seat(lineup, name, A)
+        clock.now += 1
+    sessions.take_seat(lineup, "u", B)
+    assert seats() == [A, None, B]
+    clock.now += 8
+    assert seats() == [A, None, B]
+    clock.now += 1
+    assert seats() == [None, None, B]
+    sessions.take_seat(lineup, "t", A)
+    assert seats() == [None, A, B], "what was forgotten makes room before what was not"
 
 
 def test_a_session_waits_a_moment_rather_than_lose_its_cache() -> None:
@@ -220,6 +242,24 @@ def test_whether_a_round_may_be_known_is_told_by_the_size_of_its_body() -> None:
     assert [rounds.may_know(size) for size in (10, 7)] == [True, False]
     clock.now += COUNTED_RETRY_SECONDS + 1
     assert not rounds.may_know(10)
+
+
+def test_that_no_round_is_known_is_told_without_the_clock() -> None:
+    now, readings = 0.0, 0
+
+    def clock() -> float:
+        nonlocal readings
+        readings += 1
+        return now
+
+    rounds = Rounds(clock)
+    assert not rounds and readings == 0
+    rounds.failed(b"one", Spent(1))
+    assert rounds
+    now += COUNTED_RETRY_SECONDS + 1
+    assert not rounds
+    before = readings
+    assert not rounds and readings == before, "what has expired was let go of"
 
 
 def test_sessions_of_no_time_are_none() -> None:

@@ -77,7 +77,7 @@ def test_whose_place_is_another_ones_is_counted_among_those_that_are_left() -> N
 )
 def test_how_many_credentials_can_be_asked(members: tuple[Candidate, ...], facts: Any, several: bool) -> None:
     """J04: of one alone it is not open whether the request is at fault."""
-    assert chooser(Stage(), *members, **facts).has_several_credentials is several
+    assert chooser(Stage(), *members, **facts).has_several_credentials() is several
 
 
 def test_law_6_the_only_candidate_there_is() -> None:

@@ -10,7 +10,8 @@ from understudy.cli.tool_environment import no_proxy
 from understudy.config.secrets.sources import EnvSecret
 from understudy.dialects import DIALECTS, Kind
 from understudy.model.pool import Choice, Credential, Intercept, Pool, Route, Upstream
-from understudy.requests.sites import Recognised, Sites, strip_auth_query, upstream_path
+from understudy.requests.sealed import Shape
+from understudy.requests.sites import REMEMBERED_PATH, Recognised, Sites, strip_auth_query, upstream_path
 
 
 def upstream(name: str, dialect: str, host: str, base_path: str = "", port: int = 443) -> Upstream:
@@ -193,6 +194,28 @@ def test_model_calls_are_recognised(host: str, port: int, path: str, expected: t
 def test_everything_else_on_a_pooled_host_is_left_alone(path: str) -> None:
     """R10"""
     assert SITES.recognise("api.openai.com", 443, "POST", path) is None
+
+
+def test_a_request_target_is_looked_up_once_and_one_that_may_hold_a_key_is_not_kept() -> None:
+    sites, path = Sites(POOL), "/v1beta/models/m:generateContent"
+
+    def recognised(path: str) -> Recognised | None:
+        return sites.recognise("generativelanguage.googleapis.com", 443, "POST", path)
+
+    found = recognised(path)
+    assert found is not None and recognised(path) is found
+    assert sites.recognise("generativelanguage.googleapis.com", 443, "GET", path) is None
+    assert sites.recognise("api.openai.com", 443, "POST", path) is None
+    for target in (f"{path}?key=secret", f"/v1beta/models/{'m' * REMEMBERED_PATH}:generateContent"):
+        keyed = recognised(target)
+        assert keyed is not None and recognised(target) == keyed and recognised(target) is not keyed
+
+
+def test_what_is_recognised_says_what_may_be_sealed_in_it() -> None:
+    chat = SITES.recognise("api.openai.com", 443, "POST", "/v1/chat/completions")
+    embeddings = SITES.recognise("api.openai.com", 443, "POST", "/v1/embeddings")
+    assert chat is not None and chat.shape is Shape.CHAT
+    assert embeddings is not None and embeddings.shape is None
 
 
 def test_the_longest_base_path_wins() -> None:

@@ -56,7 +56,7 @@ class Abridged:
 
     def place(self, at: int) -> int:
         """The place in the body of a place in the text."""
-        return at + sum(shorter for cut, shorter in self.cuts if cut < at)
+        return at + sum([shorter for cut, shorter in self.cuts if cut < at])
 
 
 def abridge(body: bytes, whole: bytes = b"") -> Abridged:

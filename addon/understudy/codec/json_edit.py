@@ -31,6 +31,7 @@ MOST_STEPS = 30_000
 """Members, items and brackets that are looked at one by one; what nests up to six levels takes one step altogether."""
 MOST_EDIT_STEPS = 200_000
 """The same for an edit, which looks into thousands of items of a conversation."""
+TOO_MANY = "too many members, objects and arrays"
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(
     rb"(?:-?(?:0|[1-9][0-9]{0,4299}+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|true|false|null|NaN|-?Infinity)(?![0-9])"
@@ -48,6 +49,13 @@ def _run_through(levels: int) -> re.Pattern[bytes]:
 
 
 _INSIDE = _run_through(6)
+_SHALLOW = _run_through(4).pattern
+_MEMBER = re.compile(
+    rb'[ \t\n\r]*+("[^"]*+")[ \t\n\r]*+:[ \t\n\r]*+("[^"]*+"|%b|\{%b\}|\[%b\])[ \t\n\r]*+(?=[,}])'
+    % (_SCALAR.pattern, _SHALLOW, _SHALLOW)
+)
+"""A whole member up to what follows it, as nearly all are: its name and its value. Never backtracks. Few
+levels: each one doubles what there is to compile."""
 _CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
 
 
@@ -197,7 +205,8 @@ class _Scan:
 
     def __init__(self, body: bytes, most_steps: int = MOST_STEPS) -> None:
         self._most_steps = most_steps
-        check_utf8(body)
+        if not body.isascii():
+            check_utf8(body)
         self.body = body
         self._steps = 0
         # The same bytes with every escaped backslash and quote overwritten: here a string ends at the next quote.
@@ -206,7 +215,7 @@ class _Scan:
             _count(body, b"[") + _count(body, b"{") > MOST_BRACKETS or _count(self._marks, b'"') > 2 * MOST_STRINGS
         ):
             raise ValueError("too many values")
-        self.begin = self.space(len(_BOM) if body.startswith(_BOM) else 0)
+        self.begin = 0 if body.startswith(b"{") else self.space(len(_BOM) if body.startswith(_BOM) else 0)
 
     def space(self, at: int) -> int:
         """Where the white space from here on ends."""
@@ -216,23 +225,34 @@ class _Scan:
 
     def members(self, at: int, *, whole: bool = False) -> Iterator[tuple[str, int, int]]:
         """Yield (key, start of value, end of value) of the object at ``at``; ``whole``: nothing may follow it."""
-        at = self.space(self._expect(at, b"{"))
-        if self.body[at : at + 1] != b"}":
+        at = self._expect(at, b"{")
+        if self.body[at : at + 1] == b'"' or self.body[(at := self.space(at)) : at + 1] != b"}":
             while True:
-                end = self._end(at)
-                key = self.string(at, end)
+                if (found := _MEMBER.match(self._marks, at, at + PIECE)) is not None:
+                    (_, behind), (begin, end_of_name), (start, end) = found.regs
+                    self._steps += 2
+                    if self._steps > self._most_steps:
+                        raise ValueError(TOO_MANY)
+                else:
+                    begin, end_of_name, start, end, behind = self._long_member(self.space(at))
+                key = self.string(begin, end_of_name)
                 if key is None:
-                    raise ValueError(f"expected a name at byte {at}")
-                start = self.space(self._expect(self.space(end), b":"))
-                end = self._end(start)
+                    raise ValueError(f"expected a name at byte {begin}")
                 yield key, start, end
-                at = self.space(end)
+                at = behind
                 if self.body[at : at + 1] != b",":
                     break
-                at = self.space(at + 1)
+                at += 1
         at = self._expect(at, b"}")
-        if whole and self.space(at) != len(self.body):
+        if whole and at != len(self.body) and self.space(at) != len(self.body):
             raise ValueError("something follows the object")
+
+    def _long_member(self, at: int) -> tuple[int, int, int, int, int]:
+        """Where the name of a member of any size and form begins and ends, and its value, and where what follows is."""
+        end_of_name = self._end(at)
+        start = self.space(self._expect(self.space(end_of_name), b":"))
+        end = self._end(start)
+        return at, end_of_name, start, end, self.space(end)
 
     def items(self, at: int) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of the items of the array at ``at``."""
@@ -312,7 +332,7 @@ class _Scan:
     def _count_step(self) -> None:
         self._steps += 1
         if self._steps > self._most_steps:
-            raise ValueError("too many members, objects and arrays")
+            raise ValueError(TOO_MANY)
 
 
 type Span = tuple[int, int]

@@ -6,10 +6,12 @@ The clock is injected, in seconds.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from cachetools import TLRUCache, TTLCache
+from cachetools import Cache, TLRUCache, TTLCache
 
 from understudy.failover.selection import Lineup
 from understudy.model import Affinity, Budget, Candidate
@@ -22,23 +24,42 @@ COUNTED_RETRY_SECONDS = 120.0
 """The same, where the tool itself says that it is a retry: SDKs sleep up to a minute in between."""
 
 
+def is_empty(cache: Cache[Any, Any]) -> bool:
+    """Whether nothing is in a cache, without a look at the clock where nothing was: every call asks."""
+    return not Cache.__len__(cache) or not cache
+
+
 class Sessions:
-    """Which candidate serves a session of a tool (P02): as long as it can, for the sake of the prompt cache."""
+    """Which candidate serves a session of a tool (P02): as long as it can, for the sake of the prompt cache.
+
+    Every call of a session asks and tells, so this is a dictionary in the order of the answers: a TTLCache takes some
+    fifteen calls for it.
+    """
 
     def __init__(self, clock: Callable[[], float], seconds: float) -> None:
-        self._seats: TTLCache[tuple[str, str, str, str], Candidate] = TTLCache(SESSIONS, seconds, timer=clock)
+        self._clock = clock
+        self._seconds = seconds
+        self._seats: OrderedDict[tuple[str, str, str, str], tuple[float, Candidate]] = OrderedDict()
+        """Until when a session is remembered, and who answered it last; the one that was answered last is last."""
 
     def seat(self, lineup: Lineup, session: str) -> Candidate | None:
         """The candidate that answered this session last, None when there was none, or it is not in the lineup."""
         if not session or lineup.route.affinity is Affinity.NONE:
             return None
         found = self._seats.get((lineup.route.pattern, lineup.dialect, lineup.alias, session))
-        return found if found is not None and lineup.bit(found) else None
+        if found is None or found[0] <= self._clock():
+            return None
+        return found[1] if lineup.bit(found[1]) else None
 
     def take_seat(self, lineup: Lineup, session: str, candidate: Candidate) -> None:
         """This candidate has answered: the session stays with it from now on."""
-        if session and lineup.route.affinity is not Affinity.NONE:
-            self._seats[lineup.route.pattern, lineup.dialect, lineup.alias, session] = candidate
+        if not session or lineup.route.affinity is Affinity.NONE or self._seconds <= 0:
+            return
+        key, now = (lineup.route.pattern, lineup.dialect, lineup.alias, session), self._clock()
+        self._seats[key] = now + self._seconds, candidate
+        self._seats.move_to_end(key)
+        while len(self._seats) > SESSIONS or next(iter(self._seats.values()))[0] <= now:
+            self._seats.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +96,7 @@ class Rounds:
         self._sizes: TTLCache[int, None] = TTLCache(ROUNDS, COUNTED_RETRY_SECONDS, timer=clock)
 
     def __bool__(self) -> bool:
-        return len(self._failed) > 0
+        return not is_empty(self._failed)
 
     def may_know(self, size: int) -> bool:
         """Whether a request of so many bytes has failed. Where none has, the fingerprint of a large body is not needed:

@@ -69,11 +69,11 @@ class Chooser:
 
     def choose(self, *, anew: bool = False) -> Candidate | None:
         """The candidate to ask next, None when none is free right now. ``anew``: a wait has brought one back."""
-        excluded = self.out | self.passed | self.full if anew else self.used
+        excluded = self.out | self.full | (self.passed if anew else self.tried | self.aside)
         if self.only is not None:
             free = not self.lineup.bit(self.only) & excluded and self.suspension_of(self.only) is None
             return self.only if free else None
-        seat = self.seat()
+        seat = self.seat() if self.request.session else None
         at_home = self.home and self.home & self.lineup.available() & ~(excluded | self.behind)
         if at_home and (seat is None or not self.lineup.bit(seat) & at_home):
             return self.lineup.pick(self.lineup.everyone & ~at_home, advance=False)
@@ -145,11 +145,10 @@ class Chooser:
         wanted = elsewhere or free
         return self.lineup.pick(~wanted & self.lineup.everyone, advance=False) if wanted else None
 
-    @property
     def has_several_credentials(self) -> bool:
         """Whether candidates of two credentials or more may be asked."""
         if self._unusable == self.lineup.out_of_use:
-            return self.lineup.has_several_credentials  # the common case, and every exchange asks
+            return self.lineup.has_several_credentials  # the common case
         usable = self.lineup.members_of(self.lineup.everyone & ~self._unusable)
         return len({each.credential.name for each in usable}) > 1
 
@@ -268,7 +267,7 @@ class Chooser:
         seat = self.seat()
         if self.home and (seat is None or not self.lineup.bit(seat) & self.home):
             seat = self.lineup.members_of(self.home)[0]
-        if seat is None or self.lineup.bit(seat) & self.out:
+        if seat is None or self.lineup.bit(seat) & (self.out | self.lineup.available()):
             return None
         limit = self.selector.suspension_of(seat)
         if limit is None or not limit.stated or not 0 < limit.until - now <= patience:

@@ -13,7 +13,7 @@ import math
 from dataclasses import replace
 from random import Random
 
-from understudy.failover.affinity import Sessions, Spent
+from understudy.failover.affinity import NOTHING_SPENT, Sessions, Spent
 from understudy.failover.candidates import Chooser
 from understudy.failover.comparison import COMPARED_WITHIN, ENDS, REFUSALS, Comparison, may_be_compared
 from understudy.failover.default_actions import DEFAULTS, Default, Next, action
@@ -61,7 +61,8 @@ class Exchange:
         self.ruleset = ruleset
         self.started = now
         self.random = random
-        self.budget: Budget = request.spent.left_of(lineup.route.budget)
+        budget = lineup.route.budget
+        self.budget: Budget = budget if request.spent is NOTHING_SPENT else request.spent.left_of(budget)
         self.outcomes: list[Outcome] = []
         self.attempt: Attempt | None = None
         """The attempt under way; of two the newer one."""
@@ -90,7 +91,7 @@ class Exchange:
         """Until when a limit of its own is waited for rather than another candidate asked."""
         self.held = 0.0
         """Seconds for which the call was held until a reset; they are not counted against its budget."""
-        self._penalties = Penalties(self.suspensions, request, random, several=self._chooser.has_several_credentials)
+        self._penalties = Penalties(self.suspensions, request, random, self._chooser.has_several_credentials)
         self._comparison: Comparison | None = None
         """The open verdict that another candidate's reply may explain."""
 
@@ -253,10 +254,12 @@ class Exchange:
         if self._begun:
             raise RuntimeError("begin() for the second time")
         self._begun = True
-        self.suspensions.expire()
-        if self.request.generating:
-            self.suspensions.want(self.lineup.keys)
-        if (waiting := self._chooser.seat_back_in(now, self.budget.patience)) is not None:
+        request, suspensions = self.request, self.suspensions
+        suspensions.expire()
+        if request.generating and suspensions.withheld:
+            suspensions.want(self.lineup.keys)
+        belongs = request.session or request.prefers
+        if belongs and (waiting := self._chooser.seat_back_in(now, self.budget.patience)) is not None:
             seat, seconds = waiting
             self._again = Attempt(0, seat)
             return self._pause(

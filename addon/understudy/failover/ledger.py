@@ -12,6 +12,8 @@ from hashlib import blake2b
 
 from cachetools import TTLCache
 
+from understudy.failover.affinity import is_empty
+
 ENTRIES = 50_000
 SECONDS = 24 * 3600.0
 """How long an entry is remembered. Vendors keep ids for days; a day's work is what it is for."""
@@ -30,7 +32,7 @@ class Ledger:
         self.learnt: Callable[[str, str], None] | None = None
 
     def __bool__(self) -> bool:
-        return len(self._owners) > 0 or len(self._refused) > 0
+        return not (is_empty(self._owners) and is_empty(self._refused))
 
     # -- what is known -------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from cachetools import LRUCache, TTLCache
 
 from understudy.codec.record import record
 from understudy.dialects import Call
-from understudy.failover.affinity import NOTHING_SPENT, RETRY_SECONDS, Rounds, Sessions, Spent
+from understudy.failover.affinity import NOTHING_SPENT, RETRY_SECONDS, Rounds, Sessions, Spent, is_empty
 from understudy.failover.default_actions import DEFAULTS, Next
 from understudy.failover.exchange import Exchange
 from understudy.failover.generations import own_name
@@ -140,7 +140,7 @@ class Memory:
 
         With an error that has nothing to do with its request it may come back: that round shares the budget (W04).
         """
-        if self._broken and label is not None:
+        if label is not None and not is_empty(self._broken):
             self._broken.pop(_tried_again(plan, body), None)
         if label is None or DEFAULTS[label].next is not Next.NOBODY:
             spent = replace(exchange.spent, told=True)
@@ -173,24 +173,19 @@ class Memory:
 
     def last_stream(self, plan: Plan, body: bytes) -> Refusal | None:
         """The stream that a tool got a moment ago for this very call, where it ended in an error."""
-        if not self._broken:
+        if is_empty(self._broken):
             return None
         return self._broken.get(_tried_again(plan, body))
 
 
 def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
     """What only the account of a good reply will know later. ``reply``: its decoded body, or the end of its stream."""
-    return sealed.names_in_reply(shape_of(recognised), reply)
+    return sealed.names_in_reply(recognised.shape, reply)
 
 
 def states_of(fields: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
     """The states in the headers of a reply that only its account may get back (E04)."""
     return tuple(state_name(value) for name, value in fields if name.lower() in STATE_HEADERS)
-
-
-def shape_of(recognised: Recognised) -> sealed.Shape | None:
-    """The shape of a call's body, as far as it may have sealed parts."""
-    return sealed.shape_of(recognised.dialect.name, recognised.endpoint.name)
 
 
 def _asked_for(exchange: Exchange) -> tuple[str, str, str]:

@@ -10,7 +10,7 @@ the same label and name no time of their own, it stays short and is in doubt (do
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
@@ -131,14 +131,14 @@ type Changes = list[tuple[int, Suspension]]
 
 
 class Penalties:
-    """What one exchange has learnt about its candidates. ``several``: two credentials or more may be asked.
+    """What one exchange has learnt about its candidates. ``several()``: whether two credentials or more may be asked.
 
     ``drill``: the one that the call belongs to, if any.
     """
 
     drill: Drilling | None = None
 
-    def __init__(self, suspensions: Suspensions, request: Request, random: Random, *, several: bool) -> None:
+    def __init__(self, suspensions: Suspensions, request: Request, random: Random, several: Callable[[], bool]) -> None:
         self.suspensions = suspensions
         self.request = request
         self.random = random
@@ -164,7 +164,7 @@ class Penalties:
             answers.refused(owner, candidate.model, failure.at)
         short = failure.is_refusal or failure.is_unreachable
         # A reply that names a time of its own is about the candidate, a transport fault not about the request.
-        suspect = self.several and not final and failure.fault is None and failure.hint is None
+        suspect = not final and failure.fault is None and failure.hint is None and self.several()
         jitter = JITTER * self.random.random()
         at_most, full = (SHORT_STEP, self._full(failure, jitter)) if suspect else (math.inf, 0.0)
         suspension = impose(self.suspensions, failure, jitter, short=short, at_most=at_most)

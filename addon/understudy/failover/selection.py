@@ -123,7 +123,8 @@ class Lineup:
 
     def bit(self, candidate: Candidate) -> int:
         """The one member that is this candidate, as a bit; 0 when it is none."""
-        return _bits(self._positions.get(Key(Scope.CANDIDATE, candidate.credential.name, candidate.model), ()))
+        positions = self._positions.get(Key(Scope.CANDIDATE, candidate.credential.name, candidate.model))
+        return 1 << positions[0] if positions else 0
 
     def equals(self, candidate: Candidate) -> int:
         """The members of the same tier, this one included, as bits."""

@@ -450,6 +450,12 @@ class Pool:
         return {name: each.concurrency for name, each in self.credentials.items() if each.concurrency}
 
     @cached_property
+    def _own_routes(self) -> dict[tuple[str, str], Route]:
+        """By alias and dialect, the routes that are called like the alias."""
+        named = {name: route for name, route in self.routes.items() if name != "default"}
+        return {(name, dialect): route for name, route in named.items() for dialect in _dialects_of([route])}
+
+    @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], Route], ...]:
         globs = sorted((name for name in self.routes if is_glob(name)), key=specificity, reverse=True)
         return tuple((glob_regex(name), self.routes[name]) for name in globs)
@@ -459,8 +465,7 @@ class Pool:
 
         A route that has no candidate for calls of the dialect is passed over.
         """
-        own = self.routes.get(alias) if alias != "default" else None
-        if own is not None and own.serves(dialect):
+        if (own := self._own_routes.get((alias, dialect))) is not None:
             return own
         for pattern, route in self._patterns:
             if pattern.fullmatch(alias) and route.serves(dialect):

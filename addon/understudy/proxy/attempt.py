@@ -312,7 +312,7 @@ class AttemptLayer(Layer):
         if isinstance(source, CommandSecret) and call.engine.identities.saw(candidate.credential.name, value):
             call.exchange.renewed()
         others = source.others() if isinstance(source, SigningSource) else ()
-        others += tuple(each.reveal() for _, each in candidate.credential.secret_headers)
+        others += tuple([each.reveal() for _, each in candidate.credential.secret_headers])
         return Secret(candidate.credential.name, value, others)
 
     def request_with(self, secret: Secret) -> http.Request:

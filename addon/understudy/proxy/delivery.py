@@ -31,7 +31,7 @@ from understudy.codec.event_stream import StreamKind
 from understudy.codec.masking import StreamMask
 from understudy.dialects import Dialect, Progress, StreamEvent
 from understudy.failover import Refuse, Release
-from understudy.failover.memory import Refusal, marks_of, shape_of, states_of
+from understudy.failover.memory import Refusal, marks_of, states_of
 from understudy.model import Label
 from understudy.proxy import reply_edit, splice, tool_reply
 from understudy.proxy.attempt import AttemptLayer
@@ -421,7 +421,7 @@ class Delivery:
         """What only the account of a stream will know later, as far as its end shows it."""
         if event is not None and is_response(call):
             return marks_of(call.plan.recognised, event.data)  # it repeats the whole answer
-        if call.plan.shape is None and shape_of(call.plan.recognised) is Shape.CHAT:
+        if call.plan.shape is None and call.plan.recognised.shape is Shape.CHAT:
             return ()  # few vendors seal anything there: what the next turn brings along is learnt from that
         return marks_of(call.plan.recognised, tail.content())
 

@@ -34,7 +34,7 @@ from understudy.failover import (
     UserRoutes,
     own_name,
 )
-from understudy.failover.memory import TOOL, Memory, Plan, shape_of
+from understudy.failover.memory import TOOL, Memory, Plan
 from understudy.failover.sealed import Sealed
 from understudy.limits import RESERVE, LimitTable
 from understudy.model import Credential, Pool, Route, SecretError, SigningSource, WhenSealed
@@ -231,10 +231,14 @@ class Engine:
         """
         snapshot = self.snapshot
         orphan = rewrite.carries_placeholder(request)
-        if snapshot is None or not snapshot.sites.pooled(host, port):
-            return Intake(snapshot or self._empty, None, Stash(), orphan) if orphan else None
-        upgrade = asks_for_websocket(request)
-        recognised = snapshot.sites.recognise(host, port, "POST" if upgrade else request.method, request.path)
+        if snapshot is None:
+            return Intake(self._empty, None, Stash(), orphan) if orphan else None
+        method = request.method
+        # The opening handshake of a WebSocket (RFC 6455 section 4.1).
+        upgrade = method == "GET" and "websocket" in request.headers.get("upgrade", "").lower()
+        recognised = snapshot.sites.recognise(host, port, "POST" if upgrade else method, request.path)
+        if recognised is None and not snapshot.sites.pooled(host, port):
+            return Intake(snapshot, None, Stash(), orphan) if orphan else None
         if upgrade and recognised is not None and recognised.endpoint.kind is not Kind.GENERATING:
             recognised = None
         if recognised is not None and snapshot.pool.has_route_for(recognised.dialect.name, enforced=upgrade):
@@ -276,7 +280,7 @@ class Engine:
         ``estimated``: also what it is likely to take. ``parts``: also what is sealed in it, should it be refused.
         """
         body = rewrite.decoded_body(request, self.request_limit)
-        shape, short = shape_of(recognised), rewrite.abridged(request, body or b"")
+        shape, short = recognised.shape, rewrite.abridged(request, body or b"")
         said = conversation.read(request.headers.fields, body or b"", shape, marks=marks, short=short)
         if shape is not None and not said.states and not may_hold(shape, short.text):
             shape = None
@@ -340,7 +344,7 @@ class Engine:
     def exchange(self, intake: Intake, plan: Plan, request: http.Request, blocked: Mapping[str, str]) -> Exchange:
         """Begin the exchange of a call that has a route."""
         snapshot = intake.snapshot
-        client, owner = self._own(intake, plan, request)
+        client, owner = self._own(intake, plan, request) if plan.owner or snapshot.own else (NOBODY, "")
         where = plan.route, plan.call.alias, plan.recognised.dialect.name, client.suffix
         asked = self._request(intake, plan, request, blocked, client, owner)
         lineup = snapshot.selector.lineup(*where)
@@ -407,7 +411,9 @@ class Engine:
             base_path = request.path.partition("?")[0].removesuffix(plan.recognised.tail)
             meant = Place(request.scheme, intake.host, intake.port, base_path)
             client = self.owners.client(own, meant, intake.stash.credentials, saved=intake.orphan)
-        return client, client.name if owner == TOOL else self._as_now(intake, plan, client, owner)
+        if owner == TOOL:
+            return client, client.name
+        return client, self._as_now(intake, plan, client, owner) if owner else ""
 
     @staticmethod
     def _as_now(intake: Intake, plan: Plan, client: Client, owner: str) -> str:
@@ -415,7 +421,7 @@ class Engine:
 
         The tool's login may have been renewed since, which makes its credential another one, but not its account.
         """
-        own = intake.snapshot.own.get(plan.route.pattern, ()) if owner else ()
+        own = intake.snapshot.own.get(plan.route.pattern, ())
         return own_name(owner) + client.suffix if own_name(owner) in {each.name for each in own} else owner
 
     def _request(
@@ -432,7 +438,7 @@ class Engine:
         found, prefers, bond = None, "", plan.bond if owner else ""
         if plan.shape is not None:
             found = self._sealed(intake, plan, request, plan.shape, remembers=remembers)
-            prefers = self._as_now(intake, plan, client, found.prefers)
+            prefers = self._as_now(intake, plan, client, found.prefers) if found.prefers else ""
         if prefers and found is not None and not owner and plan.route.sealed is WhenSealed.BIND:
             owner, bond = prefers, f"{KINDS[kind_of(found.latest)]} of this conversation"
         return Request(
@@ -503,6 +509,8 @@ class Engine:
             return NO_REMOTE
         if not replayed and (who := self.stranger(client)):
             return NO_USER.format(who=who)
+        if "origin" not in request.headers and "sec-fetch-site" not in request.headers:
+            return ""  # no browser has sent it
         # A page can also call a regular proxy as if it were a server of its own name.
         called = isinstance(client.proxy_mode, ReverseMode) or _is_proxy(client, request.host, request.port)
         if called and (origin := _foreign_page(client, request)):
@@ -525,11 +533,6 @@ def pool_secrets(pool: Pool) -> dict[str, str]:
             with suppress(SecretError):
                 found[each.reveal()] = credential.name
     return found
-
-
-def asks_for_websocket(request: http.Request) -> bool:
-    """Whether this is the opening handshake of a WebSocket (RFC 6455 section 4.1)."""
-    return request.method == "GET" and "websocket" in request.headers.get("upgrade", "").lower()
 
 
 def _foreign_page(client: connection.Client, request: http.Request) -> str:

@@ -79,7 +79,9 @@ class LocalUsers:
 
     def stranger(self, client: connection.Client) -> str:
         """Who else is at the other end, in words; "" for the user of this process, root, ``more`` and the unknown."""
-        owner = self._owner_of(client)
+        owner = getattr(client, _OWNER, _UNASKED)
+        if owner == _UNASKED:
+            owner = self._owner_of(client)
         if owner is None or owner in (0, self._own) or owner in self.more:
             return ""
         if owner == UNTOLD:

@@ -241,7 +241,7 @@ class ReplayStream(HttpStream):
     def own_login(self, request: http.Request) -> str:
         """The header in which ``proxyauth`` expects its password here; its addon takes it out. "" without one."""
         options, mode = self.context.options, self.context.client.proxy_mode
-        if "proxyauth" not in options or not options.proxyauth or isinstance(mode, Socks5Mode):
+        if not getattr(options, "proxyauth", None) or isinstance(mode, Socks5Mode):
             return ""
         name = "proxy-authorization" if isinstance(mode, (RegularMode, UpstreamMode)) else "authorization"
         return name if request.headers.get(name, "").lower().startswith("basic ") else ""

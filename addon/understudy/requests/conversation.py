@@ -59,6 +59,9 @@ class Conversation:
     is_retry: bool = False
 
 
+NOTHING_SAID = Conversation()
+
+
 def read(
     fields: Iterable[tuple[bytes, bytes]],
     body: bytes,
@@ -84,11 +87,16 @@ def read(
             states += (state_name(value),)
     if shape is Shape.RESPONSES and contains_any(short.text, (TURN_STATE,)):
         states += states_in(body)
-    if not marks:
-        return Conversation(_short(session or _session_in(body, short)), (), (), states, is_retry)
-    bonds = bonds_in(shape, short.text, body)
-    parts = parts_in(shape, body) if shape is not None and may_hold(shape, short.text) else ()
-    return Conversation(_short(session or _session_in(body, short)), bonds, parts, states, is_retry)
+    if not session and contains_any(short.text, _SESSION_MEMBERS):
+        session = _session_in(body, short)
+    bonds: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    if marks:
+        bonds = bonds_in(shape, short.text, body)
+        parts = parts_in(shape, body) if shape is not None and may_hold(shape, short.text) else ()
+    if not (session or bonds or parts or states or is_retry):
+        return NOTHING_SAID
+    return Conversation(_short(session), bonds, parts, states, is_retry)
 
 
 def _session_in(body: bytes, short: Abridged) -> bytes:

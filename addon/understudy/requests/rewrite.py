@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote_plus
 from mitmproxy import http
 from mitmproxy.net.http import url
 
-from understudy.codec.abridged import Abridged, abridge
+from understudy.codec.abridged import SMALL, Abridged, abridge
 from understudy.codec.content_encoding import REQUEST_LIMIT, decode_request
 from understudy.codec.masking import has_placeholder, placeholder
 from understudy.codec.record import record
@@ -51,28 +51,37 @@ class Stash:
     fields: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     query: tuple[bytes, ...] = field(default=(), repr=False)
 
-    @property
-    def credentials(self) -> tuple[bytes, ...]:
-        """By what the tool makes itself known to an upstream, without the scheme in front; empty: by nothing."""
-        own = (_bare(value) for name, value in self.fields if name.lower() not in BOUND_TO_THE_TOOL)
-        return tuple(value for value in (*own, *self.query) if value.lower() not in SCHEMES)
+    credentials: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    """By what the tool makes itself known to an upstream, without the scheme in front; empty: by nothing."""
+    secrets: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """What must be masked where an upstream that gets all this repeats it.
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must be masked where an upstream that gets all this repeats it.
+    Of a cookie only long values: masking words such as ``accepted`` would ruin ordinary texts.
+    """
 
-        Of a cookie only long values: masking words such as ``accepted`` would ruin ordinary texts.
-        """
-        cookies = (value for name, value in self.fields if name.lower() == b"cookie")
-        words = (word for value in cookies for word in WORDS.split(value) if len(word) >= LONG)
-        return tuple(dict.fromkeys(value.decode("latin-1") for value in (*self.credentials, *words)))
+    def __post_init__(self) -> None:
+        own = [_bare(value) for name, value in self.fields if name.lower() not in BOUND_TO_THE_TOOL]
+        credentials = tuple([value for value in (*own, *self.query) if value.lower() not in SCHEMES])
+        cookies = [value for name, value in self.fields if name.lower() == b"cookie"]
+        words = [word for value in cookies for word in WORDS.split(value) if len(word) >= LONG]
+        object.__setattr__(self, "credentials", credentials)
+        object.__setattr__(
+            self, "secrets", tuple(dict.fromkeys([value.decode("latin-1") for value in (*credentials, *words)]))
+        )
+
+
+@lru_cache
+def _stashed(fields: tuple[tuple[bytes, bytes], ...], query: tuple[bytes, ...]) -> Stash:
+    """What a tool sends with each call is looked at once."""
+    return Stash(fields, query)
 
 
 def carries_placeholder(request: http.Request) -> bool:
     """Whether a credential in this request is a placeholder: a saved flow that is sent again."""
-    return (MARK in request.data.path and has_placeholder(request.data.path)) or any(
-        MARK in value and has_placeholder(value) for _, value in request.headers.fields
-    )
+    for value in (request.data.path, *[value for _, value in request.headers.fields]):
+        if MARK in value and has_placeholder(value):
+            return True
+    return False
 
 
 def mask_query(request: http.Request, dialects: Iterable[Dialect]) -> tuple[bytes, ...]:
@@ -105,7 +114,7 @@ def mask(request: http.Request, dialect: Dialect, spared: str = "") -> Stash:
             field_ = (field_[0], _masked(field_[1]))
         shown.append(field_)
     request.headers.fields = tuple(shown)
-    return Stash(tuple(stashed), mask_query(request, [dialect]))
+    return _stashed(tuple(stashed), mask_query(request, [dialect]) if b"?" in request.data.path else ())
 
 
 def unmask(request: http.Request, stash: Stash) -> None:
@@ -132,12 +141,14 @@ def read_call(request: http.Request, recognised: Recognised, body: bytes | None)
 
 def decoded_body(request: http.Request, limit: int = REQUEST_LIMIT) -> bytes | None:
     """The request body without its content encoding; None when that cannot be undone within ``limit`` bytes."""
-    encoding = request.headers.get("content-encoding", "")
-    return decode_request(request.data.content or b"", encoding, limit)
+    encoding, body = request.headers.get("content-encoding", ""), request.data.content or b""
+    return decode_request(body, encoding, limit) if encoding else body
 
 
 def abridged(request: http.Request, body: bytes) -> Abridged:
     """This :func:`decoded_body` as far as it has to be searched for what it says of itself."""
+    if len(body) <= SMALL:
+        return Abridged(body)
     is_form = request.headers.get("content-type", "").lstrip().lower().startswith("multipart/")
     return Abridged(body) if is_form else abridge(body, b'"model"')
 
@@ -218,7 +229,7 @@ def build(
         leaving = _leaving(dialect, target)
         if type(target).clean_headers is not Dialect.clean_headers:
             wanted |= dict(target.clean_headers({k.lower(): v for k, v in headers.items()}, secret))
-        secret_headers = ((name, each.reveal()) for name, each in candidate.credential.secret_headers)
+        secret_headers = [(name, each.reveal()) for name, each in candidate.credential.secret_headers]
         wanted |= dict(
             (*candidate.credential.headers, *secret_headers, *(() if signer else target.credential_headers(secret)))
         )

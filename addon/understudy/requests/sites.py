@@ -10,10 +10,17 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from understudy.codec.record import record
 from understudy.dialects import DIALECTS, Dialect, Endpoint, without_parameters
 from understudy.model import Pool, Upstream, host_regex
+from understudy.requests.sealed import Shape, shape_of
+
+REMEMBERED = 256
+"""How many request targets are remembered: a tool asks for the same ones all the time."""
+REMEMBERED_PATH = 200
+"""Characters of the longest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,11 @@ class Recognised:
     endpoint: Endpoint
     tail: str
     query: str = field(repr=False)  # may hold the tool's key
+    shape: Shape | None = field(init=False, repr=False, compare=False)
+    """The shape of its body, as far as that may have sealed parts; None: nothing in it is sealed."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", shape_of(self.dialect.name, self.endpoint.name))
 
 
 class Sites:
@@ -63,6 +75,7 @@ class Sites:
             (host, port): _longest_first([*sites, *on_any_port.get(host, ()), *self._matching(host)])
             for (host, port), sites in on_port.items()
         }
+        self._found = lru_cache(maxsize=REMEMBERED)(self._look_for)
 
     def __repr__(self) -> str:
         patterns = (site.host for _, site in self._patterns)
@@ -85,6 +98,11 @@ class Sites:
 
     def recognise(self, host: str, port: int, method: str, path: str) -> Recognised | None:
         """Recognise a model call by its request target ``path`` (with query). The longest base path goes first."""
+        if "?" in path or len(path) > REMEMBERED_PATH:
+            return self._look_for(host, port, method, path)  # it may hold the tool's key
+        return self._found(host, port, method, path)
+
+    def _look_for(self, host: str, port: int, method: str, path: str) -> Recognised | None:
         target, _, query = path.partition("?")
         for site in self._at(host, port):
             if not target.startswith(site.base_path + "/"):
@@ -105,6 +123,10 @@ class Sites:
         return None
 
     def _at(self, host: str, port: int) -> tuple[Site, ...]:
+        # Mostly a host is written as it is known here, in its one spelling.
+        found = self._on_port.get((host, port)) or self._on_any_port.get(host)
+        if found is not None:
+            return found
         host = normal_host(host)
         found = self._on_port.get((host, port)) or self._on_any_port.get(host)
         return found if found is not None else _longest_first(self._matching(host))
