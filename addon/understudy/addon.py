@@ -39,7 +39,18 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import LimitTable, load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import garbage, header_lookup, hook_table, small_queues, tunnel, value_checks
+from understudy.proxy import (
+    draining,
+    flow_ids,
+    garbage,
+    header_lookup,
+    hook_table,
+    http1_messages,
+    message_parts,
+    small_queues,
+    tunnel,
+    value_checks,
+)
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -241,6 +252,10 @@ class Understudy:
                 value_checks.install(),
                 header_lookup.install(),
                 small_queues.install(),
+                http1_messages.install(),
+                flow_ids.install(),
+                draining.install(),
+                message_parts.install(),
             ]
             if self._tasks:
                 # What is loaded by now stays for good.

@@ -43,7 +43,7 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.utils import asyncio_utils
 
-from understudy.proxy import idle_handlers
+from understudy.proxy import event_lock, idle_handlers
 from understudy.proxy.timeouts import Alarm
 
 LONGEST = 10.0
@@ -147,7 +147,8 @@ class HookTable:
         yield from self.calls(event)
         data = _arguments(event)[0]
         if isinstance(data, flow.Flow):
-            yield from self.calls(hooks.UpdateHook([data]))
+            if self.has(hooks.UpdateHook.name):
+                yield from self.calls(hooks.UpdateHook([data]))
             if data.intercepted:
                 yield data.wait_for_resume()
 
@@ -326,6 +327,7 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
     and its body, is written at once.
     """
     handler.layer.handle_event = _AtOnce(handler, table, in_use).handle_event  # type: ignore[method-assign]
+    event_lock.put(handler)
 
 
 class _AtOnce:
