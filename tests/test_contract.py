@@ -62,6 +62,14 @@ SIGNATURES = {
     # replaced by value_checks.py
     "mitmproxy.utils.typecheck:check_option_type": "name, value, typeinfo",
     "mitmproxy.optmanager:_Option.current": "self",
+    "mitmproxy.net.http.url:parse_authority": "authority, check",
+    # replaced by http2_fields.py
+    "hpack.huffman_table:decode_huffman": "huffman_string",
+    "hpack.huffman:HuffmanEncoder.encode": "self, bytes_to_encode",
+    # replaced by tls_records.py
+    "mitmproxy.proxy.tunnel:TunnelLayer.event_to_child": "self, event",
+    "mitmproxy.proxy.tunnel:TunnelLayer._handle_command": "self, command",
+    "mitmproxy.proxy.layers.tls:TLSLayer.send_data": "self, data",
     # replaced by header_lookup.py
     "mitmproxy.coretypes.multidict:_MultiDict.__getitem__": "self, key",
     "mitmproxy.coretypes.multidict:_MultiDict.__setitem__": "self, key, value",
@@ -143,7 +151,6 @@ SIGNATURES = {
     "mitmproxy.proxy.layers.tls:parse_client_hello": "data",
     "mitmproxy.net.tls:starts_like_tls_record": "d",
     "mitmproxy.net.http.validate:validate_headers": "message",
-    "mitmproxy.net.http.url:parse_authority": "authority, check",
     "mitmproxy.net.http.url:hostport": "scheme, host, port",
     "mitmproxy.addons.tlsconfig:TlsConfig.tls_start_server": "self, tls_start",
     # proxy/worker.py

@@ -51,7 +51,14 @@ from understudy.proxy.engine import is_large
 from understudy.proxy.listener import Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
-from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, NotServed, cause_of
+from understudy.proxy.upstream_connection import (
+    Connected,
+    Connecting,
+    NoDescriptor,
+    NotServed,
+    as_http1,
+    cause_of,
+)
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret, Statement
 from understudy.requests import rewrite
 
@@ -255,7 +262,10 @@ class AttemptLayer(Layer):
         """Connect, and send the request, secret included."""
         call, candidate = self.call, self.step.candidate
         via = call.flow.server_conn.via
-        reached = yield from Connecting(self.parent, self, call.engine, candidate.upstream, via).run()
+        connecting = Connecting(self.parent, self, call.engine, candidate.upstream, via)
+        # One of this call was closed while it was idle: so may be all others (law 2).
+        anew = any(each.fault is not None and each.fault.reused for each in call.exchange.outcomes)
+        reached = (None if anew else connecting.established()) or (yield from connecting.run())
         if (yield from self.halted()):
             if isinstance(reached, Connected):
                 yield from self.leave(reached.server)
@@ -270,7 +280,7 @@ class AttemptLayer(Layer):
             return
         self.server, self.reused = reached.server, reached.reused
         self.state = self.state_wait_for_headers
-        yield from self.transmit(request, reached.server)
+        yield from self.transmit(request, reached.server, kept=reached.kept)
         request.timestamp_end = time.time()
         self.sent_at = call.now()
         yield from self.watch()
@@ -325,13 +335,15 @@ class AttemptLayer(Layer):
             request, _ = rewrite.unsealed(request, call.plan.shape, without.__contains__)
         return request
 
-    def transmit(self, request: http.Request, server: Server) -> CommandGenerator[None]:
-        """Put a request on the wire, secret included: the last moment (law 8)."""
+    def transmit(self, request: http.Request, server: Server, *, kept: bool) -> CommandGenerator[None]:
+        """Put a request on the wire, secret included: the last moment (law 8). ``kept``: see :class:`Connected`."""
         self.call.flow.server_conn = server
         self.is_on_the_wire = True
         content, stream_id = request.data.content, self.stream_id
         # mitmproxy's HTTP/1 client cannot send trailers, and would stop in the middle of the request.
         trailers = request.trailers if server.alpn == b"h2" else None
+        if kept and server.alpn != b"h2" and (request.is_http2 or request.is_http3):
+            request = as_http1(request)
         yield SendHttp(RequestHeaders(stream_id, request, not (content or trailers)), server)
         if content:
             yield SendHttp(RequestData(stream_id, content), server)
@@ -340,7 +352,7 @@ class AttemptLayer(Layer):
         yield SendHttp(RequestEndOfMessage(stream_id), server)
 
     def leave(self, server: Server) -> CommandGenerator[None]:
-        """Let go of a connection that was not used: mitmproxy gives each HTTP/2 request an HTTP/1 one of its own."""
+        """Let go of an HTTP/1 connection that an HTTP/2 tool has not used: what is kept has served a request."""
         if self.parent.context.client.alpn == b"h2" and server.alpn != b"h2":
             yield SendHttp(RequestProtocolError(self.stream_id, "attempt abandoned", ErrorCode.CANCEL), server)
 

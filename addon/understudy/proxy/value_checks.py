@@ -4,7 +4,8 @@ Every request, response and option value is checked against its declared type. m
 and all, and throws it away where the value fits; an optional type costs one more for each alternative, with a traceback
 that only the garbage collector takes away: some thirty errors a call. Reading an option copies its value deeply, twice
 where it is the default, also where it is a string or a number. Here what fits is found first. What does not fit, and
-what is more than a plain type, goes mitmproxy's own way, with its own error.
+what is more than a plain type, goes mitmproxy's own way, with its own error. Of a call's host name, two codecs and
+several patterns find up to four times that it is one; one that was checked lately is not checked again.
 
 Each hook, and each end of a command, checks when it is made that its class is a dataclass, up to three times. Here a
 class is checked once.
@@ -14,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import lru_cache
 from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, TextIO, Union, get_args, get_origin
 
 from mitmproxy import hooks, http, optmanager
+from mitmproxy.net.http import url
 from mitmproxy.proxy import commands, events
 from mitmproxy.utils import typecheck
 
@@ -36,6 +39,8 @@ _NEW: dict[type, Any] = {
 """How these make an instance, and those of the classes below them."""
 _SOUND: set[type] = set()
 """Classes of which one was made, with no other step."""
+_parse_authority = url.parse_authority
+_MOST_AUTHORITIES = 64
 _check, _current = typecheck.check_option_type, optmanager._Option.current
 _check_parts = vars(http.MessageData).get("__post_init__")
 """None where Python was started without assertions."""
@@ -52,6 +57,9 @@ def install() -> Callable[[], None]:
     ours = {kind: staticmethod(new) for kind, own in _NEW.items() if vars(kind).get("__new__") is own}
     for kind, method in ours.items():
         kind.__new__ = method  # type: ignore[method-assign, assignment]
+    parse_authority = lru_cache(_MOST_AUTHORITIES)(_parse_authority)
+    if url.parse_authority is _parse_authority:
+        url.parse_authority = parse_authority
 
     def uninstall() -> None:
         if typecheck.check_option_type is check_option_type:
@@ -64,6 +72,8 @@ def install() -> Callable[[], None]:
             if vars(kind).get("__new__") is method:
                 kind.__new__ = _NEW[kind]  # type: ignore[method-assign]
         _SOUND.clear()
+        if url.parse_authority is parse_authority:
+            url.parse_authority = _parse_authority
 
     return uninstall
 
