@@ -543,4 +543,10 @@ def test_a_worker_can_tell_which_connections_are_idle() -> None:
     before = watchdog.last_activity
     watchdog.register_activity()
     assert watchdog.last_activity >= before
+    # proxy/idle_timer.py: what watches a connection, and how mitmproxy begins and ends it
+    assert list(vars(watchdog)) == ["timeout", "callback", "last_activity", "can_timeout", "blocker"]
+    assert watchdog.can_timeout.is_set() and inspect.iscoroutinefunction(server.TimeoutWatchdog.watch)
+    handle = inspect.getsource(server.ConnectionHandler.handle_client)
+    assert "watch = asyncio_utils.create_task(\n            self.timeout_watchdog.watch()," in handle
+    assert handle.count(" watch.cancel()") == handle.count(" watch ") == 1
     assert "stop" in vars(mode_servers.ServerInstance) and "is_running" in vars(mode_servers.ServerInstance)

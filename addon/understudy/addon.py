@@ -47,6 +47,7 @@ from understudy.proxy import (
     hook_table,
     http1_messages,
     http2_fields,
+    idle_timer,
     message_parts,
     small_queues,
     tls_records,
@@ -105,6 +106,7 @@ class Understudy:
             lambda: self.engine.suspensions,
         )
         self.journal = self.inspection.journal
+        self.journal.is_recorded = lambda: flow_list.is_recorded(ctx.master)
         self.uninstall: Callable[[], None] = lambda: None
         self.unmask_logs: Callable[[], None] = lambda: None
         self.leave_shortcuts: list[Callable[[], None]] = []
@@ -217,6 +219,7 @@ class Understudy:
             self.leave_shortcuts.append(garbage.settle())
         else:
             self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
+        garbage.give_back()
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
         self._warn_of_users()
@@ -260,6 +263,7 @@ class Understudy:
                 flow_ids.install(),
                 draining.install(),
                 message_parts.install(),
+                idle_timer.install(),
             ]
             if self._tasks:
                 # What is loaded by now stays for good.

@@ -19,6 +19,7 @@ __all__ = [
     "hook_table",
     "http1_messages",
     "http2_fields",
+    "idle_timer",
     "install",
     "listener",
     "message_parts",

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from logging import ERROR
 from typing import ClassVar, override
+from weakref import ref
 
 from mitmproxy import flow as mflow
 from mitmproxy import http
@@ -44,11 +45,11 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from understudy.config.secrets import CommandSecret
-from understudy.failover import Attempt
+from understudy.failover import Attempt, Outcome, Step
 from understudy.model import Label, SecretError, SigningSource
 from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.engine import is_large
-from understudy.proxy.listener import Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
+from understudy.proxy.listener import Abandoned, Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
 from understudy.proxy.upstream_connection import (
@@ -154,6 +155,7 @@ class AttemptLayer(Layer):
         """The other model that a plain reply names, "" where that is none; None before it is released."""
         self._held: list[events.Event] = []
         self._pieces = bytearray()  # what came last of the body
+        self._told: ref[Abandoned] | None = None  # whose record is made of what is held
         self.timeout = Timeout(parent, self, call.engine.clock)
         self.state: Callable[[events.Event], CommandGenerator[None]] = self.state_connect
         parent.streams[self.stream_id] = self  # type: ignore[assignment] # mitmproxy only hands events to it
@@ -515,6 +517,7 @@ class AttemptLayer(Layer):
 
     def hand_over(self, stream: HttpStream) -> list[events.Event]:
         """The reply goes to the tool: return what is held of it, and let the stream have the rest as it comes."""
+        self._settle_record()
         held, self._held = self.held, []
         if self.sent is not None:
             # mitmproxy's HTTP/1 client keeps it until the reply ends, and wants to know how to leave the connection.
@@ -532,6 +535,7 @@ class AttemptLayer(Layer):
     def end_here(self) -> None:
         """What is held of the reply is all that will be: it ends there, whatever length it announced."""
         if self.head is not None and not self.is_complete:
+            self._settle_record()
             self.head.response.headers.pop("content-length", None)
             self.held.append(ResponseEndOfMessage(self.stream_id))
 
@@ -558,16 +562,43 @@ class AttemptLayer(Layer):
         self.context.layers = []
         self.timeout.let_go()
 
+    def abandoned(self, outcome: Outcome, step: Step, fault: Fault | None) -> Abandoned:
+        """What is told of the attempt when its reply is not the one for the tool. Its flow is made if it is wanted."""
+        made = Abandoned(self.call.flow, self.call.exchange, outcome, step)
+        if self.call.engine.attempt_flows:
+            # The flow has another connection as soon as the next attempt is sent.
+            server, ended_at = self.server or self.call.flow.server_conn, time.time()
+            made.make = lambda: self._record(fault, server, ended_at)
+            self._told = ref(made)
+        return made
+
     def record(self, fault: Fault | None) -> http.HTTPFlow | None:
         """The attempt as a flow of its own, without its secret; None when attempt flows are off."""
-        if self.sent is None or self.hold is None or not self.call.engine.attempt_flows:
+        if not self.call.engine.attempt_flows:
+            return None
+        return self._record(fault, self.server or self.call.flow.server_conn, time.time())
+
+    def _settle_record(self) -> None:
+        """What is held of the attempt is about to change: if anybody may still ask for its flow, make it before."""
+        if self._told is not None and (told := self._told()) is not None:
+            _ = told.record
+        self._told = None
+
+    def _record(self, fault: Fault | None, server: Server, ended_at: float) -> http.HTTPFlow | None:
+        if self.sent is None or self.hold is None:
             return None
         head = self.head.response if self.head is not None else None
-        flow = self.call.flow
-        server = self.server or flow.server_conn
         try:
             return attempt_flow(
-                flow, server, self.sent, self.hold, head, self.body, fault=fault, complete=self.is_complete
+                self.call.flow,
+                server,
+                self.sent,
+                self.hold,
+                head,
+                self.body,
+                fault=fault,
+                complete=self.is_complete,
+                ended_at=ended_at,
             )
         except Exception as error:
             # To look at an attempt must never cost the call.

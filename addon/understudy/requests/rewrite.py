@@ -194,7 +194,8 @@ def build(
     tail, query, renamed = recognised.tail, recognised.query, candidate.model != call.alias
     if query and own is None:
         query = strip_auth_query(dialect, query)
-    body, headers = request.data.content or b"", http.Headers(request.headers.fields)
+    body, headers = request.data.content or b"", http.Headers.__new__(http.Headers)
+    headers.fields = request.headers.fields  # the very tuple, whose look-ups are at hand
     wanted: dict[str, str] = {}
     if renamed or target is not dialect or target.written_per_upstream:
         made, decoded = _written(request, recognised, call, candidate, target, query)
