@@ -14,7 +14,7 @@ from importlib.metadata import version
 import pytest
 from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
 from h2.errors import ErrorCodes
-from h11._readers import ChunkedReader
+from h11._readers import ChunkedReader, ContentLengthReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import addonmanager, connection, http, options
 from mitmproxy.addons import dumper, proxyserver, save, savehar, tlsconfig, view
@@ -72,6 +72,18 @@ SIGNATURES = {
     "mitmproxy.proxy.layers.tls:TLSLayer.send_data": "self, data",
     # replaced by header_lookup.py
     "mitmproxy.coretypes.multidict:_MultiDict.__getitem__": "self, key",
+    "mitmproxy.coretypes.multidict:_MultiDict.__setitem__": "self, key, value",
+    "mitmproxy.http:Headers.__init__": "self, fields, headers",
+    # replaced by http1_messages.py
+    "mitmproxy.net.http.http1:read_request_head": "lines",
+    "mitmproxy.net.http.http1:read_response_head": "lines",
+    "mitmproxy.net.http.http1:assemble_request_head": "request",
+    "mitmproxy.net.http.http1:assemble_response_head": "response",
+    f"{HTTP}._http1:Http1Connection.read_body": "self, event",
+    f"{HTTP}._http1:Http1Connection.mark_done": "self, request, response",
+    f"{HTTP}._http1:Http1Server.mark_done": "self, request, response",
+    # replaced by draining.py
+    "mitmproxy.proxy.server:ConnectionHandler.drain_writers": "self",
     # its fields are read by header_lookup.py
     "mitmproxy.http:Headers.get_all": "self, name",
     # done at once by hook_table.py
@@ -226,7 +238,7 @@ def test_hooks_are_called_as_we_call_them() -> None:
         for step in expected:
             at = source.index(step, at)
     handled = inspect.getsource(server.ConnectionHandler.server_event)
-    assert handled.index("_server_event_lock") < handled.index("self.layer.handle_event(event)")
+    assert handled.index("async with self._server_event_lock") < handled.index("self.layer.handle_event(event)")
     assert "handler.layer = self.make_top_layer" in inspect.getsource(ServerInstance.handle_stream)
 
 
@@ -420,6 +432,24 @@ def replies(data: list[bytes]) -> list[object]:
     seen = [command for part in data for command in client.handle_event(events.DataReceived(ctx.server, part))]
     assert len(client.buf) < HEAD_LIMIT + 2048
     return [command.event for command in seen if isinstance(command, ReceiveHttp)]
+
+
+def test_messages_of_http1_are_read_as_we_read_them() -> None:
+    """http1_messages.py and draining.py do what these do: a new step in one of them has to be made there as well."""
+    steps: dict[Callable[..., object], list[str]] = {
+        Http1Client.read_headers: ["maybe_extract_lines()", "http1.read_response_head(", "make_body_reader("],
+        Http1Server.read_headers: ["maybe_extract_lines()", "http1.read_request_head(", "make_body_reader("],
+        Http1Client.send: ["http1.assemble_request_head(request)", "self.mark_done(request=True)"],
+        Http1Server.send: ["http1.assemble_response_head(response)", "self.mark_done(response=True)"],
+        Http1Server.mark_done: ["super().mark_done(", "not self.response_done", "self.state = self.wait"],
+        server.ConnectionHandler.drain_writers: ["self._drain_lock", "self.transports.values()", "writer.drain()"],
+    }
+    for function, expected in steps.items():
+        at, source = 0, inspect.getsource(function)
+        for step in expected:
+            at = source.index(step, at)
+    assert ReceiveBuffer()._data == b""
+    assert ContentLengthReader(5)._remaining == 5
 
 
 def test_an_http1_client_is_tamed() -> None:

@@ -40,11 +40,15 @@ from understudy.inspection.tallies import CountingJournal
 from understudy.limits import LimitTable, load_table
 from understudy.model import Pool, Upstream, counted
 from understudy.proxy import (
+    draining,
+    flow_ids,
     garbage,
     header_lookup,
     hook_table,
+    http1_messages,
     http2_fields,
     idle_timer,
+    message_parts,
     small_queues,
     tls_records,
     tunnel,
@@ -255,6 +259,10 @@ class Understudy:
                 http2_fields.install(),
                 tls_records.install(),
                 small_queues.install(),
+                http1_messages.install(),
+                flow_ids.install(),
+                draining.install(),
+                message_parts.install(),
                 idle_timer.install(),
             ]
             if self._tasks:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from io import StringIO
 from typing import Any, BinaryIO, Optional, TextIO, Union
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mitmproxy import http, optmanager
+from mitmproxy import hooks, http, optmanager
 from mitmproxy.net.http import url
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
+from mitmproxy.test import tflow
 from mitmproxy.utils import typecheck
 
 from understudy.proxy import value_checks
@@ -122,6 +125,79 @@ def test_options_are_read_as_from_mitmproxy() -> None:
         assert getattr(manager, "wood", "none") == "none"
     finally:
         leave()
+
+
+@dataclass
+class Odd(commands.StartHook):
+    """A hook that is made in its own way."""
+
+    number: int
+    name = "odd_of_this_test"
+
+    def __new__(cls, *_: object, **__: object) -> Odd:
+        """Says that it was asked."""
+        made: Odd = super().__new__(cls)  # type: ignore[no-untyped-call]
+        made.asked = True
+        return made
+
+    asked = False
+
+
+class Bare(hooks.Hook):
+    """No dataclass."""
+
+    name = "bare_of_this_test"
+
+
+@dataclass
+class Below(HttpRequestHook):
+    """A hook below another one."""
+
+    name = "below_of_this_test"
+
+
+for each in (Odd, Bare, Below):
+    del hooks.all_hooks[each.name]  # these are for this file only
+
+
+def test_hooks_and_ends_of_commands_are_made_as_by_mitmproxy() -> None:
+    """Those that may be made, again and again, and those that may not."""
+    flow, opening = tflow.tflow(), commands.OpenConnection(tflow.tserver_conn())
+    makers: list[tuple[Any, tuple[object, ...]]] = [
+        (HttpRequestHook, (flow,)),
+        (Below, (flow,)),
+        (hooks.UpdateHook, ([flow],)),
+        (events.OpenConnectionCompleted, (opening, None)),
+        (events.OpenConnectionCompleted, (opening,)),
+        (Odd, (3,)),
+        (Odd, ()),
+        (Bare, ()),
+        (hooks.Hook, ()),
+        (commands.StartHook, ()),
+        (events.CommandCompleted, (opening, None)),
+        (HttpRequestHook, ()),
+    ]
+
+    def made() -> list[object]:
+        found: list[object] = []
+        for kind, arguments in makers * 2:
+            try:
+                each = kind(*arguments)
+                found.append((type(each), dict(vars(each))))
+            except Exception as error:
+                found.append((type(error), str(error)))
+        return found
+
+    theirs = made()
+    leave = value_checks.install()
+    try:
+        assert made() == theirs
+        assert {HttpRequestHook, Below} <= value_checks._SOUND
+        assert not {Odd, Bare, hooks.Hook} & value_checks._SOUND
+    finally:
+        leave()
+    assert all(vars(kind)["__new__"] is own for kind, own in value_checks._NEW.items())
+    assert made() == theirs
 
 
 def test_a_host_name_is_checked_as_by_mitmproxy_and_once() -> None:

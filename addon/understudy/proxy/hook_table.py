@@ -9,13 +9,13 @@ asynchronous handlers.
 What makes the table stale is looked at before each hook: the addons that were added or removed (also nested ones, and
 so scripts), and a handler, or nested addons, set on an instance or in a script's module. A handler that is put on a
 *class*, or on an instance that loses another attribute before the next hook, is found within :data:`LONGEST` seconds.
-A handler is looked up on its addon at each call, never kept.
+A handler is looked up on its addon at each call, never kept. Handlers of mitmproxy's own addons that have nothing to do
+are passed over (``idle_handlers``).
 
 A log line is told to addons by a hook that is out of use: it is written out for it only if an addon has a handler.
 
 A hook of a client connection whose handlers are all plain functions, and whose flow is not intercepted, is completed
-where the layer asked for it; the rest of one that has to wait goes to a task, as mitmproxy does with all of them. That
-an app of its own, such as the one behind ``mitm.it``, is asked for a request to another host is nothing to wait for.
+where the layer asked for it; the rest of one that has to wait goes to a task, as mitmproxy does with all of them.
 """
 
 from __future__ import annotations
@@ -24,20 +24,18 @@ import time
 from asyncio import AbstractEventLoop, get_running_loop
 from asyncio import _get_running_loop as _running_loop
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import fields
 from inspect import isawaitable
 from itertools import starmap
 from logging import LogRecord
 from operator import is_
-from types import CoroutineType, ModuleType, TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from mitmproxy import addonmanager, exceptions, flow, hooks
 from mitmproxy.addonmanager import AddonManager
-from mitmproxy.addons.asgiapp import ASGIApp
-from mitmproxy.addons.onboarding import Onboarding
 from mitmproxy.log import LOGGING_LEVELS_TO_LOGENTRY, AddLogHook, LegacyLogEvents, LogEntry
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
@@ -45,6 +43,7 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.utils import asyncio_utils
 
+from understudy.proxy import event_lock, idle_handlers
 from understudy.proxy.timeouts import Alarm
 
 LONGEST = 10.0
@@ -83,15 +82,16 @@ class HookTable:
         """Hooks whose row has been compared with these attributes."""
         self._rows: dict[str, tuple[list[tuple[int, Any]], list[Mapping[str, Any]]]] = {}
         """By hook, the addons that could have a handler, and the attributes of those that have none."""
+        self._known_busy: dict[str, idle_handlers.Busy] = {}
+        """By hook, those of them whose handler may have something to do."""
         self._made = -LONGEST
 
     def calls(self, event: hooks.Hook) -> Calls:
         """Call the handlers of this hook. What it yields is to be awaited before it goes on; an error of that is thrown
         in. Raises OptionsError, as mitmproxy does; every other error of a handler is logged."""
-        row, chain, known = self._row(event.name), self._manager.chain, len(self._chain)
-        name, failed = event.name, -1
-        arguments = _arguments(event) if row else ()
-        for number, addon in row:
+        name, failed, arguments = event.name, -1, _arguments(event)
+        row, chain, known = self._row(name), self._manager.chain, len(self._chain)
+        for number, addon, look in self._busy(name, row):
             if number == failed:
                 continue
             try:
@@ -99,11 +99,11 @@ class HookTable:
                     yield from self._walk(addon, event)
                     continue
                 handler = getattr(addon, name, None)
-                if not handler:
+                if not handler or (look is not None and look(addon, *arguments)):
                     continue
                 if callable(handler):
                     result = handler(*arguments)
-                    if result is not None and isawaitable(result) and not _is_idle(addon, result, arguments):
+                    if result is not None and isawaitable(result):
                         yield result
                 elif not isinstance(handler, ModuleType):
                     raise exceptions.AddonManagerError(f"Addon handler {name} ({addon}) not callable")
@@ -132,6 +132,8 @@ class HookTable:
 
     def trigger(self, event: hooks.Hook) -> None:
         """What mitmproxy's method of this name does."""
+        if event.name == hooks.ConfigureHook.name:
+            self._known_busy.clear()  # an option was set
         if self.has(event.name):
             AddonManager.trigger(self._manager, event)
 
@@ -145,7 +147,8 @@ class HookTable:
         yield from self.calls(event)
         data = _arguments(event)[0]
         if isinstance(data, flow.Flow):
-            yield from self.calls(hooks.UpdateHook([data]))
+            if self.has(hooks.UpdateHook.name):
+                yield from self.calls(hooks.UpdateHook([data]))
             if data.intercepted:
                 yield data.wait_for_resume()
 
@@ -154,6 +157,20 @@ class HookTable:
             result = handler(*event.args())
             if result is not None and isawaitable(result):
                 yield result
+
+    def _busy(self, name: str, row: idle_handlers.Row) -> Iterator[tuple[int, Any, idle_handlers.Look | None]]:
+        """Those of the row that have to be called, one after the other."""
+        known = self._known_busy.get(name)
+        if known is None or not known.is_true_of(row):
+            known = self._known_busy[name] = idle_handlers.busy(name, row, self._manager.master.options)
+        for place, look in known.places:
+            number, addon = row[place]
+            yield number, addon, look
+            if self._known_busy.get(name) is not known or not known.is_true_of(row):
+                # What was called has changed what those behind it have to do.
+                for number, addon in row[place + 1 :]:
+                    yield number, addon, None
+                return
 
     def _row(self, name: str) -> list[tuple[int, Any]]:
         """The addons that could have a handler of this name."""
@@ -182,11 +199,12 @@ class HookTable:
             return False
         self._sizes = sizes
         self._checked.clear()
+        self._known_busy.clear()
         return bool([each for each in self._plain if "addons" in each])
 
     def _make(self) -> None:
         self._chain = list(self._manager.chain)
-        self._nodes, self._nested, self._opaque, self._rows = [], [], set(), {}
+        self._nodes, self._nested, self._opaque, self._rows, self._known_busy = [], [], set(), {}, {}
         self._made = self._clock()
         for number, addon in enumerate(self._chain):
             nodes, nested = len(self._nodes), len(self._nested)
@@ -309,6 +327,7 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
     and its body, is written at once.
     """
     handler.layer.handle_event = _AtOnce(handler, table, in_use).handle_event  # type: ignore[method-assign]
+    event_lock.put(handler)
 
 
 class _AtOnce:
@@ -407,22 +426,6 @@ def _completes(handler: ProxyConnectionHandler, table: HookTable, hook: commands
     asyncio_utils.create_task(rest(), name=name, keep_ref=True, client=client)
     at_once = False
     return ended
-
-
-def _is_idle(addon: Any, result: Awaitable[Any], arguments: Sequence[Any]) -> bool:
-    """Whether this is the handler of an app in the proxy that has nothing to do with the request; it is ended then.
-
-    mitmproxy has one of these, so that without this every request would need a task.
-    """
-    if getattr(result, "cr_code", None) not in _APP_REQUESTS or addon.should_serve(*arguments):
-        return False
-    assert isinstance(result, CoroutineType)
-    result.close()
-    return True
-
-
-_APP_REQUESTS = frozenset((ASGIApp.request.__code__, Onboarding.request.__code__))
-"""They ask ``should_serve`` first, and do nothing where it says no."""
 
 
 async def _raise(error: Exception) -> None:

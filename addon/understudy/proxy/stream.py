@@ -105,6 +105,8 @@ class ReplayStream(HttpStream):
         """The user of the proxy that the request is from, "" where no name was checked."""
         above = context.layers[-2:-1]
         self._parent = above[0] if above and isinstance(above[0], HttpLayer) else None
+        if self._parent is not None:
+            self.mode = self._parent.mode
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once

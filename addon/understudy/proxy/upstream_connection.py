@@ -283,9 +283,9 @@ class PooledHttp1Client(Http1Client):
 
     @override
     def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
-        while self.request and (interim := _INTERIM.match(bytes(self.buf))):
+        while self.request and (interim := _INTERIM.match(self.buf._data)):
             self.buf.maybe_extract_at_most(interim.end())
-        if len(self.buf) > HEAD_LIMIT:
+        if len(self.buf._data) > HEAD_LIMIT:
             self.buf.maybe_extract_at_most(len(self.buf))
             self.buf += b"the response headers are longer than 256 KiB\r\n\r\n"
         return super().read_headers(event)
@@ -330,7 +330,7 @@ def read_request_head(self: Http1Server, event: events.ConnectionEvent) -> Comma
 
     One that is too large is answered with 431 (RFC 6585, section 5), and the connection is closed.
     """
-    if len(self.buf) > SMALL_HEAD and isinstance(event, events.DataReceived):
+    if len(self.buf._data) > SMALL_HEAD and isinstance(event, events.DataReceived):
         head = bytes(self.buf)
         end = head.find(b"\r\n\r\n")
         length = len(head) if end < 0 else end

@@ -6,6 +6,9 @@ that only the garbage collector takes away: some thirty errors a call. Reading a
 where it is the default, also where it is a string or a number. Here what fits is found first. What does not fit, and
 what is more than a plain type, goes mitmproxy's own way, with its own error. Of a call's host name, two codecs and
 several patterns find up to four times that it is one; one that was checked lately is not checked again.
+
+Each hook, and each end of a command, checks when it is made that its class is a dataclass, up to three times. Here a
+class is checked once.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, TextIO, Union, get_args, get_origin
 
-from mitmproxy import http, optmanager
+from mitmproxy import hooks, http, optmanager
 from mitmproxy.net.http import url
+from mitmproxy.proxy import commands, events
 from mitmproxy.utils import typecheck
 
 _UNCHANGING = frozenset((str, bytes, int, float, bool, NoneType))
@@ -29,6 +33,12 @@ _FITTING: dict[Any, tuple[type, ...]] = {}
 """By declared type, the classes whose instances fit; none where that is not all there is to it."""
 _PARTS: dict[type[http.MessageData], tuple[Callable[[Any], tuple[Any, ...]], tuple[tuple[type, ...], ...]]] = {}
 """By class of a request's or response's data: what gives all its parts, and the classes whose instances fit each."""
+_NEW: dict[type, Any] = {
+    kind: vars(kind)["__new__"] for kind in (hooks.Hook, commands.StartHook, events.CommandCompleted)
+}
+"""How these make an instance, and those of the classes below them."""
+_SOUND: set[type] = set()
+"""Classes of which one was made, with no other step."""
 _parse_authority = url.parse_authority
 _MOST_AUTHORITIES = 64
 _check, _current = typecheck.check_option_type, optmanager._Option.current
@@ -44,6 +54,9 @@ def install() -> Callable[[], None]:
     optmanager._Option.current = current  # type: ignore[assignment, method-assign]
     if _check_parts is not None and vars(http.MessageData).get("__post_init__") is _check_parts:
         http.MessageData.__post_init__ = check_parts  # type: ignore[method-assign]
+    ours = {kind: staticmethod(new) for kind, own in _NEW.items() if vars(kind).get("__new__") is own}
+    for kind, method in ours.items():
+        kind.__new__ = method  # type: ignore[method-assign, assignment]
     parse_authority = lru_cache(_MOST_AUTHORITIES)(_parse_authority)
     if url.parse_authority is _parse_authority:
         url.parse_authority = parse_authority
@@ -55,6 +68,10 @@ def install() -> Callable[[], None]:
             optmanager._Option.current = _current  # type: ignore[method-assign]
         if vars(http.MessageData).get("__post_init__") is check_parts:
             http.MessageData.__post_init__ = _check_parts  # type: ignore[method-assign, assignment]
+        for kind, method in ours.items():
+            if vars(kind).get("__new__") is method:
+                kind.__new__ = _NEW[kind]  # type: ignore[method-assign]
+        _SOUND.clear()
         if url.parse_authority is parse_authority:
             url.parse_authority = _parse_authority
 
@@ -81,6 +98,17 @@ def check_parts(message: http.MessageData) -> None:
         known = _PARTS[kind] = attrgetter(*[part.name for part in parts]), tuple(_classes(part.type) for part in parts)
     if not all(map(isinstance, known[0](message), known[1])) and _check_parts is not None:
         _check_parts(message)
+
+
+def new(kind: type, *arguments: Any, **named: Any) -> Any:
+    """An instance of a hook or the end of a command, still empty. Raises an error as mitmproxy does."""
+    if kind in _SOUND:
+        return object.__new__(kind)
+    own = kind if kind in _NEW else hooks.Hook if issubclass(kind, hooks.Hook) else events.CommandCompleted
+    made = _NEW[own](kind, *arguments, **named)
+    if all(each in _NEW or each is object or "__new__" not in vars(each) for each in kind.__mro__):
+        _SOUND.add(kind)
+    return made
 
 
 def current(option: optmanager._Option) -> Any:
