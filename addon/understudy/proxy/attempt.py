@@ -49,6 +49,7 @@ from understudy.model import Label, SecretError, SigningSource
 from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.engine import is_large
 from understudy.proxy.listener import Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
+from understudy.proxy.masking_gate import is_clean_head
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
 from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, NotServed, cause_of
@@ -189,7 +190,7 @@ class AttemptLayer(Layer):
     @property
     def body(self) -> bytes:
         """The body of the reply as far as it is held, as it came."""
-        return b"".join(event.data for event in self.held if isinstance(event, ResponseData))
+        return b"".join([event.data for event in self.held if isinstance(event, ResponseData)])
 
     @override
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
@@ -365,6 +366,7 @@ class AttemptLayer(Layer):
             except ValueError as error:
                 yield from self.failed(FaultKind.CLOSED, f"invalid response headers: {error}")
                 return
+        self.hold.has_clean_head = is_clean_head(response, self.hold.secret)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
         if self.call.exchange.request.generating:
             call, mask = self.call, self.hold.secret.mask
