@@ -28,13 +28,15 @@ class Answers:
         """A generating call was answered."""
         heard = self._of(owner)
         heard[model] = (now, heard.pop(model, (None, None))[1])
-        _bound(heard)
+        if len(heard) > MODELS:
+            _forget_oldest(heard)
 
     def refused(self, owner: Owner, model: str, now: float) -> None:
         """A reply spoke of the whole credential."""
         heard = self._of(owner)
         heard[model] = (heard.pop(model, (None, None))[0], now)
-        _bound(heard)
+        if len(heard) > MODELS:
+            _forget_oldest(heard)
 
     def answered_since(self, owner: Owner, since: float, model: str | None = None) -> bool:
         """Whether this model, or any, has answered on the credential at this time or later."""
@@ -60,6 +62,5 @@ class Answers:
         return self._heard[owner]
 
 
-def _bound(heard: dict[str, tuple[float | None, float | None]]) -> None:
-    if len(heard) > MODELS:
-        del heard[next(iter(heard))]
+def _forget_oldest(heard: dict[str, tuple[float | None, float | None]]) -> None:
+    del heard[next(iter(heard))]
