@@ -241,8 +241,7 @@ def test_nobody_is_told_twice_and_nothing_is_kept(stage: Stage) -> None:
         told.journal.finished(told.flow, told.exchange)
     assert len(told.over) == len(told.shown) == 1
     assert told.facts["answer"] is None
-    assert not told.journal._facts
-    assert not told.journal._hopeful
+    assert not told.journal._told
 
 
 def test_a_listener_that_fails_is_heard_of(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:

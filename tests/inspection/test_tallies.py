@@ -261,10 +261,34 @@ def test_the_journal_tells_both(book: Book, caplog: pytest.LogCaptureFixture, mo
     def fail(*_: object) -> None:
         raise RuntimeError("sk-secret")
 
-    monkeypatch.setattr(Tallies, "released", fail)
+    before, _ = book.tallies.state()
+    monkeypatch.setattr(Tallies, "_released", fail)
     journal.released(flow, exchange, 2)
+    journal.abandoned(Abandoned(flow, exchange, exchange.outcomes[0], step))
+    version, _ = book.tallies.state()
+    assert version > before, "what was to be counted behind it is counted"
     assert "an exchange cannot be counted: RuntimeError" in caplog.text
     assert "sk-secret" not in caplog.text
+
+
+def test_what_happened_is_counted_as_of_then(book: Book) -> None:
+    """Counts are made when somebody asks: with the times, and the verdicts, of what happened."""
+    exchange, _ = book.stage.open(ROUTE)
+    exchange.judge(reply(Label.MODEL_UNSUPPORTED), book.stage.now)
+    book.tallies.tried("f", exchange)
+    book.stage.clock.now += 5.0
+    exchange.judge(reply(Label.OK), book.stage.now)
+    book.tallies.released("f", exchange, 2)
+    book.tallies.measured(exchange, measured(exchange, Usage(7, 3)))
+    then = book.stage.now
+    book.stage.clock.now += 2 * 86400.0
+    assert not book.tallies.usage.today()
+    (told,) = book.tallies.exchanges()
+    assert told.released == 5.0
+    assert [each.seconds for each in told.tried] == [0.0, 5.0]
+    assert book.of(B).last_answered == then
+    [(day, _, row)] = book.tallies.usage.days()
+    assert (day, row.usage) == (book.tallies.usage.day(then), Usage(7, 3))
 
 
 def test_q05_the_last_hour_of_a_candidate(book: Book) -> None:

@@ -1,5 +1,5 @@
 """Bytes in, values out: content encodings, JSON and form edits, frames of streams, YAML with line numbers, masks; the
-clock by which durations are measured, and times as people read them.
+clock by which durations are measured, times as people read them, and how a value is written that nobody changes.
 
 Nothing here knows what a call, a candidate or an error is. Every function is bounded in time and in memory, because
 a peer chooses its input. The package never does I/O, but that ``file_permissions`` looks at who owns a file.
@@ -22,6 +22,7 @@ __all__ = [
     "multipart",
     "pattern_cost",
     "patterns",
+    "record",
     "steady_clock",
     "time_text",
     "yaml_nodes",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
 from io import BytesIO
 
 from understudy.codec.in_pieces import contains_any, copy_to
+from understudy.codec.record import record
 
 SMALL = 16 * 1024
 """Bytes of a body that is searched as it is."""
@@ -47,7 +47,7 @@ PIECE = 128 << 10
 The slowest expressions take 50 ns for a byte."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Abridged:
     """``text``: what is left of a body; ``cuts``: where in it something was left out, and by how much it is shorter."""
 

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 from understudy.codec.events import StreamEvent as StreamEvent
 from understudy.codec.events import read_json as read_json
+from understudy.codec.record import record
 from understudy.model import Upstream, Usage, printable
 
 AUTH_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key"})
@@ -114,7 +115,7 @@ class Endpoint:
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """What a request asks for: the alias, and whether its reply is to be streamed."""
 

@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from cachetools import LRUCache, TTLCache
 
+from understudy.codec.record import record
 from understudy.dialects import Call
 from understudy.failover.affinity import NOTHING_SPENT, RETRY_SECONDS, Rounds, Sessions, Spent
 from understudy.failover.default_actions import DEFAULTS, Next
@@ -45,7 +46,7 @@ class Refusal:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """A call that has a route."""
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
 
+from understudy.codec.record import record
 from understudy.failover.default_actions import Default
 from understudy.failover.steps import Attempt, Drilling, Outcome, Request
 from understudy.model import Label, Scope, Suspension, Verdict, key_of
@@ -25,7 +26,7 @@ SHORT_STEP = 30.0
 """Seconds for which a candidate is out at most while the request may be at fault."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failure:
     """An attempt that failed: what was said, what that means, the time that the reply itself named, and when it was.
 

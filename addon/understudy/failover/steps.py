@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
+from understudy.codec.record import record
 from understudy.failover.affinity import NOTHING_SPENT, Spent
 from understudy.failover.generations import own_name
 from understudy.failover.sealed import Sealed, counted_parts
@@ -26,7 +27,7 @@ ABOUT_THE_REQUEST = (
 """A 403 with one of these labels is about the model or the request, not about whose credential it was."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attempt:
     """Send the request to this candidate.
 
@@ -57,7 +58,7 @@ class Attempt:
         return counted_parts(self.without) if self.without else 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Struck(Attempt):
     """An attempt that a drill answers in its candidate's place, or whose reply it spoils (H12)."""
 
@@ -101,7 +102,7 @@ class Wait:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Release:
     """Hand the reply of this attempt to the tool.
 
@@ -148,7 +149,7 @@ class Compared(StrEnum):
     ALIKE = "alike"  # everybody who was asked refuses this request with the same label: the request is the suspect
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """What an attempt came to. ``compared`` and ``signature`` (its id): see :class:`Compared`."""
 
@@ -183,7 +184,7 @@ class Outcome:
         return self.status > 0 and (self.status != 403 or self.verdict.label in ABOUT_THE_REQUEST)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """What the exchange knows of the request.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
@@ -52,6 +53,21 @@ type Listener = Callable[[http.HTTPFlow, Facts], None]
 """Takes the tool's flow and its facts when the exchange is over."""
 
 
+@dataclass(slots=True)
+class _Told:
+    """What the journal knows of an exchange that is not over.
+
+    ``described``: the number of the latest attempt that has a line. ``hopeful``: the attempt that is released if
+    nothing better comes, by its number. ``lost``: what replies took that the tool did not get, noted when all is known
+    of their attempts.
+    """
+
+    facts: Facts
+    described: int = 0
+    hopeful: tuple[int, http.HTTPFlow] | None = None
+    lost: list[Measured] | None = None
+
+
 class FlowJournal:
     """Writes to the log, to the flows, and tells its ``listeners`` of each exchange that is over.
 
@@ -62,20 +78,15 @@ class FlowJournal:
         self.clock = clock
         self.show: Show = lambda attempt, tool: None
         self.listeners: list[Listener] = []
-        self._facts: WeakKeyDictionary[Exchange, Facts] = WeakKeyDictionary()
-        self._described: WeakKeyDictionary[Exchange, int] = WeakKeyDictionary()
-        """The number of the latest attempt that has a line."""
-        self._hopeful: WeakKeyDictionary[Exchange, tuple[int, http.HTTPFlow]] = WeakKeyDictionary()
-        """The attempt that is released if nothing better comes, by its number."""
-        self._lost: WeakKeyDictionary[Exchange, list[Measured]] = WeakKeyDictionary()
-        """What replies took that the tool did not get: noted when all is known of their attempts."""
+        self._told: WeakKeyDictionary[Exchange, _Told] = WeakKeyDictionary()
 
     # -- what the layer tells ------------------------------------------------------------------------------------
 
     def began(self, flow: http.HTTPFlow, exchange: Exchange, plan: Plan) -> None:
         """A call is about to be answered from the pool."""
         facts = known.begin(exchange, plan, self.clock() + ahead_of(self.clock))
-        flow.metadata[known.KEY] = self._facts[exchange] = facts
+        flow.metadata[known.KEY] = facts
+        self._told[exchange] = _Told(facts)
         if exchange.drill is not None:
             facts["drill"] = True
             flow.marked = flow.marked or DRILL
@@ -84,7 +95,7 @@ class FlowJournal:
     def waited(self, flow: http.HTTPFlow, exchange: Exchange, seconds: float, reason: str) -> None:
         """A pause begins."""
         logger.info(f"waiting {seconds:.1f}s: {reason}")
-        facts = self._facts_of(exchange)
+        facts = self._known(exchange).facts
         waits = facts.setdefault("waits", [])
         if len(waits) < known.NOTED_WAITS:
             waits.append({"before": len(exchange.outcomes) + 1, "seconds": round(seconds, 3), "why": reason})
@@ -92,11 +103,12 @@ class FlowJournal:
     def abandoned(self, abandoned: Abandoned) -> None:
         """An attempt was not the one for the tool."""
         flow, exchange, outcome = abandoned.flow, abandoned.exchange, abandoned.outcome
-        facts = self._facts_of(exchange)
+        told = self._known(exchange)
+        facts = told.facts
         facts.setdefault("failing", self._since_begun(exchange))
         line = describe(exchange, outcome)
         logger.log(_level(outcome), line)
-        self._described[exchange] = outcome.attempt.number
+        told.described = outcome.attempt.number
         _drafts(exchange, outcome)
         _note(flow, line)
         made = abandoned.record
@@ -105,8 +117,8 @@ class FlowJournal:
             made.marked = FAULT if outcome.status == 0 else MARKERS.get(outcome.verdict.label, OTHER)
             made.marked = DRILL if outcome.attempt.drilled else made.marked
             if exchange.best == outcome.attempt.number:
-                self._publish(exchange, flow)
-                self._hopeful[exchange] = (outcome.attempt.number, made)
+                self._publish(told, flow)
+                told.hopeful = (outcome.attempt.number, made)
                 made = None
         self.show(made, flow)
 
@@ -120,22 +132,29 @@ class FlowJournal:
 
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
-        self._publish(exchange, flow, but=number)
-        facts = self._facts_of(exchange)
+        told = self._known(exchange)
+        facts = told.facts
+        if told.hopeful is not None:
+            self._publish(told, flow, but=number)
         known.catch_up(facts, exchange)
         attempts = len(exchange.outcomes)
         facts["released"] = self._since_begun(exchange)
-        for line in compared(exchange):
-            logger.info(line)
-            _note(flow, line)
+        if [each for each in exchange.outcomes if each.compared is not None]:
+            for line in compared(exchange):
+                logger.info(line)
+                _note(flow, line)
         if number:
             outcome = exchange.outcomes[number - 1]
-            _drafts(exchange, outcome)
+            if outcome.verdict.drafts:
+                _drafts(exchange, outcome)
             candidate = outcome.attempt.candidate
             facts["answer"] = number
             facts["credential"], facts["model"] = candidate.credential.name, facts["tried"][number - 1]["model"]
             if outcome.verdict.label is Label.OK:
-                line = f"{_place(exchange, outcome)} {candidate}: answered{_passed_over(facts, number)}"
+                place = _of_all(facts["tried"][number - 1]["place"], exchange, outcome.attempt.repeat)
+                line = f"{place} {candidate}: answered"
+                if "skipped" in facts:
+                    line += _passed_over(facts, number)
                 if outcome.attempt.without:
                     line += _without_sealed(exchange, outcome)
                 if moved_from := exchange.request.moved_from(outcome.attempt):
@@ -144,7 +163,7 @@ class FlowJournal:
                     # Most calls are answered by the first candidate. mitmproxy's handlers take every level, and then a
                     # line at debug level costs more than all else that is done here.
                     logger.info(line)
-            elif number > self._described.get(exchange, 0):
+            elif number > told.described:
                 line = describe(exchange, outcome, before="released: ")
                 logger.log(_level(outcome), line)
             else:
@@ -163,11 +182,11 @@ class FlowJournal:
         line = f"{describe(exchange, outcome)} (after release, passed on as it was)"
         logger.warning(line)
         _note(flow, line)
-        self._facts_of(exchange)["ended"] = known.tried(exchange, outcome)
+        self._known(exchange).facts["ended"] = known.tried(exchange, outcome)
 
     def left(self, flow: http.HTTPFlow, exchange: Exchange, attempt: Attempt, record: http.HTTPFlow | None) -> None:
         """The tool went away during an attempt, which says nothing about its candidate."""
-        facts, candidate = self._facts_of(exchange), attempt.candidate
+        facts, candidate = self._known(exchange).facts, attempt.candidate
         line = f"{_number(exchange, candidate, attempt.repeat)} {candidate}: cancelled, the tool went away"
         logger.info(line)
         _note(flow, line)
@@ -179,18 +198,17 @@ class FlowJournal:
 
     def served_by(self, flow: http.HTTPFlow, exchange: Exchange, number: int, model: str) -> None:
         """The reply of this attempt, which goes to the tool, names another model than was sent (Q04)."""
-        facts, candidate = self._facts_of(exchange), exchange.outcomes[number - 1].attempt.candidate
+        facts, candidate = self._known(exchange).facts, exchange.outcomes[number - 1].attempt.candidate
         facts["served_model"] = model
         _note(flow, f"{candidate}: the reply names {model}, another model than was sent")
 
     def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
         """What a reply took (Q03)."""
-        facts = self._facts.get(exchange)
-        if facts is None:
-            facts = self._facts_of(exchange)
+        told = self._known(exchange)
         if measured.lost:
-            self._lost.setdefault(exchange, []).append(measured)
+            told.lost = [*(told.lost or ()), measured]
             return
+        facts = told.facts
         if measured.served and "served_model" not in facts and exchange.is_released:
             self.served_by(flow, exchange, measured.attempt.number, measured.served)
         counts = None
@@ -200,12 +218,14 @@ class FlowJournal:
 
     def finished(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """The exchange is over. May be told twice."""
-        facts = self._facts.pop(exchange, None)
-        if facts is None:
+        told = self._told.pop(exchange, None)
+        if told is None:
             return
-        self._publish(exchange, flow)
+        facts = told.facts
+        if told.hopeful is not None:
+            self._publish(told, flow)
         known.catch_up(facts, exchange)
-        for lost in self._lost.pop(exchange, ()):
+        for lost in told.lost or ():
             counts = counts_of(lost.usage) if lost.usage is not None else None
             known.measure(facts, lost.attempt.number, counts, lost.served, lost=True)
         facts["seconds"] = self._since_begun(exchange)
@@ -235,10 +255,13 @@ class FlowJournal:
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
-    def _facts_of(self, exchange: Exchange) -> Facts:
-        # Without began() they are not looked at; a listener that is told only half must not fail for it.
-        now = self.clock() + ahead_of(self.clock)
-        return self._facts.setdefault(exchange, {"exchange": "", "time": now, "tried": []})
+    def _known(self, exchange: Exchange) -> _Told:
+        told = self._told.get(exchange)
+        if told is None:
+            # Without began() it is not looked at; a listener that is told only half must not fail for it.
+            now = self.clock() + ahead_of(self.clock)
+            told = self._told[exchange] = _Told({"exchange": "", "time": now, "tried": []})
+        return told
 
     def _tell(self, flow: http.HTTPFlow, facts: Facts) -> None:
         for listener in self.listeners:
@@ -251,11 +274,11 @@ class FlowJournal:
     def _since_begun(self, exchange: Exchange) -> float:
         return round(max(0.0, self.clock() - exchange.started), 4)
 
-    def _publish(self, exchange: Exchange, flow: http.HTTPFlow, but: int = 0) -> None:
+    def _publish(self, told: _Told, flow: http.HTTPFlow, but: int = 0) -> None:
         """Show the attempt that was held back, unless it is the one that is released after all."""
-        number, made = self._hopeful.pop(exchange, (0, None))
-        if made is not None and number != but:
-            self.show(made, flow)
+        hopeful, told.hopeful = told.hopeful, None
+        if hopeful is not None and hopeful[0] != but:
+            self.show(hopeful[1], flow)
 
     @staticmethod
     def _skipped_since(facts: Facts, exchange: Exchange) -> None:
@@ -393,5 +416,8 @@ def _place(exchange: Exchange, outcome: Outcome) -> str:
 
 
 def _number(exchange: Exchange, candidate: Candidate, repeat: bool) -> str:
-    place = known.place(exchange, candidate)
+    return _of_all(known.place(exchange, candidate), exchange, repeat)
+
+
+def _of_all(place: int, exchange: Exchange, repeat: bool) -> str:
     return f"{place}/{len(exchange.lineup.members)}{' again' if repeat else ''}"

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import override
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
+from understudy.codec.record import record
 from understudy.codec.steady_clock import ahead_of
 from understudy.failover import Exchange, Lineup, Outcome, Request, own_name
+from understudy.inspection.backlog import Backlog
 from understudy.inspection.journal import FlowJournal
 from understudy.inspection.usage import Place, UsageLedger
 from understudy.model import Label, printable
@@ -38,7 +39,7 @@ LEAST_SECONDS = 0.1
 """A speed is told of what took so long together: what came at once says nothing about it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tally:
     """What a candidate has done since the proxy started.
 
@@ -231,13 +232,21 @@ class _Noted:
         )
 
 
+type _Verdicts = tuple[int, float, float]
+"""How far an exchange was at some time: how many attempts were judged, when the last of them was, and that time."""
+
+
 class Tallies:
-    """Counters and time line of one proxy. ``version`` changes with everything that is told."""
+    """Counters and time line of one proxy. ``version`` changes with everything that is told.
+
+    What happens is noted, and counted when somebody asks, or when much has come together (``backlog``).
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.version = 0
-        self.usage = UsageLedger(clock)
+        self.backlog = Backlog()
+        self.usage = UsageLedger(clock, backlog=self.backlog)
         self._tallies: dict[tuple[str, str], Tally] = {}
         self._lately: dict[tuple[str, str], Lately] = {}
         self._exchanges: deque[_Noted] = deque(maxlen=MOST_EXCHANGES)
@@ -247,10 +256,12 @@ class Tallies:
 
     def of(self, credential: str, model: str) -> Tally:
         """What a candidate has done; ``model`` is the upstream model."""
+        self.backlog.settle()
         return self._tallies.get((credential, model), UNTRIED)
 
     def lately(self, credential: str, model: str) -> Lately:
         """What a candidate did of late."""
+        self.backlog.settle()
         return self._lately.get((credential, model), QUIET)
 
     def exchanges(self) -> tuple[Told, ...]:
@@ -261,10 +272,12 @@ class Tallies:
 
     def state(self) -> tuple[int, int]:
         """Differs from an earlier one when there is something new to tell."""
-        return self.version, self._look()
+        under_way = self._look()
+        return self.version, under_way
 
     def _look(self) -> int:
         """Note whose tools went away, of which there is no event; returns how many exchanges are under way."""
+        self.backlog.settle()
         count = 0
         for exchange, noted in list(self._known.items()):
             noted.under_way = noted.under_way and exchange.is_under_way
@@ -275,17 +288,31 @@ class Tallies:
 
     def tried(self, flow: str, exchange: Exchange) -> None:
         """An attempt was judged, and was not the one for the tool."""
-        self._catch_up(flow, exchange)
+        self.backlog.add(self._catch_up, flow, exchange, self._verdicts(exchange))
 
-    def released(self, flow: str, exchange: Exchange, number: int, skipped: Iterable[Skipped] = ()) -> None:
+    def released(self, flow: str, exchange: Exchange, number: int, skipped: Sequence[Skipped] = ()) -> None:
         """The reply of attempt ``number`` goes to the tool; 0: an answer of our own does."""
-        noted = self._catch_up(flow, exchange)
-        noted.skipped = tuple(skipped)
-        noted.answer, noted.released, noted.under_way = number, self.clock(), False
+        self.backlog.add(self._released, flow, exchange, number, skipped, self._verdicts(exchange))
 
     def ended_badly(self, flow: str, exchange: Exchange, outcome: Outcome) -> None:
         """A released stream ended in an error: its candidate has not answered after all."""
-        noted = self._catch_up(flow, exchange)
+        self.backlog.add(self._ended_badly, flow, exchange, outcome, self._verdicts(exchange))
+
+    def measured(self, exchange: Exchange, measured: Measured) -> None:
+        """What a reply took (Q03), who made it (Q04), and how fast (Q05)."""
+        self.backlog.add(self._measured, exchange, measured, self.clock())
+
+    # -- its counts ----------------------------------------------------------------------------------------------
+
+    def _released(
+        self, flow: str, exchange: Exchange, number: int, skipped: Sequence[Skipped], verdicts: _Verdicts
+    ) -> None:
+        noted = self._catch_up(flow, exchange, verdicts)
+        noted.skipped = tuple(skipped)
+        noted.answer, noted.released, noted.under_way = number, verdicts[-1], False
+
+    def _ended_badly(self, flow: str, exchange: Exchange, outcome: Outcome, verdicts: _Verdicts) -> None:
+        noted = self._catch_up(flow, exchange, verdicts)
         noted.ended = outcome.verdict.label.value
         if exchange.request.generating and not outcome.attempt.drilled:
             candidate = outcome.attempt.candidate
@@ -293,10 +320,9 @@ class Tallies:
             tally = self._tallies.get(key, UNTRIED)
             self._tallies[key] = replace(tally, answered=max(0, tally.answered - 1))
             self._late(key).take_back()
-            self._count(outcome, exchange.request)
+            self._count(outcome, exchange.request, verdicts[-1])
 
-    def measured(self, exchange: Exchange, measured: Measured) -> None:
-        """What a reply took (Q03), who made it (Q04), and how fast (Q05)."""
+    def _measured(self, exchange: Exchange, measured: Measured, now: float) -> None:
         self.version += 1
         if measured.attempt.drilled:
             return  # H12: what a drill has made up, or spoilt, is no use of the candidate
@@ -304,7 +330,7 @@ class Tallies:
         name, model = candidate.credential.name, printable(candidate.model)
         place = Place(own_name(name), model, candidate.upstream.name)
         session, another = exchange.request.session, bool(measured.served)
-        self.usage.add(place, session, usage, another=another, lost=measured.lost)
+        self.usage.add(place, session, usage, another=another, lost=measured.lost, at=now)
         lately = self._lately.get((name, candidate.model)) or self._late((name, candidate.model))
         lately.changes += 1
         if measured.seconds is not None and usage is not None and usage.output:
@@ -314,22 +340,26 @@ class Tallies:
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
-    def _catch_up(self, flow: str, exchange: Exchange) -> _Noted:
-        """Add the attempts that have been judged since the last time."""
+    def _verdicts(self, exchange: Exchange) -> _Verdicts:
+        now, attempt = self.clock(), exchange.attempt
+        # The next attempt, if there is one, began when the last one was judged.
+        return len(exchange.outcomes), now if attempt is None else min(now, attempt.begun), now
+
+    def _catch_up(self, flow: str, exchange: Exchange, verdicts: _Verdicts) -> _Noted:
+        """Add the attempts that had been judged at that time."""
+        count, judged, now = verdicts
         self.version += 1
         noted = self._known.get(exchange)
         if noted is None:
             noted = _Noted(flow, exchange.started, exchange.lineup, exchange.request, [])
             self._known[exchange] = noted
             self._exchanges.append(noted)
-        outcomes, now = exchange.outcomes, self.clock()
+        outcomes = exchange.outcomes[:count]
         # What became of an open verdict is known later than the verdict.
         noted.judged = [(outcomes[place], at) for place, (_, at) in enumerate(noted.judged)]
-        # The next attempt, if there is one, began when the last one was judged.
-        judged = min(now, exchange.attempt.begun) if exchange.attempt is not None else now
         for outcome in outcomes[len(noted.judged) + noted.more :]:
             if exchange.request.generating and not outcome.attempt.drilled:
-                self._count(outcome, exchange.request)
+                self._count(outcome, exchange.request, now)
             if len(noted.judged) < MOST_ATTEMPTS:
                 # Only the latest one has just been judged; what came before it was never sent.
                 noted.judged.append((outcome, judged if outcome is outcomes[-1] else outcome.attempt.begun))
@@ -337,8 +367,8 @@ class Tallies:
                 noted.more += 1
         return noted
 
-    def _count(self, outcome: Outcome, request: Request) -> None:
-        now = self.clock() + ahead_of(self.clock)
+    def _count(self, outcome: Outcome, request: Request, at: float) -> None:
+        now = at + ahead_of(self.clock)
         candidate, label = outcome.attempt.candidate, outcome.verdict.label
         key = (candidate.credential.name, candidate.model)
         tally = self._tallies.pop(key, UNTRIED)
@@ -369,11 +399,8 @@ def _span(start: float, end: float) -> float:
     return round(max(0.0, end - start), 3)
 
 
-logger = logging.getLogger("understudy")
-
-
 class CountingJournal(FlowJournal):
-    """Tells the tallies what the journal is told. To count must never cost a call."""
+    """Tells the tallies what the journal is told."""
 
     def __init__(self, tallies: Tallies) -> None:
         super().__init__()
@@ -382,28 +409,21 @@ class CountingJournal(FlowJournal):
     @override
     def abandoned(self, abandoned: Abandoned) -> None:
         super().abandoned(abandoned)
-        self._count(lambda: self.tallies.tried(abandoned.flow.id, abandoned.exchange))
+        self.tallies.tried(abandoned.flow.id, abandoned.exchange)
 
     @override
     def released(self, flow: http.HTTPFlow, exchange: Exchange, number: int) -> None:
         super().released(flow, exchange, number)
         entries = flow.metadata.get(known.KEY, {}).get("skipped", ())
         skipped = [Skipped(each["credential"], each["model"], printable(each["why"], 500)) for each in entries]
-        self._count(lambda: self.tallies.released(flow.id, exchange, number, skipped))
+        self.tallies.released(flow.id, exchange, number, skipped)
 
     @override
     def ended_badly(self, flow: http.HTTPFlow, exchange: Exchange, outcome: Outcome) -> None:
         super().ended_badly(flow, exchange, outcome)
-        self._count(lambda: self.tallies.ended_badly(flow.id, exchange, outcome))
+        self.tallies.ended_badly(flow.id, exchange, outcome)
 
     @override
     def measured(self, flow: http.HTTPFlow, exchange: Exchange, measured: Measured) -> None:
         super().measured(flow, exchange, measured)
-        self._count(lambda: self.tallies.measured(exchange, measured))
-
-    @staticmethod
-    def _count(tell: Callable[[], None]) -> None:
-        try:
-            tell()
-        except Exception as error:
-            logger.error(f"understudy: an exchange cannot be counted: {type(error).__name__}")
+        self.tallies.measured(exchange, measured)

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from understudy.codec.steady_clock import ahead_of
+from understudy.inspection.backlog import Backlog
 from understudy.model import NO_TOKENS, Usage, printable
 from understudy.proxy.exchange_facts import USAGE_KINDS, counts_of
 
@@ -91,10 +92,14 @@ def session_id(session: str) -> str:
 
 @dataclass
 class UsageLedger:
-    """The rows of one proxy. ``clock``: that of the exchanges, in seconds; ``zone`` None: the machine's own."""
+    """The rows of one proxy. ``clock``: that of the exchanges, in seconds; ``zone`` None: the machine's own.
+
+    ``backlog``: what is to be counted before anybody reads a row.
+    """
 
     clock: Callable[[], float]
     zone: tzinfo | None = None
+    backlog: Backlog = field(default_factory=Backlog)
     name: str = field(default="usage", init=False)
     """What it is called in the state file."""
 
@@ -110,10 +115,17 @@ class UsageLedger:
     # -- counting ------------------------------------------------------------------------------------------------
 
     def add(
-        self, place: Place, session: str, usage: Usage | None, *, another: bool = False, lost: bool = False
+        self,
+        place: Place,
+        session: str,
+        usage: Usage | None,
+        *,
+        another: bool = False,
+        lost: bool = False,
+        at: float | None = None,
     ) -> None:
-        """Count a reply of a candidate in a session, "" outside of any."""
-        now = self.clock() + ahead_of(self.clock)
+        """Count a reply of a candidate in a session, "" outside of any. ``at``: when, by the clock; None: now."""
+        now = (self.clock() if at is None else at) + ahead_of(self.clock)
         day = self._days.get(self.day(now))
         if day is None:
             day = self._begin_day(now)
@@ -181,10 +193,12 @@ class UsageLedger:
 
     def today(self) -> Mapping[Place, Row]:
         """The rows of today."""
+        self.backlog.settle()
         return self._days.get(self.day(self.clock() + ahead_of(self.clock)), {})
 
     def days(self, since: str = "") -> Iterator[tuple[str, Place, Row]]:
         """The rows by day, the earliest first. ``since``: a day's name, "" for all."""
+        self.backlog.settle()
         for name, rows in self._days.items():
             if name >= since:
                 for place, row in rows.items():
@@ -192,6 +206,7 @@ class UsageLedger:
 
     def sessions(self, since: float = 0.0) -> Iterator[tuple[str, Place, Row]]:
         """The rows by session that were used since a Unix time, the latest first. Each counts all of its session."""
+        self.backlog.settle()
         for (name, place), row in reversed(self._sessions.items()):
             if row.last >= since:
                 yield name, place, row
@@ -201,6 +216,7 @@ class UsageLedger:
     @property
     def version(self) -> int:
         """Changes when there is something to be written, and at most every ``WRITE_EVERY`` seconds."""
+        self.backlog.settle()
         if self._changed and self.clock() >= self._due:
             self._changed, self._due = False, self.clock() + WRITE_EVERY
             self._version += 1
@@ -214,6 +230,7 @@ class UsageLedger:
 
     def restore(self, rows: Sequence[Any]) -> None:
         """Take back what was written; it is added to what was counted since. Raises ValueError for what is damaged."""
+        self.backlog.settle()
         now = self.clock() + ahead_of(self.clock)
         days: dict[str, dict[Place, Row]] = {}
         sessions: dict[tuple[str, Place], Row] = {}

@@ -212,6 +212,10 @@ class Candidate:
         """The upstream follows from the credential."""
         return self.credential.upstream
 
+    def __hash__(self) -> int:
+        # Every call asks for it several times, and a credential has many fields; two of one name are hardly ever met.
+        return hash((self.credential.name, self.model))
+
     def __str__(self) -> str:
         return f"{self.credential.name} {printable(self.model)}"
 

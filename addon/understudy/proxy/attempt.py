@@ -256,7 +256,8 @@ class AttemptLayer(Layer):
         """Connect, and send the request, secret included."""
         call, candidate = self.call, self.step.candidate
         via = call.flow.server_conn.via
-        reached = yield from Connecting(self.parent, self, call.engine, candidate.upstream, via).run()
+        connecting = Connecting(self.parent, self, call.engine, candidate.upstream, via)
+        reached = connecting.established() or (yield from connecting.run())
         if (yield from self.halted()):
             if isinstance(reached, Connected):
                 yield from self.leave(reached.server)

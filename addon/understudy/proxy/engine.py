@@ -18,6 +18,7 @@ from mitmproxy import connection, http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from understudy.codec.content_encoding import REQUEST_LIMIT
+from understudy.codec.record import record
 from understudy.codec.steady_clock import STEADY, ahead_of
 from understudy.config.secrets import NOBODY, Client, Owners, Place, own_credentials
 from understudy.dialects import DIALECTS, Call, Dialect, Kind
@@ -109,7 +110,7 @@ class Snapshot:
         return route if self.users is None else self.users.route_for(route, user)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Intake:
     """A request that we have a hand in. ``recognised`` None: not a call, or one that nothing here could serve.
 
@@ -137,7 +138,7 @@ class Intake:
         return self.recognised.dialect if self.recognised else DIALECTS["openai"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reading:
     """What the body of a call says. ``decoded``: whether it can be read at all. The last three: see Plan."""
 

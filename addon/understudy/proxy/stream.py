@@ -529,8 +529,9 @@ class ReplayStream(HttpStream):
         """Attempts have the numbers that the exchange gives them: those of two are in the order of their ends."""
         assert self.call is not None
         exchange = self.call.exchange
-        if len(self.attempts) == 1 and exchange.outcomes and exchange.outcomes[-1].attempt is self.attempts[0].step:
-            return  # it was alone, as nearly always
+        if len(self.attempts) == len(exchange.outcomes) == 1 and exchange.attempt is None:
+            self.attempts[0].step = exchange.outcomes[0].attempt  # nearly every call
+            return
         known = {each.attempt.candidate: each.attempt for each in exchange.outcomes}
         known.update({each.candidate: each for each in exchange.under_way})
         for attempt in self.attempts:

@@ -39,6 +39,7 @@ from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 from mitmproxy.utils import human
 
+from understudy.codec.record import record
 from understudy.model import Upstream
 from understudy.proxy.descriptors import USED_UP
 from understudy.proxy.engine import Engine
@@ -94,7 +95,7 @@ def is_taken(client: Layer | None) -> bool:
     return isinstance(innermost, Http1Client) and innermost.stream_id is not None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Connected:
     """A connection that may carry the secret. ``reused``: it had served a request before."""
 
@@ -125,6 +126,20 @@ class Connecting:
         asked.upstream, asked.unverified, asked.known = upstream, self._engine.unverified, self._parent.connections
         return asked
 
+    def established(self) -> Connected | None:
+        """A connection that is there and free, as mitmproxy would find it; None where one has to be waited for."""
+        parent, known = self._parent, self._parent.connections
+        for each in known:
+            if self._command.connection_spec_matches(each):
+                # mitmproxy has an HTTP/2 tool's requests to HTTP/1 upstreams on connections of their own.
+                own = parent.context.client.alpn == b"h2" and each.alpn != b"h2"
+                if own or not each.connected or each in parent.waiting_for_establishment:
+                    return None
+                assert isinstance(each, Server)
+                tame(known[each].context.layers[-1])
+                return Connected(each, reused=True)
+        return None
+
     def run(self) -> CommandGenerator[Connected | Fault | NoDescriptor | None]:
         """Get the connection; to be yielded from by the layer that waits for it.
 
@@ -135,11 +150,7 @@ class Connecting:
             # mitmproxy would take the client's SNI for an address that equals the client's own destination.
             own.sni = upstream.host
         asked, known = time.time(), self._parent.connections
-        for each in known:
-            if each.connected and command.connection_spec_matches(each):
-                break
-        else:
-            yield from watch_of(self._parent, engine.clock).arm(self, engine.clock() + engine.connect_limit)
+        yield from watch_of(self._parent, engine.clock).arm(self, engine.clock() + engine.connect_limit)
         server, error = yield command
         while server is not None and is_taken(known[server]):
             # Another attempt of this request waited for the same connection, and has it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum, auto
 
 from understudy.codec.content_encoding import Decoder
@@ -24,6 +24,7 @@ from understudy.codec.event_stream import (
 )
 from understudy.codec.json_rows import JsonReader
 from understudy.codec.masking import SHORTEST_MASKED, byte_signs, mask, text_signs
+from understudy.codec.record import record
 from understudy.dialects import DIALECTS, Call, Dialect, Kind, Progress, StreamEvent
 from understudy.model import Candidate, HoldUntil
 from understudy.replies.answer import BROKEN, Course, is_media
@@ -47,7 +48,7 @@ LAST_EVENTS = 4
 """Events that are read of it: the terminal one, and what vendors put around it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Secret:
     """The secret that an attempt carries, for as long as its reply may echo it."""
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
+from understudy.codec.record import record
 from understudy.dialects import Dialect, StreamEvent, read_json
 from understudy.model import Usage
 
@@ -33,7 +33,7 @@ _ROUTERS = frozenset({"auto", "router", "default", "fusion"})
 """Words of names that leave the choice of a model to the vendor."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Statement:
     """``usage`` None: the reply counts no tokens. ``model``: the one that it names, "" without any."""
 

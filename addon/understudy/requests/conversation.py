@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
 
 from understudy.codec.abridged import Abridged
 from understudy.codec.in_pieces import contains_any, find_first
+from understudy.codec.record import record
 from understudy.requests.sealed import TURN_STATE, Shape, bonds_in, may_hold, parts_in, state_name, states_in
 
 SESSION_HEADERS = frozenset(
@@ -44,7 +44,7 @@ RETRY_COUNT = b"x-stainless-retry-count"
 """In which header the SDKs of OpenAI and Anthropic count their retries."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Conversation:
     """The session of a request, "" without one, and what else it says of itself.
 

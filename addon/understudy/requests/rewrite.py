@@ -11,7 +11,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from urllib.parse import quote, unquote_plus
 
@@ -21,6 +21,7 @@ from mitmproxy.net.http import url
 from understudy.codec.abridged import Abridged, abridge
 from understudy.codec.content_encoding import REQUEST_LIMIT, decode_request
 from understudy.codec.masking import has_placeholder, placeholder
+from understudy.codec.record import record
 from understudy.dialects import DIALECTS, Asked, Call, Dialect, Written
 from understudy.model import Candidate, SigningSource
 from understudy.requests.conversation import STATE_HEADERS
@@ -43,7 +44,7 @@ LONG = 16
 """Characters of a cookie's value that can only be a secret."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stash:
     """What the tool sent as its credential: header fields, and values from the query in their order."""
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from understudy.codec.record import record
 from understudy.dialects import DIALECTS, Dialect, Endpoint, without_parameters
 from understudy.model import Pool, Upstream, host_regex
 
@@ -28,7 +29,7 @@ class Site:
     base_path: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recognised:
     """A model call: ``tail`` is the path below the base path, ``query`` what followed the question mark."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mitmproxy import http
 
+from understudy.codec.record import record
 from understudy.config.secrets import EnvSecret
 from understudy.dialects import DIALECTS, Call, Endpoint, Kind, Progress
 from understudy.failover.memory import marks_of
@@ -223,7 +224,7 @@ class _Read:
     content: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _MaskedAlways(Secret):
     """Masks every credential that was seen, in a reply that is held."""
 
