@@ -180,7 +180,7 @@ class Memory:
 
 def marks_of(recognised: Recognised, reply: bytes) -> tuple[str, ...]:
     """What only the account of a good reply will know later. ``reply``: its decoded body, or the end of its stream."""
-    return sealed.names_in_reply(sealed.shape_of(recognised.dialect.name, recognised.endpoint.name), reply)
+    return sealed.names_in_reply(shape_of(recognised), reply)
 
 
 def states_of(fields: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:

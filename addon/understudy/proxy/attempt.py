@@ -146,6 +146,10 @@ class AttemptLayer(Layer):
         """What a plain reply said of itself when it was judged."""
         self.another: str | None = None
         """The other model that a plain reply names, "" where that is none; None before it is released."""
+        self.head: ResponseHeaders | None = None
+        """Status and headers of the reply; None without any."""
+        self.is_complete = False
+        """Whether the whole reply is held."""
         self._held: list[events.Event] = []
         self._pieces = bytearray()  # what came last of the body
         self.timeout = Timeout(parent, self, call.engine.clock)
@@ -172,20 +176,11 @@ class AttemptLayer(Layer):
         """Hold an event of the reply. An upstream may send a byte at a time, and an object for each would be dear."""
         if not isinstance(event, ResponseData) or (not self._pieces and len(event.data) >= PIECE):
             self.held.append(event)
+            self.is_complete = isinstance(event, ResponseEndOfMessage)
             return
         self._pieces += event.data
         if len(self._pieces) >= PIECE:
             self._join()
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the whole reply is held."""
-        return bool(self.held) and isinstance(self.held[-1], ResponseEndOfMessage)
-
-    @property
-    def head(self) -> ResponseHeaders | None:
-        """Status and headers of the reply; None without any."""
-        return self.held[0] if self.held and isinstance(self.held[0], ResponseHeaders) else None
 
     @property
     def body(self) -> bytes:
@@ -355,6 +350,7 @@ class AttemptLayer(Layer):
     def state_wait_for_headers(self, event: events.Event) -> CommandGenerator[None]:
         """Status and headers."""
         assert isinstance(event, ResponseHeaders) and self.hold is not None
+        self.head = event
         self.keep(event)
         self.state = self.state_hold_body
         response = event.response
@@ -524,7 +520,7 @@ class AttemptLayer(Layer):
         """What is held of the reply is all that will be: it ends there, whatever length it announced."""
         if self.head is not None and not self.is_complete:
             self.head.response.headers.pop("content-length", None)
-            self.held.append(ResponseEndOfMessage(self.stream_id))
+            self.keep(ResponseEndOfMessage(self.stream_id))
 
     def cancel(self) -> CommandGenerator[None]:
         """Give the attempt up, and tell the upstream: a reset on HTTP/2, a close on HTTP/1."""

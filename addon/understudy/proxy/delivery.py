@@ -76,8 +76,10 @@ class Delivery:
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.may_be_cut = False
         """Whether the end of a released stream may be a cut that only its events can tell."""
+        self.is_open = False
+        """Whether the tool has the head of a stream, because its call is held until a reset."""
         self.commented_at = -math.inf
-        """When the tool of a call that is held last got a comment; before that, it has not even a head."""
+        """When the tool of such a call last got a comment."""
         self.kept = bytearray()
         """What ``pool_keep_streams`` keeps of such a stream."""
 
@@ -88,11 +90,6 @@ class Delivery:
             self.released.let_go()
         self.released = None
         del self.stream
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the tool has the head of a stream, because its call is held until a reset."""
-        return self.commented_at > -math.inf
 
     def keep_open(self, call: PooledCall) -> CommandGenerator[None]:
         """Send a comment to the tool of a call that is held, so that it does not give up; first the head of a stream.
@@ -106,7 +103,7 @@ class Delivery:
         if not self.is_open:
             head = tool_reply.held_head("" if client.alpn == b"h2" else request.http_version)
             yield SendHttp(ResponseHeaders(stream_id, head, False), client)
-        self.commented_at = now
+        self.is_open, self.commented_at = True, now
         yield SendHttp(ResponseData(stream_id, COMMENT), client)
 
     def without_head(self, wanted: CommandGenerator[T]) -> CommandGenerator[T]:
