@@ -6,11 +6,12 @@ credential within ten minutes; a second model that is refused in that time widen
 
 from __future__ import annotations
 
-from cachetools import LRUCache
+from collections import OrderedDict
 
 WINDOW = 600.0
 """Seconds for which an answer or a refusal counts."""
 CREDENTIALS = 10_000
+"""Credentials that are remembered: those that were heard of last."""
 MODELS = 64
 """Upstream models that are remembered for a credential; the one that was heard of least recently is forgotten."""
 
@@ -22,7 +23,7 @@ class Answers:
     """When each credential last answered, and refused as a whole, by upstream model."""
 
     def __init__(self) -> None:
-        self._heard: LRUCache[Owner, dict[str, tuple[float | None, float | None]]] = LRUCache(maxsize=CREDENTIALS)
+        self._heard: OrderedDict[Owner, dict[str, tuple[float | None, float | None]]] = OrderedDict()
 
     def answered(self, owner: Owner, model: str, now: float) -> None:
         """A generating call was answered."""
@@ -57,9 +58,14 @@ class Answers:
         return answer is None or (refusal is not None and refusal >= answer)
 
     def _of(self, owner: Owner) -> dict[str, tuple[float | None, float | None]]:
-        if owner not in self._heard:
-            self._heard[owner] = {}
-        return self._heard[owner]
+        heard = self._heard.get(owner)
+        if heard is None:
+            heard = self._heard[owner] = {}
+            if len(self._heard) > CREDENTIALS:
+                self._heard.popitem(last=False)
+        else:
+            self._heard.move_to_end(owner)
+        return heard
 
 
 def _forget_oldest(heard: dict[str, tuple[float | None, float | None]]) -> None:
