@@ -62,6 +62,14 @@ SIGNATURES = {
     # replaced by value_checks.py
     "mitmproxy.utils.typecheck:check_option_type": "name, value, typeinfo",
     "mitmproxy.optmanager:_Option.current": "self",
+    "mitmproxy.net.http.url:parse_authority": "authority, check",
+    # replaced by http2_fields.py
+    "hpack.huffman_table:decode_huffman": "huffman_string",
+    "hpack.huffman:HuffmanEncoder.encode": "self, bytes_to_encode",
+    # replaced by tls_records.py
+    "mitmproxy.proxy.tunnel:TunnelLayer.event_to_child": "self, event",
+    "mitmproxy.proxy.tunnel:TunnelLayer._handle_command": "self, command",
+    "mitmproxy.proxy.layers.tls:TLSLayer.send_data": "self, data",
     # replaced by header_lookup.py
     "mitmproxy.coretypes.multidict:_MultiDict.__getitem__": "self, key",
     # its fields are read by header_lookup.py
@@ -131,7 +139,6 @@ SIGNATURES = {
     "mitmproxy.proxy.layers.tls:parse_client_hello": "data",
     "mitmproxy.net.tls:starts_like_tls_record": "d",
     "mitmproxy.net.http.validate:validate_headers": "message",
-    "mitmproxy.net.http.url:parse_authority": "authority, check",
     "mitmproxy.net.http.url:hostport": "scheme, host, port",
     "mitmproxy.addons.tlsconfig:TlsConfig.tls_start_server": "self, tls_start",
     # proxy/worker.py
@@ -506,4 +513,10 @@ def test_a_worker_can_tell_which_connections_are_idle() -> None:
     before = watchdog.last_activity
     watchdog.register_activity()
     assert watchdog.last_activity >= before
+    # proxy/idle_timer.py: what watches a connection, and how mitmproxy begins and ends it
+    assert list(vars(watchdog)) == ["timeout", "callback", "last_activity", "can_timeout", "blocker"]
+    assert watchdog.can_timeout.is_set() and inspect.iscoroutinefunction(server.TimeoutWatchdog.watch)
+    handle = inspect.getsource(server.ConnectionHandler.handle_client)
+    assert "watch = asyncio_utils.create_task(\n            self.timeout_watchdog.watch()," in handle
+    assert handle.count(" watch.cancel()") == handle.count(" watch ") == 1
     assert "stop" in vars(mode_servers.ServerInstance) and "is_running" in vars(mode_servers.ServerInstance)

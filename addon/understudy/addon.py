@@ -39,7 +39,17 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import LimitTable, load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import garbage, header_lookup, hook_table, small_queues, tunnel, value_checks
+from understudy.proxy import (
+    garbage,
+    header_lookup,
+    hook_table,
+    http2_fields,
+    idle_timer,
+    small_queues,
+    tls_records,
+    tunnel,
+    value_checks,
+)
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -92,6 +102,7 @@ class Understudy:
             lambda: self.engine.suspensions,
         )
         self.journal = self.inspection.journal
+        self.journal.is_recorded = lambda: flow_list.is_recorded(ctx.master)
         self.uninstall: Callable[[], None] = lambda: None
         self.unmask_logs: Callable[[], None] = lambda: None
         self.leave_shortcuts: list[Callable[[], None]] = []
@@ -204,6 +215,7 @@ class Understudy:
             self.leave_shortcuts.append(garbage.settle())
         else:
             self.take_shortcuts(wanted=ctx.options.pool_shortcuts)
+        garbage.give_back()
         if self.engine.snapshot is not None and any(self._is_open(server) for server in self._servers()):
             logger.warning(NO_REMOTE)
         self._warn_of_users()
@@ -240,7 +252,10 @@ class Understudy:
                 hook_table.install(ctx.master.addons),
                 value_checks.install(),
                 header_lookup.install(),
+                http2_fields.install(),
+                tls_records.install(),
                 small_queues.install(),
+                idle_timer.install(),
             ]
             if self._tasks:
                 # What is loaded by now stays for good.

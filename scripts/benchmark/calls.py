@@ -137,13 +137,17 @@ def wrk(stage: Stage, proxy: Proxy, point: Point, headers: Mapping[str, str] | N
     return {"count": result["requests"], "rate": rate, "p50": result["p50"], "p99": result["p99"]}
 
 
-def h2load(stage: Stage, proxy: Proxy, point: Point) -> dict[str, float]:
-    """A round by h2load: how many calls, calls per second, and microseconds (it tells no percentiles but the mean)."""
+def h2load(stage: Stage, proxy: Proxy, point: Point, count: int = 0) -> dict[str, float]:
+    """A round by h2load: how many calls, calls per second, and microseconds (it tells no percentiles but the mean).
+
+    ``count``: so many calls, however long they take.
+    """
     body = stage.folder / "call.json"
     body.write_text(messages.call_body(messages.JSON_ALIAS, point.size), "utf-8")
     address = f"https://127.0.0.1:{proxy.calls}{messages.PATH}"
     headers = ("content-type: application/json", f"authorization: Bearer {messages.TOOL_SECRET}")
-    settings = [f"-c{point.connections}", "-m1", "-t1", f"-D{point.seconds}", "-d", str(body)]
+    length = f"-n{count}" if count else f"-D{point.seconds}"
+    settings = [f"-c{point.connections}", "-m1", "-t1", length, "-d", str(body)]
     command = ["h2load", *settings, *(word for header in headers for word in ("-H", header)), address]
     output = _output(stage, command, point)
     rate = re.search(r"^finished in .*, ([0-9.]+) req/s", output, re.MULTILINE)

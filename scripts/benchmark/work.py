@@ -1,4 +1,4 @@
-"""Bytecode instructions of a call that needs no replay, and of an event of a stream that has been released.
+"""Bytecode instructions of a call that needs no replay, also over HTTP/2, and of an event of a released stream.
 
 How much work that is, whatever else the machine is doing.
 """
@@ -6,11 +6,12 @@ How much work that is, whatever else the machine is doing.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from benchmark import messages
+from benchmark import calls, messages
 from benchmark.counter import BEGIN, END
 from benchmark.figures import Row, Unit, at_most, compare
 from benchmark.processes import BenchmarkError
@@ -19,11 +20,15 @@ from benchmark.stage import Proxy, Stage
 MORE = 1.03
 """So many times what it was when this bar was set: against slow creep. Every machine has the same ratio."""
 CALL = at_most(0.54 * MORE, f"≤ {0.54 * MORE:.2f}")
+HTTP2_CALL = at_most(0.37 * MORE, f"≤ {0.37 * MORE:.2f}")
 EVENT = at_most(0.85, "≤ 0.85")
 """Wider: 0.56 to 0.83 were counted in single rounds, as it depends on the moment how many events one read brings."""
 CALLS = 40
 WARM_UP = 200
 CONNECTIONS = 2
+HTTP2 = calls.Point("TLS, HTTP/2", 1_000, 1, tls=True, http2=True)
+FEW, MANY = 20, 60
+"""Calls over one connection of HTTP/2: what more of them take is the calls', without the handshake."""
 SHORT, LONG = 50, 150
 """Events of two streams: what is more in the longer one is the events'."""
 PACE = 50.0
@@ -34,13 +39,16 @@ ANSWER_SECONDS = 10.0
 def work(stage: Stage, rounds: int) -> Iterator[Row]:
     """Needs two proxies of its own: they count."""
     pair = stage.start_pair(counted=True)
+    with_http2 = shutil.which("h2load") is not None
     for proxy in pair:
         make_calls(stage, proxy, WARM_UP)
         read_stream(stage, proxy, SHORT)
-    for name, measure, bar in (
-        ("JSON: instructions of a call", per_call, CALL),
-        ("SSE: instructions of an event", per_event, EVENT),
-    ):
+        if with_http2:
+            calls.h2load(stage, proxy, HTTP2, WARM_UP)
+    measured = [("JSON: instructions of a call", per_call, CALL), ("SSE: instructions of an event", per_event, EVENT)]
+    if with_http2:
+        measured.insert(1, ("JSON, TLS, HTTP/2: instructions of a call", per_http2_call, HTTP2_CALL))
+    for name, measure, bar in measured:
         counts: tuple[list[float], list[float]] = ([], [])
         for _ in range(rounds):
             for proxy, found in zip(pair, counts, strict=True):
@@ -52,6 +60,12 @@ def work(stage: Stage, rounds: int) -> Iterator[Row]:
 def per_call(stage: Stage, proxy: Proxy) -> float:
     """The instructions of a call."""
     return counted(stage, proxy, lambda: make_calls(stage, proxy, CALLS)) / CALLS
+
+
+def per_http2_call(stage: Stage, proxy: Proxy) -> float:
+    """The instructions of a call over TLS and HTTP/2."""
+    many, few = (counted(stage, proxy, partial(calls.h2load, stage, proxy, HTTP2, count)) for count in (MANY, FEW))
+    return (many - few) / (MANY - FEW)
 
 
 def per_event(stage: Stage, proxy: Proxy) -> float:
@@ -72,7 +86,7 @@ def make_calls(stage: Stage, proxy: Proxy, count: int) -> None:
     stage.ask_client(do="calls", port=proxy.calls, body=body, connections=CONNECTIONS, count=count, seconds=0)
 
 
-def counted(stage: Stage, proxy: Proxy, do: Callable[[], None]) -> int:
+def counted(stage: Stage, proxy: Proxy, do: Callable[[], object]) -> int:
     """The instructions that a proxy runs meanwhile; see ``counter.TIMED`` for what is left out."""
     file = stage.count_file(proxy.name)
     file.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from html.entities import html5
 
 import pytest
 from hypothesis import given
@@ -144,3 +145,13 @@ def test_what_a_person_wrote_is_shown_on_one_bounded_line() -> None:
     assert shown(text) == repr(text)
     assert shown(text + "e") == repr(text[:57] + "...")
     assert shown("a\nb") == r"'a\nb'"
+
+
+def test_a_secret_is_masked_with_every_name_that_html_has_for_a_character() -> None:
+    """Of ASCII, whose names are written down here, and beyond, where they are looked up."""
+    names = [(char, name) for name, char in html5.items() if len(char) == 1 and name.endswith(";")]
+    ascii_names = [(char, name) for char, name in names if char.isascii()]
+    assert len(ascii_names) > 40 and ("\u00e9", "eacute;") in names
+    for char, name in [*ascii_names, ("\u00e9", "eacute;"), ("\u0416", "ZHcy;")]:
+        written = f"sk-first&{name}second"
+        assert mask(f"it is {written}.", f"sk-first{char}second", "work") == f"it is {placeholder('work')}.", name

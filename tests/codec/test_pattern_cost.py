@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -282,3 +283,24 @@ def test_many_alternatives_and_deep_groups_are_counted_quickly() -> None:
     assert patterns.searched("|".join(f"word{number}" for number in range(400))) == patterns.MOST_SEARCHED
     assert patterns.searched("(?:" * 40 + "a" + ")?" * 40) > 0
     assert patterns.searched("(?:" * 30 + "a|b" + "){1,2}" * 30) == 0
+
+
+def test_the_sets_of_an_expression_take_little_memory() -> None:
+    """All characters are looked at, and not one by one: what is free again afterwards stays with the process."""
+    pattern_cost.forget()
+    tracemalloc.start()
+    try:
+        cost(r"(?:\w+|[^a]+)\S+[a-z]+")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        pattern_cost.forget()
+    assert 300_000 < most < 1_500_000
+
+
+def test_the_members_of_a_set_are_all_its_characters() -> None:
+    """Also those in the other case, and halves of characters beyond the basic plane."""
+    assert pattern_cost._members(r"[\s\S]") == "".join(map(chr, range(1 << 16)))
+    assert pattern_cost._members(r"[a-c]") == "ABCabc"
+    assert pattern_cost._members(r"[^\u0000-\uffef]") == "".join(map(chr, range(0xFFF0, 0x10000)))
+    pattern_cost.forget()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import pytest
 
 from tests.support.decisions import OTHER, Source, candidate, fault
-from understudy.failover.steps import HEDGED, Attempt, Outcome, Request, Struck
-from understudy.model import Candidate, Label, Verdict
+from understudy.failover.steps import HEDGED, Attempt, Compared, Outcome, Request, Struck
+from understudy.model import Candidate, Key, Label, Scope, Suspension, Verdict
 from understudy.replies import FaultKind
 
 A, B, C = candidate("a"), candidate("b"), candidate("c", at=OTHER)
@@ -25,6 +26,15 @@ OWN = replace(A, credential=replace(A.credential, name="own", secret=Own()))
 
 def outcome(status: int, label: Label = Label.UNKNOWN, who: Candidate = A, *, hedged: bool = False) -> Outcome:
     return Outcome(Attempt(1, who), Verdict(label, "test"), status, None, 0, hedged=hedged)
+
+
+def test_an_outcome_with_another_suspension_is_the_same_in_all_else() -> None:
+    """``suspending`` is written out, so that a field could be forgotten."""
+    verdict, cut = Verdict(Label.OVERLOADED, "test"), fault(FaultKind.CUT).fault
+    full = Outcome(Attempt(1, A), verdict, 500, None, 3, cut, Compared.ASKED, "signature", hedged=True)
+    assert all(getattr(full, each.name) != each.default for each in dataclasses.fields(full))
+    imposed = Suspension(Key(Scope.CREDENTIAL, "a"), 1.0, 2.0, Label.OVERLOADED, "test")
+    assert full.suspending(imposed) == replace(full, suspension=imposed)
 
 
 @pytest.mark.parametrize(

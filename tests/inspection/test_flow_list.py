@@ -5,7 +5,7 @@ from __future__ import annotations
 import io as textio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,40 @@ def test_mitmdump_prints_attempts_in_detail_only(here: Here, detail: int, printe
     here.context.options.update(flow_detail=detail)
     here.show(here.attempt)
     assert bool(here.printed.getvalue()) is printed
+
+
+RECORDED: dict[str, Callable[[Path], object]] = {
+    "save_stream_file": lambda folder: str(folder / "only.mitm"),
+    "hardump": lambda folder: str(folder / "only.har"),
+    "flow_detail": lambda folder: flow_list.PRINTED_FROM,
+}
+"""The options that have an addon write attempts down, each with a value that does."""
+
+
+@pytest.mark.parametrize("option", RECORDED)
+def test_an_attempt_is_recorded_where_an_addon_writes_it_down(tmp_path: Path, option: str) -> None:
+    """O05: only then does its flow have to be made."""
+    with taddons.context(loadcore=False) as context:
+        context.master.addons.add(Save(), SaveHar(), Dumper(textio.StringIO()))
+        context.options.update(flow_detail=1)
+        assert not flow_list.is_recorded(context.master)
+        usual = getattr(context.options, option)
+        context.options.update(**{option: RECORDED[option](tmp_path)})
+        assert flow_list.is_recorded(context.master)
+        context.options.update(**{option: usual})
+        assert not flow_list.is_recorded(context.master)
+
+
+def test_an_attempt_is_recorded_where_there_is_a_flow_list() -> None:
+    """O05: that of mitmproxy and mitmweb; and where it cannot be told, it is taken to be."""
+    with taddons.context(loadcore=False) as context:
+        assert not flow_list.is_recorded(context.master)
+        context.master.addons.add(View())
+        assert flow_list.is_recorded(context.master)
+    with taddons.context(loadcore=False) as context:
+        context.master.addons.add(SaveHar())
+        del context.options._options["hardump"]
+        assert flow_list.is_recorded(context.master)
 
 
 def test_the_flow_list_follows_the_comment_of_the_tools_flow(here: Here) -> None:

@@ -65,7 +65,9 @@ class Told:
                     step = exchange.judge(left.pop(0), self.stage.now)
                     self.stage.clock.now += 0.25
                     if not (isinstance(step, Release) and step.attempt == number):
-                        told = Abandoned(self.flow, exchange, exchange.outcomes[-1], step, tflow.tflow(resp=True))
+                        told = Abandoned(
+                            self.flow, exchange, exchange.outcomes[-1], step, lambda: tflow.tflow(resp=True)
+                        )
                         self.journal.abandoned(told)
                 case Wait(seconds=seconds, reason=reason):
                     self.journal.waited(self.flow, exchange, seconds, reason)
@@ -178,6 +180,29 @@ def test_a_replay_is_told_line_by_line(stage: Stage, caplog: pytest.LogCaptureFi
     assert [each.metadata["understudy"]["attempt"] for each in told.shown] == [2, 3, 1]
     assert told.shown[0].comment == "1/3 again a m1: rate_limited by test/rate_limited, suspended 20s"
     assert told.shown[1].marked == "K"
+
+
+def test_o05_where_no_attempt_is_recorded_a_script_that_asks_gets_it_all_the_same(stage: Stage) -> None:
+    """O05: its flow is not made for the journal, and has its comment, marker and facts when it is made."""
+    told = Told(stage, route(A, B), [])
+    made: list[http.HTTPFlow] = []
+
+    def make() -> http.HTTPFlow:
+        made.append(tflow.tflow(resp=True))
+        return made[-1]
+
+    told.journal.is_recorded = lambda: False
+    step = told.exchange.judge(reply(Label.MODEL_UNSUPPORTED, status=404), stage.now)
+    abandoned = Abandoned(told.flow, told.exchange, told.exchange.outcomes[-1], step, make)
+    told.journal.abandoned(abandoned)
+    told.play(told.exchange, step, [reply(Label.OK)])
+    assert (made, told.shown) == ([], [])
+    assert told.facts["attempts"] == 2
+    record = abandoned.record
+    assert record is made[0]
+    assert (record.marked, record.metadata["understudy"]["attempt"]) == ("M", 1)
+    assert record.comment.startswith("1/2 a m1: model_unsupported by test/model_unsupported, suspended ")
+    assert told.flow.comment.startswith(f"{record.comment}: because")
 
 
 def test_who_was_skipped_and_why(stage: Stage) -> None:

@@ -80,7 +80,7 @@ def test_a05_a_hedge_is_an_attempt_of_its_own_kind() -> None:
     stage.clock.now += 1
     number = told.exchange.accept(B)
     [lost] = [each for each in told.exchange.outcomes if each.hedged]
-    told.journal.abandoned(Abandoned(told.flow, told.exchange, lost, Release(number), tflow.tflow(resp=True)))
+    told.journal.abandoned(Abandoned(told.flow, told.exchange, lost, Release(number), lambda: tflow.tflow(resp=True)))
     told.journal.released(told.flow, told.exchange, number)
     told.exchange.succeeded()
     told.journal.finished(told.flow, told.exchange)

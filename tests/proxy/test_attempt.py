@@ -10,9 +10,9 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseData, ResponseEndOfMessage, ResponseProtocolError
 
 from tests.support.layer import STREAM_HEAD, Core, ToolStream, chunk, pooled_call
-from understudy.failover.steps import Attempt
+from understudy.failover.steps import Attempt, Continue, Outcome
 from understudy.model.pool import Budget
-from understudy.model.verdict import Label
+from understudy.model.verdict import Label, Verdict
 from understudy.proxy.attempt import AttemptEvent, AttemptLayer, Begin, Decided, Failed, Halted, NotSent, Silent
 from understudy.proxy.pooled_call import PooledCall
 from understudy.replies.hold import Held, Secret
@@ -295,6 +295,22 @@ def test_a_server_is_the_attempts_own(core: Core) -> None:
     record = attempt.record(None)
     assert record is not None
     assert record.server_conn is server
+
+
+def test_a_record_shows_no_end_that_the_upstream_did_not_send(core: Core) -> None:
+    """O05: a reply that is ended here for the tool announced more, and its record says so, whenever it is asked for."""
+    room = Room(core)
+    attempt = room.begin(room.step)
+    core.receive(core.opened(), LIMITED + b"no")
+    told = attempt.abandoned(Outcome(room.step, Verdict(Label.UNKNOWN, "test"), 429, None, 0), Continue(), None)
+    attempt.end_here()
+    assert attempt.is_complete
+    record = told.record
+    assert record is not None
+    assert record.response is not None
+    assert (record.response.content, record.response.headers["content-length"]) == (b"no", "4")
+    assert attempt.head is not None
+    assert "content-length" not in attempt.head.response.headers
 
 
 # -- H04: what ends behind a tool that has gone ----------------------------------------------------------------------

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -101,3 +105,32 @@ def test_h11_what_ended_after_a_long_life_is_taken_away() -> None:
     undo()
     assert gone == [watched]
     assert loaded
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no GNU C library")
+def test_memory_that_is_free_is_given_back() -> None:
+    """Between what stays lies much that does not, and the process is smaller at once."""
+    code = """
+from pathlib import Path
+from understudy.proxy import garbage
+def resident():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line)
+pieces = [bytes(2_000) for _ in range(20_000)]
+kept = pieces[::50]
+most = resident()
+pieces.clear()
+before = resident()
+garbage.give_back()
+print(most, before, resident())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    most, before, after = map(int, done.stdout.split())
+    assert before > most - 10_000
+    assert after < before - 20_000

@@ -29,6 +29,7 @@ from understudy.model.secret import SecretError
 from understudy.model.suspension import BY_HAND, Key, Suspension
 from understudy.model.verdict import Label, Scope
 from understudy.proxy.attempt import STALL_LIMIT
+from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.engine import CONNECT_LIMIT, LARGE, LARGE_ENCODED, is_large
 from understudy.proxy.install import install
 from understudy.proxy.listener import Aside, UnderstudyAsideHook, UnderstudyAttemptHook, UnderstudySecretHook
@@ -715,6 +716,79 @@ def test_h01_the_better_of_two_replies_is_released_after_a_wait(cores: list[Core
     assert b"x-number: 1\r\n" in core.to_client
     assert core.to_client.endswith(BUSY)
     assert core.journal.told == [1]
+
+
+# -- the flow of a failed attempt ------------------------------------------------------------------------------------
+
+
+def records_made(monkeypatch: pytest.MonkeyPatch) -> list[http.HTTPFlow]:
+    """Every flow of an attempt that is made from now on."""
+    made: list[http.HTTPFlow] = []
+
+    def note(*args: Any, **kwargs: Any) -> http.HTTPFlow:
+        made.append(attempt_flow(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr("understudy.proxy.attempt.attempt_flow", note)
+    return made
+
+
+def test_o05_the_flow_of_a_failed_attempt_is_made_for_who_asks(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O05: it costs nothing where nobody wants it, and who asks first or later gets the same one."""
+    made = records_made(monkeypatch)
+    core = Core(Budget(patience=0))
+    cores.append(core)
+    core.ask(stream=False)
+    core.receive(core.opened(), LIMITED % 1)
+    core.receive(core.opened(), OK_HEAD + ANSWER)
+    assert core.to_client.endswith(ANSWER)
+    [abandoned] = [hook.args()[0] for hook in core.hooks if isinstance(hook, UnderstudyAttemptHook)]
+    assert made == []
+    first = abandoned.record
+    assert first is not None
+    assert abandoned.record is first
+    assert [each.request.host for each in made] == ["u0.test"]
+
+
+def test_the_next_attempt_is_sent_before_anything_is_told_of_the_one_that_failed(
+    cores: list[Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover waits for no log line and no flow: the request is on the next connection when the hook begins."""
+    core = Core(Budget(patience=0))
+    cores.append(core)
+    core.ask(stream=False)
+    first = core.opened()
+    core.receive(first, LIMITED % 1)
+    core.receive(core.opened(), OK_HEAD + ANSWER)
+    core.now += 60
+    made, before = records_made(monkeypatch), core.sent["u1.test"].count(b"POST ")
+    core.slow_hooks = (UnderstudyAttemptHook,)
+    core.ask(stream=False)
+    core.receive(first, LIMITED % 2)
+    assert [type(each) for each in core.held] == [UnderstudyAttemptHook]
+    assert core.opening == []
+    assert core.sent["u1.test"].count(b"POST ") == before + 1
+    assert made == []
+
+
+def test_o05_a_flow_that_is_asked_for_late_shows_the_attempt_as_it_was(cores: list[Core]) -> None:
+    """O05: also when its reply was released to the tool in the meantime."""
+    core = Core(Budget(patience=0, wait=0))
+    cores.append(core)
+    core.ask(stream=False)
+    first = core.opened()
+    core.receive(first, LIMITED % 1)
+    core.receive(core.opened(), LIMITED % 2)
+    assert core.to_client.startswith(b"HTTP/1.1 429 ")
+    assert b"x-number: 1\r\n" in core.to_client
+    told = [hook.args()[0] for hook in core.hooks if isinstance(hook, UnderstudyAttemptHook)]
+    record = told[0].record
+    assert record.request.headers["authorization"] == "Bearer <understudy:c0>"
+    assert json.loads(record.request.content)["model"] == "gpt-x"
+    assert (record.request.host, record.server_conn) == ("u0.test", first)
+    assert (record.response.content, record.response.headers["x-number"]) == (BUSY, "1")
 
 
 # -- one attempt's state is not another's --------------------------------------------------------------------------

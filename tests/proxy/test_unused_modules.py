@@ -21,7 +21,12 @@ import asyncio, gc, io, json, sys, types
 from mitmproxy import ctx, optmanager, options
 from mitmproxy.addons import maplocal, onboarding, proxyauth
 from mitmproxy.tools.dump import DumpMaster
-FAMILIES = ("ruamel", "unittest", "difflib", "socketserver", "ldap3", "pyasn1", "flask", "jinja2", "werkzeug", "click")
+FAMILIES = (
+    "ruamel", "unittest", "difflib", "socketserver", "ldap3", "pyasn1", "flask", "jinja2", "werkzeug", "click",
+    "pyparsing", "pprint", "html", "http.cookiejar", "http.client", "email.message", "csv", "pyperclip", "zipfile",
+    "importlib.metadata", "pickle", "decimal", "service_identity", "attr", "xml.dom", "mitmproxy.contrib.wbxml",
+    "mitmproxy.contrib.kaitaistruct.exif", "mitmproxy.utils.emoji",
+)
 def loaded():
     return [name for name in FAMILIES if name in sys.modules]
 async def main():
@@ -31,10 +36,17 @@ async def main():
     print(json.dumps(await run(master, unused_modules)))
 """
 AFTER = "\nasyncio.run(main())\n"
-ALWAYS = {"socketserver", "ldap3", "flask", "jinja2", "werkzeug", "click"}
+ALWAYS = {
+    *("socketserver", "ldap3", "flask", "jinja2", "werkzeug", "click", "pyparsing", "html", "http.cookiejar", "csv"),
+    *("zipfile", "service_identity", "xml.dom", "mitmproxy.contrib.wbxml", "mitmproxy.contrib.kaitaistruct.exif"),
+    "mitmproxy.utils.emoji",
+}
 """What is taken out whatever releases of all these are installed; of the others some refer to each other."""
-WITH_OTHERS = {"difflib", "socketserver", "pyasn1"}
-"""What nothing is put in the place of, because only parts that are taken out refer to it."""
+WITH_OTHERS = {
+    *("difflib", "socketserver", "pyasn1", "unittest", "http.client", "email.message", "pickle", "decimal"),
+    *("pprint", "html", "csv", "zipfile", "importlib.metadata"),
+}
+"""What other parts refer to, and so stays with them."""
 
 
 def outcome(code: str) -> Any:
@@ -68,6 +80,19 @@ async def run(master, unused_modules):
     assert sum(classes.values()) * 2 < sum(before_classes.values())
 
 
+def test_the_addon_brings_nothing_of_it_back() -> None:
+    """Neither when it is loaded, nor with the rules that it reads then."""
+    without, loaded = outcome("""
+async def run(master, unused_modules):
+    unused_modules.take_out()
+    without = loaded()
+    from understudy.addon import Understudy
+    assert Understudy().library.ruleset.rules
+    return without, loaded()
+""")
+    assert set(loaded) <= set(without)
+
+
 def test_what_is_used_is_loaded_then() -> None:
     """LDAP, mitmproxy's configuration, a helper for tests, and the page with mitmproxy's certificate."""
     names, dumped, status, page, confdir = outcome("""
@@ -91,10 +116,95 @@ async def run(master, unused_modules):
     app = sys.modules["mitmproxy.addons.onboardingapp"].app
     return names, out.getvalue(), flow.response.status_code, flow.response.text, app.config["CONFDIR"]
 """)
-    assert names == ["Server", "a\\2a", "TestParseResultsAsserts", "pyparsing.testing", "a: 1\n"]
+    assert names == ["Server", "a\\2a", "TestParseResultsAsserts", "pyparsing_test", "a: 1\n"]
     assert "confdir: /nowhere" in dumped
     assert status == 200 and "mitmproxy" in page
     assert confdir == "/nowhere"
+
+
+def test_the_parser_of_filters_and_commands_is_loaded_then() -> None:
+    """As often as it is asked, and what it makes is what mitmproxy made before."""
+    before, after, loaded, words = outcome("""
+from mitmproxy import command, command_lexer, flowfilter
+from mitmproxy.test import tflow, tutils
+def answers():
+    flow = tflow.tflow(req=tutils.treq(host="a.test", path=b"/x"))
+    found = [bool(flowfilter.match(text, flow)) for text in ("~d a.test & ~m GET", "~d b.test", "! ~u '/x$'")]
+    for broken in ("~d", "(", ""):
+        try:
+            flowfilter.parse(broken)
+        except ValueError as error:
+            found.append(str(error))
+    parsed, rest = ctx.master.commands.parse_partial("set flow_detail=2 'a b' \\"c")
+    return found + [[part.value, part.type.__name__, part.valid] for part in parsed] + [len(rest)]
+async def run(master, unused_modules):
+    before = answers()
+    unused_modules.take_out()
+    started = loaded()
+    after = [answers(), answers()]
+    master.commands.execute("set flow_detail=3")
+    words = [str(master.options.flow_detail), list(command_lexer.expr.parse_string("a 'b c'", parse_all=True))]
+    return before, after, started, words
+""")
+    assert after == [before, before] and len(before) > 10
+    assert "pyparsing" not in loaded
+    assert words == ["3", ["a", " ", "'b c'"]]
+
+
+def test_rare_formats_and_addons_load_what_they_need() -> None:
+    """Images, WBXML, archives, cookies, marks, flows as a table, error pages and the names that QUIC checks."""
+    before, after, started = outcome("""
+import base64, tempfile
+from mitmproxy.addons import core, cut, stickycookie
+from mitmproxy.proxy.layers.http import _base
+from mitmproxy.test import tflow
+from mitmproxy import types as command_types
+from mitmproxy.utils import magisk
+from mitmproxy.contentviews._view_image import image_parser
+from mitmproxy.contentviews._view_wbxml import wbxml
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+WBXML = bytes.fromhex("03016a00455c4f4b03310001010101")
+GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+def tried(function, *arguments):
+    try:
+        return repr(function(*arguments))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+def answers(master):
+    found = [tried(image_parser.parse_png, PNG), tried(image_parser.parse_gif, GIF)]
+    found += [tried(image_parser.parse_jpeg, PNG), tried(image_parser.parse_ico, PNG)]
+    found.append(tried(wbxml.prettify, WBXML, None))
+    found += [stickycookie.domain_match("a.test", ".test"), stickycookie.domain_match("b.test", "a.test")]
+    flow = tflow.tflow(resp=True)
+    core.Core().mark([flow], ":grapes:")
+    found += [flow.marked, tried(core.Core().mark, [flow], ":nothing:")]
+    marker = command_types._MarkerType()
+    found += [len(marker.completion(None, None, "")), marker.is_valid(None, None, ":grapes:")]
+    found += [tried(marker.parse, None, None, "true"), tried(marker.parse, None, None, ":nothing:")]
+    with tempfile.NamedTemporaryFile() as file:
+        cut.Cut().save([flow], ["request.host", "response.status_code"], file.name)
+        found.append(open(file.name).read())
+    with tempfile.NamedTemporaryFile() as file:
+        with magisk.ZipFile(file.name, "w") as archive:
+            archive.writestr("a", "b")
+        with magisk.ZipFile(file.name) as archive:
+            found.append(archive.namelist())
+    found.append(_base.format_error(502, "<script>").decode())
+    from aioquic import tls
+    found.append([tls.service_identity.VerificationError.__name__, tls.service_identity.cryptography.__name__])
+    return found
+async def run(master, unused_modules):
+    before = answers(master)
+    unused_modules.take_out()
+    started = loaded()
+    return before, answers(master), started
+""")
+    assert after == before
+    assert set(started).isdisjoint(ALWAYS)
+    assert "Error" not in str(before[:2]) and "<?xml" in before[4] and before[5:7] == [True, False]
+    assert ":grapes:" in before and "address" in str(before) and "&lt;script&gt;" in before[-2]
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +267,7 @@ def test_a_part_stays_with_one_that_needs_it(monkeypatch: pytest.MonkeyPatch) ->
     assert _free(parts) == parts
     assert _free(parts[1:]) == []
     assert _free(parts[2:]) == []
-    known = Part(("made_b",), gone=((modules["made_a"], "b"),))
+    known = Part(("made_b",), {(modules["made_a"], "b"): None})
     assert _free([known, parts[2]]) == [known, parts[2]]
     modules["script"] = ModuleType("script")
     monkeypatch.setitem(sys.modules, "script", modules["script"])

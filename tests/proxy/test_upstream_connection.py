@@ -1,4 +1,4 @@
-"""How HTTP/1 is read: what has no bounds is refused. How an HTTP/2 upstream ends its connection."""
+"""How HTTP/1 is read: what has no bounds is refused. How an HTTP/2 upstream ends its connection, and who has whose."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from collections.abc import Iterator
 import pytest
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, StreamEnded, StreamReset
-from mitmproxy import options
+from hypothesis import given
+from hypothesis import strategies as st
+from mitmproxy import http, options
+from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._http1 import Http1Server
+from mitmproxy.proxy.layers.http._events import RequestHeaders
+from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 from mitmproxy.test import tflow
 
 from tests.support.http2 import Tool, Vendor, goodbye_frame
 from tests.support.layer import Core
 from understudy.model.pool import Budget
-from understudy.proxy.upstream_connection import FIELD_LIMIT, HEAD_LIMIT, read_request_head
+from understudy.proxy.upstream_connection import FIELD_LIMIT, HEAD_LIMIT, MOST_KEPT, as_http1, read_request_head
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
 
@@ -275,3 +280,128 @@ def test_a_reply_that_has_begun_cannot_be_refused(core: Core) -> None:
     answer_elsewhere(core)
     assert told(tool) == ({stream_id: EVENT}, [], [stream_id])
     assert len(core.engine.suspensions) == 1
+
+
+# -- HTTP/2 to HTTP/1 ----------------------------------------------------------------------------------------------
+
+REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%scontent-length: %d\r\n\r\n%s"
+ANSWER = b'{"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}'
+
+
+def answer(core: Core, server: Server, more: bytes = b"") -> None:
+    """A whole reply over HTTP/1."""
+    core.receive(server, REPLY % (more, len(ANSWER), ANSWER))
+
+
+def ask(tool: Tool) -> int:
+    """A request in a packet of its own; returns its stream."""
+    stream_id = tool.ask()
+    tool.flush()
+    return stream_id
+
+
+def test_the_calls_of_an_http2_tool_share_an_http1_connection(core: Core) -> None:
+    """One after the other: mitmproxy makes a connection for each, and keeps in mind all that it has made."""
+    tool, server = Tool(core), None
+    for _ in range(4):
+        ask(tool)
+        if server is None:
+            server = core.opened()
+        answer(core, server)
+    assert not core.opening
+    assert core.closed == []
+    assert told(tool) == (dict.fromkeys((1, 3, 5, 7), ANSWER), [1, 3, 5, 7], [])
+    requests = core.sent["u0.test"].split(b"POST ")[1:]
+    assert requests == [requests[0]] * 4
+    assert requests[0].startswith(b"/v1/chat/completions HTTP/1.1\r\nHost: u0.test\r\n")
+    asked = [hook.flow.request for hook in core.hooks if isinstance(hook, HttpRequestHook)]
+    assert [request.http_version for request in asked] == ["HTTP/2.0"] * 4
+
+
+def test_an_http1_connection_has_room_for_one_call_of_an_http2_tool_at_a_time(core: Core) -> None:
+    """Two at once have a connection each, and a third, made when the second has its reply, has that one's."""
+    tool = Tool(core)
+    ask(tool)
+    ask(tool)
+    one, two = core.opened(), core.opened()
+    answer(core, two)
+    ask(tool)
+    answer(core, two)
+    answer(core, one)
+    assert not core.opening
+    assert told(tool) == (dict.fromkeys((1, 3, 5), ANSWER), [3, 5, 1], [])
+
+
+@pytest.mark.parametrize("how", ["it says so", "it closes"])
+def test_an_http1_connection_that_ends_takes_no_other_call(core: Core, how: str) -> None:
+    """The next call of an HTTP/2 tool has one of its own."""
+    tool = Tool(core)
+    ask(tool)
+    one = core.opened()
+    answer(core, one, b"connection: close\r\n" if how == "it says so" else b"")
+    if how == "it closes":
+        core.cut(one)
+    ask(tool)
+    two = core.opened()
+    answer(core, two)
+    assert one is not two
+    assert told(tool)[0] == {1: ANSWER, 3: ANSWER}
+
+
+def test_a_connection_that_was_closed_while_it_was_idle_is_followed_by_a_new_one(core: Core) -> None:
+    """Law 2: another idle one may just as well have been closed."""
+    tool = Tool(core)
+    ask(tool)
+    ask(tool)
+    one, two = core.opened(), core.opened()
+    answer(core, one)
+    answer(core, two)
+    ask(tool)
+    assert not core.opening
+    core.cut(one)
+    core.pass_time(1)
+    three = core.opened()
+    assert three.address == one.address
+    answer(core, three)
+    assert told(tool)[0] == dict.fromkeys((1, 3, 5), ANSWER)
+    assert not core.engine.suspensions
+
+
+def test_no_more_than_some_http1_connections_are_kept_for_an_http2_tool(core: Core) -> None:
+    """Those beyond are closed behind their reply, as mitmproxy does with all of them."""
+    tool = Tool(core)
+    for _ in range(MOST_KEPT + 3):
+        ask(tool)
+    servers = [core.opened() for _ in range(MOST_KEPT + 3)]
+    for server in servers:
+        answer(core, server)
+    assert len(told(tool)[1]) == MOST_KEPT + 3
+    assert core.closed == servers[MOST_KEPT:]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [(b"cookie", b"a=1"), (b"Cookie", b"b=2"), (b"host", b"other.test"), (b"x-a", b"1"), (b"x-a", b"2")]
+        )
+    ),
+    st.sampled_from([b"u0.test", b"u0.test:8443", b""]),
+    st.sampled_from([b"HTTP/2.0", b"HTTP/3"]),
+)
+def test_a_request_of_http2_is_written_as_mitmproxy_writes_it(
+    fields: list[tuple[bytes, bytes]], authority: bytes, version: bytes
+) -> None:
+    """What mitmproxy's HTTP/1 client makes of it itself; the request stays as it is."""
+    headers = http.Headers(tuple(fields))
+    request = http.Request("u0.test", 80, b"POST", b"http", authority, b"/v1", version, headers, b"{}", None, 0.0, 0.0)
+    before = request.copy()
+    written = []
+    for each in (request, as_http1(request)):
+        made = Context(tflow.tclient_conn(), options.Options())
+        made.server = Server(address=("u0.test", 80))
+        client = Http1Client(made)
+        (sent,) = client.send(RequestHeaders(1, each, end_stream=False))
+        assert isinstance(sent, commands.SendData)
+        written.append(sent.data)
+    assert written[0] == written[1]
+    assert request.get_state() == before.get_state()

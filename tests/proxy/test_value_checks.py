@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mitmproxy import http, optmanager
+from mitmproxy.net.http import url
 from mitmproxy.utils import typecheck
 
 from understudy.proxy import value_checks
@@ -121,6 +122,38 @@ def test_options_are_read_as_from_mitmproxy() -> None:
         assert getattr(manager, "wood", "none") == "none"
     finally:
         leave()
+
+
+def test_a_host_name_is_checked_as_by_mitmproxy_and_once() -> None:
+    """Text and bytes, with the same errors; an error is found anew each time."""
+    theirs = url.parse_authority
+
+    def outcome(parse: Any, authority: str | bytes, check: bool) -> object:
+        try:
+            return parse(authority, check=check)
+        except ValueError as error:
+            return type(error)
+
+    leave = value_checks.install()
+    try:
+        for authority in (
+            "api.test:443",
+            b"api.test:443",
+            b"[::1]:80",
+            "b\xfccher.test",
+            b"\xff",
+            "a b",
+            "",
+            "x:99999",
+        ):
+            for check in (True, False, True):
+                assert outcome(url.parse_authority, authority, check) == outcome(theirs, authority, check)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(url, "is_valid_host", lambda _: pytest.fail("checked again"))
+            assert url.parse_authority("api.test:443", check=True) == ("api.test", 443)
+    finally:
+        leave()
+    assert url.parse_authority is theirs
 
 
 def test_it_is_taken_out_without_a_trace() -> None:

@@ -256,6 +256,8 @@ def test_what_is_confirmed_is_the_same_but_for_its_order() -> None:
     assert full.confirmed(7) == full
     assert full.confirmed(7) == replace(full, order=7)
     assert full.confirmed(7).order == 7
+    assert full.lasting(8.0) == replace(full, until=8.0)
+    assert full.lasting(8.0).order == full.order
 
 
 # -- what is half-open, and who may send its probe -----------------------------------------------------------------

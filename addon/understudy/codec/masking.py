@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from html.entities import html5
 
 from understudy.codec.in_pieces import contains_any
 
@@ -192,11 +190,41 @@ def _filler(name: str) -> Callable[[bytes], bytes]:
 
 
 _LINE_ENDS = frozenset(b"\r\n")
-_NAMED = defaultdict[str, list[str]](list)
-"""The names that HTML has for the characters that nearly all secrets are made of."""
-for _name, _char in html5.items():
-    if len(_char) == 1 and _char.isascii() and _name.endswith(";"):
-        _NAMED[_char].append(_name)
+_NAMED: Mapping[str, tuple[str, ...]] = {
+    "\t": ("Tab;",),
+    "\n": ("NewLine;",),
+    "!": ("excl;",),
+    '"': ("QUOT;", "quot;"),
+    "#": ("num;",),
+    "$": ("dollar;",),
+    "%": ("percnt;",),
+    "&": ("AMP;", "amp;"),
+    "'": ("apos;",),
+    "(": ("lpar;",),
+    ")": ("rpar;",),
+    "*": ("ast;", "midast;"),
+    "+": ("plus;",),
+    ",": ("comma;",),
+    ".": ("period;",),
+    "/": ("sol;",),
+    ":": ("colon;",),
+    ";": ("semi;",),
+    "<": ("LT;", "lt;"),
+    "=": ("equals;",),
+    ">": ("GT;", "gt;"),
+    "?": ("quest;",),
+    "@": ("commat;",),
+    "[": ("lbrack;", "lsqb;"),
+    "\\": ("bsol;",),
+    "]": ("rbrack;", "rsqb;"),
+    "^": ("Hat;",),
+    "_": ("UnderBar;", "lowbar;"),
+    "`": ("DiacriticalGrave;", "grave;"),
+    "{": ("lbrace;", "lcub;"),
+    "|": ("VerticalLine;", "verbar;", "vert;"),
+    "}": ("rbrace;", "rcub;"),
+}
+"""The names that HTML has for the characters that nearly all secrets are made of: all that ``html.entities`` has."""
 
 
 class _Spellings[T: (str, bytes)]:
@@ -352,9 +380,16 @@ def _spelling(char: str, plain: set[str]) -> str:
         ways.add(r"\+")
     ways.add(f"&(?:amp;)?#0{{0,7}}{code};?")
     ways.add(f"&(?:amp;)?#[xX]0{{0,7}}{_digits(f'{code:x}')};?")
-    names = _NAMED.get(char, ()) if char.isascii() else (name for name, found in html5.items() if found == char)
-    ways |= {f"&(?:amp;)?{name}" for name in names if name.endswith(";")}
+    ways |= {f"&(?:amp;)?{name}" for name in _names(char)}
     return f"(?:{'|'.join(sorted(ways, key=len, reverse=True))})"
+
+
+def _names(char: str) -> Iterable[str]:
+    if char.isascii():
+        return _NAMED.get(char, ())
+    from html.entities import html5  # here: a large table for secrets that hardly anyone has
+
+    return [name for name, found in html5.items() if found == char and name.endswith(";")]
 
 
 def _digits(digits: str) -> str:

@@ -17,6 +17,8 @@ import functools
 import itertools
 import math
 import re
+import sys
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -331,12 +333,14 @@ def _meet(one: str, two: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _members(characters: str) -> str:
-    return "".join(re.findall(characters, _alphabet(), re.IGNORECASE))
+    # In runs: one text for each character would take 4 MB.
+    return "".join(re.findall(f"{characters}+", _alphabet(), re.IGNORECASE))
 
 
 @functools.lru_cache(maxsize=1)
 def _alphabet() -> str:
-    return "".join(map(chr, range(1 << 16)))
+    # Not joined, for the same reason.
+    return array("I", range(1 << 16)).tobytes().decode(f"utf-32-{sys.byteorder[0]}e", "surrogatepass")
 
 
 def forget() -> None:

@@ -6,7 +6,6 @@ knows where in the file it is used, and none repeats a value that may hold a sec
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Collection
@@ -50,6 +49,8 @@ class Absent(Wrong):
 
 def suggestion(word: str, known: Collection[str]) -> str:
     """What to write instead of an unknown word: the nearest known one, else all of them."""
+    import difflib  # here: files without a mistake do not need it
+
     ordered = sorted(known)[:200]
     near = difflib.get_close_matches(word[:100], ordered, 1)
     if near:

@@ -71,7 +71,7 @@ class Exchange:
         self._was_hedged = False
         self._hold: HeldCall | None = None
         """What is told of it while the wait is for a reset, see Route.until_reset."""
-        self._heard: frozenset[Candidate] = frozenset()
+        self._heard: tuple[Candidate, ...] = ()
         """Who has shown a first event."""
         self.waited = 0.0
         """Seconds that were spent waiting for a candidate to come back."""
@@ -325,7 +325,8 @@ class Exchange:
     def spoke(self, of: Candidate, seconds: float) -> None:
         """An attempt has shown its first event, so many seconds after it was sent."""
         if self.request.generating:
-            self._heard |= {of}
+            if of not in self._heard:
+                self._heard += (of,)
             self.suspensions.first_events.spoke(self._times_of(of), seconds)
 
     def judge(self, reply: Reply, now: float, of: Candidate | None = None) -> Step:
@@ -348,7 +349,7 @@ class Exchange:
         self.outcomes.append(outcome)
         if reply.fault is None:
             self._held(self._penalties.hear(replace(failure, attempt=attempt)))
-        self.outcomes[-1] = replace(outcome, suspension=self._penalties.learn(replace(failure, attempt=attempt)))
+        self.outcomes[-1] = outcome.suspending(self._penalties.learn(replace(failure, attempt=attempt)))
         self.suspensions.end_probe(attempt.ticket)
         if failure.unsealed and self.request.sealed is not None:
             self.request.sealed.refused(attempt.candidate)
@@ -379,7 +380,7 @@ class Exchange:
             stale = reply.fault is not None and reply.fault.reused  # closed while idle, which says nothing
             if verdict.label is not Label.OK and default.scope is not None and not stale:
                 # That it is not replayed is no reason to ask the same candidate next time.
-                self.outcomes[-1] = outcome = replace(outcome, suspension=self._penalties.learn(failure))
+                self.outcomes[-1] = outcome = outcome.suspending(self._penalties.learn(failure))
             self.suspensions.end_probe(attempt.ticket)
             if outcome.releasable:
                 return self._release(attempt.number)
@@ -392,7 +393,7 @@ class Exchange:
         if repeat is not None and self.may_begin(now + repeat.seconds):
             return self._repeat(failure, repeat)
         self._leave(attempt.candidate)
-        self.outcomes[-1] = replace(outcome, suspension=self._penalties.learn(failure))
+        self.outcomes[-1] = outcome.suspending(self._penalties.learn(failure))
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.exclude(attempt.candidate, default, self.outcomes)
         return self._next(now)
@@ -754,7 +755,7 @@ class Exchange:
         if repeat.reason is Reason.PATIENCE:
             # The others go elsewhere meanwhile.
             self._patient_until = failure.at + repeat.seconds + self.budget.patience
-            self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._penalties.learn(failure))
+            self.outcomes[-1] = self.outcomes[-1].suspending(self._penalties.learn(failure))
         if repeat.reason is not Reason.LUCK:
             # What the next try finds out, it finds out with a ticket of its own.
             self.suspensions.end_probe(held)
@@ -798,7 +799,7 @@ class Exchange:
                 compared.learn(self._learned, Cause.CANDIDATE, candidate.credential.name)
                 self._note(compared, Compared.CANDIDATE)
             at = compared.number - 1
-            self.outcomes[at] = replace(self.outcomes[at], suspension=suspension)
+            self.outcomes[at] = self.outcomes[at].suspending(suspension)
         self._end_comparison()
 
     # -- comparison ----------------------------------------------------------------------------------------------
@@ -881,7 +882,7 @@ class Exchange:
         repeat = repeat_of(failure, 0.0, self.random)
         stale = (failure.fault is not None and failure.fault.reused) or (repeat and repeat.reason is Reason.REFRESH)
         if not refuses and not stale:
-            self.outcomes[-1] = replace(self.outcomes[-1], suspension=self._penalties.learn(failure))
+            self.outcomes[-1] = self.outcomes[-1].suspending(self._penalties.learn(failure))
         self.suspensions.end_probe(attempt.ticket)
         self._chooser.exclude(attempt.candidate, failure.default, self.outcomes)
         if (
@@ -928,7 +929,7 @@ class Exchange:
     def _held(self, changes: Changes) -> None:
         """The suspensions of earlier attempts have changed."""
         for number, suspension in changes:
-            self.outcomes[number - 1] = replace(self.outcomes[number - 1], suspension=suspension)
+            self.outcomes[number - 1] = self.outcomes[number - 1].suspending(suspension)
 
     def _release(self, number: int, *, final: bool = False, retry: bool = True) -> Release:
         if self._penalties.provisional:

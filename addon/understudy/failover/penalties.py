@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
 
@@ -114,7 +114,7 @@ def spread(steps: Sequence[float], step: int, jitter: float) -> float:
     return exact * (1 - jitter) if steps and longer > steps[-1] else longer
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Provisional:
     """A failure that was penalised for a start, and the suspension that this made.
 
@@ -172,7 +172,7 @@ class Penalties:
             return suspension
         self.provisional.append(_Provisional(failure, suspension, jitter))
         until = failure.at + full
-        return replace(suspension, until=until) if until > suspension.until else suspension
+        return suspension.lasting(until) if until > suspension.until else suspension
 
     def _full(self, failure: Failure, jitter: float) -> float:
         """Seconds for which a failure suspends, should it not be the request's."""

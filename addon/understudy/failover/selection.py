@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import override
 from weakref import WeakKeyDictionary
 
-from understudy.model import Candidate, Choice, Key, Relatives, Route, Scope, Strategy, Suspension, key_of, keys_of
+from understudy.model import Candidate, Choice, Key, Relatives, Route, Scope, Strategy, Suspension, keys_of
 from understudy.suspensions import Suspensions
 
 LINEUPS = 1024
@@ -122,7 +122,7 @@ class Lineup:
 
     def bit(self, candidate: Candidate) -> int:
         """The one member that is this candidate, as a bit; 0 when it is none."""
-        return self.mask(key_of(candidate, Scope.CANDIDATE))
+        return _bits(self._positions.get(Key(Scope.CANDIDATE, candidate.credential.name, candidate.model), ()))
 
     def equals(self, candidate: Candidate) -> int:
         """The members of the same tier, this one included, as bits."""

@@ -8,6 +8,7 @@ released exchange exactly once.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from mitmproxy import http
 from mitmproxy.master import Master
@@ -29,12 +30,37 @@ def show(master: Master, attempt: http.HTTPFlow | None, tool: http.HTTPFlow) -> 
             view.update([tool])
         if attempt is None:
             return
-        for name in RECORDERS:
-            recorder = master.addons.get(name)
-            if recorder is None or (name == "dumper" and master.options.flow_detail < PRINTED_FROM):
-                continue
+        for recorder in _recorders(master):
             # Both end the same way; a flow without a response has to be told as an error.
             (recorder.response if attempt.response is not None else recorder.error)(attempt)
     except Exception as error:
         # To look at a call must never cost it.
         logger.error(f"understudy: an attempt cannot be shown: {error!r}")
+
+
+def is_recorded(master: Master) -> bool:
+    """Whether there is anything that would show or save an attempt's flow, so that it has to be made. Never raises."""
+    try:
+        return master.addons.get("view") is not None or bool(_recorders(master))
+    except Exception:
+        return True  # whatever is wrong is logged when the flow is shown
+
+
+def _recorders(master: Master) -> list[Any]:
+    """The addons that write a flow down as they are set now."""
+    found = []
+    for name in RECORDERS:
+        recorder = master.addons.get(name)
+        if recorder is not None and not _is_idle(name, recorder, master):
+            found.append(recorder)
+    return found
+
+
+def _is_idle(name: str, recorder: Any, master: Master) -> bool:
+    match name:
+        case "save":
+            return getattr(recorder, "stream", recorder) is None
+        case "savehar":
+            return not master.options.hardump
+        case _:
+            return bool(master.options.flow_detail < PRINTED_FROM)

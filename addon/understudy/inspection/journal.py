@@ -71,12 +71,14 @@ class _Told:
 class FlowJournal:
     """Writes to the log, to the flows, and tells its ``listeners`` of each exchange that is over.
 
-    ``show`` puts an attempt's flow where flows are looked at. ``clock`` is that of the exchanges, in seconds.
+    ``show`` puts an attempt's flow where flows are looked at; ``is_recorded`` tells whether that is anywhere just now.
+    ``clock`` is that of the exchanges, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = STEADY) -> None:
         self.clock = clock
         self.show: Show = lambda attempt, tool: None
+        self.is_recorded: Callable[[], bool] = lambda: True
         self.listeners: list[Listener] = []
         self._told: WeakKeyDictionary[Exchange, _Told] = WeakKeyDictionary()
 
@@ -106,20 +108,25 @@ class FlowJournal:
         told = self._known(exchange)
         facts = told.facts
         facts.setdefault("failing", self._since_begun(exchange))
-        line = describe(exchange, outcome)
+        said, evidence = describe(exchange, outcome, evidence=False), outcome.verdict.evidence
+        line = f"{said}: {evidence}" if evidence else said
         logger.log(_level(outcome), line)
         told.described = outcome.attempt.number
-        _drafts(exchange, outcome)
+        if outcome.verdict.drafts:
+            _drafts(exchange, outcome)
         _note(flow, line)
-        made = abandoned.record
-        if made is not None:
-            _label(made, flow, facts, known.tried(exchange, outcome), describe(exchange, outcome, evidence=False))
+
+        def label(made: http.HTTPFlow) -> None:
+            _label(made, flow, facts, known.tried(exchange, outcome), said)
             made.marked = FAULT if outcome.status == 0 else MARKERS.get(outcome.verdict.label, OTHER)
             made.marked = DRILL if outcome.attempt.drilled else made.marked
-            if exchange.best == outcome.attempt.number:
-                self._publish(told, flow)
-                told.hopeful = (outcome.attempt.number, made)
-                made = None
+
+        abandoned.label = label
+        made = abandoned.record if self.is_recorded() else None
+        if made is not None and exchange.best == outcome.attempt.number:
+            self._publish(told, flow)
+            told.hopeful = (outcome.attempt.number, made)
+            made = None
         self.show(made, flow)
 
     def sent_to_http(self, flow: http.HTTPFlow) -> None:
@@ -285,9 +292,8 @@ class FlowJournal:
         """Say also who was not picked for what this exchange itself has learnt."""
         tried = {(entry["credential"], entry["model"]) for entry in facts["tried"]}
         skipped = {(each["credential"], each["model"]): each for each in facts.get("skipped", ())}
-        for each in known.skipped(exchange):
-            if (name := (each["credential"], each["model"])) not in tried:
-                skipped.setdefault(name, each)
+        for each in known.skipped(exchange, tried):
+            skipped.setdefault((each["credential"], each["model"]), each)
         if skipped:
             facts["skipped"] = list(skipped.values())
 

@@ -5,9 +5,10 @@ A candidate is named by its credential and the concrete upstream model, never by
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from understudy.codec.record import record
 from understudy.model.pool import Candidate, printable
 from understudy.model.verdict import Label, Scope
 
@@ -51,7 +52,7 @@ def keys_of(candidate: Candidate, drill: bool = False) -> tuple[Key, Key, Key]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Suspension:
     """Out of rotation until ``until``, with the evidence. ``since`` and ``until`` are readings of the clock.
 
@@ -75,11 +76,19 @@ class Suspension:
     doubt: int = field(default=0, compare=False)
 
     def confirmed(self, order: int) -> Suspension:
-        """The same with another order. Written out, because ``replace`` takes several times as long."""
+        """The same with another order."""
+        return self._made_anew(self.until, order)
+
+    def lasting(self, until: float) -> Suspension:
+        """The same with another end."""
+        return self._made_anew(until, self.order)
+
+    def _made_anew(self, until: float, order: int) -> Suspension:
+        # Written out, because ``replace`` takes several times as long.
         return Suspension(
             self.key,
             self.since,
-            self.until,
+            until,
             self.label,
             self.rule,
             self.evidence,

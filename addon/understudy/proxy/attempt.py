@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from logging import ERROR
 from typing import ClassVar, override
+from weakref import ref
 
 from mitmproxy import flow as mflow
 from mitmproxy import http
@@ -44,15 +45,22 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from understudy.config.secrets import CommandSecret
-from understudy.failover import Attempt
+from understudy.failover import Attempt, Outcome, Step
 from understudy.model import Label, SecretError, SigningSource
 from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.engine import is_large
-from understudy.proxy.listener import Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
+from understudy.proxy.listener import Abandoned, Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
 from understudy.proxy.masking_gate import is_clean_head
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
-from understudy.proxy.upstream_connection import Connected, Connecting, NoDescriptor, NotServed, cause_of
+from understudy.proxy.upstream_connection import (
+    Connected,
+    Connecting,
+    NoDescriptor,
+    NotServed,
+    as_http1,
+    cause_of,
+)
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret, Statement
 from understudy.requests import rewrite
 
@@ -152,6 +160,7 @@ class AttemptLayer(Layer):
         """Whether the whole reply is held."""
         self._held: list[events.Event] = []
         self._pieces = bytearray()  # what came last of the body
+        self._told: ref[Abandoned] | None = None  # whose record is made of what is held
         self.timeout = Timeout(parent, self, call.engine.clock)
         self.state: Callable[[events.Event], CommandGenerator[None]] = self.state_connect
         parent.streams[self.stream_id] = self  # type: ignore[assignment] # mitmproxy only hands events to it
@@ -252,7 +261,9 @@ class AttemptLayer(Layer):
         call, candidate = self.call, self.step.candidate
         via = call.flow.server_conn.via
         connecting = Connecting(self.parent, self, call.engine, candidate.upstream, via)
-        reached = connecting.established() or (yield from connecting.run())
+        # One of this call was closed while it was idle: so may be all others (law 2).
+        anew = any(each.fault is not None and each.fault.reused for each in call.exchange.outcomes)
+        reached = (None if anew else connecting.established()) or (yield from connecting.run())
         if (yield from self.halted()):
             if isinstance(reached, Connected):
                 yield from self.leave(reached.server)
@@ -267,7 +278,7 @@ class AttemptLayer(Layer):
             return
         self.server, self.reused = reached.server, reached.reused
         self.state = self.state_wait_for_headers
-        yield from self.transmit(request, reached.server)
+        yield from self.transmit(request, reached.server, kept=reached.kept)
         request.timestamp_end = time.time()
         self.sent_at = call.now()
         yield from self.watch()
@@ -322,13 +333,15 @@ class AttemptLayer(Layer):
             request, _ = rewrite.unsealed(request, call.plan.shape, without.__contains__)
         return request
 
-    def transmit(self, request: http.Request, server: Server) -> CommandGenerator[None]:
-        """Put a request on the wire, secret included: the last moment (law 8)."""
+    def transmit(self, request: http.Request, server: Server, *, kept: bool) -> CommandGenerator[None]:
+        """Put a request on the wire, secret included: the last moment (law 8). ``kept``: see :class:`Connected`."""
         self.call.flow.server_conn = server
         self.is_on_the_wire = True
         content, stream_id = request.data.content, self.stream_id
         # mitmproxy's HTTP/1 client cannot send trailers, and would stop in the middle of the request.
         trailers = request.trailers if server.alpn == b"h2" else None
+        if kept and server.alpn != b"h2" and (request.is_http2 or request.is_http3):
+            request = as_http1(request)
         yield SendHttp(RequestHeaders(stream_id, request, not (content or trailers)), server)
         if content:
             yield SendHttp(RequestData(stream_id, content), server)
@@ -337,7 +350,7 @@ class AttemptLayer(Layer):
         yield SendHttp(RequestEndOfMessage(stream_id), server)
 
     def leave(self, server: Server) -> CommandGenerator[None]:
-        """Let go of a connection that was not used: mitmproxy gives each HTTP/2 request an HTTP/1 one of its own."""
+        """Let go of an HTTP/1 connection that an HTTP/2 tool has not used: what is kept has served a request."""
         if self.parent.context.client.alpn == b"h2" and server.alpn != b"h2":
             yield SendHttp(RequestProtocolError(self.stream_id, "attempt abandoned", ErrorCode.CANCEL), server)
 
@@ -502,6 +515,7 @@ class AttemptLayer(Layer):
 
     def hand_over(self, stream: HttpStream) -> list[events.Event]:
         """The reply goes to the tool: return what is held of it, and let the stream have the rest as it comes."""
+        self._settle_record()
         held, self._held = self.held, []
         if self.sent is not None:
             # mitmproxy's HTTP/1 client keeps it until the reply ends, and wants to know how to leave the connection.
@@ -519,6 +533,7 @@ class AttemptLayer(Layer):
     def end_here(self) -> None:
         """What is held of the reply is all that will be: it ends there, whatever length it announced."""
         if self.head is not None and not self.is_complete:
+            self._settle_record()
             self.head.response.headers.pop("content-length", None)
             self.keep(ResponseEndOfMessage(self.stream_id))
 
@@ -545,16 +560,43 @@ class AttemptLayer(Layer):
         self.context.layers = []
         self.timeout.let_go()
 
+    def abandoned(self, outcome: Outcome, step: Step, fault: Fault | None) -> Abandoned:
+        """What is told of the attempt when its reply is not the one for the tool. Its flow is made if it is wanted."""
+        made = Abandoned(self.call.flow, self.call.exchange, outcome, step)
+        if self.call.engine.attempt_flows:
+            # The flow has another connection as soon as the next attempt is sent.
+            server, ended_at = self.server or self.call.flow.server_conn, time.time()
+            made.make = lambda: self._record(fault, server, ended_at)
+            self._told = ref(made)
+        return made
+
     def record(self, fault: Fault | None) -> http.HTTPFlow | None:
         """The attempt as a flow of its own, without its secret; None when attempt flows are off."""
-        if self.sent is None or self.hold is None or not self.call.engine.attempt_flows:
+        if not self.call.engine.attempt_flows:
+            return None
+        return self._record(fault, self.server or self.call.flow.server_conn, time.time())
+
+    def _settle_record(self) -> None:
+        """What is held of the attempt is about to change: if anybody may still ask for its flow, make it before."""
+        if self._told is not None and (told := self._told()) is not None:
+            _ = told.record
+        self._told = None
+
+    def _record(self, fault: Fault | None, server: Server, ended_at: float) -> http.HTTPFlow | None:
+        if self.sent is None or self.hold is None:
             return None
         head = self.head.response if self.head is not None else None
-        flow = self.call.flow
-        server = self.server or flow.server_conn
         try:
             return attempt_flow(
-                flow, server, self.sent, self.hold, head, self.body, fault=fault, complete=self.is_complete
+                self.call.flow,
+                server,
+                self.sent,
+                self.hold,
+                head,
+                self.body,
+                fault=fault,
+                complete=self.is_complete,
+                ended_at=ended_at,
             )
         except Exception as error:
             # To look at an attempt must never cost the call.

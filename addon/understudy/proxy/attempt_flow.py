@@ -8,7 +8,6 @@ echoes it is masked (law 8, R06).
 from __future__ import annotations
 
 import copy
-import time
 
 from mitmproxy import http
 from mitmproxy.connection import Server
@@ -35,10 +34,12 @@ def attempt_flow(
     *,
     fault: Fault | None,
     complete: bool,
+    ended_at: float,
 ) -> http.HTTPFlow:
     """The flow of an attempt of this tool's flow; ``response`` and ``body`` are what came back until now, as received.
 
     ``fault``: what ended the attempt instead of a reply. ``complete``: whether the body is all there.
+    ``ended_at``: when the attempt was over, as a Unix time.
     """
     if fault is not None and not fault.sent:
         server = _never_reached(hold.candidate.upstream, fault)
@@ -46,6 +47,7 @@ def attempt_flow(
     made.request = _shown(sent, flow.request, hold)
     if response is not None:
         made.response = _masked(response, body, hold, complete=complete)
+        made.response.data.timestamp_end = ended_at
     if fault is not None:
         made.error = Error(hold.secret.mask(f"{fault.kind}: {fault.message}")[:500])
     return made
@@ -83,7 +85,6 @@ def _masked(response: http.Response, body: bytes, hold: Hold, *, complete: bool)
         set_body(masked, hold.secret.mask(bytes(hold.body)))
     else:
         show_body(masked, hold.secret)
-    masked.data.timestamp_end = time.time()
     masked.stream = False
     return masked
 

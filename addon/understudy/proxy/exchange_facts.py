@@ -8,7 +8,7 @@ evidence that is masked already. Times are Unix times, spans are seconds.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from understudy.codec.steady_clock import ahead_of
@@ -73,8 +73,11 @@ def _asked(plan: Plan, now: float) -> Facts:
     return facts
 
 
-def skipped(exchange: Exchange) -> list[Facts]:
-    """The candidates that are not picked as things stand, each with the reason."""
+def skipped(exchange: Exchange, but: Container[tuple[str, str]] = ()) -> list[Facts]:
+    """The candidates that are not picked as things stand, each with the reason.
+
+    ``but``: those of the members that are not wanted, by credential and model.
+    """
     lineup, request = exchange.lineup, exchange.request
     restricted = request.blocked or request.barred or request.bound_to
     if not restricted and lineup.available() == lineup.everyone and not lineup.closed:
@@ -82,6 +85,9 @@ def skipped(exchange: Exchange) -> list[Facts]:
     now = exchange.selector.suspensions.clock()
     found: list[Facts] = []
     for member in lineup.members[:LISTED]:
+        credential, model = member.credential.name, printable(member.model)
+        if (credential, model) in but:
+            continue
         why = request.why_not(member)
         brief = why if why.startswith(("not asked", "out of use")) else f"not used: {why}"
         if not why and (suspension := exchange.selector.suspension_of(member)) is not None:
@@ -91,7 +97,7 @@ def skipped(exchange: Exchange) -> list[Facts]:
         if not why and exchange.selector.is_probed(member, exchange.ticket):
             brief = why = "is being probed by another call"
         if why:
-            name = {"credential": member.credential.name, "model": printable(member.model)}
+            name = {"credential": credential, "model": model}
             found.append({**name, "why": why, "brief": brief, "place": place(exchange, member)})
     # Behind all others: a call that the first of those answers that are for its user has passed no candidate over.
     for number, member in enumerate(lineup.closed[: LISTED - len(found)], 1):

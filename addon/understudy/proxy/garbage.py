@@ -5,11 +5,16 @@ all of them whenever enough new objects have gathered, which under load is many 
 proxy runs, and what is young is looked at less often: a call leaves hardly anything behind that only the collector can
 take away. While a proxy loads, the collector rests: of a quarter of a million objects, 1,500 could be taken away then,
 0.3 MB, and looking for them took a sixth of the start's CPU time.
+
+What was freed while the proxy loaded, such as the text of rules, lies between what stays. Where the C library can, it
+hands these pages back to the operating system.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 from collections.abc import Callable
 
 OF_PYTHON = (700, 2_000)
@@ -64,3 +69,10 @@ def settle() -> Callable[[], None]:
             gc.set_threshold(*before)
 
     return undo
+
+
+def give_back() -> None:
+    """Give the operating system the memory that is free by now, on Linux with the GNU C library; elsewhere nothing."""
+    # It is mitmproxy that loads ctypes.
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)

@@ -283,8 +283,8 @@ def _tell_when_heard(manager: AddonManager, table: HookTable) -> Callable[[], No
             manager.trigger(AddLogHook(LogEntry(handler.format(record), level)))
 
     def emit(record: LogRecord) -> None:
-        # What is logged with arguments may be another text later. An exception could hold more than its text.
-        if record.args or record.exc_info or _running_loop() is not loop or table.has(AddLogHook.name):
+        # What is no text yet may be another one later. An exception could hold more than its text.
+        if record.args or record.exc_info or type(record.msg) is not str or _running_loop() is not loop:
             LegacyLogEvents.emit(handler, record)
         else:
             loop.call_soon(tell, record)

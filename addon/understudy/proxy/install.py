@@ -17,6 +17,7 @@ from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from understudy.proxy import splice
+from understudy.proxy.attempt import context_below
 from understudy.proxy.early_reset import read_request_event
 from understudy.proxy.engine import Engine
 from understudy.proxy.listener import Journal
@@ -34,7 +35,7 @@ def install(engine: Engine, journal: Journal) -> Callable[[], None]:
         return lambda: None
 
     def make_pooled_stream(self: HttpLayer, stream_id: int) -> CommandGenerator[None]:
-        self.streams[stream_id] = stream = ToolStream(self.context.fork(), stream_id)
+        self.streams[stream_id] = stream = ToolStream(context_below(self), stream_id)
         yield from self.event_to_child(stream, events.Start())
 
     def handle_alarm(self: HttpLayer, event: events.Event) -> CommandGenerator[None]:

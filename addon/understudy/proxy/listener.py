@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, cast
 
 from mitmproxy import http
@@ -79,18 +80,31 @@ class Journal(Protocol):
         """The exchange is over. May be told twice."""
 
 
+def no_record() -> None:
+    """Of an attempt that has no flow of its own."""
+
+
 @dataclass
 class Abandoned:
     """An attempt whose reply is not the one that goes to the tool. ``step`` is what comes next.
 
-    ``record`` is the attempt as a flow of its own; None when ``pool_attempt_flows`` is off.
+    ``make`` makes the attempt as a flow of its own, and ``label`` writes on that flow what the journal knows of it.
     """
 
     flow: http.HTTPFlow
     exchange: Exchange
     outcome: Outcome
     step: Step
-    record: http.HTTPFlow | None = None
+    make: Callable[[], http.HTTPFlow | None] = field(default=no_record, repr=False, compare=False)
+    label: Callable[[http.HTTPFlow], None] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def record(self) -> http.HTTPFlow | None:
+        """The attempt as a flow of its own, made for the first who asks; None when ``pool_attempt_flows`` is off."""
+        made, self.make = self.make(), no_record
+        if made is not None and self.label is not None:
+            self.label(made)
+        return made
 
 
 @dataclass

@@ -39,7 +39,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHook
 from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 from mitmproxy.utils import human
 
-from understudy.failover import Attempt, Continue, Outcome, Refuse, Release, Step, Wait
+from understudy.failover import Attempt, Continue, Refuse, Release, Step, Wait
 from understudy.failover.memory import Plan
 from understudy.model import Label, Mode
 from understudy.proxy import tool_reply
@@ -108,8 +108,8 @@ class ReplayStream(HttpStream):
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
-        self._untold: tuple[AttemptLayer, Outcome, Attempt, Fault | None] | None = None
-        """The attempt that failed, told once the next one is on its way."""
+        self._untold: tuple[AttemptLayer, Abandoned] | None = None
+        """The attempt that failed, and what is told of it: once the next one is on its way, if there is one."""
 
     @property
     def parent(self) -> HttpLayer:
@@ -491,25 +491,18 @@ class ReplayStream(HttpStream):
             return step
         if attempt.hold is not None and attempt.hold.live and attempt.hold.has_output and not attempt.is_complete:
             exchange.withdraw(attempt.number)
-        outcome, fault = exchange.outcomes[attempt.number - 1], reply.fault
-        at_once = not isinstance(step, Attempt) or step.drilled or attempt.server is None
-        record = attempt.record(fault) if at_once else None
+        self._untold = attempt, attempt.abandoned(exchange.outcomes[attempt.number - 1], step, reply.fault)
         yield from attempt.cancel()
-        if at_once and exchange.best == attempt.number:
-            attempt.end_here()
         # Of those that are over only the most hopeful one can still be released: the others need not be held.
         kept = [each for each in self.attempts if not each.is_over or each.number == exchange.best]
         for each in self.attempts:
             if each not in kept:
                 self.measure(each, lost=True)
         self.attempts = kept
-        if at_once:
-            yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, outcome, step, record))
+        if not isinstance(step, Attempt) or step.drilled or attempt.server is None:
+            yield from self.tell()
             if (yield from self.gone()):
                 return None
-        else:
-            assert isinstance(step, Attempt)
-            self._untold = attempt, outcome, step, fault
         for other in self.attempts:
             if not other.is_over:
                 yield from other.watch()  # what it may take depends on what else there is
@@ -517,13 +510,12 @@ class ReplayStream(HttpStream):
 
     def tell(self) -> CommandGenerator[None]:
         """Tell of the attempt that failed, if one was: its flow, its line in the log. The next one need not wait."""
-        if self._untold is None or self.call is None:
+        if self._untold is None:
             return
-        (attempt, outcome, step, fault), self._untold = self._untold, None
-        exchange, record = self.call.exchange, attempt.record(fault)
-        if exchange.best == attempt.number:
+        (attempt, abandoned), self._untold = self._untold, None
+        yield UnderstudyAttemptHook(abandoned)
+        if abandoned.exchange.best == attempt.number:
             attempt.end_here()
-        yield UnderstudyAttemptHook(Abandoned(self.flow, exchange, outcome, step, record))
 
     def renumber(self) -> None:
         """Attempts have the numbers that the exchange gives them: those of two are in the order of their ends."""
@@ -532,11 +524,14 @@ class ReplayStream(HttpStream):
         if len(self.attempts) == len(exchange.outcomes) == 1 and exchange.attempt is None:
             self.attempts[0].step = exchange.outcomes[0].attempt  # nearly every call
             return
-        known = {each.attempt.candidate: each.attempt for each in exchange.outcomes}
-        known.update({each.candidate: each for each in exchange.under_way})
         for attempt in self.attempts:
-            if not attempt.is_over and (found := known.get(attempt.step.candidate)) is not None:
-                attempt.step = found
+            if attempt.is_over:
+                continue
+            candidate = attempt.step.candidate
+            for step in (*exchange.under_way, *[each.attempt for each in reversed(exchange.outcomes)]):
+                if step.candidate == candidate:
+                    attempt.step = step
+                    break
 
     def after_silence(self, attempt: AttemptLayer) -> CommandGenerator[Step | None]:
         """An attempt is silent: ask another candidate as well, or give it up, or look again in a while."""
@@ -565,11 +560,12 @@ class ReplayStream(HttpStream):
         call = self.call
         assert call is not None
         [outcome] = [each for each in call.exchange.outcomes if each.hedged and each.attempt == attempt.step]
-        record = attempt.record(Fault(FaultKind.SILENCE, outcome.verdict.evidence, sent=True))
+        fault = Fault(FaultKind.SILENCE, outcome.verdict.evidence, sent=True)
+        abandoned = attempt.abandoned(outcome, step, fault)
         yield from attempt.cancel()
         self.measure(attempt, lost=True)
         self.attempts = [each for each in self.attempts if each is not attempt]
-        yield UnderstudyAttemptHook(Abandoned(self.flow, call.exchange, outcome, step, record))
+        yield UnderstudyAttemptHook(abandoned)
 
     def measure(self, attempt: AttemptLayer, *, lost: bool) -> None:
         """Tell what an attempt took, if it was answered. To count must never cost a call."""
@@ -648,7 +644,7 @@ class ReplayStream(HttpStream):
         refuse = Refuse(400, tool_reply.ECHOED)
         if not was_shown:
             outcome = call.exchange.outcomes[attempt.number - 1]
-            yield UnderstudyAttemptHook(Abandoned(self.flow, call.exchange, outcome, refuse, attempt.record(None)))
+            yield UnderstudyAttemptHook(attempt.abandoned(outcome, refuse, None))
         yield from self.refuse(refuse)
 
     def refuse(self, step: Refuse) -> CommandGenerator[None]:

@@ -56,6 +56,8 @@ HEAD_TOO_LARGE = f"understudy: the request has more than {FIELD_LIMIT} header fi
 _read_headers = Http1Server.read_headers
 NO_DESCRIPTOR = tuple(f"[Errno {number}]" for number in sorted(USED_UP))
 """How the errors begin that say so, as mitmproxy hands them on."""
+MOST_KEPT = 8
+"""HTTP/1 connections to one address that stay open for the next requests of an HTTP/2 tool."""
 UNLIMITED = 1_000_000
 """Connections per address and client connection, where mitmproxy's limit is lifted."""
 # An interim response (RFC 9110, section 15.2); a 101 is one too, but nothing that follows it is HTTP.
@@ -97,10 +99,14 @@ def is_taken(client: Layer | None) -> bool:
 
 @record
 class Connected:
-    """A connection that may carry the secret. ``reused``: it had served a request before."""
+    """A connection that may carry the secret.
+
+    ``reused``: it had served a request before. ``kept``: one of HTTP/1 is to stay open behind the reply.
+    """
 
     server: Server
     reused: bool
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +133,13 @@ class Connecting:
         return asked
 
     def established(self) -> Connected | None:
-        """A connection that is there and free, as mitmproxy would find it; None where one has to be waited for."""
-        parent, known = self._parent, self._parent.connections
+        """A connection that is there and free; None where one has to be waited for.
+
+        mitmproxy never gives a connection of HTTP/1 to a second request of an HTTP/2 tool.
+        """
+        known, waiting = self._parent.connections, self._parent.waiting_for_establishment
         for each in known:
-            if self._command.connection_spec_matches(each):
-                # mitmproxy has an HTTP/2 tool's requests to HTTP/1 upstreams on connections of their own.
-                own = parent.context.client.alpn == b"h2" and each.alpn != b"h2"
-                if own or not each.connected or each in parent.waiting_for_establishment:
-                    return None
+            if each.connected and each not in waiting and self._command.connection_spec_matches(each):
                 assert isinstance(each, Server)
                 tame(known[each].context.layers[-1])
                 return Connected(each, reused=True)
@@ -175,7 +180,8 @@ class Connecting:
         if server.tls != (upstream.scheme == "https") or (server.tls and (unchecked or server.sni != upstream.host)):
             return Fault(FaultKind.TLS, f"the connection is not one to {upstream.url}", sent=False)
         tame(known[server].context.layers[-1])
-        return Connected(server, bool(server.timestamp_start and server.timestamp_start < asked))
+        alike = sum(each.connected and isinstance(each, Server) and each.address == server.address for each in known)
+        return Connected(server, bool(server.timestamp_start and server.timestamp_start < asked), alike <= MOST_KEPT)
 
     def ring(self, error: Exception | None) -> CommandGenerator[None]:
         """The time is up, or nothing would tell: close the connection, which makes mitmproxy report it as failed."""
@@ -289,6 +295,23 @@ class PooledHttp1Client(Http1Client):
         if type(self.body_reader) is ChunkedReader:
             self.body_reader = BoundedChunkedReader()
         return super().read_body(event)
+
+
+def as_http1(request: http.Request) -> http.Request:
+    """A request of HTTP/2 or HTTP/3 as mitmproxy's HTTP/1 client writes it.
+
+    Behind one that it has to write so itself, that client closes the connection.
+    """
+    headers = http.Headers(request.headers.fields)
+    if request.data.authority and "host" not in headers:
+        headers.insert(0, "Host", request.authority)
+    if len(cookies := headers.get_all("cookie")) > 1:
+        headers["Cookie"] = "; ".join(cookies)
+    sent = http.Request.__new__(http.Request)
+    sent.data = http.RequestData.__new__(http.RequestData)
+    sent.data.__dict__.update(request.data.__dict__)
+    sent.data.http_version, sent.data.authority, sent.data.headers = b"HTTP/1.1", b"", headers
+    return sent
 
 
 class BoundedChunkedReader(ChunkedReader):

@@ -42,6 +42,7 @@ from understudy.codec.events import read_json
 from understudy.codec.json_edit import raw_members
 from understudy.failover import Refuse
 from understudy.model import WebSocket
+from understudy.proxy.attempt import context_below
 from understudy.proxy.engine import Engine, Intake
 from understudy.proxy.listener import SERVED, Aside, UnderstudyAsideHook
 from understudy.proxy.stream import ReplayStream
@@ -305,7 +306,7 @@ class ServedSocket(Layer):
         made = partial(request_of, self.opening, turn)
         request = (yield from self.aside(made)) if turn.size > LARGE else made()
         parent = self.stream.parent
-        call = SocketCall(parent.context.fork(), self.stream.stream_id)
+        call = SocketCall(context_below(parent), self.stream.stream_id)
         parent.streams[call.stream_id] = call
         self.calls[turn], self.turns[call] = call, turn
         yield from call.handle_event(events.Start())

@@ -194,7 +194,8 @@ def build(
     tail, query, renamed = recognised.tail, recognised.query, candidate.model != call.alias
     if query and own is None:
         query = strip_auth_query(dialect, query)
-    body, headers = request.data.content or b"", http.Headers(request.headers.fields)
+    body, headers = request.data.content or b"", http.Headers.__new__(http.Headers)
+    headers.fields = request.headers.fields  # the very tuple, whose look-ups are at hand
     wanted: dict[str, str] = {}
     if renamed or target is not dialect or target.written_per_upstream:
         made, decoded = _written(request, recognised, call, candidate, target, query)
@@ -233,8 +234,8 @@ def build(
         target_url = f"{upstream.scheme}://{authority}{path.decode('utf-8', 'surrogateescape')}"
         signature = signer.sign(request.method, target_url, upstream.host, headers.get("content-type", ""), body)
         headers.fields = _replaced(headers.fields, frozenset(), dict(signature))
-    # A shallow copy of the data: making a new request costs more than all of the above. The version stays, because
-    # the HTTP/1 client decides by it when to close the connection.
+    # A shallow copy of the data: making a new request costs more than all of the above. The version stays: only who
+    # sends it knows which one the upstream speaks.
     sent = http.Request.__new__(http.Request)
     sent.data = http.RequestData.__new__(http.RequestData)
     sent.data.__dict__.update(request.data.__dict__)

@@ -131,7 +131,8 @@ class Suspensions:
 
     def get(self, key: Key) -> Suspension | None:
         """The running suspension of a key, or None."""
-        return self._cache.get(key)
+        # All that the cache has is blocked, which is a matter of one look where the cache would read the clock.
+        return self._cache.get(key) if key in self._blocked else None
 
     def half_open(self, key: Key) -> Suspension | None:
         """The suspension that has expired and that no success has disproved yet, or None."""
@@ -215,13 +216,14 @@ class Suspensions:
         # Time stands still meanwhile: the cache lets go of due entries by itself, and no listener would be told.
         with self._cache.timer as now:
             self.expire()
-            running = self._cache.get(key)
+            running = self.get(key)
             kept = running if running is not None and running.until >= suspension.until else suspension
             if kept.doubt and kept is not suspension:
                 kept = replace(kept, doubt=0)  # it fails for another reason as well, or again
             # The newer refusal counts for what a late success may still undo.
             suspension = kept.confirmed(next(self._orders))
-            if suspension.until <= now or (running is None and len(self._cache) >= LIMIT):
+            full = len(self._blocked) >= LIMIT and len(self._cache) >= LIMIT
+            if suspension.until <= now or (running is None and full):
                 return None
             self._cache[key] = suspension
             self._half_open.pop(key, None)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from understudy.codec.record import record
 from understudy.model import Label
 
 MINUTE = 60.0
@@ -32,7 +32,7 @@ def seconds_of(steps: Sequence[float], step: int) -> float:
     return steps[min(step, len(steps) - 1)] if steps else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rung:
     """Where a ladder stands: the last counted step, when it was set (as an order), and until when its window lasts."""
 
