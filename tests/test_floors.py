@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,12 +40,15 @@ class Import:
         return f"{self.where}:{self.line}: from understudy.{self.module} import {self.name}"
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@functools.cache
+def modules() -> list[tuple[str, ast.Module]]:
     """Every module by its dotted name below ``understudy``, parsed."""
+    found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        yield name, ast.parse(path.read_text("utf-8"))
+        found.append((name, ast.parse(path.read_text("utf-8"))))
+    return found
 
 
 def imports(name: str, tree: ast.Module) -> Iterator[Import]:
@@ -62,7 +66,10 @@ def floor(module: str) -> str:
     return module.partition(".")[0] if module.partition(".")[0] in FLOORS else ""
 
 
-ALL = [found for name, tree in modules() for found in imports(name, tree)]
+@functools.cache
+def all_imports() -> list[Import]:
+    """What every module imports of ours."""
+    return [found for name, tree in modules() for found in imports(name, tree)]
 
 
 def test_the_order_names_every_package() -> None:
@@ -73,7 +80,7 @@ def test_the_order_names_every_package() -> None:
 def test_imports_point_down() -> None:
     upward = [
         str(each)
-        for each in ALL
+        for each in all_imports()
         if floor(each.where)
         and (target := floor(each.module) or floor(each.name)) != floor(each.where)
         and (
@@ -92,7 +99,7 @@ def face(package: str) -> set[str]:
 def test_other_packages_are_used_through_their_faces() -> None:
     """A name is imported from the package, or from one of the modules that it names in its ``__all__``."""
     past = []
-    for each in ALL:
+    for each in all_imports():
         target = floor(each.module)
         if not target or target == floor(each.where):
             continue
@@ -137,7 +144,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     """Also inside a package; what only a function imports does not count."""
     below: dict[str, set[str]] = {}
     names = {name for name, _ in modules()}
-    for each in ALL:
+    for each in all_imports():
         target = f"{each.module}.{each.name}" if f"{each.module}.{each.name}" in names else each.module
         if target in names and target.count(".") and each.where.count("."):
             below.setdefault(each.where, set()).add(target)

@@ -40,8 +40,8 @@ MODULE = 'import pytest\npytest.importorskip("no_such_module_of_ours")\ndef test
 def run(folder: Path, *arguments: str, ci: str | None) -> tuple[int, str]:
     """Run pytest over a folder with our hooks alone. Returns its status and what it prints."""
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
-    environment |= {"PYTHONPATH": str(TESTS.parent), "CI": ci or ""}
-    command = [sys.executable, "-m", "pytest", "-p", "tests.support.skips", "-p", "no:cacheprovider", "-p", "no:anyio"]
+    environment |= {"PYTHONPATH": str(TESTS.parent), "CI": ci or "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.skips", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "-rA", "--rootdir", str(folder), *arguments, str(folder)],
         env=environment,
@@ -53,7 +53,7 @@ def run(folder: Path, *arguments: str, ci: str | None) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("spread", [(), ("-n", "1")], ids=["one process", "xdist"])
+@pytest.mark.parametrize("spread", [(), ("-p", "xdist", "-n", "1")], ids=["one process", "xdist"])
 def test_a_skip_fails_with_ci(tmp_path: Path, spread: tuple[str, ...]) -> None:
     """By a mark, in the test, in a fixture: each fails and says why; an expected failure stays one."""
     (tmp_path / "test_some.py").write_text(SKIPPING)

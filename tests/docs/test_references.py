@@ -7,9 +7,12 @@ read. The laws and sections are those of docs/architecture.md, the promises thos
 from __future__ import annotations
 
 import ast
+import functools
 import io
+import os
 import re
 import tokenize
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,14 +38,25 @@ ABSENT = re.compile(
 QUOTED = re.compile(r'\b(design|README|(?:docs|rules)/[\w-]+\.md),\s+"([^"]+)"', re.IGNORECASE)
 """A chapter of a document, by its heading."""
 MODULE = re.compile(r"`([\w-]+(?:/[\w-]+)*\.py)`")
-FILES = {path for path in ROOT.rglob("*.py") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)}
-"""The Python files of the repository; environments of scripts are in folders with a dot."""
 LINKED = re.compile(r"\bdocs/([\w-]+)\.md(?:#([\w-]+))?")
 
 READ = {".py", ".md", ".yaml", ".yml", ".toml", ".sh", ""}
 """Suffixes of files that are looked at."""
 
 
+@functools.cache
+def modules() -> dict[str, list[Path]]:
+    """The Python files of the repository by their names; environments of scripts are in folders with a dot."""
+    found = defaultdict(list)
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.endswith(".py"):
+                found[name].append(Path(folder, name))
+    return found
+
+
+@functools.cache
 def headings(document: str) -> list[str]:
     """The headings of a document of the repository; none when it does not exist."""
     path = ROOT / ("README.md" if document.lower() == "readme" else document)
@@ -54,9 +68,10 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
-def is_file(path: Path, written: str) -> bool:
-    """Whether a path of the repository is what was written: its name, or its name with folders before it."""
-    return path.parts[-written.count("/") - 1 :] == tuple(written.split("/"))
+def is_module(written: str) -> bool:
+    """Whether a Python file of the repository is what was written: its name, or its name with folders before it."""
+    parts = tuple(written.split("/"))
+    return any(path.parts[-len(parts) :] == parts for path in modules().get(parts[-1], ()))
 
 
 def dead(text: str) -> Iterator[str]:
@@ -70,21 +85,35 @@ def dead(text: str) -> Iterator[str]:
     yield from (found[0] for found in SECTION.finditer(text) if found[1].lower() not in SECTIONS)
     yield from (found[0] for found in ABSENT.finditer(text))
     yield from (found[0] for found in QUOTED.finditer(text) if found[2] not in headings(found[1]))
-    yield from (found[0] for found in MODULE.finditer(text) if not any(is_file(path, found[1]) for path in FILES))
+    yield from (found[0] for found in MODULE.finditer(text) if not is_module(found[1]))
     for found in LINKED.finditer(text):
         there = headings(f"docs/{found[1]}.md")
         if not there or (found[2] and found[2] not in map(anchor, there)):
             yield found[0]
 
 
-def said(path: Path) -> Iterator[tuple[int, str]]:
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every statement, at any depth; expressions hold none."""
+    for name in ("body", "handlers", "cases", "orelse", "finalbody"):
+        for node in getattr(tree, name, ()):
+            yield node
+            yield from statements(node)
+
+
+@functools.cache
+def said(path: Path) -> list[tuple[int, str]]:
     """What people read in a file: (line, text). Comments that follow each other are one text."""
+    return list(read(path))
+
+
+def read(path: Path) -> Iterator[tuple[int, str]]:
+    """The same, one after the other."""
     text = path.read_text("utf-8")
     if path.suffix != ".py":
         for paragraph in re.finditer(r"(?:.+\n?)+", text):
             yield text.count("\n", 0, paragraph.start()) + 1, paragraph[0]
         return
-    for node in ast.walk(ast.parse(text)):
+    for node in statements(ast.parse(text)):
         match node:
             case ast.Expr(value=ast.Constant(value=str(docstring))):
                 yield node.lineno, docstring

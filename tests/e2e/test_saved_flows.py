@@ -9,10 +9,23 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from .behaviours import json_reply
+from .conftest import Perform
 from .stage import CHAT, SECRETS, TOOL, Stage, refusal
 
 PROGRAM = Path(sys.executable).with_name("understudy")
+
+
+@pytest.fixture
+def stage(perform: Perform) -> Stage:
+    """One of the test's own: every command reads all that its proxy has saved. Another call comes first."""
+    opened = perform()
+    alias = opened.alias()
+    opened.play(alias, {CHAT.first: CHAT.answers()})
+    assert opened.call(CHAT, alias).status == 200
+    return opened
 
 
 def understudy(stage: Stage, *arguments: str) -> str:

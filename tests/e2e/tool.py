@@ -3,7 +3,8 @@
 Importing takes nearly all of a start, so ``launch.py`` keeps one of these for the test session. A forked process is
 the program itself in every respect: arguments, environment, folder, standard streams, signals and exit code are its
 own, the interpreter goes on to the program's entry point and ends with it. Of the addon the modules are there and the
-shipped rules are read; the script is run, and everything else made, when mitmproxy loads it.
+shipped rules are read; the script is run, and everything else made, when mitmproxy loads it. Only the modules are not
+taken apart in the end: that would copy the memory which all processes share, and takes as long as a start.
 
 Standard input is a socket. It brings a line of JSON for each start, with three descriptors: the program's standard
 input, its output, and a socket on which its process id and in the end its exit code are told. When the other end is
@@ -13,7 +14,9 @@ however the test run ends.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -22,9 +25,10 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 ADDON = Path(__file__).resolve().parents[2] / "addon"
 HARMLESS = frozenset({"HOME"})
@@ -76,6 +80,23 @@ def _end_with_parent() -> None:
     # wants at its end.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(program: Callable[[], object]) -> NoReturn:
+    """Run a program in this process and end with it, as multiprocessing ends what it has forked."""
+    try:
+        program()
+        code = 0
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        code = end.code
+    # What the interpreter does before it takes the modules apart.
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 @dataclass
@@ -141,18 +162,24 @@ class Server:
 if __name__ == "__main__":
     plain = os.environ.__class__
     os.environ.__class__ = _Watched
+    from cryptography.hazmat.primitives import serialization
+
     # The latter two because the programs would import them first thing.
     from mitmproxy.tools import dump, main, web  # noqa: F401
 
+    # Looking whether the numbers of the CA's key are primes takes as long as all the rest of a start, twice a start.
+    serialization.load_pem_private_key = functools.partial(
+        serialization.load_pem_private_key, unsafe_skip_rsa_key_validation=True
+    )
     sys.path.insert(0, str(ADDON))
     from understudy import addon  # noqa: F401
     from understudy.rules import folders
 
-    folders.load_shipped()
+    folders.RuleLibrary()
     sys.path.remove(str(ADDON))
     os.environ.__class__ = plain
     gc.collect()
     gc.freeze()  # what is shared with the programs stays shared: no collection writes to it
     if (start := Server(socket.socket(fileno=os.dup(0))).run()) is not None:
         start.take_over()
-        sys.exit(getattr(main, start.program)())
+        run(getattr(main, start.program))

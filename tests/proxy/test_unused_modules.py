@@ -1,23 +1,26 @@
 """Modules that hardly any proxy uses: out of the process, there again when they are used, and left where others are.
 
-Each test is a process of its own: what is taken out is gone for all of it.
+Each test is a process of its own: what is taken out is gone for all of it. All are forked from one that has loaded
+mitmproxy, which is what takes the time.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from understudy.proxy.unused_modules import Later, Part, _free
 
-BEFORE = """
-import asyncio, gc, io, json, sys, types
+LOADED = """
+import asyncio, gc, io, json, os, signal, sys, traceback, types
 from mitmproxy import ctx, optmanager, options
 from mitmproxy.addons import maplocal, onboarding, proxyauth
 from mitmproxy.tools.dump import DumpMaster
@@ -33,9 +36,19 @@ async def main():
     master = DumpMaster(options.Options(confdir="/nowhere"), with_termlog=False)
     ctx.master, ctx.options = master, master.options
     from understudy.proxy import unused_modules
-    print(json.dumps(await run(master, unused_modules)))
+    print(json.dumps(await run(master, unused_modules)), flush=True)
+while line := sys.stdin.readline():
+    if (child := os.fork()) == 0:
+        signal.alarm(60)
+        try:
+            exec(json.loads(line))
+            asyncio.run(main())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-AFTER = "\nasyncio.run(main())\n"
 ALWAYS = {
     *("socketserver", "ldap3", "flask", "jinja2", "werkzeug", "click", "pyparsing", "html", "http.cookiejar", "csv"),
     *("zipfile", "service_identity", "xml.dom", "mitmproxy.contrib.wbxml", "mitmproxy.contrib.kaitaistruct.exif"),
@@ -49,23 +62,49 @@ WITH_OTHERS = {
 """What other parts refer to, and so stays with them."""
 
 
-def outcome(code: str) -> Any:
-    """What the function ``run(master, unused_modules)`` returns in a process of its own, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", BEFORE + code + AFTER],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+class Loaded:
+    """A process that has loaded mitmproxy and runs none. It ends with its ``with``."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", LOADED],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.communicate()
+
+    def outcome(self, code: str) -> Any:
+        """What the function ``run(master, unused_modules)`` returns in a process of its own, as JSON."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(code) + "\n")
+        self._process.stdin.flush()
+        said: list[str] = []
+        for line in self._process.stdout:
+            if re.fullmatch(r"-?\d+\n", line):
+                assert line == "0\n", "".join(said)
+                return json.loads(said[-1])
+            said.append(line)
+        raise AssertionError("".join(said))
 
 
-def test_what_is_taken_out_is_gone() -> None:
+@pytest.fixture(scope="module")
+def mitmproxy() -> Iterator[Loaded]:
+    """One for all tests."""
+    with Loaded() as process:
+        yield process
+
+
+def test_what_is_taken_out_is_gone(mitmproxy: Loaded) -> None:
     """Also from memory: few classes are left, to which a codec's error handler and a filter of warnings refer."""
-    before, after, before_classes, classes = outcome("""
+    before, after, before_classes, classes = mitmproxy.outcome("""
 async def run(master, unused_modules):
     def classes():
         kinds = [each.__module__.partition(".")[0] for each in gc.get_objects() if isinstance(each, type)]
@@ -80,9 +119,9 @@ async def run(master, unused_modules):
     assert sum(classes.values()) * 2 < sum(before_classes.values())
 
 
-def test_the_addon_brings_nothing_of_it_back() -> None:
+def test_the_addon_brings_nothing_of_it_back(mitmproxy: Loaded) -> None:
     """Neither when it is loaded, nor with the rules that it reads then."""
-    without, loaded = outcome("""
+    without, loaded = mitmproxy.outcome("""
 async def run(master, unused_modules):
     unused_modules.take_out()
     without = loaded()
@@ -93,9 +132,9 @@ async def run(master, unused_modules):
     assert set(loaded) <= set(without)
 
 
-def test_what_is_used_is_loaded_then() -> None:
+def test_what_is_used_is_loaded_then(mitmproxy: Loaded) -> None:
     """LDAP, mitmproxy's configuration, a helper for tests, and the page with mitmproxy's certificate."""
-    names, dumped, status, page, confdir = outcome("""
+    names, dumped, status, page, confdir = mitmproxy.outcome("""
 from mitmproxy.addons import asgiapp
 from mitmproxy.test import tflow, tutils
 async def run(master, unused_modules):
@@ -122,9 +161,9 @@ async def run(master, unused_modules):
     assert confdir == "/nowhere"
 
 
-def test_the_parser_of_filters_and_commands_is_loaded_then() -> None:
+def test_the_parser_of_filters_and_commands_is_loaded_then(mitmproxy: Loaded) -> None:
     """As often as it is asked, and what it makes is what mitmproxy made before."""
-    before, after, loaded, words = outcome("""
+    before, after, loaded, words = mitmproxy.outcome("""
 from mitmproxy import command, command_lexer, flowfilter
 from mitmproxy.test import tflow, tutils
 def answers():
@@ -151,9 +190,9 @@ async def run(master, unused_modules):
     assert words == ["3", ["a", " ", "'b c'"]]
 
 
-def test_rare_formats_and_addons_load_what_they_need() -> None:
+def test_rare_formats_and_addons_load_what_they_need(mitmproxy: Loaded) -> None:
     """Images, WBXML, archives, cookies, marks, flows as a table, error pages and the names that QUIC checks."""
-    before, after, started = outcome("""
+    before, after, started = mitmproxy.outcome("""
 import base64, tempfile
 from mitmproxy.addons import core, cut, stickycookie
 from mitmproxy.proxy.layers.http import _base
@@ -208,10 +247,10 @@ async def run(master, unused_modules):
 
 
 @pytest.fixture(scope="module")
-def usual() -> set[str]:
+def usual(mitmproxy: Loaded) -> set[str]:
     """What stays where nothing else refers to anything."""
     return set(
-        outcome("""
+        mitmproxy.outcome("""
 async def run(master, unused_modules):
     unused_modules.take_out()
     return loaded()
@@ -231,9 +270,9 @@ async def run(master, unused_modules):
     ],
     ids=["a class", "an instance", "a function", "a module", "of another part", "an option"],
 )
-def test_what_something_else_uses_stays(code: str, kept: set[str], usual: set[str]) -> None:
+def test_what_something_else_uses_stays(code: str, kept: set[str], usual: set[str], mitmproxy: Loaded) -> None:
     """A script that was loaded before, whatever it refers to; and passwords that an LDAP server checks."""
-    found = outcome(f"""
+    found = mitmproxy.outcome(f"""
 async def run(master, unused_modules):
     sys.modules["script"] = types.ModuleType("script")
     proxyauth.ProxyAuth.configure = lambda self, updated: None
@@ -245,9 +284,9 @@ async def run(master, unused_modules):
     assert set(found) - kept <= usual | WITH_OTHERS
 
 
-def test_without_a_running_mitmproxy_nothing_is_taken_out() -> None:
+def test_without_a_running_mitmproxy_nothing_is_taken_out(mitmproxy: Loaded) -> None:
     """Whoever imports the script by hand keeps all that is loaded."""
-    before, after = outcome("""
+    before, after = mitmproxy.outcome("""
 async def run(master, unused_modules):
     del ctx.master
     before = loaded()
