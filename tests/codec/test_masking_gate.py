@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.codec.masking import SHORTEST_MASKED, StreamMask, mask, placeholder, signs_of
+from understudy.codec.masking import (
+    SHORTEST_MASKED,
+    StreamMask,
+    byte_signs,
+    mask,
+    placeholder,
+    signs_of,
+    text_signs,
+)
 
 SECRET = "sk-proj-7f/Qa+9&x=Z"
 SHOWN = placeholder("work")
@@ -54,6 +62,24 @@ def test_h03_every_spelling_has_a_sign(spelling: str) -> None:
     """H03: what is not searched any further repeats no secret."""
     assert any(sign in spelling for sign in signs_of(SECRET))
     assert signs_of("short") == ()
+    for secrets in ((SECRET,), ("another-0123456789", "short", SECRET), (SECRET, "another-0123456789")):
+        assert any(sign in spelling for sign in text_signs(secrets))
+        for codec in ("utf-8", "utf-16", "utf-16-le", "utf-16-be"):
+            assert any(sign in spelling.encode(codec) for sign in byte_signs(secrets))
+    assert not text_signs(("", "short"))
+    assert not byte_signs(("", "short"))
+
+
+@given(st.text(min_size=SHORTEST_MASKED, max_size=40).filter(lambda secret: secret.isprintable()))
+def test_h03_what_has_no_sign_in_bytes_has_none_as_text(secret: str) -> None:
+    """H03: any secret, also one beyond ASCII, in the encodings that a body may have."""
+    for codec in ("utf-8", "latin-1"):
+        try:
+            data = secret.encode(codec)
+        except UnicodeEncodeError:
+            continue
+        assert any(sign in data for sign in byte_signs((secret,)))
+    assert any(sign in secret for sign in text_signs((secret,)))
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)

@@ -163,6 +163,9 @@ def test_a_forgotten_lineup_that_is_in_use_hears_of_changes(monkeypatch: pytest.
     for number in range(5):
         stage.lineup(on, f"alias-{number}")
     assert stage.lineup(on, "first") is not held
+    again = stage.lineup(on, "alias-4")
+    stage.lineup(on, "other")
+    assert stage.lineup(on, "alias-4") is again, "it was asked for a moment ago"
     stage.suspend(candidate("a", "first"))
     assert str(held.pick()) == "b first"
 

@@ -55,13 +55,14 @@ class Desk:
         response.headers.pop("content-length", None)
         attempt.hold = Hold(plan.recognised, plan.call, attempt.step.candidate, SECRET)
         attempt.hold.start(status, [("content-type", kind), *headers.items()])
-        attempt._held = [ResponseHeaders(attempt.stream_id, response)]
+        attempt.head = ResponseHeaders(attempt.stream_id, response)
+        attempt.keep(attempt.head)
         for part in body:
             attempt.hold.data(part)
-            attempt.held.append(ResponseData(attempt.stream_id, part))
+            attempt.keep(ResponseData(attempt.stream_id, part))
         if end:
             attempt.hold.end()
-            attempt.held.append(ResponseEndOfMessage(attempt.stream_id))
+            attempt.keep(ResponseEndOfMessage(attempt.stream_id))
 
     def release(self, *, live: bool = False) -> list[commands.Command]:
         """Release it, after it was accepted."""
@@ -146,7 +147,7 @@ def test_a_kept_stream_is_in_the_flow_at_its_end(desk: Desk) -> None:
 def test_a_cut_that_came_before_the_release_reaches_the_tool(desk: Desk) -> None:
     """S04: never as a clean end."""
     desk.hold(200, "text/event-stream", OUTPUT)
-    desk.attempt.held.append(ResponseProtocolError(desk.attempt.stream_id, "cut", ErrorCode.GENERIC_SERVER_ERROR))
+    desk.attempt.keep(ResponseProtocolError(desk.attempt.stream_id, "cut", ErrorCode.GENERIC_SERVER_ERROR))
     found = desk.release()
     assert names(found)[-3:] == ["HttpErrorHook", "ResponseProtocolError", "DropStream"]
     assert HttpErrorHook in [type(each) for each in found]

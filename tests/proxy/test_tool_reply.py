@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from mitmproxy import http
 
 from tests.support.decisions import NOW, candidate
+from understudy.codec.masking import SHORTEST_MASKED
 from understudy.dialects import DIALECTS, Call
 from understudy.failover.memory import Refusal
 from understudy.failover.steps import Refuse, Release
+from understudy.proxy import tool_reply
+from understudy.proxy.masking_gate import is_clean_head
 from understudy.proxy.tool_reply import decoded, own_answer, prepare, told_again
 from understudy.replies.hold import Held, Hold, Secret
 from understudy.requests.sites import Recognised
@@ -45,17 +48,58 @@ def released(
     complete: bool = True,
     secret: str = SECRET,
 ) -> tuple[http.Response, bytes | None]:
-    """A reply that was held and is released: its head and its body as the tool gets them."""
-    hold = held(secret)
+    """A reply that was held and is released: its head and its body as the tool gets them.
+
+    The same whether it was looked at when it was judged, as all are that come over the wire, or is only now.
+    """
     fields = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
-    response = http.Response.make(status)
-    response.headers.fields = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items())
-    hold.start(status, list(fields.items()))
-    assert hold.data(body) is Held.MORE
-    return response, prepare(response, body, hold, step or Release(1), complete=complete, clock=lambda: NOW)
+    found = []
+    for judged in (False, True):
+        hold, response = held(secret), http.Response.make(status)
+        response.headers.fields = tuple(
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()
+        )
+        hold.start(status, list(fields.items()))
+        assert hold.data(body) is Held.MORE
+        if judged:
+            hold.has_clean_head = is_clean_head(response, hold.secret)
+            assert len(secret) < SHORTEST_MASKED or secret not in hold.reply().text
+        sent = prepare(response, body, hold, step or Release(1), complete=complete, clock=lambda: NOW)
+        found.append((response, sent))
+    (before, sent_before), (after, sent_after) = found
+    assert (before.status_code, before.reason, before.headers) == (after.status_code, after.reason, after.headers)
+    assert sent_before == sent_after
+    return after, sent_after
 
 
 # -- a real reply ------------------------------------------------------------------------------------------------
+
+
+def test_what_was_looked_at_when_it_was_judged_is_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 8 at the cost of one look: but bytes that came since, or that may be compressed, are looked at."""
+    looked: list[bytes] = []
+
+    def look(content: bytes, *_: object) -> bytes:
+        looked.append(content)
+        return content
+
+    monkeypatch.setattr(tool_reply, "masked_body", look)
+    monkeypatch.setattr(tool_reply, "mask_head", lambda *_: pytest.fail("searched again"))
+    for more, encoding, begin, again in (
+        (b"", "", b"", False),
+        (b" ", "", b"", True),
+        (b"", "identity", b"", True),
+        (b"", "", b"\x1f\x8b", True),
+    ):
+        looked.clear()
+        hold, response = held(), http.Response.make(200, b"", {"content-encoding": encoding} if encoding else {})
+        hold.start(200, [("content-type", "application/json"), ("content-encoding", encoding)])
+        hold.data(begin + BODY)
+        hold.has_clean_head = is_clean_head(response, hold.secret)
+        hold.reply()
+        hold.data(more)
+        assert prepare(response, begin + BODY + more, hold, Release(1), complete=True) == begin + BODY + more
+        assert bool(looked) is again
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 404, 409, 413, 422, 429, 500, 529])

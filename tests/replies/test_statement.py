@@ -111,12 +111,18 @@ def test_q03_bedrock_counts_in_headers_what_an_invoked_model_does_not() -> None:
 class Stream:
     """A held stream that is released at its first output, and passed on from there."""
 
-    def __init__(self, dialect: str, model: str = "m1", kind: str = "text/event-stream") -> None:
+    def __init__(
+        self,
+        dialect: str,
+        model: str = "m1",
+        kind: str = "text/event-stream",
+        until: HoldUntil = HoldUntil.OUTPUT,
+    ) -> None:
         spoken = DIALECTS[dialect]
         endpoint = Endpoint("chat", Kind.GENERATING)
         recognised = Recognised(spoken, endpoint, "/chat", "")
         to = candidate("work", model, upstream("there", dialect))
-        self.hold = Hold(recognised, Call(model, True), to, Secret("work", "sk-0123456789"))
+        self.hold = Hold(recognised, Call(model, True), to, Secret("work", "sk-0123456789"), until)
         self.hold.start(200, [("content-type", kind)])
         self.tail = Tail()
         self.kind = kind
@@ -221,8 +227,7 @@ def test_q03_a_stream_that_is_held_whole_is_read_from_what_is_held() -> None:
 )
 def test_q03_what_comes_after_a_release_counts_first(until: HoldUntil, after: bytes, usage: Usage | None) -> None:
     """Q03: what was held counts where that was the whole reply; of a live one it was the beginning only."""
-    stream = Stream("openai")
-    stream.hold.until = until
+    stream = Stream("openai", until=until)
     stream.hold.data(b"".join(events({"choices": []}, {"choices": [], "usage": {"prompt_tokens": 5}}, delta("a"))))
     stream.tail.append(after)
     assert stream.hold.statement(stream.tail).usage == usage

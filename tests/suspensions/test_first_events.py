@@ -68,6 +68,9 @@ def test_law_10_how_many_are_remembered_is_bounded(monkeypatch: pytest.MonkeyPat
         assert times.pace(number) is not None
         assert len(times._paces) <= 2
     assert [number for number in range(9) if times.own_limit(number) or number in times._times] == [7, 8]
+    times.spoke(7, 2.0)
+    times.spoke(9, 1.0)
+    assert [number for number in range(10) if times.pace(number)] == [7, 9], "those that spoke last"
 
 
 @given(st.lists(st.floats(0, 1e4), min_size=1, max_size=CALLS))

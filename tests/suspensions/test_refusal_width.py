@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from understudy.suspensions import refusal_width as module
 from understudy.suspensions.refusal_width import MODELS, WINDOW, Answers
 
 OWNER = ("a", 0)
@@ -49,6 +50,15 @@ def test_what_is_remembered_is_bounded() -> None:
         answers.answered(OWNER, f"m{number}", float(number))
     assert len(answers._heard[OWNER]) == MODELS
     assert not answers.is_whole(OWNER, "other", 70.0)
+
+
+def test_credentials_that_were_heard_of_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 10: of any number that a pool may have had."""
+    monkeypatch.setattr(module, "CREDENTIALS", 2)
+    answers = Answers()
+    for name in ("a", "b", "a", "c"):
+        answers.answered((name, 0), "m1", 1.0)
+    assert [name for name in "abc" if answers.answered_since((name, 0), 0.0)] == ["a", "c"]
 
 
 def test_j05_an_answer_counts_for_ten_minutes_and_no_longer() -> None:

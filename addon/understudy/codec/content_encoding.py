@@ -67,12 +67,9 @@ class Decoder:
         self._in_rows = names in (["gzip"], ["x-gzip"], ["zstd"])  # the formats that allow frames in a row
         if len(names) == 1:
             self._make = _FRAMES.get(names[0])
-        self.failed = not self.is_known
-
-    @property
-    def is_known(self) -> bool:
+        self.is_known = self.identity or self._make is not None
         """Whether the encoding is one that can be undone."""
-        return self.identity or self._make is not None
+        self.failed = not self.is_known
 
     @property
     def complete(self) -> bool:
@@ -82,7 +79,10 @@ class Decoder:
     def feed(self, data: bytes) -> bytes:
         """Decode the next bytes. Never raises."""
         if self.identity:
-            return b"" if self.exceeded else self._bounded(data)
+            if len(data) <= self._room:  # it has none left once it has exceeded it
+                self._room -= len(data)
+                return data
+            return self._bounded(data)
         decoded = bytearray()
         self.feed_into(decoded, data)
         return bytes(decoded)

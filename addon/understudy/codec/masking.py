@@ -76,6 +76,20 @@ def signs_of(secret: str) -> tuple[str, ...]:
     return (*_forms(secret), *_signs(secret))
 
 
+@lru_cache(maxsize=512)
+def text_signs(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """The signs of several secrets: a text without any of them is as it is when it was masked."""
+    return tuple(dict.fromkeys(sign for secret in secrets for sign in signs_of(secret)))
+
+
+@lru_cache(maxsize=512)
+def byte_signs(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The same for bytes."""
+    known = [secret for secret in secrets if len(secret) >= SHORTEST_MASKED]
+    signs = {sign for secret in known for sign in (*_literals(secret), *map(str.encode, _signs(secret)))}
+    return tuple(sorted(signs | {b"\0"}, key=len)) if known else ()
+
+
 def mask_with[T: (str, bytes)](text: T, secret: str, shown: Callable[[T], T]) -> T:
     """As :func:`mask`; ``shown`` makes what stands for an occurrence. The same object where there is none."""
     if len(secret) < SHORTEST_MASKED:
@@ -165,8 +179,7 @@ class _Sought:
         known = [(secret, name) for secret, name in secrets if len(secret) >= SHORTEST_MASKED]
         self.secrets = [(secret, _filler(name)) for secret, name in known]
         self.cuts = [_cuts_of(secret) for secret, _ in known]
-        signs = {sign for secret, _ in known for sign in (*_literals(secret), *map(str.encode, _signs(secret)))}
-        self.signs = sorted(signs | {b"\0"}, key=len)
+        self.signs = byte_signs(tuple(secret for secret, _ in known))
         """Without any of them there is nothing to mask."""
         self.longest = max((each.longest for each in self.cuts), default=0)
 

@@ -214,7 +214,13 @@ _WEIGHT = (Progress.LIFECYCLE, Progress.STOP, Progress.OUTPUT, Progress.ERROR)
 
 def _tokens(document: object) -> int:
     usage = document.get("usage") if isinstance(document, dict) else None
-    return count_at(usage, "completion_tokens") or count_at(usage, "output_tokens")
+    if not isinstance(usage, dict):
+        return 0
+    for name in ("completion_tokens", "output_tokens"):
+        made = usage.get(name)
+        if isinstance(made, int) and made > 0:
+            return made
+    return 0
 
 
 def _usage(counted: dict[str, Any]) -> Usage | None:

@@ -30,6 +30,8 @@ from understudy.rules import Ruleset
 from understudy.suspensions import Cause, Learned
 
 NOTHING: frozenset[str] = frozenset()
+OUTPUT = Verdict(Label.OK, "builtin/output")
+"""The verdict on a stream that has shown output, and on what needs no decision."""
 A_POLICY = "builtin/policy"
 """The rule id of an open verdict on words that read like a filter's."""
 HELD = "every candidate is out until a reset that is known, and the route holds its calls until then"
@@ -204,10 +206,10 @@ class Exchange:
         asked as well: then the budget bounds all of it, unless the candidate is known to be slow.
         """
         limit = self.budget.first_event if self.request.streamed else self.budget.silence or math.inf
-        if self.best:
-            return sent_at + limit
         if limit == math.inf:
             return math.inf
+        if self.best:
+            return sent_at + limit
         if self.ask_at(of, sent_at) == math.inf and self.has_another(now):
             return min(sent_at + limit, self.deadline)
         if not self._was_hedged:
@@ -340,7 +342,7 @@ class Exchange:
             return self._judge(reply, now)
         attempt = self._beside if of == self._beside.candidate else self.attempt
         assert attempt is not None
-        failure = self._widened(self._failure(attempt, reply, now))
+        failure = self._widened(self._failure(attempt, self._judged(reply), reply, now))
         verdict, default = failure.verdict, failure.default
         if verdict.label is Label.OK or (verdict.certain and not self._goes_on(verdict, default, reply.fault)):
             self._win(attempt, now)
@@ -360,9 +362,12 @@ class Exchange:
 
     def _judge(self, reply: Reply, now: float) -> Step:
         """The same for the only attempt under way."""
-        attempt = self._take_attempt("judge")
-        failure = self._widened(self._failure(attempt, reply, now))
-        verdict, default = failure.verdict, failure.default
+        attempt, verdict = self._take_attempt("judge"), self._judged(reply)
+        if reply.succeeded and verdict.label is Label.OK and verdict.then is AS_USUAL:
+            self._answer(attempt, verdict, reply.status, now)
+            return self._release(attempt.number)
+        failure = self._widened(self._failure(attempt, verdict, reply, now))
+        default = failure.default
         outcome = Outcome(attempt, verdict, reply.status, None, default.hope, reply.fault)
         self.outcomes.append(outcome)
         if reply.fault is None:
@@ -404,12 +409,7 @@ class Exchange:
         if self._beside is not None and self.attempt is not None:
             self._win(self._beside if of == self._beside.candidate else self.attempt, self.suspensions.clock())
         attempt = self._take_attempt("accept")
-        now, verdict = self.suspensions.clock(), Verdict(Label.OK, "builtin/output")
-        self.outcomes.append(Outcome(attempt, verdict, 200, None, 0))
-        self._held(self._penalties.hear(Failure(attempt, verdict, DEFAULTS[Label.OK], None, None, now)))
-        self._answered(attempt, now)
-        # Proven it is at its terminal event only; but it is worth asking again.
-        self.suspensions.end_probe(attempt.ticket)
+        self._answer(attempt, OUTPUT, 200, self.suspensions.clock())
         self._released = attempt.number
         return attempt.number
 
@@ -467,7 +467,7 @@ class Exchange:
         if not self._released or self.outcomes[self._released - 1].verdict.label is not Label.OK:
             return None
         released = self.outcomes[self._released - 1].attempt
-        failure = self._failure(released, reply, now)
+        failure = self._failure(released, self._judged(reply), reply, now)
         if failure.default.scope is None:
             return None
         suspension = self._penalties.learn(failure, final=True)
@@ -641,9 +641,8 @@ class Exchange:
         self.attempt = kind(number, candidate, repeat, refresh, early, ticket, now, opinion, without)
         return self.attempt
 
-    def _failure(self, attempt: Attempt, reply: Reply, now: float) -> Failure:
-        """What a reply means for its attempt, should that have failed."""
-        verdict = self._judged(reply)
+    def _failure(self, attempt: Attempt, verdict: Verdict, reply: Reply, now: float) -> Failure:
+        """What a reply with this verdict means for its attempt, should that have failed."""
         default = action(verdict, reply.fault)
         if (
             reply.fault is not None
@@ -771,15 +770,31 @@ class Exchange:
         self._wait = (now, now + seconds, reason)
         return Wait(seconds, reason, held)
 
+    def _answer(self, attempt: Attempt, verdict: Verdict, status: int, now: float) -> None:
+        """The reply is an answer, and so what the tool gets."""
+        self.outcomes.append(Outcome(attempt, verdict, status, None, 0))
+        if self._penalties.provisional:
+            self._held(self._penalties.hear(Failure(attempt, verdict, DEFAULTS[Label.OK], None, None, now)))
+        elif not attempt.drilled:
+            self.suspensions.has_served(attempt.candidate.upstream.name)
+        self._answered(attempt, now)
+        # Proven it is at its end only; but it is worth asking again.
+        self.suspensions.end_probe(attempt.ticket)
+
     def _answered(self, attempt: Attempt, now: float) -> None:
         """A candidate has answered: that says something about it, and about the reply that it may explain."""
         candidate = attempt.candidate
         self._chooser.take_seat(candidate)
         if self.request.generating and not attempt.drilled:
-            owner = candidate.credential.name, self.suspensions.generations[candidate.credential.name]
+            owner = candidate.credential.name, self.suspensions.generations.get(candidate.credential.name, 0)
             self.suspensions.answers.answered(owner, candidate.model, now)
-        compared = self._comparison
-        if compared is not None and compared.failure.attempt.candidate != candidate:
+        if self._comparison is not None:
+            self._end_comparison_with(self._comparison, attempt, now)
+
+    def _end_comparison_with(self, compared: Comparison, attempt: Attempt, now: float) -> None:
+        """Another candidate has answered: the reply that was compared may have been its own candidate's fault."""
+        candidate = attempt.candidate
+        if compared.failure.attempt.candidate != candidate:
             # Without its sealed parts it is not quite the same request: that proves nothing about the first one.
             blamed = attempt.without == compared.failure.attempt.without
             suspension = self._penalties.learn(compared.blame(now), final=True) if blamed else None
@@ -920,7 +935,8 @@ class Exchange:
             self.outcomes[number - 1] = self.outcomes[number - 1].suspending(suspension)
 
     def _release(self, number: int, *, final: bool = False, retry: bool = True) -> Release:
-        self._settle()
+        if self._penalties.provisional:
+            self._settle()
         self._released = number
         return Release(number, final, retry)
 

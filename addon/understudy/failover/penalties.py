@@ -143,8 +143,8 @@ class Penalties:
         self.request = request
         self.random = random
         self.several = several
-        self._provisional: list[_Provisional] = []
-        """What may be the request's or the network's fault."""
+        self.provisional: list[_Provisional] = []
+        """What may be the request's or the network's fault: another reply may say more of it, or their end."""
 
     def learn(self, failure: Failure, *, final: bool = False) -> Suspension | None:
         """Suspend what failed; returns the suspension that holds, None when nothing is suspended.
@@ -170,7 +170,7 @@ class Penalties:
         suspension = impose(self.suspensions, failure, jitter, short=short, at_most=at_most)
         if suspension is None or not (suspect or short):
             return suspension
-        self._provisional.append(_Provisional(failure, suspension, jitter))
+        self.provisional.append(_Provisional(failure, suspension, jitter))
         until = failure.at + full
         return suspension.lasting(until) if until > suspension.until else suspension
 
@@ -191,7 +191,7 @@ class Penalties:
             and each.suspension.order == suspension.order
             and suspension.until == each.failure.at + SHORT_STEP
             and each.failure.verdict.label is not Label.OVERLOADED  # that comes back in half a minute
-            for each in self._provisional
+            for each in self.provisional
         )
 
     def hear(self, failure: Failure) -> Changes:
@@ -203,8 +203,8 @@ class Penalties:
         """
         if not failure.attempt.drilled:
             self.suspensions.has_served(failure.attempt.candidate.upstream.name)
-        confirmed = [each for each in self._provisional if self._is_confirmed(each.failure, failure)]
-        self._provisional = [each for each in self._provisional if each not in confirmed]
+        confirmed = [each for each in self.provisional if self._is_confirmed(each.failure, failure)]
+        self.provisional = [each for each in self.provisional if each not in confirmed]
         return self._impose(confirmed)
 
     def _impose(self, penalised: Iterable[_Provisional], *, short: bool = False) -> Changes:
@@ -229,8 +229,8 @@ class Penalties:
 
     def settle(self, outcomes: Sequence[Outcome]) -> tuple[bool, Changes]:
         """No other candidate is asked. Returns whether the request is the suspect: all refused it alike (J04)."""
-        left = [each for each in self._provisional if not each.failure.is_unreachable]
-        self._provisional = [each for each in self._provisional if each not in left]
+        left = [each for each in self.provisional if not each.failure.is_unreachable]
+        self.provisional = [each for each in self.provisional if each not in left]
         if not left:
             return False, []
         told = [outcome for outcome in outcomes if outcome.status > 0]

@@ -7,12 +7,11 @@ candidate, so that picking among ten thousand is a handful of machine-wide opera
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import override
 from weakref import WeakKeyDictionary
-
-from cachetools import LRUCache
 
 from understudy.model import Candidate, Choice, Key, Relatives, Route, Scope, Strategy, Suspension, keys_of
 from understudy.suspensions import Suspensions
@@ -262,7 +261,8 @@ class Selector:
     def __init__(self, suspensions: Suspensions, lineups: type[Lineup] = Lineup) -> None:
         self.suspensions = suspensions
         self._kind = lineups
-        self._lineups: LRUCache[tuple[str, str, str, str, str], Lineup] = LRUCache(maxsize=LINEUPS)
+        self._lineups: OrderedDict[tuple[str, str, str, str, str], Lineup] = OrderedDict()
+        """Those that were asked for last, the latest at the end."""
         # Not a list of lineups to tell: one that was forgotten here may still be in use by an exchange.
         self._changes = Changes(suspensions.is_blocked)
         self._beside: WeakKeyDictionary[Lineup, Lineup] = WeakKeyDictionary()
@@ -277,6 +277,9 @@ class Selector:
         if known is None or known.route is not route:
             known = self._laid_out(self._kind(route, alias, dialect, route.members(alias, dialect, client)))
             self._lineups[key] = known
+            if len(self._lineups) > LINEUPS:
+                self._lineups.popitem(last=False)
+        self._lineups.move_to_end(key)
         return known
 
     def lineup_like(self, other: Lineup) -> Lineup:

@@ -50,6 +50,7 @@ from understudy.model import Label, SecretError, SigningSource
 from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.engine import is_large
 from understudy.proxy.listener import Abandoned, Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
+from understudy.proxy.masking_gate import is_clean_head
 from understudy.proxy.pooled_call import PooledCall
 from understudy.proxy.timeouts import SLACK, Due, Timeout
 from understudy.proxy.upstream_connection import (
@@ -153,6 +154,10 @@ class AttemptLayer(Layer):
         """What a plain reply said of itself when it was judged."""
         self.another: str | None = None
         """The other model that a plain reply names, "" where that is none; None before it is released."""
+        self.head: ResponseHeaders | None = None
+        """Status and headers of the reply; None without any."""
+        self.is_complete = False
+        """Whether the whole reply is held."""
         self._held: list[events.Event] = []
         self._pieces = bytearray()  # what came last of the body
         self._told: ref[Abandoned] | None = None  # whose record is made of what is held
@@ -180,25 +185,16 @@ class AttemptLayer(Layer):
         """Hold an event of the reply. An upstream may send a byte at a time, and an object for each would be dear."""
         if not isinstance(event, ResponseData) or (not self._pieces and len(event.data) >= PIECE):
             self.held.append(event)
+            self.is_complete = isinstance(event, ResponseEndOfMessage)
             return
         self._pieces += event.data
         if len(self._pieces) >= PIECE:
             self._join()
 
     @property
-    def is_complete(self) -> bool:
-        """Whether the whole reply is held."""
-        return bool(self.held) and isinstance(self.held[-1], ResponseEndOfMessage)
-
-    @property
-    def head(self) -> ResponseHeaders | None:
-        """Status and headers of the reply; None without any."""
-        return self.held[0] if self.held and isinstance(self.held[0], ResponseHeaders) else None
-
-    @property
     def body(self) -> bytes:
         """The body of the reply as far as it is held, as it came."""
-        return b"".join(event.data for event in self.held if isinstance(event, ResponseData))
+        return b"".join([event.data for event in self.held if isinstance(event, ResponseData)])
 
     @override
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
@@ -367,6 +363,7 @@ class AttemptLayer(Layer):
     def state_wait_for_headers(self, event: events.Event) -> CommandGenerator[None]:
         """Status and headers."""
         assert isinstance(event, ResponseHeaders) and self.hold is not None
+        self.head = event
         self.keep(event)
         self.state = self.state_hold_body
         response = event.response
@@ -379,6 +376,7 @@ class AttemptLayer(Layer):
             except ValueError as error:
                 yield from self.failed(FaultKind.CLOSED, f"invalid response headers: {error}")
                 return
+        self.hold.has_clean_head = is_clean_head(response, self.hold.secret)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.fields]
         if self.call.exchange.request.generating:
             call, mask = self.call, self.hold.secret.mask
@@ -537,7 +535,7 @@ class AttemptLayer(Layer):
         if self.head is not None and not self.is_complete:
             self._settle_record()
             self.head.response.headers.pop("content-length", None)
-            self.held.append(ResponseEndOfMessage(self.stream_id))
+            self.keep(ResponseEndOfMessage(self.stream_id))
 
     def cancel(self) -> CommandGenerator[None]:
         """Give the attempt up, and tell the upstream: a reset on HTTP/2, a close on HTTP/1."""

@@ -70,14 +70,16 @@ class Delivery:
         self.edit: ReplyEdit | None = None
         self.mask: StreamMask | None = None
         """Masks what still comes of a released reply; None where nothing comes, or it is compressed."""
-        self.was_whole = False
-        """Whether all of the released reply was held."""
+        self.is_to_mask = False
+        """Whether what mitmproxy buffers of the released reply is still to be masked: it was not all held in clear."""
         self.untouched = True
         """Whether a released stream needs nothing of mitmproxy: no script changes it, no option stores it."""
         self.may_be_cut = False
         """Whether the end of a released stream may be a cut that only its events can tell."""
+        self.is_open = False
+        """Whether the tool has the head of a stream, because its call is held until a reset."""
         self.commented_at = -math.inf
-        """When the tool of a call that is held last got a comment; before that, it has not even a head."""
+        """When the tool of such a call last got a comment."""
         self.kept = bytearray()
         """What ``pool_keep_streams`` keeps of such a stream."""
 
@@ -88,11 +90,6 @@ class Delivery:
             self.released.let_go()
         self.released = None
         del self.stream
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the tool has the head of a stream, because its call is held until a reset."""
-        return self.commented_at > -math.inf
 
     def keep_open(self, call: PooledCall) -> CommandGenerator[None]:
         """Send a comment to the tool of a call that is held, so that it does not give up; first the head of a stream.
@@ -106,7 +103,7 @@ class Delivery:
         if not self.is_open:
             head = tool_reply.held_head("" if client.alpn == b"h2" else request.http_version)
             yield SendHttp(ResponseHeaders(stream_id, head, False), client)
-        self.commented_at = now
+        self.is_open, self.commented_at = True, now
         yield SendHttp(ResponseData(stream_id, COMMENT), client)
 
     def without_head(self, wanted: CommandGenerator[T]) -> CommandGenerator[T]:
@@ -158,12 +155,14 @@ class Delivery:
         if not complete and not hold.encoded:
             self.mask = StreamMask(hold.secret.named)
             edited = self.mask.feed(edited)
-        edit = self.edit_of(hold, head.response, complete=complete)
+        edit = None
+        if call.plan.route.restore_alias or hold.framing is StreamKind.AMAZON:
+            edit = self.edit_of(hold, head.response, complete=complete)
         if edit is not None:
             edited = edit.feed(edited) + (edit.finish() if complete else b"")
             if complete and "content-length" in head.response.headers:
                 head.response.headers["content-length"] = str(len(edited))
-        self.released, self.was_whole = attempt, complete
+        self.released, self.is_to_mask = attempt, hold.encoded or not complete
         if attempt.server is not None:
             stream.context.server = stream.flow.server_conn = attempt.server
         held = attempt.hand_over(stream)
@@ -182,8 +181,8 @@ class Delivery:
         self.note(call, step, hold, head.response, edited)
         if not complete:
             hold.rest()
+            self.frame(head.response)
         head.response.stream = live or hold.live
-        self.frame(head.response, complete=complete)
         stream.server_state = stream.state_wait_for_response_headers
         yield from HttpStream.state_wait_for_response_headers(stream, head)
         if stream.server_state == stream.state_stream_response_body and stream.flow.response:
@@ -193,9 +192,8 @@ class Delivery:
         if self.mask is not None and not call.engine.mask_streams:
             begun = 2 if len(held) > 1 and isinstance(held[1], ResponseData) else 1
             held = [*held[:begun], *self.unmasked_rest(edit), *held[begun:]]
-        rest = [
-            each for event in held[1:] for each in ([event] if isinstance(event, ResponseData) else self.masked(event))
-        ]
+        shown = (ResponseData, ResponseEndOfMessage) if complete else ResponseData
+        rest = [each for event in held[1:] for each in ([event] if isinstance(event, shown) else self.masked(event))]
         for event in rest:
             if stream.server_state == stream.state_errored:
                 break
@@ -225,12 +223,14 @@ class Delivery:
         """What later requests should know of this reply; ``body``: what there is of it, fit for the tool."""
         outcome = call.exchange.outcomes[step.attempt - 1]
         label, memory = outcome.verdict.label, call.engine.memory
+        memory.ended(call.exchange, call.plan, call.asked, label)
         if label is Label.OK:
             learnt = marks_of(call.plan.recognised, bytes(hold.body))
             if is_response(call):
                 learnt += states_of(response.headers.fields)
-            memory.learn(outcome.attempt.candidate, learnt)
-        memory.ended(call.exchange, call.plan, call.asked, label)
+            if learnt:
+                memory.learn(outcome.attempt.candidate, learnt)
+            return
 
         def told(usual: str) -> Refusal:
             kind = response.headers.get("content-type", usual)
@@ -238,15 +238,15 @@ class Delivery:
 
         if label is Label.MODEL_UNSUPPORTED:
             memory.remember_refusal(call.exchange, told("application/json"))
-        if label is not Label.OK and hold.live and hold.success:
+        if hold.live and hold.success:
             memory.remember_stream(call.plan, call.asked, told("text/event-stream"))
 
     def edit_of(self, hold: Hold, response: http.Response, *, complete: bool) -> ReplyEdit | None:
-        """The edit that a reply needs on its way to the tool, with the headers fit for it; None for nearly all."""
+        """The edit that a reply needs on its way to the tool, with the headers fit for it; None where it needs none."""
         assert self.call is not None
         plan, flow = self.call.plan, self.call.flow
         tool, route = plan.recognised.dialect, plan.route
-        if not (route.restore_alias or hold.framing is StreamKind.AMAZON) or not (complete or hold.live):
+        if not (complete or hold.live):
             return None
         edit = reply_edit.edit_for(hold, tool, plan.call.alias if route.restore_alias else None)
         if edit is not None:
@@ -320,7 +320,7 @@ class Delivery:
                 stream.flow.response.data.content = bytes(stream.response_body_buf)
         yield HttpResponseHook(stream.flow)
 
-    def frame(self, response: http.Response, *, complete: bool) -> None:
+    def frame(self, response: http.Response) -> None:
         """See to it that a cut of what still comes does not look like a clean end.
 
         A reply of HTTP/2 ends by its protocol, also without a length. Passed on to HTTP/1.1 as it is, it would end with
@@ -328,9 +328,7 @@ class Delivery:
         HTTP/1 that may have no end but the close.
         """
         to_http2 = self.stream.context.client.alpn == b"h2"
-        unframed = not complete and not {"content-length", "transfer-encoding"} & {
-            key.lower() for key in response.headers
-        }
+        unframed = not {"content-length", "transfer-encoding"} & {key.lower() for key in response.headers}
         self.may_be_cut = unframed and to_http2 and not response.is_http2
         if unframed and not to_http2 and response.is_http2 and self.stream.flow.request.http_version == "HTTP/1.1":
             response.headers["transfer-encoding"] = "chunked"
@@ -367,8 +365,8 @@ class Delivery:
         One that cannot be decoded goes to the tool, without a secret in clear, and is not stored.
         """
         hold, response = self.released.hold if self.released is not None else None, self.stream.flow.response
-        if hold is None or response is None or (self.was_whole and not hold.encoded):
-            yield from send  # an answer of our own, or a reply that was masked as a whole when it was released
+        if hold is None or response is None:
+            yield from send  # an answer of our own
             return
         mask_head(response, hold.secret)
         mask_body(response, hold.secret)
@@ -430,7 +428,8 @@ class Delivery:
         hold = self.released.hold if self.released is not None else None
         if self.call is not None and hold is not None and hold.success and not hold.live:
             self.call.exchange.succeeded()
-            self.call.engine.memory.answered(self.call.exchange, ())
+            if self.call.exchange.request.sealed is not None:
+                self.call.engine.memory.answered(self.call.exchange, ())
 
     def cut(self, message: str) -> None:
         """The released reply was cut by its upstream."""

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from traceback import format_exception
 from typing import Any
 
@@ -202,12 +203,16 @@ def _name(name: bytes, secret: Secret) -> bytes:
     return name if shown == name and not secret.is_in_lower_case(name) else NAME_MASKED
 
 
+def is_clean_head(response: http.Response, secret: Secret) -> bool:
+    """Whether nothing of a head repeats the secret: reason phrase, names and values of the fields. Nearly all are."""
+    whole = b"\n".join((response.data.reason, *chain.from_iterable(response.headers.fields)))
+    return secret.mask(whole) is whole and not secret.is_in_lower_case(whole)
+
+
 def mask_head(response: http.Response, secret: Secret) -> bool:
     """Mask reason phrase, header fields and trailers of a reply; returns whether there was anything to mask."""
     fields, reason, trailers = response.headers.fields, response.data.reason, response.trailers
-    # Nearly every head is clean, which one look tells.
-    whole = b"\n".join([reason, *(part for each in fields for part in each)])
-    if trailers is None and secret.mask(whole) is whole and not secret.is_in_lower_case(whole):
+    if trailers is None and is_clean_head(response, secret):
         return False
     shown = masked_fields(fields, secret), secret.mask(reason), trailers and masked_fields(trailers.fields, secret)
     if shown == (fields, reason, trailers and trailers.fields):

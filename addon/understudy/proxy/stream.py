@@ -436,6 +436,8 @@ class ReplayStream(HttpStream):
         attempt, call = event.attempt, self.call
         assert call is not None
         match event:
+            case Decided(held=Held.REPLY):
+                return (yield from self.conclude(attempt, hold_of(attempt).reply()))
             case Crashed(error=error):
                 raise error
             case Halted():
@@ -454,8 +456,6 @@ class ReplayStream(HttpStream):
                 return (yield from self.after_silence(attempt))
             case Failed(fault=fault):
                 return (yield from self.conclude(attempt, hold_of(attempt).fault(fault)))
-            case Decided(held=Held.REPLY):
-                return (yield from self.conclude(attempt, hold_of(attempt).reply()))
             case Decided(held=Held.BOUND) if hold_of(attempt).status in (401, 403):
                 # Judged as far as it came: it must not get through to the tool by being long (W07).
                 step = yield from self.conclude(attempt, hold_of(attempt).reply())
@@ -618,7 +618,10 @@ class ReplayStream(HttpStream):
         self.attempts = [attempt]
         if self.waiting is not None:
             self.waiting.stop()
-        if not (yield from self.delivery.without_head(self.delivery.release(attempt, step, live=live))):
+        releasing = self.delivery.release(attempt, step, live=live)
+        if self.delivery.is_open:
+            releasing = self.delivery.without_head(releasing)
+        if not (yield from releasing):
             yield from self.withhold(attempt)
         if self.server_state == self.state_errored:
             # Another addon killed the flow when it saw the headers.
@@ -689,7 +692,8 @@ class ReplayStream(HttpStream):
                 yield commands.Log(f"understudy: cannot add to a list of models: {self.trace(error)}", ERROR)
         if not already_streamed:
             self.delivery.proven()
-            yield from self.delivery.mask_whole(super().send_response())
+            sending = super().send_response()
+            yield from self.delivery.mask_whole(sending) if self.delivery.is_to_mask else sending
         else:
             yield from super().send_response(already_streamed)
         if self.server_state == self.state_errored:

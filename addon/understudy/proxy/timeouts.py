@@ -88,7 +88,7 @@ class Watch:
                     yield from watched.ring(error)
 
     def _ensure(self, at: float) -> CommandGenerator[None]:
-        if not any(pending <= at for pending in self._pending):
+        if not self._pending or min(self._pending) > at:
             self._pending.append(at)
             alarm = Alarm(max(0.0, at - self.clock()))
             alarm.watch = self

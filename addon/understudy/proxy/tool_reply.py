@@ -12,7 +12,7 @@ from mitmproxy import http
 from understudy.dialects import Dialect
 from understudy.failover import RETRY_HORIZON, Refuse, Release
 from understudy.failover.memory import Refusal
-from understudy.proxy.masking_gate import mask_head, masked_body
+from understudy.proxy.masking_gate import COMPRESSED, mask_head, masked_body
 from understudy.replies import Hold
 from understudy.rules import OWN_MARK
 
@@ -95,7 +95,8 @@ def prepare(
         _cap_retry_after(headers, clock())
         if step.final and not step.retry:
             headers["x-should-retry"] = "false"
-    mask_head(response, hold.secret)
+    if not hold.has_clean_head:
+        mask_head(response, hold.secret)
     if not complete:
         # What still comes is masked as it comes; that cannot be done inside a compressed stream.
         masked = hold.secret.mask(body)
@@ -104,7 +105,10 @@ def prepare(
         if masked is not body:
             headers.pop("content-length", None)
         return masked
-    masked = masked_body(body, headers.get("content-encoding", ""), hold.secret)
+    encoding = headers.get("content-encoding", "")
+    if not encoding and len(body) == hold.clean_bytes and body == hold.body and not body.startswith(COMPRESSED):
+        return body  # it was looked at when it was judged
+    masked = masked_body(body, encoding, hold.secret)
     if masked is not body:
         headers.pop("content-encoding", None)
         if "content-length" in headers:

@@ -23,7 +23,7 @@ from understudy.codec.event_stream import (
     last_events,
 )
 from understudy.codec.json_rows import JsonReader
-from understudy.codec.masking import SHORTEST_MASKED, mask
+from understudy.codec.masking import SHORTEST_MASKED, byte_signs, mask, text_signs
 from understudy.codec.record import record
 from understudy.dialects import DIALECTS, Call, Dialect, Kind, Progress, StreamEvent
 from understudy.model import Candidate, HoldUntil
@@ -58,8 +58,14 @@ class Secret:
     """What else must not be repeated: a tool may have sent several secrets of its own."""
 
     def mask[T: (str, bytes)](self, text: T) -> T:
-        """Put the placeholder wherever the secret stands."""
-        for value in (self.value, *self.more):
+        """Put the placeholder wherever the secret stands; the same object where it does not."""
+        values, find = (self.value, *self.more), text.find
+        for sign in text_signs(values) if isinstance(text, str) else byte_signs(values):
+            if find(sign) >= 0:
+                break
+        else:
+            return text  # as nearly everything
+        for value in values:
             text = mask(text, value, self.name)
         return text
 
@@ -71,10 +77,10 @@ class Secret:
     def is_in_lower_case(self, name: bytes) -> bool:
         """Whether the name of a header holds one of the values, in any case."""
         lower = name.lower()
-        return any(
-            len(value) >= SHORTEST_MASKED and value.lower().encode("utf-8", "surrogateescape") in lower
-            for value in (self.value, *self.more)
-        )
+        for value in (self.value, *self.more):
+            if len(value) >= SHORTEST_MASKED and value.lower().encode("utf-8", "surrogateescape") in lower:
+                return True
+        return False
 
 
 class Held(Enum):
@@ -108,16 +114,26 @@ class Hold:
         self.secret = secret
         self.until = until
         self.status = 0
+        self.success = False
+        """Whether the status is 2xx."""
+        self.is_held_whole = False
+        """Whether this reply is released at its end only."""
         self.headers: tuple[tuple[str, str], ...] = ()
+        self.encoded = False
+        """Whether the bytes on the wire differ from the decoded ones."""
+        self.has_clean_head = False
+        """Whether the head was looked at, names included, and the secret does not stand in it."""
+        self.clean_bytes = 0
+        """So many of the first bytes of ``body`` were looked at together, and the secret does not stand in them."""
         self.live = False
         """Whether the reply is a stream of events."""
         self.framing = StreamKind.SSE
         """How its events are framed."""
         self.body = bytearray()
         """What came so far, decoded."""
-        self._course = Course(self.dialect)
-        self._decoder = Decoder("", BODY_LIMIT)
-        self._encoding = ""
+        self._course: Course | None = None
+        """Of the events; None where there are none."""
+        self._decoder = NO_DECODER
         self._received = 0
         self._pieces = 0  # of a body that is no stream: how often more of it came than white space
         self._events = 0
@@ -131,22 +147,13 @@ class Hold:
         self._is_unseen = True  # whether too little has come to know what it is
         self._begin = b""  # the first bytes that are no white space
         self._type = ""  # the Content-Type, in lower case and without parameters
+        self._is_json = False  # whether that says that it is JSON
         self._is_opaque = False  # whether there is nothing to judge in it but that it is there
-
-    @property
-    def _is_json(self) -> bool:
-        """Whether the type says that it is JSON."""
-        return self._type == "application/json" or self._type.endswith("+json")
 
     @property
     def _may_be_bytes(self) -> bool:
         """Whether the type says nothing at all."""
         return self._type == "application/octet-stream"
-
-    @property
-    def encoded(self) -> bool:
-        """Whether the bytes on the wire differ from the decoded ones."""
-        return self._encoding not in ("", "identity")
 
     @property
     def outgrown(self) -> bool:
@@ -160,19 +167,14 @@ class Hold:
         return STREAM_LIMIT if self.live else BODY_LIMIT
 
     @property
-    def is_held_whole(self) -> bool:
-        """Whether this reply is released at its end only."""
-        return self.until is HoldUntil.COMPLETE and self.success
-
-    @property
     def has_output(self) -> bool:
         """Whether a stream has shown real output, or an end that needs none."""
-        return self._course.has_output
+        return self._course is not None and self._course.has_output
 
     @property
     def is_done(self) -> bool:
         """Whether a stream has shown its terminal event, or the last one that all servers send."""
-        return self._course.is_done
+        return self._course is not None and self._course.is_done
 
     @property
     def has_begun(self) -> bool:
@@ -182,30 +184,34 @@ class Hold:
     @property
     def steps(self) -> int:
         """How often the reply has gone on: events of a stream but for comments and pings, pieces of another body."""
-        return self._course.steps if self.live else self._pieces
-
-    @property
-    def success(self) -> bool:
-        """Whether the status is 2xx."""
-        return 200 <= self.status < 300
+        return self._course.steps if self.live and self._course is not None else self._pieces
 
     def start(self, status: int, headers: Sequence[tuple[str, str]]) -> Held:
         """The status line and the headers have come; names of headers in any case."""
-        self.status = status
+        self.status, self.success = status, 200 <= status < 300
+        self.is_held_whole = self.success and self.until is HoldUntil.COMPLETE
         self.headers = tuple(headers)
-        self._type = self._header("content-type").partition(";")[0].strip().lower()
-        self._encoding = self._header("content-encoding").strip().lower()
-        framing = kind_of(self._type)
+        first = {name.lower(): value for name, value in reversed(self.headers)}
+        self._type = kind = first.get("content-type", "").partition(";")[0].strip().lower()
+        self._is_json = kind == "application/json" or kind.endswith("+json")
+        encoding = first.get("content-encoding", "").strip().lower()
+        self.encoded = encoding not in ("", "identity")
+        framing = kind_of(kind)
         self.live, self.framing = self.success and framing is not None, framing or StreamKind.SSE
         if self.success and not self.live and not self._is_json:
             generating = self.endpoint.kind is Kind.GENERATING
             if not generating and not self.is_held_whole:
                 return Held.OUTPUT
-            self._is_opaque = not generating or is_media(self._type, self.endpoint.name)
-        self._decoder = Decoder(self._encoding, self._limit)
+            self._is_opaque = not generating or is_media(kind, self.endpoint.name)
+        self._decoder = Decoder(encoding, self._limit)
         if self.live:
-            self._reader = EventReader(self._type, self._limit)
+            self._read_as(kind)
         return Held.MORE
+
+    def _read_as(self, kind: str) -> None:
+        """What comes is a stream of events of this type."""
+        self._reader = EventReader(kind, self._limit)
+        self._course = self._course or Course(self.dialect)
 
     def data(self, data: bytes) -> Held:
         """Some bytes of the body, as they were on the wire."""
@@ -225,7 +231,7 @@ class Hold:
             return Held.BOUND if self.outgrown else Held.MORE
         if (decided := self._read(self._reader.feed(decoded))) is not Held.MORE:
             return decided
-        if self._reader.failed and self.framing is StreamKind.JSON and not self._course.has_output:
+        if self._reader.failed and self.framing is StreamKind.JSON and not self.has_output:
             # Not recognised as a stream: what it is instead is seen at its end.
             self.live, self._reader = False, None
             return Held.BOUND if self.outgrown else Held.MORE
@@ -246,7 +252,7 @@ class Hold:
         if self.live:
             if self.has_output:
                 return Held.OUTPUT
-            if not self._course.has_ended:
+            if self._course is None or not self._course.has_ended:
                 self._fault = Fault(FaultKind.EMPTY, "the stream ended before any output", sent=True)
         elif self._is_opaque:
             return Held.OUTPUT if self._received else Held.REPLY
@@ -256,6 +262,9 @@ class Hold:
 
     def _look(self, decoded: bytes) -> bytes:
         """The first bytes of a success say more than its type; returns the bytes that a reader has not seen yet."""
+        if self._is_json and not self._begin and decoded[:1] == b"{" and not self.is_held_whole:
+            self._begin, self._is_unseen = decoded[:64], False
+            return decoded  # one object, as nearly all
         self._begin += (decoded if self._begin else decoded.lstrip())[:64]
         begin = self._begin.removeprefix(BOM)
         if len(begin) < ENOUGH and begin[:1] not in (b"{", b"[", b"<") and not self._may_be_bytes:
@@ -281,7 +290,7 @@ class Hold:
             return decoded
         self.live, self.framing = True, framing
         kind = "text/event-stream" if framing is StreamKind.SSE else "application/json"
-        self._reader = EventReader(kind, self._limit)
+        self._read_as(kind)
         return bytes(self.body)
 
     def _unproven(self) -> str:
@@ -325,9 +334,11 @@ class Hold:
 
     def _read(self, events: Sequence[StreamEvent]) -> Held:
         """What these events decide."""
+        course = self._course
+        assert course is not None
         for event in events if not self._is_terminated else ():
             self._events += 1
-            progress = self._course.add(event)
+            progress = course.add(event)
             if self.opening is None and progress is not Progress.PING:
                 self.opening = event
             if progress is Progress.UNREADABLE and self.is_held_whole and self.has_output:
@@ -337,7 +348,7 @@ class Hold:
                 return Held.REPLY
             if self.has_output and not self.is_held_whole:
                 return Held.OUTPUT
-            if self._course.is_empty and progress is Progress.DONE:
+            if course.is_empty and progress is Progress.DONE:
                 return Held.REPLY
             self._is_terminated = self._is_terminated or (progress is Progress.DONE and self.has_output)
             if self._is_terminated:
@@ -362,6 +373,10 @@ class Hold:
 
     def reply(self) -> Reply:
         """What there is to judge; a secret that the upstream echoes is masked in it (R06)."""
+        came = self._error.data if self._error else bytes(self.body)
+        body = self.secret.mask(came)
+        if self._error is None and body is came:
+            self.clean_bytes = len(came)
         return Reply(
             status=0 if self._fault else self.status,
             dialect=self.dialect.name,
@@ -371,8 +386,8 @@ class Hold:
             alias=self.call.alias,
             model=self.candidate.model,
             streamed=self.call.streamed,
-            headers=self._masked_headers(),
-            body=self.secret.mask(self._error.data if self._error else bytes(self.body)),
+            headers=self.headers if self.has_clean_head else self._masked_headers(),
+            body=body,
             event=(self._error.name or "error") if self._error else "",
             fault=self._fault,
             truncated=self.outgrown or self._decoder.failed,
@@ -415,9 +430,6 @@ class Hold:
         if self.secret.mask(values) is values:
             return self.headers
         return tuple((name, self.secret.mask(value)) for name, value in self.headers)
-
-    def _header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key.lower() == name), "")
 
 
 NO_DECODER = Decoder("", 0)

@@ -16,7 +16,7 @@ from typing import Any
 from understudy.codec.body_text import ERROR_EVENTS, follow, names_utf_8, parse, text_of
 from understudy.codec.event_stream import EventReader, begins_stream, kind_of
 from understudy.dialects import DIALECTS, Kind, StreamEvent
-from understudy.replies.answer import is_media, lack_of_body, lack_of_stream
+from understudy.replies.answer import BROKEN, is_media, lack_of_body, lack_of_stream
 from understudy.replies.statement import NOTHING_STATED, Statement, is_another, of_document, of_events
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo, find_errors
 from understudy.replies.wording import fold, spell, spell_out
@@ -24,6 +24,7 @@ from understudy.replies.wording import fold, spell, spell_out
 __all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Reply"]
 
 MAX_TEXT = 1 << 20  # bytes of a body that are looked at
+_DECODER, _SPACE = json.JSONDecoder(), " \t\n\r"
 _TOLD_BY = 8192  # characters by which a text is told to be Chinese
 
 
@@ -97,6 +98,11 @@ class Reply:
         return {key.lower(): value for key, value in reversed(self.headers)}
 
     @property
+    def _type(self) -> str:
+        """The Content-Type, in lower case and without parameters."""
+        return self._first_values.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
     def succeeded(self) -> bool:
         """Whether the status claims success, which an error inside may still contradict."""
         return 200 <= self.status < 300
@@ -104,10 +110,11 @@ class Reply:
     @cached_property
     def text(self) -> str:
         """The body as text (`text_of`), never raising; GBK also where it is called UTF-8."""
-        body, content_type = self.body[:MAX_TEXT], self.header("content-type")
-        return self._masked((names_utf_8(content_type) and _chinese(body)) or text_of(body, content_type))
-
-    def _masked(self, text: str) -> str:
+        body, content_type = self.body[:MAX_TEXT], self._first_values.get("content-type", "")
+        if body.isascii() and ("=" not in content_type or content_type.lower().endswith("; charset=utf-8")):
+            text = body.decode("ascii")  # as nearly all
+        else:
+            text = (names_utf_8(content_type) and _chinese(body)) or text_of(body, content_type)
         return self.mask(text) if self.mask is not None and text else text
 
     @cached_property
@@ -130,7 +137,8 @@ class Reply:
         for info in find_errors(self.text, self.json, succeeded=self.succeeded, event=self.event):
             if self.mask is not None:
                 # Unwrapping undoes escapes in escapes.
-                info = ErrorInfo(*map(self._masked, (info.code, info.type, info.param, info.message)))
+                said = info.code, info.type, info.param, info.message
+                info = ErrorInfo(*(each and self.mask(each) for each in said))
             found.setdefault(info)
             if len(found) >= MAX_ERRORS:
                 break
@@ -144,7 +152,13 @@ class Reply:
             return ""
         if not self.endpoint or self.kind != Kind.GENERATING:
             return ""
-        content_type = self.header("content-type").partition(";")[0].strip().lower()
+        content_type = self._type
+        if content_type == "application/json" and self.text.startswith("{"):
+            try:  # one object, as nearly all
+                document = self._document
+            except (ValueError, RecursionError):
+                return BROKEN
+            return dialect.lack(self.endpoint, document)
         if is_media(content_type, self.endpoint) and self.body:
             return ""
         if (framing := self._framing(content_type)) and self.body.strip():
@@ -156,7 +170,13 @@ class Reply:
     @cached_property
     def _document(self) -> object:
         """The whole body as JSON, parsed once. Raises ValueError or RecursionError when it is none."""
-        return json.loads(self.text)
+        text = self.text
+        if not text.startswith("{"):
+            return json.loads(text)
+        document, end = _DECODER.raw_decode(text)  # the same, by half the steps
+        if text[end:].strip(_SPACE):
+            raise ValueError("something follows the document")
+        return document
 
     @cached_property
     def statement(self) -> Statement:
@@ -164,10 +184,9 @@ class Reply:
         dialect = DIALECTS.get(self.dialect)
         if not self.succeeded or self.kind != Kind.GENERATING or dialect is None:
             return NOTHING_STATED
-        if "_document" not in self.__dict__:  # it was judged as a whole document, as most are
-            content_type = self.header("content-type").partition(";")[0].strip().lower()
-            if (framing := self._framing(content_type)) and (events := self._events(framing)) is not None:
-                return of_events(dialect, events)
+        is_parsed = "_document" in self.__dict__  # it was judged as a whole document, as most are
+        if not is_parsed and (framing := self._framing(self._type)) and (events := self._events(framing)) is not None:
+            return of_events(dialect, events)
         try:
             found = of_document(dialect, self._document)
         except (ValueError, RecursionError):

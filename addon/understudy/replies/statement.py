@@ -47,7 +47,9 @@ NOTHING_STATED = Statement()
 def of_document(dialect: Dialect, document: object) -> Statement:
     """What a whole JSON reply says."""
     usage = dialect.usage(document)
-    return Statement(usage if usage is None else _believed(usage), dialect.served_model(document))
+    if usage is not None and (usage.input >= MOST or usage.output >= MOST):
+        usage = None
+    return Statement(usage, dialect.served_model(document))
 
 
 def of_events(dialect: Dialect, events: Iterable[StreamEvent], rest: bytes = b"") -> Statement:

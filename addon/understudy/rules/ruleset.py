@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from understudy.codec.body_text import ERROR_EVENTS
 from understudy.codec.in_pieces import contains_any
@@ -50,6 +50,11 @@ _FAILURE_MARKS = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=100)  # the statuses of successes
+def _answered(status: int) -> Verdict:
+    return Verdict(Label.OK, "builtin/ok", f"HTTP {status}")
+
+
 def _settled(reply: Reply) -> Verdict | None:
     """The verdict on what no rule is asked about: a fault, a success, a redirect."""
     if reply.fault is not None:
@@ -69,7 +74,7 @@ def _settled(reply: Reply) -> Verdict | None:
             return None
         if reply.lack:
             return Verdict(Label.UNKNOWN, NO_ANSWER, f"HTTP {reply.status}: {reply.lack}", certain=False)
-        return Verdict(Label.OK, "builtin/ok", f"HTTP {reply.status}")
+        return _answered(reply.status)
     if reply.header(OWN_MARK):
         # Its answer is about its candidates: none of ours has done anything, but one of them may know better.
         then = Then(replay=True, hope=OWN_HOPE if _names_its_return(reply) else None)

@@ -309,9 +309,11 @@ class Suspensions:
         Nothing that is newer than the attempt is touched (laws 3 and 4). Returns the running suspension it lifted.
         ``drill``: as in :meth:`begin_probe`.
         """
+        if not (self._blocked or self._half_open or self.ladders.rungs):
+            return None  # the common case, and every success asks
         keys = [key for key in keys_of(candidate, drill) if key in self.ladders or self.is_held(key)]
         if not keys:
-            return None  # the common case, and every success asks
+            return None
         lifted = None
         with self._cache.timer:
             self.expire()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cachetools import LRUCache
-
 CANDIDATES = 2_000
-"""How many candidates are remembered."""
+"""How many candidates are remembered: those that spoke last."""
 CALLS = 50
 """How many of a candidate's last times count."""
 ENOUGH = 5
@@ -32,8 +30,9 @@ class FirstEvents[K]:
     """The last times to the first event of each candidate, in seconds. Whoever is given up counts twice its wait."""
 
     def __init__(self) -> None:
-        self._times: LRUCache[K, deque[float]] = LRUCache(CANDIDATES)
-        self._paces: LRUCache[K, Pace] = LRUCache(CANDIDATES)
+        # Every call tells: a cache of Python code takes several calls of its own for what this does in one.
+        self._times: OrderedDict[K, deque[float]] = OrderedDict()
+        self._paces: dict[K, Pace] = {}
         """Those that were asked for since their candidate has spoken last."""
 
     def spoke(self, key: K, seconds: float) -> None:
@@ -41,6 +40,10 @@ class FirstEvents[K]:
         times = self._times.get(key)
         if times is None:
             times = self._times[key] = deque(maxlen=CALLS)
+            if len(self._times) > CANDIDATES:
+                self._paces.pop(self._times.popitem(last=False)[0], None)
+        else:
+            self._times.move_to_end(key)
         times.append(max(0.0, seconds))
         if self._paces:
             self._paces.pop(key, None)

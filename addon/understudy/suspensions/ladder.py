@@ -45,36 +45,36 @@ class Ladders[K]:
     """The rungs that keys have reached, by label."""
 
     def __init__(self) -> None:
-        self._rungs: dict[K, dict[Label, Rung]] = {}
+        self.rungs: dict[K, dict[Label, Rung]] = {}
 
     def __contains__(self, key: K) -> bool:
-        return key in self._rungs
+        return key in self.rungs
 
     def __iter__(self) -> Iterator[tuple[K, Label, Rung]]:
         """Every rung that was reached."""
-        return ((key, label, rung) for key, rungs in self._rungs.items() for label, rung in rungs.items())
+        return ((key, label, rung) for key, rungs in self.rungs.items() for label, rung in rungs.items())
 
     def next_step(self, key: K, label: Label, ticket: int, now: float) -> int | None:
         """The step that a failure reaches; None when it belongs to the window of the last one.
 
         ``ticket``: the order of the attempt that failed.
         """
-        rung = self._rungs.get(key, {}).get(label)
+        rung = self.rungs.get(key, {}).get(label)
         if rung is None:
             return 0
         return None if ticket < rung.order or now < rung.until else rung.step + 1
 
     def climb(self, key: K, label: Label, rung: Rung) -> None:
         """A failure was counted."""
-        rungs = self._rungs[key] = self._rungs.pop(key, {})
+        rungs = self.rungs[key] = self.rungs.pop(key, {})
         rungs[label] = rung
-        if len(self._rungs) > LIMIT:
-            del self._rungs[next(iter(self._rungs))]
+        if len(self.rungs) > LIMIT:
+            del self.rungs[next(iter(self.rungs))]
 
     def standing(self, key: K) -> dict[Label, Rung]:
         """Where a key stands, by label."""
-        return dict(self._rungs.get(key, {}))
+        return dict(self.rungs.get(key, {}))
 
     def forget(self, key: K) -> None:
         """A real success: the next failure is a first one."""
-        self._rungs.pop(key, None)
+        self.rungs.pop(key, None)

@@ -6,11 +6,12 @@ credential within ten minutes; a second model that is refused in that time widen
 
 from __future__ import annotations
 
-from cachetools import LRUCache
+from collections import OrderedDict
 
 WINDOW = 600.0
 """Seconds for which an answer or a refusal counts."""
 CREDENTIALS = 10_000
+"""Credentials that are remembered: those that were heard of last."""
 MODELS = 64
 """Upstream models that are remembered for a credential; the one that was heard of least recently is forgotten."""
 
@@ -22,19 +23,21 @@ class Answers:
     """When each credential last answered, and refused as a whole, by upstream model."""
 
     def __init__(self) -> None:
-        self._heard: LRUCache[Owner, dict[str, tuple[float | None, float | None]]] = LRUCache(maxsize=CREDENTIALS)
+        self._heard: OrderedDict[Owner, dict[str, tuple[float | None, float | None]]] = OrderedDict()
 
     def answered(self, owner: Owner, model: str, now: float) -> None:
         """A generating call was answered."""
         heard = self._of(owner)
         heard[model] = (now, heard.pop(model, (None, None))[1])
-        _bound(heard)
+        if len(heard) > MODELS:
+            _forget_oldest(heard)
 
     def refused(self, owner: Owner, model: str, now: float) -> None:
         """A reply spoke of the whole credential."""
         heard = self._of(owner)
         heard[model] = (heard.pop(model, (None, None))[0], now)
-        _bound(heard)
+        if len(heard) > MODELS:
+            _forget_oldest(heard)
 
     def answered_since(self, owner: Owner, since: float, model: str | None = None) -> bool:
         """Whether this model, or any, has answered on the credential at this time or later."""
@@ -55,11 +58,15 @@ class Answers:
         return answer is None or (refusal is not None and refusal >= answer)
 
     def _of(self, owner: Owner) -> dict[str, tuple[float | None, float | None]]:
-        if owner not in self._heard:
-            self._heard[owner] = {}
-        return self._heard[owner]
+        heard = self._heard.get(owner)
+        if heard is None:
+            heard = self._heard[owner] = {}
+            if len(self._heard) > CREDENTIALS:
+                self._heard.popitem(last=False)
+        else:
+            self._heard.move_to_end(owner)
+        return heard
 
 
-def _bound(heard: dict[str, tuple[float | None, float | None]]) -> None:
-    if len(heard) > MODELS:
-        del heard[next(iter(heard))]
+def _forget_oldest(heard: dict[str, tuple[float | None, float | None]]) -> None:
+    del heard[next(iter(heard))]
