@@ -124,6 +124,20 @@ def test_a_phrase_that_comes_later_is_heard_as_well() -> None:
     assert listener.hears("w1 w2 w3") == first | second | third
 
 
+def test_short_texts_are_remembered_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes in words come again and again; who sends others all the time finds no more room than that."""
+    monkeypatch.setattr(listening, "MOST_SHORT", 3)
+    listener = Listener()
+    bit = listener.add(parse("model not found"))
+    for number in range(10):
+        assert listener.hears(f"error {number}") == 0
+        assert len(listener._short) <= 3
+    long = "the model not found " * listening.LONGEST_SHORT
+    for text in ("model not found", "model not found", long, "not found", long):
+        assert listener.hears(text) == (bit if "model" in text else 0)
+    assert long not in listener._short
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(sorted({word for entry in shipped_vocabulary().entries for phrase in entry.phrases
                                         for word in phrase.replace("(", " ").replace("|", " ").split()})),

@@ -137,7 +137,7 @@ def test_only_a_limit_that_names_its_window_is_stated(label: Label, hint: str, s
 def test_listeners_hear_of_everything_that_comes_and_goes_once() -> None:
     clock, ear = Clock(), Ear()
     kept = Suspensions(clock)
-    kept.listeners.add(ear)
+    kept.listeners[ear] = None
     kept.suspend(suspension(10))
     kept.suspend(suspension(20))
     kept.suspend(suspension(5))
@@ -151,7 +151,7 @@ def test_listeners_hear_of_everything_that_comes_and_goes_once() -> None:
 
 def test_a_listener_that_nobody_needs_any_more_is_forgotten() -> None:
     kept, ear = Suspensions(Clock()), Ear()
-    kept.listeners.add(ear)
+    kept.listeners[ear] = None
     assert len(kept.listeners) == 1
     del ear
     gc.collect()
@@ -169,7 +169,7 @@ def test_an_entry_that_falls_due_between_two_looks_at_the_clock_is_announced() -
         return NOW + looks  # every look finds a later time
 
     kept = Suspensions(clock)
-    kept.listeners.add(ear)
+    kept.listeners[ear] = None
     for lasting in [2, 3, 4, 5, 6] * 4:
         kept.suspend(suspension(looks + lasting))
         kept.suspend(suspension(looks + lasting, key=other))
@@ -221,7 +221,7 @@ def test_what_is_made_due_is_half_open_and_not_free() -> None:
     """O04: it can be picked, one probe at a time, and a success clears it."""
     clock, ear = Clock(), Ear()
     kept = Suspensions(clock)
-    kept.listeners.add(ear)
+    kept.listeners[ear] = None
     assert kept.make_due(KEY) is None
     kept.suspend(suspension(600, label=Label.OVERLOADED))
     clock.now += 10
@@ -354,7 +354,7 @@ def shared(*, grants: bool = True) -> tuple[Suspensions, Clock, Others, Ear]:
     clock, others, ear = Clock(), Others(grants=grants), Ear()
     kept = Suspensions(clock)
     kept.peers = others
-    kept.listeners.add(ear)
+    kept.listeners[ear] = None
     return kept, clock, others, ear
 
 
@@ -664,7 +664,7 @@ def test_j04_a_success_at_one_frees_all_that_were_in_the_same_doubt() -> None:
     assert not certain.has_doubts and not certain.is_in_doubt([KEY])
     kept, _ = doubted(KEY, KEY_B)
     ear = Ear()
-    kept.listeners.add(ear)
+    kept.listeners[ear] = None
     assert kept.has_doubts and kept.is_in_doubt([KEY]) and kept.is_in_doubt([KEY_B]) and len(kept) == 2
     assert not kept.is_in_doubt([Key(Scope.CREDENTIAL, "a")])
     kept.prove(A, kept.ticket())
@@ -897,7 +897,7 @@ def test_j04_what_is_freed_of_a_doubt_is_free_whatever_had_become_of_it(what: st
     """J04: nothing of it is left behind."""
     kept, clock = doubted(KEY, KEY_B, label=Label.RATE_LIMITED)
     ear = Ear()
-    kept.listeners.add(ear)
+    kept.listeners[ear] = None
     if what == "made due":
         kept.make_due(KEY)
     elif what != "suspended":

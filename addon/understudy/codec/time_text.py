@@ -21,4 +21,4 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     parts = [(hours, "h"), (minutes, "m"), (rest if not hours else 0, "s")]
-    return "".join(f"{value}{unit}" for value, unit in parts if value) or "0s"
+    return "".join([f"{value}{unit}" for value, unit in parts if value]) or "0s"

@@ -129,8 +129,11 @@ class Exchange:
         compared = self._comparison
         if compared is not None and not compared.known and self.outcomes[compared.number - 1].releasable:
             return compared.number
-        hopeful = [outcome for outcome in self.outcomes if outcome.releasable]
-        return max(hopeful, key=lambda outcome: outcome.hope).attempt.number if hopeful else 0
+        best = None
+        for outcome in self.outcomes:
+            if outcome.releasable and (best is None or outcome.hope > best.hope):
+                best = outcome
+        return best.attempt.number if best is not None else 0
 
     @property
     def spent(self) -> Spent:
@@ -181,7 +184,7 @@ class Exchange:
     @property
     def under_way(self) -> tuple[Attempt, ...]:
         """The attempts that go on, the older one first: two at most."""
-        return tuple(each for each in (self._beside, self.attempt) if each is not None)
+        return tuple([each for each in (self._beside, self.attempt) if each is not None])
 
     def ask_at(self, of: Candidate, sent_at: float) -> float:
         """When another candidate is to be asked as well, if an attempt shows no event until then (section 5c).

@@ -70,14 +70,15 @@ def impose(
         suspensions.end_early(attempt.candidate, attempt.ticket)
     if suspensions.is_stale(attempt.candidate, key, attempt.ticket):
         return None
-    running, step, source = suspensions.get(key), 0, ""
+    step, source = 0, ""
     if failure.hint is not None:
         seconds, source = min(failure.hint.seconds, default.hint_cap), failure.hint.source
     else:
         reached = suspensions.ladders.next_step(key, verdict.label, attempt.ticket, failure.at)
         early = attempt.early and failure.is_refusal
+        running = suspensions.get(key) if reached is None or early else None
         # What this very failure was penalised with for a start is no older one.
-        if reached is None or (early and running is not None and running.since != failure.at):
+        if reached is None or (running is not None and running.since != failure.at):
             # Nothing new; but a success of an older attempt does not undo it any more.
             return suspensions.suspend(running) if running is not None else None
         # An early probe does not climb (F17), also where the suspension has run out while it was under way.

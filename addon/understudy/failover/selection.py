@@ -267,7 +267,7 @@ class Selector:
         self._changes = Changes(suspensions.is_blocked)
         self._beside: WeakKeyDictionary[Lineup, Lineup] = WeakKeyDictionary()
         """By a lineup of another selector."""
-        suspensions.listeners.add(self)
+        suspensions.listeners[self] = None
 
     def lineup(self, route: Route, alias: str, dialect: str, client: str = "") -> Lineup:
         """The lineup of an alias on a route, for one dialect; ``client``: see :meth:`Route.members`."""

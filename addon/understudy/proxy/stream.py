@@ -523,12 +523,13 @@ class ReplayStream(HttpStream):
         """Attempts have the numbers that the exchange gives them: those of two are in the order of their ends."""
         assert self.call is not None
         exchange = self.call.exchange
-        if len(self.attempts) == len(exchange.outcomes) == 1 and exchange.attempt is None:
-            self.attempts[0].step = exchange.outcomes[0].attempt  # nearly every call
-            return
-        for attempt in self.attempts:
-            if attempt.is_over:
-                continue
+        going = [attempt for attempt in self.attempts if not attempt.is_over]
+        if len(going) == 1 and exchange.outcomes:
+            latest, known = exchange.outcomes[-1].attempt, going[0].step
+            if latest.number == known.number and latest.candidate is known.candidate:
+                going[0].step = latest  # it has just ended, as nearly always
+                return
+        for attempt in going:
             candidate = attempt.step.candidate
             for step in (*exchange.under_way, *[each.attempt for each in reversed(exchange.outcomes)]):
                 if step.candidate == candidate:

@@ -24,6 +24,7 @@ from understudy.replies.wording import fold, spell, spell_out
 __all__ = ["ERROR_EVENTS", "MAX_ERRORS", "ErrorInfo", "Fault", "FaultKind", "Reply"]
 
 MAX_TEXT = 1 << 20  # bytes of a body that are looked at
+MOST_COMPARED = 16 * 1024  # characters of a text in which the words of its errors are looked for
 _DECODER, _SPACE = json.JSONDecoder(), " \t\n\r"
 _TOLD_BY = 8192  # characters by which a text is told to be Chinese
 
@@ -134,11 +135,13 @@ class Reply:
         A 2xx counts only where its structure says that it failed; words in it prove nothing.
         """
         found: dict[ErrorInfo, None] = {}
-        for info in find_errors(self.text, self.json, succeeded=self.succeeded, event=self.event):
+        text = self.text
+        for info in find_errors(text, self.json, succeeded=self.succeeded, event=self.event):
             if self.mask is not None:
-                # Unwrapping undoes escapes in escapes.
+                # Unwrapping undoes escapes in escapes. What stands in the text just so was masked with it.
                 said = info.code, info.type, info.param, info.message
-                info = ErrorInfo(*(each and self.mask(each) for each in said))
+                if len(text) > MOST_COMPARED or [each for each in said if each not in text]:
+                    info = ErrorInfo(*(each and self.mask(each) for each in said))
             found.setdefault(info)
             if len(found) >= MAX_ERRORS:
                 break
@@ -234,12 +237,11 @@ class Reply:
         passages are left out: they are echoes of the request.
         """
         names = spell(self.model, self.alias)
-        return tuple(
-            ErrorInfo(
-                info.code.lower(), info.type.lower(), info.param.lower(), names.put_placeholder(fold(info.message))[0]
-            )
-            for info in self.errors
-        )
+        said = []
+        for info in self.errors:
+            message, _ = names.put_placeholder(fold(info.message))
+            said.append(ErrorInfo(info.code.lower(), info.type.lower(), info.param.lower(), message))
+        return tuple(said)
 
     @cached_property
     def heard(self) -> dict[Any, dict[str, int]]:
@@ -256,10 +258,10 @@ class Reply:
 
     def names_model(self) -> bool:
         """Whether an error's message or param names the requested upstream model or the alias, as vendors write it."""
+        if [info for info in self.said if "{model}" in info.message]:
+            return True
         names = spell(self.model, self.alias)
-        return any("{model}" in info.message for info in self.said) or any(
-            names.put_placeholder(f"model {fold(info.param)}")[1] for info in self.errors if info.param
-        )
+        return any(names.put_placeholder(f"model {fold(info.param)}")[1] for info in self.errors if info.param)
 
     def path(self, dotted: str) -> object | None:
         """The value at a dotted path of the JSON body; numbers index lists, `*` gathers all elements; None if absent.

@@ -47,6 +47,7 @@ _INNER_KEYS = (
     "innererror", "inner_error", "metadata", "raw", "upstream_error", "provider_error",
 )  # fmt: skip
 _INNER = frozenset(_INNER_KEYS)
+_OWN = frozenset((*_CODE_KEYS, *_TYPE_KEYS, *_PARAM_KEYS, *_MESSAGE_KEYS))  # by which an object says something itself
 _FAILING = frozenset({"response", "promptFeedback", "choices", "delta"})  # what only _failures reads
 _PAYLOAD_KEYS = ("choices", "candidates", "content", "output", "outputs", "data", "result", "results", "embeddings")
 
@@ -112,7 +113,8 @@ def _unwrap(value: object, depth: int = 0, visits: _Visits | None = None) -> Ite
                         yield from _unwrap(inner, depth + 1, visits)
             if isinstance(inner := value.get("args"), dict) and ("error_type" in value or "errorType" in value):
                 yield from _unwrap(inner, depth + 1, visits)  # not a tool's arguments: those of an exception
-            yield from _own_error(value, depth, visits)
+            if not _OWN.isdisjoint(value) or isinstance(value.get("error"), str):
+                yield from _own_error(value, depth, visits)
 
 
 def _unwrap_text(text: str, depth: int, visits: _Visits) -> Iterator[ErrorInfo]:
@@ -141,7 +143,9 @@ def _own_error(fields: dict[Any, Any], depth: int, visits: _Visits) -> Iterator[
         else:
             texts.insert(0, plain)
     message = texts[0] if texts else ""
-    if parts := list(_unwrap_text(message, depth, visits)) if message else []:
+    if message and "{" not in message and message.lstrip()[0] not in '["<':
+        message = message.strip()[:MAX_MESSAGE]  # plain words, as most
+    elif parts := list(_unwrap_text(message, depth, visits)) if message else []:
         yield from parts[:-1]
         message = parts[-1].message
         if parts[-1].code or parts[-1].type:  # the message was JSON itself: the outer code still belongs to it
@@ -149,9 +153,10 @@ def _own_error(fields: dict[Any, Any], depth: int, visits: _Visits) -> Iterator[
     if not code and _CODE_AS_MESSAGE.fullmatch(message):
         code = message
     kind = "" if kind.lower() in ("error", "object") else kind
+    param = _param(fields)
     if message or (code and code != "0") or (kind and depth):
-        yield ErrorInfo(code, kind, _param(fields), message)
-    if len((param := _param(fields)).split()) >= WORDS_OF_A_SENTENCE:
+        yield ErrorInfo(code, kind, param, message)
+    if len(param.split()) >= WORDS_OF_A_SENTENCE:
         yield ErrorInfo(code, kind, "", param)  # "Param Incorrect", and in its place what is wrong with which
     if len(texts) > 1 and texts[1] != texts[0]:
         yield from _unwrap_text(texts[1], depth, visits)  # a general sentence, and beside it what really happened

@@ -46,7 +46,7 @@ def fold(message: str) -> str:
             return passage
         return CUT
 
-    return _QUOTED.sub(drop, text) if any(quote in text for quote in "\"'`“") else text
+    return _QUOTED.sub(drop, text) if '"' in text or "'" in text or "`" in text or "“" in text else text
 
 
 def _even(text: str) -> str:

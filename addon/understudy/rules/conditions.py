@@ -195,7 +195,7 @@ def heard_in_errors(reply: Reply, listener: Listener) -> int:
 
 def _code_or_type(reply: Reply, info: ErrorInfo) -> str:
     """Both, spelled out, with a full stop between them."""
-    return " . ".join(reply.spelled_out(word) for word in (info.code, info.type) if word)
+    return " . ".join([reply.spelled_out(word) for word in (info.code, info.type) if word])
 
 
 def _spelling(place: str) -> Callable[[Reply, ErrorInfo], str]:

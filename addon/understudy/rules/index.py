@@ -146,5 +146,5 @@ class _Place:
                         found.update(numbers)
         for listener, needing in self._by_bits.items():
             if heard := heard_in_errors(reply, listener):
-                found.update(number for number, bits in needing if heard & bits)
+                found.update([number for number, bits in needing if heard & bits])
         return [self._rules[number] for number in sorted(found)]

@@ -34,6 +34,8 @@ MOST_SETS = 6000
 """Sets of open phrases that are remembered; with more, all are forgotten and met anew."""
 MOST_CHUNKS, LONGEST_CHUNK = 8192, 40
 """Texts without spaces that are remembered, and the characters of the longest one."""
+MOST_SHORT, LONGEST_SHORT = 1024, 64
+"""Texts of which is remembered what they say, such as codes in words, and the characters of the longest one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,6 +201,7 @@ class Listener:
         self._count = 0
         self._bits: dict[Node, int] = {}
         self._chunks: dict[str, tuple[Symbol, ...]] = {}
+        self._short: dict[str, int] = {}
         self._told_apart: dict[tuple[str, bool, bool, frozenset[str], bool], Symbol] = {}
         self._words: set[str] | None = None
         self._endings: set[str] = set()
@@ -233,6 +236,9 @@ class Listener:
 
     def hears(self, text: str) -> int:
         """The bits of all phrases in a text that is in lower case with single spaces."""
+        short = self._short
+        if (found := short.get(text, -1)) >= 0:
+            return found
         chunks = self._chunks
         symbols = [BEGINNING]
         for chunk in text.split():
@@ -241,12 +247,15 @@ class Listener:
         if symbols[-1] is BREAK:
             symbols.pop()
         symbols.append(END)
-        here = self._sets[NOWHERE]
-        found = 0
+        here, found = self._sets[NOWHERE], 0
         for symbol in symbols:
             here = here[symbol]
             if here.complete:
                 found |= here.complete
+        if len(text) <= LONGEST_SHORT:
+            if len(short) >= MOST_SHORT:
+                short.clear()
+            short[text] = found
         return found
 
     def after(self, states: frozenset[int], symbol: Symbol) -> _Set:
@@ -325,7 +334,7 @@ class Listener:
 
     def _forget(self) -> None:
         """Another phrase has come: what was worked out is not complete any more."""
-        self._chunks, self._told_apart, self._begun = {}, {}, {}
+        self._chunks, self._short, self._told_apart, self._begun = {}, {}, {}, {}
         self._words, self._first = None, None
         self._graph.beyond.clear()
         self._forget_sets()

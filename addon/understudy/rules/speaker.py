@@ -120,7 +120,8 @@ class Rule:
         infos = reply.said or _NOTHING_SAID
         for index, info in enumerate(infos):
             if self.when.holds(reply, info):
-                vetoed = self.unless is not None and any(self.unless.holds(reply, other) for other in infos)
+                unless = self.unless
+                vetoed = unless is not None and [other for other in infos if unless.holds(reply, other)]
                 return None if vetoed else index
         return None
 
@@ -143,7 +144,7 @@ def evidence_of(reply: Reply, index: int) -> str:
     """Status, code or type, and message of one of a reply's errors, as one line of at most 200 characters."""
     info = reply.errors[index] if index < len(reply.errors) else ErrorInfo()
     word = info.code if info.code and not info.code.isdecimal() else info.type or info.code
-    return one_line(": ".join(part for part in (f"HTTP {reply.status}", word, info.message[:400]) if part))
+    return one_line(": ".join([part for part in (f"HTTP {reply.status}", word, info.message[:400]) if part]))
 
 
 def one_line(text: str) -> str:

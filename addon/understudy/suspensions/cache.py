@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from cachetools import TLRUCache
 
@@ -75,7 +75,7 @@ class Suspensions:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.listeners: WeakSet[Listener] = WeakSet()
+        self.listeners: WeakKeyDictionary[Listener, None] = WeakKeyDictionary()
         self.ladders: Ladders[Key] = Ladders()
         self.generations: Counter[str] = Counter()
         """How often each credential has changed."""
@@ -132,7 +132,12 @@ class Suspensions:
     def get(self, key: Key) -> Suspension | None:
         """The running suspension of a key, or None."""
         # All that the cache has is blocked, which is a matter of one look where the cache would read the clock.
-        return self._cache.get(key) if key in self._blocked else None
+        if key not in self._blocked:
+            return None
+        try:
+            return self._cache[key]  # ``get`` would look twice
+        except KeyError:
+            return None  # it is being probed
 
     def half_open(self, key: Key) -> Suspension | None:
         """The suspension that has expired and that no success has disproved yet, or None."""
@@ -492,8 +497,9 @@ class Suspensions:
         if blocked is (key in self._blocked):
             return
         (self._blocked.add if blocked else self._blocked.discard)(key)
-        for listener in self.listeners:
-            listener.changed(key, blocked)
+        for each in self.listeners.keyrefs():  # a list, where to iterate takes a guard against who goes meanwhile
+            if (listener := each()) is not None:
+                listener.changed(key, blocked)
 
 
 def _bound[K, V](table: dict[K, V]) -> None:

@@ -43,7 +43,7 @@ class Answers:
         """Whether this model, or any, has answered on the credential at this time or later."""
         heard = self._heard.get(owner, {})
         times = heard.values() if model is None else [heard.get(model, (None, None))]
-        return any(at is not None and at >= since for at, _ in times)
+        return bool([at for at, _ in times if at is not None and at >= since])
 
     def is_whole(self, owner: Owner, model: str, now: float, besides: Answers | None = None) -> bool:
         """Whether a refusal of this model, that speaks of the whole credential, is to be believed.
