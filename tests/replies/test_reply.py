@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.bounds import no_hang
 from understudy.model import Usage
 from understudy.replies import unwrap
-from understudy.replies.reply import MAX_TEXT, Fault, FaultKind, Reply
+from understudy.replies.reply import MAX_TEXT, MOST_COMPARED, Fault, FaultKind, Reply
 from understudy.replies.statement import NOTHING_STATED
 from understudy.replies.unwrap import MAX_ERRORS, ErrorInfo
 
@@ -187,6 +187,14 @@ def test_what_decoding_brings_out_is_masked() -> None:
     assert found.error == ErrorInfo("code <>", "type <>", "param <>", "message <>")
     assert Reply(400, body=b"a sk-secret", mask=lambda text: text.replace("sk-secret", "<>")).text == "a <>"
     assert Reply(400, body=b"", mask=lambda text: "masked").text == ""
+
+
+@pytest.mark.parametrize("beside", ["", "x" * MOST_COMPARED])
+def test_what_putting_together_brings_out_is_masked(beside: str) -> None:
+    """R06: the pieces of a path do not stand in the text as the path does."""
+    body = {"detail": [{"loc": ["body", "sk", "secret"], "msg": "wrong"}], "beside": beside}
+    found = Reply(422, body=json.dumps(body).encode(), mask=lambda text: text.replace("sk.secret", "<>"))
+    assert found.error == ErrorInfo(param="<>", message="wrong")
 
 
 NO_ANSWER = b'{"choices": []}'

@@ -394,9 +394,8 @@ class Exchange:
             return self._final(now)
         if failure.unsealed and self.request.sealed is not None:
             self.request.sealed.refused(attempt.candidate)
-        once = not self._chooser.was_repeated(attempt.candidate) and self._covers_the_untried(attempt.candidate)
-        repeat = repeat_of(failure, self.budget.patience, self.random) if once else None
-        if repeat is not None and self.may_begin(now + repeat.seconds):
+        repeat = repeat_of(failure, self.budget.patience, self.random)
+        if repeat is not None and self._may_repeat(attempt.candidate, now + repeat.seconds):
             return self._repeat(failure, repeat)
         self._leave(attempt.candidate)
         self.outcomes[-1] = outcome.suspending(self._penalties.learn(failure))
@@ -692,8 +691,13 @@ class Exchange:
             return failure
         return replace(failure, default=replace(failure.default, scope=Scope.UPSTREAM, repeat=False))
 
-    def _covers_the_untried(self, candidate: Candidate) -> bool:
-        """Whether a repeat leaves an attempt for each candidate that is free and was not tried (law 2)."""
+    def _may_repeat(self, candidate: Candidate, at: float) -> bool:
+        """Whether a candidate may be asked once more then.
+
+        Once only, and where that leaves an attempt for each candidate that is free and was not tried (law 2).
+        """
+        if self._chooser.was_repeated(candidate) or not self.may_begin(at):
+            return False
         return self.budget.attempts - self._sent > self._chooser.untried_besides(candidate)
 
     def _judged(self, reply: Reply) -> Verdict:

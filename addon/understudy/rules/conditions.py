@@ -149,7 +149,7 @@ def _phrase_line(place: str, modifier: str, written: tuple[str, ...], vocabulary
     price = 1 if place in INFO_FIELDS or place == CODE_OR_TYPE else 5
     test: Test = lambda reply, info: hears(reply, read(reply, info))  # noqa: E731  as the other tests here
     if place == "message":
-        test = lambda reply, info: hears(reply, info.message)  # noqa: E731
+        test = lambda reply, info: bool(info.message and hear_once(reply, listener, info.message) & wanted)  # noqa: E731
     return Line(place, modifier, written, test, read, price, listener=listener, bits=wanted, heard=heard)
 
 
