@@ -204,6 +204,8 @@ class Penalties:
         """
         if not failure.attempt.drilled:
             self.suspensions.has_served(failure.attempt.candidate.upstream.name)
+        if not self.provisional:
+            return []
         confirmed = [each for each in self.provisional if self._is_confirmed(each.failure, failure)]
         self.provisional = [each for each in self.provisional if each not in confirmed]
         return self._impose(confirmed)
