@@ -122,7 +122,9 @@ class FlowJournal:
             made.marked = DRILL if outcome.attempt.drilled else made.marked
 
         abandoned.label = label
-        made = abandoned.record if self.is_recorded() else None
+        if not self.is_recorded():
+            return
+        made = abandoned.record
         if made is not None and exchange.best == outcome.attempt.number:
             self._publish(told, flow)
             told.hopeful = (outcome.attempt.number, made)
