@@ -34,8 +34,9 @@ MOST_SETS = 6000
 """Sets of open phrases that are remembered; with more, all are forgotten and met anew."""
 MOST_CHUNKS, LONGEST_CHUNK = 8192, 40
 """Texts without spaces that are remembered, and the characters of the longest one."""
-MOST_SHORT, LONGEST_SHORT = 1024, 64
-"""Texts of which is remembered what they say, such as codes in words, and the characters of the longest one."""
+MOST_SHORT, LONGEST_SHORT = 512, 160
+"""Texts of which is remembered what they say, such as codes in words and the sentences that a vendor says again and
+again, and the characters of the longest one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
