@@ -86,7 +86,8 @@ class Delivery:
     def let_go(self) -> None:
         """The stream is over: nothing is referred to in a circle any more."""
         if self.released is not None:
-            splice.end(self.released.parent)
+            if self.tail is not None:
+                splice.end(self.released.parent)
             self.released.let_go()
         self.released = None
         del self.stream
@@ -226,7 +227,7 @@ class Delivery:
         memory.ended(call.exchange, call.plan, call.asked, label)
         if label is Label.OK:
             learnt = marks_of(call.plan.recognised, bytes(hold.body))
-            if is_response(call):
+            if call.plan.recognised.shape is Shape.RESPONSES:
                 learnt += states_of(response.headers.fields)
             if learnt:
                 memory.learn(outcome.attempt.candidate, learnt)
@@ -417,7 +418,7 @@ class Delivery:
     @staticmethod
     def left_by(call: PooledCall, tail: Tail, event: StreamEvent | None) -> tuple[str, ...]:
         """What only the account of a stream will know later, as far as its end shows it."""
-        if event is not None and is_response(call):
+        if event is not None and call.plan.recognised.shape is Shape.RESPONSES:
             return marks_of(call.plan.recognised, event.data)  # it repeats the whole answer
         if call.plan.shape is None and call.plan.recognised.shape is Shape.CHAT:
             return ()  # few vendors seal anything there: what the next turn brings along is learnt from that
@@ -479,8 +480,3 @@ class Delivery:
         yield HttpResponseHeadersHook(self.stream.flow)
         if not (yield from self.stream.check_killed(True)):
             yield from self.stream.send_response()
-
-
-def is_response(call: PooledCall) -> bool:
-    """Whether a call is one of the Responses API."""
-    return call.plan.recognised.endpoint.name.startswith("responses")

@@ -259,6 +259,9 @@ class ReplayStream(HttpStream):
 
     @override
     def check_body_size(self, request: bool) -> CommandGenerator[bool]:
+        options = self.context.options
+        if not (options.stream_large_bodies or options.body_size_limit):
+            return nothing_wrong()
         if not request and self.call is not None:
             return self.check_reply_size()
         if not request or self.intake is None or not self.intake.is_call:
@@ -436,8 +439,8 @@ class ReplayStream(HttpStream):
         attempt, call = event.attempt, self.call
         assert call is not None
         match event:
-            case Decided(held=Held.REPLY):
-                return (yield from self.conclude(attempt, hold_of(attempt).reply()))
+            case Decided(held=Held.REPLY) if attempt.hold is not None:
+                return (yield from self.conclude(attempt, attempt.hold.reply()))
             case Crashed(error=error):
                 raise error
             case Halted():
@@ -613,7 +616,7 @@ class ReplayStream(HttpStream):
                 self.measure(other, lost=True)
             else:
                 yield from self.lost(other, step)
-        if (yield from self.gone()):
+        if (self._paused_event_queue or self.flow.error is not None) and (yield from self.gone()):
             return
         self.attempts = [attempt]
         if self.waiting is not None:
@@ -666,12 +669,7 @@ class ReplayStream(HttpStream):
     def check_invalid(self, request: bool) -> CommandGenerator[bool]:
         if request or self.call is None:
             return super().check_invalid(request)
-        return self.was_valid()
-
-    def was_valid(self) -> CommandGenerator[bool]:
-        """The headers of a held reply were validated before it was judged."""
-        yield from ()
-        return False
+        return nothing_wrong()  # the headers of a held reply were validated before it was judged
 
     @override
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> CommandGenerator[None]:
@@ -806,6 +804,12 @@ class ReplayStream(HttpStream):
     def trace(self, error: Exception) -> str:
         """Where it happened; with the text of the error only when all secrets that could stand in it are known."""
         return self.call.trace(error) if self.call is not None else trace(error, self.intake)
+
+
+def nothing_wrong() -> CommandGenerator[bool]:
+    """The answer of a check that finds nothing."""
+    yield from ()
+    return False
 
 
 def hold_of(attempt: AttemptLayer) -> Hold:
