@@ -76,14 +76,20 @@ class PooledHttpConnection(GetHttpConnection):
     upstream: Upstream
     unverified: set[str]
     known: Mapping[Connection, Layer] = MappingProxyType({})
+    failed: Exception | None = None
+    """What went wrong when mitmproxy looked for one: raised there, it would leave the layer that waits hanging."""
 
     @override
     def connection_spec_matches(self, connection: Connection) -> bool:
-        return (
-            isinstance(connection, Server)
-            and may_carry(connection, self.upstream, self.via, self.unverified)
-            and not is_taken(self.known.get(connection))
-        )
+        try:
+            return (
+                isinstance(connection, Server)
+                and may_carry(connection, self.upstream, self.via, self.unverified)
+                and not is_taken(self.known.get(connection))
+            )
+        except Exception as error:
+            self.failed = error
+            return False
 
 
 def may_carry(server: Server, upstream: Upstream, via: ServerSpec | None, unverified: set[str]) -> bool:
@@ -177,6 +183,8 @@ class Connecting:
             self._command = self._question()
             server, error = yield self._command
         watch_of(self._parent, engine.clock).disarm(self)
+        if self._command.failed is not None:
+            raise self._command.failed
         if error is not None or server is None:
             if not self._parent.context.client.connected:
                 return None
