@@ -48,7 +48,7 @@ class Room:
     @property
     def told(self) -> list[tuple[type[events.Event], int]]:
         """What the tool's stream was told, and by which attempt."""
-        return [(type(each), each.attempt.number) for each in self.tool.seen if isinstance(each, AttemptEvent)]
+        return [(type(each), each.attempt.step.number) for each in self.tool.seen if isinstance(each, AttemptEvent)]
 
 
 @pytest.fixture

@@ -26,17 +26,17 @@ class SteadyClock:
     __slots__ = ("_begin", "_monotonic", "_wall")
 
     def __init__(self, wall: Callable[[], float] | None = None, monotonic: Callable[[], float] | None = None) -> None:
-        # Looked up at each call, so that whoever replaces time.time is obeyed.
-        self._wall = wall or (lambda: time.time())
+        self._wall = wall
         self._monotonic = monotonic or _monotonic()
-        self._begin = self._wall() - self._monotonic()
+        self._begin = (wall or time.time)() - self._monotonic()
 
     def __call__(self) -> float:
         return self._begin + self._monotonic()
 
     def ahead(self) -> float:
         """By how many seconds the wall clock is ahead of this one; not 0 once it was set."""
-        ahead = self._wall() - self()
+        # Looked up at each call, so that whoever replaces time.time is obeyed.
+        ahead = (self._wall or time.time)() - self()
         return ahead if abs(ahead) > _NOTHING else 0.0
 
 

@@ -168,11 +168,6 @@ class AttemptLayer(Layer):
         parent.streams[self.stream_id] = self  # type: ignore[assignment] # mitmproxy only hands events to it
 
     @property
-    def number(self) -> int:
-        """The number of the attempt, from 1."""
-        return self.step.number
-
-    @property
     def held(self) -> list[events.Event]:
         """The reply as it came, until it is released; the pieces of its body joined to larger ones."""
         if self._pieces:
@@ -281,7 +276,7 @@ class AttemptLayer(Layer):
         self.state = self.state_wait_for_headers
         yield from self.transmit(request, server, kept=kept)
         request.timestamp_end = time.time()
-        self.sent_at = call.now()
+        self.sent_at = call.engine.clock()
         yield from self.watch()
 
     def connect(self, upstream: Upstream, via: ServerSpec | None) -> CommandGenerator[Connected | None]:
@@ -319,7 +314,7 @@ class AttemptLayer(Layer):
         value = source.reveal()
         if rejected and value == rejected:
             raise SecretError(f"{source} printed the same secret again, which was rejected")
-        if isinstance(source, CommandSecret) and call.now() >= call.exchange.deadline:
+        if isinstance(source, CommandSecret) and call.engine.clock() >= call.exchange.deadline:
             raise SecretError(f"{source} did not end in time")
         if isinstance(source, CommandSecret) and call.engine.identities.saw(candidate.credential.name, value):
             call.exchange.renewed()
@@ -412,7 +407,7 @@ class AttemptLayer(Layer):
             before = self.hold.steps
             held = self.hold.data(event.data)
             if before == 0 < self.hold.steps and self.hold.success:
-                self.spoke_at = self.call.now()
+                self.spoke_at = self.call.engine.clock()
                 self.call.exchange.spoke(self.step.candidate, self.spoke_at - self.sent_at)
             # Comments, pings and white space say nothing: they do not keep the time from running.
             if held is Held.MORE and self.hold.steps > before and (self.hold.is_held_whole or before == 0):
@@ -472,7 +467,7 @@ class AttemptLayer(Layer):
     def watch(self, at_least: float = 0.0) -> CommandGenerator[None]:
         """Be told when the attempt has to be looked after, not before so many seconds."""
         self.timeout.stop()
-        exchange, now = self.call.exchange, self.call.now()
+        exchange, now = self.call.exchange, self.call.engine.clock()
         left = self.patience(now) if self.state == self.state_hold_body else math.inf
         # Most replies that are no streams may be silent for as long as they like.
         if (exchange.request.streamed or exchange.budget.silence) and self.is_quiet:
@@ -502,7 +497,7 @@ class AttemptLayer(Layer):
         """Silence, or a hold that has lasted as long as anything could be replayed."""
         if not self.timeout.is_due or self.hold is None:
             return
-        exchange, now = self.call.exchange, self.call.now()
+        exchange, now = self.call.exchange, self.call.engine.clock()
         has_another = exchange.has_another(now)
         if self.is_quiet and self.quiet_until <= now + SLACK:
             yield ReceiveHttp(Silent(self.tool_stream, self))
@@ -517,8 +512,8 @@ class AttemptLayer(Layer):
     @property
     def quiet_until(self) -> float:
         """When silence has lasted long enough to do something about it."""
-        exchange, candidate = self.call.exchange, self.step.candidate
-        return min(exchange.ask_at(candidate, self.sent_at), exchange.end_at(candidate, self.sent_at, self.call.now()))
+        exchange, candidate, now = self.call.exchange, self.step.candidate, self.call.engine.clock()
+        return min(exchange.ask_at(candidate, self.sent_at), exchange.end_at(candidate, self.sent_at, now))
 
     def why_give_up(self, hold: Hold) -> str:
         """What is wrong with a reply that has begun and does not go on, "" when nothing is."""

@@ -97,7 +97,7 @@ class Delivery:
 
         Where its dialect has comments, that is: an event stream of HTTP/1.1 or newer. Others just wait.
         """
-        request, now = call.flow.request, call.now()
+        request, now = call.flow.request, call.engine.clock()
         if not _takes_comments(call) or now - self.commented_at < COMMENT_EVERY:
             return
         client, stream_id = self.stream.context.client, self.stream.stream_id
@@ -171,14 +171,14 @@ class Delivery:
             others = [event for event in held[1:] if not isinstance(event, ResponseData)]
             # Never an empty one: as a chunk that would be the end of the reply.
             held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *others]
-        if call.journal is not None:
-            call.journal.released(call.flow, call.exchange, step.attempt)
+        if (journal := call.journal_now()) is not None:
+            journal.released(call.flow, call.exchange, step.attempt)
             if attempt.statement is not None:
                 attempt.another = another = hold.another(attempt.statement.model)
             else:
                 another = hold.another(hold.opening_model())
             if another:
-                call.journal.served_by(call.flow, call.exchange, step.attempt, another)
+                journal.served_by(call.flow, call.exchange, step.attempt, another)
         self.note(call, step, hold, head.response, edited)
         if not complete:
             hold.rest()
@@ -445,9 +445,9 @@ class Delivery:
     def remember(self, reply: Reply) -> None:
         """A released stream failed: nothing is replayed, but its candidate pays."""
         assert self.call is not None
-        outcome = self.call.exchange.failed_after_release(reply, self.call.now())
-        if outcome is not None and self.call.journal is not None:
-            self.call.journal.ended_badly(self.call.flow, self.call.exchange, outcome)
+        outcome = self.call.exchange.failed_after_release(reply, self.call.engine.clock())
+        if outcome is not None and (journal := self.call.journal_now()) is not None:
+            journal.ended_badly(self.call.flow, self.call.exchange, outcome)
 
     # -- an answer of our own ----------------------------------------------------------------------------------------
 
@@ -456,8 +456,8 @@ class Delivery:
         answer, call = None, self.call
         self.released = None
         if call is not None:
-            if call.journal is not None:
-                call.journal.released(call.flow, call.exchange, 0)
+            if (journal := call.journal_now()) is not None:
+                journal.released(call.flow, call.exchange, 0)
             call.engine.memory.ended(call.exchange, call.plan, call.asked, None)
             answer = call.engine.memory.last_refusal(call.exchange) if step.refused else None
             request = call.exchange.request
