@@ -104,20 +104,15 @@ class ReplayStream(HttpStream):
         self.user = ""
         """The user of the proxy that the request is from, "" where no name was checked."""
         above = context.layers[-2:-1]
-        self._parent = above[0] if above and isinstance(above[0], HttpLayer) else None
-        if self._parent is not None:
-            self.mode = self._parent.mode
+        if above and isinstance(above[0], HttpLayer):
+            self.parent = above[0]
+            """The HTTP layer that this stream belongs to."""
+            self.mode = self.parent.mode
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
         self._untold: tuple[AttemptLayer, Abandoned] | None = None
         """The attempt that failed, and what is told of it: once the next one is on its way, if there is one."""
-
-    @property
-    def parent(self) -> HttpLayer:
-        """The HTTP layer that this stream belongs to."""
-        assert self._parent is not None
-        return self._parent
 
     # -- events ------------------------------------------------------------------------------------------------------
 

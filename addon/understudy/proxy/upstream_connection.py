@@ -139,7 +139,7 @@ def established(parent: HttpLayer, engine: Engine, upstream: Upstream, via: Serv
     """
     waiting = parent.waiting_for_establishment
     for each, layer in parent.connections.items():
-        if not isinstance(each, Server) or not each.connected or (waiting and each in waiting):
+        if not isinstance(each, Server) or each.state is not ConnectionState.OPEN or (waiting and each in waiting):
             continue
         client = layer.context.layers[-1]
         is_busy = isinstance(client, Http1Client) and client.stream_id is not None
