@@ -24,8 +24,8 @@ from understudy.addon import FIRST_LOOKS, Understudy, _is_loopback
 from understudy.model.pool import Candidate
 from understudy.model.suspension import Suspension, key_of
 from understudy.model.verdict import Label, Scope
-from understudy.proxy.hook_table import HookTable
 from understudy.proxy.listener import TURN, Aside
+from understudy.proxy.shortcuts.hook_table import HookTable
 from understudy.proxy.stream import ReplayStream
 from understudy.rules import INTERVAL
 

@@ -82,7 +82,7 @@ SIGNATURES = {
     f"{HTTP}._http1:Http1Connection.read_body": "self, event",
     f"{HTTP}._http1:Http1Connection.mark_done": "self, request, response",
     f"{HTTP}._http1:Http1Server.mark_done": "self, request, response",
-    # replaced by draining.py
+    # replaced by event_handling.py
     "mitmproxy.proxy.server:ConnectionHandler.drain_writers": "self",
     # its fields are read by header_lookup.py
     "mitmproxy.http:Headers.get_all": "self, name",
@@ -435,7 +435,7 @@ def replies(data: list[bytes]) -> list[object]:
 
 
 def test_messages_of_http1_are_read_as_we_read_them() -> None:
-    """http1_messages.py and draining.py do what these do: a new step in one of them has to be made there as well."""
+    """A new step in one of these has to be made in http1_messages.py or event_handling.py as well."""
     steps: dict[Callable[..., object], list[str]] = {
         Http1Client.read_headers: ["maybe_extract_lines()", "http1.read_response_head(", "make_body_reader("],
         Http1Server.read_headers: ["maybe_extract_lines()", "http1.read_request_head(", "make_body_reader("],
@@ -543,7 +543,7 @@ def test_a_worker_can_tell_which_connections_are_idle() -> None:
     before = watchdog.last_activity
     watchdog.register_activity()
     assert watchdog.last_activity >= before
-    # proxy/idle_timer.py: what watches a connection, and how mitmproxy begins and ends it
+    # proxy/shortcuts/idle_timer.py: what watches a connection, and how mitmproxy begins and ends it
     assert list(vars(watchdog)) == ["timeout", "callback", "last_activity", "can_timeout", "blocker"]
     assert watchdog.can_timeout.is_set() and inspect.iscoroutinefunction(server.TimeoutWatchdog.watch)
     handle = inspect.getsource(server.ConnectionHandler.handle_client)

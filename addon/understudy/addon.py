@@ -39,21 +39,7 @@ from understudy.inspection.outlets import Inspection
 from understudy.inspection.tallies import CountingJournal
 from understudy.limits import LimitTable, load_table
 from understudy.model import Pool, Upstream, counted
-from understudy.proxy import (
-    draining,
-    flow_ids,
-    garbage,
-    header_lookup,
-    hook_table,
-    http1_messages,
-    http2_fields,
-    idle_timer,
-    message_parts,
-    small_queues,
-    tls_records,
-    tunnel,
-    value_checks,
-)
+from understudy.proxy import garbage, shortcuts, tunnel
 from understudy.proxy.descriptors import Descriptors
 from understudy.proxy.engine import NO_REMOTE, Engine
 from understudy.proxy.install import install
@@ -252,19 +238,7 @@ class Understudy:
             leave()
         self.leave_shortcuts = []
         if wanted:
-            self.leave_shortcuts = [
-                hook_table.install(ctx.master.addons),
-                value_checks.install(),
-                header_lookup.install(),
-                http2_fields.install(),
-                tls_records.install(),
-                small_queues.install(),
-                http1_messages.install(),
-                flow_ids.install(),
-                draining.install(),
-                message_parts.install(),
-                idle_timer.install(),
-            ]
+            self.leave_shortcuts = [shortcuts.install(ctx.master.addons)]
             if self._tasks:
                 # What is loaded by now stays for good.
                 self.leave_shortcuts.append(garbage.settle())

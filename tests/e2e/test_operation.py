@@ -192,7 +192,8 @@ def test_o08_an_exception_anywhere(sabotaged: Sabotaged, label: str, http2: bool
     # The tool's own: a route that only observes; no route, with the key in a header and in the query.
     check_unrouted(sabotaged.call(play("looks", stream=True), stream=True, http2=http2))
     unrouted = b'{"model": "other"}'
-    check_unrouted(send("/v1/chat/completions", unrouted, CHAT.header(TOOL)))
+    # A target with a query is looked up anew each time.
+    check_unrouted(send("/v1/chat/completions?tool=1", unrouted, CHAT.header(TOOL)))
     check_unrouted(send(f"/v1beta/models/other:generateContent?key={TOOL}", unrouted))
 
     sabotaged.arm("")

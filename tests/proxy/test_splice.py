@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.layer import STREAM_HEAD, Core
 from understudy.model.pool import Budget
-from understudy.proxy import splice, value_checks
+from understudy.proxy import splice
+from understudy.proxy.shortcuts import value_checks
 from understudy.proxy.splice import whole_chunks
 
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"word"},"finish_reason":null}]}\n\n'

@@ -3,32 +3,23 @@
 ``stream`` translates mitmproxy's events of one request into questions to the exchange, and its steps into what its
 parts do: ``attempt`` (one sending and its reply; the secret goes on the wire there), ``waiting``, ``delivery`` (what
 the tool gets) and ``passthrough``. ``engine`` answers what they ask about pool and rules; ``tunnel`` decides which
-connections are looked into. The package never judges a reply and never chooses a candidate.
+connections are looked into; ``shortcuts`` makes mitmproxy itself faster. The package never judges a reply and never
+chooses a candidate.
 ``tests/test_contract.py`` lists what is used of mitmproxy. Start with ``stream``.
 """
 
 __all__ = [
     "accepting",
     "descriptors",
-    "draining",
     "engine",
     "exchange_facts",
-    "flow_ids",
     "garbage",
-    "header_lookup",
-    "hook_table",
-    "http1_messages",
-    "http2_fields",
-    "idle_timer",
     "install",
     "listener",
-    "message_parts",
-    "small_queues",
+    "shortcuts",
     "socket_owner",
-    "tls_records",
     "tunnel",
     "unused_modules",
     "upstream_connection",
-    "value_checks",
     "worker",
 ]

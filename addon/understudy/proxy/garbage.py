@@ -12,7 +12,6 @@ hands these pages back to the operating system.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import sys
 from collections.abc import Callable
@@ -73,6 +72,7 @@ def settle() -> Callable[[], None]:
 
 def give_back() -> None:
     """Give the operating system the memory that is free by now, on Linux with the GNU C library; elsewhere nothing."""
-    # It is mitmproxy that loads ctypes.
+    import ctypes  # here: every command loads this module, and mitmproxy has loaded that one
+
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mitmproxy.coretypes.multidict import MultiDict
 from mitmproxy.http import Headers
 
-from understudy.proxy import header_lookup
+from understudy.proxy.shortcuts import header_lookup
 
 NAMES = ("__contains__", "__getitem__", "__setitem__", "get")
 INIT: Any = Headers.__init__

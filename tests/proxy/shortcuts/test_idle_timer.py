@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mitmproxy.proxy import server
 from mitmproxy.utils import asyncio_utils
 
-from understudy.proxy import idle_timer
-from understudy.proxy.idle_timer import IdleTimer
+from understudy.proxy.shortcuts import idle_timer
+from understudy.proxy.shortcuts.idle_timer import IdleTimer
 
 TIMEOUT = 100
 CORE: Any = server

@@ -24,8 +24,8 @@ from mitmproxy.addons.serverplayback import ServerPlayback
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHeadersHook, HttpRequestHook
 from mitmproxy.test import taddons, tflow, tutils
 
-from understudy.proxy import hook_table, idle_handlers
-from understudy.proxy.hook_table import HookTable
+from understudy.proxy.shortcuts import hook_table, idle_handlers
+from understudy.proxy.shortcuts.hook_table import HookTable
 
 KNOWN = {*idle_handlers.EMPTY, *idle_handlers.UNSET, *idle_handlers.OTHER}
 WANTED: dict[str, object] = {

@@ -43,7 +43,7 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.utils import asyncio_utils
 
-from understudy.proxy import event_lock, idle_handlers
+from understudy.proxy.shortcuts import event_handling, idle_handlers
 from understudy.proxy.timeouts import Alarm
 
 LONGEST = 10.0
@@ -327,7 +327,7 @@ def at_once(handler: ProxyConnectionHandler, table: HookTable, in_use: Callable[
     and its body, is written at once.
     """
     handler.layer.handle_event = _AtOnce(handler, table, in_use).handle_event  # type: ignore[method-assign]
-    event_lock.put(handler)
+    event_handling.put_lock(handler)
 
 
 class _AtOnce:

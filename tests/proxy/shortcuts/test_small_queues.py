@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mitmproxy.proxy import layer
 
-from understudy.proxy import small_queues
-from understudy.proxy.small_queues import PLACES, Queue
+from understudy.proxy.shortcuts import small_queues
+from understudy.proxy.shortcuts.small_queues import PLACES, Queue
 
 USED = {"append", "appendleft", "clear", "extend", "popleft", "remove"}
 STEPS = st.lists(

@@ -28,8 +28,8 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.test import taddons, tflow, tutils
 from mitmproxy.utils import asyncio_utils
 
-from understudy.proxy import hook_table
-from understudy.proxy.hook_table import LONGEST, HookTable
+from understudy.proxy.shortcuts import hook_table
+from understudy.proxy.shortcuts.hook_table import LONGEST, HookTable
 from understudy.proxy.timeouts import Alarm
 
 HOOKS = ("request", "response", "update")

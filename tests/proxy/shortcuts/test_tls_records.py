@@ -17,7 +17,7 @@ from mitmproxy.proxy.layers.tls import ServerTLSLayer, TLSLayer
 from mitmproxy.test import tflow
 from OpenSSL import SSL
 
-from understudy.proxy import tls_records
+from understudy.proxy.shortcuts import tls_records
 
 MOST = tls_records.LARGEST
 

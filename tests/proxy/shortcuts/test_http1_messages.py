@@ -27,7 +27,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 
-from understudy.proxy import http1_messages
+from understudy.proxy.shortcuts import http1_messages
 
 words = st.sampled_from(
     [b"GET", b"POST", b"CONNECT", b"/", b"/a?b", b"*", b"http://a.test/", b"a.test:80", b"a", b"//"]

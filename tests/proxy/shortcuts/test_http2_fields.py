@@ -13,7 +13,7 @@ from hpack.huffman import HuffmanEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.proxy import http2_fields
+from understudy.proxy.shortcuts import http2_fields
 
 THEIRS = getattr(h2.utilities, "_reject_illegal_characters", None)
 DECODE, ENCODE = vars(hpack)["decode_huffman"], HuffmanEncoder.encode

@@ -17,7 +17,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.test import tflow
 from mitmproxy.utils import typecheck
 
-from understudy.proxy import value_checks
+from understudy.proxy.shortcuts import value_checks
 
 THEIRS = typecheck.check_option_type
 plain = st.sampled_from([str, bytes, int, float, bool, type(None), object, http.Headers, dict])

@@ -1,7 +1,9 @@
-"""Parts of a message are read and set as from mitmproxy, and its classes are as they were afterwards."""
+"""Parts of a message, and ids of flows, are as from mitmproxy, and its classes are as they were afterwards."""
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -9,10 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mitmproxy import http
+from mitmproxy import flow, http
+from mitmproxy.test import tflow
 
-from understudy.proxy import message_parts
-from understudy.proxy.message_parts import PARTS
+from understudy.proxy.shortcuts import flow_parts
+from understudy.proxy.shortcuts.flow_parts import PARTS
 
 values = st.none() | st.integers() | st.text(max_size=2) | st.binary(max_size=2) | st.builds(http.Headers)
 
@@ -25,7 +28,7 @@ def plain(self: Any) -> object:
 @pytest.mark.parametrize(("kind", "name", "part"), PARTS)
 def test_mitmproxys_own_does_nothing_else(kind: type[http.Message], name: str, part: str) -> None:
     """In this release: it returns a part, and has no other step."""
-    own = message_parts._OWN[kind, name]
+    own = flow_parts._OWN[kind, name]
     assert own.fget is not None and own.fget.__code__.co_names == ("data", part)
     assert own.fget.__code__.co_code == plain.__code__.co_code
 
@@ -56,10 +59,10 @@ def test_a_part_is_read_and_set_as_from_mitmproxy(place: tuple[type[http.Message
     """Also what cannot be set, and that of a message without parts."""
     kind, name, _ = place
     theirs = seen(kind, name, value)
-    leave = message_parts.install()
+    leave = flow_parts.install()
     try:
         assert type(vars(kind)[name].fget) is attrgetter
-        assert vars(kind)[name].__doc__ == message_parts._OWN[kind, name].__doc__
+        assert vars(kind)[name].__doc__ == flow_parts._OWN[kind, name].__doc__
         ours = seen(kind, name, value)
     finally:
         leave()
@@ -68,13 +71,40 @@ def test_a_part_is_read_and_set_as_from_mitmproxy(place: tuple[type[http.Message
 
 def test_it_is_taken_out_without_a_trace() -> None:
     """Also when it was put in twice; what another program has put in its place is left alone."""
-    own = message_parts._OWN[http.Message, "headers"]
-    leave = message_parts.install()
-    message_parts.install()()
+    own = flow_parts._OWN[http.Message, "headers"]
+    leave = flow_parts.install()
+    flow_parts.install()()
     assert vars(http.Message)["headers"] is not own
     leave()
-    assert all(vars(kind)[name] is each for (kind, name), each in message_parts._OWN.items())
+    assert all(vars(kind)[name] is each for (kind, name), each in flow_parts._OWN.items())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(http.Message, "headers", another := property(lambda _: None))
-        message_parts.install()()
+        flow_parts.install()()
         assert vars(http.Message)["headers"] is another
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_an_id_is_what_python_makes_of_the_same_bytes(random: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "urandom", lambda count: random[:count])
+        assert flow_parts.id_text() == str(uuid.UUID(bytes=random, version=4))
+
+
+def test_flows_have_them_until_they_are_taken_away() -> None:
+    """Each its own, and a copy of a flow as well; what another program has put there is left alone."""
+    leave = flow_parts.install()
+    flow_parts.install()()  # a second one changes nothing
+    try:
+        assert vars(flow)["uuid"].uuid4 is flow_parts.id_text
+        assert vars(flow)["uuid"].UUID is uuid.UUID
+        made = [tflow.tflow() for _ in range(50)]
+        ids = {each.id for each in [*made, *(each.copy() for each in made)]}
+        assert len(ids) == 100
+        assert all(type(each) is str and str(uuid.UUID(each)) == each for each in ids)
+    finally:
+        leave()
+    assert vars(flow)["uuid"] is uuid
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "uuid", another := object())
+        flow_parts.install()()
+        assert vars(flow)["uuid"] is another
