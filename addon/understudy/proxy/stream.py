@@ -434,7 +434,8 @@ class ReplayStream(HttpStream):
         attempt, call = event.attempt, self.call
         assert call is not None
         match event:
-            case Decided(held=Held.REPLY) if attempt.hold is not None:
+            case Decided(held=Held.REPLY):
+                assert attempt.hold is not None
                 return (yield from self.conclude(attempt, attempt.hold.reply()))
             case Crashed(error=error):
                 raise error
