@@ -6,6 +6,7 @@ release that moves one of these fails here with its name, before anything fails 
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from importlib import import_module
@@ -503,6 +504,21 @@ def test_pooled_connections_match_by_name_and_check() -> None:
     known.error = None
     command.unverified.add(known.id)
     assert not command.connection_spec_matches(known)
+    command.unverified.clear()
+    # All that mitmproxy's own test compares.
+    other = {
+        "address": ("llm.test", 444),
+        "tls": False,
+        "via": ("https", ("proxy.test", 1)),
+        "transport_protocol": "udp",
+    }
+    assert [each.name for each in dataclasses.fields(GetHttpConnection)] == list(other)
+    for name, value in other.items():
+        assert command.connection_spec_matches(known)
+        own = getattr(known, name)
+        setattr(known, name, value)
+        assert not command.connection_spec_matches(known), name
+        setattr(known, name, own)
 
 
 def test_the_hooks_have_the_documented_names() -> None:

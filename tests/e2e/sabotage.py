@@ -64,6 +64,7 @@ NAMES = {
     ],
     "proxy.attempt": [
         "attempt_flow",
+        "established",
         "AttemptLayer.begin",
         "AttemptLayer.halted",
         "AttemptLayer.secret_for",
@@ -108,7 +109,7 @@ NAMES = {
         "ReplayStream.flow_done",
     ],
     "proxy.timeouts": ["Timeout.start", "Timeout.stop", "Watch.arm", "Watch.disarm", "Watch.ring"],
-    "proxy.upstream_connection": ["Connecting.run", "PooledHttpConnection.connection_spec_matches", "tame"],
+    "proxy.upstream_connection": ["Connecting.run", "may_carry", "tame"],
     "proxy.waiting": ["Waiting.begin", "Waiting.on_due"],
     "dialects.openai": [
         "OpenAI.endpoint",

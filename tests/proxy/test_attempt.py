@@ -13,7 +13,18 @@ from tests.support.layer import STREAM_HEAD, Core, ToolStream, chunk, pooled_cal
 from understudy.failover.steps import Attempt, Continue, Outcome
 from understudy.model.pool import Budget
 from understudy.model.verdict import Label, Verdict
-from understudy.proxy.attempt import AttemptEvent, AttemptLayer, Begin, Decided, Failed, Halted, NotSent, Silent
+from understudy.proxy import upstream_connection
+from understudy.proxy.attempt import (
+    AttemptEvent,
+    AttemptLayer,
+    Begin,
+    Crashed,
+    Decided,
+    Failed,
+    Halted,
+    NotSent,
+    Silent,
+)
 from understudy.proxy.pooled_call import PooledCall
 from understudy.replies.hold import Held, Secret
 from understudy.replies.reply import FaultKind
@@ -48,7 +59,7 @@ class Room:
     @property
     def told(self) -> list[tuple[type[events.Event], int]]:
         """What the tool's stream was told, and by which attempt."""
-        return [(type(each), each.attempt.number) for each in self.tool.seen if isinstance(each, AttemptEvent)]
+        return [(type(each), each.attempt.step.number) for each in self.tool.seen if isinstance(each, AttemptEvent)]
 
 
 @pytest.fixture
@@ -138,6 +149,25 @@ def test_two_attempts_at_one_http1_upstream_have_a_connection_each(core: Core, o
     assert core.sent["u0.test"].count(b"POST ") == 2
     core.receive(two, STREAM_HEAD + chunk(OUTPUT % b"two"))
     assert room.told == [(Decided, 2)]
+
+
+def test_o08_an_exception_while_a_connection_is_looked_for_ends_the_attempt(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O08: mitmproxy looks for it, and an exception there would leave the attempt waiting for good."""
+
+    def fail(client: object) -> bool:
+        raise RuntimeError("for this test")
+
+    room = Room(core)
+    room.begin(room.step)
+    core.opened()
+    with monkeypatch.context() as broken:
+        broken.setattr(upstream_connection, "is_taken", fail)
+        room.begin(Attempt(2, room.step.candidate, ticket=99))
+    core.opened()
+    assert room.told == [(Crashed, 2)]
+    assert core.sent["u0.test"].count(b"POST ") == 1
 
 
 def test_silence_is_told_while_another_is_left(core: Core) -> None:

@@ -23,21 +23,16 @@ def _monotonic() -> Callable[[], float]:
 class SteadyClock:
     """Call it for a reading in seconds. ``wall`` and ``monotonic`` are the clocks of the system."""
 
-    __slots__ = ("_begin", "_monotonic", "_wall")
+    __slots__ = ("_begin", "_monotonic", "wall")
 
     def __init__(self, wall: Callable[[], float] | None = None, monotonic: Callable[[], float] | None = None) -> None:
-        # Looked up at each call, so that whoever replaces time.time is obeyed.
-        self._wall = wall or (lambda: time.time())
+        self.wall = wall
+        """The clock of the system that was given; None: ``time.time``, as it is when it is asked."""
         self._monotonic = monotonic or _monotonic()
-        self._begin = self._wall() - self._monotonic()
+        self._begin = (wall or time.time)() - self._monotonic()
 
     def __call__(self) -> float:
         return self._begin + self._monotonic()
-
-    def ahead(self) -> float:
-        """By how many seconds the wall clock is ahead of this one; not 0 once it was set."""
-        ahead = self._wall() - self()
-        return ahead if abs(ahead) > _NOTHING else 0.0
 
 
 _NOTHING = 0.5
@@ -48,5 +43,8 @@ STEADY = SteadyClock()
 
 
 def ahead_of(clock: Callable[[], float]) -> float:
-    """Seconds to add to a reading of a clock to get wall time; 0 for a clock that is one."""
-    return clock.ahead() if isinstance(clock, SteadyClock) else 0.0
+    """Seconds to add to a reading of a clock to get wall time, once that was set; 0 for a clock that is one."""
+    if not isinstance(clock, SteadyClock):
+        return 0.0
+    ahead = (clock.wall or time.time)() - clock()
+    return ahead if abs(ahead) > _NOTHING else 0.0

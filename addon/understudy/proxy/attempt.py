@@ -26,6 +26,7 @@ from mitmproxy import flow as mflow
 from mitmproxy import http
 from mitmproxy.connection import Server
 from mitmproxy.net.http.validate import validate_headers
+from mitmproxy.net.server_spec import ServerSpec
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer
@@ -46,7 +47,7 @@ from mitmproxy.proxy.layers.http._events import (
 
 from understudy.config.secrets import CommandSecret
 from understudy.failover import Attempt, Outcome, Step
-from understudy.model import Label, SecretError, SigningSource
+from understudy.model import Label, SecretError, SigningSource, Upstream
 from understudy.proxy.attempt_flow import attempt_flow
 from understudy.proxy.engine import is_large
 from understudy.proxy.listener import Abandoned, Aside, Fetch, UnderstudyAsideHook, UnderstudySecretHook
@@ -60,6 +61,7 @@ from understudy.proxy.upstream_connection import (
     NotServed,
     as_http1,
     cause_of,
+    established,
 )
 from understudy.replies import Fault, FaultKind, Held, Hold, Secret, Statement
 from understudy.requests import rewrite
@@ -166,35 +168,33 @@ class AttemptLayer(Layer):
         parent.streams[self.stream_id] = self  # type: ignore[assignment] # mitmproxy only hands events to it
 
     @property
-    def number(self) -> int:
-        """The number of the attempt, from 1."""
-        return self.step.number
-
-    @property
     def held(self) -> list[events.Event]:
         """The reply as it came, until it is released; the pieces of its body joined to larger ones."""
-        self._join()
+        if self._pieces:
+            self._join()
         return self._held
 
     def _join(self) -> None:
-        if self._pieces:
-            self._held.append(ResponseData(self.stream_id, bytes(self._pieces)))
-            self._pieces.clear()
+        self._held.append(ResponseData(self.stream_id, bytes(self._pieces)))
+        self._pieces.clear()
 
     def keep(self, event: events.Event) -> None:
         """Hold an event of the reply. An upstream may send a byte at a time, and an object for each would be dear."""
-        if not isinstance(event, ResponseData) or (not self._pieces and len(event.data) >= PIECE):
-            self.held.append(event)
-            self.is_complete = isinstance(event, ResponseEndOfMessage)
+        # The first piece stands for itself: mostly it is the whole body.
+        if isinstance(event, ResponseData) and (self._pieces or (len(event.data) < PIECE and len(self._held) > 1)):
+            self._pieces += event.data
+            if len(self._pieces) >= PIECE:
+                self._join()
             return
-        self._pieces += event.data
-        if len(self._pieces) >= PIECE:
+        if self._pieces:
             self._join()
+        self._held.append(event)
+        self.is_complete = isinstance(event, ResponseEndOfMessage)
 
     @property
     def body(self) -> bytes:
         """The body of the reply as far as it is held, as it came."""
-        return b"".join([event.data for event in self.held if isinstance(event, ResponseData)])
+        return b"".join([*[each.data for each in self._held if isinstance(each, ResponseData)], self._pieces])
 
     @override
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
@@ -258,30 +258,41 @@ class AttemptLayer(Layer):
 
     def reach(self, request: http.Request) -> CommandGenerator[None]:
         """Connect, and send the request, secret included."""
-        call, candidate = self.call, self.step.candidate
-        via = call.flow.server_conn.via
-        connecting = Connecting(self.parent, self, call.engine, candidate.upstream, via)
+        call, upstream = self.call, self.step.candidate.upstream
+        via, outcomes, kept = call.flow.server_conn.via, call.exchange.outcomes, True
         # One of this call was closed while it was idle: so may be all others (law 2).
-        anew = any(each.fault is not None and each.fault.reused for each in call.exchange.outcomes)
-        reached = (None if anew else connecting.established()) or (yield from connecting.run())
+        anew = outcomes and any(each.fault is not None and each.fault.reused for each in outcomes)
+        server = None if anew else established(self.parent, call.engine, upstream, via)
+        self.reused = server is not None
+        if server is None:
+            connected = yield from self.connect(upstream, via)
+            if connected is None:
+                return
+            server, self.reused, kept = connected.server, connected.reused, connected.kept
+        elif (self.is_over or call.flow.error is not None) and (yield from self.halted()):
+            yield from self.leave(server)
+            return
+        self.server = server
+        self.state = self.state_wait_for_headers
+        yield from self.transmit(request, server, kept=kept)
+        request.timestamp_end = time.time()
+        self.sent_at = call.engine.clock()
+        yield from self.watch()
+
+    def connect(self, upstream: Upstream, via: ServerSpec | None) -> CommandGenerator[Connected | None]:
+        """Wait for a connection; None where none is to be used, and the stream has been told what there is to tell."""
+        reached = yield from Connecting(self.parent, self, self.call.engine, upstream, via).run()
         if (yield from self.halted()):
             if isinstance(reached, Connected):
                 yield from self.leave(reached.server)
-            return
-        if reached is None:
-            return
+            return None
         if isinstance(reached, NoDescriptor):
             yield ReceiveHttp(NotSent(self.tool_stream, self, Label.UNKNOWN, "builtin/descriptors", reached.reason))
-            return
+            return None
         if isinstance(reached, Fault):
             yield ReceiveHttp(Failed(self.tool_stream, self, reached))
-            return
-        self.server, self.reused = reached.server, reached.reused
-        self.state = self.state_wait_for_headers
-        yield from self.transmit(request, reached.server, kept=reached.kept)
-        request.timestamp_end = time.time()
-        self.sent_at = call.now()
-        yield from self.watch()
+            return None
+        return reached
 
     def halted(self) -> CommandGenerator[bool]:
         """Whether the attempt was given up, or the flow was killed, while it was waiting."""
@@ -303,7 +314,7 @@ class AttemptLayer(Layer):
         value = source.reveal()
         if rejected and value == rejected:
             raise SecretError(f"{source} printed the same secret again, which was rejected")
-        if isinstance(source, CommandSecret) and call.now() >= call.exchange.deadline:
+        if isinstance(source, CommandSecret) and call.engine.clock() >= call.exchange.deadline:
             raise SecretError(f"{source} did not end in time")
         if isinstance(source, CommandSecret) and call.engine.identities.saw(candidate.credential.name, value):
             call.exchange.renewed()
@@ -396,7 +407,7 @@ class AttemptLayer(Layer):
             before = self.hold.steps
             held = self.hold.data(event.data)
             if before == 0 < self.hold.steps and self.hold.success:
-                self.spoke_at = self.call.now()
+                self.spoke_at = self.call.engine.clock()
                 self.call.exchange.spoke(self.step.candidate, self.spoke_at - self.sent_at)
             # Comments, pings and white space say nothing: they do not keep the time from running.
             if held is Held.MORE and self.hold.steps > before and (self.hold.is_held_whole or before == 0):
@@ -456,19 +467,21 @@ class AttemptLayer(Layer):
     def watch(self, at_least: float = 0.0) -> CommandGenerator[None]:
         """Be told when the attempt has to be looked after, not before so many seconds."""
         self.timeout.stop()
-        now = self.call.now()
-        left = self.patience() if self.state == self.state_hold_body else math.inf
-        if self.is_quiet:
-            exchange, candidate = self.call.exchange, self.step.candidate
+        exchange, now = self.call.exchange, self.call.engine.clock()
+        left = self.patience(now) if self.state == self.state_hold_body else math.inf
+        # Most replies that are no streams may be silent for as long as they like.
+        if (exchange.request.streamed or exchange.budget.silence) and self.is_quiet:
+            candidate = self.step.candidate
             asked = max(exchange.ask_at(candidate, self.sent_at) - now, at_least)
             quiet = min(asked, exchange.end_at(candidate, self.sent_at, now) - now)
             left = min(left, max(0.0, quiet)) if quiet < math.inf else left
-        yield from self.timeout.start(left)
+        if left < math.inf:
+            yield from self.timeout.start(left)
 
-    def patience(self) -> float:
+    def patience(self, now: float) -> float:
         """Seconds until the hold has to be looked at, should it go on without a word; infinite: never."""
         assert self.hold is not None
-        hold, exchange, now = self.hold, self.call.exchange, self.call.now()
+        hold, exchange = self.hold, self.call.exchange
         # After the deadline nothing can be replayed, so holding on would be for nothing.
         left = exchange.deadline - now
         if not hold.success:
@@ -484,7 +497,7 @@ class AttemptLayer(Layer):
         """Silence, or a hold that has lasted as long as anything could be replayed."""
         if not self.timeout.is_due or self.hold is None:
             return
-        exchange, now = self.call.exchange, self.call.now()
+        exchange, now = self.call.exchange, self.call.engine.clock()
         has_another = exchange.has_another(now)
         if self.is_quiet and self.quiet_until <= now + SLACK:
             yield ReceiveHttp(Silent(self.tool_stream, self))
@@ -499,8 +512,8 @@ class AttemptLayer(Layer):
     @property
     def quiet_until(self) -> float:
         """When silence has lasted long enough to do something about it."""
-        exchange, candidate = self.call.exchange, self.step.candidate
-        return min(exchange.ask_at(candidate, self.sent_at), exchange.end_at(candidate, self.sent_at, self.call.now()))
+        exchange, candidate, now = self.call.exchange, self.step.candidate, self.call.engine.clock()
+        return min(exchange.ask_at(candidate, self.sent_at), exchange.end_at(candidate, self.sent_at, now))
 
     def why_give_up(self, hold: Hold) -> str:
         """What is wrong with a reply that has begun and does not go on, "" when nothing is."""
@@ -515,15 +528,20 @@ class AttemptLayer(Layer):
 
     def hand_over(self, stream: HttpStream) -> list[events.Event]:
         """The reply goes to the tool: return what is held of it, and let the stream have the rest as it comes."""
-        self._settle_record()
-        held, self._held = self.held, []
+        if self._told is not None:
+            self._settle_record()
+        if self._pieces:
+            self._join()
+        held, self._held = self._held, []
         if self.sent is not None:
             # mitmproxy's HTTP/1 client keeps it until the reply ends, and wants to know how to leave the connection.
-            fields = [each for each in self.sent.headers.fields if each[0].lower() == b"connection"]
-            self.sent.data.headers, self.sent.data.content = http.Headers(fields), None
+            headers = self.sent.data.headers
+            headers.fields = tuple([each for each in headers.fields if each[0].lower() == b"connection"])
+            self.sent.data.content = None
             self.sent = None
         if not self.is_over:
-            self.forget()
+            self.is_over = True
+            self.timeout.stop()
             self.parent.streams[self.stream_id] = stream
         for event in held:
             assert isinstance(event, HttpEvent)
@@ -558,7 +576,7 @@ class AttemptLayer(Layer):
         """The reply was delivered, or ended: nothing is referred to in a circle any more, see ``ReplayStream``."""
         self.state = over
         self.context.layers = []
-        self.timeout.let_go()
+        del self.timeout
 
     def abandoned(self, outcome: Outcome, step: Step, fault: Fault | None) -> Abandoned:
         """What is told of the attempt when its reply is not the one for the tool. Its flow is made if it is wanted."""

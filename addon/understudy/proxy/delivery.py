@@ -86,7 +86,8 @@ class Delivery:
     def let_go(self) -> None:
         """The stream is over: nothing is referred to in a circle any more."""
         if self.released is not None:
-            splice.end(self.released.parent)
+            if self.tail is not None:
+                splice.end(self.released.parent)
             self.released.let_go()
         self.released = None
         del self.stream
@@ -96,7 +97,7 @@ class Delivery:
 
         Where its dialect has comments, that is: an event stream of HTTP/1.1 or newer. Others just wait.
         """
-        request, now = call.flow.request, call.now()
+        request, now = call.flow.request, call.engine.clock()
         if not _takes_comments(call) or now - self.commented_at < COMMENT_EVERY:
             return
         client, stream_id = self.stream.context.client, self.stream.stream_id
@@ -170,14 +171,14 @@ class Delivery:
             others = [event for event in held[1:] if not isinstance(event, ResponseData)]
             # Never an empty one: as a chunk that would be the end of the reply.
             held = [head, *([ResponseData(stream.stream_id, edited)] if edited else []), *others]
-        if call.journal is not None:
-            call.journal.released(call.flow, call.exchange, step.attempt)
+        if (journal := call.journal_now()) is not None:
+            journal.released(call.flow, call.exchange, step.attempt)
             if attempt.statement is not None:
                 attempt.another = another = hold.another(attempt.statement.model)
             else:
                 another = hold.another(hold.opening_model())
             if another:
-                call.journal.served_by(call.flow, call.exchange, step.attempt, another)
+                journal.served_by(call.flow, call.exchange, step.attempt, another)
         self.note(call, step, hold, head.response, edited)
         if not complete:
             hold.rest()
@@ -226,7 +227,7 @@ class Delivery:
         memory.ended(call.exchange, call.plan, call.asked, label)
         if label is Label.OK:
             learnt = marks_of(call.plan.recognised, bytes(hold.body))
-            if is_response(call):
+            if call.plan.recognised.shape is Shape.RESPONSES:
                 learnt += states_of(response.headers.fields)
             if learnt:
                 memory.learn(outcome.attempt.candidate, learnt)
@@ -417,7 +418,7 @@ class Delivery:
     @staticmethod
     def left_by(call: PooledCall, tail: Tail, event: StreamEvent | None) -> tuple[str, ...]:
         """What only the account of a stream will know later, as far as its end shows it."""
-        if event is not None and is_response(call):
+        if event is not None and call.plan.recognised.shape is Shape.RESPONSES:
             return marks_of(call.plan.recognised, event.data)  # it repeats the whole answer
         if call.plan.shape is None and call.plan.recognised.shape is Shape.CHAT:
             return ()  # few vendors seal anything there: what the next turn brings along is learnt from that
@@ -444,9 +445,9 @@ class Delivery:
     def remember(self, reply: Reply) -> None:
         """A released stream failed: nothing is replayed, but its candidate pays."""
         assert self.call is not None
-        outcome = self.call.exchange.failed_after_release(reply, self.call.now())
-        if outcome is not None and self.call.journal is not None:
-            self.call.journal.ended_badly(self.call.flow, self.call.exchange, outcome)
+        outcome = self.call.exchange.failed_after_release(reply, self.call.engine.clock())
+        if outcome is not None and (journal := self.call.journal_now()) is not None:
+            journal.ended_badly(self.call.flow, self.call.exchange, outcome)
 
     # -- an answer of our own ----------------------------------------------------------------------------------------
 
@@ -455,8 +456,8 @@ class Delivery:
         answer, call = None, self.call
         self.released = None
         if call is not None:
-            if call.journal is not None:
-                call.journal.released(call.flow, call.exchange, 0)
+            if (journal := call.journal_now()) is not None:
+                journal.released(call.flow, call.exchange, 0)
             call.engine.memory.ended(call.exchange, call.plan, call.asked, None)
             answer = call.engine.memory.last_refusal(call.exchange) if step.refused else None
             request = call.exchange.request
@@ -479,8 +480,3 @@ class Delivery:
         yield HttpResponseHeadersHook(self.stream.flow)
         if not (yield from self.stream.check_killed(True)):
             yield from self.stream.send_response()
-
-
-def is_response(call: PooledCall) -> bool:
-    """Whether a call is one of the Responses API."""
-    return call.plan.recognised.endpoint.name.startswith("responses")

@@ -71,7 +71,7 @@ class DrilledAttempt(AttemptLayer):
         upstream = self.step.candidate.upstream
         self.call.flow.server_conn = Server(address=(upstream.host, upstream.port))
         request.timestamp_end = request.timestamp_start
-        self.sent_at = self.call.now()
+        self.sent_at = self.call.engine.clock()
         match self.kind:
             case Kind.DEAD:
                 fault = Fault(FaultKind.CONNECT, f"refused by the upstream {SAID}", sent=False)
@@ -113,7 +113,7 @@ class DrilledAttempt(AttemptLayer):
     @override
     def watch(self, at_least: float = 0.0) -> CommandGenerator[None]:
         yield from super().watch(at_least)
-        now = self.call.now()
+        now = self.call.engine.clock()
         if self.kind is Kind.SLOW and self.server is not None and not self._late_until:
             self._late_until = self.sent_at + self.behaviour.seconds
         if self.is_late and self.timeout.due_at > self._late_until:
@@ -136,14 +136,14 @@ class DrilledAttempt(AttemptLayer):
         elif self.kind is Kind.SILENT and not self.of.drill.is_running:
             # Another attempt at the same candidate, which is not struck any more, finds out what is true.
             yield from self.failed(FaultKind.CLOSED, f"the drill is over {SAID}")
-        elif self.is_late and (self.call.now() + SLACK >= self._late_until or not self.of.drill.is_running):
+        elif self.is_late and (self.call.engine.clock() + SLACK >= self._late_until or not self.of.drill.is_running):
             yield from self.let_through()
         else:
             yield from super().on_due()
 
     def let_through(self) -> CommandGenerator[None]:
         """The time is over: what came meanwhile comes now."""
-        self.of.held_back += max(0.0, self.call.now() - self.sent_at)
+        self.of.held_back += max(0.0, self.call.engine.clock() - self.sent_at)
         self._late_until = float("inf")
         came, self._held_back = self._held_back, []
         yield from self.watch()

@@ -19,7 +19,10 @@ from understudy.replies import Secret
 
 @dataclass(eq=False, slots=True)
 class PooledCall:
-    """One call that is answered from the pool. ``journal_now``: see :attr:`journal`."""
+    """One call that is answered from the pool.
+
+    ``journal_now``: who is told of it; None without a listener, or once the addon has left.
+    """
 
     flow: http.HTTPFlow
     engine: Engine
@@ -29,11 +32,6 @@ class PooledCall:
     journal_now: Callable[[], Journal | None] = lambda: None
     secrets: list[tuple[Candidate, Secret]] = field(default_factory=list, repr=False)
     """Whom it was sent to with what, in order."""
-
-    @property
-    def journal(self) -> Journal | None:
-        """Who is told of it: None without a listener, or once the addon has left."""
-        return self.journal_now()
 
     @property
     def drilled(self) -> Call | None:
@@ -50,10 +48,6 @@ class PooledCall:
     def client_is_there(self) -> bool:
         """Whether the tool's connection is open: behind one that is not, no end of anything is an upstream's fault."""
         return self.flow.client_conn.connected
-
-    def now(self) -> float:
-        """The clock of the suspensions, in seconds."""
-        return self.engine.clock()
 
     def last_secret(self, candidate: Candidate) -> str:
         """The secret that this candidate was asked with last, "" when it was not asked yet."""

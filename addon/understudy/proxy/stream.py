@@ -104,20 +104,15 @@ class ReplayStream(HttpStream):
         self.user = ""
         """The user of the proxy that the request is from, "" where no name was checked."""
         above = context.layers[-2:-1]
-        self._parent = above[0] if above and isinstance(above[0], HttpLayer) else None
-        if self._parent is not None:
-            self.mode = self._parent.mode
+        if above and isinstance(above[0], HttpLayer):
+            self.parent = above[0]
+            """The HTTP layer that this stream belongs to."""
+            self.mode = self.parent.mode
         self._done = False  # whether mitmproxy has said that the request is over
         self._beginning = False  # whether an attempt is being started just now
         self._said: AttemptEvent | None = None  # what it had to say at once
         self._untold: tuple[AttemptLayer, Abandoned] | None = None
         """The attempt that failed, and what is told of it: once the next one is on its way, if there is one."""
-
-    @property
-    def parent(self) -> HttpLayer:
-        """The HTTP layer that this stream belongs to."""
-        assert self._parent is not None
-        return self._parent
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -259,6 +254,9 @@ class ReplayStream(HttpStream):
 
     @override
     def check_body_size(self, request: bool) -> CommandGenerator[bool]:
+        options = self.context.options
+        if not (options.stream_large_bodies or options.body_size_limit):
+            return nothing_wrong()
         if not request and self.call is not None:
             return self.check_reply_size()
         if not request or self.intake is None or not self.intake.is_call:
@@ -419,9 +417,9 @@ class ReplayStream(HttpStream):
         call = self.call
         assert call is not None
         if step.seconds <= 0:
-            return call.exchange.resume(call.now())
-        if call.journal is not None:
-            call.journal.waited(self.flow, call.exchange, step.seconds, step.reason)
+            return call.exchange.resume(call.engine.clock())
+        if self.journal is not None:
+            self.journal.waited(self.flow, call.exchange, step.seconds, step.reason)
         if step.held:
             yield from self.delivery.keep_open(call)
             self._held = True
@@ -437,7 +435,8 @@ class ReplayStream(HttpStream):
         assert call is not None
         match event:
             case Decided(held=Held.REPLY):
-                return (yield from self.conclude(attempt, hold_of(attempt).reply()))
+                assert attempt.hold is not None
+                return (yield from self.conclude(attempt, attempt.hold.reply()))
             case Crashed(error=error):
                 raise error
             case Halted():
@@ -449,7 +448,7 @@ class ReplayStream(HttpStream):
                 attempt.forget()
                 if call.drilled is not None and attempt.step.drilled:
                     call.drilled.unsent()
-                following = call.exchange.unsendable(label, rule, reason, call.now())
+                following = call.exchange.unsendable(label, rule, reason, call.engine.clock())
                 self.renumber()
                 return following
             case Silent():
@@ -459,7 +458,7 @@ class ReplayStream(HttpStream):
             case Decided(held=Held.BOUND) if hold_of(attempt).status in (401, 403):
                 # Judged as far as it came: it must not get through to the tool by being long (W07).
                 step = yield from self.conclude(attempt, hold_of(attempt).reply())
-                if not (isinstance(step, Release) and step.attempt == attempt.number and not attempt.is_over):
+                if not (isinstance(step, Release) and step.attempt == attempt.step.number and not attempt.is_over):
                     return step
                 yield from self.release(step, live=True)
             case Decided(held=Held.OUTPUT) if (reply := self.doubtful(attempt)) is not None:
@@ -468,7 +467,7 @@ class ReplayStream(HttpStream):
                 call.exchange.accept(attempt.step.candidate)
                 self.renumber()
                 # What has outgrown its bound would outgrow mitmproxy's buffer as well, or never end at all.
-                yield from self.release(Release(attempt.number), live=held is Held.BOUND)
+                yield from self.release(Release(attempt.step.number), live=held is Held.BOUND)
         return None
 
     def doubtful(self, attempt: AttemptLayer) -> Reply | None:
@@ -485,18 +484,18 @@ class ReplayStream(HttpStream):
         call = self.call
         assert call is not None
         exchange = call.exchange
-        step = exchange.judge(reply, call.now(), attempt.step.candidate)
+        step = exchange.judge(reply, call.engine.clock(), attempt.step.candidate)
         self.renumber()
         if attempt.hold is not None and attempt.hold.success and not attempt.hold.live:
             attempt.statement = reply.statement
-        if isinstance(step, Release) and step.attempt == attempt.number:
+        if isinstance(step, Release) and step.attempt == attempt.step.number:
             return step
         if attempt.hold is not None and attempt.hold.live and attempt.hold.has_output and not attempt.is_complete:
-            exchange.withdraw(attempt.number)
-        self._untold = attempt, attempt.abandoned(exchange.outcomes[attempt.number - 1], step, reply.fault)
+            exchange.withdraw(attempt.step.number)
+        self._untold = attempt, attempt.abandoned(exchange.outcomes[attempt.step.number - 1], step, reply.fault)
         yield from attempt.cancel()
         # Of those that are over only the most hopeful one can still be released: the others need not be held.
-        kept = [each for each in self.attempts if not each.is_over or each.number == exchange.best]
+        kept = [each for each in self.attempts if not each.is_over or each.step.number == exchange.best]
         for each in self.attempts:
             if each not in kept:
                 self.measure(each, lost=True)
@@ -516,7 +515,7 @@ class ReplayStream(HttpStream):
             return
         (attempt, abandoned), self._untold = self._untold, None
         yield UnderstudyAttemptHook(abandoned)
-        if abandoned.exchange.best == attempt.number:
+        if abandoned.exchange.best == attempt.step.number:
             attempt.end_here()
 
     def renumber(self) -> None:
@@ -540,7 +539,7 @@ class ReplayStream(HttpStream):
         """An attempt is silent: ask another candidate as well, or give it up, or look again in a while."""
         call = self.call
         assert call is not None
-        exchange, now, candidate = call.exchange, call.now(), attempt.step.candidate
+        exchange, now, candidate = call.exchange, call.engine.clock(), attempt.step.candidate
         hedge = exchange.hedge(candidate, now) if exchange.ask_at(candidate, attempt.sent_at) <= now + SLACK else None
         if hedge is not None:
             seconds = now - attempt.sent_at
@@ -575,7 +574,7 @@ class ReplayStream(HttpStream):
         call, hold = self.call, attempt.hold
         if (
             call is None
-            or call.journal is None
+            or self.journal is None
             or hold is None
             or not hold.success
             or not call.exchange.request.generating
@@ -588,10 +587,10 @@ class ReplayStream(HttpStream):
                 return  # nothing says that it took anything
             seconds = None
             if is_released and hold.live and attempt.spoke_at:
-                seconds = max(0.0, call.now() - attempt.spoke_at)
+                seconds = max(0.0, call.engine.clock() - attempt.spoke_at)
             another = attempt.another if attempt.another is not None else hold.another(stated.model)
             measured = Measured(attempt.step, stated.usage, another, seconds, lost)
-            call.journal.measured(self.flow, call.exchange, measured)
+            self.journal.measured(self.flow, call.exchange, measured)
         except Exception as error:
             logger.error(f"understudy: a reply cannot be measured: {self.trace(error)}")
 
@@ -604,7 +603,7 @@ class ReplayStream(HttpStream):
 
     def release(self, step: Release, *, live: bool = False) -> CommandGenerator[None]:
         """Hand the reply of this attempt to the tool; from here on its events pass as they come."""
-        [attempt] = [each for each in self.attempts if each.number == step.attempt]
+        [attempt] = [each for each in self.attempts if each.step.number == step.attempt]
         if self.delivery.is_open and not self.delivery.fits_open(attempt):
             yield from self.say_in_stream(attempt)
             return
@@ -614,7 +613,7 @@ class ReplayStream(HttpStream):
                 self.measure(other, lost=True)
             else:
                 yield from self.lost(other, step)
-        if (yield from self.gone()):
+        if (self._paused_event_queue or self.flow.error is not None) and (yield from self.gone()):
             return
         self.attempts = [attempt]
         if self.waiting is not None:
@@ -634,7 +633,7 @@ class ReplayStream(HttpStream):
         assert self.call is not None
         status, candidate = hold_of(attempt).status, attempt.step.candidate
         outcomes = self.call.exchange.outcomes
-        verdict = outcomes[attempt.number - 1].verdict if len(outcomes) >= attempt.number else None
+        verdict = outcomes[attempt.step.number - 1].verdict if len(outcomes) >= attempt.step.number else None
         said = f", {verdict.label}: {verdict.evidence}" if verdict is not None else ""
         yield from self.cancel()
         yield from self.refuse(Refuse(400, f"understudy: after the reset {candidate} answered HTTP {status}{said}"))
@@ -646,7 +645,7 @@ class ReplayStream(HttpStream):
         yield from attempt.cancel()
         refuse = Refuse(400, tool_reply.ECHOED)
         if not was_shown:
-            outcome = call.exchange.outcomes[attempt.number - 1]
+            outcome = call.exchange.outcomes[attempt.step.number - 1]
             yield UnderstudyAttemptHook(attempt.abandoned(outcome, refuse, None))
         yield from self.refuse(refuse)
 
@@ -667,12 +666,7 @@ class ReplayStream(HttpStream):
     def check_invalid(self, request: bool) -> CommandGenerator[bool]:
         if request or self.call is None:
             return super().check_invalid(request)
-        return self.was_valid()
-
-    def was_valid(self) -> CommandGenerator[bool]:
-        """The headers of a held reply were validated before it was judged."""
-        yield from ()
-        return False
+        return nothing_wrong()  # the headers of a held reply were validated before it was judged
 
     @override
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> CommandGenerator[None]:
@@ -749,14 +743,14 @@ class ReplayStream(HttpStream):
         steps = call.exchange.under_way
         call.engine.memory.left(call.exchange, call.plan, call.asked)
         call.exchange.cancelled()
-        for step in steps if call.journal is not None else ():
+        for step in steps if self.journal is not None else ():
             record = None
             for attempt in self.attempts:
-                if attempt.number == step.number:
+                if attempt.step.number == step.number:
                     fault = Fault(FaultKind.CUT, "cancelled, the tool went away", sent=attempt.server is not None)
                     record = attempt.record(fault)
-            assert call.journal is not None
-            call.journal.left(self.flow, call.exchange, step, record)
+            assert self.journal is not None
+            self.journal.left(self.flow, call.exchange, step, record)
 
     def finish(self) -> None:
         """Let go of everything that outlives the last attempt."""
@@ -807,6 +801,12 @@ class ReplayStream(HttpStream):
     def trace(self, error: Exception) -> str:
         """Where it happened; with the text of the error only when all secrets that could stand in it are known."""
         return self.call.trace(error) if self.call is not None else trace(error, self.intake)
+
+
+def nothing_wrong() -> CommandGenerator[bool]:
+    """The answer of a check that finds nothing."""
+    yield from ()
+    return False
 
 
 def hold_of(attempt: AttemptLayer) -> Hold:

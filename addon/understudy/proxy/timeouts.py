@@ -58,7 +58,8 @@ class Watch:
     def arm(self, watched: Watched, at: float) -> CommandGenerator[None]:
         """Ask that it rings at this time. There is one time for each: the last one asked for."""
         self.due[watched] = at
-        yield from self._ensure(at)
+        if not self._pending or min(self._pending) > at:
+            yield self._alarm(at)
 
     def disarm(self, watched: Watched) -> None:
         """Forget its time."""
@@ -74,7 +75,9 @@ class Watch:
             if self.due.pop(watched, None) is not None:
                 yield from watched.ring(None)
         if self.due:
-            yield from self._ensure(min(self.due.values()))
+            soonest = min(self.due.values())
+            if not self._pending or min(self._pending) > soonest:
+                yield self._alarm(soonest)
 
     def ring_safely(self) -> CommandGenerator[None]:
         """As :meth:`ring`; when that fails, everything that waits for an alarm is told, so that nothing hangs."""
@@ -87,21 +90,20 @@ class Watch:
                 with suppress(Exception):
                     yield from watched.ring(error)
 
-    def _ensure(self, at: float) -> CommandGenerator[None]:
-        if not self._pending or min(self._pending) > at:
-            self._pending.append(at)
-            alarm = Alarm(max(0.0, at - self.clock()))
-            alarm.watch = self
-            yield alarm
+    def _alarm(self, at: float) -> Alarm:
+        self._pending.append(at)
+        alarm = Alarm(max(0.0, at - self.clock()))
+        alarm.watch = self
+        return alarm
 
 
 class Timeout:
     """The time-out of one layer below an ``HttpLayer``: it gets a :class:`Due` when the time has come."""
 
-    __slots__ = ("_clock", "_layer", "_parent", "due_at")
+    __slots__ = ("_clock", "_layer", "_parent", "_watch", "due_at")
 
     def __init__(self, parent: HttpLayer, layer: Layer, clock: Callable[[], float]) -> None:
-        self._parent, self._layer, self._clock = parent, layer, clock
+        self._parent, self._layer, self._clock, self._watch = parent, layer, clock, watch_of(parent, clock)
         self.due_at = math.inf
         """When it is due, as a reading of the clock; infinite: not at all."""
 
@@ -115,18 +117,13 @@ class Timeout:
         if seconds == math.inf:
             return
         self.due_at = self._clock() + seconds
-        yield from watch_of(self._parent, self._clock).arm(self, self.due_at)
+        yield from self._watch.arm(self, self.due_at)
 
     def stop(self) -> None:
         """Be never due."""
         if self.due_at != math.inf:
             self.due_at = math.inf
-            watch_of(self._parent, self._clock).disarm(self)
-
-    def let_go(self) -> None:
-        """The layer is over: it is not referred to any more."""
-        self.stop()
-        del self._layer
+            self._watch.disarm(self)
 
     def ring(self, error: Exception | None) -> CommandGenerator[None]:
         """Tell the layer. A failed alarm is no news to one that does not wait for it any longer."""

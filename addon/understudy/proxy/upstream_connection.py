@@ -76,17 +76,33 @@ class PooledHttpConnection(GetHttpConnection):
     upstream: Upstream
     unverified: set[str]
     known: Mapping[Connection, Layer] = MappingProxyType({})
+    failed: Exception | None = None
+    """What went wrong when mitmproxy looked for one: raised there, it would leave the layer that waits hanging."""
 
     @override
     def connection_spec_matches(self, connection: Connection) -> bool:
-        return (
-            super().connection_spec_matches(connection)
-            and not connection.error
-            and isinstance(connection, Server)
-            and (not self.tls or self.upstream.host == connection.sni)
-            and (not self.upstream.verify or connection.id not in self.unverified)
-            and not is_taken(self.known.get(connection))
-        )
+        try:
+            return (
+                isinstance(connection, Server)
+                and may_carry(connection, self.upstream, self.via, self.unverified)
+                and not is_taken(self.known.get(connection))
+            )
+        except Exception as error:
+            self.failed = error
+            return False
+
+
+def may_carry(server: Server, upstream: Upstream, via: ServerSpec | None, unverified: set[str]) -> bool:
+    """Whether this is a connection to the upstream on which its secret may go: to that very name, checked, unbroken."""
+    return (
+        server.address == (upstream.host, upstream.port)
+        and server.tls == (upstream.scheme == "https")
+        and server.via == via
+        and server.transport_protocol == "tcp"
+        and not server.error
+        and (not server.tls or server.sni == upstream.host)
+        and (not upstream.verify or server.id not in unverified)
+    )
 
 
 def is_taken(client: Layer | None) -> bool:
@@ -116,6 +132,24 @@ class NoDescriptor:
     reason: str
 
 
+def established(parent: HttpLayer, engine: Engine, upstream: Upstream, via: ServerSpec | None) -> Server | None:
+    """A connection that is there and free, and has served a request; None where one has to be waited for.
+
+    mitmproxy never gives a connection of HTTP/1 to a second request of an HTTP/2 tool.
+    """
+    waiting = parent.waiting_for_establishment
+    for each, layer in parent.connections.items():
+        if not isinstance(each, Server) or each.state is not ConnectionState.OPEN or (waiting and each in waiting):
+            continue
+        client = layer.context.layers[-1]
+        is_busy = isinstance(client, Http1Client) and client.stream_id is not None
+        if not is_busy and may_carry(each, upstream, via, engine.unverified):
+            if type(client) is not PooledHttp1Client:
+                tame(client)
+            return each
+    return None
+
+
 class Connecting:
     """One layer's wait for a connection that may carry the secret of an upstream, within ``pool_connect_timeout``."""
 
@@ -131,19 +165,6 @@ class Connecting:
         asked = PooledHttpConnection((upstream.host, upstream.port), upstream.scheme == "https", self._via, "tcp")
         asked.upstream, asked.unverified, asked.known = upstream, self._engine.unverified, self._parent.connections
         return asked
-
-    def established(self) -> Connected | None:
-        """A connection that is there and free; None where one has to be waited for.
-
-        mitmproxy never gives a connection of HTTP/1 to a second request of an HTTP/2 tool.
-        """
-        known, waiting = self._parent.connections, self._parent.waiting_for_establishment
-        for each in known:
-            if each.connected and each not in waiting and self._command.connection_spec_matches(each):
-                assert isinstance(each, Server)
-                tame(known[each].context.layers[-1])
-                return Connected(each, reused=True)
-        return None
 
     def run(self) -> CommandGenerator[Connected | Fault | NoDescriptor | None]:
         """Get the connection; to be yielded from by the layer that waits for it.
@@ -162,6 +183,8 @@ class Connecting:
             self._command = self._question()
             server, error = yield self._command
         watch_of(self._parent, engine.clock).disarm(self)
+        if self._command.failed is not None:
+            raise self._command.failed
         if error is not None or server is None:
             if not self._parent.context.client.connected:
                 return None
