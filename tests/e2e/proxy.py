@@ -6,9 +6,10 @@ import codecs
 import contextlib
 import io
 import re
+import select
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mitmproxy import certs, flow
@@ -100,8 +101,11 @@ class Proxy:
         self.before_stop = contextlib.ExitStack()
         """What its tools have to do before it ends."""
         self._output: list[str] = []
+        self._decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+        self._rest = ""  # a line that has begun
         self._ended = False
         self._changed = threading.Condition()
+        self.log_path.write_text("", encoding="utf-8")
         self._process = launcher().start(program, [*arguments, *extra_args], self._environment(env or {}), directory)
         self._reader = threading.Thread(target=self._read, name="proxy output", daemon=True)
         self._reader.start()
@@ -123,29 +127,24 @@ class Proxy:
         return {**BARE, **own, **extra}
 
     def _read(self) -> None:
-        with self.log_path.open("w", encoding="utf-8") as log:
-            for lines in self._lines():
-                log.write(lines)
-                log.flush()
-                with self._changed:
-                    self._output.append(lines)
-                    self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        while not self._ended:
+            select.select([self._process.stdout], [], [])
+            with self._changed:
+                self._take()
 
-    def _lines(self) -> Iterator[str]:
+    def _take(self) -> None:
+        """Take what the program has printed since; to be called with the lock, so that nobody finds a part of it."""
+        if self._ended:
+            return
+        data = self._process.stdout.read1(1 << 16)
         # As many whole lines as there are at once, as each telling wakes those who search the log.
-        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
-        rest = ""
-        while data := self._process.stdout.read1(1 << 16):
-            lines, end, begun = decoder.decode(data).rpartition("\n")
-            if end:
-                yield rest + lines + end
-                rest = ""
-            rest += begun
-        if rest := rest + decoder.decode(b"", final=True):
-            yield rest
+        lines, end, begun = (self._rest + self._decoder.decode(data, final=not data)).rpartition("\n")
+        self._rest, self._ended = begun if data else "", not data
+        if printed := lines + end + ("" if data else begun):
+            self._output.append(printed)
+            with self.log_path.open("a", encoding="utf-8") as log:
+                log.write(printed)
+        self._changed.notify_all()
 
     def _text(self) -> str:
         if len(self._output) > 1:
@@ -164,8 +163,10 @@ class Proxy:
         self.pool_path.write_text(text, encoding="utf-8")
 
     def log_text(self) -> str:
-        """Everything the program has printed so far, both outputs."""
+        """Everything the program has printed so far, both outputs: whole lines, up to this very moment."""
         with self._changed:
+            while not self._ended and select.select([self._process.stdout], [], [], 0)[0]:
+                self._take()
             return self._text()
 
     def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float = 30.0, *, since: int = 0) -> re.Match[str]:
