@@ -128,14 +128,20 @@ class Proxy:
 
     def _read(self) -> None:
         while not self._ended:
-            select.select([self._process.stdout], [], [])
+            self._has_printed(None)
             with self._changed:
                 self._take()
 
-    def _take(self) -> None:
-        """Take what the program has printed since; to be called with the lock, so that nobody finds a part of it."""
-        if self._ended:
-            return
+    def _has_printed(self, timeout: float | None) -> bool:
+        """Whether there is something to take, its end included, after so many milliseconds; None: however long."""
+        poll = select.poll()
+        poll.register(self._process.stdout, select.POLLIN)
+        return bool(poll.poll(timeout))
+
+    def _take(self) -> bool:
+        """Take what the program has printed since, if it has; to be called with the lock, so that all find it whole."""
+        if self._ended or not self._has_printed(0):
+            return False
         data = self._process.stdout.read1(1 << 16)
         # As many whole lines as there are at once, as each telling wakes those who search the log.
         lines, end, begun = (self._rest + self._decoder.decode(data, final=not data)).rpartition("\n")
@@ -145,6 +151,7 @@ class Proxy:
             with self.log_path.open("a", encoding="utf-8") as log:
                 log.write(printed)
         self._changed.notify_all()
+        return True
 
     def _text(self) -> str:
         if len(self._output) > 1:
@@ -165,8 +172,8 @@ class Proxy:
     def log_text(self) -> str:
         """Everything the program has printed so far, both outputs: whole lines, up to this very moment."""
         with self._changed:
-            while not self._ended and select.select([self._process.stdout], [], [], 0)[0]:
-                self._take()
+            while self._take():
+                pass
             return self._text()
 
     def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float = 30.0, *, since: int = 0) -> re.Match[str]:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -351,6 +352,45 @@ facts = {
 print("facts", json.dumps([facts, random.random()]), flush=True)
 print("an error", file=sys.stderr, flush=True)
 """
+
+
+TALKS = """
+import logging
+
+from mitmproxy import http
+
+
+def request(flow):
+    logging.info(f"asked {flow.request.path}")
+    flow.response = http.Response.make(200)
+"""
+
+
+@pytest.mark.e2e
+def test_what_is_printed_is_looked_at_by_several_at_once(mitmdump: StartProxy, tmp_path: Path) -> None:
+    """Each finds whole lines, all that was printed before, and keeps nobody from reading on."""
+    script = tmp_path / "talks.py"
+    script.write_text(TALKS)
+    with mitmdump(addon=False, extra_args=["-s", str(script)]) as proxy:
+        looking, seen = [True], list[str]()
+
+        def look() -> None:
+            while looking[0]:
+                seen.append(proxy.log_text())
+
+        threads = [threading.Thread(target=look) for _ in range(2)]
+        for each in threads:
+            each.start()
+        try:
+            for number in range(100):
+                request(proxy.port, f"http://nowhere.test/{number}", "GET")
+                assert f"asked /{number}\n" in proxy.log_text()
+        finally:
+            looking[0] = False
+            for each in threads:
+                each.join(10)
+        assert not any(each.is_alive() for each in threads)
+        assert all(text == "" or text.endswith("\n") for text in seen)
 
 
 @pytest.mark.e2e
