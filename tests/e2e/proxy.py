@@ -105,7 +105,7 @@ class Proxy:
         self._rest = ""  # a line that has begun
         self._ended = False
         self._changed = threading.Condition()
-        self.log_path.write_text("", encoding="utf-8")
+        self._log = self.log_path.open("w", encoding="utf-8")
         self._process = launcher().start(program, [*arguments, *extra_args], self._environment(env or {}), directory)
         self._reader = threading.Thread(target=self._read, name="proxy output", daemon=True)
         self._reader.start()
@@ -148,8 +148,10 @@ class Proxy:
         self._rest, self._ended = begun if data else "", not data
         if printed := lines + end + ("" if data else begun):
             self._output.append(printed)
-            with self.log_path.open("a", encoding="utf-8") as log:
-                log.write(printed)
+            self._log.write(printed)
+            self._log.flush()
+        if self._ended:
+            self._log.close()
         self._changed.notify_all()
         return True
 
