@@ -782,8 +782,8 @@ class Exchange:
         self.outcomes.append(Outcome(attempt, verdict, status, None, 0))
         if self._penalties.provisional:
             self._held(self._penalties.hear(Failure(attempt, verdict, DEFAULTS[Label.OK], None, None, now)))
-        elif not attempt.drilled:
-            self.suspensions.has_served(attempt.candidate.upstream.name)
+        else:
+            self._penalties.served(attempt)
         self._answered(attempt, now)
         # Proven it is at its end only; but it is worth asking again.
         self.suspensions.end_probe(attempt.ticket)

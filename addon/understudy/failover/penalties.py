@@ -195,6 +195,11 @@ class Penalties:
             for each in self.provisional
         )
 
+    def served(self, attempt: Attempt) -> None:
+        """The upstream of an attempt has replied, unless a drill did."""
+        if not attempt.drilled:
+            self.suspensions.has_served(attempt.candidate.upstream.name)
+
     def hear(self, failure: Failure) -> Changes:
         """A reply came, good or bad: what it confirms of what was penalised for a start is so in full.
 
@@ -202,8 +207,7 @@ class Penalties:
         what words had made certain. Not what is said of the very candidate that speaks now: that proves nothing about
         others.
         """
-        if not failure.attempt.drilled:
-            self.suspensions.has_served(failure.attempt.candidate.upstream.name)
+        self.served(failure.attempt)
         if not self.provisional:
             return []
         confirmed = [each for each in self.provisional if self._is_confirmed(each.failure, failure)]

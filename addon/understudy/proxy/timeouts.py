@@ -58,8 +58,8 @@ class Watch:
     def arm(self, watched: Watched, at: float) -> CommandGenerator[None]:
         """Ask that it rings at this time. There is one time for each: the last one asked for."""
         self.due[watched] = at
-        if not self._pending or min(self._pending) > at:
-            yield self._alarm(at)
+        if (alarm := self._alarm(at)) is not None:
+            yield alarm
 
     def disarm(self, watched: Watched) -> None:
         """Forget its time."""
@@ -74,10 +74,8 @@ class Watch:
         for watched in [watched for watched, at in self.due.items() if at <= now]:
             if self.due.pop(watched, None) is not None:
                 yield from watched.ring(None)
-        if self.due:
-            soonest = min(self.due.values())
-            if not self._pending or min(self._pending) > soonest:
-                yield self._alarm(soonest)
+        if self.due and (alarm := self._alarm(min(self.due.values()))) is not None:
+            yield alarm
 
     def ring_safely(self) -> CommandGenerator[None]:
         """As :meth:`ring`; when that fails, everything that waits for an alarm is told, so that nothing hangs."""
@@ -90,7 +88,10 @@ class Watch:
                 with suppress(Exception):
                     yield from watched.ring(error)
 
-    def _alarm(self, at: float) -> Alarm:
+    def _alarm(self, at: float) -> Alarm | None:
+        """What rings at this time; None where something does already, or before."""
+        if self._pending and min(self._pending) <= at:
+            return None
         self._pending.append(at)
         alarm = Alarm(max(0.0, at - self.clock()))
         alarm.watch = self

@@ -45,6 +45,7 @@ from understudy.proxy.descriptors import USED_UP
 from understudy.proxy.engine import Engine
 from understudy.proxy.timeouts import watch_of
 from understudy.replies import Fault, FaultKind
+from understudy.requests import rewrite
 
 HEAD_LIMIT = 256 * 1024
 """Bytes of the headers of a reply, or of a request."""
@@ -330,9 +331,7 @@ def as_http1(request: http.Request) -> http.Request:
         headers.insert(0, "Host", request.authority)
     if len(cookies := headers.get_all("cookie")) > 1:
         headers["Cookie"] = "; ".join(cookies)
-    sent = http.Request.__new__(http.Request)
-    sent.data = http.RequestData.__new__(http.RequestData)
-    sent.data.__dict__.update(request.data.__dict__)
+    sent = rewrite.copy_of(request)
     sent.data.http_version, sent.data.authority, sent.data.headers = b"HTTP/1.1", b"", headers
     return sent
 
